@@ -1,0 +1,278 @@
+"""The Per-Sample Bottleneck: the mask is optimised for each input (Schulz et al., ICLR 2020, section 3.1)."""
+
+from collections.abc import Callable, Iterable
+from dataclasses import asdict, replace
+from typing import Any, Literal, get_args
+
+import torch
+from torch import Tensor, nn
+
+from bitlens.attribution import Attribution, Evidence
+from bitlens.engine import Precision, in_precision, rows_at_once
+from bitlens.errors import StatisticsError, one_of
+from bitlens.fitting import QUALITY, Fitted, Quality, Readout, fit_masks, measure_under_noise
+from bitlens.gaussian import NoiseMode, NoiseSettings
+from bitlens.inputs import ModelInputs
+from bitlens.layout import LAYOUTS
+from bitlens.maps import bits_of, bits_per_cell, bits_per_pixel, unit_of
+from bitlens.probe import Probe
+from bitlens.statistics import FeatureStatistics, Granularity, Provenance, collect_statistics, weights_hash
+from bitlens.targets import Target, as_target, select_targets
+from bitlens.version import __version__
+
+__all__ = ["IBA"]
+
+_EVIDENCE_STREAM = 0x5DEECE66D  # evidence must not reuse the noise that a mask was fitted on
+
+
+class IBA:
+    """Information bottleneck attribution at one layer of a network, optimised for each input.
+
+    Noise replaces the layer's features little by little; the mask is found that lets the least information pass while
+    the target is still predicted. What passes, in bits, is the attribution.
+
+    Args:
+        model: the network; left exactly as it was after every call.
+        layer: the module whose output is restricted, or its dotted name.
+        beta: weight of the information; larger keeps less (the paper's β·k; 10 there).
+        steps: optimisation steps; by default what `quality` says.
+        noise_samples: noisy copies per step; by default what `quality` says.
+        learning_rate: of Adam.
+        smoothing: σ of the mask's blur, in cells of the layer's grid; 0 for none.
+        seed: of the noise. The same seed gives the same map on the same machine, whatever the batch.
+        precision: of the network behind the layer: "float32", "bfloat16", or "auto" (bfloat16 where it is known to be
+            faster and safe: CUDA devices that have it; float32 elsewhere). Mask and information are always float32.
+        quality: "fast", "paper" or "best": how many steps and noise samples (see `QUALITY`).
+        statistics: of the layer's features, if they exist already; else call `fit_statistics`.
+        call: which call of the layer, if the network calls it several times in one pass.
+        layout: "CHW", "HWC", "TD" or "D" if the axes of the features cannot be told from their shape.
+        noise: "gaussian" (the paper), "clamped" or "zero-mean" (variants for layers after a ReLU, algorithms A6).
+        min_std: floor on the standard deviation of features.
+        activity_threshold: features active in no more than this share of inputs are left out (A4).
+        readout: "last_forward" (as published) or "final" (B7).
+        internal_batch_size: how many rows go through the network at once; "auto" bounds the memory.
+
+    Raises:
+        LayerError: if the network has no such layer.
+    """
+
+    method = "iba"
+
+    def __init__(
+        self,
+        model: nn.Module,
+        layer: str | nn.Module,
+        *,
+        beta: float = 10.0,
+        steps: int | None = None,
+        noise_samples: int | None = None,
+        learning_rate: float = 1.0,
+        smoothing: float = 1.0,
+        seed: int = 0,
+        precision: Precision = "auto",
+        quality: Quality = "paper",
+        statistics: FeatureStatistics | None = None,
+        call: int | None = None,
+        layout: str | None = None,
+        noise: NoiseMode = "gaussian",
+        min_std: float = 0.01,
+        activity_threshold: float = 0.01,
+        readout: Readout = "last_forward",
+        internal_batch_size: int | Literal["auto"] = "auto",
+    ) -> None:
+        self.probe = Probe(model, layer, call=call)
+        preset = one_of("quality", quality, QUALITY)
+        self.settings = replace(
+            preset,
+            beta=beta,
+            steps=preset.steps if steps is None else steps,
+            noise_samples=preset.noise_samples if noise_samples is None else noise_samples,
+            learning_rate=learning_rate,
+            smoothing=smoothing,
+            readout=readout,
+        )
+        self.seed = seed
+        self.precision = one_of("precision", precision, {name: name for name in get_args(Precision)})
+        self.layout = one_of("layout", layout, LAYOUTS) if layout is not None else None
+        self.noise = NoiseSettings(noise, min_std, activity_threshold)
+        self.internal_batch_size = internal_batch_size
+        self._statistics: FeatureStatistics | None = None
+        if statistics is not None:
+            self.statistics = statistics
+
+    @property
+    def model(self) -> nn.Module:
+        """The network that is explained."""
+        return self.probe.model
+
+    @property
+    def statistics(self) -> FeatureStatistics:
+        """Of the layer's features. Setting them checks that they belong to this layer and these weights.
+
+        Raises:
+            StatisticsError: if there are none yet, or they belong to something else.
+        """
+        if self._statistics is None:
+            raise StatisticsError(
+                f"there are no statistics of layer {self.probe.name!r} yet: call fit_statistics(batches) with inputs like "
+                "those to explain, or set iba.statistics = FeatureStatistics.load(file)"
+            )
+        return self._statistics
+
+    @statistics.setter
+    def statistics(self, statistics: FeatureStatistics) -> None:
+        statistics.check_network(self.probe.name, weights_hash(self.model))
+        self._statistics = statistics
+
+    def fit_statistics(
+        self,
+        batches: Iterable[Any],
+        max_samples: int = 10_000,
+        *,
+        granularity: Granularity = "element",
+        data: str = "",
+        preprocessing: str = "",
+    ) -> "IBA":
+        """Learn what the layer puts out on inputs like those to be explained.
+
+        Args:
+            batches: any iterable of inputs, or of tuples whose first entry is the input.
+            max_samples: stop at exactly this many (the paper's code: 10,000).
+            granularity: "element" (as in the papers; fits one input size, wants 1,000 inputs or more) or "channel" (fits
+                any size, a few dozen inputs are enough).
+            data: where the inputs come from, kept with the statistics.
+            preprocessing: how they were prepared, likewise.
+
+        Returns:
+            This object.
+
+        Raises:
+            StatisticsError: if there is no input, or sizes differ with granularity "element".
+        """
+        statistics = collect_statistics(
+            self.probe, batches, max_samples=max_samples, granularity=granularity, layout=self.layout
+        )
+        provenance = Provenance(
+            model=type(self.model).__name__,
+            weights=weights_hash(self.model),
+            layer=self.probe.name,
+            data=data,
+            preprocessing=preprocessing,
+            version=__version__,
+        )
+        self._statistics = replace(statistics, provenance=provenance)
+        return self
+
+    def explain(
+        self,
+        inputs: Any,
+        targets: Any = None,
+        *,
+        evidence_samples: int = 32,
+        keep_capacity: bool = False,
+        progress: Callable[[int], None] | None = None,
+    ) -> Attribution:
+        """How many bits of each part of the inputs the network uses for the targets.
+
+        Args:
+            inputs: (N, C, H, W) images or whatever the network takes (a tuple or mapping for several arguments).
+            targets: None for the predicted class, a class index, (N,) indices, a `Target`, or a callable from the
+                network's output to one score per row.
+            evidence_samples: fresh noise samples under which the target is measured; 0 leaves the evidence out.
+            keep_capacity: whether to keep the bits of every feature, (N, ...) like the layer's output.
+            progress: called with the number of samples explained so far.
+
+        Returns:
+            Maps in bits: (N, H, W) for image features, (N, T) for tokens, (N, D) for vectors.
+
+        Raises:
+            StatisticsError: if the statistics are missing or do not fit the layer's output.
+            InputError: if the inputs are empty or not finite.
+            TargetError: if the targets do not fit the network's output.
+            LayerError: if the layer cannot be restricted.
+            FitError: if the network's output or gradient is not finite under noise.
+        """
+        batch = ModelInputs.of(inputs)
+        _ = self.statistics  # if they are missing, say so before any work
+        rows = self.internal_batch_size
+        if rows == "auto":
+            rows = rows_at_once(self.probe.bytes_per_row(batch), self.probe.device)
+        group_size = max(1, rows // self.settings.noise_samples)
+        parts = []
+        for start in range(0, batch.count, group_size):
+            group = batch.select(start, start + group_size)
+            chosen = select_targets(targets, start, start + group.count, batch.count)
+            parts.append(self._explain_group(group, chosen, rows, evidence_samples, keep_capacity))
+            if progress is not None:
+                progress(start + group.count)
+        return Attribution.join(parts)
+
+    def attribute(self, inputs: Any, target: Any = None, additional_forward_args: Any = None) -> Tensor:
+        """The map in the shape that Captum's methods return: (N, 1, H, W) for images, (N, T) for tokens."""
+        maps = self.explain(ModelInputs.of(inputs, additional_forward_args), target, evidence_samples=0).map
+        return maps[:, None] if maps.dim() == 3 else maps
+
+    def _explain_group(
+        self, group: ModelInputs, targets: Any, rows: int, evidence_samples: int, keep_capacity: bool
+    ) -> Attribution:
+        """Explain samples whose noisy copies go through the network together."""
+        recording = self.probe.record(group)
+        features = recording.features.float()
+        self.statistics.check_features(tuple(features.shape[1:]))
+        noise_model = self.statistics.noise(self.noise).to(features.device)
+        target = as_target(targets, recording.output, group.count)
+        with recording.suffix() as suffix, torch.enable_grad():
+            run = in_precision(suffix, self.precision, recording.features)
+            fitted = fit_masks(
+                run, target, features, noise_model, self.statistics.layout, self.settings, seed=self.seed, rows=rows
+            )
+            evidence = None
+            if evidence_samples > 0:
+                under_noise, spread = measure_under_noise(
+                    run,
+                    target,
+                    features,
+                    fitted.u,
+                    noise_model,
+                    noise_samples=evidence_samples,
+                    seed=self.seed + _EVIDENCE_STREAM,
+                    rows=rows,
+                )
+                before = target.value(recording.output).detach()
+                evidence = Evidence(before.cpu(), under_noise.cpu(), spread.cpu(), target.measure, evidence_samples)
+        return self._attribution(fitted, target, evidence, group, keep_capacity)
+
+    def _attribution(
+        self, fitted: Fitted, target: Target, evidence: Evidence | None, group: ModelInputs, keep_capacity: bool
+    ) -> Attribution:
+        layout = self.statistics.layout
+        unit = unit_of(layout, group.image_size)
+        cells = bits_per_cell(fitted.information, layout)
+        maps = bits_per_pixel(cells, group.image_size) if unit == "bits/pixel" and group.image_size else cells
+        texts = target.describe()
+        return Attribution(
+            map=maps.cpu(),
+            unit=unit,
+            method=self.method,
+            targets=texts if len(texts) == group.count else texts * group.count,
+            settings=self._all_settings(),
+            model=type(self.model).__name__,
+            layer=self.probe.name,
+            total_bits=cells.flatten(1).sum(1).cpu(),
+            evidence=evidence,
+            cells=cells.cpu(),
+            capacity=bits_of(fitted.information).cpu() if keep_capacity else None,
+            version=__version__,
+        )
+
+    def _all_settings(self) -> dict[str, Any]:
+        statistics = self.statistics
+        return {
+            **asdict(self.settings),
+            **asdict(self.noise),
+            "seed": self.seed,
+            "precision": self.precision,
+            "statistics": f"per {statistics.granularity}, {statistics.samples} inputs",
+            "statistics_data": statistics.provenance.data,
+            "weights": statistics.provenance.weights,
+        }

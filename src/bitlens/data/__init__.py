@@ -1,0 +1,1 @@
+"""Photos, texts, boxes and data sets: what goes into a network, and the way back to pixels and words."""

@@ -1,0 +1,277 @@
+"""Data sets of photos by name: `folder:DIR`, `csv:FILE`, `imagenet:DIR`, `builtin:scenes`.
+
+Each is a sequence of samples, built when asked for; pixels are read when a sample's image is asked for.
+"""
+
+import csv
+from collections import deque
+from collections.abc import Callable, Generator, Iterator, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import closing
+from dataclasses import dataclass, field
+from functools import partial
+from pathlib import Path
+from typing import Generic, Literal, TypeVar, overload
+from warnings import warn
+
+import numpy as np
+import numpy.typing as npt
+from PIL import Image
+from torch import Tensor
+
+from bitlens.data.boxes import Box, parse_boxes, upright_boxes
+from bitlens.data.imagenet import ImageNet
+from bitlens.data.images import find_images, read_image, read_layout
+from bitlens.data.preprocessing import Preprocessing, stacked
+from bitlens.data.scenes import Scenes
+from bitlens.errors import BitlensWarning, DataError, InputError
+
+__all__ = ["FORMS", "Sample", "open_dataset", "tensor_batches"]
+
+FORMS = {
+    "folder:DIR": "every photo in the folder and its subfolders; where photos lie in subfolders only, each is a class",
+    "csv:FILE": "a table with the columns file, label and optionally boxes; files relative to the table",
+    "imagenet:DIR": "the ImageNet validation set in the official layout, with its boxes",
+    "builtin:scenes": "generated scenes with known objects; nothing to download",
+}
+_THREADS = 4
+Item = TypeVar("Item")
+
+
+@dataclass(frozen=True, eq=False)
+class Sample:
+    """One photo and what is known about it.
+
+    Attributes:
+        name: unique within its data set.
+        read: gives the photo, RGB and upright.
+        label: index of its class, None where unknown.
+        boxes: around the objects of that class, (x0, y0, x1, y1) in pixels of the upright photo.
+        mask: (height, width) bool, the exact pixels of those objects, None where unknown.
+    """
+
+    name: str
+    read: Callable[[], Image.Image] = field(repr=False)
+    label: int | None = None
+    boxes: tuple[Box, ...] = ()
+    mask: npt.NDArray[np.bool_] | None = field(default=None, repr=False)
+
+    @property
+    def image(self) -> Image.Image:
+        """The photo, read anew each time; DataError where that fails."""
+        return self.read()
+
+
+class _Samples(Sequence[Sample], Generic[Item]):
+    """Samples built from `items` when asked for; a slice is again such a sequence."""
+
+    def __init__(self, items: Sequence[Item], build: Callable[[Item], Sample]) -> None:
+        self.items, self.build = items, build
+
+    def __len__(self) -> int:
+        return len(self.items)
+
+    @overload
+    def __getitem__(self, index: int) -> Sample: ...
+    @overload
+    def __getitem__(self, index: slice) -> Sequence[Sample]: ...
+    def __getitem__(self, index: int | slice) -> Sample | Sequence[Sample]:
+        if isinstance(index, slice):
+            return _Samples(self.items[index], self.build)
+        return self.build(self.items[index])
+
+
+def open_dataset(spec: str) -> Sequence[Sample]:
+    """Open a data set by name.
+
+    `folder:DIR` (or the folder alone): where every photo lies in one of at least two subfolders, the label is the
+    position of that subfolder among the sorted names of all subfolders; otherwise there are no labels.
+    `csv:FILE`: label is a whole number or empty; boxes are `x0 y0 x1 y1` in pixels of the stored file, several
+    separated by `;`; further columns are ignored.
+    `imagenet:DIR`: the label is the position of the class among the sorted WordNet ids; boxes are scaled where the
+    photos were. `builtin:scenes`: 1,000 test scenes with boxes and masks.
+
+    Returns:
+        At least one sample. Boxes and annotations are read when a sample is asked for.
+
+    Raises:
+        DataError: the name is of no known form, or the data set is missing, empty or malformed.
+    """
+    if spec and Path(spec).expanduser().is_dir():
+        return _folder(Path(spec).expanduser())
+    kind, _, place = spec.partition(":")
+    openers = {"folder": _folder, "csv": _csv, "imagenet": _imagenet}
+    if spec == "builtin:scenes":
+        return _scenes()
+    if kind not in openers or not place:
+        raise DataError(f"unknown data set {spec!r}: expected {', '.join(FORMS)}, or a folder that exists")
+    return openers[kind](Path(place).expanduser())
+
+
+def tensor_batches(
+    samples: Sequence[Sample],
+    preprocess: Preprocessing,
+    batch_size: int,
+    on_error: Literal["raise", "skip"] = "raise",
+) -> Iterator[tuple[Tensor, list[Sample]]]:
+    """Read and prepare samples in order, a few threads ahead of what is consumed.
+
+    Args:
+        samples: a data set, or a part of one.
+        preprocess: the network's preprocessing; it is called from several threads.
+        batch_size: samples in each batch; the last may have fewer.
+        on_error: "raise" stops at a sample that cannot be read or prepared; "skip" leaves it out with a
+            `BitlensWarning`.
+
+    Yields:
+        (n, C, H, W) float32 and the n samples.
+
+    Raises:
+        DataError: a sample cannot be read or prepared (its name is in the message), or none is left.
+        InputError: `batch_size` is below 1, or the shapes of two inputs differ.
+    """
+    if batch_size < 1:
+        raise InputError(f"batch_size is {batch_size}, expected at least 1")
+    return _batches(samples, preprocess, batch_size, on_error)
+
+
+def _batches(
+    samples: Sequence[Sample], preprocess: Preprocessing, batch_size: int, on_error: str
+) -> Iterator[tuple[Tensor, list[Sample]]]:
+    batch: list[tuple[Sample, Tensor]] = []
+    useful = False
+    with closing(_ahead(samples, preprocess, batch_size + _THREADS)) as futures:
+        for future in futures:
+            try:
+                batch.append(future.result())
+            except DataError as error:
+                if on_error == "raise":
+                    raise
+                warn(f"skipped: {error}", BitlensWarning, stacklevel=3)
+            if len(batch) == batch_size:
+                yield _joined(batch)
+                batch, useful = [], True
+    if batch:
+        yield _joined(batch)
+    elif not useful:
+        raise DataError(f"none of the {len(samples)} samples could be read")
+
+
+def _joined(batch: list[tuple[Sample, Tensor]]) -> tuple[Tensor, list[Sample]]:
+    samples = [sample for sample, _ in batch]
+    return stacked([tensor for _, tensor in batch], [sample.name for sample in samples]), samples
+
+
+def _ahead(samples: Sequence[Sample], preprocess: Preprocessing, most: int) -> Generator[Future[tuple[Sample, Tensor]]]:
+    """Futures in the order of the samples, at most `most` of them under way."""
+    pool = ThreadPoolExecutor(_THREADS, thread_name_prefix="bitlens-read")
+    waiting: deque[Future[tuple[Sample, Tensor]]] = deque()
+    try:
+        for index in range(len(samples)):
+            waiting.append(pool.submit(_prepare, samples, index, preprocess))
+            if len(waiting) == most:
+                yield waiting.popleft()
+        while waiting:
+            yield waiting.popleft()
+    finally:
+        pool.shutdown(cancel_futures=True)
+
+
+def _prepare(samples: Sequence[Sample], index: int, preprocess: Preprocessing) -> tuple[Sample, Tensor]:
+    sample = samples[index]
+    picture = sample.image
+    try:
+        return sample, preprocess(picture)
+    except InputError as error:
+        raise DataError(f"{sample.name}: {error}") from error
+
+
+def _folder(folder: Path) -> Sequence[Sample]:
+    if not folder.is_dir():
+        raise DataError(f"{folder} is no folder")
+    paths = find_images([folder])
+    places = [path.relative_to(folder) for path in paths]
+    used = {place.parts[0] for place in places if len(place.parts) > 1}
+    classed = len(used) > 1 and all(len(place.parts) > 1 for place in places)
+    names = sorted(entry.name for entry in folder.iterdir() if entry.is_dir() and not entry.name.startswith("."))
+    labels = {name: index for index, name in enumerate(names)} if classed else {}
+
+    def build(place: Path) -> Sample:
+        return Sample(place.as_posix(), partial(read_image, folder / place), labels.get(place.parts[0]))
+
+    return _Samples(places, build)
+
+
+@dataclass(frozen=True)
+class _Row:
+    name: str
+    path: Path
+    label: int | None
+    boxes: tuple[Box, ...]
+
+
+def _csv(table: Path) -> Sequence[Sample]:
+    rows: dict[str, _Row] = {}
+    try:
+        with table.open(encoding="utf-8-sig", newline="") as file:
+            reader = csv.DictReader(file, restkey="", strict=True)
+            missing = {"file", "label"} - set(reader.fieldnames or ())
+            if missing:
+                raise DataError(f"the column {' and '.join(sorted(missing))} is missing: found {reader.fieldnames}")
+            for cells in reader:
+                row = _row(cells, table.parent, reader.line_num)
+                if row.name in rows:
+                    raise DataError(f"line {reader.line_num}: the file {row.name} is listed twice")
+                rows[row.name] = row
+    except (OSError, UnicodeDecodeError, csv.Error, DataError) as error:
+        reason = "there is no such file" if isinstance(error, FileNotFoundError) else str(error)
+        raise DataError(f"cannot read the table {table}: {reason}") from error
+    if not rows:
+        raise DataError(f"the table {table} has no rows")
+    return _Samples(list(rows.values()), _csv_sample)
+
+
+def _row(cells: dict[str, str], folder: Path, line: int) -> _Row:
+    if "" in cells or None in cells.values():
+        raise DataError(f"line {line}: expected as many cells as the first line has (texts with commas in quotes)")
+    name, label = cells["file"].strip(), cells["label"].strip()
+    if not name or not (folder / name).is_file():
+        raise DataError(f"line {line}: there is no file {folder / name}")
+    if label and not (label.isascii() and label.isdigit()):
+        raise DataError(f"line {line}: the label is {label!r}, expected the index of a class (0, 1, 2, …) or nothing")
+    try:
+        boxes = parse_boxes(cells.get("boxes", ""))
+    except DataError as error:
+        raise DataError(f"line {line}: {error}") from error
+    return _Row(name, folder / name, int(label) if label else None, boxes)
+
+
+def _csv_sample(row: _Row) -> Sample:
+    boxes = upright_boxes(row.boxes, *read_layout(row.path)) if row.boxes else ()
+    return Sample(row.name, partial(read_image, row.path), row.label, boxes)
+
+
+def _imagenet(root: Path) -> Sequence[Sample]:
+    data = ImageNet.find(root)
+
+    def build(photo: Path) -> Sample:
+        known = data.annotation(photo)
+        size, orientation = read_layout(photo)
+        across, down = size[0] / known.size[0], size[1] / known.size[1]
+        stored = [(x0 * across, y0 * down, x1 * across, y1 * down) for x0, y0, x1, y1 in known.boxes]
+        boxes = upright_boxes(stored, size, orientation)
+        return Sample(
+            photo.name, partial(read_image, photo), data.label(known), upright_boxes(boxes, size, orientation)
+        )
+
+    return _Samples(find_images([data.photos]), build)
+
+
+def _scenes() -> Sequence[Sample]:
+    scenes = Scenes("test")
+
+    def build(index: int) -> Sample:
+        scene = scenes[index]
+        return Sample(f"scene {index}", partial(Image.fromarray, scene.image), scene.label, scene.boxes, scene.mask)
+
+    return _Samples(range(len(scenes)), build)

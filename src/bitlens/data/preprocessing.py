@@ -1,0 +1,193 @@
+"""From a photo to a network's input, and back: the network's own preprocessing, and how to undo its colours.
+
+A preprocessing may be any callable, so its normalisation is measured, not read: flat black, red, green and blue
+pictures show where the colour of a pixel goes. If that is affine, x = M·rgb + b for every pixel (mean and standard
+deviation per channel, swapped channels, conversion to grey), it is undone exactly; white and grey tell whether it is.
+"""
+
+import re
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+from warnings import warn
+
+import torch
+from PIL import Image
+from torch import Tensor
+
+from bitlens.data.images import read_image
+from bitlens.errors import BitlensError, BitlensWarning, InputError
+
+__all__ = ["Preprocessing", "photo_batch", "stacked"]
+
+_BLACK, _GREY, _WHITE = (0, 0, 0), (128, 128, 128), (255, 255, 255)
+_PRIMARIES = ((255, 0, 0), (0, 255, 0), (0, 0, 255))
+_TOLERANCE = 0.02  # of the range from black to white; a few steps of 8-bit rounding
+
+
+@dataclass(frozen=True)
+class Preprocessing:
+    """What a network wants done to a photo.
+
+    Attributes:
+        transform: maps an RGB PIL image to a floating-point tensor (C, H, W).
+        description: how to name the transform where a result says what it was made with.
+    """
+
+    transform: Callable[[Image.Image], Any]
+    description: str = ""
+
+    def __post_init__(self) -> None:
+        """Take the description from the transform where none is given."""
+        if not self.description:
+            object.__setattr__(self, "description", _describe(self.transform))
+
+    def __call__(self, image: Image.Image) -> Tensor:
+        """Prepare one photo.
+
+        Returns:
+            (C, H, W) float32.
+
+        Raises:
+            InputError: the transform fails, or gives something else than a finite floating-point tensor (C, H, W).
+        """
+        try:
+            result = self.transform(image)
+        except BitlensError:
+            raise
+        except Exception as error:  # the transform is the user's code
+            reason = " ".join(f"{type(error).__name__}: {error}".split())
+            raise InputError(f"the preprocessing fails on a picture of size {image.size}: {reason}") from error
+        return _checked(result)
+
+    def display(self, tensor: Tensor) -> Tensor:
+        """Undo the normalisation, to show the pixels that the network sees.
+
+        Assumes that every pixel went through the same affine map of its colour. Where that does not hold (each picture
+        normalised by itself, other than 1 or 3 channels) the values are stretched from minimum to maximum, as a
+        `BitlensWarning` says.
+
+        Args:
+            tensor: (C, H, W), a result of this preprocessing.
+
+        Returns:
+            (3, H, W) float32 in [0, 1]; one-channel inputs in grey.
+        """
+        colours = self.colours(tensor.shape[-2], tensor.shape[-1])
+        if colours is not None:
+            return colours.undo(tensor)
+        warn("the preprocessing is no affine map of colours: pictures of its results are stretched", BitlensWarning, 2)
+        pixels = tensor.float() if len(tensor) == 3 else tensor.float().mean(0).expand(3, -1, -1)
+        return (pixels - pixels.min()) / (pixels.max() - pixels.min()).clamp(min=1e-12)
+
+    def colours(self, height: int, width: int) -> "AffineColours | None":
+        """How this preprocessing maps the colour of a pixel, None where that is not affine; measured once.
+
+        Args:
+            height: of the flat pictures that are tried the first time; an input's own size fits every transform.
+            width: likewise.
+        """
+        if "_colours" not in self.__dict__:
+            self.__dict__["_colours"] = _measure(self, height, width)
+        found: AffineColours | None = self.__dict__["_colours"]
+        return found
+
+
+@dataclass(frozen=True)
+class AffineColours:
+    """x = matrix · rgb + black for every pixel, rgb in [0, 1].
+
+    Attributes:
+        matrix: (C, 3), C = 1 or 3.
+        black: (C,).
+    """
+
+    matrix: Tensor
+    black: Tensor
+
+    def apply(self, rgb: tuple[int, int, int]) -> Tensor:
+        """(C,) of an 8-bit colour."""
+        return self.black + self.matrix @ (torch.tensor(rgb) / 255)
+
+    def undo(self, tensor: Tensor) -> Tensor:
+        """(C, H, W) of a network's input to (3, H, W) in [0, 1]."""
+        lifted = tensor.float() - self.black.to(tensor.device)[:, None, None]
+        matrix = self.matrix.to(tensor.device)
+        if len(matrix) == 1:
+            return (lifted / matrix.sum()).clamp(0, 1).expand(3, -1, -1)
+        rgb: Tensor = torch.linalg.solve(matrix, lifted.flatten(1))
+        return rgb.view_as(lifted).clamp(0, 1)
+
+    def invertible(self) -> bool:
+        """Whether `undo` is possible."""
+        if len(self.matrix) == 1:
+            return bool(self.matrix.sum().abs() > 1e-6)
+        return len(self.matrix) == 3 and bool(torch.linalg.cond(self.matrix) < 1e4)
+
+
+def photo_batch(photos: Sequence[str | Path | Image.Image], preprocess: Preprocessing) -> Tensor:
+    """Read and prepare a few photos.
+
+    Returns:
+        (N, C, H, W) float32.
+
+    Raises:
+        DataError: a file cannot be read.
+        InputError: the preprocessing fails, or gives tensors of different shapes; the message names the file.
+    """
+    names, tensors = [], []
+    for index, photo in enumerate(photos):
+        picture = photo if isinstance(photo, Image.Image) else read_image(photo)
+        names.append(f"photo {index}" if picture is photo else str(photo))
+        try:
+            tensors.append(preprocess(picture))
+        except InputError as error:
+            raise InputError(f"{names[-1]}: {error}") from error
+    return stacked(tensors, names)
+
+
+def stacked(tensors: Sequence[Tensor], names: Sequence[str]) -> Tensor:
+    """One batch of prepared photos; InputError names the first whose shape is not that of the first one."""
+    if not tensors:
+        raise InputError("no photo was given: a batch needs at least one")
+    for tensor, name in zip(tensors, names, strict=True):
+        if tensor.shape != tensors[0].shape:
+            raise InputError(
+                f"the preprocessing gives {tuple(tensor.shape)} for {name} but {tuple(tensors[0].shape)} for "
+                f"{names[0]}: let it end with a fixed size, or use one photo at a time"
+            )
+    return torch.stack(list(tensors))
+
+
+def _checked(result: Any) -> Tensor:
+    if not isinstance(result, Tensor):
+        raise InputError(f"the preprocessing gave {type(result).__name__}, expected a torch.Tensor of shape (C, H, W)")
+    if result.ndim != 3 or result.numel() == 0:
+        raise InputError(f"the preprocessing gave a tensor of shape {tuple(result.shape)}, expected (C, H, W)")
+    if not result.is_floating_point():
+        raise InputError(f"the preprocessing gave {result.dtype}, expected floating point: scale and normalise in it")
+    if not result.isfinite().all():
+        raise InputError("the preprocessing gave NaN or infinite values")
+    return result.detach().as_subclass(Tensor).float()
+
+
+def _measure(preprocess: Preprocessing, height: int, width: int) -> AffineColours | None:
+    def flat(rgb: tuple[int, int, int]) -> Tensor:
+        return preprocess(Image.new("RGB", (width, height), rgb)).flatten(1).median(1).values.cpu()
+
+    try:
+        black = flat(_BLACK)
+        colours = AffineColours(torch.stack([flat(rgb) - black for rgb in _PRIMARIES], 1), black)
+        grey, white = flat(_GREY), flat(_WHITE)
+    except InputError:  # a flat picture cannot be normalised by its own spread
+        return None
+    tolerance = _TOLERANCE * (white - black).abs().max()
+    affine = all((colours.apply(c) - x).abs().max() <= tolerance for c, x in ((_GREY, grey), (_WHITE, white)))
+    return colours if affine and colours.invertible() else None
+
+
+def _describe(transform: Callable[..., Any]) -> str:
+    name = getattr(transform, "__qualname__", None)
+    text = f"{transform.__module__}.{name}" if name else repr(transform)
+    return re.sub(r" at 0x[0-9a-fA-F]+", "", " ".join(text.split()))

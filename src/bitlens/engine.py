@@ -1,0 +1,51 @@
+"""How much goes through the network at once, and in which precision."""
+
+from collections.abc import Callable
+from typing import Any, Literal
+
+import torch
+from torch import Tensor
+
+__all__ = ["Precision", "in_precision", "rows_at_once"]
+
+Precision = Literal["float32", "bfloat16", "auto"]
+
+_CPU_BYTES = 2**30
+_CPU_ROWS = 16  # more rows do not make a CPU faster, and larger buffers cost page faults
+_CUDA_ROWS = 512
+_CUDA_SHARE = 0.5  # of the memory that is free
+
+
+def rows_at_once(bytes_per_row: int, device: torch.device) -> int:
+    """How many noisy copies may go through the network together.
+
+    Args:
+        bytes_per_row: memory that one row's intermediate results need, gradients not counted.
+        device: where the network runs.
+    """
+    if device.type == "cuda":
+        free, _ = torch.cuda.mem_get_info(device)
+        return max(1, min(_CUDA_ROWS, int(free * _CUDA_SHARE) // (2 * bytes_per_row)))
+    return max(1, min(_CPU_ROWS, _CPU_BYTES // (2 * bytes_per_row)))
+
+
+def _dtype(precision: Precision, features: Tensor) -> torch.dtype | None:
+    """The lower precision to compute in, or None for the network's own."""
+    if precision == "float32" or features.dtype != torch.float32:
+        return None
+    if precision == "bfloat16":
+        return torch.bfloat16
+    return torch.bfloat16 if features.is_cuda and torch.cuda.is_bf16_supported(including_emulation=False) else None
+
+
+def in_precision(run: Callable[[Tensor], Any], precision: Precision, features: Tensor) -> Callable[[Tensor], Any]:
+    """The suffix in the wanted precision. It takes float32 noised features; what it returns is the network's own type."""
+    dtype = _dtype(precision, features)
+
+    def converted(z: Tensor) -> Any:
+        if dtype is None:
+            return run(z.to(features.dtype))
+        with torch.autocast(features.device.type, dtype=dtype):
+            return run(z)
+
+    return converted

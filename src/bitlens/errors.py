@@ -1,0 +1,96 @@
+"""Every error bitlens raises on purpose, in one tree.
+
+    BitlensError
+    ├── LayerError          the layer cannot be found, is ambiguous, or cannot be restricted
+    ├── InputError          an input to the network is unusable (NaN, wrong shape, empty)
+    ├── TargetError         the target does not fit the network's output
+    ├── StatisticsError     feature statistics are missing, or belong to something else
+    ├── SettingError        a setting has a value that makes no sense
+    ├── FitError            the optimisation went wrong (NaN, no finite loss)
+    ├── ModelError          a model cannot be found, built or loaded
+    ├── DataError           a file or a data set cannot be read
+    └── DependencyError     an optional package is not installed
+
+Each message names the argument, what came, what was expected, and what to do. The command line prints the message of
+a `BitlensError` as one line; any other exception is a bug and shows its traceback.
+"""
+
+__all__ = [
+    "BitlensError",
+    "BitlensWarning",
+    "DataError",
+    "DependencyError",
+    "FitError",
+    "InputError",
+    "LayerError",
+    "ModelError",
+    "SettingError",
+    "StatisticsError",
+    "TargetError",
+    "one_of",
+]
+
+from collections.abc import Mapping
+from typing import TypeVar
+
+T = TypeVar("T")
+
+
+class BitlensError(Exception):
+    """Base of all errors that bitlens raises on purpose."""
+
+
+class LayerError(BitlensError, ValueError):
+    """The layer cannot be found, is ambiguous, or cannot be restricted."""
+
+
+class InputError(BitlensError, ValueError):
+    """An input to the network is unusable: NaN, wrong shape, empty."""
+
+
+class TargetError(BitlensError, ValueError):
+    """The target does not fit the network's output."""
+
+
+class StatisticsError(BitlensError, ValueError):
+    """Feature statistics are missing, or belong to another layer, network or input size."""
+
+
+class SettingError(BitlensError, ValueError):
+    """A setting has a value that makes no sense."""
+
+
+class FitError(BitlensError, RuntimeError):
+    """The optimisation of a mask went wrong."""
+
+
+class ModelError(BitlensError, ValueError):
+    """A model cannot be found, built or loaded."""
+
+
+class DataError(BitlensError, ValueError):
+    """A file or a data set cannot be read."""
+
+
+class DependencyError(BitlensError, ImportError):
+    """An optional package is not installed."""
+
+    @classmethod
+    def missing(cls, package: str, extra: str) -> "DependencyError":
+        """Say which extra brings the missing package."""
+        return cls(f"this needs the package {package!r}: install it with  pip install 'bitlens[{extra}]'")
+
+
+class BitlensWarning(UserWarning):
+    """Something worth knowing that does not stop the work."""
+
+
+def one_of(name: str, value: str, choices: Mapping[str, T]) -> T:
+    """What a setting's text stands for.
+
+    Raises:
+        SettingError: if it is none of the choices.
+    """
+    if value not in choices:
+        raise SettingError(f"{name} must be one of {', '.join(map(repr, choices))}, got {value!r}")
+    return choices[value]

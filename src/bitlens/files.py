@@ -1,0 +1,83 @@
+"""Writing files so that nobody ever sees half of one."""
+
+import os
+import tempfile
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+from bitlens.errors import DataError
+
+__all__ = ["read_arrays", "replacing", "write_arrays", "write_text"]
+
+
+@contextmanager
+def replacing(path: str | Path) -> Iterator[Path]:
+    """A temporary path beside `path`, moved into place when the block ends well and removed when it does not.
+
+    Raises:
+        DataError: if the folder cannot be made or written, or the disk is full.
+    """
+    path = Path(path)
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        handle, name = tempfile.mkstemp(prefix=f".{path.stem}.", suffix=path.suffix, dir=path.parent)
+        os.close(handle)
+    except OSError as error:
+        raise DataError(f"cannot write {path}: {error.strerror or error}") from error
+    temporary = Path(name)
+    try:
+        yield temporary
+        temporary.chmod(0o644)
+        temporary.replace(path)
+    except OSError as error:
+        raise DataError(f"cannot write {path}: {error.strerror or error}") from error
+    finally:
+        temporary.unlink(missing_ok=True)
+
+
+def write_text(path: str | Path, text: str) -> None:
+    """Write UTF-8 text, whole or not at all."""
+    with replacing(path) as temporary:
+        temporary.write_text(text, encoding="utf-8")
+
+
+def write_arrays(path: str | Path, arrays: Mapping[str, Any], metadata: Mapping[str, str]) -> None:
+    """Write tensors and text as safetensors, whole or not at all."""
+    from safetensors import SafetensorError
+    from safetensors.torch import save_file
+
+    with replacing(path) as temporary:
+        try:
+            save_file({name: tensor.contiguous() for name, tensor in arrays.items()}, temporary, dict(metadata))
+        except SafetensorError as error:
+            raise DataError(f"cannot write {path}: {error}") from error
+
+
+def read_arrays(
+    path: str | Path, kind: str, required: Callable[[Mapping[str, str]], bool]
+) -> tuple[dict[str, Any], dict[str, str]]:
+    """Read what `write_arrays` wrote.
+
+    Args:
+        path: the file.
+        kind: what the file should hold, for the error.
+        required: whether the metadata are those of such a file.
+
+    Raises:
+        DataError: if the file is missing, damaged, or holds something else.
+    """
+    from safetensors import SafetensorError, safe_open
+
+    if not Path(path).is_file():
+        raise DataError(f"there is no file {path}")
+    try:
+        with safe_open(path, "pt") as file:
+            metadata = dict(file.metadata() or {})
+            arrays = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118  (not a mapping)
+    except (SafetensorError, OSError) as error:
+        raise DataError(f"{path} is not a readable safetensors file: {error}") from error
+    if not required(metadata):
+        raise DataError(f"{path} does not hold {kind} written by bitlens")
+    return arrays, metadata

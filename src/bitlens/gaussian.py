@@ -1,0 +1,87 @@
+"""Noise in the place of features, and the information that still passes. Pure mathematics, nats throughout.
+
+The channel is Z = λR + uε with u = 1 - λ and ε ~ N(μ, σ²) per element (Schulz et al., ICLR 2020, section 3). The
+information is the divergence of P(Z|R) = N(λR + uμ, u²σ²) from Q(Z) = N(μ, σ²), an upper bound of the mutual
+information of R and Z. u is the primary quantity: with λ = 1 - u near 1, log(1 - λ) would lose all its digits.
+"""
+
+from dataclasses import dataclass
+from typing import Literal, get_args
+
+import torch
+from torch import Tensor
+
+from bitlens.errors import SettingError, one_of
+
+__all__ = ["NoiseMode", "NoiseModel", "NoiseSettings", "information", "noised_features"]
+
+NoiseMode = Literal["gaussian", "clamped", "zero-mean"]
+
+_SMALLEST = 1e-7  # of u: information stays finite (16.1 nats and the part that depends on R)
+
+
+@dataclass(frozen=True)
+class NoiseSettings:
+    """How noise is made from statistics (algorithms A4 to A6).
+
+    Attributes:
+        noise: "gaussian" (the paper: mean and std as they are), "clamped" (the same, noised features kept >= 0), or
+            "zero-mean" (the paper's released code for ResNets: mean 0, RMS of the non-zero values, kept >= 0).
+        min_std: floor on σ (A5).
+        activity_threshold: features active in no more than this share of observations are forced to zero and count no
+            information; 0 keeps all that were ever active, a negative value keeps all.
+    """
+
+    noise: NoiseMode = "gaussian"
+    min_std: float = 0.01
+    activity_threshold: float = 0.01
+
+    def __post_init__(self) -> None:
+        one_of("noise", self.noise, {name: name for name in get_args(NoiseMode)})
+        if not self.min_std > 0:
+            raise SettingError(f"min_std must be positive, got {self.min_std}")
+
+
+@dataclass(frozen=True)
+class NoiseModel:
+    """What the noise looks like at a layer.
+
+    Attributes:
+        mean: μ, broadcastable to one sample's features.
+        std: σ > 0, likewise.
+        active: 1.0 where the feature is used, 0.0 where it is forced to zero and counts no information (A4), likewise.
+        clamp: whether noised features are kept non-negative, as what follows a ReLU always is (A6).
+    """
+
+    mean: Tensor
+    std: Tensor
+    active: Tensor
+    clamp: bool = False
+
+    def to(self, device: torch.device) -> "NoiseModel":
+        """The same on another device."""
+        return NoiseModel(self.mean.to(device), self.std.to(device), self.active.to(device), self.clamp)
+
+    def squared_score(self, features: Tensor) -> Tensor:
+        """((R - μ) / σ)², zero where the feature is not active: (N, ...)."""
+        return ((features.float() - self.mean) / self.std).square() * self.active
+
+    def sample(self, standard: Tensor) -> Tensor:
+        """ε = μ + σ·n for standard normal n, zero where the feature is not active."""
+        return torch.addcmul(self.mean * self.active, self.std * self.active, standard)
+
+
+def information(u: Tensor, squared_score: Tensor, active: Tensor | float = 1.0) -> Tensor:
+    """KL(P(Z|R) ‖ Q(Z)) of each element, in nats (algorithms B2).
+
+    -ln u + (u² + λ²r² - 1)/2 with r² the squared standard score. u² - 1 is written as -λ(1 + u), which keeps its digits
+    when almost nothing passes. Zero if and only if λ = 0; grows with λ. u is held above 1e-7.
+    """
+    u = u.clamp_min(_SMALLEST)
+    passed = 1 - u
+    return (passed.square() * squared_score - passed * (1 + u)).mul(0.5).sub(u.log()) * active
+
+
+def noised_features(features: Tensor, u: Tensor, noise: Tensor) -> Tensor:
+    """Z = R + u(ε - R): features (N, ...), u (N, ...), noise (copies, 1 or N, ...) give (copies, N, ...)."""
+    return torch.lerp(features, noise, u)

@@ -1,0 +1,30 @@
+"""Small networks that come with bitlens, weights included: `builtin/NAME`."""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+from torch import nn
+
+from bitlens.data.scenes import CLASSES
+from bitlens.models.builtin.scenes import LAYER, scenes
+
+__all__ = ["BUILTIN", "Builtin"]
+
+
+@dataclass(frozen=True)
+class Builtin:
+    """A network that comes with bitlens.
+
+    Attributes:
+        build: gives the network in evaluation mode and its preprocessing.
+        classes: the names of its outputs, in their order.
+        layer: where a bottleneck belongs unless the user says otherwise.
+    """
+
+    build: Callable[[], tuple[nn.Module, Callable[..., Any]]]
+    classes: tuple[str, ...]
+    layer: str
+
+
+BUILTIN: dict[str, Builtin] = {"scenes": Builtin(scenes, CLASSES, LAYER)}

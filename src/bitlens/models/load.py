@@ -1,0 +1,235 @@
+"""A network by name: `torchvision/NAME`, `timm/NAME`, `hf/ORG/NAME`, `builtin/NAME`, or your own `FILE.py:CALLABLE`."""
+
+import csv
+import importlib.util
+import sys
+import traceback
+import zlib
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from types import ModuleType
+from typing import Any
+
+import torch
+from torch import nn
+from torchvision.transforms import v2
+
+from bitlens.data.preprocessing import Preprocessing
+from bitlens.errors import DataError, DependencyError, ModelError
+from bitlens.models.builtin import BUILTIN
+from bitlens.models.libraries import Parts, from_hub, from_timm, from_torchvision, timm_names, torchvision_names
+from bitlens.models.weights import load_weights
+
+__all__ = ["FORMS", "LoadedModel", "ModelEntry", "available_models", "load_model", "read_classes"]
+
+FORMS = {
+    "torchvision/NAME": "a classifier of torchvision; NAME@WEIGHTS chooses its weights, NAME@random takes none",
+    "timm/NAME": "a classifier of timm; NAME@random takes no weights",
+    "hf/ORG/NAME": "an image classifier of the Hugging Face hub; hf/./DIR is a folder on this machine",
+    "builtin/NAME": "a small network that comes with bitlens",
+    "FILE.py:CALLABLE": "your own: the callable returns a module, or (module, preprocess)",
+}
+
+
+@dataclass(frozen=True)
+class LoadedModel:
+    """A network, ready to be asked.
+
+    Attributes:
+        name: what it was asked for by.
+        model: in evaluation mode; maps (N, C, H, W) to logits (N, classes).
+        preprocess: what it wants done to a photo.
+        classes: the names of its outputs in their order, None where unknown.
+        default_layer: where a bottleneck belongs unless the user says otherwise, None where unknown.
+    """
+
+    name: str
+    model: nn.Module
+    preprocess: Preprocessing
+    classes: tuple[str, ...] | None
+    default_layer: str | None
+
+
+@dataclass(frozen=True)
+class ModelEntry:
+    """A line of the list of models.
+
+    Attributes:
+        spec: what to ask for it by.
+        source: where it comes from.
+        parameters: how many, None where only the network itself would tell.
+        default_layer: as in `LoadedModel`.
+    """
+
+    spec: str
+    source: str
+    parameters: int | None = None
+    default_layer: str | None = None
+
+
+def load_model(spec: str, weights: Path | None = None, device: str | torch.device = "cpu") -> LoadedModel:
+    """Load a network by name, in evaluation mode.
+
+    Args:
+        spec: one of `FORMS`.
+        weights: a `.safetensors` file or a state dict with exactly the network's names and shapes, in place of the
+            weights that come with it.
+        device: where to put it.
+
+    Raises:
+        ModelError: the name is of no known form or unknown; the network cannot be built, downloaded or moved to the
+            device; or the weights do not fit.
+        DependencyError: the library is not installed.
+    """
+    kind, _, name = spec.partition("/")
+    file, _, attribute = spec.rpartition(":")
+    layer = None
+    if file.endswith(".py"):
+        network, preprocess, classes = _from_file(Path(file).expanduser(), attribute, weights)
+    elif kind == "builtin" and name:
+        network, preprocess, classes = _builtin(name, weights)
+        layer = BUILTIN[name].layer
+    elif kind in _LIBRARIES and name:
+        network, preprocess, classes = _LIBRARIES[kind](name, weights)
+    else:
+        raise ModelError(f"unknown model {spec!r}: expected {', '.join(FORMS)}")
+    return LoadedModel(spec, _moved(network.eval(), device), preprocess, classes, layer)
+
+
+def available_models() -> list[ModelEntry]:
+    """Every model that can be named on this machine; nothing is downloaded."""
+    entries = [
+        ModelEntry(f"builtin/{name}", "bitlens", _count(entry.build()[0]), entry.layer)
+        for name, entry in BUILTIN.items()
+    ]
+    entries += [ModelEntry(f"torchvision/{name}", "torchvision", count) for name, count in torchvision_names()]
+    try:
+        entries += [ModelEntry(f"timm/{name}", "timm") for name in timm_names()]
+    except DependencyError:
+        return entries  # not installed: it has nothing to offer here
+    return entries
+
+
+def read_classes(path: str | Path) -> tuple[str, ...]:
+    """Read the names of a network's outputs, in their order.
+
+    Args:
+        path: a text file with one name on each line, or a table (`.csv`) with a column `name` or `names`, and
+            optionally a column `index` that counts from 0.
+
+    Raises:
+        DataError: the file cannot be read, is empty, lacks the column, or its indices leave gaps.
+    """
+    path = Path(path)
+    try:
+        if path.suffix.lower() == ".csv":
+            names = _classes_of_table(path)
+        else:
+            names = [line.strip() for line in path.read_text("utf-8-sig").splitlines()]
+    except (OSError, UnicodeDecodeError, csv.Error) as error:
+        raise DataError(f"cannot read the class names {path}: {error}") from error
+    if not names or not all(names):
+        raise DataError(f"the class names {path} have an empty line: expected one name for each class")
+    return tuple(names)
+
+
+def _classes_of_table(path: Path) -> list[str]:
+    with path.open(encoding="utf-8-sig", newline="") as file:
+        reader = csv.DictReader(file)
+        columns = reader.fieldnames or ()
+        column = next((name for name in ("name", "names") if name in columns), None)
+        if column is None:
+            raise DataError(f"the class names {path} have no column 'name' or 'names': found {list(columns)}")
+        rows = [(row.get("index", str(number)), row[column]) for number, row in enumerate(reader)]
+    named = {index: (name or "").strip() for index, name in rows}
+    indices = [str(index) for index in range(len(rows))]
+    if set(named) != set(indices):
+        raise DataError(f"the column 'index' of {path} must hold each of 0 … {len(rows) - 1} once")
+    return [named[index] for index in indices]
+
+
+def _builtin(name: str, weights: Path | None) -> Parts:
+    if name not in BUILTIN:
+        raise ModelError(f"there is no builtin/{name}: expected {' or '.join(f'builtin/{known}' for known in BUILTIN)}")
+    network, preprocess = BUILTIN[name].build()
+    if weights is not None:
+        load_weights(network, weights)
+    return network, Preprocessing(preprocess), BUILTIN[name].classes
+
+
+_LIBRARIES: dict[str, Callable[[str, Path | None], Parts]] = {
+    "torchvision": from_torchvision,
+    "timm": from_timm,
+    "hf": from_hub,
+}
+
+
+def _from_file(file: Path, attribute: str, weights: Path | None) -> Parts:
+    build = getattr(_imported(file), attribute, None)
+    if not callable(build):
+        raise ModelError(f"{file} defines no callable {attribute!r}: expected FILE.py:CALLABLE")
+    try:
+        made = build()
+    except (Exception, SystemExit) as error:  # the user's own code
+        raise ModelError(f"{file}:{attribute} failed: {_where(error)}") from error
+    network, preprocess = made if isinstance(made, tuple) and len(made) == 2 else (made, _standard())
+    if not isinstance(network, nn.Module) or not callable(preprocess):
+        raise ModelError(f"{file}:{attribute} returned {_types(made)}, expected a module or (module, preprocess)")
+    if weights is not None:
+        load_weights(network, weights)
+    return network, preprocess if isinstance(preprocess, Preprocessing) else Preprocessing(preprocess), None
+
+
+def _imported(file: Path) -> ModuleType:
+    """Run a file as a module of its own; `sys.path` stays as it is."""
+    if not file.is_file():
+        raise ModelError(f"there is no file {file}")
+    name = f"bitlens_file_{zlib.crc32(str(file.resolve()).encode()):08x}"
+    specification = importlib.util.spec_from_file_location(name, file)
+    if specification is None or specification.loader is None:
+        raise ModelError(f"{file} cannot be imported as Python")
+    module = importlib.util.module_from_spec(specification)
+    sys.modules[name] = module  # dataclasses and pickle look their module up here
+    try:
+        specification.loader.exec_module(module)
+    except (Exception, SystemExit) as error:  # the user's own code
+        del sys.modules[name]
+        raise ModelError(f"cannot import {file}: {_where(error)}") from error
+    return module
+
+
+def _where(error: BaseException) -> str:
+    frame = traceback.extract_tb(error.__traceback__)[-1]
+    reason = " ".join(f"{type(error).__name__}: {error}".split())
+    return f"{reason} ({Path(frame.filename).name}, line {frame.lineno})"
+
+
+def _types(value: Any) -> str:
+    names = [type(part).__name__ for part in value] if isinstance(value, tuple) else [type(value).__name__]
+    return f"({', '.join(names)})" if isinstance(value, tuple) else names[0]
+
+
+def _standard() -> Callable[..., Any]:
+    """For a module that comes without: shorter side to 256, centre 224 x 224, ImageNet's mean and deviation."""
+    transform: Callable[..., Any] = v2.Compose(
+        [
+            v2.Resize(256, antialias=True),
+            v2.CenterCrop(224),
+            v2.ToImage(),
+            v2.ToDtype(torch.float32, scale=True),
+            v2.Normalize([0.485, 0.456, 0.406], [0.229, 0.224, 0.225]),
+        ]
+    )
+    return transform
+
+
+def _moved(network: nn.Module, device: str | torch.device) -> nn.Module:
+    try:
+        return network.to(device)
+    except (RuntimeError, AssertionError, NotImplementedError) as error:
+        raise ModelError(f"cannot put the network on device {device!s}: {str(error).splitlines()[0]}") from error
+
+
+def _count(network: nn.Module) -> int:
+    return sum(parameter.numel() for parameter in network.parameters())

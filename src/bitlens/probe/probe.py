@@ -1,0 +1,256 @@
+"""The way into one layer of a network: find it, record what comes before it, check that the replay is exact."""
+
+import warnings
+from contextlib import suppress
+from dataclasses import replace
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from torch.utils._pytree import tree_leaves
+
+from bitlens.errors import BitlensWarning, LayerError
+from bitlens.inputs import ModelInputs
+from bitlens.probe.modules import Forward, find_layer, frozen, wrapped
+from bitlens.probe.plan import (
+    ARGUMENTS,
+    LAYER,
+    Call,
+    Plan,
+    all_calls,
+    feature_slot,
+    replay_script,
+    sample_axes,
+    trace_calls,
+)
+from bitlens.probe.recording import Recording, Touched, Value
+
+__all__ = ["Probe"]
+
+
+class Reached(BaseException):
+    """Ends a forward pass at the layer; not an Exception, so that no network can catch it by accident."""
+
+
+class Probe:
+    """The way into one layer of a network.
+
+    Args:
+        model: any module; it is left exactly as it was after every call, also after an error.
+        layer: the module whose output is restricted, or its dotted name.
+        call: which call of the layer, counted from 0, if the network calls it several times in one pass.
+
+    Raises:
+        LayerError: if there is no such layer.
+    """
+
+    def __init__(self, model: nn.Module, layer: str | nn.Module, *, call: int | None = None) -> None:
+        self.model = getattr(model, "_orig_mod", model)  # what torch.compile wraps
+        self.name, self.layer = find_layer(self.model, layer)
+        self.call = call
+        self._plans: dict[Any, Plan] = {}
+
+    @property
+    def device(self) -> torch.device:
+        """Where the network's first parameter (or buffer) lives."""
+        tensors = (*self.model.parameters(), *self.model.buffers())
+        return tensors[0].device if tensors else torch.device("cpu")
+
+    @property
+    def mode(self) -> str:
+        """How the suffix runs: "replay" (prefix once), "whole network" (no replay was possible), or "unknown" as yet."""
+        if not self._plans:
+            return "unknown"
+        return "replay" if all(plan.recorded for plan in self._plans.values()) else "whole network"
+
+    def record(self, inputs: Any) -> Recording:
+        """Run one batch through the whole network, once, without gradients.
+
+        Raises:
+            LayerError: if the pass does not reach the layer, reaches it several times and `call` is not set, or if the
+                layer gives out further tensors that would carry information past the bottleneck.
+        """
+        inputs = self._prepare(inputs)
+        with frozen(self.model):
+            plan = self._plan(inputs)
+            recording = self._record(plan, inputs)
+            if plan.recorded and not self._replays(recording):
+                self._warn("its replayed pass differs from the full one for this batch")
+                recording = self._record(plan.whole_network(), inputs)
+        return recording
+
+    def features(self, inputs: Any) -> Tensor:
+        """What the layer puts out, (N, ...); the pass ends there."""
+        inputs = self._prepare(inputs)
+        with frozen(self.model), torch.no_grad():
+            known = next(iter(self._plans.values()), None) or self._plan(inputs)
+            leaves = self._capture(known.whole_network(), inputs, stop=True)[0][LAYER].leaves
+        slot = feature_slot(known.axes[LAYER])
+        axis = known.axes[LAYER][slot]
+        features: Tensor = leaves[slot].movedim(axis, 0)
+        return features
+
+    def bytes_per_row(self, inputs: Any) -> int:
+        """Memory for the intermediate results of one row behind the layer, for inputs like these."""
+        inputs = self._prepare(inputs)
+        with frozen(self.model):
+            return self._plan(inputs).bytes_per_row
+
+    def _prepare(self, inputs: Any) -> ModelInputs:
+        if self.model.training:
+            warnings.warn(
+                f"{type(self.model).__name__} is in train mode; it is explained in eval mode (model.eval() silences this)",
+                BitlensWarning,
+                stacklevel=3,
+            )
+        return ModelInputs.of(inputs).to(self.device)
+
+    def _warn(self, why: str) -> None:
+        text = f"{type(self.model).__name__}: {why}; the whole network runs in every pass (slower, same result)"
+        warnings.warn(text, BitlensWarning, stacklevel=4)
+
+    def _plan(self, inputs: ModelInputs) -> Plan:
+        if inputs.signature not in self._plans:
+            self._plans[inputs.signature] = self._make_plan(inputs.select(0, 2))
+        return self._plans[inputs.signature]
+
+    def _make_plan(self, few: ModelInputs) -> Plan:
+        once, twice = trace_calls(self.model, few), trace_calls(self.model, few.tile(2))
+        layer = self._layer_call(once)
+        chain = [layer]
+        while chain[0].parent is not None:
+            chain.insert(0, chain[0].parent)
+        recorded, script = replay_script(chain)
+        doubled = {(call.module, call.index): call.shapes for call in all_calls(twice)}
+        axes = {
+            n: sample_axes(c.shapes, doubled.get((c.module, c.index), ())) for n, c in enumerate([*recorded, layer])
+        }
+        axes[LAYER] = axes.pop(len(recorded))
+        own = axes[LAYER]
+        if own is None or all(axis is None for axis in own):
+            raise LayerError(
+                f"layer {self.name!r} puts out no tensor with one entry for each sample; choose another layer"
+            )
+        leaves = tree_leaves((few.args, dict(few.kwargs)))
+        axes[ARGUMENTS] = tuple(
+            0 if isinstance(v, Tensor) and v.dim() and v.shape[0] == few.count else None for v in leaves
+        )
+        size = layer.shapes[feature_slot(own)]
+        assert size is not None
+        if size[own[feature_slot(own)] or 0] != few.count:
+            raise LayerError(
+                f"layer {self.name!r} puts out {tuple(size)} for {few.count} samples, several rows for each (windows, "
+                "perhaps): choose a module that encloses it"
+            )
+        known = {number: value for number, value in axes.items() if value is not None}
+        plan = Plan(tuple((c.module, c.index) for c in recorded), (layer.module, layer.index), script, known)
+        return self._checked(plan, few, replayable=len(known) == len(axes))
+
+    def _layer_call(self, root: Call) -> Call:
+        calls = [call for call in all_calls(root) if call.module is self.layer]
+        if not calls:
+            raise LayerError(f"the forward pass does not reach layer {self.name!r}; choose a layer that is used")
+        if self.call is None and len(calls) > 1:
+            raise LayerError(
+                f"layer {self.name!r} is called {len(calls)} times in one pass: choose one, call=0 to call={len(calls) - 1}"
+            )
+        if self.call is not None and not 0 <= self.call < len(calls):
+            raise LayerError(f"call={self.call}, but layer {self.name!r} is called {len(calls)} time(s) in one pass")
+        return calls[self.call or 0]
+
+    def _checked(self, plan: Plan, few: ModelInputs, *, replayable: bool) -> Plan:
+        """Compare a replayed pass with a full one at features that were changed, and note which recordings are read."""
+        whole = plan.whole_network()
+        expected, touched = self._trial(whole, few)
+        chosen = whole
+        if replayable:
+            got, replayed = self._trial(plan, few)
+            if agree(expected, got):
+                chosen, touched = plan, replayed
+        if chosen is whole:
+            self._warn("what comes before the layer could not be replayed")
+        self._refuse_leaks(touched)
+        return replace(
+            chosen,
+            live=frozenset(touched.read),
+            written=frozenset(touched.written),
+            bytes_per_row=max(1, touched.bytes // (2 * few.count)),
+        )
+
+    def _trial(self, plan: Plan, few: ModelInputs) -> tuple[Any, Touched]:
+        recording = self._record(plan, few)
+        features = recording.features
+        changed = features.roll(1, -1) * 0.7 + 0.1
+        touched = Touched()
+        with recording.suffix(touched) as run, torch.no_grad(), touched:
+            output = run(torch.cat([features, changed]))
+        touched.note(output, touched.read)
+        return output, touched
+
+    def _refuse_leaks(self, touched: Touched) -> None:
+        if any(number == LAYER for number, _ in touched.read):
+            raise LayerError(
+                f"layer {self.name!r} gives out several tensors that the network goes on to use; restricting one would "
+                "let information pass by the others. Choose a layer before or after it"
+            )
+
+    def _record(self, plan: Plan, inputs: ModelInputs) -> Recording:
+        values, output = self._capture(plan, inputs, stop=False)
+        values[ARGUMENTS] = Value.of(ARGUMENTS, (inputs.args, dict(inputs.kwargs)), plan)
+        return Recording(self.model, plan, inputs, values, output)
+
+    def _capture(self, plan: Plan, inputs: ModelInputs, *, stop: bool) -> tuple[dict[int, Value], Any]:
+        """One pass that keeps the recorded calls' outputs and the layer's; `stop` ends it at the layer."""
+        wanted = {call: number for number, call in enumerate(plan.recorded)} | {plan.layer: LAYER}
+        counts: dict[nn.Module, int] = {}
+        values: dict[int, Value] = {}
+
+        def wrap(module: nn.Module, forward: Forward) -> Forward:
+            def captured(*args: Any, **kwargs: Any) -> Any:
+                turn = counts.get(module, 0)
+                counts[module] = turn + 1
+                number = wanted.get((module, turn))
+                if number == LAYER:  # whatever comes from here on must not overwrite what is kept
+                    values.update({n: value.own() for n, value in values.items()})
+                output = forward(*args, **kwargs)
+                if number is not None:
+                    value = Value.of(number, output, plan)
+                    values[number] = value.own() if number == LAYER else value
+                if number == LAYER and stop:
+                    raise Reached
+                return output
+
+            return captured
+
+        arguments = inputs.clone()
+        output = None
+        with torch.no_grad(), wrapped(dict.fromkeys([module for module, _ in wanted], wrap)), suppress(Reached):
+            output = self.model(*arguments.args, **arguments.kwargs)
+        if LAYER not in values:
+            raise LayerError(f"the forward pass did not reach layer {self.name!r} for these inputs")
+        return values, output
+
+    @staticmethod
+    def _replays(recording: Recording) -> bool:
+        with recording.suffix() as run, torch.no_grad():
+            return agree(recording.output, run(recording.features))
+
+
+def agree(expected: Any, got: Any) -> bool:
+    """Whether two outputs of a network are the same up to rounding, relative to their largest value."""
+    pairs = list(zip(tree_leaves(expected), tree_leaves(got), strict=False))
+    return len(tree_leaves(expected)) == len(tree_leaves(got)) and all(_close(a, b) for a, b in pairs)
+
+
+def _close(a: Any, b: Any) -> bool:
+    if not isinstance(a, Tensor):
+        return not isinstance(b, Tensor)
+    if not isinstance(b, Tensor) or a.shape != b.shape:
+        return False
+    if not a.is_floating_point():
+        return torch.equal(a, b)
+    tolerance = min(800 * torch.finfo(a.dtype).eps, 0.05)
+    if a.is_cuda and torch.backends.cudnn.allow_tf32:
+        tolerance = max(tolerance, 0.01)  # convolutions may choose another algorithm at another batch size
+    scale = a.abs().max() if a.numel() else a.new_zeros(())
+    return bool(((a - b).abs() <= tolerance * scale + torch.finfo(a.dtype).tiny).all())

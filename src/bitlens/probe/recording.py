@@ -1,0 +1,168 @@
+"""A batch that went through the prefix once, ready for the suffix at any number of noisy copies."""
+
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, replace
+from typing import Any
+
+from torch import Tensor, nn
+from torch.utils._python_dispatch import TorchDispatchMode
+from torch.utils._pytree import TreeSpec, tree_flatten, tree_leaves, tree_unflatten
+
+from bitlens.inputs import ModelInputs
+from bitlens.probe.modules import Forward, frozen, wrapped
+from bitlens.probe.plan import ARGUMENTS, LAYER, Key, Plan, feature_slot
+
+__all__ = ["Recording", "Touched", "Value"]
+
+
+class Touched(TorchDispatchMode):  # type: ignore[no-untyped-call]
+    """Notes which of the watched tensors any operation reads or writes, and how many bytes of results there are."""
+
+    def __init__(self) -> None:
+        super().__init__()  # type: ignore[no-untyped-call]
+        self._watched: dict[int, set[Key]] = {}
+        self.read: set[Key] = set()
+        self.written: set[Key] = set()
+        self.bytes = 0
+
+    def watch(self, key: Key, tensor: Tensor) -> None:
+        """Note from now on what happens to this tensor."""
+        self._watched.setdefault(tensor.untyped_storage()._cdata, set()).add(key)
+
+    def note(self, value: Any, found: set[Key]) -> None:
+        """Add the watched tensors in `value` to `found`."""
+        for leaf in tree_leaves(value):
+            if isinstance(leaf, Tensor):
+                found |= self._watched.get(leaf.untyped_storage()._cdata, set())
+
+    def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        kwargs = kwargs or {}
+        self.note((args, kwargs), self.read)
+        for argument, value in zip(func._schema.arguments, args, strict=False):
+            if argument.alias_info is not None and argument.alias_info.is_write:
+                self.note(value, self.written)
+        output = func(*args, **kwargs)
+        given = {leaf.untyped_storage()._cdata for leaf in tree_leaves((args, kwargs)) if isinstance(leaf, Tensor)}
+        for leaf in tree_leaves(output):
+            if isinstance(leaf, Tensor) and leaf.untyped_storage()._cdata not in given:
+                self.bytes += leaf.numel() * leaf.element_size()
+        return output
+
+
+@dataclass(frozen=True)
+class Value:
+    """One recorded value, a tensor or a structure of tensors, that can be given out at any number of copies."""
+
+    number: int
+    leaves: Sequence[Any]
+    structure: TreeSpec
+    axes: Sequence[int | None]
+
+    @classmethod
+    def of(cls, number: int, value: Any, plan: Plan) -> "Value":
+        """Keep what is read later, and of everything else the shape."""
+        leaves, structure = tree_flatten(value)
+        kept = [leaf if plan.keeps(number, i) else _hollow(leaf) for i, leaf in enumerate(leaves)]
+        return cls(number, kept, structure, plan.axes[number])
+
+    def own(self) -> "Value":
+        """With leaves that nothing else can overwrite (an in-place ReLU further on would)."""
+        return replace(self, leaves=[leaf.clone() if _solid(leaf) else leaf for leaf in self.leaves])
+
+    def tiled(self, copies: int) -> list[Any]:
+        """The leaves for `copies` noisy copies of every sample."""
+        return [_tile(leaf, axis, copies) for leaf, axis in zip(self.leaves, self.axes, strict=True)]
+
+
+def _hollow(leaf: Any) -> Any:
+    """A stand-in of the same shape and no size, for a tensor that nothing reads but code may ask for its shape."""
+    return leaf.new_zeros(()).expand(leaf.shape) if isinstance(leaf, Tensor) else leaf
+
+
+def _solid(leaf: Any) -> bool:
+    return isinstance(leaf, Tensor) and (leaf.numel() <= 1 or any(leaf.stride()))
+
+
+def _tile(leaf: Any, axis: int | None, copies: int) -> Any:
+    """Copy-major repetition along the samples' axis; for one sample, or a hollow leaf, without using memory."""
+    if axis is None or copies == 1 or not isinstance(leaf, Tensor):
+        return leaf
+    repeats = [copies if i == axis else 1 for i in range(leaf.dim())]
+    if leaf.shape[axis] == 1 or not _solid(leaf):
+        return leaf.narrow(axis, 0, 1).expand([n * r for n, r in zip(leaf.shape, repeats, strict=True)])
+    return leaf.repeat(repeats)
+
+
+class Recording:
+    """One batch that went through the prefix: its clean output, its features R, and the suffix ready to run."""
+
+    def __init__(
+        self, model: nn.Module, plan: Plan, inputs: ModelInputs, values: Mapping[int, Value], output: Any
+    ) -> None:
+        self._model, self._plan, self._inputs, self._values = model, plan, inputs, values
+        self._slot = feature_slot(plan.axes[LAYER])
+        self._cache: dict[tuple[int, int], list[Any]] = {}
+        self.output: Any = output
+        self.features: Tensor = values[LAYER].leaves[self._slot].movedim(self._axis, 0)
+
+    @property
+    def _axis(self) -> int:
+        axis = self._plan.axes[LAYER][self._slot]
+        assert axis is not None  # a slot is chosen because it has an axis
+        return axis
+
+    @contextmanager
+    def suffix(self, touched: Touched | None = None) -> Iterator[Callable[[Tensor], Any]]:
+        """Within the block, run(z) gives the network's output for noised features z.
+
+        z: (copies * N, ...), row b*N + i being copy b of sample i; any number of copies, changing between calls.
+        """
+        position: dict[nn.Module, int] = {}
+        current: list[Tensor] = []
+
+        def wrap(module: nn.Module, forward: Forward) -> Forward:
+            script = self._plan.script[module]
+
+            def scripted(*args: Any, **kwargs: Any) -> Any:
+                turn = position.get(module, 0)
+                position[module] = turn + 1
+                action = script[turn] if turn < len(script) else "run"
+                if action == "run":
+                    return forward(*args, **kwargs)
+                copies = current[0].shape[0] // self._inputs.count
+                if action == "splice":
+                    return self._splice(current[0], copies, touched)
+                return self._give(self._values[int(action)], copies, touched)
+
+            return scripted
+
+        def run(z: Tensor) -> Any:
+            position.clear()
+            current[:] = [z]
+            args, kwargs = self._give(self._values[ARGUMENTS], z.shape[0] // self._inputs.count, touched)
+            return self._model(*args, **kwargs)
+
+        with frozen(self._model), wrapped(dict.fromkeys(self._plan.script, wrap)):
+            yield run
+
+    def _give(self, value: Value, copies: int, touched: Touched | None) -> Any:
+        return tree_unflatten(self._tiled(value, copies, touched), value.structure)
+
+    def _splice(self, z: Tensor, copies: int, touched: Touched | None) -> Any:
+        value = self._values[LAYER]
+        leaves = list(self._tiled(value, copies, touched))
+        leaves[self._slot] = z.movedim(0, self._axis)
+        return tree_unflatten(leaves, value.structure)
+
+    def _tiled(self, value: Value, copies: int, touched: Touched | None) -> list[Any]:
+        key = (value.number, copies)
+        if key not in self._cache:
+            self._cache[key] = value.tiled(copies)
+        leaves = self._cache[key]
+        if touched is not None:
+            for i, leaf in enumerate(leaves):
+                if isinstance(leaf, Tensor):
+                    touched.watch((value.number, i), leaf)
+        written = [i for i in range(len(leaves)) if (value.number, i) in self._plan.written]
+        return [leaf.clone() if i in written else leaf for i, leaf in enumerate(leaves)] if written else leaves

@@ -1,0 +1,278 @@
+"""What a layer puts out on many inputs: mean, standard deviation and activity, with where they came from.
+
+Batches are summarised and merged (Chan et al., 1979) in float64, so neither the cut into batches nor their order nor
+the process that saw them matters.
+"""
+
+import hashlib
+import json
+import warnings
+from collections.abc import Iterable
+from dataclasses import asdict, dataclass, field, fields, replace
+from pathlib import Path
+from typing import Any, Literal
+
+import torch
+from torch import Tensor, nn
+
+from bitlens.errors import BitlensWarning, StatisticsError
+from bitlens.files import read_arrays, write_arrays
+from bitlens.gaussian import NoiseModel, NoiseSettings
+from bitlens.inputs import ModelInputs
+from bitlens.layout import LAYOUTS, Layout, detect_layout
+from bitlens.probe import Probe
+
+__all__ = ["FeatureStatistics", "Provenance", "collect_statistics", "weights_hash"]
+
+Granularity = Literal["element", "channel"]
+
+FEW_SAMPLES = 1000  # below this, statistics per element are noisy (algorithms A3)
+FEW_OBSERVATIONS = 1000  # of each channel, likewise
+
+
+@dataclass(frozen=True)
+class Provenance:
+    """Where statistics came from; an empty text says that nobody told."""
+
+    model: str = ""
+    weights: str = ""
+    layer: str = ""
+    data: str = ""
+    preprocessing: str = ""
+    version: str = ""
+
+
+def weights_hash(model: nn.Module) -> str:
+    """A fingerprint of all parameters and buffers, in order: 16 hexadecimal digits."""
+    digest = hashlib.sha256()
+    for name, tensor in model.state_dict().items():
+        if isinstance(tensor, Tensor):
+            digest.update(f"{name}{tuple(tensor.shape)}{tensor.dtype}".encode())
+            digest.update(tensor.detach().cpu().contiguous().view(-1).view(torch.uint8).numpy().data)
+    return digest.hexdigest()[:16]
+
+
+@dataclass(frozen=True)
+class FeatureStatistics:
+    """Mean, spread and activity of a layer's features over inputs.
+
+    Attributes:
+        mean: per element (the shape of one sample's features) or per channel (C,), float64.
+        squares: sum of squared deviations from the mean, likewise.
+        nonzero: how often the value was not exactly zero, likewise.
+        samples: how many inputs were seen.
+        observations: how many values each entry summarises (samples, or samples times positions).
+        granularity: "element" as in the papers; "channel" needs far fewer inputs and fits any image size.
+        layout: how the axes are meant.
+        provenance: model, weights, layer, data, preprocessing and version.
+    """
+
+    mean: Tensor
+    squares: Tensor
+    nonzero: Tensor
+    samples: int
+    observations: int
+    granularity: Granularity
+    layout: Layout
+    provenance: Provenance = field(default_factory=Provenance)
+
+    @classmethod
+    def of(
+        cls, features: Tensor, layout: Layout, granularity: Granularity = "element", *, valid: Tensor | None = None
+    ) -> "FeatureStatistics":
+        """Summarise one batch.
+
+        Args:
+            features: (N, ...).
+            layout: how the axes after the first are meant.
+            granularity: "element" or "channel".
+            valid: for tokens, (N, T) true where a token is real; padding is left out (channel granularity only).
+
+        Raises:
+            StatisticsError: if a value is not finite, or `valid` is given with statistics per element.
+        """
+        if granularity == "channel":
+            rows = features.movedim(layout.channel + 1, -1)
+            rows = rows[valid.bool()] if valid is not None else rows.reshape(-1, rows.shape[-1])
+        elif valid is not None:
+            raise StatisticsError("statistics per element cannot leave out padding: use granularity='channel'")
+        else:
+            rows = features
+        values = rows.detach().double()
+        if not bool(torch.isfinite(values).all()):
+            raise StatisticsError("the layer's features hold NaN or infinite values: check the inputs and the network")
+        mean = values.mean(0)
+        squares = (values - mean).square().sum(0)
+        nonzero = (rows != 0).sum(0).double()
+        arrays = (mean.cpu(), squares.cpu(), nonzero.cpu())
+        return cls(*arrays, features.shape[0], rows.shape[0], granularity, layout)
+
+    def merge(self, other: "FeatureStatistics") -> "FeatureStatistics":
+        """The statistics of both sets of inputs together.
+
+        Raises:
+            StatisticsError: if they are of different kind, shape, layer or network.
+        """
+        self._check_mergeable(other)
+        n, m = self.observations, other.observations
+        difference = other.mean - self.mean
+        mean = self.mean + difference * (m / (n + m))
+        squares = self.squares + other.squares + difference.square() * (n * m / (n + m))
+        nonzero = self.nonzero + other.nonzero
+        data = " + ".join(dict.fromkeys(text for text in (self.provenance.data, other.provenance.data) if text))
+        return replace(
+            self,
+            mean=mean,
+            squares=squares,
+            nonzero=nonzero,
+            samples=self.samples + other.samples,
+            observations=n + m,
+            provenance=replace(self.provenance, data=data),
+        )
+
+    def _check_mergeable(self, other: "FeatureStatistics") -> None:
+        if (self.granularity, self.layout) != (other.granularity, other.layout):
+            raise StatisticsError(
+                f"cannot merge statistics per {self.granularity} ({self.layout.name}) with statistics per "
+                f"{other.granularity} ({other.layout.name})"
+            )
+        if self.mean.shape != other.mean.shape:
+            raise StatisticsError(
+                f"cannot merge statistics of shapes {tuple(self.mean.shape)} and {tuple(other.mean.shape)}: inputs must "
+                "have one size, or use granularity='channel'"
+            )
+        for name in ("model", "weights", "layer"):
+            mine, theirs = getattr(self.provenance, name), getattr(other.provenance, name)
+            if mine and theirs and mine != theirs:
+                raise StatisticsError(f"cannot merge statistics of different {name}: {mine!r} and {theirs!r}")
+
+    @property
+    def std(self) -> Tensor:
+        """Sample standard deviation (divisor n - 1), no floor; zero for a single observation."""
+        return (self.squares / max(self.observations - 1, 1)).sqrt()
+
+    @property
+    def activity(self) -> Tensor:
+        """The share of observations that are not exactly zero, in [0, 1]."""
+        return self.nonzero / self.observations
+
+    def noise(self, settings: NoiseSettings) -> NoiseModel:
+        """The noise that stands in for features; its tensors broadcast to one sample's features, float32."""
+        mean, std = self.mean, self.std
+        if settings.noise == "zero-mean":
+            total = self.squares + self.observations * self.mean.square()
+            mean, std = torch.zeros_like(mean), (total / self.nonzero.clamp_min(1)).sqrt()
+        active = (self.activity > settings.activity_threshold).double()
+        return NoiseModel(
+            mean=self._shaped(mean),
+            std=self._shaped(std.clamp_min(settings.min_std)),
+            active=self._shaped(active),
+            clamp=settings.noise != "gaussian",
+        )
+
+    def _shaped(self, tensor: Tensor) -> Tensor:
+        if self.granularity == "element":
+            return tensor.float()
+        shape = [1] * (len(self.layout.places) + 1)
+        shape[self.layout.channel] = -1
+        return tensor.float().reshape(shape)
+
+    def check_features(self, features: tuple[int, ...]) -> None:
+        """Refuse features (one sample's shape) that these statistics are not about."""
+        expected = tuple(self.mean.shape)
+        got = features if self.granularity == "element" else (features[self.layout.channel],)
+        if len(features) == len(self.layout.places) + 1 and got == expected:
+            return
+        hint = "use inputs of the size the statistics were made with, or make statistics with granularity='channel'"
+        raise StatisticsError(
+            f"statistics per {self.granularity} of layer {self.provenance.layer!r} have shape {expected}, but its features "
+            f"have shape {features}: {hint if self.granularity == 'element' else 'make new statistics for this layer'}"
+        )
+
+    def check_network(self, layer: str, weights: str) -> None:
+        """Refuse another layer, or a network with other weights (given as `weights_hash`)."""
+        known = self.provenance
+        if known.layer and known.layer != layer:
+            raise StatisticsError(
+                f"the statistics are of layer {known.layer!r}, not {layer!r}: make new ones, or use that layer"
+            )
+        if known.weights and known.weights != weights:
+            raise StatisticsError(
+                f"the statistics are of {known.model or 'a network'} with other weights ({known.weights}, not {weights}): make "
+                "new ones with fit_statistics or `bitlens statistics`"
+            )
+
+    def save(self, path: str | Path) -> None:
+        """Write a safetensors file, whole or not at all."""
+        details = {
+            f.name: getattr(self, f.name) for f in fields(self) if f.name in ("samples", "observations", "granularity")
+        }
+        metadata = {
+            "format": "bitlens.statistics/1",
+            "details": json.dumps({**details, "layout": self.layout.name}),
+            "provenance": json.dumps(asdict(self.provenance)),
+        }
+        write_arrays(path, {"mean": self.mean, "squares": self.squares, "nonzero": self.nonzero}, metadata)
+
+    @classmethod
+    def load(cls, path: str | Path) -> "FeatureStatistics":
+        """Read what `save` wrote.
+
+        Raises:
+            DataError: if the file is missing, damaged, or holds something else.
+        """
+        arrays, metadata = read_arrays(path, "statistics", lambda m: m.get("format") == "bitlens.statistics/1")
+        details = json.loads(metadata["details"])
+        provenance = Provenance(**json.loads(metadata["provenance"]))
+        return cls(**arrays, **{**details, "layout": LAYOUTS[details["layout"]]}, provenance=provenance)
+
+
+def collect_statistics(
+    probe: Probe,
+    batches: Iterable[Any],
+    *,
+    max_samples: int = 10_000,
+    granularity: Granularity = "element",
+    layout: Layout | None = None,
+) -> FeatureStatistics:
+    """Run batches through the part of a network before (and with) the probed layer, and summarise what it puts out.
+
+    Args:
+        probe: the layer.
+        batches: any iterable of inputs (tensors, mappings), or of tuples whose first entry is the input (a DataLoader's
+            (images, labels), for example). No more is drawn from it than is needed.
+        max_samples: stop at exactly this many samples.
+        granularity: "element" or "channel".
+        layout: how the features' axes are meant; found from the first batch if not given.
+
+    Raises:
+        StatisticsError: if there is no sample, or sizes differ between batches with granularity "element".
+    """
+    if max_samples < 1:
+        raise StatisticsError(f"max_samples must be at least 1, got {max_samples}")
+    total: FeatureStatistics | None = None
+    for batch in batches:
+        inputs = ModelInputs.of(batch[0] if isinstance(batch, tuple | list) else batch)
+        inputs = inputs.select(0, max_samples - (total.samples if total else 0))
+        features = probe.features(inputs)
+        layout = layout or detect_layout(tuple(features.shape[1:]), inputs.image_size)
+        valid = inputs.kwargs.get("attention_mask") if layout.name == "TD" and granularity == "channel" else None
+        summary = FeatureStatistics.of(features, layout, granularity, valid=valid)
+        total = total.merge(summary) if total else summary
+        if total.samples >= max_samples:
+            break
+    if total is None:
+        raise StatisticsError("there are no inputs to make statistics from: the batches are empty")
+    _warn_if_few(total)
+    return total
+
+
+def _warn_if_few(statistics: FeatureStatistics) -> None:
+    if statistics.granularity == "element" and statistics.samples < FEW_SAMPLES:
+        text = f"statistics per element from {statistics.samples} inputs are rough; use {FEW_SAMPLES} or more, or "
+        warnings.warn(text + "granularity='channel'", BitlensWarning, stacklevel=3)
+    elif statistics.observations < FEW_OBSERVATIONS:
+        text = (
+            f"statistics per channel from {statistics.observations} values of each channel are rough; use more inputs"
+        )
+        warnings.warn(text, BitlensWarning, stacklevel=3)

@@ -1,0 +1,309 @@
+"""What is asked of the network: a class, several, "not this class", a value, a similarity, anything differentiable.
+
+A target turns the network's output into one loss per row and one value per row that people can read. Rows are copies of
+samples, copy-major: row b*N + i belongs to sample i.
+"""
+
+from abc import ABC, abstractmethod
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from bitlens.errors import TargetError
+
+__all__ = [
+    "AnyOf",
+    "ClassTarget",
+    "NotClass",
+    "Regression",
+    "Score",
+    "Similarity",
+    "Target",
+    "as_target",
+    "logits_of",
+    "select_targets",
+]
+
+
+def logits_of(output: Any) -> Tensor:
+    """The tensor of class scores (N, classes) in what a network returns.
+
+    A tensor, the `logits` of a model output, or a tuple's first tensor. One column (or none) is the log-odds of class 1
+    of two. Always float32 or wider.
+
+    Raises:
+        TargetError: if there is no such tensor.
+    """
+    tensor = getattr(output, "logits", output)
+    if isinstance(tensor, tuple | list) and tensor:
+        tensor = tensor[0]
+    if not isinstance(tensor, Tensor):
+        raise TargetError(
+            f"the network returns {type(output).__name__}: give a callable target that reads a score from it"
+        )
+    tensor = tensor.float() if tensor.dtype in (torch.float16, torch.bfloat16) else tensor
+    if tensor.dim() == 1:
+        tensor = tensor[:, None]
+    if tensor.dim() != 2:
+        raise TargetError(
+            f"the network's output has shape {tuple(tensor.shape)}, not (samples, classes): give a callable target "
+            "that turns it into one score per sample"
+        )
+    return torch.cat([torch.zeros_like(tensor), tensor], 1) if tensor.shape[1] == 1 else tensor
+
+
+class Target(ABC):
+    """One question per sample."""
+
+    measure = "probability"
+    """What `value` is: "probability", or "score" for anything else."""
+
+    @abstractmethod
+    def loss(self, output: Any) -> Tensor:
+        """What the bottleneck minimises, per row: (rows,)."""
+
+    @abstractmethod
+    def value(self, output: Any) -> Tensor:
+        """What a person reads, per row: (rows,)."""
+
+    @abstractmethod
+    def describe(self) -> tuple[str, ...]:
+        """One short text per sample."""
+
+    def select(self, start: int, stop: int) -> "Target":  # noqa: ARG002
+        """The question for samples start..stop-1; the same for all unless it says otherwise."""
+        return self
+
+
+def _tile(values: Tensor, rows: int) -> Tensor:
+    return values.repeat(rows // len(values), *[1] * (values.dim() - 1))
+
+
+class ClassTarget(Target):
+    """The class with this index: loss is the cross-entropy, value the softmax probability.
+
+    Args:
+        classes: (N,) class indices, one for each sample.
+    """
+
+    def __init__(self, classes: Tensor) -> None:
+        self.classes = classes
+
+    def _log_probability(self, output: Any) -> Tensor:
+        log_probabilities = F.log_softmax(logits_of(output), 1)
+        index = _tile(self.classes.to(log_probabilities.device), len(log_probabilities))
+        return log_probabilities.gather(1, index[:, None])[:, 0]
+
+    def loss(self, output: Any) -> Tensor:
+        """-ln p(class)."""
+        return -self._log_probability(output)
+
+    def value(self, output: Any) -> Tensor:
+        """p(class)."""
+        return self._log_probability(output).exp()
+
+    def describe(self) -> tuple[str, ...]:
+        """The index of each sample's class."""
+        return tuple(str(int(index)) for index in self.classes)
+
+    def select(self, start: int, stop: int) -> "ClassTarget":
+        """The classes of samples start..stop-1."""
+        return ClassTarget(self.classes[start:stop])
+
+
+class AnyOf(Target):
+    """Any of several classes, the same ones for all samples: value is their summed probability."""
+
+    def __init__(self, classes: Sequence[int]) -> None:
+        self.classes = list(classes)
+
+    def _log_probability(self, output: Any) -> Tensor:
+        return torch.logsumexp(F.log_softmax(logits_of(output), 1)[:, self.classes], 1)
+
+    def loss(self, output: Any) -> Tensor:
+        """-ln of the summed probability."""
+        return -self._log_probability(output)
+
+    def value(self, output: Any) -> Tensor:
+        """The summed probability."""
+        return self._log_probability(output).exp()
+
+    def describe(self) -> tuple[str, ...]:
+        """One text, which stands for all samples."""
+        return (" or ".join(map(str, self.classes)),)
+
+
+class NotClass(Target):
+    """Anything but one class, the same for all samples: value is 1 - p(class)."""
+
+    def __init__(self, index: int) -> None:
+        self.index = index
+
+    def _log_probability(self, output: Any) -> Tensor:
+        log_probabilities = F.log_softmax(logits_of(output), 1)
+        others = [i for i in range(log_probabilities.shape[1]) if i != self.index]
+        return torch.logsumexp(log_probabilities[:, others], 1)
+
+    def loss(self, output: Any) -> Tensor:
+        """-ln(1 - p(class))."""
+        return -self._log_probability(output)
+
+    def value(self, output: Any) -> Tensor:
+        """1 - p(class)."""
+        return self._log_probability(output).exp()
+
+    def describe(self) -> tuple[str, ...]:
+        """One text, which stands for all samples."""
+        return (f"not {self.index}",)
+
+
+class Regression(Target):
+    """Keep an output at its value: loss is the squared error in units of `scale`, value the output itself.
+
+    Args:
+        values: (N,) what the network should go on to say, its own clean output as a rule.
+        scale: the error that matters (> 0); the loss is ((output - value) / scale)² / 2.
+        column: which output of several.
+    """
+
+    measure = "score"
+
+    def __init__(self, values: Tensor, *, scale: float = 1.0, column: int = 0) -> None:
+        self.values, self.scale, self.column = values, scale, column
+
+    def loss(self, output: Any) -> Tensor:
+        """Half the squared error."""
+        got = self.value(output)
+        return 0.5 * ((got - _tile(self.values.to(got.device), len(got))) / self.scale).square()
+
+    def value(self, output: Any) -> Tensor:
+        """The output."""
+        tensor: Tensor = getattr(output, "logits", output)
+        return (tensor[:, self.column] if tensor.dim() > 1 else tensor).float()
+
+    def describe(self) -> tuple[str, ...]:
+        """The value to keep, for each sample."""
+        return tuple(f"value {float(value):.4g}" for value in self.values)
+
+    def select(self, start: int, stop: int) -> "Regression":
+        """The values of samples start..stop-1."""
+        return Regression(self.values[start:stop], scale=self.scale, column=self.column)
+
+
+class Score(Target):
+    """Any function of the output that gives one differentiable number per row; larger means more of what is asked.
+
+    Args:
+        function: output → (rows,). It must treat every row alike, since rows are noisy copies of samples.
+        name: how the question is called in results.
+    """
+
+    measure = "score"
+
+    def __init__(self, function: Callable[[Any], Tensor], name: str | None = None) -> None:
+        self.function = function
+        self.name = name if name is not None else str(getattr(function, "__name__", type(function).__name__))
+
+    def loss(self, output: Any) -> Tensor:
+        """The negative score."""
+        return -self.value(output)
+
+    def value(self, output: Any) -> Tensor:
+        """The score."""
+        score = self.function(output)
+        if not isinstance(score, Tensor) or score.dim() != 1:
+            shape = tuple(score.shape) if isinstance(score, Tensor) else type(score).__name__
+            raise TargetError(
+                f"target {self.name!r} must return one number per row, shape (rows,); it returned {shape}"
+            )
+        return score.float()
+
+    def describe(self) -> tuple[str, ...]:
+        """One text, which stands for all samples."""
+        return (self.name,)
+
+
+class Similarity(Target):
+    """Cosine similarity of the output with a given embedding (M2IB's fit term).
+
+    Args:
+        embeddings: (N, D), one for each sample, or (1, D) for all.
+    """
+
+    measure = "score"
+
+    def __init__(self, embeddings: Tensor) -> None:
+        self.embeddings = embeddings
+
+    def loss(self, output: Any) -> Tensor:
+        """The negative similarity."""
+        return -self.value(output)
+
+    def value(self, output: Any) -> Tensor:
+        """Cosine similarity in [-1, 1]."""
+        tensor = output if isinstance(output, Tensor) else output[0]
+        return F.cosine_similarity(tensor.float(), _tile(self.embeddings.to(tensor), len(tensor)).float(), dim=1)
+
+    def describe(self) -> tuple[str, ...]:
+        """One text, which stands for all samples."""
+        return ("similarity",)
+
+    def select(self, start: int, stop: int) -> "Similarity":
+        """The embeddings of samples start..stop-1."""
+        return self if len(self.embeddings) == 1 else Similarity(self.embeddings[start:stop])
+
+
+def as_target(target: Any, output: Any, count: int) -> Target:
+    """Read what a user gave as a target.
+
+    Args:
+        target: None (the predicted class), a class index for all, (N,) indices, a `Target`, or a callable (`Score`).
+        output: the network's clean output for the N samples, which says what classes there are.
+        count: N.
+
+    Raises:
+        TargetError: for an index that is no class, a wrong number of indices, or anything else.
+    """
+    if isinstance(target, Target):
+        return target
+    if callable(target):
+        return Score(target)
+    logits = logits_of(output)
+    if target is None:
+        return ClassTarget(logits.argmax(1))
+    try:
+        classes = torch.as_tensor(target)
+    except (TypeError, ValueError, RuntimeError) as error:
+        raise TargetError(f"target must be a class index, {count} indices, or a callable; got {target!r}") from error
+    if classes.is_floating_point() or classes.dtype == torch.bool or classes.is_complex():
+        raise TargetError(f"target must hold whole class indices, got {classes.dtype}")
+    if classes.dim() == 0:
+        classes = classes.expand(count)
+    if classes.shape != (count,):
+        raise TargetError(
+            f"target has shape {tuple(classes.shape)} for {count} samples: give one index, or one for each sample"
+        )
+    number = logits.shape[1]
+    wrong = classes[(classes < 0) | (classes >= number)]
+    if len(wrong):
+        raise TargetError(f"class {int(wrong[0])} does not exist: the network has classes 0 to {number - 1}")
+    return ClassTarget(classes.long().to(logits.device))
+
+
+def select_targets(target: Any, start: int, stop: int, count: int) -> Any:
+    """What a user gave as a target for `count` samples, for samples start..stop-1 of them.
+
+    Raises:
+        TargetError: if there are several targets, but not one for each sample.
+    """
+    if isinstance(target, Target):
+        return target.select(start, stop)
+    several = isinstance(target, list | tuple | range) or getattr(target, "ndim", 0) > 0
+    if not several:
+        return target
+    if len(target) != count:
+        raise TargetError(f"there are {len(target)} targets for {count} samples: give one for all, or one for each")
+    return target[start:stop]

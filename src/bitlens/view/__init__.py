@@ -1,0 +1,1 @@
+"""What a person looks at: heat maps, highlighted words, reports; drawn from finished arrays, never from a network."""

@@ -1,0 +1,202 @@
+"""The contact sheet: a row for each photo, a column for each method, one scale for all or one for each."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from matplotlib.figure import Figure
+
+from bitlens.errors import InputError
+from bitlens.view.colours import Floats, Scale
+from bitlens.view.page import add_axes, line_height, new_page, wrap, write
+from bitlens.view.panels import Array, as_map, as_photo, draw_bar, draw_map, draw_photo, fit
+
+__all__ = ["draw_grid"]
+
+# Inches. A page of 7 inches shown 700 pixels wide has letters of about 12 pixels.
+_PAGE, _MARGIN, _GAP = 7.0, 0.15, 0.1
+_LABELS = 1.0
+_SMALLEST_CELL, _LARGEST_CELL, _TALLEST_CELL = 0.95, 1.9, 2.4
+_BAR, _WIDEST_BAR, _BAR_TEXT = 0.12, 3.4, 0.42
+_SMALL_BAR, _SMALL_BAR_TEXT = 0.07, 0.36
+_NUMBER = 0.5  # room for one number at the bar
+# Points.
+_HEADING, _BODY, _SMALL, _TINY = 9.0, 8.5, 8.0, 7.0
+_MUTED = "#555555"
+
+
+def draw_grid(
+    photos: Sequence[Array],
+    maps: Sequence[Sequence[Array]],
+    *,
+    unit: str | Sequence[str],
+    row_titles: Sequence[str],
+    column_titles: Sequence[str],
+    captions: Sequence[Sequence[str]] | None = None,
+    shared_scale: bool = True,
+    percentile: float | None = None,
+) -> Figure:
+    """Draw a contact sheet: a row for each photo, a column for each method or network.
+
+    Args:
+        photos: one for each row, each (3, H, W) or (1, H, W) in [0, 1]; their sizes may differ.
+        maps: for each row one map (h, w) for each column.
+        unit: what the values count: one for all, or one for each column (with `shared_scale` off).
+        row_titles: one for each row, usually the class; may be empty texts.
+        column_titles: one for each column of maps; elided if long.
+        captions: for each row one text for each column, written under the map, e.g. ``"412 bits"``.
+        shared_scale: the same colour means the same value on the whole sheet, with one colour bar; otherwise each
+            map has its own scale up to its largest value, and its own small colour bar.
+        percentile: let the colours end at this percentile of the magnitudes; the sheet says so.
+
+    Raises:
+        InputError: an array has the wrong shape or range or is empty or not finite, the numbers of rows or columns
+            do not agree, or the scale is to be shared by different units.
+    """
+    units = [unit] * len(column_titles) if isinstance(unit, str) else list(unit)
+    _check_counts(
+        photos=photos, maps=maps, units=units, row_titles=row_titles, column_titles=column_titles, captions=captions
+    )
+    pixels = [as_photo(photo) for photo in photos]
+    values = [
+        [as_map(one, (photo.shape[1], photo.shape[2])) for one in row] for photo, row in zip(pixels, maps, strict=True)
+    ]
+    scales = (_one_scale if shared_scale else _own_scales)(values, units, percentile)
+    columns = _Columns.plan(len(units), labelled=any(row_titles), small_bars=not shared_scale)
+    rows = _plan_rows(pixels, row_titles, captions, columns)
+    headings = [wrap(title, columns.cell, _HEADING, bold=True, max_lines=2) for title in column_titles]
+    notes = [] if shared_scale else [_note([row[k] for row in scales], columns) for k in range(len(units))]
+    heading_height = max(map(len, headings)) * line_height(_HEADING)
+    note_height = max(map(len, notes), default=0) * line_height(_TINY)
+    top = _MARGIN + heading_height + note_height + 0.05
+    bottom = top + sum(row.height for row in rows) + _GAP * (len(rows) - 1)
+    page = new_page(columns.right + _MARGIN, bottom + (0.12 + _BAR + _BAR_TEXT if shared_scale else _MARGIN))
+    for k, heading in enumerate(headings):
+        upper = _MARGIN + heading_height - len(heading) * line_height(_HEADING)
+        write(page, heading, columns.middle(k + 1), upper, _HEADING, align="center", bold=True)
+    for k, note in enumerate(notes):
+        write(page, note, columns.middle(k + 1), _MARGIN + heading_height, _TINY, align="center", colour=_MUTED)
+    for row, photo, row_values, row_scales in zip(rows, pixels, values, scales, strict=True):
+        _draw_row(page, top, row, columns, photo=photo, maps=list(zip(row_values, row_scales, strict=True)))
+        top += row.height + _GAP
+    if shared_scale:
+        width = min(columns.right - columns.left(1), _WIDEST_BAR)
+        bar = add_axes(page, columns.left(1), bottom + 0.12, width, _BAR)
+        draw_bar(bar, scales[0][0], horizontal=True, ticks=min(6, int(width / _NUMBER)))
+    return page
+
+
+@dataclass(frozen=True)
+class _Columns:
+    """Where the columns lie, in inches; column 0 holds the photos."""
+
+    labels: float
+    cell: float
+    beside: float
+    count: int
+
+    @classmethod
+    def plan(cls, maps: int, *, labelled: bool, small_bars: bool) -> "_Columns":
+        labels = _LABELS + _GAP if labelled else 0.0
+        beside = 0.04 + _SMALL_BAR + _SMALL_BAR_TEXT if small_bars else 0.0
+        free = _PAGE - 2 * _MARGIN - labels - maps * (_GAP + beside)
+        return cls(labels, min(max(free / (maps + 1), _SMALLEST_CELL), _LARGEST_CELL), beside, maps)
+
+    def left(self, column: int) -> float:
+        return _MARGIN + self.labels + column * (self.cell + _GAP) + max(column - 1, 0) * self.beside
+
+    def middle(self, column: int) -> float:
+        return self.left(column) + self.cell / 2
+
+    @property
+    def right(self) -> float:
+        return self.left(self.count) + self.cell + self.beside
+
+
+@dataclass(frozen=True)
+class _Row:
+    """One row: its texts, the size of its pictures and its height in inches."""
+
+    title: list[str]
+    captions: list[list[str]]
+    panel: tuple[float, float]
+
+    @property
+    def pictures(self) -> float:
+        return max(self.panel[1], len(self.title) * line_height(_BODY))
+
+    @property
+    def height(self) -> float:
+        lines = max(map(len, self.captions), default=0)
+        return self.pictures + (0.03 + lines * line_height(_SMALL) if lines else 0)
+
+
+def _plan_rows(
+    photos: list[Floats], titles: Sequence[str], captions: Sequence[Sequence[str]] | None, columns: _Columns
+) -> list[_Row]:
+    rows = []
+    for number, (photo, title) in enumerate(zip(photos, titles, strict=True)):
+        texts = captions[number] if captions else ()
+        lines = [wrap(text, columns.cell + columns.beside, _SMALL, max_lines=2) for text in texts]
+        panel = fit(photo.shape[2] / photo.shape[1], columns.cell, _TALLEST_CELL)
+        rows.append(_Row(wrap(title, _LABELS, _BODY, max_lines=4), lines, panel))
+    return rows
+
+
+def _draw_row(
+    page: Figure, top: float, row: _Row, columns: _Columns, *, photo: Floats, maps: list[tuple[Floats, Scale]]
+) -> None:
+    width, height = row.panel
+    upper = top + (row.pictures - height) / 2
+    title_height = len(row.title) * line_height(_BODY)
+    write(page, row.title, _MARGIN + _LABELS, top + (row.pictures - title_height) / 2, _BODY, align="right")
+    draw_photo(add_axes(page, columns.middle(0) - width / 2, upper, width, height), photo)
+    for column, (values, scale) in enumerate(maps, start=1):
+        left = columns.middle(column) - width / 2
+        draw_map(add_axes(page, left, upper, width, height), photo, values, scale)
+        if columns.beside:
+            bar = add_axes(page, left + width + 0.04, upper, _SMALL_BAR, height)
+            draw_bar(bar, scale, label=False, ticks=3, size=_TINY)
+    for column, caption in enumerate(row.captions, start=1):
+        write(page, caption, columns.middle(column), top + row.pictures + 0.03, _SMALL, align="center", colour=_MUTED)
+
+
+def _note(scales: list[Scale], columns: _Columns) -> list[str]:
+    """The unit of a column, with what is to be said about the ends of its scales."""
+    label = max((scale.label for scale in scales), key=len)
+    return wrap(label, columns.cell + columns.beside, _TINY, max_lines=3)
+
+
+def _one_scale(values: list[list[Floats]], units: list[str], percentile: float | None) -> list[list[Scale]]:
+    if len(set(units)) > 1:
+        raise InputError(f"units {sorted(set(units))} cannot share a scale: pass shared_scale=False")
+    scale = Scale.over([one for row in values for one in row], units[0], percentile=percentile)
+    return [[scale] * len(units) for _ in values]
+
+
+def _own_scales(values: list[list[Floats]], units: list[str], percentile: float | None) -> list[list[Scale]]:
+    return [
+        [Scale.over([one], unit, percentile=percentile) for one, unit in zip(row, units, strict=True)] for row in values
+    ]
+
+
+def _check_counts(
+    *,
+    photos: Sequence[Array],
+    maps: Sequence[Sequence[Array]],
+    units: list[str],
+    row_titles: Sequence[str],
+    column_titles: Sequence[str],
+    captions: Sequence[Sequence[str]] | None,
+) -> None:
+    rows, columns = len(photos), len(column_titles)
+    if not rows or not columns:
+        raise InputError(f"a sheet of {rows} photos and {columns} columns is empty: expected at least one of each")
+    for name, count in {"maps": len(maps), "row_titles": len(row_titles), "captions": len(captions or maps)}.items():
+        if count != rows:
+            raise InputError(f"{name} has {count} rows: expected {rows}, one for each photo")
+    if len(units) != columns:
+        raise InputError(f"unit has {len(units)} entries: expected {columns}, one for each column, or one text for all")
+    for name, table in (("maps", maps), ("captions", captions or ())):
+        for number, row in enumerate(table):
+            if len(row) != columns:
+                raise InputError(f"{name}[{number}] has {len(row)} entries: expected {columns}, one for each column")
