@@ -89,35 +89,45 @@ class Attribution:
     def _with(self, tensors: Mapping[str, Tensor], targets: tuple[str, ...]) -> "Attribution":
         own = {name: value for name, value in tensors.items() if "." not in name}
         proof = {name.partition(".")[2]: value for name, value in tensors.items() if "." in name}
-        evidence = replace(self.evidence, **proof) if self.evidence is not None else None
+        evidence = replace(self.evidence, **proof) if self.evidence is not None else None  # type: ignore[arg-type]
         return replace(self, targets=targets, evidence=evidence, **own)  # type: ignore[arg-type]
+
+    def _plain(self) -> dict[str, Any]:
+        """All that is no tensor, by name, and what the evidence is."""
+        plain = {f.name: getattr(self, f.name) for f in fields(self) if f.name not in {*self._tensors(), "evidence"}}
+        proof = self.evidence
+        return plain | {"evidence": proof and {"measure": proof.measure, "noise_samples": proof.noise_samples}}
+
+    def _differences(self, other: "Attribution") -> set[str]:
+        """Names of what differs, samples aside."""
+        mine, theirs = (
+            part._plain() | {name: tensor.shape[1:] for name, tensor in part._tensors().items()}
+            for part in (self, other)
+        )
+        return {name for name in {*mine, *theirs} - {"targets"} if mine.get(name) != theirs.get(name)}
 
     @staticmethod
     def join(parts: Sequence["Attribution"]) -> "Attribution":
         """The attributions of several batches as one; they must come from the same method with the same settings.
 
         Raises:
-            InputError: if there is none, or their maps differ in size.
+            InputError: if there is none, or they differ in anything but their samples.
         """
         if not parts:
             raise InputError("there is no attribution to join")
-        if len({(part.map.shape[1:], part.unit, part.method, part.layer) for part in parts}) > 1:
-            raise InputError("attributions can be joined only if they have one method, layer, unit and size")
+        different = {name for part in parts for name in part._differences(parts[0])}
+        if different:
+            raise InputError(f"attributions cannot be joined that differ in: {', '.join(sorted(different))}")
         names = parts[0]._tensors()
         joined = {name: torch.cat([part._tensors()[name] for part in parts]) for name in names}
         return parts[0]._with(joined, tuple(text for part in parts for text in part.targets))
 
     def save(self, path: str | Path) -> None:
         """Write a safetensors file, whole or not at all; `load` gives back the very same numbers."""
-        plain = {f.name: getattr(self, f.name) for f in fields(self) if f.name not in {*self._tensors(), "evidence"}}
-        proof = (
-            {"measure": self.evidence.measure, "noise_samples": self.evidence.noise_samples} if self.evidence else None
-        )
-        metadata = {
-            "format": _FORMAT,
-            "details": json.dumps({k: v for k, v in plain.items() if v is not None} | {"evidence": proof}),
-        }
-        write_arrays(path, self._tensors(), metadata)
+        details = {name: value for name, value in self._plain().items() if value is not None or name == "evidence"}
+        metadata = {"format": _FORMAT, "details": json.dumps(details)}
+        arrays = {name: value.clone() for name, value in self._tensors().items()}  # safetensors refuses shared memory
+        write_arrays(path, arrays, metadata)
 
     @classmethod
     def load(cls, path: str | Path) -> "Attribution":

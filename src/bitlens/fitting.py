@@ -16,7 +16,7 @@ from typing import Any, Literal, get_args
 import torch
 from torch import Tensor
 
-from bitlens.errors import FitError, SettingError, one_of
+from bitlens.errors import FitError, SettingError, TargetError, one_of
 from bitlens.gaussian import NoiseModel, information, noised_features
 from bitlens.layout import Layout
 from bitlens.masks import complement, smoothing_matrices
@@ -114,7 +114,8 @@ class NoisyCopies:
     def draw(self) -> Tensor:
         """The next (count, 1, ...) noise."""
         independent = (self._count + 1) // 2 if self._antithetic else self._count
-        noise = torch.randn(independent, 1, *self._shape, generator=self._generator, device=self._device)
+        size = (independent, 1, *self._shape)
+        noise = torch.randn(size, generator=self._generator, device=self._device, dtype=torch.float32)
         return torch.cat([noise, -noise[: self._count - independent]]) if self._antithetic else noise
 
 
@@ -147,7 +148,8 @@ def fit_masks(
         rows: how many noisy copies (of all samples) go through the network at once; bounds the memory.
 
     Raises:
-        FitError: if the loss or its gradient was not finite.
+        FitError: if the loss or its gradient was not finite, or the loss does not depend on the features.
+        TargetError: if the target does not give one number per row.
     """
     copies = max(1, rows // len(features))
     matrices = [
@@ -186,10 +188,19 @@ def _loss_gradient(
         noise = noise_model.sample(standard[chunk])
         z = noised_features(features, u, noise).requires_grad_()
         restricted = z.clamp_min(0) if noise_model.clamp else z
-        loss = target.loss(run(restricted.flatten(0, 1))).sum()
-        (slope,) = torch.autograd.grad(loss, z)
+        rows = restricted.flatten(0, 1)
+        loss = _one_per_row(target.loss(run(rows)), len(rows))
+        if not loss.requires_grad:
+            raise FitError("the loss has no gradient at the layer: the network or the target detaches it on the way")
+        (slope,) = torch.autograd.grad(loss.sum(), z)
         gradient += (slope * (noise - features)).sum(0)
     return gradient / len(standard)
+
+
+def _one_per_row(values: Tensor, rows: int) -> Tensor:
+    if values.shape != (rows,):
+        raise TargetError(f"the target must give one number per row, shape ({rows},); it gave {tuple(values.shape)}")
+    return values
 
 
 @torch.no_grad()
@@ -213,7 +224,8 @@ def measure_under_noise(
         noise = noise_model.sample(torch.cat([standard.draw() for _ in range(chunk.stop - chunk.start)]))
         z = noised_features(used, u, noise)
         restricted = z.clamp_min(0) if noise_model.clamp else z
-        values.append(target.value(run(restricted.flatten(0, 1))).reshape(-1, len(features)))
+        value = target.value(run(restricted.flatten(0, 1)))
+        values.append(_one_per_row(value, z.shape[0] * z.shape[1]).reshape(-1, len(features)))
     all_values = torch.cat(values)
     spread = all_values.std(0) if noise_samples > 1 else torch.zeros_like(all_values[0])
     return all_values.mean(0), spread

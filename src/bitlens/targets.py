@@ -61,6 +61,12 @@ class Target(ABC):
     measure = "probability"
     """What `value` is: "probability", or "score" for anything else."""
 
+    count: int | None = None
+    """For how many samples there are questions; None if there is one for any number."""
+
+    def check(self, output: Any) -> None:  # noqa: B027  (most targets refuse nothing)
+        """Refuse a network whose clean output cannot answer the question."""
+
     @abstractmethod
     def loss(self, output: Any) -> Tensor:
         """What the bottleneck minimises, per row: (rows,)."""
@@ -82,7 +88,34 @@ def _tile(values: Tensor, rows: int) -> Tensor:
     return values.repeat(rows // len(values), *[1] * (values.dim() - 1))
 
 
-class ClassTarget(Target):
+class _ClassQuestion(Target):
+    """A question whose answer has a probability: loss is its negative logarithm, value the probability itself."""
+
+    @abstractmethod
+    def _asked(self) -> Tensor:
+        """The class indices that are named."""
+
+    @abstractmethod
+    def _answer(self, log_probabilities: Tensor) -> Tensor:
+        """Ln of the answer's probability per row, from those of all classes (rows, classes)."""
+
+    def check(self, output: Any) -> None:
+        """Refuse classes that the network does not have."""
+        number, asked = logits_of(output).shape[1], self._asked()
+        wrong = asked[(asked < 0) | (asked >= number)]
+        if len(wrong):
+            raise TargetError(f"class {int(wrong[0])} does not exist: the network has classes 0 to {number - 1}")
+
+    def loss(self, output: Any) -> Tensor:
+        """-ln of the probability."""
+        return -self._answer(F.log_softmax(logits_of(output), 1))
+
+    def value(self, output: Any) -> Tensor:
+        """The probability."""
+        return self._answer(F.log_softmax(logits_of(output), 1)).exp()
+
+
+class ClassTarget(_ClassQuestion):
     """The class with this index: loss is the cross-entropy, value the softmax probability.
 
     Args:
@@ -90,20 +123,14 @@ class ClassTarget(Target):
     """
 
     def __init__(self, classes: Tensor) -> None:
-        self.classes = classes
+        self.classes, self.count = classes, len(classes)
 
-    def _log_probability(self, output: Any) -> Tensor:
-        log_probabilities = F.log_softmax(logits_of(output), 1)
+    def _asked(self) -> Tensor:
+        return self.classes
+
+    def _answer(self, log_probabilities: Tensor) -> Tensor:
         index = _tile(self.classes.to(log_probabilities.device), len(log_probabilities))
         return log_probabilities.gather(1, index[:, None])[:, 0]
-
-    def loss(self, output: Any) -> Tensor:
-        """-ln p(class)."""
-        return -self._log_probability(output)
-
-    def value(self, output: Any) -> Tensor:
-        """p(class)."""
-        return self._log_probability(output).exp()
 
     def describe(self) -> tuple[str, ...]:
         """The index of each sample's class."""
@@ -114,46 +141,37 @@ class ClassTarget(Target):
         return ClassTarget(self.classes[start:stop])
 
 
-class AnyOf(Target):
+class AnyOf(_ClassQuestion):
     """Any of several classes, the same ones for all samples: value is their summed probability."""
 
     def __init__(self, classes: Sequence[int]) -> None:
-        self.classes = list(classes)
+        if not classes:
+            raise TargetError("AnyOf needs at least one class, got none")
+        self.classes = list(dict.fromkeys(classes))  # a class that is named twice counts once
 
-    def _log_probability(self, output: Any) -> Tensor:
-        return torch.logsumexp(F.log_softmax(logits_of(output), 1)[:, self.classes], 1)
+    def _asked(self) -> Tensor:
+        return torch.tensor(self.classes)
 
-    def loss(self, output: Any) -> Tensor:
-        """-ln of the summed probability."""
-        return -self._log_probability(output)
-
-    def value(self, output: Any) -> Tensor:
-        """The summed probability."""
-        return self._log_probability(output).exp()
+    def _answer(self, log_probabilities: Tensor) -> Tensor:
+        return torch.logsumexp(log_probabilities[:, self.classes], 1)
 
     def describe(self) -> tuple[str, ...]:
         """One text, which stands for all samples."""
         return (" or ".join(map(str, self.classes)),)
 
 
-class NotClass(Target):
+class NotClass(_ClassQuestion):
     """Anything but one class, the same for all samples: value is 1 - p(class)."""
 
     def __init__(self, index: int) -> None:
         self.index = index
 
-    def _log_probability(self, output: Any) -> Tensor:
-        log_probabilities = F.log_softmax(logits_of(output), 1)
+    def _asked(self) -> Tensor:
+        return torch.tensor([self.index])
+
+    def _answer(self, log_probabilities: Tensor) -> Tensor:
         others = [i for i in range(log_probabilities.shape[1]) if i != self.index]
         return torch.logsumexp(log_probabilities[:, others], 1)
-
-    def loss(self, output: Any) -> Tensor:
-        """-ln(1 - p(class))."""
-        return -self._log_probability(output)
-
-    def value(self, output: Any) -> Tensor:
-        """1 - p(class)."""
-        return self._log_probability(output).exp()
 
     def describe(self) -> tuple[str, ...]:
         """One text, which stands for all samples."""
@@ -172,7 +190,7 @@ class Regression(Target):
     measure = "score"
 
     def __init__(self, values: Tensor, *, scale: float = 1.0, column: int = 0) -> None:
-        self.values, self.scale, self.column = values, scale, column
+        self.values, self.scale, self.column, self.count = values, scale, column, len(values)
 
     def loss(self, output: Any) -> Tensor:
         """Half the squared error."""
@@ -237,6 +255,7 @@ class Similarity(Target):
 
     def __init__(self, embeddings: Tensor) -> None:
         self.embeddings = embeddings
+        self.count = len(embeddings) if len(embeddings) > 1 else None
 
     def loss(self, output: Any) -> Tensor:
         """The negative similarity."""
@@ -267,6 +286,13 @@ def as_target(target: Any, output: Any, count: int) -> Target:
     Raises:
         TargetError: for an index that is no class, a wrong number of indices, or anything else.
     """
+    chosen = _read(target, output, count)
+    _check_count(chosen.count, count)
+    chosen.check(output)
+    return chosen
+
+
+def _read(target: Any, output: Any, count: int) -> Target:
     if isinstance(target, Target):
         return target
     if callable(target):
@@ -280,17 +306,17 @@ def as_target(target: Any, output: Any, count: int) -> Target:
         raise TargetError(f"target must be a class index, {count} indices, or a callable; got {target!r}") from error
     if classes.is_floating_point() or classes.dtype == torch.bool or classes.is_complex():
         raise TargetError(f"target must hold whole class indices, got {classes.dtype}")
-    if classes.dim() == 0:
-        classes = classes.expand(count)
-    if classes.shape != (count,):
+    if classes.dim() > 1:
         raise TargetError(
             f"target has shape {tuple(classes.shape)} for {count} samples: give one index, or one for each sample"
         )
-    number = logits.shape[1]
-    wrong = classes[(classes < 0) | (classes >= number)]
-    if len(wrong):
-        raise TargetError(f"class {int(wrong[0])} does not exist: the network has classes 0 to {number - 1}")
-    return ClassTarget(classes.long().to(logits.device))
+    classes = classes.long().to(logits.device)
+    return ClassTarget(classes if classes.dim() else classes.expand(count))
+
+
+def _check_count(targets: int | None, samples: int) -> None:
+    if targets not in (None, samples):
+        raise TargetError(f"there are {targets} targets for {samples} samples: give one for all, or one for each")
 
 
 def select_targets(target: Any, start: int, stop: int, count: int) -> Any:
@@ -300,10 +326,10 @@ def select_targets(target: Any, start: int, stop: int, count: int) -> Any:
         TargetError: if there are several targets, but not one for each sample.
     """
     if isinstance(target, Target):
+        _check_count(target.count, count)
         return target.select(start, stop)
     several = isinstance(target, list | tuple | range) or getattr(target, "ndim", 0) > 0
     if not several:
         return target
-    if len(target) != count:
-        raise TargetError(f"there are {len(target)} targets for {count} samples: give one for all, or one for each")
+    _check_count(len(target), count)
     return target[start:stop]

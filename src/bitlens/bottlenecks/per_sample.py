@@ -9,7 +9,7 @@ from torch import Tensor, nn
 
 from bitlens.attribution import Attribution, Evidence
 from bitlens.engine import Precision, in_precision, rows_at_once
-from bitlens.errors import StatisticsError, one_of
+from bitlens.errors import SettingError, StatisticsError, one_of
 from bitlens.fitting import QUALITY, Fitted, Quality, Readout, fit_masks, measure_under_noise
 from bitlens.gaussian import NoiseMode, NoiseSettings
 from bitlens.inputs import ModelInputs
@@ -54,6 +54,7 @@ class IBA:
 
     Raises:
         LayerError: if the network has no such layer.
+        SettingError: if a setting has a value that makes no sense.
     """
 
     method = "iba"
@@ -95,6 +96,8 @@ class IBA:
         self.precision = one_of("precision", precision, {name: name for name in get_args(Precision)})
         self.layout = one_of("layout", layout, LAYOUTS) if layout is not None else None
         self.noise = NoiseSettings(noise, min_std, activity_threshold)
+        if internal_batch_size != "auto" and not (isinstance(internal_batch_size, int) and internal_batch_size > 0):
+            raise SettingError(f"internal_batch_size must be 'auto' or a positive integer, got {internal_batch_size!r}")
         self.internal_batch_size = internal_batch_size
         self._statistics: FeatureStatistics | None = None
         if statistics is not None:
@@ -202,7 +205,8 @@ class IBA:
         for start in range(0, batch.count, group_size):
             group = batch.select(start, start + group_size)
             chosen = select_targets(targets, start, start + group.count, batch.count)
-            parts.append(self._explain_group(group, chosen, rows, evidence_samples, keep_capacity))
+            with torch.autocast(self.probe.device.type, enabled=False):  # `precision` alone decides
+                parts.append(self._explain_group(group, chosen, rows, evidence_samples, keep_capacity))
             if progress is not None:
                 progress(start + group.count)
         return Attribution.join(parts)
@@ -219,9 +223,9 @@ class IBA:
         recording = self.probe.record(group)
         features = recording.features.float()
         self.statistics.check_features(tuple(features.shape[1:]))
-        noise_model = self.statistics.noise(self.noise).to(features.device)
         target = as_target(targets, recording.output, group.count)
         with recording.suffix() as suffix, torch.enable_grad():
+            noise_model = self.statistics.noise(self.noise).to(features.device)
             run = in_precision(suffix, self.precision, recording.features)
             fitted = fit_masks(
                 run, target, features, noise_model, self.statistics.layout, self.settings, seed=self.seed, rows=rows
@@ -255,7 +259,7 @@ class IBA:
             unit=unit,
             method=self.method,
             targets=texts if len(texts) == group.count else texts * group.count,
-            settings=self._all_settings(),
+            settings=self.all_settings(),
             model=type(self.model).__name__,
             layer=self.probe.name,
             total_bits=cells.flatten(1).sum(1).cpu(),
@@ -265,7 +269,8 @@ class IBA:
             version=__version__,
         )
 
-    def _all_settings(self) -> dict[str, Any]:
+    def all_settings(self) -> dict[str, Any]:
+        """Everything that decides what a map looks like, as plain values."""
         statistics = self.statistics
         return {
             **asdict(self.settings),

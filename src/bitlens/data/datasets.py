@@ -23,7 +23,7 @@ from bitlens.data.boxes import Box, parse_boxes, upright_boxes
 from bitlens.data.imagenet import ImageNet
 from bitlens.data.images import find_images, read_image, read_layout
 from bitlens.data.preprocessing import Preprocessing, stacked
-from bitlens.data.scenes import Scenes
+from bitlens.data.scenes import Scenes, Split
 from bitlens.errors import BitlensWarning, DataError, InputError
 
 __all__ = ["FORMS", "Sample", "open_dataset", "tensor_batches"]
@@ -33,6 +33,7 @@ FORMS = {
     "csv:FILE": "a table with the columns file, label and optionally boxes; files relative to the table",
     "imagenet:DIR": "the ImageNet validation set in the official layout, with its boxes",
     "builtin:scenes": "generated scenes with known objects; nothing to download",
+    "builtin:scenes-train": "such scenes as the bundled network was trained on",
 }
 _THREADS = 4
 Item = TypeVar("Item")
@@ -48,6 +49,7 @@ class Sample:
         label: index of its class, None where unknown.
         boxes: around the objects of that class, (x0, y0, x1, y1) in pixels of the upright photo.
         mask: (height, width) bool, the exact pixels of those objects, None where unknown.
+        path: of its file, None for generated photos.
     """
 
     name: str
@@ -55,6 +57,15 @@ class Sample:
     label: int | None = None
     boxes: tuple[Box, ...] = ()
     mask: npt.NDArray[np.bool_] | None = field(default=None, repr=False)
+    path: Path | None = field(default=None, repr=False)
+
+    @property
+    def fingerprint(self) -> str:
+        """Changes when the photo's file is replaced or written again."""
+        if self.path is None:
+            return self.name
+        known = self.path.stat()
+        return f"{self.path.resolve()} {known.st_size} {known.st_mtime_ns}"
 
     @property
     def image(self) -> Image.Image:
@@ -101,8 +112,8 @@ def open_dataset(spec: str) -> Sequence[Sample]:
         return _folder(Path(spec).expanduser())
     kind, _, place = spec.partition(":")
     openers = {"folder": _folder, "csv": _csv, "imagenet": _imagenet}
-    if spec == "builtin:scenes":
-        return _scenes()
+    if spec in ("builtin:scenes", "builtin:scenes-train"):
+        return _scenes("train" if spec.endswith("train") else "test")
     if kind not in openers or not place:
         raise DataError(f"unknown data set {spec!r}: expected {', '.join(FORMS)}, or a folder that exists")
     return openers[kind](Path(place).expanduser())
@@ -197,7 +208,7 @@ def _folder(folder: Path) -> Sequence[Sample]:
     labels = {name: index for index, name in enumerate(names)} if classed else {}
 
     def build(place: Path) -> Sample:
-        return Sample(place.as_posix(), partial(read_image, folder / place), labels.get(place.parts[0]))
+        return Sample(place.as_posix(), partial(read_image, folder / place), labels.get(place.parts[0]), path=folder / place)
 
     return _Samples(places, build)
 
@@ -248,7 +259,7 @@ def _row(cells: dict[str, str], folder: Path, line: int) -> _Row:
 
 def _csv_sample(row: _Row) -> Sample:
     boxes = upright_boxes(row.boxes, *read_layout(row.path)) if row.boxes else ()
-    return Sample(row.name, partial(read_image, row.path), row.label, boxes)
+    return Sample(row.name, partial(read_image, row.path), row.label, boxes, path=row.path)
 
 
 def _imagenet(root: Path) -> Sequence[Sample]:
@@ -260,18 +271,16 @@ def _imagenet(root: Path) -> Sequence[Sample]:
         across, down = size[0] / known.size[0], size[1] / known.size[1]
         stored = [(x0 * across, y0 * down, x1 * across, y1 * down) for x0, y0, x1, y1 in known.boxes]
         boxes = upright_boxes(stored, size, orientation)
-        return Sample(
-            photo.name, partial(read_image, photo), data.label(known), upright_boxes(boxes, size, orientation)
-        )
+        return Sample(photo.name, partial(read_image, photo), data.label(known), boxes, path=photo)
 
     return _Samples(find_images([data.photos]), build)
 
 
-def _scenes() -> Sequence[Sample]:
-    scenes = Scenes("test")
+def _scenes(split: Split) -> Sequence[Sample]:
+    scenes = Scenes(split)
 
     def build(index: int) -> Sample:
         scene = scenes[index]
-        return Sample(f"scene {index}", partial(Image.fromarray, scene.image), scene.label, scene.boxes, scene.mask)
+        return Sample(f"{split} scene {index}", partial(Image.fromarray, scene.image), scene.label, scene.boxes, scene.mask)
 
     return _Samples(range(len(scenes)), build)

@@ -96,14 +96,14 @@ def from_hub(name: str, weights: Path | None) -> Parts:
         if not Path(name, "config.json").is_file():
             raise ModelError(f"the folder {name} holds no transformers model: there is no config.json in it")
     try:
-        processor = AutoImageProcessor.from_pretrained(name, trust_remote_code=False)
+        processor = AutoImageProcessor.from_pretrained(name, trust_remote_code=False)  # type: ignore[no-untyped-call]
         if weights is None:
             network, report = AutoModelForImageClassification.from_pretrained(
                 name, trust_remote_code=False, output_loading_info=True
             )
         else:
             config = AutoConfig.from_pretrained(name, trust_remote_code=False)
-            network, report = AutoModelForImageClassification.from_config(config, trust_remote_code=False), {}
+            network, report = AutoModelForImageClassification.from_config(config, trust_remote_code=False), {}  # type: ignore[no-untyped-call]
     except Exception as error:  # network, cache, file format, unknown architecture
         raise _failed(f"hf/{name}", error, "take a folder that was downloaded elsewhere, as hf/./DIR") from error
     if report.get("missing_keys"):

@@ -1,0 +1,5 @@
+"""`python -m bitlens` is the command line."""
+
+from bitlens.cli import main
+
+main()

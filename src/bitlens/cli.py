@@ -1,0 +1,358 @@
+"""The command line: parse, call, print. Heavy imports wait until a command runs."""
+
+import json
+import sys
+import warnings
+from collections.abc import Iterator
+from contextlib import contextmanager
+from enum import Enum
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+from rich.console import Console
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+from rich.table import Table
+
+from bitlens.errors import BitlensError, BitlensWarning, ModelError, SettingError
+from bitlens.version import __version__
+
+if TYPE_CHECKING:
+    from bitlens.bottlenecks.per_sample import IBA
+    from bitlens.models.load import LoadedModel
+
+__all__ = ["app", "main"]
+
+app = typer.Typer(
+    help="Show, in bits, which parts of an input a trained PyTorch network uses for its decision.",
+    no_args_is_help=True,
+    pretty_exceptions_enable=False,
+    add_completion=False,
+)
+_messages = Console(stderr=True)
+_answers = Console()
+
+
+class Device(str, Enum):
+    """Where the network runs."""
+
+    auto = "auto"
+    cpu = "cpu"
+    cuda = "cuda"
+
+
+class Per(str, Enum):
+    """What one mean and one standard deviation are kept for."""
+
+    channel = "channel"
+    element = "element"
+
+
+class Quality(str, Enum):
+    """How much work a map is worth."""
+
+    fast = "fast"
+    paper = "paper"
+    best = "best"
+
+
+class PictureFormat(str, Enum):
+    """Of the pictures."""
+
+    png = "png"
+    svg = "svg"
+    pdf = "pdf"
+
+
+Model = Annotated[
+    str, typer.Option("--model", help="torchvision/NAME, timm/NAME, hf/ORG/NAME, builtin/NAME or FILE.py:CALLABLE.")
+]
+Weights = Annotated[Path | None, typer.Option("--weights", help="Your own weights: safetensors or a state dict.")]
+Layer = Annotated[
+    str | None, typer.Option("--layer", help="The layer to restrict, by its dotted name. [default: chosen]")
+]
+DeviceOption = Annotated[Device, typer.Option("--device", help="Where the network runs.")]
+Seed = Annotated[int, typer.Option("--seed", help="Of the noise.")]
+AsJson = Annotated[bool, typer.Option("--json", help="Print JSON for machines.")]
+Out = Annotated[Path, typer.Option("--out", help="Folder for what is written.")]
+
+
+@app.callback()
+def _options() -> None:
+    """Every command answers --help."""
+
+
+@app.command()
+def version() -> None:
+    """Print the version."""
+    _answers.print(__version__, highlight=False)
+
+
+@app.command()
+def demo(
+    out: Out = Path("bitlens-demo"),
+    scenes: Annotated[int, typer.Option("--scenes", min=1, max=64, help="How many scenes.")] = 8,
+    device: DeviceOption = Device.auto,
+    seed: Seed = 0,
+    as_json: AsJson = False,
+) -> None:
+    """Explain generated scenes with the bundled network: nothing to download."""
+    from bitlens.demo import run_demo
+    from bitlens.photos import write_summary
+
+    with _messages.status("starting") as status:
+        done = run_demo(
+            out, scenes, device=_device(device), seed=seed, progress=lambda step: status.update(f"{step} …")
+        )
+    rows = [scene.row() for scene in done]
+    write_summary(rows, dict(done[0].attribution.settings), out / "summary.json")
+    if as_json:
+        print(json.dumps(rows, ensure_ascii=False))
+        return
+    _answers.print(_table(rows, object_column=True))
+    _answers.print(f"pictures, maps and summary.json are in {out}/ (begin with {out}/sheet.png)", soft_wrap=True)
+
+
+@app.command()
+def explain(
+    photos: Annotated[list[str], typer.Argument(help="Photos, folders, or patterns such as 'photos/**/*.jpg'.")],
+    model: Model,
+    out: Out = Path("bitlens-out"),
+    layer: Layer = None,
+    target: Annotated[str, typer.Option("--target", help="auto (the prediction), an index, or a class name.")] = "auto",
+    method: Annotated[str, typer.Option("--method", help="See `bitlens methods`.")] = "iba",
+    beta: Annotated[float, typer.Option("--beta", help="Weight of the information: larger keeps less.")] = 10.0,
+    quality: Annotated[Quality, typer.Option("--quality", help="How much work.")] = Quality.paper,
+    statistics: Annotated[Path | None, typer.Option("--statistics", help="Made by `bitlens statistics`.")] = None,
+    statistics_from: Annotated[
+        str | None,
+        typer.Option("--statistics-from", help="Make them now (per channel) from these photos, and keep them."),
+    ] = None,
+    statistics_count: Annotated[int, typer.Option("--statistics-count", min=1, help="From how many photos.")] = 200,
+    weights: Weights = None,
+    classes: Annotated[Path | None, typer.Option("--classes", help="Class names, one a line, or a csv table.")] = None,
+    picture_format: Annotated[PictureFormat, typer.Option("--format", help="Of the pictures.")] = PictureFormat.png,
+    same_scale: Annotated[bool, typer.Option("--same-scale", help="One colour scale for all pictures.")] = False,
+    device: DeviceOption = Device.auto,
+    seed: Seed = 0,
+    as_json: AsJson = False,
+) -> None:
+    """Explain photos: a heat map in bits per pixel for each. A run that was cut short goes on where it was."""
+    from bitlens.data.images import find_images
+    from bitlens.models.load import load_model, read_classes
+    from bitlens.photos import class_index, explain_photos, write_pictures, write_summary
+
+    _check_method(method)
+    found = find_images(photos)
+    loaded = load_model(model, weights, _device(device))
+    names = read_classes(classes) if classes else loaded.classes
+    wanted = class_index(target, names)
+    iba = _bottleneck(loaded, layer, beta=beta, quality=quality.value, seed=seed)
+    _give_statistics(iba, loaded, statistics, statistics_from, statistics_count)
+    done = []
+    with _progress("explaining", len(found)) as advance:
+        for one in explain_photos(found, loaded, iba, wanted, out, names):
+            done.append(one)
+            advance()
+    with _progress("drawing", len(done)) as advance:
+        write_pictures(done, out, suffix=picture_format.value, same_scale=same_scale, done=advance)
+    rows = [one.row() for one in done]
+    write_summary(rows, {"command": sys.argv[1:], **iba.all_settings()}, out / "summary.json")
+    if as_json:
+        print(json.dumps(rows, ensure_ascii=False))
+        return
+    _answers.print(_table(rows, object_column=False))
+    again = sum(one.repeated for one in done)
+    known = f" ({again} of {len(done)} were there already)" if again else ""
+    _answers.print(f"pictures, maps and summary.json are in {out}/{known}", soft_wrap=True)
+
+
+@app.command()
+def statistics(
+    model: Model,
+    data: Annotated[str, typer.Option("--data", help="folder:DIR, csv:FILE, imagenet:DIR or builtin:scenes-train.")],
+    out: Annotated[Path, typer.Option("--out", help="The file to write (.safetensors).")],
+    layer: Layer = None,
+    count: Annotated[int, typer.Option("--count", min=1, help="How many photos at most.")] = 10_000,
+    per: Annotated[Per, typer.Option("--per", help="element as in the papers, channel for few photos.")] = Per.element,
+    weights: Weights = None,
+    device: DeviceOption = Device.auto,
+    as_json: AsJson = False,
+) -> None:
+    """Learn what a layer puts out on many photos; every explanation at that layer needs it once."""
+    from bitlens.cache import statistics_from
+    from bitlens.data.datasets import open_dataset
+    from bitlens.models.load import load_model
+
+    samples = open_dataset(data)
+    loaded = load_model(model, weights, _device(device))
+    iba = _bottleneck(loaded, layer)
+    with _progress("statistics", min(count, len(samples))) as advance:
+        made, _ = statistics_from(samples, data, loaded, iba, count, per.value, keep=False, progress=advance)
+    made.save(out)
+    if as_json:
+        print(json.dumps({"file": str(out), "layer": iba.probe.name, "samples": made.samples, "per": made.granularity}))
+        return
+    _answers.print(
+        f"{out}: layer {iba.probe.name} of {model}, {made.samples} photos, per {made.granularity}", soft_wrap=True
+    )
+
+
+@app.command()
+def models(
+    search: Annotated[str, typer.Argument(help="Show the names that contain this.")] = "",
+    as_json: AsJson = False,
+) -> None:
+    """List the networks that can be named. Nothing is downloaded."""
+    from bitlens.models.load import FORMS, available_models
+
+    entries = [entry for entry in available_models() if search.lower() in entry.spec.lower()]
+    if as_json:
+        print(json.dumps([vars(entry) for entry in entries]))
+        return
+    forms = Table("form", "what it is", box=None, header_style="bold")
+    for form, text in FORMS.items():
+        forms.add_row(form, text)
+    if not search:
+        _answers.print(forms)
+        libraries = {entry.source for entry in entries if entry.source != "bitlens"}
+        counts = ", ".join(f"{sum(e.source == name for e in entries)} of {name}" for name in sorted(libraries))
+        _answers.print(f"\n{counts}: `bitlens models TEXT` shows the names that contain TEXT. Bundled:\n")
+        entries = [entry for entry in entries if entry.source == "bitlens"]
+    table = Table("model", "parameters", "default layer", box=None, header_style="bold")
+    for entry in entries:
+        table.add_row(entry.spec, f"{entry.parameters:,}" if entry.parameters else "", entry.default_layer or "")
+    _answers.print(table)
+
+
+@app.command()
+def methods(as_json: AsJson = False) -> None:
+    """List the methods of attribution."""
+    from bitlens.methods import METHODS
+
+    rows = [
+        {"name": m.name, "unit": m.unit, "summary": m.summary, "paper": m.paper, "passes": m.passes}
+        for m in METHODS.values()
+    ]
+    if as_json:
+        print(json.dumps(rows))
+        return
+    for row in rows:
+        _answers.print(f"[bold]{row['name']}[/bold]  {row['unit']}")
+        _answers.print(f"  {row['summary']}\n  {row['paper']}\n  passes: {row['passes']}", highlight=False)
+
+
+def _check_method(name: str) -> None:
+    from bitlens.methods import METHODS
+
+    if name not in METHODS:
+        raise SettingError(f"there is no method {name!r}: choose one of {', '.join(METHODS)}")
+
+
+def _device(device: Device) -> str:
+    import torch
+
+    if device is Device.auto:
+        return "cuda" if torch.cuda.is_available() else "cpu"
+    if device is Device.cuda and not torch.cuda.is_available():
+        raise ModelError("--device cuda, but no CUDA device can be used here: choose --device cpu")
+    return str(device.value)
+
+
+def _bottleneck(loaded: "LoadedModel", layer: str | None, **settings: Any) -> "IBA":
+    """The bottleneck at the given layer, or at the one that the network's architecture suggests."""
+    from PIL import Image
+
+    from bitlens.bottlenecks.per_sample import IBA
+    from bitlens.models.layers import KNOWN_LAYERS, default_layer
+
+    chosen = layer or loaded.default_layer or KNOWN_LAYERS.get(loaded.name)
+    if chosen is None:
+        grey = loaded.preprocess(Image.new("RGB", (512, 512), (128, 128, 128)))[None]
+        device = next((p.device for p in loaded.model.parameters()), None)
+        chosen = default_layer(loaded.model, grey.to(device))
+        _messages.print(
+            f"layer {chosen} (1/8 of the resolution; --layer chooses another)", style="dim", highlight=False
+        )
+    return IBA(loaded.model, chosen, **settings)
+
+
+def _give_statistics(iba: "IBA", loaded: "LoadedModel", file: Path | None, source: str | None, count: int) -> None:
+    from bitlens.cache import statistics_from
+    from bitlens.data.datasets import open_dataset
+    from bitlens.statistics import FeatureStatistics
+
+    if file is not None:
+        iba.statistics = FeatureStatistics.load(file)
+        return
+    if source is None and loaded.name.startswith("builtin/"):
+        source = "builtin:scenes-train"
+    if source is None:
+        raise SettingError(
+            f"statistics of layer {iba.probe.name!r} are missing. Any photos of the kind the network was trained on will do: "
+            "--statistics-from DIR makes them from a folder now and keeps them; `bitlens statistics` writes them to a file "
+            "for --statistics FILE"
+        )
+    samples = open_dataset(source)
+    with _progress("statistics", min(count, len(samples))) as advance:
+        _, place = statistics_from(samples, source, loaded, iba, count, "channel", progress=advance)
+    _messages.print(f"statistics are kept in {place}", style="dim", highlight=False, soft_wrap=True)
+
+
+@contextmanager
+def _progress(text: str, total: int) -> Iterator[Any]:
+    """A bar on the error stream; advance() moves it by one, advance(n) to n."""
+    columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
+    with Progress(*columns, console=_messages, transient=True) as progress:
+        task = progress.add_task(text, total=total)
+
+        def advance(to: int | None = None) -> None:
+            if to is None:
+                progress.advance(task)
+            else:
+                progress.update(task, completed=to)
+
+        yield advance
+
+
+def _table(rows: list[dict[str, Any]], *, object_column: bool) -> Table:
+    table = Table(box=None, header_style="bold", pad_edge=False)
+    table.add_column("scene" if object_column else "photo", overflow="fold")
+    table.add_column("target")
+    for title in ("p before", "p under noise", "bits"):
+        table.add_column(title, justify="right")
+    if object_column:
+        table.add_column("top pixels on object", justify="right")
+    for row in rows:
+        cells = [
+            row["scene"] if object_column else Path(row["photo"]).name,
+            row["name"],
+            f"{row['probability_before']:.3f}",
+            f"{row['probability_under_noise']:.3f} ± {row['probability_under_noise_std']:.3f}",
+            f"{row['total_bits']:,.0f}",
+        ]
+        table.add_row(*cells, *([f"{row['top_pixels_on_object']:.0%}"] if object_column else []))
+    return table
+
+
+def _show_warning(message: Warning | str, category: type[Warning], *rest: Any, **more: Any) -> None:
+    if issubclass(category, BitlensWarning):
+        _messages.print(f"note: {message}", style="yellow", highlight=False, soft_wrap=True)
+    else:
+        _original_showwarning(message, category, *rest, **more)
+
+
+_original_showwarning = warnings.showwarning
+
+
+def main() -> None:
+    """Run the command line. Exit codes: 0, 1 (it failed: one line says why), 2 (wrong use), 130 (interrupted)."""
+    warnings.showwarning = _show_warning
+    try:
+        app()
+    except BitlensError as error:
+        _messages.print(f"bitlens: {error}", style="red", highlight=False, soft_wrap=True, markup=False)
+        sys.exit(1)
+    except KeyboardInterrupt:
+        _messages.print("interrupted; the same command goes on where it was", soft_wrap=True)
+        sys.exit(130)

@@ -1,0 +1,216 @@
+"""Explaining photos into a folder: picture, raw map, attribution and summary for each, resumable."""
+
+import hashlib
+import json
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from bitlens.attribution import Attribution
+from bitlens.bottlenecks.per_sample import IBA
+from bitlens.data.images import read_image
+from bitlens.errors import DataError, LayerError, TargetError
+from bitlens.files import write_text
+from bitlens.models.load import LoadedModel
+from bitlens.view.heatmap import draw_explanation, draw_grid, save_figure, save_raw
+
+__all__ = ["Explained", "class_index", "class_name", "explain_photos", "write_pictures", "write_summary"]
+
+_MOST_ON_A_SHEET = 24
+
+
+@dataclass(frozen=True)
+class Explained:
+    """One photo, explained.
+
+    Attributes:
+        photo: its file.
+        stem: what the files written for it are called.
+        shown: (3, H, W) in [0, 1], the photo as the network sees it.
+        attribution: of this photo alone.
+        name: of the target.
+        repeated: whether an earlier run had done the same already.
+    """
+
+    photo: Path
+    stem: str
+    shown: Tensor
+    attribution: Attribution
+    name: str
+    repeated: bool
+
+    def row(self) -> dict[str, Any]:
+        """Plain values for the summary."""
+        return {"photo": str(self.photo), "name": self.name, "files": self.stem, **self.attribution.summary()[0]}
+
+
+def class_index(wanted: str, classes: Sequence[str] | None) -> int | None:
+    """The class that a person means: "auto" (None: the predicted one), an index, or a name.
+
+    Raises:
+        TargetError: if no class is called so, or several are.
+    """
+    if wanted == "auto":
+        return None
+    if wanted.isascii() and wanted.isdigit():
+        return int(wanted)
+    if classes is None:
+        raise TargetError(
+            f"target {wanted!r}: the class names of this model are not known; give an index, or --classes FILE"
+        )
+    names = [[part.strip().lower() for part in name.split(",")] for name in classes]
+    found = [i for i, parts in enumerate(names) if wanted.lower() in parts or wanted.lower() == ", ".join(parts)]
+    if len(found) == 1:
+        return found[0]
+    likely = found or [i for i, parts in enumerate(names) if any(wanted.lower() in part for part in parts)]
+    hint = "; ".join(f"{i} {classes[i]}" for i in likely[:6]) or "give an index"
+    raise TargetError(f"target {wanted!r} names {'several classes' if found else 'no class'}: {hint}")
+
+
+def class_name(target: str, classes: Sequence[str] | None) -> str:
+    """How a target is called in pictures: the class's name, or "class 7"."""
+    if not target.isdigit():
+        return target
+    index = int(target)
+    return classes[index] if classes is not None and index < len(classes) else f"class {index}"
+
+
+def explain_photos(
+    photos: Sequence[Path],
+    loaded: LoadedModel,
+    iba: IBA,
+    target: int | None,
+    out: Path,
+    classes: Sequence[str] | None,
+    *,
+    evidence_samples: int = 32,
+) -> Iterator[Explained]:
+    """Explain photos one after the other; each attribution is on disk before the next begins.
+
+    A photo whose attribution lies in `out` already, made from the same file with the same network and settings, is not
+    explained again.
+
+    Raises:
+        DataError: if a photo cannot be read, or `out` cannot be written.
+        LayerError: if the layer's features have no grid.
+    """
+    for photo, stem in zip(photos, _stems(photos), strict=True):
+        image = loaded.preprocess(read_image(photo))[None]
+        shown = loaded.preprocess.display(image[0])
+        place = out / f"{stem}.safetensors"
+        identity = {"photo": photo.name, "photo_hash": _file_hash(photo), "model": loaded.name, "asked": target}
+        attribution = _known(place, iba, identity)
+        repeated = attribution is not None
+        if attribution is None:
+            made = iba.explain(image.to(iba.probe.device), target, evidence_samples=evidence_samples)
+            attribution = replace(made, settings={**made.settings, **identity})
+            if attribution.unit != "bits/pixel":
+                raise LayerError(
+                    f"layer {iba.probe.name!r} gives {attribution.unit.removeprefix('bits/')}s, not a grid over the photo: "
+                    "choose a layer whose output has height and width"
+                )
+            attribution.save(place)
+        yield Explained(photo, stem, shown, attribution, class_name(attribution.targets[0], classes), repeated)
+
+
+def _stems(photos: Sequence[Path]) -> list[str]:
+    """One name for each photo's files, no two alike."""
+    taken: dict[str, int] = {}
+    stems = []
+    for photo in photos:
+        number = taken.get(photo.stem, 0) + 1
+        taken[photo.stem] = number
+        stems.append(photo.stem if number == 1 else f"{photo.stem}-{number}")
+    return stems
+
+
+def _file_hash(path: Path) -> str:
+    return hashlib.sha256(path.read_bytes()).hexdigest()[:16]
+
+
+def _known(place: Path, iba: IBA, identity: dict[str, Any]) -> Attribution | None:
+    if not place.is_file():
+        return None
+    try:
+        found = Attribution.load(place)
+    except DataError:
+        return None  # not ours, or damaged: it is made again
+    same = dict(found.settings) == {**iba.all_settings(), **identity} and found.layer == iba.probe.name
+    return found if same else None
+
+
+def caption(attribution: Attribution) -> str:
+    """One sentence of evidence and one of settings, for below a picture."""
+    parts = []
+    if attribution.evidence is not None:
+        proof = attribution.evidence
+        symbol = "p" if proof.measure == "probability" else "score"
+        mean, spread = float(proof.under_noise[0]), float(proof.under_noise_std[0])
+        parts.append(
+            f"{symbol} = {float(proof.before[0]):.2f}, and {mean:.2f} ± {spread:.2f} with everything else under noise"
+        )
+    if attribution.total_bits is not None:
+        parts.append(f"{float(attribution.total_bits[0]):,.0f} bits in total")
+    parts.append(f"{attribution.layer}, β = {attribution.settings['beta']:g}")
+    return " · ".join(parts)
+
+
+def write_pictures(
+    explained: Sequence[Explained],
+    out: Path,
+    *,
+    suffix: str = "png",
+    same_scale: bool = False,
+    done: Callable[[], None] = lambda: None,
+) -> list[Path]:
+    """Draw each photo beside its map, write the raw maps, and for several photos a contact sheet.
+
+    Args:
+        explained: the photos.
+        out: folder.
+        suffix: "png", "svg" or "pdf".
+        same_scale: whether all pictures share one scale, so that their colours can be compared.
+        done: called after each picture.
+    """
+    highest = max(float(one.attribution.map.max()) for one in explained) if same_scale else None
+    written = []
+    for one in explained:
+        figure = draw_explanation(
+            one.shown,
+            one.attribution.map[0],
+            unit=one.attribution.unit,
+            title=one.name,
+            caption=caption(one.attribution),
+            vmax=highest,
+        )
+        written.append(out / f"{one.stem}.{suffix}")
+        save_figure(figure, written[-1])
+        save_raw(one.attribution.map[0], out / f"{one.stem}.npy")
+        done()
+    if len(explained) > 1:
+        written.append(_sheet(explained[:_MOST_ON_A_SHEET], out / f"sheet.{suffix}", same_scale))
+    return written
+
+
+def _sheet(explained: Sequence[Explained], path: Path, same_scale: bool) -> Path:
+    first = explained[0].attribution
+    figure = draw_grid(
+        [one.shown for one in explained],
+        [[one.attribution.map[0]] for one in explained],
+        unit=first.unit,
+        row_titles=[one.name for one in explained],
+        column_titles=[f"{first.method}, {first.layer}"],
+        captions=[[f"{float(torch.as_tensor(one.attribution.map).sum()):,.0f} bits"] for one in explained],
+        shared_scale=same_scale,
+    )
+    save_figure(figure, path)
+    return path
+
+
+def write_summary(rows: Sequence[dict[str, Any]], settings: dict[str, Any], path: Path) -> None:
+    """Write what was found and how, as JSON."""
+    write_text(path, json.dumps({"settings": settings, "photos": list(rows)}, indent=2, ensure_ascii=False) + "\n")
