@@ -1,7 +1,6 @@
 """Writing files so that nobody ever sees half of one."""
 
-import os
-import tempfile
+import uuid
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
@@ -9,7 +8,7 @@ from typing import Any
 
 from bitlens.errors import DataError
 
-__all__ = ["read_arrays", "replacing", "write_arrays", "write_text"]
+__all__ = ["read_arrays", "replacing", "write_arrays", "write_bytes", "write_text"]
 
 
 @contextmanager
@@ -20,21 +19,23 @@ def replacing(path: str | Path) -> Iterator[Path]:
         DataError: if the folder cannot be made or written, or the disk is full.
     """
     path = Path(path)
+    # Not tempfile: its files are readable by their owner alone, and the rights would stay with the finished file.
+    temporary = path.parent / f".bitlens-{uuid.uuid4().hex}{path.suffix}"
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
-        handle, name = tempfile.mkstemp(prefix=f".{path.stem}.", suffix=path.suffix, dir=path.parent)
-        os.close(handle)
+        try:
+            yield temporary
+            temporary.replace(path)
+        finally:
+            temporary.unlink(missing_ok=True)
     except OSError as error:
         raise DataError(f"cannot write {path}: {error.strerror or error}") from error
-    temporary = Path(name)
-    try:
-        yield temporary
-        temporary.chmod(0o644)
-        temporary.replace(path)
-    except OSError as error:
-        raise DataError(f"cannot write {path}: {error.strerror or error}") from error
-    finally:
-        temporary.unlink(missing_ok=True)
+
+
+def write_bytes(path: str | Path, content: bytes) -> None:
+    """Write bytes, whole or not at all."""
+    with replacing(path) as temporary:
+        temporary.write_bytes(content)
 
 
 def write_text(path: str | Path, text: str) -> None:

@@ -1,7 +1,7 @@
 """What a network is called with: one tensor, several, or keywords, always with samples along the first axis."""
 
-from collections.abc import Mapping
-from dataclasses import dataclass, field
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass, replace
 from typing import Any
 
 import torch
@@ -16,13 +16,20 @@ __all__ = ["ModelInputs"]
 class ModelInputs:
     """The arguments of one call of a network.
 
-    A tensor whose first axis has `count` entries belongs to the samples and follows them when they are selected or
-    repeated; every other argument is passed on as it is.
+    A tensor whose first axis has `count` entries when the arguments are read belongs to the samples and follows them
+    when they are selected or repeated; every other argument is passed on as it is.
+
+    Attributes:
+        args: positional arguments.
+        kwargs: keyword arguments.
+        count: how many samples there are.
+        carriers: positions and names of the arguments that belong to the samples.
     """
 
     args: tuple[Any, ...]
-    kwargs: Mapping[str, Any] = field(default_factory=dict)
-    count: int = 0
+    kwargs: Mapping[str, Any]
+    count: int
+    carriers: frozenset[int | str]
 
     @classmethod
     def of(cls, inputs: Any, additional: Any = None) -> "ModelInputs":
@@ -47,9 +54,13 @@ class ModelInputs:
             )
         if tensors[0].shape[0] == 0:
             raise InputError(f"inputs hold no sample: the first tensor has shape {tuple(tensors[0].shape)}")
-        for tensor in tensors:
-            _refuse_non_finite(tensor)
-        return cls(args, kwargs, tensors[0].shape[0])
+        _refuse(~torch.isfinite(tensors[0]), "NaN or infinite values")
+        for tensor in tensors[1:]:  # a mask that is added to attention scores may hold -inf
+            _refuse(torch.isnan(tensor), "NaN values")
+        count = tensors[0].shape[0]
+        named: list[tuple[int | str, Any]] = [*enumerate(args), *kwargs.items()]
+        carriers = [k for k, v in named if isinstance(v, Tensor) and v.dim() > 0 and v.shape[0] == count]
+        return cls(args, kwargs, count, frozenset(carriers))
 
     @property
     def first(self) -> Tensor:
@@ -65,22 +76,19 @@ class ModelInputs:
     @property
     def signature(self) -> tuple[Any, ...]:
         """Everything about the arguments but the values and the number of samples."""
-        items = [("", value) for value in self.args] + sorted(self.kwargs.items())
-        return tuple((name, self._describe(value)) for name, value in items)
+        names = [""] * len(self.args) + list(self.kwargs)
+        described = [(name, _describe(*item)) for name, item in zip(names, self.items(), strict=True)]
+        return tuple(sorted(described, key=lambda entry: entry[0]))
 
-    def _describe(self, value: Any) -> Any:
-        if not isinstance(value, Tensor):
-            return repr(value) if isinstance(value, int | float | str | bool | None) else type(value)
-        shape = ("N", *value.shape[1:]) if self._belongs_to_samples(value) else tuple(value.shape)
-        return (shape, value.dtype, str(value.device))
+    def items(self) -> Iterator[tuple[Any, bool]]:
+        """Every argument, positional ones first, and whether it belongs to the samples."""
+        for key, value in (*enumerate(self.args), *self.kwargs.items()):
+            yield value, key in self.carriers
 
-    def _belongs_to_samples(self, value: Any) -> bool:
-        return isinstance(value, Tensor) and value.dim() > 0 and value.shape[0] == self.count
-
-    def _map(self, change: Any, count: int) -> "ModelInputs":
-        args = tuple(change(value) if self._belongs_to_samples(value) else value for value in self.args)
-        kwargs = {k: change(v) if self._belongs_to_samples(v) else v for k, v in self.kwargs.items()}
-        return ModelInputs(args, kwargs, count)
+    def _map(self, change: Callable[[Tensor], Tensor], count: int) -> "ModelInputs":
+        args = tuple(change(v) if i in self.carriers else v for i, v in enumerate(self.args))
+        kwargs = {k: change(v) if k in self.carriers else v for k, v in self.kwargs.items()}
+        return replace(self, args=args, kwargs=kwargs, count=count)
 
     def select(self, start: int, stop: int) -> "ModelInputs":
         """The samples start..stop-1."""
@@ -106,7 +114,7 @@ class ModelInputs:
             value = value.detach().to(device)
             return value.clone() if value.is_inference() else value
 
-        return ModelInputs(tuple(map(move, self.args)), {k: move(v) for k, v in self.kwargs.items()}, self.count)
+        return replace(self, args=tuple(map(move, self.args)), kwargs={k: move(v) for k, v in self.kwargs.items()})
 
 
 def _split(inputs: Any) -> tuple[tuple[Any, ...], dict[str, Any]]:
@@ -117,11 +125,18 @@ def _split(inputs: Any) -> tuple[tuple[Any, ...], dict[str, Any]]:
     return (inputs,), {}
 
 
-def _refuse_non_finite(tensor: Tensor) -> None:
-    if not tensor.is_floating_point() or bool(torch.isfinite(tensor).all()):
+def _describe(value: Any, belongs_to_samples: bool) -> Any:
+    if not isinstance(value, Tensor):
+        return repr(value) if isinstance(value, int | float | str | bool | None) else type(value)
+    shape = ("N", *value.shape[1:]) if belongs_to_samples else tuple(value.shape)
+    return (shape, value.dtype, str(value.device))
+
+
+def _refuse(wrong: Tensor, what: str) -> None:
+    if not bool(wrong.any()):
         return
-    bad = (~torch.isfinite(tensor)).reshape(tensor.shape[0], -1).any(1).nonzero().flatten().tolist()
+    bad = wrong.reshape(wrong.shape[0], -1).any(1).nonzero().flatten().tolist()
     raise InputError(
-        f"inputs hold NaN or infinite values in sample{'s' if len(bad) > 1 else ''} {', '.join(map(str, bad[:5]))}: "
+        f"inputs hold {what} in sample{'s' if len(bad) > 1 else ''} {', '.join(map(str, bad[:5]))}: "
         "check how they were loaded and normalised"
     )

@@ -15,7 +15,7 @@ from typing import Any, Literal
 import torch
 from torch import Tensor, nn
 
-from bitlens.errors import BitlensWarning, StatisticsError
+from bitlens.errors import BitlensWarning, DataError, StatisticsError
 from bitlens.files import read_arrays, write_arrays
 from bitlens.gaussian import NoiseModel, NoiseSettings
 from bitlens.inputs import ModelInputs
@@ -99,6 +99,8 @@ class FeatureStatistics:
         else:
             rows = features
         values = rows.detach().double()
+        if not len(values):
+            raise StatisticsError("there is nothing to summarise: every token of the batch is padding")
         if not bool(torch.isfinite(values).all()):
             raise StatisticsError("the layer's features hold NaN or infinite values: check the inputs and the network")
         mean = values.mean(0)
@@ -180,9 +182,10 @@ class FeatureStatistics:
     def check_features(self, features: tuple[int, ...]) -> None:
         """Refuse features (one sample's shape) that these statistics are not about."""
         expected = tuple(self.mean.shape)
-        got = features if self.granularity == "element" else (features[self.layout.channel],)
-        if len(features) == len(self.layout.places) + 1 and got == expected:
-            return
+        if len(features) == len(self.layout.places) + 1:
+            got = features if self.granularity == "element" else (features[self.layout.channel],)
+            if got == expected:
+                return
         hint = "use inputs of the size the statistics were made with, or make statistics with granularity='channel'"
         raise StatisticsError(
             f"statistics per {self.granularity} of layer {self.provenance.layer!r} have shape {expected}, but its features "
@@ -222,9 +225,12 @@ class FeatureStatistics:
             DataError: if the file is missing, damaged, or holds something else.
         """
         arrays, metadata = read_arrays(path, "statistics", lambda m: m.get("format") == "bitlens.statistics/1")
-        details = json.loads(metadata["details"])
-        provenance = Provenance(**json.loads(metadata["provenance"]))
-        return cls(**arrays, **{**details, "layout": LAYOUTS[details["layout"]]}, provenance=provenance)
+        try:
+            details = json.loads(metadata["details"])
+            provenance = Provenance(**json.loads(metadata["provenance"]))
+            return cls(**arrays, **{**details, "layout": LAYOUTS[details["layout"]]}, provenance=provenance)
+        except (KeyError, TypeError, ValueError) as error:
+            raise DataError(f"{path} does not hold complete statistics: make new ones ({error})") from error
 
 
 def collect_statistics(
@@ -256,7 +262,8 @@ def collect_statistics(
         inputs = inputs.select(0, max_samples - (total.samples if total else 0))
         features = probe.features(inputs)
         layout = layout or detect_layout(tuple(features.shape[1:]), inputs.image_size)
-        valid = inputs.kwargs.get("attention_mask") if layout.name == "TD" and granularity == "channel" else None
+        mask = inputs.kwargs.get("attention_mask") if layout.name == "TD" and granularity == "channel" else None
+        valid = mask if mask is not None and mask.shape == features.shape[:2] else None
         summary = FeatureStatistics.of(features, layout, granularity, valid=valid)
         total = total.merge(summary) if total else summary
         if total.samples >= max_samples:

@@ -58,7 +58,7 @@ def _drop(rng: np.random.Generator) -> Outline:
 
 
 def _flower(rng: np.random.Generator) -> Outline:
-    petals, depth = rng.integers(5, 7), rng.uniform(0.35, 0.5)
+    petals, depth = rng.integers(5, 7), rng.uniform(0.28, 0.4)
     return (_polar(lambda t: 1 - depth + depth * np.abs(np.cos(petals * t / 2)), points=120),)
 
 
@@ -73,7 +73,7 @@ def _ring(rng: np.random.Generator) -> Outline:
 
 
 def _star(rng: np.random.Generator) -> Outline:
-    inner = rng.uniform(0.4, 0.5)
+    inner = rng.uniform(0.38, 0.47)
     return (_polar(lambda t: np.where(np.arange(t.size) % 2, inner, 1.0), points=10),)
 
 

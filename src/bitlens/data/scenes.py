@@ -89,7 +89,7 @@ def scene(index: int, *, split: Split = "test", seed: int = 0, size: int = 96) -
     label = int(rng.integers(len(CLASSES)))
     backdrop, colours = _palette(rng)
     canvas = _background(rng, size, backdrop)
-    paint = partial(_paint, rng, canvas, colours, 0.09 if rng.random() < 0.2 else 0.17)
+    paint = partial(_paint, rng, canvas, colours, 0.11 if rng.random() < 0.2 else 0.18)
     for _ in range(rng.integers(2, 5)):
         paint(_inside(rng, size, DISTRACTORS[rng.integers(len(DISTRACTORS))], rng.uniform(0.02, 0.085)))
     for _ in range(rng.integers(1, 4)):
@@ -240,12 +240,13 @@ def _paint(rng: np.random.Generator, canvas: Array, colours: Array, contrast: fl
 
 
 def _standing_out(rng: np.random.Generator, ground: Array, coverage: Array, colours: Array, contrast: float) -> Array:
+    """A colour, or failing that a pale or dark shade of one, that differs from what lies nearly all round."""
     around = ground[(_filtered(coverage, ImageFilter.MaxFilter(5)) > 0.5) & (coverage < 0.5)]
-    distance = np.linalg.norm(colours[:, None] - around, axis=-1)
-    score = np.quantile(distance, 0.2, axis=1)
+    shades = np.concatenate([colours, [0.94, 0, 0] + colours * [0, 0.4, 0.4], [0.26, 0, 0] + colours * [0, 0.6, 0.6]])
+    score = np.quantile(np.linalg.norm(shades[:, None] - around, axis=-1), 0.03, axis=1)
     order = rng.permutation(len(colours))
     enough = order[score[order] >= contrast]
-    return np.asarray(colours[enough[0] if enough.size else score.argmax()])
+    return np.asarray(shades[enough[0] if enough.size else score.argmax()])
 
 
 def _texture(rng: np.random.Generator, size: int, colour: Array, coverage: Array) -> Array:

@@ -36,18 +36,17 @@ def find_layer(model: nn.Module, layer: str | nn.Module) -> tuple[str, nn.Module
         raise LayerError(f"layer {type(layer).__name__} is not part of {type(model).__name__}: pass one of its modules")
     if layer in modules and layer:
         return layer, modules[layer]
-    close = difflib.get_close_matches(layer, list(modules), n=4, cutoff=0.4) or [
-        n for n in modules if n and "." not in n
-    ]
+    names = [name for name in modules if name]
+    close = difflib.get_close_matches(layer, names, n=4, cutoff=0.4) or [name for name in names if "." not in name]
     raise LayerError(f"{type(model).__name__} has no layer {layer!r}; did you mean {', '.join(map(repr, close[:6]))}?")
 
 
 @contextmanager
 def frozen(model: nn.Module) -> Iterator[None]:
     """Evaluation mode and no weight gradients within the block; everything is put back, also after an error."""
-    training = [module for module in model.modules() if module.training]
-    trainable = [parameter for parameter in model.parameters() if parameter.requires_grad]
-    with _LOCKS.setdefault(model, threading.RLock()), torch.inference_mode(False):
+    with _LOCKS.setdefault(model, threading.RLock()), torch.inference_mode(False), _every_module_called():
+        training = [module for module in model.modules() if module.training]
+        trainable = [parameter for parameter in model.parameters() if parameter.requires_grad]
         try:
             for module in training:
                 module.training = False
@@ -59,6 +58,31 @@ def frozen(model: nn.Module) -> Iterator[None]:
                 module.training = True
             for parameter in trainable:
                 parameter.requires_grad_(True)
+
+
+class _FusedAttention:
+    """How many blocks keep PyTorch's fused attention switched off, and whether it was on before the first of them."""
+
+    lock = threading.Lock()
+    blocks = 0
+    enabled = True
+
+
+@contextmanager
+def _every_module_called() -> Iterator[None]:
+    """Fused attention bypasses the modules within `nn.TransformerEncoder`, where a layer could then not be reached."""
+    with _FusedAttention.lock:
+        if _FusedAttention.blocks == 0:
+            _FusedAttention.enabled = torch.backends.mha.get_fastpath_enabled()
+            torch.backends.mha.set_fastpath_enabled(False)
+        _FusedAttention.blocks += 1
+    try:
+        yield
+    finally:
+        with _FusedAttention.lock:
+            _FusedAttention.blocks -= 1
+            if _FusedAttention.blocks == 0:
+                torch.backends.mha.set_fastpath_enabled(_FusedAttention.enabled)
 
 
 @contextmanager

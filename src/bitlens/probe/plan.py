@@ -15,6 +15,7 @@ from bitlens.probe.modules import Forward, wrapped
 __all__ = [
     "ARGUMENTS",
     "LAYER",
+    "REPLACED",
     "Call",
     "Key",
     "Plan",
@@ -31,6 +32,8 @@ Key = tuple[int, int]
 """Which leaf (second) of which recorded call (first); call -1 is the layer itself, call -2 the network's arguments."""
 
 LAYER, ARGUMENTS = -1, -2
+REPLACED: Key = (-3, 0)
+"""What is given in place of the layer's output."""
 
 
 @dataclass(eq=False)
@@ -56,8 +59,10 @@ def trace_calls(model: nn.Module, inputs: ModelInputs) -> Call:
             counts[module] = call.index + 1
             (stack[-1].children if stack else roots).append(call)
             stack.append(call)
-            output = forward(*args, **kwargs)
-            stack.pop()
+            try:
+                output = forward(*args, **kwargs)
+            finally:  # the network may catch what a module raises, and go on
+                stack.pop()
             call.shapes = tuple(leaf.shape if isinstance(leaf, Tensor) else None for leaf in tree_leaves(output))
             return output
 
@@ -102,7 +107,7 @@ class Plan:
         """The same with nothing recorded: every pass runs the whole network and replaces only the layer's output."""
         module, call = self.layer
         script = {module: ["run"] * call + ["splice"]}
-        return replace(self, recorded=(), script=script, live=None, written=frozenset())
+        return replace(self, recorded=(), script=script, live=None)
 
 
 def feature_slot(axes: Sequence[int | None]) -> int:

@@ -11,7 +11,7 @@ from torch.utils._pytree import TreeSpec, tree_flatten, tree_leaves, tree_unflat
 
 from bitlens.inputs import ModelInputs
 from bitlens.probe.modules import Forward, frozen, wrapped
-from bitlens.probe.plan import ARGUMENTS, LAYER, Key, Plan, feature_slot
+from bitlens.probe.plan import ARGUMENTS, LAYER, REPLACED, Key, Plan, feature_slot
 
 __all__ = ["Recording", "Touched", "Value"]
 
@@ -39,9 +39,11 @@ class Touched(TorchDispatchMode):  # type: ignore[no-untyped-call]
     def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
         kwargs = kwargs or {}
         self.note((args, kwargs), self.read)
-        for argument, value in zip(func._schema.arguments, args, strict=False):
-            if argument.alias_info is not None and argument.alias_info.is_write:
-                self.note(value, self.written)
+        parameters = func._schema.arguments
+        given_to = dict(zip((p.name for p in parameters), args, strict=False)) | kwargs
+        for parameter in parameters:
+            if parameter.alias_info is not None and parameter.alias_info.is_write:
+                self.note(given_to.get(parameter.name), self.written)
         output = func(*args, **kwargs)
         given = {leaf.untyped_storage()._cdata for leaf in tree_leaves((args, kwargs)) if isinstance(leaf, Tensor)}
         for leaf in tree_leaves(output):
@@ -85,11 +87,11 @@ def _solid(leaf: Any) -> bool:
 
 
 def _tile(leaf: Any, axis: int | None, copies: int) -> Any:
-    """Copy-major repetition along the samples' axis; for one sample, or a hollow leaf, without using memory."""
+    """Copy-major repetition along the samples' axis; for a hollow leaf without using memory."""
     if axis is None or copies == 1 or not isinstance(leaf, Tensor):
         return leaf
     repeats = [copies if i == axis else 1 for i in range(leaf.dim())]
-    if leaf.shape[axis] == 1 or not _solid(leaf):
+    if not _solid(leaf):
         return leaf.narrow(axis, 0, 1).expand([n * r for n, r in zip(leaf.shape, repeats, strict=True)])
     return leaf.repeat(repeats)
 
@@ -152,7 +154,10 @@ class Recording:
     def _splice(self, z: Tensor, copies: int, touched: Touched | None) -> Any:
         value = self._values[LAYER]
         leaves = list(self._tiled(value, copies, touched))
-        leaves[self._slot] = z.movedim(0, self._axis)
+        given = z.movedim(0, self._axis).contiguous() if self._axis else z  # what comes next may call `view`
+        if touched is not None:
+            touched.watch(REPLACED, given)
+        leaves[self._slot] = given.clone() if REPLACED in self._plan.written else given
         return tree_unflatten(leaves, value.structure)
 
     def _tiled(self, value: Value, copies: int, touched: Touched | None) -> list[Any]:

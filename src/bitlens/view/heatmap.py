@@ -12,8 +12,9 @@ import numpy as np
 from matplotlib.figure import Figure
 
 from bitlens.errors import DataError
+from bitlens.files import write_bytes
 from bitlens.view.colours import Scale
-from bitlens.view.page import add_axes, line_height, new_page, save_figure, wrap, write, write_file
+from bitlens.view.page import add_axes, line_height, new_page, save_figure, wrap, write
 from bitlens.view.panels import (
     Array,
     as_map,
@@ -105,7 +106,7 @@ def save_raw(map: Array, path: str | Path) -> None:  # noqa: A002
         raise DataError(f"cannot save a map as {str(path)!r}: expected a name that ends in .npy")
     buffer = io.BytesIO()
     np.save(buffer, as_map(map), allow_pickle=False)
-    write_file(path, buffer.getvalue())
+    write_bytes(path, buffer.getvalue())
 
 
 @dataclass(frozen=True)

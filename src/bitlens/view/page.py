@@ -7,9 +7,7 @@ draw at once. The same page gives the same bytes.
 
 import hashlib
 import io
-import os
 import re
-import uuid
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any, Literal
@@ -24,8 +22,9 @@ from matplotlib.font_manager import FontProperties
 from matplotlib.textpath import TextToPath
 
 from bitlens.errors import DataError, InputError
+from bitlens.files import write_bytes
 
-__all__ = ["FONT", "add_axes", "line_height", "new_page", "save_figure", "width_of", "wrap", "write", "write_file"]
+__all__ = ["FONT", "add_axes", "line_height", "new_page", "save_figure", "width_of", "wrap", "write"]
 
 # The generic name is for letters that DejaVu lacks, and for viewers of an SVG that do not have the font.
 FONT = ["DejaVu Sans", "sans-serif"]
@@ -137,25 +136,7 @@ def save_figure(figure: Figure, path: str | Path) -> None:
         raise DataError(f"cannot save a figure as {str(path)!r}: expected a name that ends in {', '.join(_WRITERS)}")
     buffer = io.BytesIO()
     writer(figure, buffer)
-    write_file(path, buffer.getvalue())
-
-
-def write_file(path: Path, content: bytes) -> None:
-    """Write a file completely or not at all; what was there before stays if it fails.
-
-    Raises:
-        DataError: the file cannot be written.
-    """
-    # Not tempfile: its files are readable by their owner alone, and the rights would stay with the finished file.
-    unfinished = path.parent / f".bitlens-{uuid.uuid4().hex}"
-    try:
-        try:
-            unfinished.write_bytes(content)
-            os.replace(unfinished, path)  # noqa: PTH105
-        finally:
-            unfinished.unlink(missing_ok=True)
-    except OSError as error:
-        raise DataError(f"cannot write {str(path)!r}: {error.strerror or error}") from error
+    write_bytes(path, buffer.getvalue())
 
 
 def _font(size: float, bold: bool) -> FontProperties:

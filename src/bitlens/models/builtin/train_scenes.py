@@ -26,7 +26,7 @@ from bitlens.models.builtin.scenes import MEAN, SIZE, STD, WEIGHTS, SceneNetwork
 __all__ = ["Examples", "augment", "draw_examples", "evaluate", "main", "train"]
 
 TRAIN_SCENES, TEST_SCENES = 20_000, 2_000
-BATCH = 128
+BATCH = 64
 TILE = 8
 
 
@@ -84,7 +84,8 @@ def augment(batch: Examples, ease: float, generator: torch.Generator) -> tuple[t
     x = _normalised(batch.images)
     x = x * torch.empty(n, 1, 1, 1).uniform_(0.7, 1.3, generator=generator)
     x = x + torch.empty(n, 3, 1, 1).normal_(0, 0.2, generator=generator)
-    x = x + torch.randn(x.shape, generator=generator) * torch.rand(n, 1, 1, 1, generator=generator) * 0.3
+    grain = torch.randn(x.shape, generator=generator)
+    x = x + grain * torch.rand(n, 1, 1, 1, generator=generator) * 0.2
     x = torch.where(_chance(n, 0.5, generator), x, x.roll(1, dims=1))
 
     emptied = _chance(n, 0.06, generator)
@@ -92,7 +93,7 @@ def augment(batch: Examples, ease: float, generator: torch.Generator) -> tuple[t
     rate = rate * _chance(n, 0.4 + 0.6 * ease, generator)
     hidden = (torch.rand(batch.tiles.shape, generator=generator) < rate) & ~batch.tiles
     hidden = hidden | (emptied & batch.tiles)
-    cover = torch.randn(x.shape, generator=generator) * _chance(n, 0.3, generator)
+    cover = 0.7 * grain.flip(0) * _chance(n, 0.2, generator)
     cover = cover + x.mean(dim=(2, 3), keepdim=True) * _chance(n, 0.5, generator)
     x = torch.where(hidden.repeat_interleave(TILE, 2).repeat_interleave(TILE, 3), cover, x)
 

@@ -1,0 +1,32 @@
+# Two commands are enough on a fresh machine: `make demo` and `make test`. Both make .venv first and are quick afterwards.
+PYTHON ?= python3
+BIN := .venv/bin
+READY := .venv/.ready
+
+.PHONY: demo test test-slow check format clean
+
+demo: $(READY)  ## explain bundled scenes with the bundled network
+	$(BIN)/bitlens demo
+
+test: check  ## style, types, and all tests but the slow ones
+	$(BIN)/python -m pytest -m "not slow"
+
+test-slow: $(READY)  ## the slow tests
+	$(BIN)/python -m pytest -m slow
+
+check: $(READY)
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+
+format: $(READY)
+	$(BIN)/ruff check --fix .
+	$(BIN)/ruff format .
+
+$(READY): pyproject.toml constraints.txt
+	$(PYTHON) -m venv .venv
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --constraint constraints.txt --editable '.[dev,text,timm]'
+	touch $@
+
+clean:
+	rm -rf .venv bitlens-demo .mypy_cache .ruff_cache .pytest_cache

@@ -1,0 +1,170 @@
+"""How long a map takes: ratios measured alternately in one process, printed as a table and written as JSON.
+
+    make bench                                     # ResNet-50 at layer2 and VGG-16 at features.17, random weights
+    python benchmarks/speed.py --networks resnet50 --repeats 5 --out bench.json
+
+Compared, per image of 224 x 224 with 10 steps and 10 noise samples unless the preset says otherwise:
+  official     the released procedure, restated (benchmarks/official.py)
+  floor        the least that the same 10 x 10 samples can cost: forward and backward of the suffix alone, 10 times
+  float32      bitlens, quality "paper", float32
+  bfloat16     bitlens, quality "paper", bfloat16 behind the layer
+  fast         bitlens, quality "fast", precision "auto";  fast-float32: the same in float32
+  captum-*     Captum's IntegratedGradients (50 steps), NoiseTunnel of Saliency (50), Occlusion 14x14, LayerGradCam
+Weights are random: the time does not depend on them.
+"""
+
+import argparse
+import json
+import statistics
+import threading
+import time
+import warnings
+from collections.abc import Callable
+from pathlib import Path
+
+import torch
+import torchvision
+from official import official_procedure
+
+from bitlens import IBA
+from bitlens.errors import BitlensWarning
+
+LAYERS = {"resnet50": "layer2", "vgg16": "features.17"}
+Job = Callable[[], object]
+
+
+def jobs_for(name: str, wanted: set[str]) -> dict[str, Job]:
+    """What is timed on one network; each job explains one image."""
+    torch.manual_seed(0)
+    model = torchvision.models.get_model(name, weights=None).eval()
+    layer = LAYERS[name]
+    image, target = torch.randn(1, 3, 224, 224), 7
+    statistics_batch = torch.randn(8, 3, 224, 224)
+
+    def bottleneck(**settings: object) -> IBA:
+        return IBA(model, layer, **settings).fit_statistics([statistics_batch], granularity="channel")
+
+    exact, low = bottleneck(precision="float32"), bottleneck(precision="bfloat16")
+    fast, fast32 = bottleneck(quality="fast"), bottleneck(quality="fast", precision="float32")
+    noise = exact.statistics.noise(exact.noise)
+    recording = exact.probe.record(image)
+    rows = recording.features.expand(10, -1, -1, -1).contiguous()
+
+    def floor() -> None:
+        with recording.suffix() as run:
+            for _ in range(10):
+                z = rows.detach().requires_grad_()
+                torch.autograd.grad(run(z)[:, target].sum(), z)
+
+    def ours(iba: IBA) -> Job:
+        return lambda: iba.explain(image, target, evidence_samples=0)
+
+    jobs: dict[str, Job] = {
+        "official": lambda: official_procedure(model, model.get_submodule(layer), image, target, noise.mean, noise.std),
+        "floor": floor,
+        "float32": ours(exact),
+        "bfloat16": ours(low),
+        "fast": ours(fast),
+        "fast-float32": ours(fast32),
+        **captum_jobs(model, image, target),
+    }
+    return {job: run for job, run in jobs.items() if not wanted or job in wanted}
+
+
+def captum_jobs(model: torch.nn.Module, image: torch.Tensor, target: int) -> dict[str, Job]:
+    """Captum's methods on the same network, with its own defaults and a batch of 10 where it takes one."""
+    from captum.attr import IntegratedGradients, LayerGradCam, NoiseTunnel, Occlusion, Saliency
+
+    last = model.layer4 if hasattr(model, "layer4") else model.features
+    gradients, smooth = IntegratedGradients(model), NoiseTunnel(Saliency(model))
+    occlusion, cam = Occlusion(model), LayerGradCam(model, last)
+    window = (3, 14, 14)
+    return {
+        "captum-ig-50": lambda: gradients.attribute(image, target=target, n_steps=50, internal_batch_size=10),
+        "captum-smoothgrad-50": lambda: smooth.attribute(image, nt_samples=50, nt_samples_batch_size=10, target=target),
+        "captum-occlusion-14": lambda: occlusion.attribute(
+            image, window, strides=window, target=target, perturbations_per_eval=16
+        ),
+        "captum-grad-cam": lambda: cam.attribute(image, target=target),
+    }
+
+
+def alternate(jobs: dict[str, Job], repeats: int) -> dict[str, list[float]]:
+    """Seconds of every job, in turn, so that whatever slows the machine slows all of them."""
+    seconds: dict[str, list[float]] = {name: [] for name in jobs}
+    for turn in range(repeats + 1):
+        for name, run in jobs.items():
+            begun = time.perf_counter()
+            run()
+            if turn:  # the first turn warms up
+                seconds[name].append(time.perf_counter() - begun)
+            print(f"\rturn {turn}/{repeats}: {name:24s}", end="", flush=True)
+    print("\r" + " " * 50 + "\r", end="")
+    return seconds
+
+
+def peak_memory(run: Job) -> int:
+    """Highest resident memory while a job runs, in bytes above what was there before it (Linux)."""
+    page = 4096
+
+    def resident() -> int:
+        return int(Path("/proc/self/statm").read_text().split()[1]) * page
+
+    before, peak, done = resident(), 0, threading.Event()
+
+    def watch() -> None:
+        nonlocal peak
+        while not done.is_set():
+            peak = max(peak, resident())
+            time.sleep(0.005)
+
+    watcher = threading.Thread(target=watch)
+    watcher.start()
+    try:
+        run()
+    finally:
+        done.set()
+        watcher.join()
+    return peak - before
+
+
+def report(name: str, seconds: dict[str, list[float]]) -> dict[str, dict[str, float]]:
+    """Print medians and ratios, and give them back."""
+    median = {job: statistics.median(times) for job, times in seconds.items()}
+    result = {}
+    print(f"{name} at {LAYERS[name]}: seconds for one image (median), and how many times cheaper than the official one")
+    for job, value in median.items():
+        result[job] = {"seconds": value}
+        line = f"  {job:22s} {value:8.2f} s"
+        for reference in ("official", "floor", "captum-ig-50"):
+            if reference in median:
+                result[job][f"{reference}/this"] = median[reference] / value
+        if "official" in median:
+            line += f"   official/this {median['official'] / value:7.1f}"
+        if "floor" in median:
+            line += f"   this/floor {value / median['floor']:6.2f}"
+        print(line)
+    return result
+
+
+def main() -> None:
+    """Read the arguments, measure, print, write."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--networks", nargs="+", default=list(LAYERS), choices=list(LAYERS))
+    parser.add_argument("--jobs", nargs="*", default=[])
+    parser.add_argument("--repeats", type=int, default=3)
+    parser.add_argument("--threads", type=int, default=None)
+    parser.add_argument("--out", type=Path)
+    arguments = parser.parse_args()
+    if arguments.threads:
+        torch.set_num_threads(arguments.threads)
+    warnings.simplefilter("ignore", BitlensWarning)  # statistics from 8 random images: only the time matters
+    results = {}
+    for name in arguments.networks:
+        results[name] = report(name, alternate(jobs_for(name, set(arguments.jobs)), arguments.repeats))
+    if arguments.out:
+        arguments.out.write_text(json.dumps({"threads": torch.get_num_threads(), "results": results}, indent=1))
+
+
+if __name__ == "__main__":
+    main()

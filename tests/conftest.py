@@ -1,0 +1,40 @@
+"""What all tests share: fixed seeds, the way to the real data, a tiny network."""
+
+import os
+from pathlib import Path
+
+import pytest
+import torch
+from torch import nn
+
+
+@pytest.fixture(autouse=True)
+def _seed() -> None:
+    torch.manual_seed(0)
+
+
+@pytest.fixture(scope="session")
+def data_folder() -> Path:
+    """The real photos and sentences; tests that want them are skipped where BITLENS_DATA does not say where they are."""
+    folder = os.environ.get("BITLENS_DATA")
+    if not folder:
+        pytest.skip("set BITLENS_DATA to the folder of the real data to run this test")
+    return Path(folder)
+
+
+@pytest.fixture
+def tiny_cnn() -> nn.Sequential:
+    """Four convolutions for 16x16 images in three classes, with in-place ReLUs as VGG has them."""
+    return nn.Sequential(
+        nn.Conv2d(3, 4, 3, padding=1),
+        nn.BatchNorm2d(4),
+        nn.ReLU(inplace=True),
+        nn.Conv2d(4, 6, 3, padding=1),
+        nn.ReLU(inplace=True),
+        nn.MaxPool2d(2),
+        nn.Conv2d(6, 6, 3, padding=1),
+        nn.ReLU(inplace=True),
+        nn.AdaptiveAvgPool2d(1),
+        nn.Flatten(),
+        nn.Linear(6, 3),
+    ).eval()

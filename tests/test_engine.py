@@ -1,0 +1,64 @@
+import pytest
+import torch
+from torch import Tensor
+
+from bitlens.engine import in_precision, rows_at_once
+
+CPU = torch.device("cpu")
+
+
+@pytest.mark.parametrize(("bytes_per_row", "rows"), [(1, 16), (2**20, 16), (2**27, 4), (2**29, 1), (2**40, 1)])
+def test_memory_bounds_the_rows(bytes_per_row: int, rows: int) -> None:
+    assert rows_at_once(bytes_per_row, CPU) == rows
+
+
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a CUDA device")
+def test_rows_on_a_cuda_device() -> None:
+    device = torch.device("cuda")
+    free, _ = torch.cuda.mem_get_info(device)
+    assert rows_at_once(2**10, device) == 512
+    assert rows_at_once(free, device) == 1
+    assert 1 < rows_at_once(free // 100, device) <= 25
+
+
+def _seen(precision: str, features: Tensor) -> tuple[torch.dtype, torch.dtype, Tensor]:
+    """What the network is given, what it computes with, and what comes out, for float32 noised features."""
+    weight = torch.eye(3, dtype=features.dtype)
+    given: list[torch.dtype] = []
+
+    def run(z: Tensor) -> Tensor:
+        given.append(z.dtype)
+        return z @ weight
+
+    output = in_precision(run, precision, features)(features.float())  # type: ignore[arg-type]
+    return given[0], output.dtype, output
+
+
+@pytest.mark.parametrize(
+    ("precision", "own", "given", "result"),
+    [
+        ("float32", torch.float32, torch.float32, torch.float32),
+        ("auto", torch.float32, torch.float32, torch.float32),
+        ("bfloat16", torch.float32, torch.float32, torch.bfloat16),
+        ("float32", torch.float64, torch.float64, torch.float64),
+        ("bfloat16", torch.float64, torch.float64, torch.float64),
+        ("auto", torch.bfloat16, torch.bfloat16, torch.bfloat16),
+        ("bfloat16", torch.float16, torch.float16, torch.float16),
+    ],
+)
+def test_network_is_given_what_it_can_take(
+    precision: str, own: torch.dtype, given: torch.dtype, result: torch.dtype
+) -> None:
+    features = torch.ones(2, 3, dtype=own)
+    got_given, got_result, output = _seen(precision, features)
+    assert (got_given, got_result) == (given, result)
+    torch.testing.assert_close(output.float(), torch.ones(2, 3))
+
+
+def test_gradients_come_back_in_float32() -> None:
+    z = torch.ones(2, 3, requires_grad=True)
+    output = in_precision(lambda rows: rows @ torch.full((3, 1), 2.0), "bfloat16", torch.ones(2, 3))(z)
+    output.float().sum().backward()
+    assert z.grad is not None
+    assert z.grad.dtype == torch.float32
+    assert z.grad.tolist() == [[2.0] * 3] * 2

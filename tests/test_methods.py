@@ -1,0 +1,110 @@
+"""One contract, kept by every method of the list."""
+
+import inspect
+from typing import Any
+
+import pytest
+import torch
+from torch import Tensor, nn
+
+import bitlens
+from bitlens.errors import SettingError
+from bitlens.methods import METHODS, Method, method
+from networks import LAYER, model_state, noise_images, small_net
+
+EVERY = pytest.mark.parametrize("name", list(METHODS))
+
+
+def _make(name: str, model: nn.Module, channels: int = 3, **settings: Any) -> Method:
+    """The method with what it needs, and little work where it can be told so."""
+    entry = METHODS[name]
+    if entry.needs_layer:
+        settings["layer"] = LAYER
+    ready: Any = method(name, model, **settings)
+    if entry.needs_statistics:
+        ready.fit_statistics([noise_images(1000, channels, seed=9)])
+    return ready
+
+
+@EVERY
+@pytest.mark.parametrize("count", [1, 3])
+@pytest.mark.parametrize("channels", [1, 3])
+def test_a_map_for_every_image(name: str, count: int, channels: int) -> None:
+    model = small_net(channels)
+    images = noise_images(count, channels)
+    result = _make(name, model, channels).explain(images)
+    assert (result.map.shape, result.map.dtype, result.map.device.type) == ((count, 16, 16), torch.float32, "cpu")
+    assert bool(torch.isfinite(result.map).all())
+    assert not result.map.requires_grad
+    assert (result.unit, result.method) == (METHODS[name].unit, name)
+    assert result.targets == tuple(str(int(c)) for c in model(images).argmax(1))
+    assert result.model == "Sequential"
+
+
+@EVERY
+@pytest.mark.parametrize("targets", [2, [1, 0, 3], torch.tensor([1, 0, 3])])
+def test_targets_are_those_that_were_asked(name: str, targets: Any) -> None:
+    result = _make(name, small_net()).explain(noise_images(3), targets)
+    assert result.targets == (("2",) * 3 if isinstance(targets, int) else ("1", "0", "3"))
+
+
+@EVERY
+def test_the_same_again(name: str) -> None:
+    first, again = (_make(name, small_net()).explain(noise_images(3)) for _ in range(2))
+    assert torch.equal(first.map, again.map)
+
+
+@EVERY
+def test_a_batch_is_as_its_samples_alone(name: str) -> None:
+    images, targets = noise_images(3), [1, 0, 3]
+    ready = _make(name, small_net())
+    together = ready.explain(images, targets)
+    for i, target in enumerate(targets):
+        alone = ready.explain(images[i : i + 1], target)
+        torch.testing.assert_close(
+            together.map[i : i + 1], alone.map, rtol=1e-4, atol=1e-5 * float(alone.map.abs().max())
+        )
+
+
+@EVERY
+@pytest.mark.parametrize("fails", [False, True])
+def test_network_inputs_and_random_state_are_left_as_found(name: str, fails: bool) -> None:
+    model, images = small_net(), noise_images(2)
+    ready = _make(name, model)
+    next(model.parameters()).requires_grad_(False)
+    state, copies, random = model_state(model), images.clone(), torch.get_rng_state()
+    calls = [0]
+
+    def target(output: Tensor) -> Tensor:
+        calls[0] += 1
+        if fails:
+            raise ZeroDivisionError("asked to fail")
+        return output[:, 1]
+
+    if fails:
+        with pytest.raises(ZeroDivisionError, match="asked to fail"):
+            ready.explain(images, target)
+    else:
+        ready.explain(images, target)
+    assert calls[0] > 0
+    assert model_state(model) == state
+    assert torch.equal(images, copies)
+    assert torch.equal(torch.get_rng_state(), random)
+
+
+@EVERY
+def test_entries_say_what_they_need(name: str) -> None:
+    entry = METHODS[name]
+    assert entry.name == name == name.lower()
+    assert all((entry.summary, entry.paper, entry.passes))
+    assert entry.unit in {"bits/pixel", "score"}
+    assert ("layer" in inspect.signature(entry.build).parameters) >= entry.needs_layer
+
+
+def test_an_unknown_method_is_refused() -> None:
+    with pytest.raises(SettingError, match="there is no method 'ibb'; did you mean 'iba'"):
+        method("ibb", small_net())
+
+
+def test_public_name() -> None:
+    assert bitlens.method is method
