@@ -71,8 +71,8 @@ def quadrant_statistics(layer: str = LAYER) -> FeatureStatistics:
 
 
 def quadrant_iba(layer: str = LAYER, **settings: Any) -> IBA:
-    """IBA on a `quadrant_net` of its own, with statistics."""
-    return IBA(quadrant_net(), layer, statistics=quadrant_statistics(layer), **settings)
+    """IBA on a `quadrant_net` of its own, with statistics; in float32 unless told otherwise, whatever the machine."""
+    return IBA(quadrant_net(), layer, statistics=quadrant_statistics(layer), **{"precision": "float32", **settings})
 
 
 def model_state(model: nn.Module) -> list[Any]:

@@ -2,7 +2,9 @@ import pytest
 import torch
 from torch import Tensor
 
+from bitlens import engine
 from bitlens.engine import in_precision, rows_at_once
+from bitlens.layout import LAYOUTS
 
 CPU = torch.device("cpu")
 
@@ -30,7 +32,7 @@ def _seen(precision: str, features: Tensor) -> tuple[torch.dtype, torch.dtype, T
         given.append(z.dtype)
         return z @ weight
 
-    output = in_precision(run, precision, features)(features.float())  # type: ignore[arg-type]
+    output = in_precision(run, precision, features, LAYOUTS["D"])(features.float())  # type: ignore[arg-type]
     return given[0], output.dtype, output
 
 
@@ -38,7 +40,6 @@ def _seen(precision: str, features: Tensor) -> tuple[torch.dtype, torch.dtype, T
     ("precision", "own", "given", "result"),
     [
         ("float32", torch.float32, torch.float32, torch.float32),
-        ("auto", torch.float32, torch.float32, torch.float32),
         ("bfloat16", torch.float32, torch.float32, torch.bfloat16),
         ("float32", torch.float64, torch.float64, torch.float64),
         ("bfloat16", torch.float64, torch.float64, torch.float64),
@@ -57,8 +58,25 @@ def test_network_is_given_what_it_can_take(
 
 def test_gradients_come_back_in_float32() -> None:
     z = torch.ones(2, 3, requires_grad=True)
-    output = in_precision(lambda rows: rows @ torch.full((3, 1), 2.0), "bfloat16", torch.ones(2, 3))(z)
+    output = in_precision(lambda rows: rows @ torch.full((3, 1), 2.0), "bfloat16", torch.ones(2, 3), LAYOUTS["D"])(z)
     output.float().sum().backward()
     assert z.grad is not None
     assert z.grad.dtype == torch.float32
     assert z.grad.tolist() == [[2.0] * 3] * 2
+
+
+@pytest.mark.parametrize(("native", "result"), [(True, torch.bfloat16), (False, torch.float32)])
+def test_auto_takes_bfloat16_where_the_hardware_has_it(
+    monkeypatch: pytest.MonkeyPatch, native: bool, result: torch.dtype
+) -> None:
+    monkeypatch.setattr(engine, "_has_fast_bfloat16", lambda _device: native)
+    assert _seen("auto", torch.ones(2, 3))[1] == result
+
+
+@pytest.mark.parametrize(("name", "last"), [("CHW", True), ("HWC", False)])
+def test_channels_are_last_in_memory_for_images_only(name: str, last: bool) -> None:
+    given: list[Tensor] = []
+    features = torch.randn(2, 3, 4, 5)
+    in_precision(given.append, "float32", features, LAYOUTS[name])(features)
+    assert given[0].is_contiguous(memory_format=torch.channels_last) == last
+    assert torch.equal(given[0], features)

@@ -15,6 +15,10 @@ from bitlens.files import read_arrays, replacing, write_arrays, write_text
 ARRAYS = {"a": torch.arange(6.0).reshape(2, 3), "b": torch.tensor([1, 2])}
 
 
+def names(folder: Path) -> list[str]:
+    return sorted(path.name for path in folder.iterdir())
+
+
 def test_text_and_arrays_come_back(tmp_path: Path) -> None:
     write_text(tmp_path / "new" / "folder" / "a.txt", "λ\n")
     assert (tmp_path / "new" / "folder" / "a.txt").read_text(encoding="utf-8") == "λ\n"
@@ -29,11 +33,16 @@ def test_text_and_arrays_come_back(tmp_path: Path) -> None:
 def test_a_failure_leaves_the_old_file_and_nothing_else(tmp_path: Path, error: BaseException) -> None:
     path = tmp_path / "a.txt"
     write_text(path, "old")
-    with pytest.raises(type(error)), replacing(path) as temporary:
-        temporary.write_text("half")
-        raise error
+
+    def fail_half_way() -> None:
+        with replacing(path) as temporary:
+            temporary.write_text("half")
+            raise error
+
+    with pytest.raises(type(error)):
+        fail_half_way()
     assert path.read_text() == "old"
-    assert os.listdir(tmp_path) == ["a.txt"]
+    assert names(tmp_path) == ["a.txt"]
 
 
 def test_a_folder_that_cannot_be_made_or_written(tmp_path: Path) -> None:
@@ -54,7 +63,7 @@ def test_a_folder_in_the_place_of_the_file(tmp_path: Path) -> None:
     (tmp_path / "a.txt" / "inside").mkdir(parents=True)
     with pytest.raises(DataError, match="cannot write"):
         write_text(tmp_path / "a.txt", "x")
-    assert os.listdir(tmp_path) == ["a.txt"]
+    assert names(tmp_path) == ["a.txt"]
 
 
 def test_a_disk_that_is_full(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -66,7 +75,7 @@ def test_a_disk_that_is_full(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) ->
     monkeypatch.setattr(Path, "write_text", full)
     with pytest.raises(DataError, match="No space left on device"):
         write_text(tmp_path / "a.txt", "new")
-    assert os.listdir(tmp_path) == ["a.txt"]
+    assert names(tmp_path) == ["a.txt"]
     assert (tmp_path / "a.txt").read_bytes() == b"old"
 
 
@@ -83,7 +92,7 @@ def test_arrays_that_do_not_fit(tmp_path: Path) -> None:
     finally:
         resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
     assert path.read_bytes() == old
-    assert os.listdir(tmp_path) == ["a.safetensors"]
+    assert names(tmp_path) == ["a.safetensors"]
 
 
 @pytest.mark.parametrize("size", [0, 4, 20, -1])

@@ -147,7 +147,7 @@ def test_noise_broadcasts_to_features(layout: str, granularity: str) -> None:
 
 def test_what_cannot_be_merged() -> None:
     a = of(torch.ones(3, 4))
-    with pytest.raises(StatisticsError, match="per element .D. with statistics per channel"):
+    with pytest.raises(StatisticsError, match=r"per element \(D\) with statistics per channel"):
         a.merge(of(torch.ones(3, 4), granularity="channel"))
     with pytest.raises(StatisticsError, match=r"shapes \(4,\) and \(5,\): .*granularity='channel'"):
         a.merge(of(torch.ones(3, 5)))

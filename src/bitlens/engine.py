@@ -6,6 +6,8 @@ from typing import Any, Literal
 import torch
 from torch import Tensor
 
+from bitlens.layout import Layout
+
 __all__ = ["Precision", "in_precision", "rows_at_once"]
 
 Precision = Literal["float32", "bfloat16", "auto"]
@@ -29,22 +31,40 @@ def rows_at_once(bytes_per_row: int, device: torch.device) -> int:
     return max(1, min(_CPU_ROWS, _CPU_BYTES // (2 * bytes_per_row)))
 
 
+def _has_fast_bfloat16(device: torch.device) -> bool:
+    """Whether the hardware multiplies bfloat16 natively: emulated, it is slower than float32."""
+    if device.type == "cuda":
+        return torch.cuda.is_bf16_supported(including_emulation=False)
+    if device.type != "cpu":
+        return False
+    known = (getattr(torch.cpu, name, None) for name in ("_is_avx512_bf16_supported", "_is_amx_tile_supported"))
+    return any(supported() for supported in known if supported is not None)
+
+
 def _dtype(precision: Precision, features: Tensor) -> torch.dtype | None:
     """The lower precision to compute in, or None for the network's own."""
     if precision == "float32" or features.dtype != torch.float32:
         return None
     if precision == "bfloat16":
         return torch.bfloat16
-    return torch.bfloat16 if features.is_cuda and torch.cuda.is_bf16_supported(including_emulation=False) else None
+    return torch.bfloat16 if _has_fast_bfloat16(features.device) else None
 
 
-def in_precision(run: Callable[[Tensor], Any], precision: Precision, features: Tensor) -> Callable[[Tensor], Any]:
-    """The suffix in the wanted precision. It takes float32 noised features; what it returns is the network's own type."""
+def in_precision(
+    run: Callable[[Tensor], Any], precision: Precision, features: Tensor, layout: Layout
+) -> Callable[[Tensor], Any]:
+    """The suffix in the wanted precision. It takes float32 noised features; what it returns is the network's own type.
+
+    Image features go in with their channels last in memory where that is faster: on CPUs, and in bfloat16.
+    """
     dtype = _dtype(precision, features)
+    channels_last = layout.name == "CHW" and (dtype is not None or features.device.type == "cpu")
+    memory_format = torch.channels_last if channels_last else torch.preserve_format
 
     def converted(z: Tensor) -> Any:
+        z = z.to(features.dtype, memory_format=memory_format)
         if dtype is None:
-            return run(z.to(features.dtype))
+            return run(z)
         with torch.autocast(features.device.type, dtype=dtype):
             return run(z)
 

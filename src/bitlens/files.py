@@ -46,14 +46,10 @@ def write_text(path: str | Path, text: str) -> None:
 
 def write_arrays(path: str | Path, arrays: Mapping[str, Any], metadata: Mapping[str, str]) -> None:
     """Write tensors and text as safetensors, whole or not at all."""
-    from safetensors import SafetensorError
-    from safetensors.torch import save_file
+    from safetensors.torch import save
 
-    with replacing(path) as temporary:
-        try:
-            save_file({name: tensor.contiguous() for name, tensor in arrays.items()}, temporary, dict(metadata))
-        except SafetensorError as error:
-            raise DataError(f"cannot write {path}: {error}") from error
+    # Not save_file: what it writes is readable by its owner alone.
+    write_bytes(path, save({name: tensor.contiguous() for name, tensor in arrays.items()}, dict(metadata)))
 
 
 def read_arrays(

@@ -356,5 +356,5 @@ def test_settings_that_make_no_sense_are_refused_in_one_sentence(setting: dict[s
 
 
 def test_a_copied_network_needs_no_new_statistics() -> None:
-    iba = IBA(copy.deepcopy(quadrant_net()), LAYER, statistics=quadrant_statistics())
+    iba = IBA(copy.deepcopy(quadrant_net()), LAYER, statistics=quadrant_statistics(), precision="float32")
     _close(iba.explain(IMAGES), quadrant_iba().explain(IMAGES), 0)

@@ -59,6 +59,11 @@ def test_arguments_out_of_range(wrong: dict[str, int]) -> None:
         scene(**wrong)
 
 
+def test_negative_count() -> None:
+    with pytest.raises(DataError, match="count=-1"):
+        Scenes(count=-1)
+
+
 def test_boxes_are_the_tight_bounds_of_visible_objects(drawn: list[Scene]) -> None:
     for s in drawn:
         x0, y0, x1, y1 = np.array(s.boxes).T

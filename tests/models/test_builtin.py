@@ -62,7 +62,7 @@ def test_the_class_hangs_on_the_object(
     only_objects = probabilities(network, torch.where(rims, inputs[:n], mean_colour)).argmax(dim=1)
     no_objects = probabilities(network, torch.where(rims | tiles, mean_colour, inputs[:n])).argmax(dim=1)
     assert (only_objects == labels[:n]).float().mean() > 0.9
-    assert (no_objects == labels[:n]).float().mean() < 0.35
+    assert (no_objects == labels[:n]).float().mean() < 0.2
 
 
 def test_weights_are_small_and_half_precision() -> None:
@@ -139,7 +139,7 @@ def test_augmented_targets_are_the_class_or_every_class_alike() -> None:
 
 
 def test_training_is_repeatable() -> None:
-    batch = examples(128)
+    batch = examples(64)
     first, second = (train(batch, epochs=1, seed=0).state_dict() for _ in range(2))
     assert all(torch.equal(first[name], second[name]) for name in first)
     assert not torch.equal(first["fc.weight"], train(batch, epochs=1, seed=1).state_dict()["fc.weight"])

@@ -452,7 +452,7 @@ def test_overwritten_inputs_after_a_late_fallback() -> None:
 def test_a_network_that_catches_what_its_parts_raise() -> None:
     class Fails(nn.Module):
         def forward(self, x: Tensor) -> Tensor:
-            raise ValueError
+            raise ValueError(x.shape)
 
     class Catches(nn.Module):
         def __init__(self) -> None:

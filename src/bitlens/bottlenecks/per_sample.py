@@ -40,8 +40,8 @@ class IBA:
         learning_rate: of Adam.
         smoothing: σ of the mask's blur, in cells of the layer's grid; 0 for none.
         seed: of the noise. The same seed gives the same map on the same machine, whatever the batch.
-        precision: of the network behind the layer: "float32", "bfloat16", or "auto" (bfloat16 where it is known to be
-            faster and safe: CUDA devices that have it; float32 elsewhere). Mask and information are always float32.
+        precision: of the network behind the layer: "float32", "bfloat16", or "auto" (bfloat16 where the hardware
+            multiplies it natively, float32 elsewhere). Mask and information are always float32.
         quality: "fast", "paper" or "best": how many steps and noise samples (see `QUALITY`).
         statistics: of the layer's features, if they exist already; else call `fit_statistics`.
         call: which call of the layer, if the network calls it several times in one pass.
@@ -226,7 +226,7 @@ class IBA:
         target = as_target(targets, recording.output, group.count)
         with recording.suffix() as suffix, torch.enable_grad():
             noise_model = self.statistics.noise(self.noise).to(features.device)
-            run = in_precision(suffix, self.precision, recording.features)
+            run = in_precision(suffix, self.precision, recording.features, self.statistics.layout)
             fitted = fit_masks(
                 run, target, features, noise_model, self.statistics.layout, self.settings, seed=self.seed, rows=rows
             )

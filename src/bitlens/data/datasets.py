@@ -208,7 +208,9 @@ def _folder(folder: Path) -> Sequence[Sample]:
     labels = {name: index for index, name in enumerate(names)} if classed else {}
 
     def build(place: Path) -> Sample:
-        return Sample(place.as_posix(), partial(read_image, folder / place), labels.get(place.parts[0]), path=folder / place)
+        return Sample(
+            place.as_posix(), partial(read_image, folder / place), labels.get(place.parts[0]), path=folder / place
+        )
 
     return _Samples(places, build)
 
@@ -281,6 +283,8 @@ def _scenes(split: Split) -> Sequence[Sample]:
 
     def build(index: int) -> Sample:
         scene = scenes[index]
-        return Sample(f"{split} scene {index}", partial(Image.fromarray, scene.image), scene.label, scene.boxes, scene.mask)
+        return Sample(
+            f"{split} scene {index}", partial(Image.fromarray, scene.image), scene.label, scene.boxes, scene.mask
+        )
 
     return _Samples(range(len(scenes)), build)

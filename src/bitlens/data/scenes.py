@@ -51,7 +51,9 @@ class Scenes(Sequence[Scene]):
     """The first `count` scenes of a split, drawn when asked for."""
 
     def __init__(self, split: Split = "test", count: int = 1000, seed: int = 0, size: int = 96) -> None:
-        """Args as for `scene`; `count` is the length."""
+        """Args as for `scene`; `count` is the length, 0 or more."""
+        if count < 0:
+            raise DataError(f"count={count}: expected 0 or more")
         self._length = count
         self.split, self.seed, self.size = split, seed, size
 

@@ -7,7 +7,7 @@ from typing import Any
 from torch import nn
 
 from bitlens.data.scenes import CLASSES
-from bitlens.models.builtin.scenes import LAYER, scenes
+from bitlens.models.builtin import scenes
 
 __all__ = ["BUILTIN", "Builtin"]
 
@@ -27,4 +27,4 @@ class Builtin:
     layer: str
 
 
-BUILTIN: dict[str, Builtin] = {"scenes": Builtin(scenes, CLASSES, LAYER)}
+BUILTIN: dict[str, Builtin] = {"scenes": Builtin(scenes.scenes, CLASSES, scenes.LAYER)}

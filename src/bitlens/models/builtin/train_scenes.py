@@ -18,9 +18,9 @@ import numpy as np
 import numpy.typing as npt
 import torch
 import torch.nn.functional as F
-from safetensors.torch import save_file
 
 from bitlens.data.scenes import CLASSES, Split, scene
+from bitlens.files import write_arrays
 from bitlens.models.builtin.scenes import MEAN, SIZE, STD, WEIGHTS, SceneNetwork
 
 __all__ = ["Examples", "augment", "draw_examples", "evaluate", "main", "train"]
@@ -28,6 +28,7 @@ __all__ = ["Examples", "augment", "draw_examples", "evaluate", "main", "train"]
 TRAIN_SCENES, TEST_SCENES = 20_000, 2_000
 BATCH = 64
 TILE = 8
+CHUNK = 500
 
 
 @dataclass(frozen=True)
@@ -48,16 +49,17 @@ class Examples:
 def _draw(
     start: int, *, count: int, split: Split, seed: int
 ) -> tuple[npt.NDArray[np.uint8], list[int], npt.NDArray[np.bool_]]:
-    drawn = [scene(index, split=split, seed=seed, size=SIZE) for index in range(start, start + count)]
+    chunk = range(start, min(start + CHUNK, count))
+    drawn = [scene(index, split=split, seed=seed, size=SIZE) for index in chunk]
     return np.stack([s.image for s in drawn]), [s.label for s in drawn], np.stack([s.mask for s in drawn])
 
 
 def draw_examples(split: Split, count: int, seed: int) -> Examples:
-    """Draw the first `count` scenes of a split with two processes; `count` is a multiple of 500."""
+    """Draw the first `count` scenes of a split with two processes."""
     images, labels, tiles = [], [], []
-    draw = partial(_draw, count=500, split=split, seed=seed)
+    draw = partial(_draw, count=count, split=split, seed=seed)
     with ProcessPoolExecutor(2, mp_context=multiprocessing.get_context("spawn")) as pool:
-        for pictures, names, masks in pool.map(draw, range(0, count, 500)):
+        for pictures, names, masks in pool.map(draw, range(0, count, CHUNK)):
             images.append(torch.from_numpy(pictures).permute(0, 3, 1, 2).contiguous())
             labels.append(torch.tensor(names))
             rims = F.max_pool2d(torch.from_numpy(masks)[:, None].float(), 5, stride=1, padding=2)
@@ -151,14 +153,14 @@ def main() -> None:
     parser.add_argument("--epochs", type=int, default=12)
     parser.add_argument("--seed", type=int, default=0)
     arguments = parser.parse_args()
+    if arguments.epochs < 1 or not arguments.out.parent.is_dir():
+        parser.error("--epochs must be 1 or more, and the folder of --out must exist")
     torch.set_num_threads(1)  # two threads that wait for each other crawl where other work shares the cores
     began = time.perf_counter()
     examples = draw_examples("train", TRAIN_SCENES, arguments.seed)
     print(f"{TRAIN_SCENES} scenes drawn in {time.perf_counter() - began:.0f} s", flush=True)
     network = train(examples, arguments.epochs, arguments.seed).half()
-    part = arguments.out.with_suffix(".part")
-    save_file(network.state_dict(), part)
-    part.replace(arguments.out)
+    write_arrays(arguments.out, network.state_dict(), {})
     measured = evaluate(network.float(), draw_examples("test", TEST_SCENES, arguments.seed))
     print(f"{TEST_SCENES} test scenes: " + ", ".join(f"{name} {value:.4f}" for name, value in measured.items()))
     print(f"{arguments.out}: {arguments.out.stat().st_size / 1e6:.2f} MB, {time.perf_counter() - began:.0f} s in all")
