@@ -121,7 +121,10 @@ def explain(
     layer: Layer = None,
     target: Annotated[str, typer.Option("--target", help="auto (the prediction), an index, or a class name.")] = "auto",
     method: Annotated[str, typer.Option("--method", help="See `bitlens methods`.")] = "iba",
-    beta: Annotated[float, typer.Option("--beta", help="Weight of the information: larger keeps less.")] = 10.0,
+    beta: Annotated[
+        float | None,
+        typer.Option("--beta", help="Price of information: larger keeps less. [default: 10; 1 for builtin/scenes]"),
+    ] = None,
     quality: Annotated[Quality, typer.Option("--quality", help="How much work.")] = Quality.paper,
     statistics: Annotated[Path | None, typer.Option("--statistics", help="Made by `bitlens statistics`.")] = None,
     statistics_from: Annotated[
@@ -147,7 +150,7 @@ def explain(
     loaded = load_model(model, weights, _device(device))
     names = read_classes(classes) if classes else loaded.classes
     wanted = class_index(target, names)
-    iba = _bottleneck(loaded, layer, beta=beta, quality=quality.value, seed=seed)
+    iba = _bottleneck(loaded, layer, beta=_beta(loaded) if beta is None else beta, quality=quality.value, seed=seed)
     _give_statistics(iba, loaded, statistics, statistics_from, statistics_count)
     done = []
     with _progress("explaining", len(found)) as advance:
@@ -161,6 +164,7 @@ def explain(
     if as_json:
         print(json.dumps(rows, ensure_ascii=False))
         return
+    _warn_of_collapse(rows)
     _answers.print(_table(rows, object_column=False))
     again = sum(one.repeated for one in done)
     known = f" ({again} of {len(done)} were there already)" if again else ""
@@ -275,6 +279,26 @@ def _bottleneck(loaded: "LoadedModel", layer: str | None, **settings: Any) -> "I
             f"layer {chosen} (1/8 of the resolution; --layer chooses another)", style="dim", highlight=False
         )
     return IBA(loaded.model, chosen, **settings)
+
+
+def _beta(loaded: "LoadedModel") -> float:
+    """The price of information that suits a network unless the user names one."""
+    from bitlens.models.builtin import BUILTIN
+
+    known = BUILTIN.get(loaded.name.removeprefix("builtin/")) if loaded.name.startswith("builtin/") else None
+    return known.beta if known is not None else 10.0
+
+
+def _warn_of_collapse(rows: list[dict[str, Any]]) -> None:
+    """Say so where the noise destroyed the prediction: such a map shows only a part of what is needed."""
+    lost = sum(row["probability_under_noise"] < 0.5 * row["probability_before"] for row in rows)
+    if lost:
+        text = (
+            f"note: for {lost} of {len(rows)} the probability under noise is less than half of that before: these maps "
+        )
+        _messages.print(
+            text + "show too little; a smaller --beta keeps more", style="yellow", highlight=False, soft_wrap=True
+        )
 
 
 def _give_statistics(iba: "IBA", loaded: "LoadedModel", file: Path | None, source: str | None, count: int) -> None:

@@ -12,6 +12,7 @@ from bitlens.bottlenecks.per_sample import IBA
 from bitlens.cache import statistics_from
 from bitlens.data.datasets import Sample, open_dataset
 from bitlens.metrics import bounding_box_ratio
+from bitlens.models.builtin import BUILTIN
 from bitlens.models.load import load_model
 from bitlens.photos import caption, class_name
 from bitlens.view.heatmap import draw_explanation, draw_grid, save_figure, save_raw
@@ -49,8 +50,8 @@ class DemoScene:
 
 def run_demo(out: Path, count: int, *, device: str, seed: int, progress: Callable[[str], None]) -> list[DemoScene]:
     """Explain the first `count` test scenes and write pictures, raw maps and attributions to `out`."""
-    loaded = load_model("builtin/scenes", device=device)
-    iba = IBA(loaded.model, loaded.default_layer or "", seed=seed)
+    loaded, bundled = load_model("builtin/scenes", device=device), BUILTIN["scenes"]
+    iba = IBA(loaded.model, bundled.layer, beta=bundled.beta, seed=seed)
     progress("statistics")
     train = open_dataset("builtin:scenes-train")[:_STATISTICS_SCENES]
     statistics_from(train, "builtin:scenes-train", loaded, iba, len(train), "channel")
