@@ -1,6 +1,7 @@
 """Explaining photos into a folder: picture, raw map, attribution and summary for each, resumable."""
 
 import hashlib
+import itertools
 import json
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
@@ -18,7 +19,7 @@ from bitlens.files import write_text
 from bitlens.models.load import LoadedModel
 from bitlens.view.heatmap import draw_explanation, draw_grid, save_figure, save_raw
 
-__all__ = ["Explained", "class_index", "class_name", "explain_photos", "write_pictures", "write_summary"]
+__all__ = ["Explained", "class_index", "class_name", "explain_photos", "file_stems", "write_pictures", "write_summary"]
 
 _MOST_ON_A_SHEET = 24
 
@@ -98,7 +99,7 @@ def explain_photos(
         DataError: if a photo cannot be read, or `out` cannot be written.
         LayerError: if the layer's features have no grid.
     """
-    for photo, stem in zip(photos, _stems(photos), strict=True):
+    for photo, stem in zip(photos, file_stems(photos), strict=True):
         image = loaded.preprocess(read_image(photo))[None]
         shown = loaded.preprocess.display(image[0])
         place = out / f"{stem}.safetensors"
@@ -117,15 +118,13 @@ def explain_photos(
         yield Explained(photo, stem, shown, attribution, class_name(attribution.targets[0], classes), repeated)
 
 
-def _stems(photos: Sequence[Path]) -> list[str]:
+def file_stems(photos: Sequence[Path]) -> list[str]:
     """One name for each photo's files, no two alike."""
-    taken: dict[str, int] = {}
-    stems = []
+    stems: dict[str, None] = {}  # a set that keeps its order
     for photo in photos:
-        number = taken.get(photo.stem, 0) + 1
-        taken[photo.stem] = number
-        stems.append(photo.stem if number == 1 else f"{photo.stem}-{number}")
-    return stems
+        tried = (photo.stem if number == 1 else f"{photo.stem}-{number}" for number in itertools.count(1))
+        stems[next(stem for stem in tried if stem not in stems)] = None
+    return list(stems)
 
 
 def _file_hash(path: Path) -> str:

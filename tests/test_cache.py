@@ -1,0 +1,82 @@
+"""Statistics are made once, and again when anything they depend on changes."""
+
+import pytest
+import torch
+from PIL import Image
+from torchvision.transforms.v2 import functional
+
+from bitlens.bottlenecks.per_sample import IBA
+from bitlens.cache import cache_folder, statistics_from
+from bitlens.data.datasets import open_dataset
+from bitlens.data.preprocessing import Preprocessing
+from bitlens.errors import BitlensWarning
+from bitlens.models.load import LoadedModel
+from networks import quadrant_net
+
+pytestmark = pytest.mark.filterwarnings("ignore::bitlens.errors.BitlensWarning")
+
+
+def prepare(image):
+    return functional.pil_to_tensor(image.resize((16, 16))).float() / 255
+
+
+@pytest.fixture
+def photos(tmp_path, monkeypatch):
+    monkeypatch.setenv("BITLENS_CACHE", str(tmp_path / "cache"))
+    (tmp_path / "photos").mkdir()
+    for i in range(6):
+        Image.new("RGB", (20, 20), (40 * i, 30, 200)).save(tmp_path / "photos" / f"{i}.png")
+    return tmp_path / "photos"
+
+
+def make(photos, network=None, count=6, layer="3"):
+    loaded = LoadedModel("mine", network or quadrant_net(), Preprocessing(prepare, "small"), None, None)
+    iba = IBA(loaded.model, layer)
+    seen = []
+    made, place = statistics_from(
+        open_dataset(str(photos)), "photos", loaded, iba, count, "channel", progress=seen.append
+    )
+    return iba, made, place, bool(seen)
+
+
+def test_the_second_time_comes_from_the_cache(photos):
+    _, first, place, worked = make(photos)
+    iba, second, same, again = make(photos)
+    assert worked
+    assert not again
+    assert place == same
+    assert place.is_relative_to(cache_folder())
+    assert torch.equal(first.mean, second.mean)
+    assert iba.statistics.samples == 6
+    assert first.provenance.data == "photos (6 photos)"
+    assert first.provenance.preprocessing == "small"
+
+
+def test_other_photos_weights_layers_and_counts_are_other_statistics(photos):
+    places = {make(photos)[2], make(photos, count=3)[2], make(photos, layer="0")[2]}
+    changed = quadrant_net()
+    with torch.no_grad():
+        next(changed.parameters()).add_(0.1)
+    places.add(make(photos, changed)[2])
+    Image.new("RGB", (20, 20), (1, 2, 3)).save(photos / "0.png")
+    places.add(make(photos)[2])
+    assert len(places) == 5
+
+
+def test_an_unreadable_photo_is_left_out_with_a_note(photos):
+    (photos / "3.png").write_bytes(b"nothing")
+    with pytest.warns(BitlensWarning, match=r"3\.png"):
+        assert make(photos)[1].samples == 5
+
+
+def test_a_part_is_spread_over_the_whole_set(photos):
+    _, few, *_ = make(photos, count=2)
+    _, every, *_ = make(photos)
+    assert few.samples == 2
+    assert not torch.allclose(few.mean, every.mean)
+
+
+def test_where_the_cache_is(monkeypatch, tmp_path):
+    monkeypatch.delenv("BITLENS_CACHE", raising=False)
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
+    assert cache_folder() == tmp_path / "bitlens"
