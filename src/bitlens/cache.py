@@ -67,10 +67,10 @@ def statistics_from(
     def batches() -> Iterator[Tensor]:
         seen = 0
         for images, _ in tensor_batches(chosen, loaded.preprocess, _BATCH, on_error="skip"):
-            yield images.to(iba.probe.device)
             seen += len(images)
             if progress is not None:
                 progress(seen)
+            yield images.to(iba.probe.device)
 
     iba.fit_statistics(
         batches(),
