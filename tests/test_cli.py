@@ -137,6 +137,17 @@ def test_a_half_finished_run_is_finished(bitlens, place, tmp_path):
     assert json.loads(bitlens(*command).stdout) == first
 
 
+def test_a_broken_photo_among_others_is_left_out_and_named(bitlens, place, tmp_path):
+    (tmp_path / "broken.jpg").write_bytes(b"no photo")
+    photos = ["broken.jpg", place / "photos" / "photo 0.jpg"]
+    done = bitlens("explain", *photos, *model(place), "--statistics-from", place / "others", "--out", "r")
+    assert "broken.jpg" in done.stderr
+    assert "photo 0.jpg" in done.stdout
+    summary = json.loads((tmp_path / "r" / "summary.json").read_text())
+    assert list(summary["skipped"]) == ["broken.jpg"]
+    assert len(summary["photos"]) == 1
+
+
 def test_statistics_to_a_file_and_back(bitlens, place, tmp_path):
     made = bitlens(
         "statistics", *model(place), "--data", place / "others", "--out", "s.safetensors", "--per", "channel", "--json"

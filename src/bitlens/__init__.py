@@ -26,6 +26,7 @@ __all__ = [
     "__version__",
     "load_model",
     "method",
+    "metrics",
     "targets",
 ]
 
@@ -38,7 +39,7 @@ _HOMES = {
     "load_model": "bitlens.models.load",
     "method": "bitlens.methods",
 }
-_MODULES = ("targets",)
+_MODULES = ("metrics", "targets")
 
 
 def __getattr__(name: str) -> Any:

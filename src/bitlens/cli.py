@@ -14,12 +14,13 @@ from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 from rich.table import Table
 
-from bitlens.errors import BitlensError, BitlensWarning, ModelError, SettingError
+from bitlens.errors import BitlensError, BitlensWarning, DataError, ModelError, SettingError
 from bitlens.version import __version__
 
 if TYPE_CHECKING:
     from bitlens.bottlenecks.per_sample import IBA
     from bitlens.models.load import LoadedModel
+    from bitlens.photos import Explained
 
 __all__ = ["app", "main"]
 
@@ -152,15 +153,21 @@ def explain(
     wanted = class_index(target, names)
     iba = _bottleneck(loaded, layer, beta=_beta(loaded) if beta is None else beta, quality=quality.value, seed=seed)
     _give_statistics(iba, loaded, statistics, statistics_from, statistics_count)
-    done = []
+    done: list[Explained] = []
+    skipped: dict[str, str] = {}
+    skip = (lambda photo, error: skipped.update({str(photo): str(error)})) if len(found) > 1 else None
     with _progress("explaining", len(found)) as advance:
-        for one in explain_photos(found, loaded, iba, wanted, out, names):
+        for one in explain_photos(found, loaded, iba, wanted, out, names, unreadable=skip):
             done.append(one)
             advance()
+    for reason in skipped.values():
+        _messages.print(f"note: left out: {reason}", style="yellow", highlight=False, soft_wrap=True, markup=False)
+    if not done:
+        raise DataError(f"none of the {len(found)} photos could be read")
     with _progress("drawing", len(done)) as advance:
         write_pictures(done, out, suffix=picture_format.value, same_scale=same_scale, done=advance)
     rows = [one.row() for one in done]
-    write_summary(rows, {"command": sys.argv[1:], **iba.all_settings()}, out / "summary.json")
+    write_summary(rows, {"command": sys.argv[1:], **iba.all_settings()}, out / "summary.json", skipped)
     if as_json:
         print(json.dumps(rows, ensure_ascii=False))
         return

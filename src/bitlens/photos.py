@@ -3,7 +3,7 @@
 import hashlib
 import itertools
 import json
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -89,18 +89,35 @@ def explain_photos(
     classes: Sequence[str] | None,
     *,
     evidence_samples: int = 32,
+    unreadable: Callable[[Path, DataError], None] | None = None,
 ) -> Iterator[Explained]:
     """Explain photos one after the other; each attribution is on disk before the next begins.
 
     A photo whose attribution lies in `out` already, made from the same file with the same network and settings, is not
     explained again.
 
+    Args:
+        photos: files.
+        loaded: the network and its preprocessing.
+        iba: the bottleneck, with statistics.
+        target: class index, None for the predicted class.
+        out: folder.
+        classes: names of the classes, if they are known.
+        evidence_samples: as in `IBA.explain`.
+        unreadable: what to do with a photo that cannot be read, instead of raising; it is left out.
+
     Raises:
         DataError: if a photo cannot be read, or `out` cannot be written.
         LayerError: if the layer's features have no grid.
     """
     for photo, stem in zip(photos, file_stems(photos), strict=True):
-        image = loaded.preprocess(read_image(photo))[None]
+        try:
+            image = loaded.preprocess(read_image(photo))[None]
+        except DataError as error:
+            if unreadable is None:
+                raise
+            unreadable(photo, error)
+            continue
         shown = loaded.preprocess.display(image[0])
         place = out / f"{stem}.safetensors"
         identity = {"photo": photo.name, "photo_hash": _file_hash(photo), "model": loaded.name, "asked": target}
@@ -210,6 +227,9 @@ def _sheet(explained: Sequence[Explained], path: Path, same_scale: bool) -> Path
     return path
 
 
-def write_summary(rows: Sequence[dict[str, Any]], settings: dict[str, Any], path: Path) -> None:
-    """Write what was found and how, as JSON."""
-    write_text(path, json.dumps({"settings": settings, "photos": list(rows)}, indent=2, ensure_ascii=False) + "\n")
+def write_summary(
+    rows: Sequence[dict[str, Any]], settings: dict[str, Any], path: Path, skipped: Mapping[str, str] | None = None
+) -> None:
+    """Write what was found and how, as JSON; `skipped` says of photos that were left out why."""
+    content = {"settings": settings, "photos": list(rows), "skipped": dict(skipped or {})}
+    write_text(path, json.dumps(content, indent=2, ensure_ascii=False) + "\n")
