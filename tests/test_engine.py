@@ -3,7 +3,7 @@ import torch
 from torch import Tensor
 
 from bitlens import engine
-from bitlens.engine import in_precision, rows_at_once
+from bitlens.engine import in_precision, rows_at_once, suffix_dtype
 from bitlens.layout import LAYOUTS
 
 CPU = torch.device("cpu")
@@ -32,7 +32,7 @@ def _seen(precision: str, features: Tensor) -> tuple[torch.dtype, torch.dtype, T
         given.append(z.dtype)
         return z @ weight
 
-    output = in_precision(run, precision, features, LAYOUTS["D"])(features.float())  # type: ignore[arg-type]
+    output = in_precision(run, suffix_dtype(precision, features), features, LAYOUTS["D"])(features.float())  # type: ignore[arg-type]
     return given[0], output.dtype, output
 
 
@@ -58,7 +58,9 @@ def test_network_is_given_what_it_can_take(
 
 def test_gradients_come_back_in_float32() -> None:
     z = torch.ones(2, 3, requires_grad=True)
-    output = in_precision(lambda rows: rows @ torch.full((3, 1), 2.0), "bfloat16", torch.ones(2, 3), LAYOUTS["D"])(z)
+    output = in_precision(lambda rows: rows @ torch.full((3, 1), 2.0), torch.bfloat16, torch.ones(2, 3), LAYOUTS["D"])(
+        z
+    )
     output.float().sum().backward()
     assert z.grad is not None
     assert z.grad.dtype == torch.float32
@@ -77,6 +79,6 @@ def test_auto_takes_bfloat16_where_the_hardware_has_it(
 def test_channels_are_last_in_memory_for_images_only(name: str, last: bool) -> None:
     given: list[Tensor] = []
     features = torch.randn(2, 3, 4, 5)
-    in_precision(given.append, "float32", features, LAYOUTS[name])(features)
+    in_precision(given.append, None, features, LAYOUTS[name])(features)
     assert given[0].is_contiguous(memory_format=torch.channels_last) == last
     assert torch.equal(given[0], features)

@@ -8,7 +8,7 @@ from torch import Tensor
 
 from bitlens.layout import Layout
 
-__all__ = ["Precision", "in_precision", "rows_at_once"]
+__all__ = ["Precision", "in_precision", "rows_at_once", "suffix_dtype"]
 
 Precision = Literal["float32", "bfloat16", "auto"]
 
@@ -41,8 +41,8 @@ def _has_fast_bfloat16(device: torch.device) -> bool:
     return any(supported() for supported in known if supported is not None)
 
 
-def _dtype(precision: Precision, features: Tensor) -> torch.dtype | None:
-    """The lower precision to compute in, or None for the network's own."""
+def suffix_dtype(precision: Precision, features: Tensor) -> torch.dtype | None:
+    """The lower precision to compute in behind the layer, or None for the network's own."""
     if precision == "float32" or features.dtype != torch.float32:
         return None
     if precision == "bfloat16":
@@ -51,13 +51,12 @@ def _dtype(precision: Precision, features: Tensor) -> torch.dtype | None:
 
 
 def in_precision(
-    run: Callable[[Tensor], Any], precision: Precision, features: Tensor, layout: Layout
+    run: Callable[[Tensor], Any], dtype: torch.dtype | None, features: Tensor, layout: Layout
 ) -> Callable[[Tensor], Any]:
-    """The suffix in the wanted precision. It takes float32 noised features; what it returns is the network's own type.
+    """The suffix in a lower precision (None: its own). It takes float32 noised features.
 
-    Image features go in with their channels last in memory where that is faster: on CPUs, and in bfloat16.
+    Image features go in with their channels last in memory where that is faster: on CPUs, and in lower precision.
     """
-    dtype = _dtype(precision, features)
     channels_last = layout.name == "CHW" and (dtype is not None or features.device.type == "cpu")
     memory_format = torch.channels_last if channels_last else torch.preserve_format
 

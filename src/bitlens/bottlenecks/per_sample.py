@@ -8,7 +8,7 @@ import torch
 from torch import Tensor, nn
 
 from bitlens.attribution import Attribution, Evidence
-from bitlens.engine import Precision, in_precision, rows_at_once
+from bitlens.engine import Precision, in_precision, rows_at_once, suffix_dtype
 from bitlens.errors import SettingError, StatisticsError, one_of
 from bitlens.fitting import QUALITY, Fitted, Quality, Readout, fit_masks, measure_under_noise
 from bitlens.gaussian import NoiseMode, NoiseSettings
@@ -224,9 +224,10 @@ class IBA:
         features = recording.features.float()
         self.statistics.check_features(tuple(features.shape[1:]))
         target = as_target(targets, recording.output, group.count)
-        with recording.suffix() as suffix, torch.enable_grad():
+        dtype = suffix_dtype(self.precision, recording.features)
+        with recording.suffix(dtype) as suffix, torch.enable_grad():
             noise_model = self.statistics.noise(self.noise).to(features.device)
-            run = in_precision(suffix, self.precision, recording.features, self.statistics.layout)
+            run = in_precision(suffix, dtype, recording.features, self.statistics.layout)
             fitted = fit_masks(
                 run, target, features, noise_model, self.statistics.layout, self.settings, seed=self.seed, rows=rows
             )

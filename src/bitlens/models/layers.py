@@ -9,7 +9,7 @@ from bitlens.errors import LayerError
 from bitlens.inputs import ModelInputs
 from bitlens.layout import detect_layout
 from bitlens.probe.modules import frozen
-from bitlens.probe.plan import Call, all_calls, trace_calls
+from bitlens.probe.trace import Call, all_calls, trace_calls
 
 __all__ = ["KNOWN_LAYERS", "default_layer"]
 

@@ -1,32 +1,15 @@
 """Which calls of a pass can be replayed: those that ended before the layer's call began."""
 
 import itertools
-from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, field, replace
-from typing import Any
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
 
-import torch
-from torch import Tensor, nn
-from torch.utils._pytree import tree_leaves
+from torch import nn
 
-from bitlens.inputs import ModelInputs
-from bitlens.probe.modules import Forward, wrapped
+from bitlens.probe.folding import Fold
+from bitlens.probe.trace import Call, Shapes
 
-__all__ = [
-    "ARGUMENTS",
-    "LAYER",
-    "REPLACED",
-    "Call",
-    "Key",
-    "Plan",
-    "all_calls",
-    "feature_slot",
-    "replay_script",
-    "sample_axes",
-    "trace_calls",
-]
-
-Shapes = Sequence[torch.Size | None]
+__all__ = ["ARGUMENTS", "LAYER", "REPLACED", "Key", "Plan", "feature_slot", "replay_script", "sample_axes"]
 
 Key = tuple[int, int]
 """Which leaf (second) of which recorded call (first); call -1 is the layer itself, call -2 the network's arguments."""
@@ -34,51 +17,6 @@ Key = tuple[int, int]
 LAYER, ARGUMENTS = -1, -2
 REPLACED: Key = (-3, 0)
 """What is given in place of the layer's output."""
-
-
-@dataclass(eq=False)
-class Call:
-    """One call of one module within a pass."""
-
-    module: nn.Module
-    index: int
-    parent: "Call | None"
-    children: list["Call"] = field(default_factory=list)
-    shapes: "Shapes" = ()
-
-
-def trace_calls(model: nn.Module, inputs: ModelInputs) -> Call:
-    """Run the network once and write down which module called which, in order; gives the call of the network itself."""
-    counts: dict[nn.Module, int] = {}
-    stack: list[Call] = []
-    roots: list[Call] = []
-
-    def wrap(module: nn.Module, forward: Forward) -> Forward:
-        def traced(*args: Any, **kwargs: Any) -> Any:
-            call = Call(module, counts.get(module, 0), stack[-1] if stack else None)
-            counts[module] = call.index + 1
-            (stack[-1].children if stack else roots).append(call)
-            stack.append(call)
-            try:
-                output = forward(*args, **kwargs)
-            finally:  # the network may catch what a module raises, and go on
-                stack.pop()
-            call.shapes = tuple(leaf.shape if isinstance(leaf, Tensor) else None for leaf in tree_leaves(output))
-            return output
-
-        return traced
-
-    with torch.no_grad(), wrapped(dict.fromkeys(model.modules(), wrap)):
-        arguments = inputs.clone()
-        model(*arguments.args, **arguments.kwargs)
-    return roots[0]
-
-
-def all_calls(call: Call) -> Iterator[Call]:
-    """The call and all calls within it, in the order in which they began."""
-    yield call
-    for child in call.children:
-        yield from all_calls(child)
 
 
 @dataclass(frozen=True)
@@ -97,6 +35,7 @@ class Plan:
     live: frozenset[Key] | None = None
     written: frozenset[Key] = frozenset()
     bytes_per_row: int = 1
+    folds: tuple[Fold, ...] = ()
 
     def keeps(self, number: int, leaf: int) -> bool:
         """Whether anything reads this leaf after it was recorded (what is not known counts as read)."""
@@ -107,7 +46,7 @@ class Plan:
         """The same with nothing recorded: every pass runs the whole network and replaces only the layer's output."""
         module, call = self.layer
         script = {module: ["run"] * call + ["splice"]}
-        return replace(self, recorded=(), script=script, live=None)
+        return replace(self, recorded=(), script=script, folds=(), live=None)
 
 
 def feature_slot(axes: Sequence[int | None]) -> int:

@@ -11,19 +11,11 @@ from torch.utils._pytree import tree_leaves
 
 from bitlens.errors import BitlensWarning, LayerError
 from bitlens.inputs import ModelInputs
+from bitlens.probe.folding import foldable
 from bitlens.probe.modules import Forward, find_layer, frozen, wrapped
-from bitlens.probe.plan import (
-    ARGUMENTS,
-    LAYER,
-    Call,
-    Plan,
-    all_calls,
-    feature_slot,
-    replay_script,
-    sample_axes,
-    trace_calls,
-)
+from bitlens.probe.plan import ARGUMENTS, LAYER, Plan, feature_slot, replay_script, sample_axes
 from bitlens.probe.recording import Recording, Touched, Value
+from bitlens.probe.trace import Call, all_calls, trace_calls
 
 __all__ = ["Probe"]
 
@@ -142,7 +134,9 @@ class Probe:
                 "perhaps): choose a module that encloses it"
             )
         known = {number: value for number, value in axes.items() if value is not None}
-        plan = Plan(tuple((c.module, c.index) for c in recorded), (layer.module, layer.index), script, known)
+        folds = foldable(once, recorded, layer)
+        prefix = tuple((call.module, call.index) for call in recorded)
+        plan = Plan(prefix, (layer.module, layer.index), script, known, folds=folds)
         return self._checked(plan, few, replayable=len(known) == len(axes))
 
     def _layer_call(self, root: Call) -> Call:
@@ -162,11 +156,12 @@ class Probe:
         whole = plan.whole_network()
         expected, touched = self._trial(whole, few)
         chosen, written = whole, touched.written
-        if replayable:
+        for candidate in (plan, replace(plan, folds=())) if replayable else ():
             with suppress(Exception):  # a replay that fails where the full pass does not is as good as a wrong one
-                got, replayed = self._trial(plan, few)
+                got, replayed = self._trial(candidate, few)
                 if agree(expected, got):
-                    chosen, touched = plan, replayed
+                    chosen, touched = candidate, replayed
+                    break
         if chosen is whole:
             self._warn("what comes before the layer could not be replayed")
         self._refuse_leaks(touched)
@@ -184,7 +179,7 @@ class Probe:
             raise LayerError(f"layer {self.name!r} puts out {features.dtype}, not real numbers; choose another layer")
         changed = features.roll(1, -1) * 0.7 + 0.1
         touched = Touched()
-        with recording.suffix(touched) as run, torch.no_grad(), touched:
+        with recording.suffix(touched=touched) as run, torch.no_grad(), touched:
             output = run(torch.cat([features, changed]))
         touched.note(output, touched.read)
         return output, touched

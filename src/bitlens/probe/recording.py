@@ -5,11 +5,13 @@ from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from typing import Any
 
+import torch
 from torch import Tensor, nn
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import TreeSpec, tree_flatten, tree_leaves, tree_unflatten
 
 from bitlens.inputs import ModelInputs
+from bitlens.probe.folding import folded
 from bitlens.probe.modules import Forward, frozen, wrapped
 from bitlens.probe.plan import ARGUMENTS, LAYER, REPLACED, Key, Plan, feature_slot
 
@@ -115,10 +117,16 @@ class Recording:
         return axis
 
     @contextmanager
-    def suffix(self, touched: Touched | None = None) -> Iterator[Callable[[Tensor], Any]]:
+    def suffix(
+        self, dtype: torch.dtype | None = None, touched: Touched | None = None
+    ) -> Iterator[Callable[[Tensor], Any]]:
         """Within the block, run(z) gives the network's output for noised features z.
 
         z: (copies * N, ...), row b*N + i being copy b of sample i; any number of copies, changing between calls.
+
+        Args:
+            dtype: what convolutions and linear layers hold their weights in, for use under autocast; None for their own.
+            touched: notes what is read and written.
         """
         position: dict[nn.Module, int] = {}
         current: list[Tensor] = []
@@ -145,8 +153,10 @@ class Recording:
             args, kwargs = self._give(self._values[ARGUMENTS], z.shape[0] // self._inputs.count, touched)
             return self._model(*args, **kwargs)
 
-        with frozen(self._model), wrapped(dict.fromkeys(self._plan.script, wrap)):
-            yield run
+        with frozen(self._model):
+            wrappers = {**folded(self._plan.folds, dtype), **dict.fromkeys(self._plan.script, wrap)}
+            with wrapped(wrappers):
+                yield run
 
     def _give(self, value: Value, copies: int, touched: Touched | None) -> Any:
         return tree_unflatten(self._tiled(value, copies, touched), value.structure)
