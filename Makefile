@@ -3,7 +3,7 @@ PYTHON ?= python3
 BIN := .venv/bin
 READY := .venv/.ready
 
-.PHONY: demo test test-slow check format clean
+.PHONY: demo test test-slow check format bench clean
 
 demo: $(READY)  ## explain bundled scenes with the bundled network
 	$(BIN)/bitlens demo
@@ -27,6 +27,9 @@ $(READY): pyproject.toml constraints.txt
 	$(PYTHON) -m venv .venv
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check --constraint constraints.txt --editable '.[dev,text,timm]'
 	touch $@
+
+bench: $(READY)  ## speed, as ratios measured in one run
+	$(BIN)/python benchmarks/speed.py
 
 clean:
 	rm -rf .venv bitlens-demo .mypy_cache .ruff_cache .pytest_cache

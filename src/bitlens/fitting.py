@@ -41,8 +41,6 @@ class FitSettings:
         smoothing: σ of the blur of the mask in cells of the layer's grid; 0 for none.
         initial_logit: α at the start; 5 lets 99.3 % of each feature pass.
         antithetic: whether the second half of the copies uses the negative noise of the first.
-        blind_steps: how many of the first steps follow the information alone and do not run the network. While nearly
-            everything passes, the information's slope (1/u) is far larger than the loss's, and Adam takes the same step.
         readout: "last_forward" reports the mask of the last forward pass as the published code does (T - 1 updates),
             "final" the mask after all T updates (algorithms B7).
     """
@@ -54,7 +52,6 @@ class FitSettings:
     smoothing: float = 1.0
     initial_logit: float = 5.0
     antithetic: bool = False
-    blind_steps: int = 0
     readout: Readout = "last_forward"
 
     def __post_init__(self) -> None:
@@ -167,12 +164,10 @@ def fit_masks(
     logits = torch.full_like(features, settings.initial_logit, requires_grad=True)
     optimizer = torch.optim.Adam([logits], lr=settings.learning_rate, fused=features.device.type in ("cpu", "cuda"))
     per_feature = settings.beta / features[0].numel()
-    for step in range(settings.updates):
+    for _ in range(settings.updates):
         u = complement(logits, layout, matrices)
         penalty = per_feature * information(u, squared_score, active).sum()
-        slope = torch.zeros_like(u)
-        if step >= settings.blind_steps:
-            slope = _loss_gradient(run, target, used, u.detach(), noise_model, noise.draw(), copies)
+        slope = _loss_gradient(run, target, used, u.detach(), noise_model, noise.draw(), copies)
         torch.autograd.backward([u, penalty], [slope, None], inputs=[logits])
         optimizer.step()
         optimizer.zero_grad()

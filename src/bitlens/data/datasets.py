@@ -16,13 +16,14 @@ from warnings import warn
 
 import numpy as np
 import numpy.typing as npt
+import torch
 from PIL import Image
 from torch import Tensor
 
 from bitlens.data.boxes import Box, parse_boxes, upright_boxes
 from bitlens.data.imagenet import ImageNet
 from bitlens.data.images import find_images, read_image, read_layout
-from bitlens.data.preprocessing import Preprocessing, stacked
+from bitlens.data.preprocessing import Preprocessing
 from bitlens.data.scenes import Scenes, Split
 from bitlens.errors import BitlensWarning, DataError, InputError
 
@@ -130,7 +131,7 @@ def tensor_batches(
     Args:
         samples: a data set, or a part of one.
         preprocess: the network's preprocessing; it is called from several threads.
-        batch_size: samples in each batch; the last may have fewer.
+        batch_size: samples in each batch at most; inputs of another size begin a new one.
         on_error: "raise" stops at a sample that cannot be read or prepared; "skip" leaves it out with a
             `BitlensWarning`.
 
@@ -139,7 +140,7 @@ def tensor_batches(
 
     Raises:
         DataError: a sample cannot be read or prepared (its name is in the message), or none is left.
-        InputError: `batch_size` is below 1, or the shapes of two inputs differ.
+        InputError: `batch_size` is below 1.
     """
     if batch_size < 1:
         raise InputError(f"batch_size is {batch_size}, expected at least 1")
@@ -154,23 +155,24 @@ def _batches(
     with closing(_ahead(samples, preprocess, batch_size + _THREADS)) as futures:
         for future in futures:
             try:
-                batch.append(future.result())
+                sample, tensor = future.result()
             except DataError as error:
                 if on_error == "raise":
                     raise
                 warn(f"skipped: {error}", BitlensWarning, stacklevel=3)
-            if len(batch) == batch_size:
+                continue
+            if batch and (len(batch) == batch_size or batch[0][1].shape != tensor.shape):
                 yield _joined(batch)
-                batch, useful = [], True
-    if batch:
-        yield _joined(batch)
-    elif not useful:
+                batch = []
+            batch.append((sample, tensor))
+            useful = True
+    if not useful:
         raise DataError(f"none of the {len(samples)} samples could be read")
+    yield _joined(batch)
 
 
 def _joined(batch: list[tuple[Sample, Tensor]]) -> tuple[Tensor, list[Sample]]:
-    samples = [sample for sample, _ in batch]
-    return stacked([tensor for _, tensor in batch], [sample.name for sample in samples]), samples
+    return torch.stack([tensor for _, tensor in batch]), [sample for sample, _ in batch]
 
 
 def _ahead(samples: Sequence[Sample], preprocess: Preprocessing, most: int) -> Generator[Future[tuple[Sample, Tensor]]]:
