@@ -6,7 +6,7 @@ from pathlib import Path
 SOURCE = Path(__file__).parents[1] / "src" / "bitlens"
 ORDER = [
     {"version", "errors", "py"},
-    {"files", "inputs", "layout", "data"},
+    {"console", "files", "inputs", "layout", "data"},
     {"probe"},
     {"gaussian", "masks", "maps", "targets"},
     {"statistics"},

@@ -3,18 +3,14 @@
 import json
 import sys
 import warnings
-from collections.abc import Iterator
-from contextlib import contextmanager
-from enum import Enum
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import typer
-from rich.console import Console
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 from rich.table import Table
 
-from bitlens.errors import BitlensError, BitlensWarning, DataError, ModelError, SettingError
+from bitlens.console import answers, messages, note, progress_bar, results_table, show_warning, warn_of_collapse
+from bitlens.errors import BitlensError, DataError, ModelError, SettingError
 from bitlens.version import __version__
 
 if TYPE_CHECKING:
@@ -30,47 +26,21 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     add_completion=False,
 )
-_messages = Console(stderr=True)
-_answers = Console()
 
 
-class Device(str, Enum):
-    """Where the network runs."""
-
-    auto = "auto"
-    cpu = "cpu"
-    cuda = "cuda"
-
-
-class Per(str, Enum):
-    """What one mean and one standard deviation are kept for."""
-
-    channel = "channel"
-    element = "element"
-
-
-class Quality(str, Enum):
-    """How much work a map is worth."""
-
-    fast = "fast"
-    paper = "paper"
-    best = "best"
-
-
-class PictureFormat(str, Enum):
-    """Of the pictures."""
-
-    png = "png"
-    svg = "svg"
-    pdf = "pdf"
-
-
+Device = Literal["auto", "cpu", "cuda"]
+Per = Literal["channel", "element"]
+Quality = Literal["fast", "paper", "best"]
+PictureFormat = Literal["png", "svg", "pdf"]
 Model = Annotated[
     str, typer.Option("--model", help="torchvision/NAME, timm/NAME, hf/ORG/NAME, builtin/NAME or FILE.py:CALLABLE.")
 ]
 Weights = Annotated[Path | None, typer.Option("--weights", help="Your own weights: safetensors or a state dict.")]
 Layer = Annotated[
-    str | None, typer.Option("--layer", help="The layer to restrict, by its dotted name. [default: chosen]")
+    str | None,
+    typer.Option(
+        "--layer", help="The layer to restrict, by its dotted name (default: the last stage at 1/8 of the resolution)."
+    ),
 ]
 DeviceOption = Annotated[Device, typer.Option("--device", help="Where the network runs.")]
 Seed = Annotated[int, typer.Option("--seed", help="Of the noise.")]
@@ -86,14 +56,14 @@ def _options() -> None:
 @app.command()
 def version() -> None:
     """Print the version."""
-    _answers.print(__version__, highlight=False)
+    answers.print(__version__, highlight=False)
 
 
 @app.command()
 def demo(
     out: Out = Path("bitlens-demo"),
     scenes: Annotated[int, typer.Option("--scenes", min=1, max=64, help="How many scenes.")] = 8,
-    device: DeviceOption = Device.auto,
+    device: DeviceOption = "auto",
     seed: Seed = 0,
     as_json: AsJson = False,
 ) -> None:
@@ -101,7 +71,7 @@ def demo(
     from bitlens.demo import run_demo
     from bitlens.photos import write_summary
 
-    with _messages.status("starting") as status:
+    with messages.status("starting") as status:
         done = run_demo(
             out, scenes, device=_device(device), seed=seed, progress=lambda step: status.update(f"{step} …")
         )
@@ -110,8 +80,8 @@ def demo(
     if as_json:
         print(json.dumps(rows, ensure_ascii=False))
         return
-    _answers.print(_table(rows, object_column=True))
-    _answers.print(f"pictures, maps and summary.json are in {out}/ (begin with {out}/sheet.png)", soft_wrap=True)
+    answers.print(results_table(rows))
+    answers.print(f"pictures, maps and summary.json are in {out}/ (begin with {out}/sheet.png)", soft_wrap=True)
 
 
 @app.command()
@@ -124,9 +94,9 @@ def explain(
     method: Annotated[str, typer.Option("--method", help="See `bitlens methods`.")] = "iba",
     beta: Annotated[
         float | None,
-        typer.Option("--beta", help="Price of information: larger keeps less. [default: 10; 1 for builtin/scenes]"),
+        typer.Option("--beta", help="Price of information: larger keeps less (default: 10; 1 for builtin/scenes)."),
     ] = None,
-    quality: Annotated[Quality, typer.Option("--quality", help="How much work.")] = Quality.paper,
+    quality: Annotated[Quality, typer.Option("--quality", help="How much work.")] = "paper",
     statistics: Annotated[Path | None, typer.Option("--statistics", help="Made by `bitlens statistics`.")] = None,
     statistics_from: Annotated[
         str | None,
@@ -135,9 +105,9 @@ def explain(
     statistics_count: Annotated[int, typer.Option("--statistics-count", min=1, help="From how many photos.")] = 200,
     weights: Weights = None,
     classes: Annotated[Path | None, typer.Option("--classes", help="Class names, one a line, or a csv table.")] = None,
-    picture_format: Annotated[PictureFormat, typer.Option("--format", help="Of the pictures.")] = PictureFormat.png,
+    picture_format: Annotated[PictureFormat, typer.Option("--format", help="Of the pictures.")] = "png",
     same_scale: Annotated[bool, typer.Option("--same-scale", help="One colour scale for all pictures.")] = False,
-    device: DeviceOption = Device.auto,
+    device: DeviceOption = "auto",
     seed: Seed = 0,
     as_json: AsJson = False,
 ) -> None:
@@ -151,31 +121,31 @@ def explain(
     loaded = load_model(model, weights, _device(device))
     names = read_classes(classes) if classes else loaded.classes
     wanted = class_index(target, names)
-    iba = _bottleneck(loaded, layer, beta=_beta(loaded) if beta is None else beta, quality=quality.value, seed=seed)
+    iba = _bottleneck(loaded, layer, beta=_beta(loaded) if beta is None else beta, quality=quality, seed=seed)
     _give_statistics(iba, loaded, statistics, statistics_from, statistics_count)
     done: list[Explained] = []
     skipped: dict[str, str] = {}
     skip = (lambda photo, error: skipped.update({str(photo): str(error)})) if len(found) > 1 else None
-    with _progress("explaining", len(found)) as advance:
+    with progress_bar("explaining", len(found)) as advance:
         for one in explain_photos(found, loaded, iba, wanted, out, names, unreadable=skip):
             done.append(one)
             advance()
     for reason in skipped.values():
-        _messages.print(f"note: left out: {reason}", style="yellow", highlight=False, soft_wrap=True, markup=False)
+        note(f"left out: {reason}")
     if not done:
         raise DataError(f"none of the {len(found)} photos could be read")
-    with _progress("drawing", len(done)) as advance:
-        write_pictures(done, out, suffix=picture_format.value, same_scale=same_scale, done=advance)
+    with progress_bar("drawing", len(done)) as advance:
+        write_pictures(done, out, suffix=picture_format, same_scale=same_scale, done=advance)
     rows = [one.row() for one in done]
     write_summary(rows, {"command": sys.argv[1:], **iba.all_settings()}, out / "summary.json", skipped)
     if as_json:
         print(json.dumps(rows, ensure_ascii=False))
         return
-    _warn_of_collapse(rows)
-    _answers.print(_table(rows, object_column=False))
+    warn_of_collapse(rows)
+    answers.print(results_table(rows))
     again = sum(one.repeated for one in done)
     known = f" ({again} of {len(done)} were there already)" if again else ""
-    _answers.print(f"pictures, maps and summary.json are in {out}/{known}", soft_wrap=True)
+    answers.print(f"pictures, maps and summary.json are in {out}/{known}", soft_wrap=True)
 
 
 @app.command()
@@ -185,9 +155,9 @@ def statistics(
     out: Annotated[Path, typer.Option("--out", help="The file to write (.safetensors).")],
     layer: Layer = None,
     count: Annotated[int, typer.Option("--count", min=1, help="How many photos at most.")] = 10_000,
-    per: Annotated[Per, typer.Option("--per", help="element as in the papers, channel for few photos.")] = Per.element,
+    per: Annotated[Per, typer.Option("--per", help="element as in the papers, channel for few photos.")] = "element",
     weights: Weights = None,
-    device: DeviceOption = Device.auto,
+    device: DeviceOption = "auto",
     as_json: AsJson = False,
 ) -> None:
     """Learn what a layer puts out on many photos; every explanation at that layer needs it once."""
@@ -198,13 +168,13 @@ def statistics(
     samples = open_dataset(data)
     loaded = load_model(model, weights, _device(device))
     iba = _bottleneck(loaded, layer)
-    with _progress("statistics", min(count, len(samples))) as advance:
-        made, _ = statistics_from(samples, data, loaded, iba, count, per.value, keep=False, progress=advance)
+    with progress_bar("statistics", min(count, len(samples))) as advance:
+        made, _ = statistics_from(samples, data, loaded, iba, count, per, keep=False, progress=advance)
     made.save(out)
     if as_json:
         print(json.dumps({"file": str(out), "layer": iba.probe.name, "samples": made.samples, "per": made.granularity}))
         return
-    _answers.print(
+    answers.print(
         f"{out}: layer {iba.probe.name} of {model}, {made.samples} photos, per {made.granularity}", soft_wrap=True
     )
 
@@ -225,15 +195,15 @@ def models(
     for form, text in FORMS.items():
         forms.add_row(form, text)
     if not search:
-        _answers.print(forms)
+        answers.print(forms)
         libraries = {entry.source for entry in entries if entry.source != "bitlens"}
         counts = ", ".join(f"{sum(e.source == name for e in entries)} of {name}" for name in sorted(libraries))
-        _answers.print(f"\n{counts}: `bitlens models TEXT` shows the names that contain TEXT. Bundled:\n")
+        answers.print(f"\n{counts}: `bitlens models TEXT` shows the names that contain TEXT. Bundled:\n")
         entries = [entry for entry in entries if entry.source == "bitlens"]
     table = Table("model", "parameters", "default layer", box=None, header_style="bold")
     for entry in entries:
         table.add_row(entry.spec, f"{entry.parameters:,}" if entry.parameters else "", entry.default_layer or "")
-    _answers.print(table)
+    answers.print(table)
 
 
 @app.command()
@@ -249,8 +219,8 @@ def methods(as_json: AsJson = False) -> None:
         print(json.dumps(rows))
         return
     for row in rows:
-        _answers.print(f"[bold]{row['name']}[/bold]  {row['unit']}")
-        _answers.print(f"  {row['summary']}\n  {row['paper']}\n  passes: {row['passes']}", highlight=False)
+        answers.print(f"[bold]{row['name']}[/bold]  {row['unit']}")
+        answers.print(f"  {row['summary']}\n  {row['paper']}\n  passes: {row['passes']}", highlight=False)
 
 
 def _check_method(name: str) -> None:
@@ -263,11 +233,11 @@ def _check_method(name: str) -> None:
 def _device(device: Device) -> str:
     import torch
 
-    if device is Device.auto:
+    if device == "auto":
         return "cuda" if torch.cuda.is_available() else "cpu"
-    if device is Device.cuda and not torch.cuda.is_available():
+    if device == "cuda" and not torch.cuda.is_available():
         raise ModelError("--device cuda, but no CUDA device can be used here: choose --device cpu")
-    return str(device.value)
+    return device
 
 
 def _bottleneck(loaded: "LoadedModel", layer: str | None, **settings: Any) -> "IBA":
@@ -282,9 +252,7 @@ def _bottleneck(loaded: "LoadedModel", layer: str | None, **settings: Any) -> "I
         grey = loaded.preprocess(Image.new("RGB", (512, 512), (128, 128, 128)))[None]
         device = next((p.device for p in loaded.model.parameters()), None)
         chosen = default_layer(loaded.model, grey.to(device))
-        _messages.print(
-            f"layer {chosen} (1/8 of the resolution; --layer chooses another)", style="dim", highlight=False
-        )
+        messages.print(f"layer {chosen} (1/8 of the resolution; --layer chooses another)", style="dim", highlight=False)
     return IBA(loaded.model, chosen, **settings)
 
 
@@ -294,18 +262,6 @@ def _beta(loaded: "LoadedModel") -> float:
 
     known = BUILTIN.get(loaded.name.removeprefix("builtin/")) if loaded.name.startswith("builtin/") else None
     return known.beta if known is not None else 10.0
-
-
-def _warn_of_collapse(rows: list[dict[str, Any]]) -> None:
-    """Say so where the noise destroyed the prediction: such a map shows only a part of what is needed."""
-    lost = sum(row["probability_under_noise"] < 0.5 * row["probability_before"] for row in rows)
-    if lost:
-        text = (
-            f"note: for {lost} of {len(rows)} the probability under noise is less than half of that before: these maps "
-        )
-        _messages.print(
-            text + "show too little; a smaller --beta keeps more", style="yellow", highlight=False, soft_wrap=True
-        )
 
 
 def _give_statistics(iba: "IBA", loaded: "LoadedModel", file: Path | None, source: str | None, count: int) -> None:
@@ -325,65 +281,19 @@ def _give_statistics(iba: "IBA", loaded: "LoadedModel", file: Path | None, sourc
             "for --statistics FILE"
         )
     samples = open_dataset(source)
-    with _progress("statistics", min(count, len(samples))) as advance:
+    with progress_bar("statistics", min(count, len(samples))) as advance:
         _, place = statistics_from(samples, source, loaded, iba, count, "channel", progress=advance)
-    _messages.print(f"statistics are kept in {place}", style="dim", highlight=False, soft_wrap=True)
-
-
-@contextmanager
-def _progress(text: str, total: int) -> Iterator[Any]:
-    """A bar on the error stream; advance() moves it by one, advance(n) to n."""
-    columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
-    with Progress(*columns, console=_messages, transient=True) as progress:
-        task = progress.add_task(text, total=total)
-
-        def advance(to: int | None = None) -> None:
-            if to is None:
-                progress.advance(task)
-            else:
-                progress.update(task, completed=to)
-
-        yield advance
-
-
-def _table(rows: list[dict[str, Any]], *, object_column: bool) -> Table:
-    table = Table(box=None, header_style="bold", pad_edge=False)
-    table.add_column("scene" if object_column else "photo", overflow="fold")
-    table.add_column("target")
-    for title in ("p before", "p under noise", "bits"):
-        table.add_column(title, justify="right")
-    if object_column:
-        table.add_column("top pixels on object", justify="right")
-    for row in rows:
-        cells = [
-            row["scene"] if object_column else Path(row["photo"]).name,
-            row["name"],
-            f"{row['probability_before']:.3f}",
-            f"{row['probability_under_noise']:.3f} ± {row['probability_under_noise_std']:.3f}",
-            f"{row['total_bits']:,.0f}",
-        ]
-        table.add_row(*cells, *([f"{row['top_pixels_on_object']:.0%}"] if object_column else []))
-    return table
-
-
-def _show_warning(message: Warning | str, category: type[Warning], *rest: Any, **more: Any) -> None:
-    if issubclass(category, BitlensWarning):
-        _messages.print(f"note: {message}", style="yellow", highlight=False, soft_wrap=True)
-    else:
-        _original_showwarning(message, category, *rest, **more)
-
-
-_original_showwarning = warnings.showwarning
+    messages.print(f"statistics are kept in {place}", style="dim", highlight=False, soft_wrap=True)
 
 
 def main() -> None:
     """Run the command line. Exit codes: 0, 1 (it failed: one line says why), 2 (wrong use), 130 (interrupted)."""
-    warnings.showwarning = _show_warning
+    warnings.showwarning = show_warning
     try:
         app()
     except BitlensError as error:
-        _messages.print(f"bitlens: {error}", style="red", highlight=False, soft_wrap=True, markup=False)
+        messages.print(f"bitlens: {error}", style="red", highlight=False, soft_wrap=True, markup=False)
         sys.exit(1)
     except KeyboardInterrupt:
-        _messages.print("interrupted; the same command goes on where it was", soft_wrap=True)
+        messages.print("interrupted; the same command goes on where it was", soft_wrap=True)
         sys.exit(130)

@@ -1,0 +1,84 @@
+"""What the command line shows a person: answers on standard output, everything else on the error stream."""
+
+import warnings
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+from rich.console import Console
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+from rich.table import Table
+
+from bitlens.errors import BitlensWarning
+
+__all__ = ["answers", "messages", "note", "progress_bar", "results_table", "show_warning", "warn_of_collapse"]
+
+messages = Console(stderr=True)
+answers = Console()
+_original_showwarning = warnings.showwarning
+
+
+def note(text: str) -> None:
+    """Say something worth knowing that does not stop the work."""
+    messages.print(f"note: {text}", style="yellow", highlight=False, soft_wrap=True, markup=False)
+
+
+@contextmanager
+def progress_bar(text: str, total: int) -> Iterator[Any]:
+    """A bar on the error stream; advance() moves it by one, advance(n) to n."""
+    columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
+    with Progress(*columns, console=messages, transient=True) as progress:
+        task = progress.add_task(text, total=total)
+
+        def advance(to: int | None = None) -> None:
+            if to is None:
+                progress.advance(task)
+            else:
+                progress.update(task, completed=to)
+
+        yield advance
+
+
+_COLUMNS: dict[str, tuple[str, Callable[[dict[str, Any]], str]]] = {
+    "scene": ("scene", lambda row: row["scene"]),
+    "photo": ("photo", lambda row: Path(row["photo"]).name),
+    "name": ("target", lambda row: row["name"]),
+    "probability_before": ("p before", lambda row: f"{row['probability_before']:.3f}"),
+    "probability_under_noise": (
+        "p under noise",
+        lambda row: f"{row['probability_under_noise']:.3f} ± {row['probability_under_noise_std']:.3f}",
+    ),
+    "total_bits": ("bits", lambda row: f"{row['total_bits']:,.0f}"),
+    "top_pixels_on_object": ("top pixels on object", lambda row: f"{row['top_pixels_on_object']:.0%}"),
+}
+"""By the name of a value in a row: the column's title, and how the value is written."""
+
+
+def results_table(rows: Sequence[dict[str, Any]]) -> Table:
+    """The values that people look at, of those that the rows have."""
+    table = Table(box=None, header_style="bold", pad_edge=False)
+    shown = [(title, text) for name, (title, text) in _COLUMNS.items() if name in rows[0]]
+    for title, _ in shown:
+        table.add_column(title, justify="left" if title in ("scene", "photo", "target") else "right", overflow="fold")
+    for row in rows:
+        table.add_row(*(text(row) for _, text in shown))
+    return table
+
+
+def warn_of_collapse(rows: Sequence[dict[str, Any]]) -> None:
+    """Say so where the noise destroyed the prediction: such a map shows only a part of what is needed."""
+    lost = sum(row["probability_under_noise"] < 0.5 * row["probability_before"] for row in rows)
+    if lost:
+        note(
+            f"for {lost} of {len(rows)} the probability under noise is less than half of that before: these maps show too "
+            "little; a smaller --beta keeps more"
+        )
+
+
+def show_warning(message: Warning | str, category: type[Warning], *rest: Any, **more: Any) -> None:
+    """What takes the place of `warnings.showwarning`: bitlens's own warnings as notes of one line."""
+    if issubclass(category, BitlensWarning):
+        note(str(message))
+    else:
+        _original_showwarning(message, category, *rest, **more)
