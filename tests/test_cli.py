@@ -11,6 +11,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from bitlens import photos
 from bitlens.attribution import Attribution
 from bitlens.cli import main
 from bitlens.statistics import FeatureStatistics
@@ -118,6 +119,27 @@ def test_explain_writes_picture_map_attribution_and_summary_and_goes_on_where_it
     assert before == {p: p.stat().st_mtime_ns for p in (tmp_path / "result").glob("*.safetensors")}
     other = bitlens(*command, "--out", "result", "--beta", "100", "--json")
     assert all(b["total_bits"] < a["total_bits"] for a, b in zip(rows, json.loads(other.stdout), strict=True))
+
+
+def test_one_scale_for_all_pictures(bitlens, place, tmp_path, monkeypatch):
+    ends = []
+    draw = photos.draw_explanation
+    monkeypatch.setattr(photos, "draw_explanation", lambda *a, vmax, **k: ends.append(vmax) or draw(*a, vmax=vmax, **k))
+    command = [
+        "explain",
+        place / "photos",
+        *model(place),
+        "--statistics-from",
+        place / "others",
+        "--out",
+        "r",
+        "--json",
+    ]
+    rows = json.loads(bitlens(*command, "--same-scale").stdout)
+    assert ends == [max(row["max"] for row in rows)] * 3
+    assert len(list((tmp_path / "r").glob("photo*.png"))) == 3
+    bitlens(*command)
+    assert ends[3:] == [None] * 3
 
 
 def test_a_half_finished_run_is_finished(bitlens, place, tmp_path):

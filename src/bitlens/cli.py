@@ -10,13 +10,12 @@ import typer
 from rich.table import Table
 
 from bitlens.console import answers, messages, note, progress_bar, results_table, show_warning, warn_of_collapse
-from bitlens.errors import BitlensError, DataError, ModelError, SettingError
+from bitlens.errors import BitlensError, ModelError, SettingError
 from bitlens.version import __version__
 
 if TYPE_CHECKING:
     from bitlens.bottlenecks.per_sample import IBA
     from bitlens.models.load import LoadedModel
-    from bitlens.photos import Explained
 
 __all__ = ["app", "main"]
 
@@ -114,7 +113,7 @@ def explain(
     """Explain photos: a heat map in bits per pixel for each. A run that was cut short goes on where it was."""
     from bitlens.data.images import find_images
     from bitlens.models.load import load_model, read_classes
-    from bitlens.photos import class_index, explain_photos, write_pictures, write_summary
+    from bitlens.photos import class_index, explain_into, write_summary
 
     _check_method(method)
     found = find_images(photos)
@@ -123,28 +122,19 @@ def explain(
     wanted = class_index(target, names)
     iba = _bottleneck(loaded, layer, beta=_beta(loaded) if beta is None else beta, quality=quality, seed=seed)
     _give_statistics(iba, loaded, statistics, statistics_from, statistics_count)
-    done: list[Explained] = []
-    skipped: dict[str, str] = {}
-    skip = (lambda photo, error: skipped.update({str(photo): str(error)})) if len(found) > 1 else None
     with progress_bar("explaining", len(found)) as advance:
-        for one in explain_photos(found, loaded, iba, wanted, out, names, unreadable=skip):
-            done.append(one)
-            advance()
-    for reason in skipped.values():
+        done = explain_into(
+            out, found, loaded, iba, wanted, names, suffix=picture_format, same_scale=same_scale, advance=advance
+        )
+    for reason in done.skipped.values():
         note(f"left out: {reason}")
-    if not done:
-        raise DataError(f"none of the {len(found)} photos could be read")
-    with progress_bar("drawing", len(done)) as advance:
-        write_pictures(done, out, suffix=picture_format, same_scale=same_scale, done=advance)
-    rows = [one.row() for one in done]
-    write_summary(rows, {"command": sys.argv[1:], **iba.all_settings()}, out / "summary.json", skipped)
+    write_summary(done.rows, {"command": sys.argv[1:], **iba.all_settings()}, out / "summary.json", done.skipped)
     if as_json:
-        print(json.dumps(rows, ensure_ascii=False))
+        print(json.dumps(done.rows, ensure_ascii=False))
         return
-    warn_of_collapse(rows)
-    answers.print(results_table(rows))
-    again = sum(one.repeated for one in done)
-    known = f" ({again} of {len(done)} were there already)" if again else ""
+    warn_of_collapse(done.rows)
+    answers.print(results_table(done.rows))
+    known = f" ({done.repeated} of {len(done.rows)} were there already)" if done.repeated else ""
     answers.print(f"pictures, maps and summary.json are in {out}/{known}", soft_wrap=True)
 
 

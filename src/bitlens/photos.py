@@ -8,7 +8,6 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-import torch
 from torch import Tensor
 
 from bitlens.attribution import Attribution
@@ -19,7 +18,19 @@ from bitlens.files import write_text
 from bitlens.models.load import LoadedModel
 from bitlens.view.heatmap import draw_explanation, draw_grid, save_figure, save_raw
 
-__all__ = ["Explained", "class_index", "class_name", "explain_photos", "file_stems", "write_pictures", "write_summary"]
+__all__ = [
+    "Explained",
+    "Outcome",
+    "class_index",
+    "class_name",
+    "explain_into",
+    "explain_photos",
+    "file_stems",
+    "write_picture",
+    "write_sheet",
+    "write_summary",
+]
+
 
 _MOST_ON_A_SHEET = 24
 
@@ -175,44 +186,29 @@ def caption(attribution: Attribution) -> str:
     return " · ".join(parts)
 
 
-def write_pictures(
-    explained: Sequence[Explained],
-    out: Path,
-    *,
-    suffix: str = "png",
-    same_scale: bool = False,
-    done: Callable[[], None] = lambda: None,
-) -> list[Path]:
-    """Draw each photo beside its map, write the raw maps, and for several photos a contact sheet.
+def write_picture(one: Explained, out: Path, suffix: str, highest: float | None = None) -> None:
+    """Draw a photo beside its map, and write the raw map.
 
     Args:
-        explained: the photos.
+        one: the photo.
         out: folder.
         suffix: "png", "svg" or "pdf".
-        same_scale: whether all pictures share one scale, so that their colours can be compared.
-        done: called after each picture.
+        highest: where the colours end; the same for several pictures makes them comparable. By default the map's maximum.
     """
-    highest = max(float(one.attribution.map.max()) for one in explained) if same_scale else None
-    written = []
-    for one in explained:
-        figure = draw_explanation(
-            one.shown,
-            one.attribution.map[0],
-            unit=one.attribution.unit,
-            title=one.name,
-            caption=caption(one.attribution),
-            vmax=highest,
-        )
-        written.append(out / f"{one.stem}.{suffix}")
-        save_figure(figure, written[-1])
-        save_raw(one.attribution.map[0], out / f"{one.stem}.npy")
-        done()
-    if len(explained) > 1:
-        written.append(_sheet(explained[:_MOST_ON_A_SHEET], out / f"sheet.{suffix}", same_scale))
-    return written
+    figure = draw_explanation(
+        one.shown,
+        one.attribution.map[0],
+        unit=one.attribution.unit,
+        title=one.name,
+        caption=caption(one.attribution),
+        vmax=highest,
+    )
+    save_figure(figure, out / f"{one.stem}.{suffix}")
+    save_raw(one.attribution.map[0], out / f"{one.stem}.npy")
 
 
-def _sheet(explained: Sequence[Explained], path: Path, same_scale: bool) -> Path:
+def write_sheet(explained: Sequence[Explained], path: Path, *, same_scale: bool = False) -> None:
+    """Draw several photos and their maps on one page."""
     first = explained[0].attribution
     figure = draw_grid(
         [one.shown for one in explained],
@@ -220,11 +216,76 @@ def _sheet(explained: Sequence[Explained], path: Path, same_scale: bool) -> Path
         unit=first.unit,
         row_titles=[one.name for one in explained],
         column_titles=[f"{first.method}, {first.layer}"],
-        captions=[[f"{float(torch.as_tensor(one.attribution.map).sum()):,.0f} bits"] for one in explained],
+        captions=[[f"{float(one.attribution.map.sum()):,.0f} bits"] for one in explained],
         shared_scale=same_scale,
     )
     save_figure(figure, path)
-    return path
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """What became of many photos.
+
+    Attributes:
+        rows: plain values of each photo that was explained.
+        skipped: of each photo that could not be read, why.
+        repeated: how many an earlier run had explained already.
+    """
+
+    rows: list[dict[str, Any]]
+    skipped: dict[str, str]
+    repeated: int
+
+
+def explain_into(
+    out: Path,
+    photos: Sequence[Path],
+    loaded: LoadedModel,
+    iba: IBA,
+    target: int | None,
+    classes: Sequence[str] | None,
+    *,
+    suffix: str = "png",
+    same_scale: bool = False,
+    advance: Callable[[], None] = lambda: None,
+) -> Outcome:
+    """Explain photos and draw each as soon as it is done, and the first of them on one sheet.
+
+    Photos that cannot be read are left out; a single one raises. For one scale the pictures are drawn when all photos are
+    explained, from what is on disk by then: memory does not grow with the number of photos.
+
+    Raises:
+        DataError: if no photo can be read.
+    """
+    rows: list[dict[str, Any]] = []
+    sheet: list[Explained] = []
+    skipped: dict[str, str] = {}
+    repeated = 0
+
+    def skip(photo: Path, error: DataError) -> None:
+        skipped[str(photo)] = str(error)
+
+    def explained() -> Iterator[Explained]:
+        unreadable = skip if len(photos) > 1 else None
+        return explain_photos(photos, loaded, iba, target, out, classes, unreadable=unreadable)
+
+    for one in explained():
+        rows.append(one.row())
+        repeated += one.repeated
+        if not same_scale:
+            write_picture(one, out, suffix)
+        if len(sheet) < _MOST_ON_A_SHEET:
+            sheet.append(one)
+        advance()
+    if not rows:
+        raise DataError(f"none of the {len(photos)} photos could be read")
+    if same_scale:
+        highest = max(row["max"] for row in rows)
+        for one in explained():
+            write_picture(one, out, suffix, highest)
+    if len(sheet) > 1:
+        write_sheet(sheet, out / f"sheet.{suffix}", same_scale=same_scale)
+    return Outcome(rows, skipped, repeated)
 
 
 def write_summary(
