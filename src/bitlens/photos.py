@@ -32,7 +32,7 @@ __all__ = [
 ]
 
 
-_MOST_ON_A_SHEET = 24
+_SHEETS, _ON_A_SHEET = 3, 8  # what fits a screen or a page, and memory
 
 
 @dataclass(frozen=True)
@@ -208,7 +208,7 @@ def write_picture(one: Explained, out: Path, suffix: str, highest: float | None 
 
 
 def write_sheet(explained: Sequence[Explained], path: Path, *, same_scale: bool = False) -> None:
-    """Draw several photos and their maps on one page."""
+    """Draw several photos and their maps on one page, on request with one scale for this page."""
     first = explained[0].attribution
     figure = draw_grid(
         [one.shown for one in explained],
@@ -249,7 +249,7 @@ def explain_into(
     same_scale: bool = False,
     advance: Callable[[], None] = lambda: None,
 ) -> Outcome:
-    """Explain photos and draw each as soon as it is done, and the first of them on one sheet.
+    """Explain photos and draw each as soon as it is done, and the first 24 on sheets of eight.
 
     Photos that cannot be read are left out; a single one raises. For one scale the pictures are drawn when all photos are
     explained, from what is on disk by then: memory does not grow with the number of photos.
@@ -274,7 +274,7 @@ def explain_into(
         repeated += one.repeated
         if not same_scale:
             write_picture(one, out, suffix)
-        if len(sheet) < _MOST_ON_A_SHEET:
+        if len(sheet) < _SHEETS * _ON_A_SHEET:
             sheet.append(one)
         advance()
     if not rows:
@@ -283,8 +283,9 @@ def explain_into(
         highest = max(row["max"] for row in rows)
         for one in explained():
             write_picture(one, out, suffix, highest)
-    if len(sheet) > 1:
-        write_sheet(sheet, out / f"sheet.{suffix}", same_scale=same_scale)
+    for number, start in enumerate(range(0, len(sheet), _ON_A_SHEET) if len(sheet) > 1 else (), 1):
+        name = "sheet" if number == 1 else f"sheet-{number}"
+        write_sheet(sheet[start : start + _ON_A_SHEET], out / f"{name}.{suffix}", same_scale=same_scale)
     return Outcome(rows, skipped, repeated)
 
 
