@@ -63,6 +63,14 @@ def test_other_photos_weights_layers_and_counts_are_other_statistics(photos):
     assert len(places) == 5
 
 
+def test_damaged_statistics_are_made_again(photos):
+    _, first, place, _ = make(photos)
+    place.write_bytes(place.read_bytes()[:50])
+    _, again, _, worked = make(photos)
+    assert worked
+    assert torch.equal(first.mean, again.mean)
+
+
 def test_an_unreadable_photo_is_left_out_with_a_note(photos):
     (photos / "3.png").write_bytes(b"nothing")
     with pytest.warns(BitlensWarning, match=r"3\.png"):

@@ -1,6 +1,7 @@
 """The command line as a person uses it, on a small network of their own."""
 
 import json
+import shutil
 import subprocess
 import sys
 import warnings
@@ -140,6 +141,21 @@ def test_one_scale_for_all_pictures(bitlens, place, tmp_path, monkeypatch):
     assert len(list((tmp_path / "r").glob("photo*.png"))) == 3
     bitlens(*command)
     assert ends[3:] == [None] * 3
+
+
+def test_other_statistics_are_not_taken_for_the_same(bitlens, place, tmp_path):
+    """Both files say: per channel, 6 inputs, from the same folder."""
+    folder, photo = shutil.copytree(place / "others", tmp_path / "others"), place / "photos" / "photo 0.jpg"
+    made = []
+    for name in ("a", "b"):
+        command = ["statistics", *model(place), "--data", folder, "--out", f"{name}.safetensors", "--per", "channel"]
+        bitlens(*command, "--count", 6)
+        if name == "a":
+            pixels = np.asarray(Image.open(folder / "photo 0.jpg"))
+            Image.fromarray(255 - pixels).save(folder / "photo 0.jpg")
+        command = ["explain", photo, *model(place), "--statistics", f"{name}.safetensors", "--out", "r", "--json"]
+        made.append(json.loads(bitlens(*command).stdout)[0]["total_bits"])
+    assert made[0] != made[1]
 
 
 def test_a_half_finished_run_is_finished(bitlens, place, tmp_path):

@@ -11,6 +11,7 @@ from torch import Tensor
 
 from bitlens.bottlenecks.per_sample import IBA
 from bitlens.data.datasets import Sample, tensor_batches
+from bitlens.errors import DataError
 from bitlens.models.load import LoadedModel
 from bitlens.statistics import FeatureStatistics, Granularity, weights_hash
 
@@ -55,14 +56,15 @@ def statistics_from(
     Returns:
         The statistics, and where they are kept (None without `keep`).
     """
-    stride = max(1, len(samples) // count)
-    chosen = samples[::stride][:count]
-    key = [weights_hash(iba.model), iba.probe.name, loaded.preprocess.description, granularity, str(iba.layout)]
-    key += [sample.fingerprint for sample in chosen]
+    number = min(count, len(samples))
+    chosen = [samples[i * len(samples) // number] for i in range(number)]
+    key = [weights_hash(iba.model), iba.probe.name, str(iba.probe.call), str(iba.layout), granularity]
+    key += [loaded.preprocess.description, *(sample.fingerprint for sample in chosen)]
     place = cache_folder() / "statistics" / f"{hashlib.sha256(json.dumps(key).encode()).hexdigest()[:24]}.safetensors"
-    if keep and place.is_file():
-        iba.statistics = FeatureStatistics.load(place)
-        return iba.statistics, place
+    kept = _kept(place) if keep else None
+    if kept is not None:
+        iba.statistics = kept
+        return kept, place
 
     def batches() -> Iterator[Tensor]:
         seen = 0
@@ -84,3 +86,12 @@ def statistics_from(
         return iba.statistics, None
     iba.statistics.save(place)
     return iba.statistics, place
+
+
+def _kept(place: Path) -> FeatureStatistics | None:
+    if not place.is_file():
+        return None
+    try:
+        return FeatureStatistics.load(place)
+    except DataError:
+        return None  # damaged: they are made again and replace it

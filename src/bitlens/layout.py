@@ -22,10 +22,6 @@ class Layout:
     channel: int
     places: tuple[int, ...]
 
-    def channel_shape(self, features: tuple[int, ...]) -> tuple[int, ...]:
-        """The shape that makes one value per channel broadcast over features of this shape."""
-        return tuple(size if axis == self.channel else 1 for axis, size in enumerate(features))
-
     def grid(self, features: tuple[int, ...]) -> tuple[int, ...]:
         """How many positions there are along each place axis: (H, W), (T,) or ()."""
         return tuple(features[axis] for axis in self.places)

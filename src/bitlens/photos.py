@@ -12,8 +12,8 @@ from torch import Tensor
 
 from bitlens.attribution import Attribution
 from bitlens.bottlenecks.per_sample import IBA
-from bitlens.data.images import read_image
-from bitlens.errors import DataError, LayerError, TargetError
+from bitlens.data.preprocessing import photo_batch
+from bitlens.errors import BitlensError, DataError, InputError, LayerError, TargetError
 from bitlens.files import write_text
 from bitlens.models.load import LoadedModel
 from bitlens.view.heatmap import draw_explanation, draw_grid, save_figure, save_raw
@@ -100,7 +100,7 @@ def explain_photos(
     classes: Sequence[str] | None,
     *,
     evidence_samples: int = 32,
-    unreadable: Callable[[Path, DataError], None] | None = None,
+    unreadable: Callable[[Path, BitlensError], None] | None = None,
 ) -> Iterator[Explained]:
     """Explain photos one after the other; each attribution is on disk before the next begins.
 
@@ -115,16 +115,17 @@ def explain_photos(
         out: folder.
         classes: names of the classes, if they are known.
         evidence_samples: as in `IBA.explain`.
-        unreadable: what to do with a photo that cannot be read, instead of raising; it is left out.
+        unreadable: what to do with a photo that cannot be read or prepared, instead of raising; it is left out.
 
     Raises:
         DataError: if a photo cannot be read, or `out` cannot be written.
+        InputError: if the preprocessing fails on a photo.
         LayerError: if the layer's features have no grid.
     """
     for photo, stem in zip(photos, file_stems(photos), strict=True):
         try:
-            image = loaded.preprocess(read_image(photo))[None]
-        except DataError as error:
+            image = photo_batch([photo], loaded.preprocess)
+        except (DataError, InputError) as error:
             if unreadable is None:
                 raise
             unreadable(photo, error)
@@ -262,7 +263,7 @@ def explain_into(
     skipped: dict[str, str] = {}
     repeated = 0
 
-    def skip(photo: Path, error: DataError) -> None:
+    def skip(photo: Path, error: BitlensError) -> None:
         skipped[str(photo)] = str(error)
 
     def explained() -> Iterator[Explained]:

@@ -9,6 +9,7 @@ import json
 import warnings
 from collections.abc import Iterable
 from dataclasses import asdict, dataclass, field, fields, replace
+from functools import cached_property
 from pathlib import Path
 from typing import Any, Literal
 
@@ -157,6 +158,14 @@ class FeatureStatistics:
     def activity(self) -> Tensor:
         """The share of observations that are not exactly zero, in [0, 1]."""
         return self.nonzero / self.observations
+
+    @cached_property
+    def fingerprint(self) -> str:
+        """Differs between statistics whose numbers differ: 16 hexadecimal digits."""
+        digest = hashlib.sha256()
+        for tensor in (self.mean, self.squares, self.nonzero):
+            digest.update(tensor.contiguous().numpy().data)
+        return digest.hexdigest()[:16]
 
     def noise(self, settings: NoiseSettings) -> NoiseModel:
         """The noise that stands in for features; its tensors broadcast to one sample's features, float32."""

@@ -280,5 +280,7 @@ class IBA:
             "precision": self.precision,
             "statistics": f"per {statistics.granularity}, {statistics.samples} inputs",
             "statistics_data": statistics.provenance.data,
+            "statistics_fingerprint": statistics.fingerprint,
+            "call": self.probe.call,
             "weights": statistics.provenance.weights,
         }
