@@ -12,7 +12,7 @@ ORDER = [
     {"statistics"},
     {"attribution", "engine"},
     {"fitting"},
-    {"bottlenecks"},
+    {"bottlenecks", "baselines"},
     {"metrics", "view"},
     {"models"},
     {"methods", "cache"},

@@ -24,7 +24,7 @@ def test_tensor_tuple_mapping_and_additional_arguments() -> None:
 
 def test_samples_are_selected_repeated_and_cloned_together() -> None:
     inputs = ModelInputs.of((X, 2.5), {"mask": X + 1, "table": torch.ones(5, 2)})
-    some = inputs.select(1, 9)
+    some = inputs.select(slice(1, 9))
     assert some.count == 2
     assert torch.equal(some.first, X[1:])
     assert torch.equal(some.kwargs["mask"], X[1:] + 1)
@@ -41,8 +41,8 @@ def test_samples_are_selected_repeated_and_cloned_together() -> None:
 def test_a_tensor_that_belongs_to_no_sample_never_starts_to() -> None:
     """A selection of two samples must not adopt a table with two rows."""
     inputs = ModelInputs.of((X, torch.ones(2, 5)))
-    assert inputs.select(0, 2).tile(3).args[1].shape == (2, 5)
-    assert inputs.select(0, 1).tile(2).select(0, 1).args[1].shape == (2, 5)
+    assert inputs.select(slice(2)).tile(3).args[1].shape == (2, 5)
+    assert inputs.select(slice(1)).tile(2).select(slice(1)).args[1].shape == (2, 5)
 
 
 def test_signature_tells_kinds_of_input_not_values_or_counts() -> None:

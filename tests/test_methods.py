@@ -21,8 +21,8 @@ def _make(name: str, model: nn.Module, channels: int = 3, **settings: Any) -> Me
     if entry.needs_layer:
         settings["layer"] = LAYER
     ready: Any = method(name, model, **settings)
-    if entry.needs_statistics:
-        ready.fit_statistics([noise_images(1000, channels, seed=9)])
+    if entry.learns:
+        getattr(ready, f"fit_{entry.learns}")([noise_images(1000, channels, seed=9)])
     return ready
 
 

@@ -90,10 +90,16 @@ class ModelInputs:
         kwargs = {k: change(v) if k in self.carriers else v for k, v in self.kwargs.items()}
         return replace(self, args=args, kwargs=kwargs, count=count)
 
-    def select(self, start: int, stop: int) -> "ModelInputs":
-        """The samples start..stop-1."""
-        stop = min(stop, self.count)
-        return self._map(lambda value: value[start:stop], stop - start)
+    def select(self, rows: slice | Tensor) -> "ModelInputs":
+        """The samples of a slice, or those that a tensor of indices names, in its order and as often as it does."""
+        count = len(range(self.count)[rows]) if isinstance(rows, slice) else len(rows)
+        return self._map(lambda value: value[rows], count)
+
+    def with_first(self, first: Tensor) -> "ModelInputs":
+        """The same arguments with another first tensor, (N, ...)."""
+        old = self.first
+        args = tuple(first if value is old else value for value in self.args)
+        return replace(self, args=args, kwargs={k: first if v is old else v for k, v in self.kwargs.items()})
 
     def tile(self, copies: int) -> "ModelInputs":
         """All samples, then all samples again, `copies` times: row b*N + i is copy b of sample i."""

@@ -3,11 +3,12 @@
 import difflib
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any, Protocol
+from typing import Any, Literal, Protocol
 
 from torch import nn
 
 from bitlens.attribution import Attribution
+from bitlens.baselines.gradient import Gradient
 from bitlens.bottlenecks.per_sample import IBA
 from bitlens.errors import SettingError
 
@@ -34,7 +35,9 @@ class MethodEntry:
         passes: forward and backward passes of (a part of) the network for one input, with default settings.
         build: from a network and settings to the method.
         needs_layer: whether the settings must name a layer.
-        needs_statistics: whether it must see the layer's features on other inputs first.
+        learns: what it must learn on other inputs first, by its method `fit_...`: "statistics", "patterns", or nothing.
+        signed: whether the sign of its scores means something (evidence for and against).
+        supports: on which networks it works.
     """
 
     name: str
@@ -44,7 +47,9 @@ class MethodEntry:
     passes: str
     build: Callable[..., Method]
     needs_layer: bool = False
-    needs_statistics: bool = False
+    learns: Literal["", "statistics", "patterns"] = ""
+    signed: bool = False
+    supports: str = "any network"
 
 
 METHODS: dict[str, MethodEntry] = {
@@ -58,7 +63,16 @@ METHODS: dict[str, MethodEntry] = {
             passes="90 behind the layer (forward and backward), 1 full, 32 forward for the evidence",
             build=IBA,
             needs_layer=True,
-            needs_statistics=True,
+            learns="statistics",
+        ),
+        MethodEntry(
+            name="gradient",
+            summary="the gradient of the score, mean over colours",
+            paper="Baehrens et al., How to explain individual classification decisions (JMLR 2010)",
+            unit="score",
+            passes="1 full (forward and backward)",
+            build=Gradient,
+            signed=True,
         ),
     )
 }

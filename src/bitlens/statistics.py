@@ -268,7 +268,7 @@ def collect_statistics(
     total: FeatureStatistics | None = None
     for batch in batches:
         inputs = ModelInputs.of(batch[0] if isinstance(batch, tuple | list) else batch)
-        inputs = inputs.select(0, max_samples - (total.samples if total else 0))
+        inputs = inputs.select(slice(max_samples - (total.samples if total else 0)))
         features = probe.features(inputs)
         layout = layout or detect_layout(tuple(features.shape[1:]), inputs.image_size)
         mask = inputs.kwargs.get("attention_mask") if layout.name == "TD" and granularity == "channel" else None

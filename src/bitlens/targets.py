@@ -37,6 +37,11 @@ def logits_of(output: Any) -> Tensor:
     Raises:
         TargetError: if there is no such tensor.
     """
+    tensor = _columns(output)
+    return torch.cat([torch.zeros_like(tensor), tensor], 1) if tensor.shape[1] == 1 else tensor
+
+
+def _columns(output: Any) -> Tensor:
     tensor = getattr(output, "logits", output)
     if isinstance(tensor, tuple | list) and tensor:
         tensor = tensor[0]
@@ -52,7 +57,7 @@ def logits_of(output: Any) -> Tensor:
             f"the network's output has shape {tuple(tensor.shape)}, not (samples, classes): give a callable target "
             "that turns it into one score per sample"
         )
-    return torch.cat([torch.zeros_like(tensor), tensor], 1) if tensor.shape[1] == 1 else tensor
+    return tensor
 
 
 class Target(ABC):
@@ -79,8 +84,12 @@ class Target(ABC):
     def describe(self) -> tuple[str, ...]:
         """One short text per sample."""
 
-    def select(self, start: int, stop: int) -> "Target":  # noqa: ARG002
-        """The question for samples start..stop-1; the same for all unless it says otherwise."""
+    def score(self, output: Any) -> Tensor:
+        """What methods differentiate that explain a score: (rows,), the pre-softmax logit where there is one."""
+        return self.value(output)
+
+    def select(self, rows: slice | Tensor) -> "Target":  # noqa: ARG002
+        """The question for some samples (a slice, or indices); the same for all unless it says otherwise."""
         return self
 
 
@@ -97,7 +106,7 @@ class _ClassQuestion(Target):
 
     @abstractmethod
     def _answer(self, log_probabilities: Tensor) -> Tensor:
-        """Ln of the answer's probability per row, from those of all classes (rows, classes)."""
+        """Ln of the answer's probability per row, from those of all classes (rows, classes); the same for logits."""
 
     def check(self, output: Any) -> None:
         """Refuse classes that the network does not have."""
@@ -113,6 +122,11 @@ class _ClassQuestion(Target):
     def value(self, output: Any) -> Tensor:
         """The probability."""
         return self._answer(F.log_softmax(logits_of(output), 1)).exp()
+
+    def score(self, output: Any) -> Tensor:
+        """The logit (of log-odds: with a minus for class 0); of several classes the log of the sum of exponentials."""
+        columns = _columns(output)
+        return self._answer(torch.cat([-columns, columns], 1) if columns.shape[1] == 1 else columns)
 
 
 class ClassTarget(_ClassQuestion):
@@ -136,9 +150,9 @@ class ClassTarget(_ClassQuestion):
         """The index of each sample's class."""
         return tuple(str(int(index)) for index in self.classes)
 
-    def select(self, start: int, stop: int) -> "ClassTarget":
-        """The classes of samples start..stop-1."""
-        return ClassTarget(self.classes[start:stop])
+    def select(self, rows: slice | Tensor) -> "ClassTarget":
+        """The classes of some samples."""
+        return ClassTarget(self.classes[rows])
 
 
 class AnyOf(_ClassQuestion):
@@ -206,9 +220,9 @@ class Regression(Target):
         """The value to keep, for each sample."""
         return tuple(f"value {float(value):.4g}" for value in self.values)
 
-    def select(self, start: int, stop: int) -> "Regression":
-        """The values of samples start..stop-1."""
-        return Regression(self.values[start:stop], scale=self.scale, column=self.column)
+    def select(self, rows: slice | Tensor) -> "Regression":
+        """The values of some samples."""
+        return Regression(self.values[rows], scale=self.scale, column=self.column)
 
 
 class Score(Target):
@@ -270,9 +284,9 @@ class Similarity(Target):
         """One text, which stands for all samples."""
         return ("similarity",)
 
-    def select(self, start: int, stop: int) -> "Similarity":
-        """The embeddings of samples start..stop-1."""
-        return self if len(self.embeddings) == 1 else Similarity(self.embeddings[start:stop])
+    def select(self, rows: slice | Tensor) -> "Similarity":
+        """The embeddings of some samples."""
+        return self if len(self.embeddings) == 1 else Similarity(self.embeddings[rows])
 
 
 def as_target(target: Any, output: Any, count: int) -> Target:
@@ -327,7 +341,7 @@ def select_targets(target: Any, start: int, stop: int, count: int) -> Any:
     """
     if isinstance(target, Target):
         _check_count(target.count, count)
-        return target.select(start, stop)
+        return target.select(slice(start, stop))
     several = isinstance(target, list | tuple | range) or getattr(target, "ndim", 0) > 0
     if not several:
         return target

@@ -203,7 +203,7 @@ class IBA:
         group_size = max(1, rows // self.settings.noise_samples)
         parts = []
         for start in range(0, batch.count, group_size):
-            group = batch.select(start, start + group_size)
+            group = batch.select(slice(start, start + group_size))
             chosen = select_targets(targets, start, start + group.count, batch.count)
             with torch.autocast(self.probe.device.type, enabled=False):  # `precision` alone decides
                 parts.append(self._explain_group(group, chosen, rows, evidence_samples, keep_capacity))

@@ -10,7 +10,8 @@ warning.
 """
 
 from bitlens.probe.modules import find_layer, frozen
+from bitlens.probe.network import Network
 from bitlens.probe.probe import Probe
 from bitlens.probe.recording import Recording
 
-__all__ = ["Probe", "Recording", "find_layer", "frozen"]
+__all__ = ["Network", "Probe", "Recording", "find_layer", "frozen"]

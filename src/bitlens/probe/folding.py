@@ -29,10 +29,15 @@ class Fold:
     norm: Any = None
 
 
-def foldable(root: Call, recorded: Sequence[Call], layer: Call) -> tuple[Fold, ...]:
-    """What can be folded or cast in the calls behind the layer: plain modules without hooks, called once in a pass."""
-    before = {inner for call in (*recorded, layer) for inner in all_calls(call)}
-    calls = [call for call in all_calls(root) if call not in before]
+def foldable(root: Call, before: Sequence[Call] = ()) -> tuple[Fold, ...]:
+    """What can be folded or cast in a pass: plain modules without hooks, called once in it.
+
+    Args:
+        root: the pass.
+        before: calls that will not be made again, nor those within them.
+    """
+    done = {inner for call in before for inner in all_calls(call)}
+    calls = [call for call in all_calls(root) if call not in done]
     times: dict[nn.Module, int] = {}
     for call in all_calls(root):
         times[call.module] = times.get(call.module, 0) + 1

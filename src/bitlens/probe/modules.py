@@ -3,6 +3,7 @@
 import difflib
 import functools
 import threading
+import warnings
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from typing import Any
@@ -11,9 +12,10 @@ from weakref import WeakKeyDictionary
 import torch
 from torch import nn
 
-from bitlens.errors import LayerError
+from bitlens.errors import BitlensWarning, LayerError
+from bitlens.inputs import ModelInputs
 
-__all__ = ["Forward", "Wrapper", "find_layer", "frozen", "wrapped"]
+__all__ = ["Forward", "Wrapper", "device_of", "find_layer", "frozen", "prepared", "wrapped"]
 
 Forward = Callable[..., Any]
 Wrapper = Callable[[nn.Module, Forward], Forward]
@@ -39,6 +41,23 @@ def find_layer(model: nn.Module, layer: str | nn.Module) -> tuple[str, nn.Module
     names = [name for name in modules if name]
     close = difflib.get_close_matches(layer, names, n=4, cutoff=0.4) or [name for name in names if "." not in name]
     raise LayerError(f"{type(model).__name__} has no layer {layer!r}; did you mean {', '.join(map(repr, close[:6]))}?")
+
+
+def device_of(model: nn.Module) -> torch.device:
+    """Where the network's first parameter (or buffer) lives."""
+    tensors = (*model.parameters(), *model.buffers())
+    return tensors[0].device if tensors else torch.device("cpu")
+
+
+def prepared(model: nn.Module, inputs: Any) -> ModelInputs:
+    """The inputs, read and moved to the network's device; a network in train mode is warned of."""
+    if model.training:
+        warnings.warn(
+            f"{type(model).__name__} is in train mode; it is explained in eval mode (model.eval() silences this)",
+            BitlensWarning,
+            stacklevel=4,
+        )
+    return ModelInputs.of(inputs).to(device_of(model))
 
 
 @contextmanager

@@ -11,8 +11,9 @@ from torch.utils._pytree import tree_leaves
 
 from bitlens.errors import BitlensWarning, LayerError
 from bitlens.inputs import ModelInputs
+from bitlens.probe.agreement import agree
 from bitlens.probe.folding import foldable
-from bitlens.probe.modules import Forward, find_layer, frozen, wrapped
+from bitlens.probe.modules import Forward, device_of, find_layer, frozen, prepared, wrapped
 from bitlens.probe.plan import ARGUMENTS, LAYER, Plan, feature_slot, replay_script, sample_axes
 from bitlens.probe.recording import Recording, Touched, Value
 from bitlens.probe.trace import Call, all_calls, trace_calls
@@ -45,8 +46,7 @@ class Probe:
     @property
     def device(self) -> torch.device:
         """Where the network's first parameter (or buffer) lives."""
-        tensors = (*self.model.parameters(), *self.model.buffers())
-        return tensors[0].device if tensors else torch.device("cpu")
+        return device_of(self.model)
 
     @property
     def mode(self) -> str:
@@ -62,7 +62,7 @@ class Probe:
             LayerError: if the pass does not reach the layer, reaches it several times and `call` is not set, or if the
                 layer gives out further tensors that would carry information past the bottleneck.
         """
-        inputs = self._prepare(inputs)
+        inputs = prepared(self.model, inputs)
         with frozen(self.model):
             plan = self._plan(inputs)
             recording = self._record(plan, inputs)
@@ -74,7 +74,7 @@ class Probe:
 
     def features(self, inputs: Any) -> Tensor:
         """What the layer puts out, (N, ...); the pass ends there."""
-        inputs = self._prepare(inputs)
+        inputs = prepared(self.model, inputs)
         with frozen(self.model), torch.no_grad():
             known = next(iter(self._plans.values()), None) or self._plan(inputs)
             leaves = self._capture(known.whole_network(), inputs, stop=True)[0][LAYER].leaves
@@ -85,18 +85,9 @@ class Probe:
 
     def bytes_per_row(self, inputs: Any) -> int:
         """Memory for the intermediate results of one row behind the layer, for inputs like these."""
-        inputs = self._prepare(inputs)
+        inputs = prepared(self.model, inputs)
         with frozen(self.model):
             return self._plan(inputs).bytes_per_row
-
-    def _prepare(self, inputs: Any) -> ModelInputs:
-        if self.model.training:
-            warnings.warn(
-                f"{type(self.model).__name__} is in train mode; it is explained in eval mode (model.eval() silences this)",
-                BitlensWarning,
-                stacklevel=3,
-            )
-        return ModelInputs.of(inputs).to(self.device)
 
     def _warn(self, why: str) -> None:
         text = f"{type(self.model).__name__}: {why}; the whole network runs in every pass (slower, same result)"
@@ -104,7 +95,7 @@ class Probe:
 
     def _plan(self, inputs: ModelInputs) -> Plan:
         if inputs.signature not in self._plans:
-            few = inputs.select(0, 2)  # more than one row: what was kept from another pass then has the wrong shape
+            few = inputs.select(slice(2))  # more than one row: what was kept from another pass then has the wrong shape
             self._plans[inputs.signature] = self._make_plan(few if few.count == 2 else few.tile(2))
         return self._plans[inputs.signature]
 
@@ -134,7 +125,7 @@ class Probe:
                 "perhaps): choose a module that encloses it"
             )
         known = {number: value for number, value in axes.items() if value is not None}
-        folds = foldable(once, recorded, layer)
+        folds = foldable(once, [*recorded, layer])
         prefix = tuple((call.module, call.index) for call in recorded)
         plan = Plan(prefix, (layer.module, layer.index), script, known, folds=folds)
         return self._checked(plan, few, replayable=len(known) == len(axes))
@@ -232,23 +223,3 @@ class Probe:
         with suppress(Exception), recording.suffix() as run, torch.no_grad():
             return agree(recording.output, run(recording.features))
         return False
-
-
-def agree(expected: Any, got: Any) -> bool:
-    """Whether two outputs of a network are the same up to rounding, relative to their largest value."""
-    pairs = list(zip(tree_leaves(expected), tree_leaves(got), strict=False))
-    return len(tree_leaves(expected)) == len(tree_leaves(got)) and all(_close(a, b) for a, b in pairs)
-
-
-def _close(a: Any, b: Any) -> bool:
-    if not isinstance(a, Tensor):
-        return a is b or (type(a) is type(b) and (not hasattr(a, "__dict__") or agree(vars(a), vars(b))))
-    if not isinstance(b, Tensor) or a.shape != b.shape:
-        return False
-    if not a.is_floating_point():
-        return torch.equal(a, b)
-    tolerance = min(800 * torch.finfo(a.dtype).eps, 0.05)
-    if a.is_cuda and torch.backends.cudnn.allow_tf32:
-        tolerance = max(tolerance, 0.01)  # convolutions may choose another algorithm at another batch size
-    scale = float(a.nan_to_num(0.0, 0.0, 0.0).abs().max()) if a.numel() else 0.0
-    return torch.allclose(a, b, rtol=0.0, atol=tolerance * scale, equal_nan=True)

@@ -1,0 +1,1 @@
+"""The methods that bottlenecks are compared with: a score without a unit for every pixel."""

@@ -1,0 +1,167 @@
+"""What all baselines share: batches in groups that fit the memory, one score per row, a map for every image."""
+
+from abc import ABC, abstractmethod
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import Any, ClassVar, Literal
+
+import torch
+from torch import Tensor, nn
+
+from bitlens.attribution import Attribution
+from bitlens.engine import rows_at_once
+from bitlens.errors import InputError, SettingError
+from bitlens.inputs import ModelInputs
+from bitlens.probe import Network
+from bitlens.targets import Target, as_target, select_targets
+from bitlens.version import __version__
+
+__all__ = ["Baseline", "Group"]
+
+
+@dataclass(frozen=True)
+class Group:
+    """Images that are explained together, and the network that is asked about them.
+
+    Attributes:
+        inputs: the arguments of the network for these samples.
+        images: (n, C, H, W), the first of them.
+        run: (variants (R, C, H, W), rows (R,)) → output; row r is a variant of sample rows[r].
+        target: the question, one for each of the n samples.
+        output: of the network for the unchanged images, without gradients.
+        rows: how many rows may go through the network at once.
+    """
+
+    inputs: ModelInputs
+    images: Tensor
+    run: Callable[..., Any]
+    target: Target
+    output: Any
+    rows: int
+
+    def score(self, variants: Tensor, rows: Tensor | None = None) -> Tensor:
+        """The target's score (R,) of variants (R, C, H, W), the pre-softmax logit of a class.
+
+        Args:
+            variants: changed images.
+            rows: (R,) to which of the n samples each belongs; by default row b*n + i belongs to sample i.
+        """
+        rows = torch.arange(len(variants), device=variants.device) % len(self.images) if rows is None else rows
+        return self.target.select(rows.cpu()).score(self.run(variants, rows))
+
+
+class Baseline(ABC):
+    """A method that gives every pixel a score.
+
+    Scores are computed in the network's own precision, on its device; the network is left as it was after every call.
+
+    Args:
+        model: the network.
+        seed: of all random numbers; the same seed gives the same maps.
+        internal_batch_size: how many rows go through the network at once; "auto" bounds the memory.
+    """
+
+    method: ClassVar[str]
+    """Its name in `bitlens.methods`."""
+
+    layer: str = ""
+    """Dotted name of the layer it looks at, if there is one."""
+
+    copies: int = 1
+    """How many rows one image needs at the same time, at least: it decides how many images make a group."""
+
+    def __init__(self, model: nn.Module, *, seed: int = 0, internal_batch_size: int | Literal["auto"] = "auto") -> None:
+        if internal_batch_size != "auto" and not (isinstance(internal_batch_size, int) and internal_batch_size > 0):
+            raise SettingError(f"internal_batch_size must be 'auto' or a positive integer, got {internal_batch_size!r}")
+        self.network = Network(model)
+        self.seed = seed
+        self.internal_batch_size = internal_batch_size
+
+    @property
+    def model(self) -> nn.Module:
+        """The network that is explained."""
+        return self.network.model
+
+    @abstractmethod
+    def settings(self) -> dict[str, Any]:
+        """Everything besides the seed that decides what a map looks like, as plain values."""
+
+    @abstractmethod
+    def maps(self, group: Group) -> Tensor:
+        """(n, H, W) scores for a group of images; autograd is on, weights have no gradients."""
+
+    def explain(
+        self, inputs: Any, targets: Any = None, *, progress: Callable[[int], None] | None = None
+    ) -> Attribution:
+        """A score for every pixel.
+
+        Args:
+            inputs: (N, C, H, W) images, or a tuple or mapping of arguments of which the first tensor is the images.
+            targets: None for the predicted class, a class index, (N,) indices, a `Target`, or a callable from the
+                network's output to one score per row.
+            progress: called with the number of images explained so far.
+
+        Returns:
+            Maps (N, H, W) with unit "score".
+
+        Raises:
+            InputError: if the inputs are empty, not finite, or no images.
+            TargetError: if the targets do not fit the network's output.
+            SettingError: if the method cannot be used on this network.
+        """
+        batch = self.network.prepared(inputs)
+        if batch.image_size is None:
+            raise InputError(
+                f"{self.method} needs images (N, C, H, W), got {tuple(batch.first.shape)} of {batch.first.dtype}"
+            )
+        rows = self.internal_batch_size
+        if rows == "auto":
+            rows = rows_at_once(self.network.bytes_per_row(batch), self.network.device)
+        size = max(1, rows // self.copies)
+        parts = []
+        for start in range(0, batch.count, size):
+            parts.append(self._explain_group(batch, targets, start, size, rows))
+            if progress is not None:
+                progress(min(start + size, batch.count))
+        return Attribution.join(parts)
+
+    def attribute(self, inputs: Any, target: Any = None, additional_forward_args: Any = None) -> Tensor:
+        """The map in the shape that Captum's methods return: (N, 1, H, W)."""
+        return self.explain(ModelInputs.of(inputs, additional_forward_args), target).map[:, None]
+
+    def _explain_group(self, batch: ModelInputs, targets: Any, start: int, size: int, rows: int) -> Attribution:
+        inputs = batch.select(slice(start, start + size))
+        chosen = select_targets(targets, start, start + inputs.count, batch.count)
+        device = self.network.device
+        with (
+            torch.autocast(device.type, enabled=False),
+            self.network.running(inputs) as run,
+            fixed_seed(self.seed, device),
+        ):
+            with torch.no_grad():
+                output = run(inputs.first.clone())
+            target = as_target(chosen, output, inputs.count)
+            group = Group(inputs, inputs.first, run, target, output, rows)
+            with torch.enable_grad():
+                maps = self.maps(group).detach().float().cpu()
+        texts = target.describe()
+        return Attribution(
+            map=maps,
+            unit="score",
+            method=self.method,
+            targets=texts if len(texts) == inputs.count else texts * inputs.count,
+            settings={**self.settings(), "seed": self.seed},
+            model=type(self.model).__name__,
+            layer=self.layer,
+            version=__version__,
+        )
+
+
+@contextmanager
+def fixed_seed(seed: int, device: torch.device) -> Iterator[None]:
+    """Random numbers from a seed within the block (libraries draw from the global stream); put back afterwards."""
+    devices = [device] if device.type == "cuda" else []
+    with torch.random.fork_rng(devices):
+        torch.manual_seed(seed)
+        yield

@@ -1,0 +1,101 @@
+"""A whole network that runs many passes over changed copies of one batch: what baselines and metrics do.
+
+Batch norm is folded and weights are cast as behind a layer (folding.py), and compared with an untouched pass first.
+"""
+
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from bitlens.inputs import ModelInputs
+from bitlens.probe.agreement import agree
+from bitlens.probe.folding import Fold, foldable, folded
+from bitlens.probe.modules import device_of, frozen, prepared, wrapped
+from bitlens.probe.recording import Touched
+from bitlens.probe.trace import trace_calls
+
+__all__ = ["Network"]
+
+
+@dataclass(frozen=True)
+class _Known:
+    """What one pass of the network over inputs of one signature taught."""
+
+    folds: tuple[Fold, ...]
+    bytes_per_row: int
+
+
+class Network:
+    """A network, whole, for many passes.
+
+    Args:
+        model: any module; left exactly as it was after every block.
+    """
+
+    def __init__(self, model: nn.Module) -> None:
+        self.model = getattr(model, "_orig_mod", model)  # what torch.compile wraps
+        self._known: dict[Any, _Known] = {}
+
+    @property
+    def device(self) -> torch.device:
+        """Where the network's first parameter (or buffer) lives."""
+        return device_of(self.model)
+
+    def prepared(self, inputs: Any) -> ModelInputs:
+        """The inputs on the network's device; a network in train mode is warned of."""
+        return prepared(self.model, inputs)
+
+    def bytes_per_row(self, inputs: ModelInputs) -> int:
+        """Memory for the intermediate results of one row, for (prepared) inputs like these."""
+        return self._learn(inputs).bytes_per_row
+
+    @contextmanager
+    def running(self, inputs: ModelInputs, dtype: torch.dtype | None = None) -> Iterator[Callable[..., Any]]:
+        """Within the block, run(first, rows) gives the network's output for changed samples.
+
+        `first` (R, ...) takes the place of the first tensor of the inputs; row r is a variant of sample rows[r], which
+        says what the other arguments are. Without `rows`, row b*N + i belongs to sample i. The network is in evaluation
+        mode, its weights have no gradients; whether autograd is on is up to the caller.
+
+        Args:
+            inputs: prepared inputs.
+            dtype: what convolutions and linear layers hold their weights in, for use under autocast; None for their own.
+        """
+        several = len(inputs.carriers) > 1
+
+        def run(first: Tensor, rows: Tensor | None = None) -> Any:
+            arguments = inputs
+            if several:
+                arguments = inputs.select(rows) if rows is not None else inputs.tile(len(first) // inputs.count)
+            arguments = arguments.with_first(first)
+            return self.model(*arguments.args, **arguments.kwargs)
+
+        known = self._learn(inputs)
+        with frozen(self.model), wrapped(folded(known.folds, dtype)):
+            yield run
+
+    def _learn(self, inputs: ModelInputs) -> _Known:
+        if inputs.signature not in self._known:
+            few = inputs.select(slice(2))
+            with frozen(self.model), torch.no_grad():
+                folds = foldable(trace_calls(self.model, few))
+                touched = Touched()
+                with touched:
+                    expected = self._pass(few)
+                if not self._same(few, folds, expected):
+                    folds = ()
+            self._known[inputs.signature] = _Known(folds, max(1, touched.bytes // few.count))
+        return self._known[inputs.signature]
+
+    def _pass(self, inputs: ModelInputs) -> Any:
+        own = inputs.clone()  # a network may overwrite what it is given
+        return self.model(*own.args, **own.kwargs)
+
+    def _same(self, few: ModelInputs, folds: tuple[Fold, ...], expected: Any) -> bool:
+        with suppress(Exception), wrapped(folded(folds, None)):
+            return agree(expected, self._pass(few))
+        return False
