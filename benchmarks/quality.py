@@ -1,30 +1,57 @@
-"""What the presets "fast", "paper" and "best" are worth: box ratio and likeness of maps, on photos with boxes.
+"""What fewer passes cost: degradation, box ratio and likeness of maps of the presets and of other choices, on photos.
 
     python benchmarks/quality.py --model FILE.py:CALLABLE --layer layer2 --data csv:val.csv --statistics-from DIR
+    python benchmarks/quality.py ... --runs paper paper-other-seed one-sample four-steps --limit 60
 
-Every preset explains the same photos (those whose boxes cover less than a third) for their labelled class. Printed are the
-top-n box ratio, its paired difference to "paper" with standard error, the mean Pearson correlation of the maps with those
-of "paper", the probability under noise, and seconds per photo. "paper" with another seed says how much is chance.
+Every run explains the same photos (those whose boxes cover less than a third) for their labelled class. Printed are the
+passes behind the layer (forward and backward) for a map, degradation (tiles of 14) and top-n box ratio with their paired
+difference to "paper" ± its standard error, the mean Pearson correlation with the maps of "paper", the bits and the
+probability under noise. "paper-other-seed" says how much of a difference is chance.
 """
 
 import argparse
 import time
+from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import torch
+from torch import Tensor
 
+from bitlens import metrics
+from bitlens.attribution import Attribution
 from bitlens.bottlenecks.per_sample import IBA
 from bitlens.cache import statistics_from
 from bitlens.data.boxes import box_mask
 from bitlens.data.datasets import open_dataset
-from bitlens.metrics import bounding_box_ratio
+from bitlens.fitting import QUALITY, FitSettings
+from bitlens.metrics import bounding_box_ratio, degradation
 from bitlens.models.load import LoadedModel, load_model
+from bitlens.probe import Network
 
 MOST_BOX = 0.33  # of the picture, algorithms G2
-RUNS = [("paper", 0), ("paper", 1), ("fast", 0), ("fast", 1), ("best", 0)]
+PAPER, FAST = QUALITY["paper"], QUALITY["fast"]
+RUNS: dict[str, tuple[FitSettings, int]] = {
+    "paper": (PAPER, 0),
+    "paper-other-seed": (PAPER, 1),
+    "fast": (FAST, 0),
+    "fast-other-seed": (FAST, 1),
+    "best": (QUALITY["best"], 0),
+    "four-samples": (replace(PAPER, noise_samples=4), 1),
+    "two-samples": (replace(PAPER, noise_samples=2), 1),
+    "two-antithetic": (replace(PAPER, noise_samples=2, antithetic=True), 1),
+    "one-sample": (replace(PAPER, noise_samples=1), 1),
+    "warm-up-2": (replace(FAST, warm_up=2), 1),
+    "warm-up-4": (replace(FAST, warm_up=4), 1),
+    "warm-up-5": (replace(FAST, warm_up=5), 1),
+    "start-at-3": (replace(PAPER, noise_samples=2, antithetic=True, initial_logit=3.0, steps=8), 1),
+    "seven-steps": (replace(PAPER, noise_samples=2, antithetic=True, steps=7, learning_rate=1.5), 1),
+    "four-steps": (replace(PAPER, steps=5, learning_rate=2.0), 1),
+}
+PRESETS = ["paper", "paper-other-seed", "fast", "fast-other-seed", "best"]
 
 
-def photos(loaded: LoadedModel, data: str, limit: int) -> tuple[torch.Tensor, list[int | None], torch.Tensor]:
+def photos(loaded: LoadedModel, data: str, limit: int) -> tuple[Tensor, list[int | None], Tensor]:
     """The first photos with small boxes: inputs, labels, box masks."""
     images, labels, masks = [], [], []
     for sample in open_dataset(data):
@@ -39,10 +66,22 @@ def photos(loaded: LoadedModel, data: str, limit: int) -> tuple[torch.Tensor, li
     return torch.stack(images), labels, torch.stack(masks)
 
 
-def likeness(maps: torch.Tensor, others: torch.Tensor) -> float:
+def likeness(maps: Tensor, others: Tensor) -> float:
     """Mean Pearson correlation of maps, one by one."""
     pairs = zip(maps.flatten(1), others.flatten(1), strict=True)
     return float(torch.stack([torch.corrcoef(torch.stack(pair))[0, 1] for pair in pairs]).mean())
+
+
+def difference(values: Tensor, reference: Tensor) -> str:
+    """Mean of values, and of their paired difference to the reference with its standard error."""
+    change = values - reference
+    return f"{values.mean():.3f} ({change.mean():+.4f} ± {change.std() / len(change) ** 0.5:.4f})"
+
+
+def judged(network: Network, images: Tensor, labels: Any, masks: Tensor, made: Attribution, points: int) -> Any:
+    """Per photo: what it adds to the degradation score, and its box ratio."""
+    curves: metrics.Degradation = degradation(network, images, labels, made.map, tile=14, points=points)
+    return curves.contributions(), bounding_box_ratio(made.map, masks)
 
 
 def main() -> None:
@@ -52,27 +91,31 @@ def main() -> None:
     parser.add_argument("--layer", required=True)
     parser.add_argument("--data", required=True)
     parser.add_argument("--statistics-from", required=True)
-    parser.add_argument("--limit", type=int, default=60)
+    parser.add_argument("--limit", type=int, default=200)
+    parser.add_argument("--points", type=int, default=34, help="of the degradation curves")
+    parser.add_argument("--runs", nargs="+", default=PRESETS, choices=list(RUNS))
     parser.add_argument("--weights", type=Path)
     arguments = parser.parse_args()
     loaded = load_model(arguments.model, arguments.weights)
     images, labels, masks = photos(loaded, arguments.data, arguments.limit)
-    pool = open_dataset(arguments.statistics_from)
-    reference: tuple[torch.Tensor, torch.Tensor] | None = None
+    network = Network(loaded.model)
+    iba = IBA(loaded.model, arguments.layer)
+    statistics_from(open_dataset(arguments.statistics_from), arguments.statistics_from, loaded, iba, 200, "channel")
+    reference: tuple[Tensor, Tensor, Tensor] | None = None
     print(f"{loaded.name} at {arguments.layer}, {len(images)} photos, boxes cover {masks.mean():.3f}")
-    for quality, seed in RUNS:
-        iba = IBA(loaded.model, arguments.layer, quality=quality, seed=seed)
-        statistics_from(pool, arguments.statistics_from, loaded, iba, 200, "channel")
+    for name in ["paper", *(run for run in arguments.runs if run != "paper")]:
+        iba.settings, iba.seed = RUNS[name]
         begun = time.perf_counter()
-        made = iba.explain(images, labels)
+        made = iba.explain(images, labels, evidence_samples=8)
         seconds = (time.perf_counter() - begun) / len(images)
-        ratio = bounding_box_ratio(made.map, masks)
-        reference = reference or (made.map, ratio)
-        difference = ratio - reference[1]
+        scores, ratios = judged(network, images, labels, masks, made, arguments.points)
+        reference = reference or (made.map, scores, ratios)
+        assert made.evidence is not None
+        assert made.total_bits is not None
         print(
-            f"  {quality:6s} seed {seed}   box ratio {ratio.mean():.3f}   to paper {difference.mean():+.4f} ± "
-            f"{difference.std() / len(ratio) ** 0.5:.4f}   Pearson {likeness(made.map, reference[0]):.3f}   "
-            f"p under noise {made.evidence.under_noise.mean():.3f}   {seconds:.2f} s",
+            f"  {name:17s} {iba.settings.passes:4d} passes  degradation {difference(scores, reference[1])}  "
+            f"box ratio {difference(ratios, reference[2])}  Pearson {likeness(made.map, reference[0]):.3f}  "
+            f"{made.total_bits.mean():7,.0f} bits  p under noise {made.evidence.under_noise.mean():.3f}  {seconds:.2f} s",
             flush=True,
         )
 

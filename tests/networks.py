@@ -7,6 +7,7 @@ from typing import Any
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
+from torchvision.models import VisionTransformer
 
 from bitlens.bottlenecks.per_sample import IBA
 from bitlens.statistics import FeatureStatistics
@@ -28,6 +29,16 @@ def small_net(channels: int = 3, classes: int = 4, seed: int = 0) -> nn.Sequenti
             nn.Flatten(),
             nn.Linear(32, classes),
         ).eval()
+
+
+def small_vit(channels: int = 3, classes: int = 4, seed: int = 0) -> nn.Module:
+    """A vision transformer for images of 16 x 16: a class token and 4 x 4 patches, with random weights."""
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(seed)
+        model = VisionTransformer(16, 4, 2, 2, 8, 16, num_classes=classes)
+        model.conv_proj = nn.Conv2d(channels, 8, 4, stride=4)
+        nn.init.normal_(model.heads.head.weight)  # torchvision begins with zeros, for which nothing matters
+        return model.eval()
 
 
 def noise_images(count: int, channels: int = 3, size: tuple[int, int] = (16, 16), seed: int = 0) -> Tensor:

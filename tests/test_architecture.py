@@ -5,7 +5,7 @@ from pathlib import Path
 
 SOURCE = Path(__file__).parents[1] / "src" / "bitlens"
 ORDER = [
-    {"version", "errors", "py"},
+    {"version", "errors", "allocator", "py"},
     {"console", "files", "inputs", "layout", "data"},
     {"probe"},
     {"gaussian", "masks", "maps", "targets"},
@@ -16,8 +16,10 @@ ORDER = [
     {"metrics", "view"},
     {"models"},
     {"methods", "cache"},
-    {"photos"},
+    {"photos", "evaluation"},
     {"demo"},
+    {"cli_options"},
+    {"cli_evaluate"},
     {"cli"},
     {"__init__", "__main__"},
 ]

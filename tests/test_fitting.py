@@ -29,6 +29,7 @@ def _published_procedure(
     seed: int = 0,
     clamp: bool = False,
     antithetic: bool = False,
+    warm_up: int = 0,
     after_last_update: bool = False,
     layer: str = LAYER,
 ) -> Tensor:
@@ -47,6 +48,7 @@ def _published_procedure(
         lam = F.conv2d(padded, kernel.expand(len(mask), 1, 5, 5), groups=len(mask))
         var = (1 - lam) ** 2
         normal = (r - mean) / std
+        state["lam"] = lam
         state["kl"] = -0.5 * (1 + torch.log(var) - (lam * normal) ** 2 - var)
         z = lam * r + (1 - lam) * (mean + std * state["noise"])
         return z.clamp(min=0) if clamp else z
@@ -56,13 +58,19 @@ def _published_procedure(
     state["alpha"] = alpha
     optimizer = torch.optim.Adam([alpha], lr=1.0)
     handle = model.get_submodule(layer).register_forward_hook(restrict)
-    for _ in range(steps):
-        drawn = torch.randn(samples // 2 if antithetic else samples, *mean.shape, generator=generator)
-        state["noise"] = torch.cat([drawn, -drawn]) if antithetic else drawn
+    for step in range(steps):
+        copies = samples if step >= warm_up else 1
+        if step == 0 or step >= warm_up:
+            drawn = torch.randn(copies // 2 if antithetic and copies > 1 else copies, *mean.shape, generator=generator)
+            state["noise"] = torch.cat([drawn, -drawn]) if antithetic and copies > 1 else drawn
         optimizer.zero_grad()
-        logits = model(image.expand(samples, -1, -1, -1))
-        loss = F.cross_entropy(logits, torch.full((samples,), target)) + beta * state["kl"].mean()
-        loss.backward()
+        logits = model(image.expand(copies, -1, -1, -1))
+        loss = F.cross_entropy(logits, torch.full((copies,), target))
+        if step == 0:
+            (first_slope,) = torch.autograd.grad(loss, state["lam"], retain_graph=True)
+        if 0 < step < warm_up:
+            loss = (first_slope * state["lam"]).sum()
+        (loss + beta * state["kl"].mean()).backward()
         optimizer.step()
     if after_last_update:
         model(image.expand(samples, -1, -1, -1))
@@ -88,8 +96,10 @@ def _prepared(
         ({"readout": "final"}, "gaussian", {"after_last_update": True}),
         ({}, "clamped", {"clamp": True}),
         ({"antithetic": True}, "gaussian", {"antithetic": True}),
+        ({"warm_up": 3, "antithetic": True}, "gaussian", {"warm_up": 3, "antithetic": True}),
+        ({"warm_up": 20}, "gaussian", {"warm_up": 20}),
     ],
-    ids=["paper", "few", "final", "clamped", "antithetic"],
+    ids=["paper", "few", "final", "clamped", "antithetic", "warm-up", "nothing but warm-up"],
 )
 @pytest.mark.parametrize("rows", [3, 16])
 def test_same_map_as_the_published_procedure(
@@ -187,20 +197,20 @@ def test_one_step_as_published_reports_the_start() -> None:
 
 def test_noise_depends_on_the_seed_alone() -> None:
     shape = torch.Size([2, 3])
-    first, again, other = (NoisyCopies(shape, 4, seed, CPU) for seed in (1, 1, 2))
+    first, again, other = (NoisyCopies(shape, seed, CPU) for seed in (1, 1, 2))
     before = torch.get_rng_state()
-    one, two = first.draw(), first.draw()
+    one, two = first.draw(4), first.draw(4)
     assert one.shape == (4, 1, 2, 3)
-    assert torch.equal(one, again.draw())
-    assert torch.equal(two, again.draw())
+    assert torch.equal(one, again.draw(4))
+    assert torch.equal(two, again.draw(4))
     assert not torch.equal(one, two)
-    assert not torch.equal(one, other.draw())
+    assert not torch.equal(one, other.draw(4))
     assert torch.equal(before, torch.get_rng_state())
 
 
 @pytest.mark.parametrize("count", [1, 2, 5, 6])
 def test_antithetic_noise_is_mirrored(count: int) -> None:
-    noise = NoisyCopies(torch.Size([3]), count, 0, CPU, antithetic=True).draw()
+    noise = NoisyCopies(torch.Size([3]), 0, CPU, antithetic=True).draw(count)
     half = (count + 1) // 2
     assert noise.shape == (count, 1, 3)
     assert torch.equal(noise[half:], -noise[: count - half])
@@ -209,7 +219,7 @@ def test_antithetic_noise_is_mirrored(count: int) -> None:
 def test_noise_is_float32_whatever_the_default() -> None:
     torch.set_default_dtype(torch.float64)
     try:
-        assert NoisyCopies(torch.Size([3]), 2, 0, CPU).draw().dtype == torch.float32
+        assert NoisyCopies(torch.Size([3]), 0, CPU).draw(2).dtype == torch.float32
     finally:
         torch.set_default_dtype(torch.float32)
 
@@ -308,6 +318,7 @@ def test_a_target_that_mixes_rows_is_refused(function: Callable[[Tensor], Tensor
         ({"smoothing": -0.5}, "smoothing must not be negative, got -0.5"),
         ({"steps": 0}, "steps must be at least 1, got 0"),
         ({"noise_samples": -3}, "noise_samples must be at least 1, got -3"),
+        ({"warm_up": -1}, "warm_up must not be negative, got -1"),
         ({"learning_rate": 0.0}, "learning_rate must be positive, got 0.0"),
         ({"readout": "first"}, "readout must be one of 'last_forward', 'final', got 'first'"),
     ],
@@ -322,4 +333,6 @@ def test_quality_paper_is_table_2_of_the_paper() -> None:
     paper = QUALITY["paper"]
     assert (paper.beta, paper.steps, paper.noise_samples, paper.learning_rate, paper.smoothing) == (10, 10, 10, 1, 1)
     assert (paper.initial_logit, paper.readout, paper.antithetic) == (5, "last_forward", False)
+    assert (paper.warm_up, paper.passes) == (0, 90)
+    assert QUALITY["fast"].passes < paper.passes < QUALITY["best"].passes
     assert QUALITY["fast"].noise_samples < paper.noise_samples < QUALITY["best"].noise_samples

@@ -10,9 +10,18 @@ from torch import Tensor, nn
 import bitlens
 from bitlens.errors import SettingError
 from bitlens.methods import METHODS, Method, method
-from networks import LAYER, model_state, noise_images, small_net
+from networks import LAYER, model_state, noise_images, small_net, small_vit
 
 EVERY = pytest.mark.parametrize("name", list(METHODS))
+NETWORKS = dict.fromkeys(["attention-rollout", "gradient-attention-rollout"], small_vit)
+"""What to test a method on that does not support `small_net`: channels → network."""
+
+LIGHT: dict[str, dict[str, Any]] = {"extremal-perturbation": {"iterations": 20}}
+"""Settings for methods whose own ones take long."""
+
+
+def _network(name: str, channels: int = 3) -> nn.Module:
+    return NETWORKS.get(name, small_net)(channels)
 
 
 def _make(name: str, model: nn.Module, channels: int = 3, **settings: Any) -> Method:
@@ -20,7 +29,7 @@ def _make(name: str, model: nn.Module, channels: int = 3, **settings: Any) -> Me
     entry = METHODS[name]
     if entry.needs_layer:
         settings["layer"] = LAYER
-    ready: Any = method(name, model, **settings)
+    ready: Any = method(name, model, **LIGHT.get(name, {}), **settings)
     if entry.learns:
         getattr(ready, f"fit_{entry.learns}")([noise_images(1000, channels, seed=9)])
     return ready
@@ -30,7 +39,7 @@ def _make(name: str, model: nn.Module, channels: int = 3, **settings: Any) -> Me
 @pytest.mark.parametrize("count", [1, 3])
 @pytest.mark.parametrize("channels", [1, 3])
 def test_a_map_for_every_image(name: str, count: int, channels: int) -> None:
-    model = small_net(channels)
+    model = _network(name, channels)
     images = noise_images(count, channels)
     result = _make(name, model, channels).explain(images)
     assert (result.map.shape, result.map.dtype, result.map.device.type) == ((count, 16, 16), torch.float32, "cpu")
@@ -38,26 +47,26 @@ def test_a_map_for_every_image(name: str, count: int, channels: int) -> None:
     assert not result.map.requires_grad
     assert (result.unit, result.method) == (METHODS[name].unit, name)
     assert result.targets == tuple(str(int(c)) for c in model(images).argmax(1))
-    assert result.model == "Sequential"
+    assert result.model == type(model).__name__
 
 
 @EVERY
 @pytest.mark.parametrize("targets", [2, [1, 0, 3], torch.tensor([1, 0, 3])])
 def test_targets_are_those_that_were_asked(name: str, targets: Any) -> None:
-    result = _make(name, small_net()).explain(noise_images(3), targets)
+    result = _make(name, _network(name)).explain(noise_images(3), targets)
     assert result.targets == (("2",) * 3 if isinstance(targets, int) else ("1", "0", "3"))
 
 
 @EVERY
 def test_the_same_again(name: str) -> None:
-    first, again = (_make(name, small_net()).explain(noise_images(3)) for _ in range(2))
+    first, again = (_make(name, _network(name)).explain(noise_images(3)) for _ in range(2))
     assert torch.equal(first.map, again.map)
 
 
 @EVERY
 def test_a_batch_is_as_its_samples_alone(name: str) -> None:
     images, targets = noise_images(3), [1, 0, 3]
-    ready = _make(name, small_net())
+    ready = _make(name, _network(name))
     together = ready.explain(images, targets)
     for i, target in enumerate(targets):
         alone = ready.explain(images[i : i + 1], target)
@@ -69,7 +78,7 @@ def test_a_batch_is_as_its_samples_alone(name: str) -> None:
 @EVERY
 @pytest.mark.parametrize("fails", [False, True])
 def test_network_inputs_and_random_state_are_left_as_found(name: str, fails: bool) -> None:
-    model, images = small_net(), noise_images(2)
+    model, images = _network(name), noise_images(2)
     ready = _make(name, model)
     next(model.parameters()).requires_grad_(False)
     state, copies, random = model_state(model), images.clone(), torch.get_rng_state()

@@ -9,8 +9,11 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 import typer
 from rich.table import Table
 
+from bitlens.cli_evaluate import add_commands
+from bitlens.cli_options import AsJson, DeviceOption, Layer, Model, Out, Seed, Weights, device_name
+from bitlens.allocator import keep_freed_memory
 from bitlens.console import answers, messages, note, progress_bar, results_table, show_warning, warn_of_collapse
-from bitlens.errors import BitlensError, ModelError, SettingError
+from bitlens.errors import BitlensError, SettingError
 from bitlens.version import __version__
 
 if TYPE_CHECKING:
@@ -27,24 +30,9 @@ app = typer.Typer(
 )
 
 
-Device = Literal["auto", "cpu", "cuda"]
 Per = Literal["channel", "element"]
 Quality = Literal["fast", "paper", "best"]
 PictureFormat = Literal["png", "svg", "pdf"]
-Model = Annotated[
-    str, typer.Option("--model", help="torchvision/NAME, timm/NAME, hf/ORG/NAME, builtin/NAME or FILE.py:CALLABLE.")
-]
-Weights = Annotated[Path | None, typer.Option("--weights", help="Your own weights: safetensors or a state dict.")]
-Layer = Annotated[
-    str | None,
-    typer.Option(
-        "--layer", help="The layer to restrict, by its dotted name (default: the last stage at 1/8 of the resolution)."
-    ),
-]
-DeviceOption = Annotated[Device, typer.Option("--device", help="Where the network runs.")]
-Seed = Annotated[int, typer.Option("--seed", help="Of the noise.")]
-AsJson = Annotated[bool, typer.Option("--json", help="Print JSON for machines.")]
-Out = Annotated[Path, typer.Option("--out", help="Folder for what is written.")]
 
 
 @app.callback()
@@ -72,7 +60,7 @@ def demo(
 
     with messages.status("starting") as status:
         done = run_demo(
-            out, scenes, device=_device(device), seed=seed, progress=lambda step: status.update(f"{step} …")
+            out, scenes, device=device_name(device), seed=seed, progress=lambda step: status.update(f"{step} …")
         )
     rows = [scene.row() for scene in done]
     write_summary(rows, dict(done[0].attribution.settings), out / "summary.json")
@@ -117,7 +105,7 @@ def explain(
 
     _check_method(method)
     found = find_images(photos)
-    loaded = load_model(model, weights, _device(device))
+    loaded = load_model(model, weights, device_name(device))
     names = read_classes(classes) if classes else loaded.classes
     wanted = class_index(target, names)
     iba = _bottleneck(loaded, layer, beta=_beta(loaded) if beta is None else beta, quality=quality, seed=seed)
@@ -156,7 +144,7 @@ def statistics(
     from bitlens.models.load import load_model
 
     samples = open_dataset(data)
-    loaded = load_model(model, weights, _device(device))
+    loaded = load_model(model, weights, device_name(device))
     iba = _bottleneck(loaded, layer)
     with progress_bar("statistics", min(count, len(samples))) as advance:
         made, _ = statistics_from(samples, data, loaded, iba, count, per, keep=False, progress=advance)
@@ -220,16 +208,6 @@ def _check_method(name: str) -> None:
         raise SettingError(f"there is no method {name!r}: choose one of {', '.join(METHODS)}")
 
 
-def _device(device: Device) -> str:
-    import torch
-
-    if device == "auto":
-        return "cuda" if torch.cuda.is_available() else "cpu"
-    if device == "cuda" and not torch.cuda.is_available():
-        raise ModelError("--device cuda, but no CUDA device can be used here: choose --device cpu")
-    return device
-
-
 def _bottleneck(loaded: "LoadedModel", layer: str | None, **settings: Any) -> "IBA":
     """The bottleneck at the given layer, or at the one that the network's architecture suggests."""
     from PIL import Image
@@ -276,9 +254,13 @@ def _give_statistics(iba: "IBA", loaded: "LoadedModel", file: Path | None, sourc
     messages.print(f"statistics are kept in {place}", style="dim", highlight=False, soft_wrap=True)
 
 
+add_commands(app)
+
+
 def main() -> None:
     """Run the command line. Exit codes: 0, 1 (it failed: one line says why), 2 (wrong use), 130 (interrupted)."""
     warnings.showwarning = show_warning
+    keep_freed_memory()
     try:
         app()
     except BitlensError as error:

@@ -7,8 +7,18 @@ from pathlib import Path
 from typing import Any
 
 from rich.console import Console
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+from rich.progress import (
+    BarColumn,
+    MofNCompleteColumn,
+    Progress,
+    ProgressColumn,
+    Task,
+    TextColumn,
+    TimeElapsedColumn,
+    TimeRemainingColumn,
+)
 from rich.table import Table
+from rich.text import Text
 
 from bitlens.errors import BitlensWarning
 
@@ -24,11 +34,26 @@ def note(text: str) -> None:
     messages.print(f"note: {text}", style="yellow", highlight=False, soft_wrap=True, markup=False)
 
 
+class _Speed(ProgressColumn):
+    """How many a second, or how many seconds one takes."""
+
+    def __init__(self, unit: str) -> None:
+        super().__init__()
+        self.unit = unit
+
+    def render(self, task: Task) -> Text:
+        """Nothing until it is known."""
+        speed = task.finished_speed or task.speed
+        return Text(f"{speed:.3g} {self.unit}/s" if speed else "", style="progress.data.speed")
+
+
 @contextmanager
-def progress_bar(text: str, total: int) -> Iterator[Any]:
-    """A bar on the error stream; advance() moves it by one, advance(n) to n."""
-    columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
-    with Progress(*columns, console=messages, transient=True) as progress:
+def progress_bar(text: str, total: int, unit: str = "") -> Iterator[Any]:
+    """A bar on the error stream; advance() moves it by one, advance(n) to n. A unit adds how many there are a second."""
+    columns: list[ProgressColumn] = [TextColumn("{task.description}", markup=False), BarColumn(), MofNCompleteColumn()]
+    columns += [_Speed(unit), TimeElapsedColumn(), TextColumn("left")] if unit else []
+    columns.append(TimeRemainingColumn())
+    with Progress(*columns, console=messages, transient=True, speed_estimate_period=600) as progress:
         task = progress.add_task(text, total=total)
 
         def advance(to: int | None = None) -> None:

@@ -51,20 +51,20 @@ def suffix_dtype(precision: Precision, features: Tensor) -> torch.dtype | None:
 
 
 def in_precision(
-    run: Callable[[Tensor], Any], dtype: torch.dtype | None, features: Tensor, layout: Layout
-) -> Callable[[Tensor], Any]:
-    """The suffix in a lower precision (None: its own). It takes float32 noised features.
+    run: Callable[..., Any], dtype: torch.dtype | None, features: Tensor, layout: Layout
+) -> Callable[..., Any]:
+    """The suffix in a lower precision (None: its own). It takes float32 noised features, and what else `run` takes.
 
     Image features go in with their channels last in memory where that is faster: on CPUs, and in lower precision.
     """
     channels_last = layout.name == "CHW" and (dtype is not None or features.device.type == "cpu")
     memory_format = torch.channels_last if channels_last else torch.preserve_format
 
-    def converted(z: Tensor) -> Any:
+    def converted(z: Tensor, *others: Any) -> Any:
         z = z.to(features.dtype, memory_format=memory_format)
         if dtype is None:
-            return run(z)
+            return run(z, *others)
         with torch.autocast(features.device.type, dtype=dtype):
-            return run(z)
+            return run(z, *others)
 
     return converted

@@ -40,7 +40,10 @@ class FitSettings:
         learning_rate: of Adam.
         smoothing: σ of the blur of the mask in cells of the layer's grid; 0 for none.
         initial_logit: α at the start; 5 lets 99.3 % of each feature pass.
-        antithetic: whether the second half of the copies uses the negative noise of the first.
+        antithetic: whether the second half of the copies uses the negative noise of the first: what the loss gradient
+            owes to the noise in first order then cancels.
+        warm_up: during this many first steps the loss gradient of a single copy, taken at the first of them, serves; the
+            features have hardly begun to change by then. 0 for none.
         readout: "last_forward" reports the mask of the last forward pass as the published code does (T - 1 updates),
             "final" the mask after all T updates (algorithms B7).
     """
@@ -52,13 +55,14 @@ class FitSettings:
     smoothing: float = 1.0
     initial_logit: float = 5.0
     antithetic: bool = False
+    warm_up: int = 0
     readout: Readout = "last_forward"
 
     def __post_init__(self) -> None:
         for name in ("steps", "noise_samples"):
             if getattr(self, name) < 1:
                 raise SettingError(f"{name} must be at least 1, got {getattr(self, name)}")
-        for name in ("beta", "smoothing"):
+        for name in ("beta", "smoothing", "warm_up"):
             if not getattr(self, name) >= 0:
                 raise SettingError(f"{name} must not be negative, got {getattr(self, name)}")
         if not self.learning_rate > 0:
@@ -70,9 +74,20 @@ class FitSettings:
         """How often the logits change before they are reported. The published T-th pass changes nothing that is read."""
         return self.steps - 1 if self.readout == "last_forward" else self.steps
 
+    def copies_at(self, step: int) -> int:
+        """How many noisy copies a step (from 0) sends through the network; 0: the last loss gradient serves again."""
+        if step >= self.warm_up:
+            return self.noise_samples
+        return 1 if step == 0 else 0
+
+    @property
+    def passes(self) -> int:
+        """How many noisy copies go through the network, forward and backward, to fit one mask."""
+        return sum(self.copies_at(step) for step in range(self.updates))
+
 
 QUALITY: dict[str, FitSettings] = {
-    "fast": FitSettings(noise_samples=2, antithetic=True),
+    "fast": FitSettings(noise_samples=2, antithetic=True, warm_up=3),
     "paper": FitSettings(),
     "best": FitSettings(noise_samples=30),
 }
@@ -99,24 +114,21 @@ class NoisyCopies:
 
     Args:
         shape: of one sample's features.
-        count: copies per draw.
         seed: where the stream begins.
         device: where the noise is needed; a seed gives other numbers on another kind of device.
         antithetic: the second half of each draw is the negative of the first.
     """
 
-    def __init__(
-        self, shape: torch.Size, count: int, seed: int, device: torch.device, *, antithetic: bool = False
-    ) -> None:
-        self._shape, self._count, self._device, self._antithetic = shape, count, device, antithetic
+    def __init__(self, shape: torch.Size, seed: int, device: torch.device, *, antithetic: bool = False) -> None:
+        self._shape, self._device, self._antithetic = shape, device, antithetic
         self._generator = torch.Generator(device).manual_seed(seed)
 
-    def draw(self) -> Tensor:
+    def draw(self, count: int) -> Tensor:
         """The next (count, 1, ...) noise."""
-        independent = (self._count + 1) // 2 if self._antithetic else self._count
+        independent = (count + 1) // 2 if self._antithetic else count
         size = (independent, 1, *self._shape)
         noise = torch.randn(size, generator=self._generator, device=self._device, dtype=torch.float32)
-        return torch.cat([noise, -noise[: self._count - independent]]) if self._antithetic else noise
+        return torch.cat([noise, -noise[: count - independent]]) if self._antithetic else noise
 
 
 def _chunks(count: int, size: int) -> Iterator[slice]:
@@ -156,18 +168,19 @@ def fit_masks(
         matrix.to(features.device)
         for matrix in smoothing_matrices(layout, tuple(features.shape[1:]), settings.smoothing)
     ]
-    noise = NoisyCopies(
-        features.shape[1:], settings.noise_samples, seed, features.device, antithetic=settings.antithetic
-    )
+    noise = NoisyCopies(features.shape[1:], seed, features.device, antithetic=settings.antithetic)
     squared_score, active = noise_model.squared_score(features), noise_model.active
     used = features * active
     logits = torch.full_like(features, settings.initial_logit, requires_grad=True)
     optimizer = torch.optim.Adam([logits], lr=settings.learning_rate, fused=features.device.type in ("cpu", "cuda"))
     per_feature = settings.beta / features[0].numel()
-    for _ in range(settings.updates):
+    slope = torch.zeros_like(features)
+    for step in range(settings.updates):
         u = complement(logits, layout, matrices)
         penalty = per_feature * information(u, squared_score, active).sum()
-        slope = _loss_gradient(run, target, used, u.detach(), noise_model, noise.draw(), copies)
+        drawn = settings.copies_at(step)
+        if drawn:
+            slope = _loss_gradient(run, target, used, u.detach(), noise_model, noise.draw(drawn), copies)
         torch.autograd.backward([u, penalty], [slope, None], inputs=[logits])
         optimizer.step()
         optimizer.zero_grad()
@@ -217,11 +230,11 @@ def measure_under_noise(
 ) -> tuple[Tensor, Tensor]:
     """Mean and standard deviation (N,) of the target's value over fresh noise at fixed masks u (N, ...)."""
     copies = max(1, rows // len(features))
-    standard = NoisyCopies(features.shape[1:], 1, seed, features.device)
+    standard = NoisyCopies(features.shape[1:], seed, features.device)
     used = features * noise_model.active
     values = []
     for chunk in _chunks(noise_samples, copies):
-        noise = noise_model.sample(torch.cat([standard.draw() for _ in range(chunk.stop - chunk.start)]))
+        noise = noise_model.sample(torch.cat([standard.draw(1) for _ in range(chunk.stop - chunk.start)]))
         z = noised_features(used, u, noise)
         restricted = z.clamp_min(0) if noise_model.clamp else z
         value = target.value(run(restricted.flatten(0, 1)))

@@ -132,7 +132,7 @@ def test_random_state_of_the_user_is_untouched() -> None:
 
 def test_progress_counts_samples() -> None:
     counts: list[int] = []
-    quadrant_iba(internal_batch_size=20, steps=1).explain(IMAGES[:5], progress=counts.append)
+    quadrant_iba(internal_batch_size=4, steps=1).explain(IMAGES[:5], progress=counts.append)
     assert counts == [2, 4, 5]
 
 

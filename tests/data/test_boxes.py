@@ -4,7 +4,7 @@ import torch
 from PIL import Image
 from torchvision.transforms import v2
 
-from bitlens.data.boxes import box_mask, parse_boxes, upright_boxes
+from bitlens.data.boxes import box_mask, object_mask, parse_boxes, upright_boxes
 from bitlens.data.preprocessing import Preprocessing
 from bitlens.errors import DataError, InputError
 
@@ -107,3 +107,11 @@ def test_boxes_turn_with_the_photo(orientation: int) -> None:
     upright = stored.transpose(turns[orientation]) if orientation in turns else stored
     (box,) = upright_boxes([(2, 1, 8, 4)], stored.size, orientation)
     torch.testing.assert_close(box_mask([box], upright.size, PLAIN), TENSOR(upright)[0].as_subclass(torch.Tensor))
+
+
+def test_an_exact_mask_takes_the_way_of_the_photo() -> None:
+    rows, columns = np.mgrid[:40, :60]
+    pixels = (rows - 22) ** 2 + (columns - 30) ** 2 < 100
+    flip = Preprocessing(v2.Compose([v2.CenterCrop(40), v2.RandomVerticalFlip(1.0), TENSOR, NORMALIZE]))
+    expected = torch.from_numpy(pixels[::-1, 10:50].copy()).float()
+    torch.testing.assert_close(object_mask(pixels, flip), expected)

@@ -2,17 +2,18 @@
 
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass
-from typing import Any, ClassVar, Literal
+from typing import Any, Literal
 
 import torch
 from torch import Tensor, nn
 
 from bitlens.attribution import Attribution
-from bitlens.engine import rows_at_once
-from bitlens.errors import InputError, SettingError
+from bitlens.engine import Precision, in_precision, rows_at_once, suffix_dtype
+from bitlens.errors import InputError, SettingError, TargetError
 from bitlens.inputs import ModelInputs
+from bitlens.layout import LAYOUTS
 from bitlens.probe import Network
 from bitlens.targets import Target, as_target, select_targets
 from bitlens.version import __version__
@@ -47,8 +48,25 @@ class Group:
             variants: changed images.
             rows: (R,) to which of the n samples each belongs; by default row b*n + i belongs to sample i.
         """
-        rows = torch.arange(len(variants), device=variants.device) % len(self.images) if rows is None else rows
-        return self.target.select(rows.cpu()).score(self.run(variants, rows))
+        return self._one_each(variants, self._asked(rows).score(self._pass(variants, rows)))
+
+    def value(self, variants: Tensor, rows: Tensor | None = None) -> Tensor:
+        """What a person reads of the target (R,), the probability of a class, likewise."""
+        return self._one_each(variants, self._asked(rows).value(self._pass(variants, rows)))
+
+    def _pass(self, variants: Tensor, rows: Tensor | None) -> Any:
+        return self.run(variants.clone(), rows)  # a network may overwrite what it is given
+
+    def _asked(self, rows: Tensor | None) -> Target:
+        return self.target if rows is None else self.target.select(rows.cpu())
+
+    @staticmethod
+    def _one_each(variants: Tensor, answers: Tensor) -> Tensor:
+        if answers.shape != (len(variants),):
+            raise TargetError(
+                f"the target must give one number per row, shape ({len(variants)},); it gave {tuple(answers.shape)}"
+            )
+        return answers
 
 
 class Baseline(ABC):
@@ -62,7 +80,7 @@ class Baseline(ABC):
         internal_batch_size: how many rows go through the network at once; "auto" bounds the memory.
     """
 
-    method: ClassVar[str]
+    method: str
     """Its name in `bitlens.methods`."""
 
     layer: str = ""
@@ -70,6 +88,9 @@ class Baseline(ABC):
 
     copies: int = 1
     """How many rows one image needs at the same time, at least: it decides how many images make a group."""
+
+    precision: Precision = "float32"
+    """What the network computes in, where a method lets that be chosen."""
 
     def __init__(self, model: nn.Module, *, seed: int = 0, internal_batch_size: int | Literal["auto"] = "auto") -> None:
         if internal_batch_size != "auto" and not (isinstance(internal_batch_size, int) and internal_batch_size > 0):
@@ -90,6 +111,10 @@ class Baseline(ABC):
     @abstractmethod
     def maps(self, group: Group) -> Tensor:
         """(n, H, W) scores for a group of images; autograd is on, weights have no gradients."""
+
+    def running(self, inputs: ModelInputs, dtype: torch.dtype | None) -> AbstractContextManager[Callable[..., Any]]:
+        """Within the block, the network's answers to changed images: see `Network.running`."""
+        return self.network.running(inputs, dtype)
 
     def explain(
         self, inputs: Any, targets: Any = None, *, progress: Callable[[int], None] | None = None
@@ -134,11 +159,13 @@ class Baseline(ABC):
         inputs = batch.select(slice(start, start + size))
         chosen = select_targets(targets, start, start + inputs.count, batch.count)
         device = self.network.device
+        dtype = suffix_dtype(self.precision, inputs.first)
         with (
             torch.autocast(device.type, enabled=False),
-            self.network.running(inputs) as run,
+            self.running(inputs, dtype) as passes,
             fixed_seed(self.seed, device),
         ):
+            run = in_precision(passes, dtype, inputs.first, LAYOUTS["CHW"])
             with torch.no_grad():
                 output = run(inputs.first.clone())
             target = as_target(chosen, output, inputs.count)

@@ -22,6 +22,7 @@ from bitlens.version import __version__
 
 __all__ = ["IBA"]
 
+_COPIES_AT_ONCE = 2  # of each sample; the more samples share a pass, the fuller it is, also where copies are few
 _EVIDENCE_STREAM = 0x5DEECE66D  # evidence must not reuse the noise that a mask was fitted on
 
 
@@ -200,7 +201,7 @@ class IBA:
         rows = self.internal_batch_size
         if rows == "auto":
             rows = rows_at_once(self.probe.bytes_per_row(batch), self.probe.device)
-        group_size = max(1, rows // self.settings.noise_samples)
+        group_size = max(1, rows // min(_COPIES_AT_ONCE, self.settings.noise_samples))
         parts = []
         for start in range(0, batch.count, group_size):
             group = batch.select(slice(start, start + group_size))

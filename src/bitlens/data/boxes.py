@@ -10,13 +10,14 @@ from collections.abc import Sequence
 from typing import TypeAlias
 
 import numpy as np
+import numpy.typing as npt
 from PIL import Image
 from torch import Tensor
 
 from bitlens.data.preprocessing import Preprocessing
 from bitlens.errors import DataError, InputError
 
-__all__ = ["Box", "box_mask", "check_box", "parse_boxes", "upright_boxes"]
+__all__ = ["Box", "box_mask", "check_box", "object_mask", "parse_boxes", "upright_boxes"]
 
 Box: TypeAlias = tuple[float, float, float, float]
 
@@ -67,13 +68,30 @@ def box_mask(boxes: Sequence[Box], image_size: tuple[int, int], preprocess: Prep
 
     Raises:
         DataError: there is no box, or one lies wholly outside the photo.
-        InputError: the preprocessing is no affine map of colours (each picture normalised by itself, for example).
+        InputError: as `object_mask`.
     """
     if not boxes:
         raise DataError("no box was given: a mask needs at least one")
-    drawn = np.zeros((image_size[1], image_size[0], 3), np.uint8)
+    drawn = np.zeros((image_size[1], image_size[0]), bool)
     for box in boxes:
-        drawn[_pixels(box, image_size)] = 255
+        drawn[_pixels(box, image_size)] = True
+    return object_mask(drawn, preprocess)
+
+
+def object_mask(pixels: npt.NDArray[np.bool_], preprocess: Preprocessing) -> Tensor:
+    """The exact pixels of objects as the network's input would show them.
+
+    Args:
+        pixels: (height, width) of the upright photo, true on the objects.
+        preprocess: the network's preprocessing, the same as for the photo.
+
+    Returns:
+        (H, W) float32 in [0, 1]: 1 inside, 0 outside, between on edges that were interpolated.
+
+    Raises:
+        InputError: the preprocessing is no affine map of colours (each picture normalised by itself, for example).
+    """
+    drawn = np.repeat(pixels[..., None].astype(np.uint8) * 255, 3, axis=2)
     prepared = preprocess(Image.fromarray(drawn))
     colours = preprocess.colours(prepared.shape[1], prepared.shape[2])
     if colours is None:

@@ -36,6 +36,7 @@ class Plan:
     written: frozenset[Key] = frozenset()
     bytes_per_row: int = 1
     folds: tuple[Fold, ...] = ()
+    prefix_folds: tuple[Fold, ...] = ()
 
     def keeps(self, number: int, leaf: int) -> bool:
         """Whether anything reads this leaf after it was recorded (what is not known counts as read)."""
@@ -46,7 +47,7 @@ class Plan:
         """The same with nothing recorded: every pass runs the whole network and replaces only the layer's output."""
         module, call = self.layer
         script = {module: ["run"] * call + ["splice"]}
-        return replace(self, recorded=(), script=script, folds=(), live=None)
+        return replace(self, recorded=(), script=script, folds=(), prefix_folds=(), live=None)
 
 
 def feature_slot(axes: Sequence[int | None]) -> int:

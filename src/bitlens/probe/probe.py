@@ -12,7 +12,7 @@ from torch.utils._pytree import tree_leaves
 from bitlens.errors import BitlensWarning, LayerError
 from bitlens.inputs import ModelInputs
 from bitlens.probe.agreement import agree
-from bitlens.probe.folding import foldable
+from bitlens.probe.folding import foldable, folded
 from bitlens.probe.modules import Forward, device_of, find_layer, frozen, prepared, wrapped
 from bitlens.probe.plan import ARGUMENTS, LAYER, Plan, feature_slot, replay_script, sample_axes
 from bitlens.probe.recording import Recording, Touched, Value
@@ -77,7 +77,8 @@ class Probe:
         inputs = prepared(self.model, inputs)
         with frozen(self.model), torch.no_grad():
             known = next(iter(self._plans.values()), None) or self._plan(inputs)
-            leaves = self._capture(known.whole_network(), inputs, stop=True)[0][LAYER].leaves
+            only_layer = replace(known.whole_network(), prefix_folds=known.prefix_folds)
+            leaves = self._capture(only_layer, inputs, stop=True)[0][LAYER].leaves
         slot = feature_slot(known.axes[LAYER])
         axis = known.axes[LAYER][slot]
         features: Tensor = leaves[slot].movedim(axis, 0)
@@ -125,9 +126,12 @@ class Probe:
                 "perhaps): choose a module that encloses it"
             )
         known = {number: value for number, value in axes.items() if value is not None}
-        folds = foldable(once, [*recorded, layer])
+        done = {call.module for before in (*recorded, layer) for call in all_calls(before)}
+        folds = [fold for fold in foldable(once) if fold.module is not layer.module]
+        before = tuple(fold for fold in folds if fold.module in done)
+        behind = tuple(fold for fold in folds if fold.module not in done)
         prefix = tuple((call.module, call.index) for call in recorded)
-        plan = Plan(prefix, (layer.module, layer.index), script, known, folds=folds)
+        plan = Plan(prefix, (layer.module, layer.index), script, known, folds=behind, prefix_folds=before)
         return self._checked(plan, few, replayable=len(known) == len(axes))
 
     def _layer_call(self, root: Call) -> Call:
@@ -147,7 +151,7 @@ class Probe:
         whole = plan.whole_network()
         expected, touched = self._trial(whole, few)
         chosen, written = whole, touched.written
-        for candidate in (plan, replace(plan, folds=())) if replayable else ():
+        for candidate in (plan, replace(plan, folds=(), prefix_folds=())) if replayable else ():
             with suppress(Exception):  # a replay that fails where the full pass does not is as good as a wrong one
                 got, replayed = self._trial(candidate, few)
                 if agree(expected, got):
@@ -212,7 +216,8 @@ class Probe:
 
         arguments = inputs.clone()
         output = None
-        with torch.no_grad(), wrapped(dict.fromkeys([module for module, _ in wanted], wrap)), suppress(Reached):
+        watched = wrapped(dict.fromkeys([module for module, _ in wanted], wrap))
+        with torch.no_grad(), wrapped(folded(plan.prefix_folds, None)), watched, suppress(Reached):
             output = self.model(*arguments.args, **arguments.kwargs)
         if LAYER not in values:
             raise LayerError(f"the forward pass did not reach layer {self.name!r} for these inputs")

@@ -108,7 +108,7 @@ class Recording:
         self._slot = feature_slot(plan.axes[LAYER])
         self._cache: dict[tuple[int, int], list[Any]] = {}
         self.output: Any = output
-        self.features: Tensor = values[LAYER].leaves[self._slot].movedim(self._axis, 0)
+        self.features: Tensor = values[LAYER].leaves[self._slot].movedim(self._axis, 0).contiguous()
 
     @property
     def _axis(self) -> int:

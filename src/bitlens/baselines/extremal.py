@@ -1,0 +1,198 @@
+"""Extremal perturbation: the mask of a given area under which the score is largest (algorithms F13).
+
+Fong, Patrick and Vedaldi, Understanding deep networks via extremal perturbations and smooth masks (ICCV 2019).
+"""
+
+import math
+from collections.abc import Sequence
+from typing import Any, Literal
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from bitlens.baselines.baseline import Baseline, Group
+from bitlens.baselines.masking import COPIES
+from bitlens.errors import FitError, SettingError
+from bitlens.masks import smoothing_matrix
+
+__all__ = ["ExtremalPerturbation", "MaskGrid", "between_levels", "blur_pyramid", "smooth_maximum"]
+
+_SHARPNESS = 20.0  # of the smooth maximum: weights are exp(20 · value)
+_REFERENCE_SIZE = 224  # lengths are meant for images whose shorter side has so many pixels
+_FINE = 2  # points per cell and side, from which the mask is enlarged bilinearly: at every pixel it costs a pass more
+_FAR = 1e-3  # cells whose kernel is smaller than this are left out
+
+
+class ExtremalPerturbation(Baseline):
+    """The smooth mask of a given area that keeps the score highest where everything outside it is blurred.
+
+    Costs one full pass, forward and backward, per iteration and area. All lengths are in pixels of an image whose shorter
+    side has 224, and grow with the image.
+
+    Args:
+        model: the network.
+        areas: the share of the image that the mask keeps, or several shares, whose masks are averaged.
+        iterations: optimisation steps.
+        step: size of a cell of the mask's parameters.
+        sigma: width of the kernel that makes the mask smooth.
+        blur: standard deviation of the Gaussian blur where the mask is 0.
+        levels: of the pyramid, from fully blurred to the image itself.
+        area_weight: weight of the area's loss at the first iteration.
+        growth: factor on this weight after every iteration.
+        learning_rate: of gradient descent (with momentum 0.9 and dampening 0.9).
+        flip: whether every second iteration shows the network the mirrored image.
+        seed: kept with the map; nothing is random here.
+        internal_batch_size: how many rows go through the network at once; "auto" bounds the memory.
+
+    Raises:
+        SettingError: if a setting has a value that makes no sense.
+    """
+
+    method = "extremal-perturbation"
+    copies = COPIES
+
+    def __init__(
+        self,
+        model: nn.Module,
+        *,
+        areas: float | Sequence[float] = 0.1,
+        iterations: int = 800,
+        step: float = 7.0,
+        sigma: float = 21.0,
+        blur: float = 20.0,
+        levels: int = 8,
+        area_weight: float = 300.0,
+        growth: float = 1.0035,
+        learning_rate: float = 0.01,
+        flip: bool = True,
+        seed: int = 0,
+        internal_batch_size: int | Literal["auto"] = "auto",
+    ) -> None:
+        super().__init__(model, seed=seed, internal_batch_size=internal_batch_size)
+        self.areas = (areas,) if isinstance(areas, int | float) else tuple(areas)
+        if not self.areas or not all(0 < area < 1 for area in self.areas):
+            raise SettingError(f"areas must be shares between 0 and 1, got {areas!r}")
+        positive = {"iterations": iterations, "step": step, "sigma": sigma, "area_weight": area_weight}
+        for name, value in {**positive, "growth": growth, "learning_rate": learning_rate}.items():
+            if not value > 0:
+                raise SettingError(f"{name} must be positive, got {value!r}")
+        if blur < 0 or levels < 2:
+            raise SettingError(f"blur must not be negative and levels at least 2, got {blur!r} and {levels!r}")
+        self.iterations, self.step, self.sigma, self.blur, self.levels = iterations, step, sigma, blur, levels
+        self.area_weight, self.growth, self.learning_rate, self.flip = area_weight, growth, learning_rate, flip
+
+    def settings(self) -> dict[str, Any]:
+        """All of the optimisation."""
+        names = ("iterations", "step", "sigma", "blur", "levels", "area_weight", "growth", "learning_rate", "flip")
+        return {"areas": list(self.areas), **{name: getattr(self, name) for name in names}}
+
+    def maps(self, group: Group) -> Tensor:
+        """(n, H, W) in [0, 1]: the mask, the mean of the masks if there are several areas."""
+        scale = min(group.images.shape[2:]) / _REFERENCE_SIZE
+        pyramid = blur_pyramid(group.images, self.blur * scale, self.levels)
+        masks = torch.stack([self._mask(group, pyramid, area) for area in self.areas])
+        if not bool(torch.isfinite(masks).all()):
+            raise FitError("the network's score or its gradient is not finite for a blurred image: use a smaller blur")
+        return masks.mean(0)
+
+    def _mask(self, group: Group, pyramid: Tensor, area: float) -> Tensor:
+        """The mask of one area for every image."""
+        scale = min(group.images.shape[2:]) / _REFERENCE_SIZE
+        grid = MaskGrid(group.images, max(1.0, self.step * scale), self.sigma * scale)
+        cells = group.images.new_ones(len(group.images), *grid.shape, requires_grad=True)
+        optimizer = torch.optim.SGD([cells], self.learning_rate, momentum=0.9, dampening=0.9)
+        weight = self.area_weight
+        for iteration in range(self.iterations):
+            mask = grid.mask(cells)
+            shown = between_levels(pyramid, mask)
+            shown = shown.flip(3) if self.flip and iteration % 2 else shown
+            loss = weight * _area_loss(mask, area) - group.score(shown)
+            (cells.grad,) = torch.autograd.grad(loss.sum(), cells)
+            optimizer.step()
+            with torch.no_grad():
+                cells.clamp_(0, 1)
+            weight *= self.growth
+        with torch.no_grad():
+            return grid.mask(cells)
+
+
+class MaskGrid:
+    """Masks that are smooth maxima of kernels, one for each cell of a coarse grid (algorithms F13).
+
+    The mask at a point is the smooth maximum, over the cells around it, of the cell's parameter times
+    exp(-2·max(d/sigma - 1/2, 0)²), where d is the cell's distance from the point.
+
+    Args:
+        images: (n, C, H, W), whose size, precision and device the masks have.
+        step: size of a cell, in pixels, as nearly as whole cells allow.
+        sigma: width of the kernel, in pixels.
+    """
+
+    def __init__(self, images: Tensor, step: float, sigma: float) -> None:
+        self.size = (images.shape[2], images.shape[3])
+        self.shape = (max(1, round(self.size[0] / step)), max(1, round(self.size[1] / step)))
+        cell = (self.size[0] / self.shape[0], self.size[1] / self.shape[1])
+        far = sigma * (0.5 + math.sqrt(-math.log(_FAR) / 2))
+        self.reach = (
+            min(int(far / cell[0]), self.shape[0] - 1),
+            min(int(far / cell[1]), self.shape[1] - 1),
+        )
+        self.fine = _FINE if max(cell) > 1 else 1
+        points = (torch.arange(self.fine) + 0.5) / self.fine - 0.5  # from the middle of their cell, in cells
+        down, right = (
+            ((torch.arange(-reach, reach + 1) - points[:, None]) * side).square()
+            for reach, side in zip(self.reach, cell, strict=True)
+        )
+        distance = (down[:, None, :, None] + right[None, :, None, :]).flatten(2).flatten(0, 1).sqrt()
+        kernel = torch.exp(-2 * (distance / sigma - 0.5).clamp_min(0).square())
+        self.kernel = kernel.to(images)  # (points, cells around)
+
+    def mask(self, cells: Tensor) -> Tensor:
+        """Parameters (n, h, w) in [0, 1] as masks (n, H, W) in [0, 1]."""
+        down, right = self.reach
+        around = F.unfold(cells[:, None], (2 * down + 1, 2 * right + 1), padding=self.reach)  # 0 beyond the border
+        points = smooth_maximum(self.kernel[:, :, None] * around[:, None], 2)  # (n, points, h·w)
+        fine = F.pixel_shuffle(points.view(len(cells), -1, *self.shape), self.fine)
+        return F.interpolate(fine, self.size, mode="bilinear", align_corners=False)[:, 0]
+
+
+def smooth_maximum(values: Tensor, dim: int) -> Tensor:
+    """The mean of values weighted by exp(20 · value): between their mean and their maximum, and differentiable."""
+    return (torch.softmax(_SHARPNESS * values, dim) * values).sum(dim)
+
+
+def blur_pyramid(images: Tensor, blur: float, levels: int) -> Tensor:
+    """Images (n, C, H, W) blurred less and less: (levels, n, C, H, W); σ falls linearly from `blur` to 0 pixels."""
+    height, width = images.shape[2:]
+    blurred = []
+    for level in range(levels):
+        sigma = blur * (1 - level / (levels - 1))
+        rows, columns = (smoothing_matrix(size, sigma).to(images) for size in (height, width))
+        blurred.append(rows @ images @ columns.T)
+    return torch.stack(blurred)
+
+
+def between_levels(pyramid: Tensor, masks: Tensor) -> Tensor:
+    """Each pixel from the level that its mask says, 0 for the first and 1 for the last, linear in between.
+
+    Args:
+        pyramid: (levels, n, C, H, W).
+        masks: (n, H, W) in [0, 1].
+
+    Returns:
+        (n, C, H, W).
+    """
+    place = masks * (len(pyramid) - 1)
+    lower = place.detach().long().clamp(0, len(pyramid) - 2)
+    index = lower[:, None].expand(pyramid.shape[1:])[None]
+    below, above = (pyramid.gather(0, i)[0] for i in (index, index + 1))
+    return torch.lerp(below, above, (place - lower)[:, None])
+
+
+def _area_loss(masks: Tensor, area: float) -> Tensor:
+    """How far the sorted mask is from a share `area` of ones and zeros elsewhere, mean square: (n,)."""
+    ascending = masks.flatten(1).sort(1).values
+    wanted = torch.zeros_like(ascending)
+    wanted[:, round((1 - area) * wanted.shape[1]) :] = 1
+    return (ascending - wanted).square().mean(1)

@@ -1,0 +1,166 @@
+"""Class activation maps: the features of one layer, weighted by the gradient of the score."""
+
+from abc import abstractmethod
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from typing import Any, Literal
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from bitlens.baselines.baseline import Baseline, Group
+from bitlens.baselines.patches import patches_of
+from bitlens.errors import SettingError
+from bitlens.inputs import ModelInputs
+from bitlens.layout import detect_layout
+from bitlens.probe import Probe, frozen
+from bitlens.probe.trace import Call, all_calls, trace_calls
+
+__all__ = ["ActivationMap", "GradCAM", "LayerCAM", "last_spatial_call"]
+
+_POOLING = (nn.AdaptiveAvgPool2d, nn.AdaptiveMaxPool2d)
+
+
+class ActivationMap(Baseline):
+    """A map made of one layer's features and the gradient of the score there.
+
+    Args:
+        model: the network.
+        layer: a module whose output has places: (N, C, h, w), (N, h, w, C), or the tokens (N, T, D) of a vision
+            transformer; by default the last with a grid (see `last_spatial_call`).
+        call: which call of the layer, if the network calls it several times in one pass.
+        seed: kept with the map; nothing is random here.
+        internal_batch_size: how many rows go through the network at once; "auto" bounds the memory.
+
+    Raises:
+        LayerError: if the network has no such layer.
+        SettingError: if a setting has a value that makes no sense.
+    """
+
+    def __init__(
+        self,
+        model: nn.Module,
+        layer: str | nn.Module | None = None,
+        *,
+        call: int | None = None,
+        seed: int = 0,
+        internal_batch_size: int | Literal["auto"] = "auto",
+    ) -> None:
+        super().__init__(model, seed=seed, internal_batch_size=internal_batch_size)
+        if layer is None and call is not None:
+            raise SettingError(f"call={call} needs a layer: name it, or leave both to {self.method}")
+        self._named = Probe(self.model, layer, call=call) if layer is not None else None
+        self._found: dict[Any, Probe] = {}
+        self.layer = self._named.name if self._named is not None else ""
+
+    @abstractmethod
+    def weighted(self, features: Tensor, gradient: Tensor) -> Tensor:
+        """(n, C, h, w) features and the gradient of the score there → (n, h, w)."""
+
+    def settings(self) -> dict[str, Any]:
+        """Which call of the layer; the layer itself stands in the attribution."""
+        return {"call": self._named.call if self._named is not None else None}
+
+    @contextmanager
+    def running(self, inputs: ModelInputs, dtype: torch.dtype | None) -> Iterator[Callable[..., Any]]:  # noqa: ARG002
+        """The network as it is: with batch norm folded, a convolution before it would put out something else."""
+
+        def run(first: Tensor, rows: Tensor | None = None) -> Any:
+            arguments = inputs.select(rows) if rows is not None else inputs.tile(len(first) // inputs.count)
+            arguments = arguments.with_first(first)
+            return self.model(*arguments.args, **arguments.kwargs)
+
+        with frozen(self.model):
+            yield run
+
+    def maps(self, group: Group) -> Tensor:
+        """(n, H, W), at least 0."""
+        size = group.inputs.image_size
+        assert size is not None  # the base class has refused everything else
+        probe = self._named or self._default(group.inputs)
+        self.layer = probe.name
+        recording = probe.record(group.inputs)
+        features = recording.features.detach().requires_grad_()
+        with recording.suffix() as run:
+            score = group.target.score(run(features))
+            if not score.requires_grad:
+                raise SettingError(
+                    f"the score has no gradient at layer {probe.name!r}: choose a layer that it depends on"
+                )
+            (gradient,) = torch.autograd.grad(score.sum(), features)
+        cells = self.weighted(*(_channels_first(t, probe.name, size) for t in (features.detach(), gradient))).clamp_min(
+            0
+        )
+        return F.interpolate(cells[:, None], size, mode="bilinear", align_corners=False)[:, 0]
+
+    def _default(self, inputs: ModelInputs) -> Probe:
+        if inputs.signature not in self._found:
+            root = trace_calls(self.model, inputs.select(slice(2)))
+            call = last_spatial_call(root, inputs)
+            if call is None:
+                raise SettingError(
+                    f"{self.method} finds no layer of {type(self.model).__name__} that ends in a grid (N, C, h, w): name a "
+                    "layer, for a vision transformer one within its last block, before the attention"
+                )
+            times = sum(other.module is call.module for other in all_calls(root))
+            self._found[inputs.signature] = Probe(self.model, call.module, call=call.index if times > 1 else None)
+        return self._found[inputs.signature]
+
+
+class GradCAM(ActivationMap):
+    """Channels weighted by the mean of their gradient (Selvaraju et al. 2017; algorithms F8), positive part."""
+
+    method = "grad-cam"
+
+    def weighted(self, features: Tensor, gradient: Tensor) -> Tensor:
+        """Σ over channels of the gradient's mean times the feature."""
+        return (gradient.mean((2, 3), keepdim=True) * features).sum(1)
+
+
+class LayerCAM(ActivationMap):
+    """Every feature weighted by its own gradient where that is positive (Jiang et al. 2021, equations 3 to 5)."""
+
+    method = "layer-cam"
+
+    def weighted(self, features: Tensor, gradient: Tensor) -> Tensor:
+        """Σ over channels of the gradient's positive part times the feature."""
+        return (gradient.clamp_min(0) * features).sum(1)
+
+
+def last_spatial_call(root: Call, inputs: ModelInputs) -> Call | None:
+    """The call that is the last to end with a grid of more than one cell for each image, adaptive pooling not counted.
+
+    So it is a stage rather than its last block, and what comes after it is no more than the head: `layer4` of a ResNet,
+    `features` of a VGG. None if there is no such call, or tokens (N, T, D) come after it.
+
+    Args:
+        root: a pass of the network over two of the samples (one if there is one).
+        inputs: images.
+    """
+    count = min(2, inputs.count)
+    for call in _from_the_end(root):
+        shape = call.shapes[0] if call.shapes else None
+        if call is root or shape is None or shape[0:1] != (count,) or isinstance(call.module, _POOLING):
+            continue
+        if len(shape) == 3:
+            return None
+        if len(shape) == 4 and max(detect_layout(tuple(shape[1:]), inputs.image_size).grid(tuple(shape[1:]))) > 1:
+            return call
+    return None
+
+
+def _from_the_end(call: Call) -> Iterator[Call]:
+    """All calls, the one that ended last first."""
+    yield call
+    for child in reversed(call.children):
+        yield from _from_the_end(child)
+
+
+def _channels_first(values: Tensor, layer: str, image_size: tuple[int, int]) -> Tensor:
+    """Features (N, ...) of any layout with places as (N, C, h, w)."""
+    layout = detect_layout(tuple(values.shape[1:]), image_size)
+    if not layout.places:
+        raise SettingError(f"layer {layer!r} puts out {tuple(values.shape)}, which has no places: choose one before it")
+    values = values.movedim(layout.channel + 1, 1)
+    return values if len(layout.places) == 2 else patches_of(values, image_size)

@@ -1,0 +1,171 @@
+"""PatternAttribution: the score handed back along what each neuron's output tells of, not along its weights.
+
+Kindermans et al., Learning how to explain neural networks: PatternNet and PatternAttribution (ICLR 2018); algorithms F12.
+"""
+
+from collections.abc import Callable, Iterable
+from dataclasses import replace
+from pathlib import Path
+from typing import Any, Literal
+
+import torch
+from torch import Tensor, nn
+
+from bitlens.baselines.baseline import Baseline, Group
+from bitlens.baselines.operations import linear_of
+from bitlens.baselines.patterns import LINEAR, WITH_WEIGHTS, Patterns, call_name, collect_patterns
+from bitlens.baselines.rules import Interception, Operation, Replacement, passed_back, times_value
+from bitlens.engine import rows_at_once
+from bitlens.errors import StatisticsError
+from bitlens.inputs import ModelInputs
+from bitlens.statistics import Provenance, weights_hash
+from bitlens.version import __version__
+
+__all__ = ["PatternAttribution"]
+
+
+class PatternAttribution(Baseline):
+    """How much of the score each pixel's signal makes, the sum over the colour channels.
+
+    The score, a class's logit, goes back as a gradient would, but convolutions and linear layers hand it to their inputs
+    by weight times pattern in place of weight: an input that the weights only use to cancel something (the distractor)
+    gets little. Everything else has its gradient, activations and products too.
+
+    Patterns are learnt once, with `fit_patterns` or `bitlens patterns`; a few thousand inputs will do.
+
+    Args:
+        model: a network of convolutions and linear layers, however connected.
+        patterns: made earlier for this network, or the file that holds them.
+        seed: kept with the map; nothing is random here.
+        internal_batch_size: how many rows go through the network at once; "auto" bounds the memory.
+
+    Raises:
+        StatisticsError: if the patterns are another network's.
+        DataError: if the file cannot be read.
+    """
+
+    method = "pattern-attribution"
+    copies = 2  # what goes into an operation is kept besides the gradients
+
+    def __init__(
+        self,
+        model: nn.Module,
+        *,
+        patterns: Patterns | str | Path | None = None,
+        seed: int = 0,
+        internal_batch_size: int | Literal["auto"] = "auto",
+    ) -> None:
+        super().__init__(model, seed=seed, internal_batch_size=internal_batch_size)
+        self._patterns: Patterns | None = None
+        if patterns is not None:
+            self.patterns = patterns if isinstance(patterns, Patterns) else Patterns.load(patterns)
+
+    @property
+    def patterns(self) -> Patterns:
+        """The patterns of the network.
+
+        Raises:
+            StatisticsError: if there are none.
+        """
+        if self._patterns is None:
+            raise StatisticsError(
+                f"{self.method} has no patterns of this network yet: call fit_patterns(batches) with inputs of the kind it was "
+                "trained on, or make them with `bitlens patterns` and give the file as patterns=FILE"
+            )
+        return self._patterns
+
+    @patterns.setter
+    def patterns(self, patterns: Patterns) -> None:
+        patterns.check_network(weights_hash(self.model))
+        self._patterns = patterns
+
+    def fit_patterns(
+        self,
+        batches: Iterable[Any],
+        max_samples: int = 10_000,
+        *,
+        data: str = "",
+        preprocessing: str = "",
+        progress: Callable[[int], None] | None = None,
+    ) -> "PatternAttribution":
+        """Learn what each neuron's output tells of its input.
+
+        Args:
+            batches: any iterable of inputs, or of tuples whose first entry is the input.
+            max_samples: stop at exactly this many.
+            data: where the inputs come from, kept with the patterns.
+            preprocessing: how they were prepared, likewise.
+            progress: called with the number of inputs seen so far.
+
+        Returns:
+            This object.
+
+        Raises:
+            StatisticsError: if there is no input, or the network computes no finite numbers.
+            SettingError: if the network has layers for which there are no patterns.
+        """
+        made = collect_patterns(self.network, batches, max_samples=max_samples, rows=self._rows, progress=progress)
+        provenance = Provenance(
+            model=type(self.model).__name__,
+            weights=weights_hash(self.model),
+            data=data,
+            preprocessing=preprocessing,
+            version=__version__,
+        )
+        self._patterns = replace(made, provenance=provenance)
+        return self
+
+    def settings(self) -> dict[str, Any]:
+        """What the patterns were made from."""
+        known = self.patterns
+        return {
+            "patterns": f"{known.samples} inputs",
+            "patterns_data": known.provenance.data,
+            "patterns_fingerprint": known.fingerprint,
+            "weights": known.provenance.weights,
+        }
+
+    def maps(self, group: Group) -> Tensor:
+        """(n, H, W)."""
+        rules = _Signals(self.method, self.patterns)
+        return passed_back(group, rules, self.model, self.method, start=times_value).sum(1)
+
+    def _rows(self, inputs: ModelInputs) -> int:
+        if self.internal_batch_size != "auto":
+            return self.internal_batch_size
+        return max(1, rows_at_once(self.network.bytes_per_row(inputs), self.network.device) // self.copies)
+
+
+class _Signals(Interception):
+    """Weights times patterns in place of weights, on the way back."""
+
+    rules = WITH_WEIGHTS
+
+    def __init__(self, method: str, patterns: Patterns) -> None:
+        super().__init__(method)
+        self.patterns = patterns
+        self.turn = 0
+
+    def replace(self, operation: Operation) -> Replacement | None:
+        """The rule of one layer's call."""
+        turn, self.turn = self.turn, self.turn + 1
+        if not operation.places:
+            return None
+        linear = linear_of(operation) if operation.name in LINEAR else None
+        if linear is None:
+            raise self.refusal(operation.name)
+        (x,) = operation.values
+        pattern = self.patterns.arrays.get(call_name(turn, operation))
+        if pattern is None or pattern.shape != linear.weight.shape:
+            raise StatisticsError(
+                f"the patterns do not fit the network: there are none of shape {tuple(linear.weight.shape)} for its "
+                f"{operation.name} number {turn}; make new ones with fit_patterns or `bitlens patterns`"
+            )
+        weight, shape = linear.weight * pattern.to(linear.weight), x.shape
+
+        def back(arriving: Tensor) -> list[Tensor]:
+            with torch.enable_grad():
+                given = arriving.new_zeros(shape).requires_grad_()
+                return list(torch.autograd.grad(linear.apply(given, weight), given, arriving))
+
+        return Replacement(operation.run(x), back)

@@ -1,0 +1,115 @@
+"""RISE: the target's probability under random masks, averaged for every pixel over the masks that show it.
+
+Petsiuk, Das and Saenko, RISE: Randomized Input Sampling for Explanation of Black-box Models (BMVC 2018).
+"""
+
+from collections.abc import Callable
+from typing import Any, Literal
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from bitlens.baselines.baseline import Group
+from bitlens.baselines.masking import Masking, Replacement
+from bitlens.engine import Precision
+from bitlens.errors import SettingError
+
+__all__ = ["RISE", "random_masks"]
+
+
+class RISE(Masking):
+    """The mean probability of the target over random masks, weighted for every pixel by how much a mask shows of it.
+
+    Values are probabilities (for targets without one, whatever `Target.value` says), not falls of them: what counts is
+    where they are larger, not where they are positive. All images see the same masks.
+
+    Args:
+        model: the network.
+        samples: masks, one pass each. The paper takes 4,000 for VGG-16 and 8,000 for ResNet-50.
+        grid: cells of a mask along each side.
+        share: the probability of a cell to be shown.
+        replacement: of what is hidden: "zero" (the paper), "mean-colour" (of each image) or a number.
+        precision: of the network: "float32", "bfloat16", or "auto" (bfloat16 where the hardware multiplies it natively).
+        seed: of the masks.
+        internal_batch_size: how many rows go through the network at once; "auto" bounds the memory.
+
+    Raises:
+        SettingError: if a setting has a value that makes no sense.
+    """
+
+    method = "rise"
+
+    def __init__(
+        self,
+        model: nn.Module,
+        *,
+        samples: int = 1000,
+        grid: int = 7,
+        share: float = 0.5,
+        replacement: Replacement = "zero",
+        precision: Precision = "float32",
+        seed: int = 0,
+        internal_batch_size: int | Literal["auto"] = "auto",
+    ) -> None:
+        super().__init__(
+            model, replacement=replacement, precision=precision, seed=seed, internal_batch_size=internal_batch_size
+        )
+        if samples < 1 or grid < 1:
+            raise SettingError(f"samples and grid must be at least 1, got {samples} and {grid}")
+        if not 0 < share < 1:
+            raise SettingError(f"share must be between 0 and 1, got {share}")
+        self.samples, self.grid, self.share = samples, grid, share
+
+    def settings(self) -> dict[str, Any]:
+        """The masks, and what all methods that cover images are told."""
+        return {"samples": self.samples, "grid": self.grid, "share": self.share, **super().settings()}
+
+    def maps(self, group: Group) -> Tensor:
+        """(n, H, W)."""
+        draw = random_masks(self.samples, self.grid, self.share, group.images, self.seed)
+        values = self.answers(group, self.samples, lambda chunk: draw(chunk)[:, None], group.value)
+        height, width = group.images.shape[2:]
+        seen = values.new_zeros(1 + len(values), height * width)
+        for start in range(0, self.samples, group.rows):  # drawn once more: less work than to keep them all
+            chunk = slice(start, min(start + group.rows, self.samples))
+            weights = torch.cat([torch.ones_like(values[:1, chunk]), values[:, chunk]])
+            seen += weights @ draw(chunk).to(values.dtype).flatten(1)
+        # The paper divides by the expectation of how often a pixel is shown. What was really shown has the same limit
+        # and takes away the noise that is alike in all images.
+        return (seen[1:] / seen[0].clamp_min(torch.finfo(seen.dtype).tiny)).view(-1, height, width)
+
+
+def random_masks(samples: int, grid: int, share: float, images: Tensor, seed: int) -> Callable[[slice], Tensor]:
+    """Masks as in the paper: cells shown at random, enlarged bilinearly, shifted by less than one cell.
+
+    Args:
+        samples: how many masks there are.
+        grid: cells along each side of an image.
+        share: the probability of a cell to be shown.
+        images: (n, C, H, W), whose size, precision and device the masks have.
+        seed: of the masks.
+
+    Returns:
+        A function from a slice of the masks' numbers to these masks (k, H, W), in [0, 1] with mean `share`.
+    """
+    generator = torch.Generator().manual_seed(seed)
+    cells = (torch.rand(samples, grid, grid, generator=generator) < share).to(images)
+    shifted = []
+    for size in images.shape[2:]:
+        windows = _shifted_enlargements(size, grid)
+        shifts = torch.randint(windows.shape[1], (samples,), generator=generator)
+        shifted.append((windows.to(images), shifts.to(images.device)))
+    (rows, down), (columns, right) = shifted
+
+    def draw(chunk: slice) -> Tensor:
+        return torch.einsum("gkh,kgf,fkw->khw", rows[:, down[chunk]], cells[chunk], columns[:, right[chunk]])
+
+    return draw
+
+
+def _shifted_enlargements(size: int, grid: int) -> Tensor:
+    """Bilinear enlargement of `grid` cells to more than `size` pixels, cut out at every shift: (grid, shifts, size)."""
+    cell = -(-size // grid)
+    enlargement = F.interpolate(torch.eye(grid)[None], (grid + 1) * cell, mode="linear", align_corners=False)[0]
+    return enlargement.unfold(1, size, 1)[:, :cell]

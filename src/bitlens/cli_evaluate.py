@@ -1,0 +1,303 @@
+"""The commands that measure: evaluate, table, metrics. Heavy imports wait until a command runs."""
+
+import json
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any, Literal
+
+import typer
+from rich.cells import cell_len
+from rich.table import Table as RichTable
+from rich.text import Text
+
+from bitlens.cli_options import AsJson, DeviceOption, Layer, Out, Seed, Weights, device_name
+from bitlens.console import answers, messages, note, progress_bar
+from bitlens.errors import SettingError
+
+if TYPE_CHECKING:
+    from bitlens.evaluation.formats import Grid
+    from bitlens.evaluation.papers import Paper
+    from bitlens.evaluation.plan import Plan
+    from bitlens.evaluation.tables import Selection, Table
+
+__all__ = ["add_commands"]
+
+Per = Literal["channel", "element"]
+Format = Literal["text", "markdown", "csv", "json"]
+PaperOption = Annotated[
+    str | None, typer.Option("--paper", help="iba-table1, iba-table4, inputiba-table2 or inputiba-table3.")
+]
+Part = Annotated[str, typer.Option("--part", metavar="K/N", help="Only the K-th of N parts of the samples.")]
+
+
+def add_commands(app: typer.Typer) -> None:
+    """Give the command line its commands that measure."""
+    for command in (evaluate, table, metrics):
+        app.command()(command)
+
+
+def evaluate(
+    data: Annotated[str, typer.Option("--data", help="csv:FILE, imagenet:DIR, folder:DIR or builtin:scenes.")],
+    model: Annotated[
+        str | None, typer.Option("--model", help="As for explain. With --paper the paper's networks by default.")
+    ] = None,
+    methods: Annotated[
+        str | None,
+        typer.Option(
+            "--methods", help="From `bitlens methods`: iba,iba:beta=100,grad-cam:layer=layer4 (default: iba)."
+        ),
+    ] = None,
+    metrics: Annotated[
+        str | None,
+        typer.Option("--metrics", help="From `bitlens metrics`: degradation,bbox (default: degradation-14,bbox)."),
+    ] = None,
+    out: Out = Path("bitlens-evaluation"),
+    paper: PaperOption = None,
+    limit: Annotated[
+        int | None, typer.Option("--limit", min=1, help="At most so many samples; more can follow.")
+    ] = None,
+    part: Part = "1/1",
+    layer: Layer = None,
+    statistics_from: Annotated[
+        str | None, typer.Option("--statistics-from", help="What methods learn from (default: --data, without labels).")
+    ] = None,
+    statistics_count: Annotated[
+        int | None, typer.Option("--statistics-count", min=1, help="From how many photos (default: 1000).")
+    ] = None,
+    statistics_per: Annotated[
+        Per | None, typer.Option("--statistics-per", help="element as in the papers, channel for few photos (default).")
+    ] = None,
+    weights: Weights = None,
+    keep_maps: Annotated[
+        bool, typer.Option("--keep-maps", help="Keep every map, for pictures and later metrics.")
+    ] = False,
+    retry_errors: Annotated[bool, typer.Option("--retry-errors", help="Try samples again that failed.")] = False,
+    device: DeviceOption = "auto",
+    seed: Seed = 0,
+    as_json: AsJson = False,
+) -> None:
+    """Measure methods by metrics on a data set. A run that was cut short goes on where it was, and can grow."""
+    from bitlens.evaluation.papers import load_paper
+
+    published = load_paper(paper) if paper is not None else None
+    if model is None and published is None:
+        raise SettingError("no network was named: give --model, or --paper for the networks of a paper")
+    models = [model] if model is not None else list(published.networks.values() if published is not None else ())
+    if weights is not None and len(models) > 1:
+        raise SettingError("--weights are those of one network: name it with --model")
+    folders = [out / _folder_name(name) for name in models] if published is not None else [out]
+    for name, folder in zip(models, folders, strict=True):
+        plan = _plan(
+            name, data, methods, metrics, published, weights=weights, layer=layer, statistics_from=statistics_from,
+            statistics_count=statistics_count, statistics_per=statistics_per, seed=seed,
+        )  # fmt: skip
+        _carry_out(
+            plan, folder, device_name(device), _part(part), limit, keep_maps=keep_maps, retry_errors=retry_errors
+        )
+    _print(out, None, published, "json" if as_json else "text")
+
+
+def table(
+    folder: Annotated[Path, typer.Argument(metavar="DIR", help="What evaluate wrote.")],
+    methods: Annotated[
+        str | None, typer.Option("--methods", "--method", help="Only these, separated by commas.")
+    ] = None,
+    metrics: Annotated[
+        str | None, typer.Option("--metrics", "--metric", help="Only these, separated by commas.")
+    ] = None,
+    reference: Annotated[
+        str | None, typer.Option("--reference", help="The method that the others are compared with (default: iba).")
+    ] = None,
+    paper: PaperOption = None,
+    part: Part = "1/1",
+    min_probability: Annotated[
+        float, typer.Option("--min-probability", min=0, max=1, help="Only samples whose target has at least this.")
+    ] = 0.0,
+    format_: Annotated[Format, typer.Option("--format", help="How to print it.")] = "text",
+    plots: Annotated[Path | None, typer.Option("--plots", help="Draw curves and comparisons into this folder.")] = None,
+    as_json: AsJson = False,
+) -> None:
+    """Print what evaluate measured: means, standard errors, paired tests, and the papers' numbers beside them."""
+    from bitlens.evaluation.papers import load_paper
+    from bitlens.evaluation.tables import Selection
+
+    published = load_paper(paper) if paper is not None else None
+    selection = Selection(
+        methods.split(",") if methods else None,
+        metrics.split(",") if metrics else None,
+        _part(part),
+        min_probability,
+        reference,
+    )
+    _print(folder, selection, published, "json" if as_json else format_)
+    if plots is not None:
+        from bitlens.evaluation.plots import draw_plots
+
+        for place in _folders(folder):
+            into = plots if place == folder else plots / place.name
+            for path in draw_plots(place, into, selection):
+                messages.print(str(path), style="dim", highlight=False, markup=False, soft_wrap=True)
+
+
+def metrics(as_json: AsJson = False) -> None:
+    """List the metrics: what they say, which direction is better, where they come from, what they cost."""
+    from bitlens.evaluation.measures import METRICS
+
+    names = ("name", "summary", "better", "range", "source", "passes", "needs")
+    rows = [{name: getattr(metric, name) for name in names} for metric in METRICS.values()]
+    if as_json:
+        print(json.dumps(rows, ensure_ascii=False))
+        return
+    for row in rows:
+        answers.print(f"[bold]{row['name']}[/bold]  {row['better']} is better; {row['range']}", highlight=False)
+        needs = f"\n  needs: {row['needs']}" if row["needs"] else ""
+        answers.print(f"  {row['summary']}\n  {row['source']}\n  passes: {row['passes']}{needs}", highlight=False)
+
+
+def _plan(
+    model: str,
+    data: str,
+    methods: str | None,
+    metrics: str | None,
+    paper: "Paper | None",
+    *,
+    statistics_count: int | None,
+    statistics_per: Per | None,
+    **others: Any,
+) -> "Plan":
+    """The paper's settings where a paper is asked for, changed by what was named."""
+    from bitlens.evaluation.measures import METRICS
+    from bitlens.evaluation.plan import Plan
+    from bitlens.evaluation.specs import parse_specs
+    from bitlens.methods import METHODS
+
+    builders = {name: entry.build for name, entry in METHODS.items()}
+    measures = {name: metric.compute for name, metric in METRICS.items()}
+    if paper is not None and paper.missing() and methods is None:
+        note(f"not available here: {', '.join(paper.missing())}")
+    return Plan(
+        model,
+        data,
+        paper.specs() if paper is not None and methods is None else parse_specs(methods or "iba", builders, "method"),
+        paper.metric_specs()
+        if paper is not None and metrics is None
+        else parse_specs(metrics or "degradation-14,bbox", measures, "metric"),
+        statistics_count=statistics_count or (paper.statistics_count if paper is not None else 1000),
+        statistics_per=statistics_per or (paper.statistics_per if paper is not None else "channel"),
+        **others,
+    )
+
+
+def _carry_out(
+    plan: "Plan",
+    folder: Path,
+    device: str,
+    part: tuple[int, int],
+    limit: int | None,
+    *,
+    keep_maps: bool,
+    retry_errors: bool,
+) -> None:
+    from bitlens.evaluation.context import open_context
+    from bitlens.evaluation.run import carry_out, find_tasks, select_samples
+
+    with messages.status("starting") as status:
+        context = open_context(
+            plan, folder, device, lambda what, seen, total: status.update(f"{what}: {seen} of {total} photos"),
+            keep_maps=keep_maps,
+        )  # fmt: skip
+        indices = select_samples(len(context.samples), part, limit)
+        tasks = find_tasks(context, folder, indices, retry_errors=retry_errors)
+    if len(tasks) < len(indices):
+        messages.print(
+            f"{len(indices) - len(tasks)} of {len(indices)} samples were there already", style="dim", highlight=False
+        )
+    with progress_bar(plan.model, len(tasks), unit="photos") as advance:
+        carry_out(context, folder, tasks, advance=advance)
+
+
+def _print(folder: Path, selection: "Selection | None", paper: "Paper | None", how: Format) -> None:
+    from bitlens.evaluation import formats
+    from bitlens.evaluation.tables import build_table
+
+    tables = [build_table(place, selection) for place in _folders(folder)]
+    if how == "json":
+        plain = [table.plain() for table in tables]
+        content: Any = plain[0] if len(plain) == 1 else plain
+        print(json.dumps(formats.paper_plain(paper, tables) if paper is not None else content, ensure_ascii=False))
+    elif how == "csv":
+        print(formats.as_csv(tables), end="")
+    elif how == "markdown":
+        print("\n".join(formats.as_markdown(grid) for grid in _grids(tables, paper)), end="")
+    else:
+        for grid in _grids(tables, paper):
+            _print_grid(grid)
+    _tell_failures(tables)
+
+
+def _grids(tables: "Sequence[Table]", paper: "Paper | None") -> "Iterator[Grid]":
+    from bitlens.evaluation import formats
+
+    if paper is not None:
+        yield formats.paper_grid(paper, tables)
+        return
+    for table in tables:
+        yield formats.means_grid(table)
+        if len(table.methods) > 1:
+            yield formats.comparison_grid(table)
+
+
+def _print_grid(grid: "Grid") -> None:
+    for number, columns in enumerate(_fitting_columns(grid, answers.width)):
+        title = grid.title if number == 0 else None
+        shown = RichTable(
+            title=title, title_justify="left", title_style="bold", box=None, header_style="bold", pad_edge=False
+        )
+        for c in columns:
+            shown.add_column(Text(grid.heads[c]), justify="left" if c == 0 else "right", overflow="fold")
+        for r, row in enumerate(grid.rows):
+            shown.add_row(*(Text(row[c], style="bold green" if (r, c) in grid.emphasised else "") for c in columns))
+        answers.print(shown)
+        answers.print()
+    for text in grid.notes:
+        answers.print(text, style="dim", highlight=False, markup=False)
+    answers.print()
+
+
+def _fitting_columns(grid: "Grid", width: int) -> list[list[int]]:
+    """The columns in groups that fit side by side; the names come first in each."""
+    lines = [(c, line) for row in (grid.heads, *grid.rows) for c, text in enumerate(row) for line in text.split("\n")]
+    widths = [max(cell_len(line) for other, line in lines if other == c) + 2 for c in range(len(grid.heads))]
+    groups: list[list[int]] = [[0]]
+    for column in range(1, len(widths)):
+        if len(groups[-1]) > 1 and sum(widths[c] for c in [*groups[-1], column]) > width + 2:
+            groups.append([0])
+        groups[-1].append(column)
+    return groups
+
+
+def _tell_failures(tables: "Sequence[Table]") -> None:
+    for table in tables:
+        for (method, metric, reason), count in list(table.reasons.items())[:5]:
+            note(f"{method}, {metric}: {count} of {table.samples} samples failed: {reason}")
+        if len(table.reasons) > 5:
+            note(f"and {len(table.reasons) - 5} more reasons of failures; --format json has them all")
+
+
+def _folders(folder: Path) -> list[Path]:
+    """The folder, or its subfolders that hold results, one for each network of a paper."""
+    if (folder / "settings.json").is_file() or not folder.is_dir():
+        return [folder]
+    return sorted(place for place in folder.iterdir() if (place / "settings.json").is_file()) or [folder]
+
+
+def _folder_name(model: str) -> str:
+    """`resnet50` of `torchvision/resnet50@IMAGENET1K_V1`, `build` of `net.py:build`."""
+    return model.rpartition("/")[2].partition("@")[0].rpartition(":")[2]
+
+
+def _part(text: str) -> tuple[int, int]:
+    number, slash, parts = text.partition("/")
+    if not slash or not number.isdecimal() or not parts.isdecimal():
+        raise SettingError(f"--part {text}: expected K/N, for example 1/2 for the first half")
+    return int(number), int(parts)

@@ -1,0 +1,1 @@
+"""Methods × metrics × data → rows on disk → one table: resumable, with standard errors and the papers' numbers beside."""

@@ -1,0 +1,192 @@
+"""What a metric may look at: one photo, asked once, and one method's map of it, made when it is first looked at."""
+
+import hashlib
+import time
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from functools import cached_property
+from typing import Any, Literal, TypeVar
+
+import torch
+from PIL import Image
+from torch import Tensor
+
+from bitlens.data.boxes import box_mask, object_mask
+from bitlens.data.datasets import Sample
+from bitlens.data.preprocessing import Preprocessing
+from bitlens.errors import DataError, InputError
+from bitlens.probe import Network
+from bitlens.targets import as_target, logits_of
+
+__all__ = ["Case", "Photo", "Region", "fingerprint", "read_photo"]
+
+Region = Literal["boxes", "mask"]
+T = TypeVar("T")
+
+
+@dataclass(frozen=True)
+class Photo:
+    """One sample as the network sees it.
+
+    Attributes:
+        sample: where it comes from.
+        image: (1, C, H, W), on the network's device.
+        size: (width, height) of the photo before it was prepared.
+        preprocess: how the image was made.
+        fingerprint: of its file's bytes or of its pixels, 16 hexadecimal digits.
+        target: the class that is asked about: the sample's label, or the predicted one where there is none.
+        predicted: the class that the network names.
+        probability: of the target.
+    """
+
+    sample: Sample
+    image: Tensor
+    size: tuple[int, int]
+    preprocess: Preprocessing
+    fingerprint: str
+    target: int
+    predicted: int
+    probability: float
+    _shared: dict[str, Any] = field(default_factory=dict, init=False, repr=False)
+
+    def once(self, name: str, make: Callable[[], T]) -> T:
+        """What does not depend on a map and several methods are measured with, made the first time."""
+        if name not in self._shared:
+            self._shared[name] = make()
+        shared: T = self._shared[name]
+        return shared
+
+    def inside(self, region: Region, max_area: float) -> Tensor | None:
+        """(1, H, W) in [0, 1], where the object is; None where that is unknown, lies outside, or covers more than `max_area`."""
+        drawn = self._boxes if region == "boxes" else self._mask
+        if drawn is None or not bool((drawn > 0.5).any()) or float(drawn.mean()) > max_area:
+            return None
+        return drawn[None]
+
+    @cached_property
+    def _boxes(self) -> Tensor | None:
+        if not self.sample.boxes:
+            return None
+        return box_mask(self.sample.boxes, self.size, self.preprocess)
+
+    @cached_property
+    def _mask(self) -> Tensor | None:
+        return object_mask(self.sample.mask, self.preprocess) if self.sample.mask is not None else None
+
+
+def fingerprint(sample: Sample, picture: Image.Image | None = None) -> str:
+    """Of the bytes of a sample's file, or of its pixels where it has none: 16 hexadecimal digits.
+
+    Args:
+        sample: the sample.
+        picture: its photo, if it was read already.
+
+    Raises:
+        DataError: if the file cannot be read.
+    """
+    try:
+        content = sample.path.read_bytes() if sample.path is not None else (picture or sample.image).tobytes()
+    except OSError as error:
+        raise DataError(f"cannot read {sample.path}: {error.strerror or error}") from error
+    return hashlib.sha256(content).hexdigest()[:16]
+
+
+def read_photo(sample: Sample, network: Network, preprocess: Preprocessing) -> Photo:
+    """Read a sample and ask the network about it.
+
+    Raises:
+        DataError: if it cannot be read.
+        InputError: if it cannot be prepared.
+        TargetError: if its label is no class of the network.
+    """
+    picture = sample.image
+    try:
+        image = preprocess(picture)[None]
+    except InputError as error:
+        raise InputError(f"{sample.name}: {error}") from error
+    inputs = network.prepared(image)
+    with torch.no_grad(), network.running(inputs) as run:
+        output = run(inputs.first.clone())  # a network may overwrite what it is given
+    predicted = int(logits_of(output).argmax(1))
+    target = predicted if sample.label is None else sample.label
+    probability = float(as_target(target, output, 1).value(output))
+    identity = fingerprint(sample, picture)
+    return Photo(sample, inputs.first, picture.size, preprocess, identity, target, predicted, probability)
+
+
+class Case:
+    """One photo and one method.
+
+    Args:
+        photo: the photo.
+        network: that is explained.
+        method: ready to explain.
+        seed: of whatever a metric draws at random.
+        options: that the method's `explain` is called with.
+        known: (H, W), the map if it is there already.
+        randomised: (names of layers joined by "+", or nothing for all blocks; name of an initialiser) → the method on networks
+            that have lost what they learnt, from their last layer back to ever earlier ones.
+    """
+
+    def __init__(
+        self,
+        photo: Photo,
+        network: Network,
+        method: Any,
+        seed: int,
+        *,
+        options: Mapping[str, Any] | None = None,
+        known: Tensor | None = None,
+        randomised: Callable[[str, str], Sequence[Any]] = lambda layers, initialiser: (),  # noqa: ARG005
+    ) -> None:
+        self.photo, self.network, self.method, self.seed = photo, network, method, seed
+        self.map_seconds: float | None = None
+        self.randomised = randomised
+        self._options = options or {}
+        self._shared: dict[str, Any] = {}
+        self._map = known[None] if known is not None else None
+        self._failure: Exception | None = None
+
+    @property
+    def map(self) -> Tensor:
+        """(1, H, W), made the first time; whatever the method raised then, it raises every time."""
+        if self._failure is not None:
+            raise self._failure
+        if self._map is None:
+            start = time.perf_counter()
+            try:
+                self._map = self._explain()
+            except Exception as error:
+                self._failure = error
+                raise
+            self.map_seconds = time.perf_counter() - start
+        return self._map
+
+    @property
+    def made_map(self) -> Tensor | None:
+        """(H, W), if it was made just now."""
+        return self._map[0] if self._map is not None and self.map_seconds is not None else None
+
+    def map_of(self, method: Any) -> Tensor:
+        """(1, H, W), what another method of the same kind makes of this photo."""
+        made: Tensor = method.explain(self.photo.image, self.photo.target, **self._options).map
+        return made
+
+    def once(self, name: str, make: Callable[[], T]) -> T:
+        """What several metrics read different numbers from, made the first time."""
+        if name not in self._shared:
+            self._shared[name] = make()
+        shared: T = self._shared[name]
+        return shared
+
+    def _explain(self) -> Tensor:
+        found = self.map_of(self.method)
+        wanted = (1, *self.photo.image.shape[2:])
+        if tuple(found.shape) != wanted:
+            raise InputError(
+                f"the method gives a map of shape {tuple(found.shape[1:])} for a photo of {wanted[1]}x{wanted[2]}: choose a "
+                "layer whose output has height and width"
+            )
+        if not bool(torch.isfinite(found).all()):
+            raise InputError("the map holds NaN or infinite values")
+        return found

@@ -1,0 +1,143 @@
+"""Methods on a network, with what they must learn on photos first; learnt once, and kept beside the results."""
+
+import re
+from collections.abc import Callable, Sequence
+from dataclasses import replace
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+import torch
+from PIL import Image
+from torch import Tensor
+
+from bitlens.baselines.patterns import Patterns
+from bitlens.bottlenecks.per_sample import IBA
+from bitlens.cache import statistics_from
+from bitlens.data.datasets import Sample, open_dataset, tensor_batches
+from bitlens.evaluation.plan import Plan
+from bitlens.evaluation.specs import Spec, settings_of_callable
+from bitlens.methods import METHODS
+from bitlens.models.builtin import BUILTIN
+from bitlens.models.layers import KNOWN_LAYERS, default_layer
+from bitlens.models.load import LoadedModel
+from bitlens.probe import Network
+from bitlens.statistics import FeatureStatistics, weights_hash
+
+__all__ = ["Learner", "Progress", "grey_photo"]
+
+Progress = Callable[[str, int, int], None]
+"""What is learnt, how many photos were seen, of how many."""
+
+_BATCH = 16
+
+
+class Learner:
+    """Builds methods and gives them what they must learn.
+
+    What is learnt is kept in a folder: a run that goes on elsewhere, where the same sums may round otherwise, uses the
+    very same.
+
+    Args:
+        plan: says from which photos, and the seed.
+        folder: where it is kept.
+        samples: the data set that is evaluated.
+        progress: told of learning.
+    """
+
+    def __init__(self, plan: Plan, folder: Path, samples: Sequence[Sample], progress: Progress) -> None:
+        self.plan, self.folder, self.progress, self._evaluated = plan, folder, progress, samples
+
+    def ready(self, spec: Spec, loaded: LoadedModel, trained: Any = None) -> Any:
+        """A method on a network, ready to explain.
+
+        Args:
+            spec: the method.
+            loaded: the network.
+            trained: the same method on another network of the same architecture. If both networks put out the very same at
+                the layer, its statistics are taken over.
+        """
+        entry = METHODS[spec.name]
+        settings = {**self._defaults(spec, loaded), **spec.settings}
+        layer = (settings.pop("layer"),) if "layer" in settings else ()
+        method: Any = entry.build(loaded.model, *layer, **settings)
+        if entry.learns == "statistics":
+            self._give_statistics(method, loaded, trained)
+        elif entry.learns == "patterns":
+            self._give_patterns(method, loaded)
+        return method
+
+    def _defaults(self, spec: Spec, loaded: LoadedModel) -> dict[str, Any]:
+        entry = METHODS[spec.name]
+        defaults: dict[str, Any] = {"seed": self.plan.seed} if "seed" in settings_of_callable(entry.build) else {}
+        if entry.needs_layer and "layer" not in spec.settings:
+            defaults["layer"] = self.plan.layer or _default_layer(loaded)
+        if spec.name == "iba" and loaded.name.startswith("builtin/"):
+            defaults["beta"] = BUILTIN[loaded.name.removeprefix("builtin/")].beta
+        return defaults
+
+    @cached_property
+    def _samples(self) -> Sequence[Sample]:
+        name = self.plan.learns_from
+        return self._evaluated if name == self.plan.data else open_dataset(name)
+
+    @property
+    def _count(self) -> int:
+        return min(self.plan.statistics_count, len(self._samples))
+
+    def _give_statistics(self, method: IBA, loaded: LoadedModel, trained: IBA | None) -> None:
+        place = self._place(f"statistics-{method.probe.name}", loaded)
+        if place.is_file():
+            method.statistics = FeatureStatistics.load(place)
+        elif trained is not None and _same_features(method, trained, loaded):
+            known = trained.statistics
+            weights = weights_hash(loaded.model)
+            method.statistics = replace(known, provenance=replace(known.provenance, weights=weights))
+        else:
+            made, _ = statistics_from(
+                self._samples,
+                self.plan.learns_from,
+                loaded,
+                method,
+                self._count,
+                self.plan.statistics_per,
+                progress=lambda seen: self.progress(f"statistics of {method.probe.name}", seen, self._count),
+            )
+            made.save(place)
+
+    def _give_patterns(self, method: Any, loaded: LoadedModel) -> None:
+        place = self._place("patterns", loaded)
+        if place.is_file():
+            method.patterns = Patterns.load(place)
+            return
+        chosen = [self._samples[i * len(self._samples) // self._count] for i in range(self._count)]
+        batches = tensor_batches(chosen, loaded.preprocess, _BATCH, on_error="skip")
+        method.fit_patterns(
+            (images for images, _ in batches),
+            self._count,
+            data=f"{self.plan.learns_from} ({self._count} photos)",
+            preprocessing=loaded.preprocess.description,
+            progress=lambda seen: self.progress("patterns", seen, self._count),
+        )
+        method.patterns.save(place)
+
+    def _place(self, what: str, loaded: LoadedModel) -> Path:
+        return self.folder / f"{re.sub(r'[^-.a-zA-Z0-9_]', '_', what)}-{weights_hash(loaded.model)}.safetensors"
+
+
+def grey_photo(loaded: LoadedModel) -> Tensor:
+    """(1, C, H, W) on the network's device: any input will do to see which layers there are."""
+    image = loaded.preprocess(Image.new("RGB", (512, 512), (128, 128, 128)))[None]
+    return image.to(Network(loaded.model).device)
+
+
+def _default_layer(loaded: LoadedModel) -> str:
+    known = loaded.default_layer or KNOWN_LAYERS.get(loaded.name.partition("@")[0])
+    return known if known is not None else default_layer(loaded.model, grey_photo(loaded))
+
+
+def _same_features(one: IBA, other: IBA, loaded: LoadedModel) -> bool:
+    """Whether two networks agree up to the layer: on noise, where every weight counts."""
+    grey = grey_photo(loaded)
+    noise = torch.randn(grey.shape, generator=torch.Generator().manual_seed(0)).to(grey)
+    return torch.equal(one.probe.features(noise), other.probe.features(noise))

@@ -1,0 +1,156 @@
+"""The pictures of an evaluation: mean curves of every metric that has some, and all scores with their standard errors."""
+
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import pyarrow as pa
+
+from bitlens.evaluation.formats import about
+from bitlens.evaluation.measures import Axes
+from bitlens.evaluation.store import RowStore
+from bitlens.evaluation.tables import Selection, Table, build_table, metric_of
+from bitlens.view.curves import Chart, Curve, Dots, draw_charts, draw_dots
+from bitlens.view.heatmap import save_figure
+
+__all__ = ["draw_plots"]
+
+Floats = npt.NDArray[np.float64]
+
+
+def draw_plots(folder: Path, out: Path, selection: Selection | None = None, suffix: str = "png") -> list[Path]:
+    """Draw an evaluation: `scores`, and `curves-METRIC` for every metric with curves.
+
+    Args:
+        folder: of the results.
+        out: where the pictures go.
+        selection: which rows count.
+        suffix: "png", "svg" or "pdf".
+
+    Returns:
+        The files, in order.
+    """
+    table = build_table(folder, selection)
+    written = [out / f"scores.{suffix}"]
+    save_figure(_scores(table), written[0])
+    for metric in table.metrics:
+        axes = metric_of(metric).axes
+        means = _mean_curves(RowStore(folder / "rows"), metric, table) if axes is not None else {}
+        if axes is not None and means:
+            written.append(out / f"curves-{re.sub('[^a-z0-9.]+', '-', metric).strip('-')}.{suffix}")
+            save_figure(_curves(table, metric, axes, means), written[-1])
+    return written
+
+
+def _scores(table: Table) -> Any:
+    names = _best_first(table, table.metrics[0])
+    columns = []
+    for metric in table.metrics:
+        cells = [table.cells.get((name, metric)) for name in names]
+        values = np.array([cell.mean.mean if cell is not None else np.nan for cell in cells])
+        errors = np.array([cell.mean.standard_error if cell is not None else np.nan for cell in cells])
+        columns.append(Dots(_title(metric), metric_of(metric).better, values, errors))
+    caption = f"Mean ± standard error; ↑ higher is better, ↓ lower is better · {about(table)}"
+    return draw_dots(columns, names, title="Scores of the methods", caption=caption)
+
+
+def _curves(table: Table, metric: str, axes: Axes, means: "Mapping[str, _MeanCurves]") -> Any:
+    names = [name for name in _best_first(table, metric) if name in means]
+    names = [table.reference] * (table.reference in names) + [name for name in names if name != table.reference]
+    charts = [
+        Chart(
+            axes.names[side] if len(axes.names) > 1 else "",
+            [means[name].curve(name, side) for name in names],
+            axes.x,
+            axes.y,
+            axes.logarithmic,
+            axes.x_names(table.settings["metrics"][metric]),
+        )
+        for side in range(len(axes.names))
+    ]
+    caption = f"Mean over samples, with its standard error as a band · {about(table)}"
+    return draw_charts(charts, title=_title(metric).capitalize(), caption=caption, names=names)
+
+
+def _title(metric: str) -> str:
+    name, bracket, settings = metric.partition("[")
+    return metric_of(name).title + (f" [{settings}" if bracket else "")
+
+
+def _best_first(table: Table, metric: str) -> list[str]:
+    sign = -1.0 if metric_of(metric).better == "higher" else 1.0
+
+    def key(name: str) -> tuple[bool, float]:
+        cell = table.cells.get((name, metric))
+        return (True, 0.0) if cell is None or not cell.mean.count else (False, sign * cell.mean.mean)
+
+    return sorted(table.methods, key=key)
+
+
+@dataclass
+class _MeanCurves:
+    """Sums over samples at the points of the first one; points that are NaN do not count."""
+
+    x: Floats
+    normalise: bool
+    counts: list[Floats] = field(default_factory=list)
+    sums: list[Floats] = field(default_factory=list)
+    squares: list[Floats] = field(default_factory=list)
+
+    def add(self, curves: list[Floats]) -> None:
+        """Curves (n, points) of each side."""
+        if not self.sums:
+            self.counts, self.sums, self.squares = ([np.zeros_like(self.x) for _ in curves] for _ in range(3))
+        for side, values in enumerate(curves):
+            self.counts[side] += np.isfinite(values).sum(0)
+            self.sums[side] += np.nansum(values, 0)
+            self.squares[side] += np.nansum(values**2, 0)
+
+    def curve(self, name: str, side: int) -> Curve:
+        """The mean; a ratio of means goes from 1 (the photo) to 0 (everything replaced), equation 9."""
+        count = np.where(self.counts[side] > 0, self.counts[side], np.nan)
+        mean = self.sums[side] / count
+        variance = np.maximum(self.squares[side] - count * mean**2, 0) / np.where(count > 1, count - 1, np.nan)
+        error = np.sqrt(variance / count)
+        if self.normalise:
+            top, bottom = (float(self.sums[0][end] / self.counts[0][end]) for end in (0, -1))
+            mean, error = (mean - bottom) / (top - bottom), error / abs(top - bottom)
+        return Curve(name, self.x, mean, error)
+
+
+def _mean_curves(store: RowStore, metric: str, table: Table) -> dict[str, _MeanCurves]:
+    axes = metric_of(metric).axes
+    assert axes is not None  # asked only for metrics with curves
+    found: dict[str, _MeanCurves] = {}
+    for method, part in store.curves(metric):
+        if (method, metric) not in table.indices:
+            continue
+        chosen = np.isin(part["index"].to_numpy(), table.indices[method, metric])
+        if not chosen.any():
+            continue
+        sides = ("x", "upper", "lower")[: 1 + len(axes.names)]
+        x, *curves = (_rows(part[name].filter(pa.array(chosen))) for name in sides)
+        mean = found.setdefault(method, _MeanCurves(x[0], axes.normalised))
+        mean.add([_at(mean.x, x, values) for values in curves])
+    return found
+
+
+def _rows(column: Any) -> list[Floats]:
+    """The lists of a column."""
+    joined = column.combine_chunks()
+    flat = np.asarray(joined.flatten().to_numpy(), dtype=np.float64)
+    return np.split(flat, np.cumsum(np.diff(joined.offsets.to_numpy()))[:-1])
+
+
+def _at(x: Floats, places: list[Floats], curves: list[Floats]) -> Floats:
+    """The curves at x, (n, points); photos of other sizes were measured at other points."""
+    return np.stack(
+        [
+            values if np.array_equal(here, x) else np.interp(x, here, values)
+            for here, values in zip(places, curves, strict=True)
+        ]
+    )

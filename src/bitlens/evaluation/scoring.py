@@ -1,0 +1,272 @@
+"""How one photo and one map become a number: the functions of `bitlens.metrics`, fitted to a single sample.
+
+Each takes a case and the settings that a person may choose, and gives the score, or None where the metric does not apply
+to the photo or the method.
+"""
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from typing import Any, Literal
+
+import numpy as np
+import numpy.typing as npt
+import torch
+from torch import Tensor
+
+from bitlens.bottlenecks.per_sample import IBA
+from bitlens.engine import Precision
+from bitlens.evaluation.case import Case, Region
+from bitlens.metrics import localization
+from bitlens.metrics.degradation import Integral, Schedule, degradation
+from bitlens.metrics.insertion_deletion import Area, InsertionDeletion, insertion_deletion
+from bitlens.metrics.ranking import Tiles
+from bitlens.metrics.restricted_accuracy import RestrictedAccuracy, restricted_accuracy
+from bitlens.metrics.sensitivity_n import Draw, Sizes, random_sets, sensitivity_n
+from bitlens.metrics.ssim import ssim
+
+__all__ = [
+    "Scored",
+    "bounding_box",
+    "degradation_score",
+    "deletion",
+    "effective_heat",
+    "information",
+    "insertion",
+    "mass_inside",
+    "pointing_game",
+    "rank_auc",
+    "sanity",
+    "sanity_steps",
+    "sensitivity",
+    "top1",
+    "top5",
+]
+
+_MOST_POINTS = 201  # of a curve that is kept
+
+
+@dataclass(frozen=True)
+class Scored:
+    """What a metric says of one map.
+
+    Attributes:
+        value: the number; of a ratio of means the numerator.
+        scale: of a ratio of means the denominator.
+        x: where the curves were measured.
+        upper: the curve, or of two curves the one that should be high.
+        lower: of two curves the other one.
+    """
+
+    value: float
+    scale: float | None = None
+    x: npt.NDArray[np.float32] = field(default_factory=lambda: np.empty(0, np.float32))
+    upper: npt.NDArray[np.float32] = field(default_factory=lambda: np.empty(0, np.float32))
+    lower: npt.NDArray[np.float32] = field(default_factory=lambda: np.empty(0, np.float32))
+
+
+def _curve(values: Tensor) -> npt.NDArray[np.float32]:
+    """A curve as it is kept: at most `_MOST_POINTS` points, the first and the last among them."""
+    chosen = np.linspace(0, len(values) - 1, min(len(values), _MOST_POINTS)).round().astype(int)
+    kept: npt.NDArray[np.float32] = values.detach().cpu().float().numpy()[chosen]
+    return kept
+
+
+def _inside(
+    measure: Callable[..., Tensor], case: Case, region: Region, max_area: float, **settings: Any
+) -> Scored | None:
+    inside = case.photo.inside(region, max_area)
+    return Scored(float(measure(case.map, inside, **settings))) if inside is not None else None
+
+
+def bounding_box(case: Case, *, region: Region = "boxes", max_area: float = 0.33) -> Scored | None:
+    """Share of the highest pixels that lie inside."""
+    return _inside(localization.bounding_box_ratio, case, region, max_area, seed=case.seed)
+
+
+def effective_heat(
+    case: Case,
+    *,
+    region: Region = "boxes",
+    max_area: float = 0.33,
+    scale: localization.Scale = "maximum",
+    base_threshold: float = 0.1,
+    cap: float = 0.99,
+    weighted: bool = True,
+) -> Scored | None:
+    """Share of the heat that lies inside, over all thresholds."""
+    settings = {"scale": scale, "base_threshold": base_threshold, "cap": cap, "weighted": weighted}
+    return _inside(localization.effective_heat_ratio, case, region, max_area, **settings)
+
+
+def mass_inside(case: Case, *, region: Region = "mask", max_area: float = 1.0) -> Scored | None:
+    """Share of the positive values that lies inside."""
+    return _inside(localization.mass_inside, case, region, max_area)
+
+
+def pointing_game(case: Case, *, region: Region = "mask", max_area: float = 1.0, tolerance: int = 0) -> Scored | None:
+    """Whether the highest pixel lies inside."""
+    return _inside(localization.pointing_game, case, region, max_area, tolerance=tolerance)
+
+
+def rank_auc(case: Case, *, region: Region = "mask", max_area: float = 1.0) -> Scored | None:
+    """How often a pixel inside is higher than one outside."""
+    return _inside(localization.rank_auc, case, region, max_area)
+
+
+def degradation_score(
+    case: Case,
+    *,
+    tile: int = 14,
+    points: int = 100,
+    schedule: Schedule = "full",
+    replacement: Literal["mean", "zero", "blur"] = "mean",
+    integral: Integral = "trapezoid",
+    precision: Precision = "auto",
+) -> Scored:
+    """Area between the curves, over the drop from the photo to everything replaced: a ratio of means."""
+    photo = case.photo
+    found = degradation(
+        case.network,
+        photo.image,
+        photo.target,
+        case.map,
+        tile,
+        points=points,
+        schedule=schedule,
+        replacement=replacement,
+        seed=case.seed,
+        precision=precision,
+    )
+    curves = (_curve(values) for values in (found.removed, found.lerf[0], found.morf[0]))
+    return Scored(float(found.areas(integral)), float(found.drop), *curves)
+
+
+def insertion(
+    case: Case,
+    *,
+    points: int = 224,
+    step: int | None = None,
+    start: Literal["blur", "zero", "mean"] = "blur",
+    replacement: Literal["zero", "mean", "blur"] = "zero",
+    area: Area = "trapezoid",
+    precision: Precision = "auto",
+) -> Scored:
+    """Area under the curve of pixels that appear."""
+    found = _inserted_and_deleted(
+        case, points=points, step=step, start=start, replacement=replacement, precision=precision
+    )
+    return Scored(float(found.insertion_areas(area)), None, _curve(found.share[0]), _curve(found.insertion[0]))
+
+
+def deletion(
+    case: Case,
+    *,
+    points: int = 224,
+    step: int | None = None,
+    start: Literal["blur", "zero", "mean"] = "blur",
+    replacement: Literal["zero", "mean", "blur"] = "zero",
+    area: Area = "trapezoid",
+    precision: Precision = "auto",
+) -> Scored:
+    """Area under the curve of pixels that vanish."""
+    found = _inserted_and_deleted(
+        case, points=points, step=step, start=start, replacement=replacement, precision=precision
+    )
+    return Scored(float(found.deletion_areas(area)), None, _curve(found.share[0]), _curve(found.deletion[0]))
+
+
+def _inserted_and_deleted(case: Case, **settings: Any) -> InsertionDeletion:
+    photo = case.photo
+    return case.once(
+        f"insertion and deletion {settings}",
+        lambda: insertion_deletion(case.network, photo.image, photo.target, case.map, seed=case.seed, **settings),
+    )
+
+
+def sensitivity(
+    case: Case,
+    *,
+    tile: int = 8,
+    sizes: Sizes = "iba",
+    sets: int = 100,
+    draw: Draw = "without",
+    replacement: Literal["zero", "mean", "blur"] = "zero",
+    precision: Precision = "float32",
+) -> Scored:
+    """Correlation of summed relevance with the drop of the score, mean over the sizes of the sets."""
+    photo, settings = case.photo, {"sizes": sizes, "sets": sets, "draw": draw}
+    measured = (
+        photo.once(  # what the network loses without a set does not depend on the map: one measurement for all methods
+            f"sensitivity-n {tile} {settings} {replacement} {precision}",
+            lambda: sensitivity_n(
+                case.network,
+                photo.image,
+                photo.target,
+                torch.zeros_like(photo.image[:, 0]),
+                tile,
+                sizes=sizes,
+                sets=sets,
+                draw=draw,
+                replacement=replacement,
+                seed=case.seed,
+                precision=precision,
+            ),
+        )
+    )
+    tiles = Tiles((case.map.shape[1], case.map.shape[2]), tile)
+    relevance = tiles.sums(case.map)
+    members = (random_sets(tiles.count, int(size), sets, case.seed, draw) for size in measured.sizes)
+    attributed = torch.stack([relevance @ chosen.T.double() for chosen in members], 1)
+    found = replace(measured, attributed=attributed)
+    return Scored(float(found.means()), None, _curve(found.sizes * tile**2), _curve(found.correlations()[0]))
+
+
+def _restricted(read: Callable[[RestrictedAccuracy], Tensor], case: Case, noise_samples: int) -> Scored | None:
+    """Only bottlenecks restrict; the mask is fitted once for all that is read from it."""
+    iba, photo = case.method, case.photo
+    if not isinstance(iba, IBA):
+        return None
+    found = case.once(
+        f"restricted {noise_samples}",
+        lambda: restricted_accuracy(iba, photo.image, [photo.target], noise_samples=noise_samples),
+    )
+    return Scored(float(read(found)))
+
+
+def top1(case: Case, *, noise_samples: int = 32) -> Scored | None:
+    """How often the target comes first under noise."""
+    return _restricted(lambda found: found.top1, case, noise_samples)
+
+
+def top5(case: Case, *, noise_samples: int = 32) -> Scored | None:
+    """How often the target is among the first five under noise."""
+    return _restricted(lambda found: found.top5, case, noise_samples)
+
+
+def information(case: Case, *, noise_samples: int = 32) -> Scored | None:
+    """Bits per feature that pass."""
+    return _restricted(lambda found: found.information, case, noise_samples)
+
+
+def sanity(
+    case: Case,
+    *,
+    layers: str = "",
+    initialiser: Literal["default", "inputiba"] = "default",
+    window: int = 5,
+    percentiles: Literal["1-99", "0-100"] = "1-99",
+    either_sign: bool = False,
+) -> Scored:
+    """Likeness of the maps of ever more random networks to the trained one's, step by step; their mean."""
+    low, high = map(float, percentiles.split("-"))
+    likeness = [1.0] + [
+        float(ssim(case.map, case.map_of(method), window=window, percentiles=(low, high), either_sign=either_sign))
+        for method in case.randomised(layers, initialiser)
+    ]
+    curve = np.array(likeness, np.float32)
+    return Scored(float(np.mean(likeness[1:])), None, np.arange(len(curve), dtype=np.float32), curve)
+
+
+def sanity_steps(settings: Mapping[str, Any]) -> Sequence[str]:
+    """What stands along the curve: the layers down to which the network was random."""
+    return ("trained", *str(settings["layers"]).split("+"))

@@ -1,0 +1,149 @@
+"""Methods and metrics with settings as a person types them: `iba`, `iba:beta=100`, `grad-cam:layer=layer4`."""
+
+import difflib
+import inspect
+import types
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from functools import partial
+from typing import Any, Literal, Union, get_args, get_origin, get_type_hints
+
+from bitlens.errors import SettingError
+
+__all__ = ["Spec", "parse_specs", "settings_of_callable"]
+
+_TRUTH = {"true": True, "yes": True, "false": False, "no": False}
+
+
+@dataclass(frozen=True)
+class Spec:
+    """One entry of a list, with the settings it was given.
+
+    Attributes:
+        name: of the entry.
+        settings: by name, already of the right type; what is not named keeps its default.
+    """
+
+    name: str
+    settings: Mapping[str, Any]
+
+    @property
+    def label(self) -> str:
+        """What it is called in results: `iba`, `iba[beta=100]`, `iba[beta=100,steps=20]`."""
+        given = ",".join(f"{key}={_text(value)}" for key, value in sorted(self.settings.items()))
+        return f"{self.name}[{given}]" if given else self.name
+
+
+def parse_specs(text: str, entries: Mapping[str, Callable[..., Any]], kind: str) -> dict[str, Spec]:
+    """Read `NAME[:SETTING=VALUE]...`, several separated by commas.
+
+    Args:
+        text: what was typed. `all` stands for every entry, and a name's beginning for all that begin so: `degradation` for
+            `degradation-8` and `degradation-14`, with the same settings.
+        entries: by name, what takes the settings; its signature says which there are, and of what types.
+        kind: what an entry is, for errors: "method" or "metric".
+
+    Returns:
+        By label, in the order given; one that is named twice counts once.
+
+    Raises:
+        SettingError: an entry or a setting is unknown, or a value is not of the setting's type.
+    """
+    words = [word.strip() for word in text.split(",") if word.strip()]
+    if not words:
+        raise SettingError(f"no {kind} was named: expected {kind}s separated by commas, from {', '.join(entries)}")
+    if words == ["all"]:
+        words = list(entries)
+    specs = [spec for word in words for spec in _parse(word, entries, kind)]
+    return {spec.label: spec for spec in specs}
+
+
+def settings_of_callable(build: Callable[..., Any]) -> dict[str, Any]:
+    """The keyword-only settings that a function or class takes, and the types they may have."""
+    build = build.func if isinstance(build, partial) else build
+    constructor = build.__init__ if inspect.isclass(build) else build
+    hints = get_type_hints(constructor)
+    parameters = inspect.signature(constructor).parameters.values()
+    named = {p.name: hints.get(p.name, str) for p in parameters if p.kind is p.KEYWORD_ONLY}
+    if "layer" in hints:  # bottlenecks take it by position
+        named["layer"] = str
+    return named
+
+
+def _parse(word: str, entries: Mapping[str, Callable[..., Any]], kind: str) -> list[Spec]:
+    name, *pairs = word.split(":")
+    names = [name] if name in entries else [known for known in entries if known.startswith(f"{name}-")]
+    if not names:
+        close = difflib.get_close_matches(name, entries, n=3) or list(entries)
+        raise SettingError(f"there is no {kind} {name!r}; did you mean {' or '.join(close)}?")
+    return [Spec(one, dict(_setting(pair, entries[one], one, word) for pair in pairs)) for one in names]
+
+
+def _setting(pair: str, build: Callable[..., Any], name: str, word: str) -> tuple[str, Any]:
+    known = settings_of_callable(build)
+    key, equals, value = pair.partition("=")
+    if not equals or key not in known:
+        raise SettingError(
+            f"{word!r}: {name} has no setting {key!r}; write NAME:SETTING=VALUE with one of {', '.join(known) or 'none'}"
+        )
+    return key, _read(value, known[key], f"{name}:{key}")
+
+
+def _read(text: str, kind: Any, place: str) -> Any:
+    """The value that a text stands for, as the most special of the types that it may have."""
+    kinds = _alternatives(kind)
+    for read in (_literal, _nothing, _truth, _whole, _number, _word):
+        found, value = read(text, kinds)
+        if found:
+            return value
+    expected = " or ".join(dict.fromkeys(_described(one) for one in kinds))
+    raise SettingError(f"{place}={text}: expected {expected}")
+
+
+def _alternatives(kind: Any) -> list[Any]:
+    if get_origin(kind) in (Union, types.UnionType):
+        return [one for part in get_args(kind) for one in _alternatives(part)]
+    return [kind]
+
+
+def _literal(text: str, kinds: list[Any]) -> tuple[bool, Any]:
+    options = {str(option): option for kind in kinds if get_origin(kind) is Literal for option in get_args(kind)}
+    return text in options, options.get(text)
+
+
+def _nothing(text: str, kinds: list[Any]) -> tuple[bool, Any]:
+    return type(None) in kinds and text == "none", None
+
+
+def _truth(text: str, kinds: list[Any]) -> tuple[bool, Any]:
+    return bool in kinds and text in _TRUTH, _TRUTH.get(text)
+
+
+def _whole(text: str, kinds: list[Any]) -> tuple[bool, Any]:
+    if int not in kinds or not text.lstrip("-").isdecimal():
+        return False, None
+    return True, int(text)
+
+
+def _number(text: str, kinds: list[Any]) -> tuple[bool, Any]:
+    try:
+        return float in kinds, float(text)
+    except ValueError:
+        return False, None
+
+
+def _word(text: str, kinds: list[Any]) -> tuple[bool, Any]:
+    return str in kinds, text
+
+
+def _described(kind: Any) -> str:
+    if get_origin(kind) is Literal:
+        return " or ".join(map(str, get_args(kind)))
+    names = {type(None): "none", bool: "true or false", int: "a whole number", float: "a number", str: "a text"}
+    return names.get(kind, "something that cannot be typed")
+
+
+def _text(value: Any) -> str:
+    if isinstance(value, bool) or value is None:
+        return str(value).lower()
+    return f"{value:g}" if isinstance(value, float) else str(value)

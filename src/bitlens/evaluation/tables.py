@@ -1,0 +1,214 @@
+"""From rows to one table: a mean with its standard error for each method and metric, and paired tests between methods."""
+
+import math
+from collections import Counter
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import asdict, dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from bitlens.errors import DataError, SettingError
+from bitlens.evaluation.measures import METRICS, Metric
+from bitlens.evaluation.paired import Comparison, Mean, compare, mean_of
+from bitlens.evaluation.settings import read_settings
+from bitlens.evaluation.store import RowStore, Series
+
+__all__ = ["Cell", "Selection", "Table", "build_table", "metric_of"]
+
+
+@dataclass(frozen=True)
+class Selection:
+    """Which rows count.
+
+    Attributes:
+        methods: labels; None for all that are there.
+        metrics: labels, or names that stand for all their labels; None for all that are there.
+        part: (k, n): only samples of the k-th of n parts.
+        least_probability: only samples whose target has at least this probability for the unchanged photo.
+        reference: label of the method that the others are compared with; None for `iba`, or else the first.
+    """
+
+    methods: Sequence[str] | None = None
+    metrics: Sequence[str] | None = None
+    part: tuple[int, int] = (1, 1)
+    least_probability: float = 0.0
+    reference: str | None = None
+
+
+@dataclass(frozen=True)
+class Cell:
+    """One method in one metric.
+
+    Attributes:
+        method: label.
+        metric: label.
+        mean: with its standard error, over the samples that have a value.
+        failures: how many samples failed.
+        best: whether no method has a better mean in this metric.
+        versus: compared with the reference; None for the reference itself, and where they have no sample in common.
+    """
+
+    method: str
+    metric: str
+    mean: Mean
+    failures: int
+    best: bool = False
+    versus: Comparison | None = None
+
+
+@dataclass(frozen=True)
+class Table:
+    """What an evaluation found.
+
+    Attributes:
+        settings: what the rows were made with.
+        cells: by (method, metric), in the order of the settings.
+        reference: the method that the others are compared with.
+        samples: how many samples have a value or a failure.
+        accuracy: share of the samples whose target is the predicted class.
+        reasons: (method, metric, reason) → how many samples failed so.
+        indices: (method, metric) → positions of the samples that have a value.
+    """
+
+    settings: Mapping[str, Any]
+    cells: Mapping[tuple[str, str], Cell]
+    reference: str
+    samples: int
+    accuracy: float
+    reasons: Mapping[tuple[str, str, str], int]
+    indices: Mapping[tuple[str, str], npt.NDArray[np.int64]]
+
+    @property
+    def methods(self) -> list[str]:
+        """Labels, in order."""
+        return list(dict.fromkeys(method for method, _ in self.cells))
+
+    @property
+    def metrics(self) -> list[str]:
+        """Labels, in order."""
+        return list(dict.fromkeys(metric for _, metric in self.cells))
+
+    def plain(self) -> dict[str, Any]:
+        """Plain values, the same for the same rows; nothing that was not measured is a number."""
+        rows = []
+        for cell in self.cells.values():
+            row = {"method": cell.method, "metric": cell.metric, **asdict(cell.mean), "failures": cell.failures}
+            row["better"] = metric_of(cell.metric).better
+            if cell.versus is not None:
+                row["versus"] = {"reference": self.reference, **asdict(cell.versus)}
+            rows.append(row)
+        reasons = [
+            {"method": method, "metric": metric, "reason": reason, "samples": count}
+            for (method, metric, reason), count in self.reasons.items()
+        ]
+        about = {"samples": self.samples, "accuracy": self.accuracy, "reference": self.reference}
+        made: dict[str, Any] = _without_nan({"settings": self.settings, **about, "rows": rows, "failures": reasons})
+        return made
+
+
+def metric_of(label: str) -> Metric:
+    """The metric of the list that a label names."""
+    return METRICS[label.partition("[")[0]]
+
+
+def build_table(folder: Path, selection: Selection | None = None) -> Table:
+    """Read the rows of a folder into a table.
+
+    Raises:
+        DataError: if the folder holds no rows.
+        SettingError: if the selection names what is not there, or leaves nothing.
+    """
+    selection = selection or Selection()
+    settings = read_settings(folder)
+    found = RowStore(folder / "rows").series()
+    if not found:
+        raise DataError(f"{folder} holds no rows yet: `bitlens evaluate … --out {folder}` makes them")
+    methods = _chosen("method", selection.methods, _in_order(settings["methods"], (m for m, _ in found)))
+    metrics = _chosen("metric", selection.metrics, _in_order(settings["metrics"], (m for _, m in found)))
+    part = {
+        (method, metric): _restricted(found[method, metric], selection)
+        for method in methods
+        for metric in metrics
+        if (method, metric) in found
+    }
+    reference = _reference(selection.reference, methods)
+    known = np.unique(np.concatenate([series.index for series in part.values()]))
+    correct = {int(i): bool(c) for series in part.values() for i, c in zip(series.index, series.correct, strict=True)}
+    failed = {index for series in part.values() for index in series.failures}
+    return Table(
+        settings,
+        _with_best({pair: _cell(pair, part, reference) for pair in part}),
+        reference,
+        len({*known.tolist(), *failed}),
+        sum(correct.values()) / len(correct) if correct else math.nan,
+        _reasons(part),
+        {pair: series.index[~np.isnan(series.value)] for pair, series in part.items()},
+    )
+
+
+def _in_order(known: Iterable[str], present: Iterable[str]) -> list[str]:
+    there = set(present)
+    return [label for label in known if label in there]
+
+
+def _chosen(kind: str, wanted: Sequence[str] | None, present: list[str]) -> list[str]:
+    if wanted is None:
+        return present
+    chosen: list[str] = []
+    for name in wanted:
+        fitting = [label for label in present if label == name or label.partition("[")[0] == name]
+        fitting = fitting or [label for label in present if label.startswith(f"{name}-")]
+        if not fitting:
+            raise SettingError(f"there are no results of the {kind} {name!r}: there are {', '.join(present)}")
+        chosen += [label for label in fitting if label not in chosen]
+    return chosen
+
+
+def _restricted(series: Series, selection: Selection) -> Series:
+    number, parts = selection.part
+    kept = (series.index % parts == number - 1) & ~(series.probability < selection.least_probability)
+    names = ("index", "value", "scale", "probability", "correct")
+    failures = {index: reason for index, reason in series.failures.items() if index % parts == number - 1}
+    return replace(series, **{name: getattr(series, name)[kept] for name in names}, failures=failures)
+
+
+def _reference(wanted: str | None, methods: list[str]) -> str:
+    if wanted is None:
+        return "iba" if "iba" in methods else methods[0]
+    if wanted not in methods:
+        raise SettingError(f"there are no results of the reference {wanted!r}: there are {', '.join(methods)}")
+    return wanted
+
+
+def _cell(pair: tuple[str, str], part: Mapping[tuple[str, str], Series], reference: str) -> Cell:
+    method, metric = pair
+    series, other = part[pair], part.get((reference, metric))
+    versus = compare(series, other) if other is not None and method != reference else None
+    return Cell(
+        method, metric, mean_of(series), len(series.failures), versus=versus if versus and versus.count else None
+    )
+
+
+def _with_best(cells: Mapping[tuple[str, str], Cell]) -> dict[tuple[str, str], Cell]:
+    best: dict[str, float] = {}
+    for (_, metric), cell in cells.items():
+        if cell.mean.count:
+            choose = max if metric_of(metric).better == "higher" else min
+            best[metric] = choose(best.get(metric, cell.mean.mean), cell.mean.mean)
+    return {pair: replace(cell, best=cell.mean.mean == best.get(pair[1])) for pair, cell in cells.items()}
+
+
+def _reasons(part: Mapping[tuple[str, str], Series]) -> dict[tuple[str, str, str], int]:
+    counted = Counter((*pair, reason) for pair, series in part.items() for reason in series.failures.values())
+    return dict(sorted(counted.items(), key=lambda item: (-item[1], item[0])))
+
+
+def _without_nan(value: Any) -> Any:
+    if isinstance(value, Mapping):
+        return {key: _without_nan(inner) for key, inner in value.items()}
+    if isinstance(value, list):
+        return [_without_nan(inner) for inner in value]
+    return None if isinstance(value, float) and not math.isfinite(value) else value

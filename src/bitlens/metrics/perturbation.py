@@ -1,0 +1,233 @@
+"""What metrics share that change an input and watch the network: variants built on the device, few and full passes.
+
+A variant is one selection between the original and its replacement, so whole passes are built at once, for all samples
+of a group and several steps. Rows are copy-major: row b*n + i is a variant of sample i.
+"""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any, Literal, TypeAlias, TypeVar
+
+import torch
+from torch import Tensor, nn
+
+from bitlens.engine import Precision, in_precision, rows_at_once, suffix_dtype
+from bitlens.errors import InputError, SettingError, TargetError, one_of
+from bitlens.inputs import ModelInputs
+from bitlens.layout import LAYOUTS
+from bitlens.probe import Network
+from bitlens.targets import as_target, select_targets
+
+__all__ = [
+    "Answer",
+    "Group",
+    "Replacement",
+    "in_groups",
+    "in_passes",
+    "replaced",
+    "replacing",
+]
+
+T = TypeVar("T")
+Answer: TypeAlias = Callable[[Tensor], Tensor]
+"""Variants (b*n, ...), copy-major, to one number for each (b*n,)."""
+
+Replacement: TypeAlias = Literal["mean", "zero", "blur"] | Tensor
+"""What takes the place of pixels: each image's mean colour, zero (after normalisation: the data set's mean colour), the
+image under a Gaussian of 29 pixels with σ = 15, or given images (N, C, H, W) or (1, C, H, W)."""
+
+
+@dataclass(frozen=True)
+class Group:
+    """Images that go through the network together, and what it is asked.
+
+    Channels come last, as in memory where convolutions want them so: variants need not be reordered for every pass.
+
+    Attributes:
+        images: (n, H, W, C), on the network's device.
+        maps: (n, H, W), likewise.
+        samples: which of all images these are.
+        answer: variants of the images (b*n, H, W, C) to what the target says of each (b*n,).
+        clean: (n,) the answer for the images themselves.
+        rows: how many variants may go through the network at once.
+    """
+
+    images: Tensor
+    maps: Tensor
+    samples: slice
+    answer: Answer
+    clean: Tensor
+    rows: int
+
+    @property
+    def size(self) -> tuple[int, int]:
+        """Height and width."""
+        return self.images.shape[1], self.images.shape[2]
+
+
+def in_groups(
+    model: nn.Module | Network,
+    inputs: Any,
+    targets: Any,
+    maps: Tensor,
+    measure: Callable[[Group], T],
+    *,
+    quantity: Literal["value", "score"] = "value",
+    precision: Precision,
+    internal_batch_size: int | Literal["auto"],
+    progress: Callable[[int], None] | None,
+) -> list[T]:
+    """Measure images in groups that fit the memory; the network is left as it was.
+
+    Args:
+        model: the network; a `Network` keeps what it has learnt about inputs like these.
+        inputs: (N, C, H, W) images, or a tuple or mapping of arguments of which the first tensor is the images.
+        targets: as `bitlens.targets.as_target` takes them.
+        maps: (N, H, W).
+        measure: of one group, run without gradients.
+        quantity: the target's "value" (probability) or "score" (logit).
+        precision: of the network: "float32", "bfloat16", or "auto".
+        internal_batch_size: how many rows go through the network at once; "auto" bounds the memory.
+        progress: called with the number of images measured so far.
+
+    Raises:
+        InputError: if the inputs are no images, or the maps are not finite or do not fit them.
+        TargetError: if the targets do not fit the network's output.
+        SettingError: if a setting makes no sense.
+    """
+    network = model if isinstance(model, Network) else Network(model)
+    batch = network.prepared(inputs)
+    maps = _maps_for(batch, maps).to(network.device)
+    rows = _rows(internal_batch_size, network, batch)
+    dtype = suffix_dtype(one_of("precision", precision, _PRECISIONS), batch.first)
+    parts: list[T] = []
+    start = 0
+    while start < batch.count:
+        samples = slice(start, start + _group_size(batch.count - start, rows))
+        chosen = select_targets(targets, samples.start, samples.stop, batch.count)
+        few = batch.select(samples)
+        with (
+            torch.autocast(network.device.type, enabled=False),  # `precision` alone decides
+            torch.no_grad(),
+            network.running(few, dtype) as run,
+        ):
+            ask = in_precision(run, dtype, few.first, LAYOUTS["CHW"])
+            answer, clean = _question(ask, few, chosen, quantity)
+            images = few.first.permute(0, 2, 3, 1).contiguous()
+            parts.append(measure(Group(images, maps[samples], samples, answer, clean, rows)))
+        start = samples.stop
+        if progress is not None:
+            progress(start)
+    return parts
+
+
+def _question(
+    ask: Callable[[Tensor], Any], inputs: ModelInputs, target: Any, quantity: Literal["value", "score"]
+) -> tuple[Answer, Tensor]:
+    """What the target says of variants with channels last, and of the inputs themselves."""
+    output = ask(inputs.first.clone())  # a network may overwrite what it is given
+    asked = as_target(target, output, inputs.count)
+    read = asked.score if quantity == "score" else asked.value
+    clean = read(output)
+    if clean.shape != (inputs.count,):
+        raise TargetError(
+            f"the target must give one number per sample, shape ({inputs.count},); it gave {tuple(clean.shape)}"
+        )
+    return lambda variants: read(ask(variants.permute(0, 3, 1, 2))), clean
+
+
+def _group_size(left: int, rows: int) -> int:
+    """How many samples go together: a divisor of the rows, so that whole steps of all of them fill a pass."""
+    return max(size for size in range(1, min(left, rows) + 1) if rows % size == 0)
+
+
+_PRECISIONS: dict[str, Precision] = {"float32": "float32", "bfloat16": "bfloat16", "auto": "auto"}
+
+
+def _rows(wanted: int | Literal["auto"], network: Network, batch: ModelInputs) -> int:
+    if wanted == "auto":
+        return rows_at_once(network.bytes_per_row(batch), network.device)
+    if not isinstance(wanted, int) or wanted < 1:
+        raise SettingError(f"internal_batch_size must be 'auto' or a positive integer, got {wanted!r}")
+    return wanted
+
+
+def _maps_for(batch: ModelInputs, maps: Tensor) -> Tensor:
+    if batch.image_size is None:
+        raise InputError(
+            f"this metric needs images (N, C, H, W), got {tuple(batch.first.shape)} of {batch.first.dtype}"
+        )
+    wanted = (batch.count, *batch.image_size)
+    if tuple(maps.shape) != wanted:
+        raise InputError(f"maps must have the images' samples and size, {wanted}; got {tuple(maps.shape)}")
+    wrong = ~torch.isfinite(maps).flatten(1).all(1)
+    if bool(wrong.any()):
+        raise InputError(f"maps hold NaN or infinite values in sample {int(wrong.nonzero()[0])}: they cannot be ranked")
+    return maps
+
+
+def replacing(
+    answer: Answer, original: Tensor, replacement: Tensor, changed: Callable[[slice], Tensor]
+) -> Callable[[slice], Tensor]:
+    """What is answered at some of the steps, copy-major.
+
+    Args:
+        answer: the network's.
+        original: (n, ...) samples.
+        replacement: what takes their place, of a shape that broadcasts to theirs.
+        changed: for v of the steps, where; of a shape that broadcasts to (v, n, ...) and has v and n in full, or n = 1.
+    """
+
+    def ask(steps: slice) -> Tensor:
+        variants = torch.where(changed(steps), replacement, original)
+        return answer(variants.flatten(0, 1))
+
+    return ask
+
+
+def in_passes(ask: Callable[[slice], Tensor], samples: int, steps: int, rows: int) -> Tensor:
+    """What is answered at every step, (samples, steps), with as many steps in a pass as fit.
+
+    Args:
+        ask: for v of the steps, the answers (v*samples,), copy-major.
+        samples: how many there are.
+        steps: how many there are, one or more.
+        rows: how many variants may go through the network at once.
+    """
+    several = max(1, rows // samples)
+    parts = [ask(slice(start, min(start + several, steps))) for start in range(0, steps, several)]
+    return torch.cat(parts).reshape(steps, samples).T
+
+
+def replaced(group: Group, replacement: Replacement) -> Tensor:
+    """What takes the place of a group's pixels, channels last, of a shape that broadcasts to its images."""
+    if not isinstance(replacement, Tensor):
+        return one_of("replacement", replacement, _REPLACEMENTS)(group.images)
+    height, width, channels = group.images.shape[1:]
+    if replacement.dim() != 4 or replacement.shape[1:] != (channels, height, width):
+        raise InputError(
+            f"replacement must be images (N, {channels}, {height}, {width}), got {tuple(replacement.shape)}"
+        )
+    own = replacement if len(replacement) == 1 else replacement[group.samples]
+    if len(own) not in (1, len(group.images)):
+        raise InputError(f"replacement must hold one image for each sample, or one for all; got {len(replacement)}")
+    return own.to(group.images).permute(0, 2, 3, 1)
+
+
+def _blurred(images: Tensor) -> Tensor:
+    from torchvision.transforms.functional import gaussian_blur
+
+    if min(images.shape[1:3]) < _BLUR // 2 + 1:
+        raise InputError(
+            f"images of {tuple(images.shape[1:3])} are too small for a blur of {_BLUR} pixels: choose another replacement"
+        )
+    blurred: Tensor = gaussian_blur(images.permute(0, 3, 1, 2), [_BLUR, _BLUR], [15.0, 15.0])
+    return blurred.permute(0, 2, 3, 1).contiguous()
+
+
+_BLUR = 29
+_REPLACEMENTS: dict[str, Callable[[Tensor], Tensor]] = {
+    "mean": lambda images: images.mean((1, 2), keepdim=True),
+    "zero": lambda images: images.new_zeros(1, 1, 1, 1),
+    "blur": _blurred,
+}

@@ -1,0 +1,184 @@
+"""Every metric of the list, as evaluation computes it."""
+
+import json
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+
+from bitlens.bottlenecks.per_sample import IBA
+from bitlens.data.datasets import Sample
+from bitlens.errors import DataError, InputError, TargetError
+from bitlens.evaluation.case import Case, fingerprint, read_photo
+from bitlens.evaluation.measures import METRICS, metric_settings, ready_metric
+from bitlens.evaluation.specs import Spec, parse_specs
+from bitlens.models.load import load_model
+from bitlens.probe import Network
+from small_evaluation import NETWORK
+
+QUICK = {"points": 5, "sets": 10, "noise_samples": 4}
+EVERY = pytest.mark.parametrize("name", list(METRICS))
+
+
+class Given:
+    """A method that gives the map it was made with."""
+
+    def __init__(self, values):
+        self.values, self.asked = values, 0
+
+    def explain(self, *_):
+        self.asked += 1
+        return type("Attribution", (), {"map": self.values[None]})()
+
+
+@pytest.fixture
+def loaded(tmp_path):
+    (tmp_path / "net.py").write_text(NETWORK)
+    return load_model(f"{tmp_path / 'net.py'}:build")
+
+
+@pytest.fixture
+def network(loaded):
+    return Network(loaded.model)
+
+
+@pytest.fixture
+def photo(loaded, network):
+    """48 x 48 pixels, an object of a quarter of them in the upper left."""
+    picture = Image.fromarray(np.random.default_rng(0).integers(0, 255, (48, 48, 3), dtype=np.uint8))
+    mask = np.zeros((48, 48), bool)
+    mask[:24, :24] = True
+    sample = Sample("one", lambda: picture, 2, ((0, 0, 24, 24),), mask)
+    return read_photo(sample, network, loaded.preprocess)
+
+
+def scored(name, photo, network, values, method=None, **settings):
+    spec = Spec(
+        name, {key: value for key, value in {**QUICK, **settings}.items() if key in metric_settings(Spec(name, {}))}
+    )
+    case = Case(photo, network, method or Given(values), 0, randomised=lambda *_: [Given(-values), Given(values)])
+    return ready_metric(spec)(case)
+
+
+@EVERY
+def test_a_score_has_all_that_the_list_says(name, photo, network, loaded):
+    values = torch.rand(48, 48, generator=torch.Generator().manual_seed(0))
+    iba = IBA(loaded.model, "0", seed=0).fit_statistics([torch.randn(200, 3, 48, 48)], granularity="channel")
+    metric = METRICS[name]
+    found = scored(name, photo, network, values, iba if "bottleneck" in metric.needs else None)
+    assert np.isfinite(found.value)
+    assert (len(found.x) > 1) == (metric.axes is not None)
+    assert len(found.upper) == len(found.x)
+    assert len(found.lower) == (len(found.x) if metric.axes and len(metric.axes.names) == 2 else 0)
+    assert (found.scale is not None) == (metric.axes is not None and metric.axes.normalised)
+    assert metric.better in ("higher", "lower")
+    json.dumps(metric_settings(Spec(name, {})))
+    if metric.axes and metric.axes.x_names({"layers": "a+b"}):
+        assert len(metric.axes.x_names({"layers": "a+b"})) == len(found.x)
+
+
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [("bbox", 1), ("ehr", 1), ("mass-inside", 1), ("pointing-game", 1), ("rank-auc", 1)],
+)
+@pytest.mark.parametrize("region", ["boxes", "mask"])
+def test_a_map_of_the_object_itself_is_perfect(name, value, region, photo, network):
+    inside = photo.inside(region, 1.0)[0]
+    assert float(inside.mean()) == 0.25
+    assert scored(name, photo, network, inside, region=region).value == pytest.approx(value)
+
+
+@pytest.mark.parametrize(
+    ("name", "value"), [("degradation-8", 0), ("degradation-14", 0), ("mass-inside", 0.25), ("pointing-game", 0.25),
+                        ("rank-auc", 0.5), ("ehr", 0.25)]
+)  # fmt: skip
+def test_a_constant_map_scores_chance(name, value, photo, network):
+    assert scored(name, photo, network, torch.ones(48, 48)).value == pytest.approx(value, abs=1e-6)
+
+
+def test_large_objects_are_left_out(photo, network):
+    assert scored("bbox", photo, network, torch.rand(48, 48), max_area=0.2) is None
+    assert scored("bbox", photo, network, torch.rand(48, 48), max_area=0.25) is not None
+
+
+def test_the_map_is_made_once_for_all_metrics_and_not_where_none_applies(photo, network):
+    given = Given(torch.rand(48, 48))
+    case = Case(photo, network, given, 0)
+    assert ready_metric(Spec("bbox", {"max_area": 0.1}))(case) is None
+    assert given.asked == 0
+    for name in ("bbox", "rank-auc", "ehr"):
+        assert ready_metric(Spec(name, {}))(case) is not None
+    assert given.asked == 1
+
+
+def test_a_map_that_fails_fails_once(photo, network):
+    class Failing:
+        asked = 0
+
+        def explain(self, *_):
+            self.asked += 1
+            raise ValueError("no")
+
+    failing = Failing()
+    case = Case(photo, network, failing, 0)
+    for _ in range(3):
+        with pytest.raises(ValueError, match="no"):
+            _ = case.map
+    assert failing.asked == 1
+
+
+@pytest.mark.parametrize(("values", "words"), [(torch.full((48, 48), torch.nan), "NaN"), (torch.ones(7, 7), "7, 7")])
+def test_maps_that_cannot_be_measured_are_refused(values, words, photo, network):
+    with pytest.raises(InputError, match=words):
+        _ = Case(photo, network, Given(values), 0).map
+
+
+def test_insertion_and_deletion_share_their_passes(photo, network, monkeypatch):
+    from bitlens.evaluation import scoring
+
+    calls, measure = [], scoring.insertion_deletion
+    monkeypatch.setattr(scoring, "insertion_deletion", lambda *a, **k: calls.append(1) or measure(*a, **k))
+    case = Case(photo, network, Given(torch.rand(48, 48)), 0)
+    for name in ("insertion", "deletion"):
+        ready_metric(Spec(name, {"points": 5}))(case)
+    assert len(calls) == 1
+    ready_metric(Spec("deletion", {"points": 6}))(case)
+    assert len(calls) == 2
+
+
+def test_long_curves_are_thinned_and_keep_their_ends(photo, network):
+    found = scored("deletion", photo, network, torch.rand(48, 48), points=48 * 48)
+    assert len(found.x) == 201
+    assert (found.x[0], found.x[-1]) == (0, 1)
+    assert found.upper[0] == pytest.approx(photo.probability, abs=2e-3)
+
+
+def test_labels_that_the_network_does_not_have_are_refused(loaded, network, photo):
+    sample = Sample("two", lambda: photo.sample.image, 4)
+    with pytest.raises(TargetError, match="class 4"):
+        read_photo(sample, network, loaded.preprocess)
+
+
+def test_a_fingerprint_is_that_of_the_content(tmp_path):
+    one, other = tmp_path / "a.png", tmp_path / "b.png"
+    for path in (one, other):
+        Image.new("RGB", (4, 4), (1, 2, 3)).save(path)
+    a, b = (Sample(path.name, lambda: None, path=path) for path in (one, other))
+    assert fingerprint(a) == fingerprint(b)
+    other.write_bytes(one.read_bytes() + b" ")
+    assert fingerprint(a) != fingerprint(b)
+    other.unlink()
+    with pytest.raises(DataError, match=r"b\.png"):
+        fingerprint(b)
+    picture = Image.new("RGB", (4, 4))
+    assert fingerprint(Sample("c", lambda: picture)) == fingerprint(Sample("d", lambda: picture))
+
+
+def test_every_metric_can_be_typed():
+    computes = {name: metric.compute for name, metric in METRICS.items()}
+    assert list(parse_specs("all", computes, "metric")) == list(METRICS)
+    assert list(parse_specs("degradation", computes, "metric")) == ["degradation-8", "degradation-14"]
+    (spec,) = parse_specs("insertion:step=10", computes, "metric").values()
+    assert metric_settings(spec)["step"] == 10
+    assert metric_settings(Spec("degradation-8", {}))["tile"] == 8
