@@ -4,22 +4,23 @@
     python benchmarks/speed.py --networks resnet50 --repeats 5 --out bench.json
 
 Compared, per image of 224 x 224 with 10 steps and 10 noise samples unless the preset says otherwise:
-  official     the released procedure, restated (benchmarks/official.py)
-  floor        the least that the same 10 x 10 samples can cost: forward and backward of the suffix alone, 10 times
-  float32      bitlens, quality "paper", float32
-  bfloat16     bitlens, quality "paper", bfloat16 behind the layer
-  fast         bitlens, quality "fast", precision "auto";  fast-float32: the same in float32
-  captum-*     Captum's IntegratedGradients (50 steps), NoiseTunnel of Saliency (50), Occlusion 14x14, LayerGradCam
+  official      the released procedure, restated (benchmarks/official.py), which takes one image at a time
+  floor         the least that the same 10 x 10 samples can cost: forward and backward of the suffix alone, 10 times
+  float32       bitlens, quality "paper", float32
+  bfloat16      bitlens, quality "paper", bfloat16 behind the layer
+  fast          bitlens, quality "fast", precision "auto";  fast-float32: the same in float32
+  ... x8        the same for eight images in one call, seconds for each
+  captum-*      Captum's IntegratedGradients (50 steps), NoiseTunnel of Saliency (50), Occlusion 14x14, LayerGradCam
 Weights are random: the time does not depend on them.
 """
 
 import argparse
 import json
 import statistics
-import threading
 import time
 import warnings
 from collections.abc import Callable
+from dataclasses import dataclass
 from pathlib import Path
 
 import torch
@@ -27,18 +28,27 @@ import torchvision
 from official import official_procedure
 
 from bitlens import IBA
+from bitlens.allocator import keep_freed_memory
 from bitlens.errors import BitlensWarning
 
 LAYERS = {"resnet50": "layer2", "vgg16": "features.17"}
-Job = Callable[[], object]
+MANY = 8
+
+
+@dataclass(frozen=True)
+class Job:
+    """Something that is timed, and for how many images it works."""
+
+    run: Callable[[], object]
+    images: int = 1
 
 
 def jobs_for(name: str, wanted: set[str]) -> dict[str, Job]:
-    """What is timed on one network; each job explains one image."""
+    """What is timed on one network."""
     torch.manual_seed(0)
     model = torchvision.models.get_model(name, weights=None).eval()
     layer = LAYERS[name]
-    image, target = torch.randn(1, 3, 224, 224), 7
+    images, target = torch.randn(MANY, 3, 224, 224), 7
     statistics_batch = torch.randn(8, 3, 224, 224)
 
     def bottleneck(**settings: object) -> IBA:
@@ -47,31 +57,36 @@ def jobs_for(name: str, wanted: set[str]) -> dict[str, Job]:
     exact, low = bottleneck(precision="float32"), bottleneck(precision="bfloat16")
     fast, fast32 = bottleneck(quality="fast"), bottleneck(quality="fast", precision="float32")
     noise = exact.statistics.noise(exact.noise)
-    recording = exact.probe.record(image)
-    rows = recording.features.expand(10, -1, -1, -1).contiguous()
+    recording = exact.probe.record(images[:1])
 
-    def floor() -> None:
+    def floor(rows: int, times: int) -> None:
+        batch = recording.features.expand(rows, -1, -1, -1).contiguous(memory_format=torch.channels_last)
         with recording.suffix() as run:
-            for _ in range(10):
-                z = rows.detach().requires_grad_()
+            for _ in range(times):
+                z = batch.detach().requires_grad_()
                 torch.autograd.grad(run(z)[:, target].sum(), z)
 
-    def ours(iba: IBA) -> Job:
-        return lambda: iba.explain(image, target, evidence_samples=0)
+    def ours(name: str, iba: IBA) -> dict[str, Job]:
+        return {
+            name: Job(lambda: iba.explain(images[:1], target, evidence_samples=0)),
+            f"{name} x8": Job(lambda: iba.explain(images, target, evidence_samples=0), MANY),
+        }
 
+    module = model.get_submodule(layer)
     jobs: dict[str, Job] = {
-        "official": lambda: official_procedure(model, model.get_submodule(layer), image, target, noise.mean, noise.std),
-        "floor": floor,
-        "float32": ours(exact),
-        "bfloat16": ours(low),
-        "fast": ours(fast),
-        "fast-float32": ours(fast32),
-        **captum_jobs(model, image, target),
+        "official": Job(lambda: official_procedure(model, module, images[:1], target, noise.mean, noise.std)),
+        "floor": Job(lambda: floor(10, 10)),
+        "floor x8": Job(lambda: floor(16, 50), MANY),
+        **ours("float32", exact),
+        **ours("bfloat16", low),
+        **ours("fast", fast),
+        **ours("fast-float32", fast32),
+        **{name: Job(run) for name, run in captum_jobs(model, images[:1], target).items()},
     }
     return {job: run for job, run in jobs.items() if not wanted or job in wanted}
 
 
-def captum_jobs(model: torch.nn.Module, image: torch.Tensor, target: int) -> dict[str, Job]:
+def captum_jobs(model: torch.nn.Module, image: torch.Tensor, target: int) -> dict[str, Callable[[], object]]:
     """Captum's methods on the same network, with its own defaults and a batch of 10 where it takes one."""
     from captum.attr import IntegratedGradients, LayerGradCam, NoiseTunnel, Occlusion, Saliency
 
@@ -90,42 +105,19 @@ def captum_jobs(model: torch.nn.Module, image: torch.Tensor, target: int) -> dic
 
 
 def alternate(jobs: dict[str, Job], repeats: int) -> dict[str, list[float]]:
-    """Seconds of every job, in turn, so that whatever slows the machine slows all of them."""
+    """Seconds for one image of every job, in turn, so that whatever slows the machine slows all of them."""
     seconds: dict[str, list[float]] = {name: [] for name in jobs}
     for turn in range(repeats + 1):
-        for name, run in jobs.items():
+        for name, job in jobs.items():
+            if turn == 0 and name in ("official", "floor x8", "float32 x8"):
+                continue  # the first turn only warms up, and these are long
             begun = time.perf_counter()
-            run()
-            if turn:  # the first turn warms up
-                seconds[name].append(time.perf_counter() - begun)
+            job.run()
+            if turn:
+                seconds[name].append((time.perf_counter() - begun) / job.images)
             print(f"\rturn {turn}/{repeats}: {name:24s}", end="", flush=True)
     print("\r" + " " * 50 + "\r", end="")
     return seconds
-
-
-def peak_memory(run: Job) -> int:
-    """Highest resident memory while a job runs, in bytes above what was there before it (Linux)."""
-    page = 4096
-
-    def resident() -> int:
-        return int(Path("/proc/self/statm").read_text().split()[1]) * page
-
-    before, peak, done = resident(), 0, threading.Event()
-
-    def watch() -> None:
-        nonlocal peak
-        while not done.is_set():
-            peak = max(peak, resident())
-            time.sleep(0.005)
-
-    watcher = threading.Thread(target=watch)
-    watcher.start()
-    try:
-        run()
-    finally:
-        done.set()
-        watcher.join()
-    return peak - before
 
 
 def report(name: str, seconds: dict[str, list[float]]) -> dict[str, dict[str, float]]:
@@ -136,13 +128,16 @@ def report(name: str, seconds: dict[str, list[float]]) -> dict[str, dict[str, fl
     for job, value in median.items():
         result[job] = {"seconds": value}
         line = f"  {job:22s} {value:8.2f} s"
-        for reference in ("official", "floor", "captum-ig-50"):
+        for reference in ("official", "captum-ig-50"):
             if reference in median:
                 result[job][f"{reference}/this"] = median[reference] / value
+        if "captum-ig-50" in median:
+            line += f"   IG/this {median['captum-ig-50'] / value:6.2f}"
         if "official" in median:
             line += f"   official/this {median['official'] / value:7.1f}"
-        if "floor" in median:
-            line += f"   this/floor {value / median['floor']:6.2f}"
+        floor = "floor x8" if job.endswith("x8") else "floor"
+        if floor in median:
+            line += f"   this/{floor} {value / median[floor]:6.2f}"
         print(line)
     return result
 
@@ -154,10 +149,13 @@ def main() -> None:
     parser.add_argument("--jobs", nargs="*", default=[])
     parser.add_argument("--repeats", type=int, default=3)
     parser.add_argument("--threads", type=int, default=None)
+    parser.add_argument("--keep-memory", choices=["yes", "no"], default="yes")
     parser.add_argument("--out", type=Path)
     arguments = parser.parse_args()
     if arguments.threads:
         torch.set_num_threads(arguments.threads)
+    if arguments.keep_memory == "yes":  # as the command line does
+        keep_freed_memory()
     warnings.simplefilter("ignore", BitlensWarning)  # statistics from 8 random images: only the time matters
     results = {}
     for name in arguments.networks:

@@ -83,6 +83,7 @@ class SqueezeExcite(_Net):
 
 class SqueezeExciteInPlace(SqueezeExcite):
     def middle(self, x):
+        x = 2 * x
         gate = self.body(x).view(len(x), -1, 1, 1).expand_as(x)
         x.mul_(gate)  # the result is dropped: the old variable holds it
         return x
@@ -132,6 +133,7 @@ class InPlaceDropped(_Net):
     def middle(self, x):
         x = self.body(x)
         F.relu_(x)
+        x = 2 * x
         x.add_(0.1)
         x[:, :4].mul_(2)
         return x

@@ -1,10 +1,12 @@
 import math
 from collections.abc import Callable
+from typing import Any
 
 import pytest
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
+from torch.utils._python_dispatch import TorchDispatchMode
 
 from bitlens.errors import FitError, SettingError, TargetError
 from bitlens.fitting import QUALITY, FitSettings, NoisyCopies, _loss_gradient, fit_masks, measure_under_noise
@@ -279,6 +281,27 @@ def test_inactive_features_reach_the_network_as_zero() -> None:
     measure_under_noise(run, target, features, fitted.u, noise_model, noise_samples=2)
     assert all(bool((z[:, 1] == 0).all()) and bool((z[:, 0] != 0).any()) for z in seen)
     assert float(fitted.information[:, 1].abs().max()) == 0
+
+
+class _HostReads(TorchDispatchMode):
+    """Counts what makes the host wait for a device: a tensor read as a number, or a branch on one."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.count = 0
+
+    def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        self.count += func.overloadpacket in (torch.ops.aten._local_scalar_dense, torch.ops.aten.is_nonzero)
+        return func(*args, **(kwargs or {}))
+
+
+@pytest.mark.parametrize("steps", [2, 9])
+def test_the_host_never_waits_within_the_loop(steps: int) -> None:
+    _, _, classes, features, suffix = _prepared(2)
+    noise_model = quadrant_statistics().noise(NoiseSettings())
+    with _HostReads() as reads:
+        fit_masks(suffix, ClassTarget(classes), features, noise_model, LAYOUTS["CHW"], FitSettings(steps=steps))
+    assert reads.count == 1  # whether the result is finite, once at the end
 
 
 @pytest.mark.parametrize("bad", [math.nan, math.inf])

@@ -158,6 +158,38 @@ def statistics(
 
 
 @app.command()
+def patterns(
+    model: Model,
+    data: Annotated[str, typer.Option("--data", help="folder:DIR, csv:FILE, imagenet:DIR or builtin:scenes-train.")],
+    out: Annotated[Path, typer.Option("--out", help="The file to write (.safetensors).")],
+    count: Annotated[int, typer.Option("--count", min=1, help="How many photos at most.")] = 2_000,
+    weights: Weights = None,
+    device: DeviceOption = "auto",
+    as_json: AsJson = False,
+) -> None:
+    """Learn what each neuron's output tells of its input; the method pattern-attribution needs it once."""
+    from bitlens.baselines.pattern_attribution import PatternAttribution
+    from bitlens.data.datasets import open_dataset, tensor_batches
+    from bitlens.models.load import load_model
+
+    samples = open_dataset(data)
+    loaded = load_model(model, weights, device_name(device))
+    number = min(count, len(samples))
+    chosen = [samples[i * len(samples) // number] for i in range(number)]
+    source, method = f"{data} ({number} photos)", PatternAttribution(loaded.model)
+    batches = tensor_batches(chosen, loaded.preprocess, 16, on_error="skip")
+    with progress_bar("patterns", number) as advance:
+        how = loaded.preprocess.description
+        method.fit_patterns(batches, number, data=source, preprocessing=how, progress=advance)
+    method.patterns.save(out)
+    facts = {name: getattr(method.patterns, name) for name in ("samples", "neurons", "replaced")}
+    if as_json:
+        print(json.dumps({"file": str(out), **facts}))
+        return
+    answers.print(f"{out}: {facts['neurons']:,} neurons of {model}, {facts['samples']} photos", soft_wrap=True)
+
+
+@app.command()
 def models(
     search: Annotated[str, typer.Argument(help="Show the names that contain this.")] = "",
     as_json: AsJson = False,

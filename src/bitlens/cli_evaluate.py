@@ -199,7 +199,9 @@ def _carry_out(
     retry_errors: bool,
 ) -> None:
     from bitlens.evaluation.context import open_context
+    from bitlens.evaluation.grids import draw_kept_maps
     from bitlens.evaluation.run import carry_out, find_tasks, select_samples
+    from bitlens.view.heatmap import save_figure
 
     with messages.status("starting") as status:
         context = open_context(
@@ -214,6 +216,10 @@ def _carry_out(
         )
     with progress_bar(plan.model, len(tasks), unit="photos") as advance:
         carry_out(context, folder, tasks, advance=advance)
+    sheet = draw_kept_maps(context, context.maps, indices) if context.maps is not None else None
+    if sheet is not None:
+        save_figure(sheet, folder / "maps.png")
+        messages.print(str(folder / "maps.png"), style="dim", highlight=False, markup=False, soft_wrap=True)
 
 
 def _print(folder: Path, selection: "Selection | None", paper: "Paper | None", how: Format) -> None:

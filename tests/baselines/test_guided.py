@@ -1,15 +1,21 @@
 """Guided backpropagation against Captum, and with ReLUs of all kinds."""
 
+import copy
+import csv
+
 import pytest
 import torch
 import torch.nn.functional as F
 from captum.attr import GuidedBackprop as Reference
+from PIL import Image
+from scipy.stats import spearmanr
 from torch import nn
 
 from bitlens.baselines.gradcam import GradCAM
-from bitlens.baselines.gradient import Saliency
+from bitlens.baselines.gradient import Gradient, Saliency
 from bitlens.baselines.guided import GuidedBackprop, GuidedGradCAM
 from bitlens.errors import SettingError
+from bitlens.models.load import load_model
 from networks import noise_images
 from structures import images, structure
 
@@ -119,3 +125,26 @@ def test_guided_grad_cam_is_the_product():
         assert torch.allclose(got, a / a.max() * b, rtol=1e-5)
     assert (made.layer, made.method) == ("stem", "guided-grad-cam")
     assert made.map.max() > 0
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("name", ["squeezenet", "mobilenet_v2"])
+def test_it_hardly_changes_when_the_last_layer_is_drawn_anew(data_folder, name):
+    """Adebayo et al., Sanity checks for saliency maps (2018): gradient and Grad-CAM change, guided backpropagation not."""
+    loaded = load_model(f"{data_folder / 'zoo.py'}:{name}")
+    rows = list(csv.DictReader((data_folder / "imagenet" / "val.csv").open()))[:4]
+    photos = [Image.open(data_folder / "imagenet" / row["file"]).convert("RGB") for row in rows]
+    x, labels = torch.stack([loaded.preprocess(photo) for photo in photos]), [int(row["label"]) for row in rows]
+    other = copy.deepcopy(loaded.model)
+    last = [module for module in other.modules() if isinstance(module, nn.Conv2d | nn.Linear)][-1]
+    torch.manual_seed(0)
+    last.reset_parameters()
+
+    def likeness(method):
+        pairs = zip(*(method(model).explain(x, labels).map.flatten(1) for model in (loaded.model, other)), strict=True)
+        return sum(spearmanr(a, b).statistic for a, b in pairs) / len(x)
+
+    assert likeness(GuidedBackprop) > 0.7
+    assert abs(likeness(Gradient)) < 0.3
+    assert likeness(Saliency) < 0.5
+    assert likeness(GradCAM) < 0.5

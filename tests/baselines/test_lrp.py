@@ -53,7 +53,7 @@ def test_as_written_out_with_dense_matrices(rule, seed):
     start = torch.zeros(4).double()
     start[target] = logits[target]
     pooled = handed_back(d.mean((2, 3))[0], model.head.weight, start, rule)
-    at_sum = torch.stack([d[0, i] / max(float(d[0, i].sum()), 1e-300) * pooled[i] for i in range(8)]).flatten()
+    at_sum = torch.stack([d[0, i] / max(float(d[0, i].sum().detach()), 1e-300) * pooled[i] for i in range(8)]).flatten()
     at_c, at_a = by_sign([c.flatten(), a.flatten()], (c + a).flatten(), at_sum)
     at_b = handed_back(b.flatten(), dense(second, (8, 6, 6)), at_c, rule)
     at_a = at_a + handed_back(a.flatten(), dense(first, (8, 6, 6)), at_b, rule)
@@ -61,15 +61,13 @@ def test_as_written_out_with_dense_matrices(rule, seed):
 
     made = LRP(model, rule=rule).explain(x).map[0].double()
     assert expected.abs().max() > 0
-    assert torch.allclose(made, expected.detach(), rtol=1e-4, atol=1e-6 * float(expected.abs().max()))
+    assert torch.allclose(made, expected.detach(), rtol=1e-4, atol=1e-6 * float(expected.detach().abs().max()))
 
 
-@pytest.mark.parametrize("name", list(STRUCTURES))
+@pytest.mark.parametrize("name", sorted(set(STRUCTURES) - {"InPlaceDropped"}))  # that one adds a constant
 @pytest.mark.parametrize("seed", range(3))
 def test_relevance_is_conserved_without_biases(name, seed):
     model, x = structure(name, bias=False, seed=seed), images(6, seed)
-    if name == "InPlaceDropped":
-        pytest.skip("it adds a constant, which is a bias")
     scores = model(x).amax(1)
     made = LRP(model).explain(x)
     positive = scores > 0
@@ -93,7 +91,8 @@ def test_gates_get_nothing(name, rule):
     """With the gate's numbers as constants the map is the same."""
     model, x = structure(name), images(2)
     target = model(x).argmax(1)
-    gates = model.body(F.relu(model.stem(x))).detach()
+    factor = 2 if name == "SqueezeExciteInPlace" else 1
+    gates = model.body(factor * F.relu(model.stem(x))).detach()
 
     class Constant(nn.Module):
         def __init__(self):
@@ -101,7 +100,7 @@ def test_gates_get_nothing(name, rule):
             self.stem, self.head = model.stem, model.head
 
         def forward(self, x):
-            return self.head((F.relu(self.stem(x)) * gates.to(x)).mean((2, 3)))
+            return self.head((factor * F.relu(self.stem(x)) * gates).mean((2, 3)))
 
     expected = LRP(Constant().eval(), rule=rule, internal_batch_size=4).explain(x, target).map
     assert torch.allclose(LRP(model, rule=rule).explain(x, target).map, expected, rtol=1e-4, atol=1e-12)

@@ -169,7 +169,7 @@ class Interception(TorchFunctionMode, ABC):
 
 
 def _memory(tensor: Tensor) -> int:
-    return tensor.untyped_storage()._cdata
+    return int(tensor.untyped_storage()._cdata)
 
 
 def read(function: Any) -> str:

@@ -6,6 +6,7 @@ from dataclasses import replace
 from functools import cached_property
 from pathlib import Path
 from typing import Any
+from warnings import warn
 
 import torch
 from PIL import Image
@@ -15,6 +16,7 @@ from bitlens.baselines.patterns import Patterns
 from bitlens.bottlenecks.per_sample import IBA
 from bitlens.cache import statistics_from
 from bitlens.data.datasets import Sample, open_dataset, tensor_batches
+from bitlens.errors import BitlensWarning, DataError
 from bitlens.evaluation.plan import Plan
 from bitlens.evaluation.specs import Spec, settings_of_callable
 from bitlens.methods import METHODS
@@ -77,13 +79,18 @@ class Learner:
         return defaults
 
     @cached_property
-    def _samples(self) -> Sequence[Sample]:
+    def _chosen(self) -> list[Sample]:
+        """What is learnt from, spread over the whole set; what cannot be read is left out with a warning."""
         name = self.plan.learns_from
-        return self._evaluated if name == self.plan.data else open_dataset(name)
-
-    @property
-    def _count(self) -> int:
-        return min(self.plan.statistics_count, len(self._samples))
+        samples = self._evaluated if name == self.plan.data else open_dataset(name)
+        count = min(self.plan.statistics_count, len(samples))
+        chosen = []
+        for place in range(count):
+            try:
+                chosen.append(samples[place * len(samples) // count])
+            except DataError as error:
+                warn(f"skipped: {error}", BitlensWarning, stacklevel=2)
+        return chosen
 
     def _give_statistics(self, method: IBA, loaded: LoadedModel, trained: IBA | None) -> None:
         place = self._place(f"statistics-{method.probe.name}", loaded)
@@ -94,14 +101,15 @@ class Learner:
             weights = weights_hash(loaded.model)
             method.statistics = replace(known, provenance=replace(known.provenance, weights=weights))
         else:
+            chosen = self._chosen
             made, _ = statistics_from(
-                self._samples,
+                chosen,
                 self.plan.learns_from,
                 loaded,
                 method,
-                self._count,
+                len(chosen),
                 self.plan.statistics_per,
-                progress=lambda seen: self.progress(f"statistics of {method.probe.name}", seen, self._count),
+                progress=lambda seen: self.progress(f"statistics of {method.probe.name}", seen, len(chosen)),
             )
             made.save(place)
 
@@ -110,14 +118,14 @@ class Learner:
         if place.is_file():
             method.patterns = Patterns.load(place)
             return
-        chosen = [self._samples[i * len(self._samples) // self._count] for i in range(self._count)]
+        chosen = self._chosen
         batches = tensor_batches(chosen, loaded.preprocess, _BATCH, on_error="skip")
         method.fit_patterns(
             (images for images, _ in batches),
-            self._count,
-            data=f"{self.plan.learns_from} ({self._count} photos)",
+            len(chosen),
+            data=f"{self.plan.learns_from} ({len(chosen)} photos)",
             preprocessing=loaded.preprocess.description,
-            progress=lambda seen: self.progress("patterns", seen, self._count),
+            progress=lambda seen: self.progress("patterns", seen, len(chosen)),
         )
         method.patterns.save(place)
 

@@ -245,13 +245,13 @@ def _check_same_photos(store: RowStore, context: Context) -> None:
     known = store.first()
     if known is None:
         return
-    sample = context.samples[known["index"]]
     try:
-        same = sample.name == known["sample"] and fingerprint(sample) == known["photo"]
+        sample = context.samples[known["index"]]
+        now = (sample.name, fingerprint(sample))
     except DataError:
-        same = True  # the photo cannot be read now: that will be recorded where it matters
-    if not same:
+        return  # it cannot be read now: that will be recorded where it matters
+    if now != (known["sample"], known["photo"]):
         raise SettingError(
             f"{store.folder.parent} holds results of other photos: sample {known['index']} was {known['sample']} "
-            f"({known['photo']}) and is now {sample.name} ({fingerprint(sample)}); use another --out"
+            f"({known['photo']}) and is now {now[0]} ({now[1]}); use another --out"
         )

@@ -9,9 +9,10 @@ replayed pass is compared with the full one. Where they differ the whole network
 warning.
 """
 
+from bitlens.probe.compiled import Compiler
 from bitlens.probe.modules import find_layer, frozen
 from bitlens.probe.network import Network
 from bitlens.probe.probe import Probe
 from bitlens.probe.recording import Recording
 
-__all__ = ["Network", "Probe", "Recording", "find_layer", "frozen"]
+__all__ = ["Compiler", "Network", "Probe", "Recording", "find_layer", "frozen"]

@@ -116,6 +116,32 @@ class Recording:
         assert axis is not None  # a slot is chosen because it has an axis
         return axis
 
+    @property
+    def count(self) -> int:
+        """How many samples were recorded."""
+        return self._inputs.count
+
+    def given(self, copies: int) -> list[Tensor]:
+        """The recorded tensors that a pass over this many copies is given, for `giving`."""
+        leaves = (leaf for value in self._by_number() for leaf in self._leaves(value, copies))
+        return [leaf for leaf in leaves if isinstance(leaf, Tensor)]
+
+    @contextmanager
+    def giving(self, copies: int, tensors: Sequence[Tensor]) -> Iterator[None]:
+        """Within the block, passes over this many copies are given these tensors in place of the recorded ones."""
+        before, source = dict(self._cache), iter(tensors)
+        try:
+            for value in self._by_number():
+                leaves = self._leaves(value, copies)
+                given = [next(source) if isinstance(leaf, Tensor) else leaf for leaf in leaves]
+                self._cache[value.number, copies] = given
+            yield
+        finally:
+            self._cache = before
+
+    def _by_number(self) -> list[Value]:
+        return [self._values[number] for number in sorted(self._values)]
+
     @contextmanager
     def suffix(
         self, dtype: torch.dtype | None = None, touched: Touched | None = None
@@ -170,11 +196,14 @@ class Recording:
         leaves[self._slot] = given.clone() if REPLACED in self._plan.written else given
         return tree_unflatten(leaves, value.structure)
 
-    def _tiled(self, value: Value, copies: int, touched: Touched | None) -> list[Any]:
+    def _leaves(self, value: Value, copies: int) -> list[Any]:
         key = (value.number, copies)
         if key not in self._cache:
             self._cache[key] = value.tiled(copies)
-        leaves = self._cache[key]
+        return self._cache[key]
+
+    def _tiled(self, value: Value, copies: int, touched: Touched | None) -> list[Any]:
+        leaves = self._leaves(value, copies)
         if touched is not None:
             for i, leaf in enumerate(leaves):
                 if isinstance(leaf, Tensor):

@@ -30,7 +30,7 @@ Numbers = npt.NDArray[np.float64]
 _PAGE, _MARGIN, _GAP = 7.0, 0.15, 0.3
 _HEIGHT, _LEFT, _BELOW = 2.7, 0.52, 0.52
 _SAMPLE = 0.32  # of a line, in the legend
-_ROW = 0.2
+_ROW, _LONGEST_NAME = 0.2, 1.2
 # Points.
 _TITLE, _HEADING, _BODY, _SMALL = 11.0, 9.0, 8.0, 7.5
 _TEXT, _MUTED, _FRAME, _RULE = "#222222", "#555555", "#bbbbbb", "#e8e8e8"
@@ -195,9 +195,9 @@ def _draw_chart(axes: Axes, chart: Chart, order: Sequence[str], *, numbered: boo
         axes.xaxis.set_minor_formatter(NullFormatter())
     elif chart.x_names:
         axes.xaxis.set_major_locator(FixedLocator(range(len(chart.x_names))))
-        axes.xaxis.set_major_formatter(FixedFormatter(list(chart.x_names)))
+        axes.xaxis.set_major_formatter(FixedFormatter(_short(chart.x_names)))
         for text in axes.get_xticklabels():
-            text.set(rotation=55, horizontalalignment="right", rotation_mode="anchor")
+            text.set(rotation=65, horizontalalignment="right", rotation_mode="anchor")
     else:
         axes.xaxis.set_major_locator(MaxNLocator(5))
     axes.yaxis.set_major_locator(MaxNLocator(6))
@@ -277,5 +277,9 @@ def _common_range(charts: Sequence[Chart]) -> tuple[float, float]:
 
 def _below(charts: Sequence[Chart]) -> float:
     """Room for the numbers or names along x, and the label."""
-    names = [name for chart in charts for name in chart.x_names]
-    return _BELOW + (0.8 * max(width_of(name, _SMALL) for name in names) if names else 0.0)
+    names = [name for chart in charts for name in _short(chart.x_names)]
+    return _BELOW + max((0.95 * width_of(name, _SMALL) for name in names), default=0.0)
+
+
+def _short(names: Sequence[str]) -> list[str]:
+    return [wrap(name, _LONGEST_NAME, _SMALL, max_lines=1)[0] for name in names]
