@@ -1,11 +1,16 @@
-"""What all tests share: fixed seeds, the way to the real data, a tiny network."""
+"""What all tests share: fixed seeds, the way to the real data, a tiny network, the command line."""
 
 import os
+import sys
+import warnings
+from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
 import torch
 from torch import nn
+
+from bitlens.cli import main
 
 
 @pytest.fixture(autouse=True)
@@ -38,3 +43,32 @@ def tiny_cnn() -> nn.Sequential:
         nn.Flatten(),
         nn.Linear(6, 3),
     ).eval()
+
+
+@dataclass
+class Done:
+    """What a command wrote."""
+
+    stdout: str
+    stderr: str
+
+
+@pytest.fixture
+def bitlens(tmp_path, monkeypatch, capsys):
+    """Run the command line in an empty folder, with a cache of its own."""
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("BITLENS_CACHE", str(tmp_path / "cache"))
+    monkeypatch.setenv("COLUMNS", "200")
+    monkeypatch.setattr(warnings, "showwarning", warnings.showwarning)  # main() sets its own
+
+    def run(*arguments, code=0):
+        monkeypatch.setattr(sys, "argv", ["bitlens", *map(str, arguments)])
+        with warnings.catch_warnings(), pytest.raises(SystemExit) as ended:  # noqa: PT012
+            warnings.simplefilter("default")
+            main()
+            sys.exit(0)
+        done = Done(*capsys.readouterr())
+        assert (ended.value.code or 0) == code, done.stdout + done.stderr
+        return done
+
+    return run

@@ -17,9 +17,10 @@ ORDER = [
     {"models"},
     {"methods", "cache"},
     {"photos", "evaluation"},
+    {"pictures"},
     {"demo"},
     {"cli_options"},
-    {"cli_evaluate"},
+    {"cli_evaluate", "cli_explain", "cli_methods"},
     {"cli"},
     {"__init__", "__main__"},
 ]

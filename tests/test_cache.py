@@ -1,12 +1,13 @@
-"""Statistics are made once, and again when anything they depend on changes."""
+"""Statistics and patterns are made once, and again when anything they depend on changes."""
 
 import pytest
 import torch
 from PIL import Image
 from torchvision.transforms.v2 import functional
 
+from bitlens.baselines.pattern_attribution import PatternAttribution
 from bitlens.bottlenecks.per_sample import IBA
-from bitlens.cache import cache_folder, statistics_from
+from bitlens.cache import cache_folder, patterns_from, statistics_from
 from bitlens.data.datasets import open_dataset
 from bitlens.data.preprocessing import Preprocessing
 from bitlens.errors import BitlensWarning
@@ -82,6 +83,34 @@ def test_a_part_is_spread_over_the_whole_set(photos):
     _, every, *_ = make(photos)
     assert few.samples == 2
     assert not torch.allclose(few.mean, every.mean)
+
+
+def make_patterns(photos, network=None, **others):
+    loaded = LoadedModel("mine", network or quadrant_net(), Preprocessing(prepare, "small"), None, None)
+    method, seen = PatternAttribution(loaded.model), []
+    made, place = patterns_from(open_dataset(str(photos)), "photos", loaded, method, 4, progress=seen.append, **others)
+    assert method.patterns is made
+    return made, place, seen
+
+
+def test_patterns_are_made_once_and_again_where_they_are_damaged_or_of_another_network(photos):
+    first, place, seen = make_patterns(photos)
+    assert seen == [4]
+    assert (first.samples, first.provenance.data, first.provenance.preprocessing) == (4, "photos (4 photos)", "small")
+    second, same, again = make_patterns(photos)
+    assert (same, again, second.fingerprint) == (place, [], first.fingerprint)
+    place.write_bytes(place.read_bytes()[:50])
+    third, _, once_more = make_patterns(photos)
+    assert (once_more, third.fingerprint) == ([4], first.fingerprint)
+    changed = quadrant_net()
+    with torch.no_grad():
+        next(changed.parameters()).add_(0.1)
+    assert make_patterns(photos, changed)[1] != place
+
+
+def test_nothing_is_kept_where_that_is_not_wanted(photos):
+    assert make_patterns(photos, keep=False)[1] is None
+    assert not cache_folder().exists()
 
 
 def test_where_the_cache_is(monkeypatch, tmp_path):

@@ -1,4 +1,4 @@
-"""Statistics made once from a folder of photos, kept in the user's cache folder for the next time."""
+"""What methods learn from a folder of photos once, kept in the user's cache folder for the next time."""
 
 import hashlib
 import json
@@ -6,18 +6,22 @@ import os
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
 from pathlib import Path
+from typing import TypeVar
 
 from torch import Tensor
 
+from bitlens.baselines.pattern_attribution import PatternAttribution
+from bitlens.baselines.patterns import Patterns
 from bitlens.bottlenecks.per_sample import IBA
 from bitlens.data.datasets import Sample, tensor_batches
 from bitlens.errors import DataError
 from bitlens.models.load import LoadedModel
 from bitlens.statistics import FeatureStatistics, Granularity, weights_hash
 
-__all__ = ["cache_folder", "statistics_from"]
+__all__ = ["cache_folder", "patterns_from", "statistics_from"]
 
 _BATCH = 16
+Learnt = TypeVar("Learnt")
 
 
 def cache_folder() -> Path:
@@ -56,12 +60,10 @@ def statistics_from(
     Returns:
         The statistics, and where they are kept (None without `keep`).
     """
-    number = min(count, len(samples))
-    chosen = [samples[i * len(samples) // number] for i in range(number)]
+    chosen = _spread(samples, count)
     key = [weights_hash(iba.model), iba.probe.name, str(iba.probe.call), str(iba.layout), granularity]
-    key += [loaded.preprocess.description, *(sample.fingerprint for sample in chosen)]
-    place = cache_folder() / "statistics" / f"{hashlib.sha256(json.dumps(key).encode()).hexdigest()[:24]}.safetensors"
-    kept = _kept(place) if keep else None
+    place = _place("statistics", key, loaded, chosen)
+    kept = _kept(place, FeatureStatistics.load) if keep else None
     if kept is not None:
         iba.statistics = kept
         return kept, place
@@ -88,10 +90,65 @@ def statistics_from(
     return iba.statistics, place
 
 
-def _kept(place: Path) -> FeatureStatistics | None:
+def patterns_from(
+    samples: Sequence[Sample],
+    name: str,
+    loaded: LoadedModel,
+    method: PatternAttribution,
+    count: int,
+    *,
+    keep: bool = True,
+    progress: Callable[[int], None] | None = None,
+) -> tuple[Patterns, Path | None]:
+    """Patterns of a network over photos, as `statistics_from` makes statistics.
+
+    Args:
+        samples: the photos; spread over the whole set if there are more than `count`.
+        name: what the set is called in the provenance.
+        loaded: the network and its preprocessing.
+        method: it is given the patterns.
+        count: how many photos.
+        keep: whether to look into the cache and to keep the result there.
+        progress: called with the number of photos seen.
+
+    Returns:
+        The patterns, and where they are kept (None without `keep`).
+    """
+    chosen = _spread(samples, count)
+    place = _place("patterns", [weights_hash(method.model)], loaded, chosen)
+    kept = _kept(place, Patterns.load) if keep else None
+    if kept is not None:
+        method.patterns = kept
+        return kept, place
+    method.fit_patterns(
+        tensor_batches(chosen, loaded.preprocess, _BATCH, on_error="skip"),
+        len(chosen),
+        data=f"{name} ({len(chosen)} photos)",
+        preprocessing=loaded.preprocess.description,
+        progress=progress,
+    )
+    if not keep:
+        return method.patterns, None
+    method.patterns.save(place)
+    return method.patterns, place
+
+
+def _spread(samples: Sequence[Sample], count: int) -> list[Sample]:
+    """At most `count` samples, spread over the whole set."""
+    number = min(count, len(samples))
+    return [samples[i * len(samples) // number] for i in range(number)]
+
+
+def _place(kind: str, key: list[str], loaded: LoadedModel, chosen: Sequence[Sample]) -> Path:
+    """The file for what was learnt from the very same photos, prepared the same way."""
+    whole = [*key, loaded.preprocess.description, *(sample.fingerprint for sample in chosen)]
+    return cache_folder() / kind / f"{hashlib.sha256(json.dumps(whole).encode()).hexdigest()[:24]}.safetensors"
+
+
+def _kept(place: Path, load: Callable[[Path], Learnt]) -> Learnt | None:
     if not place.is_file():
         return None
     try:
-        return FeatureStatistics.load(place)
+        return load(place)
     except DataError:
-        return None  # damaged: they are made again and replace it
+        return None  # damaged: it is made again and replaced

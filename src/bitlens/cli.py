@@ -4,21 +4,19 @@ import json
 import sys
 import warnings
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, Literal
+from typing import Annotated, Literal
 
 import typer
 from rich.table import Table
 
-from bitlens.cli_evaluate import add_commands
-from bitlens.cli_options import AsJson, DeviceOption, Layer, Model, Out, Seed, Weights, device_name
 from bitlens.allocator import keep_freed_memory
-from bitlens.console import answers, messages, note, progress_bar, results_table, show_warning, warn_of_collapse
-from bitlens.errors import BitlensError, SettingError
+from bitlens.cli_evaluate import add_commands
+from bitlens.cli_explain import explain
+from bitlens.cli_methods import methods
+from bitlens.cli_options import AsJson, DeviceOption, Layer, Model, Out, Seed, Weights, device_name
+from bitlens.console import answers, messages, progress_bar, results_table, show_warning
+from bitlens.errors import BitlensError
 from bitlens.version import __version__
-
-if TYPE_CHECKING:
-    from bitlens.bottlenecks.per_sample import IBA
-    from bitlens.models.load import LoadedModel
 
 __all__ = ["app", "main"]
 
@@ -31,8 +29,6 @@ app = typer.Typer(
 
 
 Per = Literal["channel", "element"]
-Quality = Literal["fast", "paper", "best"]
-PictureFormat = Literal["png", "svg", "pdf"]
 
 
 @app.callback()
@@ -56,7 +52,7 @@ def demo(
 ) -> None:
     """Explain generated scenes with the bundled network: nothing to download."""
     from bitlens.demo import run_demo
-    from bitlens.photos import write_summary
+    from bitlens.pictures import write_summary
 
     with messages.status("starting") as status:
         done = run_demo(
@@ -71,59 +67,7 @@ def demo(
     answers.print(f"pictures, maps and summary.json are in {out}/ (begin with {out}/sheet.png)", soft_wrap=True)
 
 
-@app.command()
-def explain(
-    photos: Annotated[list[str], typer.Argument(help="Photos, folders, or patterns such as 'photos/**/*.jpg'.")],
-    model: Model,
-    out: Out = Path("bitlens-out"),
-    layer: Layer = None,
-    target: Annotated[str, typer.Option("--target", help="auto (the prediction), an index, or a class name.")] = "auto",
-    method: Annotated[str, typer.Option("--method", help="See `bitlens methods`.")] = "iba",
-    beta: Annotated[
-        float | None,
-        typer.Option("--beta", help="Price of information: larger keeps less (default: 10; 1 for builtin/scenes)."),
-    ] = None,
-    quality: Annotated[Quality, typer.Option("--quality", help="How much work.")] = "paper",
-    statistics: Annotated[Path | None, typer.Option("--statistics", help="Made by `bitlens statistics`.")] = None,
-    statistics_from: Annotated[
-        str | None,
-        typer.Option("--statistics-from", help="Make them now (per channel) from these photos, and keep them."),
-    ] = None,
-    statistics_count: Annotated[int, typer.Option("--statistics-count", min=1, help="From how many photos.")] = 200,
-    weights: Weights = None,
-    classes: Annotated[Path | None, typer.Option("--classes", help="Class names, one a line, or a csv table.")] = None,
-    picture_format: Annotated[PictureFormat, typer.Option("--format", help="Of the pictures.")] = "png",
-    same_scale: Annotated[bool, typer.Option("--same-scale", help="One colour scale for all pictures.")] = False,
-    device: DeviceOption = "auto",
-    seed: Seed = 0,
-    as_json: AsJson = False,
-) -> None:
-    """Explain photos: a heat map in bits per pixel for each. A run that was cut short goes on where it was."""
-    from bitlens.data.images import find_images
-    from bitlens.models.load import load_model, read_classes
-    from bitlens.photos import class_index, explain_into, write_summary
-
-    _check_method(method)
-    found = find_images(photos)
-    loaded = load_model(model, weights, device_name(device))
-    names = read_classes(classes) if classes else loaded.classes
-    wanted = class_index(target, names)
-    iba = _bottleneck(loaded, layer, beta=_beta(loaded) if beta is None else beta, quality=quality, seed=seed)
-    _give_statistics(iba, loaded, statistics, statistics_from, statistics_count)
-    with progress_bar("explaining", len(found)) as advance:
-        done = explain_into(
-            out, found, loaded, iba, wanted, names, suffix=picture_format, same_scale=same_scale, advance=advance
-        )
-    for reason in done.skipped.values():
-        note(f"left out: {reason}")
-    write_summary(done.rows, {"command": sys.argv[1:], **iba.all_settings()}, out / "summary.json", done.skipped)
-    if as_json:
-        print(json.dumps(done.rows, ensure_ascii=False))
-        return
-    warn_of_collapse(done.rows)
-    answers.print(results_table(done.rows))
-    known = f" ({done.repeated} of {len(done.rows)} were there already)" if done.repeated else ""
-    answers.print(f"pictures, maps and summary.json are in {out}/{known}", soft_wrap=True)
+app.command()(explain)
 
 
 @app.command()
@@ -141,11 +85,13 @@ def statistics(
     """Learn what a layer puts out on many photos; every explanation at that layer needs it once."""
     from bitlens.cache import statistics_from
     from bitlens.data.datasets import open_dataset
+    from bitlens.evaluation.learning import build_method
+    from bitlens.evaluation.specs import Spec
     from bitlens.models.load import load_model
 
     samples = open_dataset(data)
     loaded = load_model(model, weights, device_name(device))
-    iba = _bottleneck(loaded, layer)
+    iba = build_method(Spec("iba", {}), loaded, layer=layer)
     with progress_bar("statistics", min(count, len(samples))) as advance:
         made, _ = statistics_from(samples, data, loaded, iba, count, per, keep=False, progress=advance)
     made.save(out)
@@ -216,76 +162,7 @@ def models(
     answers.print(table)
 
 
-@app.command()
-def methods(as_json: AsJson = False) -> None:
-    """List the methods of attribution."""
-    from bitlens.methods import METHODS
-
-    rows = [
-        {"name": m.name, "unit": m.unit, "summary": m.summary, "paper": m.paper, "passes": m.passes}
-        for m in METHODS.values()
-    ]
-    if as_json:
-        print(json.dumps(rows))
-        return
-    for row in rows:
-        answers.print(f"[bold]{row['name']}[/bold]  {row['unit']}")
-        answers.print(f"  {row['summary']}\n  {row['paper']}\n  passes: {row['passes']}", highlight=False)
-
-
-def _check_method(name: str) -> None:
-    from bitlens.methods import METHODS
-
-    if name not in METHODS:
-        raise SettingError(f"there is no method {name!r}: choose one of {', '.join(METHODS)}")
-
-
-def _bottleneck(loaded: "LoadedModel", layer: str | None, **settings: Any) -> "IBA":
-    """The bottleneck at the given layer, or at the one that the network's architecture suggests."""
-    from PIL import Image
-
-    from bitlens.bottlenecks.per_sample import IBA
-    from bitlens.models.layers import KNOWN_LAYERS, default_layer
-
-    chosen = layer or loaded.default_layer or KNOWN_LAYERS.get(loaded.name)
-    if chosen is None:
-        grey = loaded.preprocess(Image.new("RGB", (512, 512), (128, 128, 128)))[None]
-        device = next((p.device for p in loaded.model.parameters()), None)
-        chosen = default_layer(loaded.model, grey.to(device))
-        messages.print(f"layer {chosen} (1/8 of the resolution; --layer chooses another)", style="dim", highlight=False)
-    return IBA(loaded.model, chosen, **settings)
-
-
-def _beta(loaded: "LoadedModel") -> float:
-    """The price of information that suits a network unless the user names one."""
-    from bitlens.models.builtin import BUILTIN
-
-    known = BUILTIN.get(loaded.name.removeprefix("builtin/")) if loaded.name.startswith("builtin/") else None
-    return known.beta if known is not None else 10.0
-
-
-def _give_statistics(iba: "IBA", loaded: "LoadedModel", file: Path | None, source: str | None, count: int) -> None:
-    from bitlens.cache import statistics_from
-    from bitlens.data.datasets import open_dataset
-    from bitlens.statistics import FeatureStatistics
-
-    if file is not None:
-        iba.statistics = FeatureStatistics.load(file)
-        return
-    if source is None and loaded.name.startswith("builtin/"):
-        source = "builtin:scenes-train"
-    if source is None:
-        raise SettingError(
-            f"statistics of layer {iba.probe.name!r} are missing. Any photos of the kind the network was trained on will do: "
-            "--statistics-from DIR makes them from a folder now and keeps them; `bitlens statistics` writes them to a file "
-            "for --statistics FILE"
-        )
-    samples = open_dataset(source)
-    with progress_bar("statistics", min(count, len(samples))) as advance:
-        _, place = statistics_from(samples, source, loaded, iba, count, "channel", progress=advance)
-    messages.print(f"statistics are kept in {place}", style="dim", highlight=False, soft_wrap=True)
-
-
+app.command()(methods)
 add_commands(app)
 
 

@@ -6,7 +6,6 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import typer
-from rich.cells import cell_len
 from rich.table import Table as RichTable
 from rich.text import Text
 
@@ -22,6 +21,7 @@ if TYPE_CHECKING:
 
 __all__ = ["add_commands"]
 
+_MOST_NOTES = 8
 Per = Literal["channel", "element"]
 Format = Literal["text", "markdown", "csv", "json"]
 PaperOption = Annotated[
@@ -78,6 +78,7 @@ def evaluate(
 ) -> None:
     """Measure methods by metrics on a data set. A run that was cut short goes on where it was, and can grow."""
     from bitlens.evaluation.papers import load_paper
+    from bitlens.evaluation.run import read_part
 
     published = load_paper(paper) if paper is not None else None
     if model is None and published is None:
@@ -92,7 +93,7 @@ def evaluate(
             statistics_count=statistics_count, statistics_per=statistics_per, seed=seed,
         )  # fmt: skip
         _carry_out(
-            plan, folder, device_name(device), _part(part), limit, keep_maps=keep_maps, retry_errors=retry_errors
+            plan, folder, device_name(device), read_part(part), limit, keep_maps=keep_maps, retry_errors=retry_errors
         )
     _print(out, None, published, "json" if as_json else "text")
 
@@ -119,21 +120,23 @@ def table(
 ) -> None:
     """Print what evaluate measured: means, standard errors, paired tests, and the papers' numbers beside them."""
     from bitlens.evaluation.papers import load_paper
+    from bitlens.evaluation.run import read_part
     from bitlens.evaluation.tables import Selection
 
     published = load_paper(paper) if paper is not None else None
     selection = Selection(
         methods.split(",") if methods else None,
         metrics.split(",") if metrics else None,
-        _part(part),
+        read_part(part),
         min_probability,
         reference,
     )
     _print(folder, selection, published, "json" if as_json else format_)
     if plots is not None:
         from bitlens.evaluation.plots import draw_plots
+        from bitlens.evaluation.settings import result_folders
 
-        for place in _folders(folder):
+        for place in result_folders(folder):
             into = plots if place == folder else plots / place.name
             for path in draw_plots(place, into, selection):
                 messages.print(str(path), style="dim", highlight=False, markup=False, soft_wrap=True)
@@ -216,17 +219,19 @@ def _carry_out(
         )
     with progress_bar(plan.model, len(tasks), unit="photos") as advance:
         carry_out(context, folder, tasks, advance=advance)
-    sheet = draw_kept_maps(context, context.maps, indices) if context.maps is not None else None
-    if sheet is not None:
-        save_figure(sheet, folder / "maps.png")
-        messages.print(str(folder / "maps.png"), style="dim", highlight=False, markup=False, soft_wrap=True)
+    sheets = draw_kept_maps(context, context.maps, indices) if context.maps is not None else []
+    for number, sheet in enumerate(sheets, 1):
+        place = folder / f"maps-{number}.png"
+        save_figure(sheet, place)
+        messages.print(str(place), style="dim", highlight=False, markup=False, soft_wrap=True)
 
 
 def _print(folder: Path, selection: "Selection | None", paper: "Paper | None", how: Format) -> None:
     from bitlens.evaluation import formats
+    from bitlens.evaluation.settings import result_folders
     from bitlens.evaluation.tables import build_table
 
-    tables = [build_table(place, selection) for place in _folders(folder)]
+    tables = [build_table(place, selection) for place in result_folders(folder)]
     if how == "json":
         plain = [table.plain() for table in tables]
         content: Any = plain[0] if len(plain) == 1 else plain
@@ -254,7 +259,9 @@ def _grids(tables: "Sequence[Table]", paper: "Paper | None") -> "Iterator[Grid]"
 
 
 def _print_grid(grid: "Grid") -> None:
-    for number, columns in enumerate(_fitting_columns(grid, answers.width)):
+    from bitlens.evaluation.formats import fitting_columns
+
+    for number, columns in enumerate(fitting_columns(grid, answers.width)):
         title = grid.title if number == 0 else None
         shown = RichTable(
             title=title, title_justify="left", title_style="bold", box=None, header_style="bold", pad_edge=False
@@ -270,40 +277,17 @@ def _print_grid(grid: "Grid") -> None:
     answers.print()
 
 
-def _fitting_columns(grid: "Grid", width: int) -> list[list[int]]:
-    """The columns in groups that fit side by side; the names come first in each."""
-    lines = [(c, line) for row in (grid.heads, *grid.rows) for c, text in enumerate(row) for line in text.split("\n")]
-    widths = [max(cell_len(line) for other, line in lines if other == c) + 2 for c in range(len(grid.heads))]
-    groups: list[list[int]] = [[0]]
-    for column in range(1, len(widths)):
-        if len(groups[-1]) > 1 and sum(widths[c] for c in [*groups[-1], column]) > width + 2:
-            groups.append([0])
-        groups[-1].append(column)
-    return groups
-
-
 def _tell_failures(tables: "Sequence[Table]") -> None:
     for table in tables:
-        for (method, metric, reason), count in list(table.reasons.items())[:5]:
-            note(f"{method}, {metric}: {count} of {table.samples} samples failed: {reason}")
-        if len(table.reasons) > 5:
-            note(f"and {len(table.reasons) - 5} more reasons of failures; --format json has them all")
-
-
-def _folders(folder: Path) -> list[Path]:
-    """The folder, or its subfolders that hold results, one for each network of a paper."""
-    if (folder / "settings.json").is_file() or not folder.is_dir():
-        return [folder]
-    return sorted(place for place in folder.iterdir() if (place / "settings.json").is_file()) or [folder]
+        alike: dict[tuple[str, str, int], list[str]] = {}
+        for (method, metric, reason), count in table.reasons.items():
+            alike.setdefault((method, reason, count), []).append(metric)
+        for (method, reason, count), metrics in list(alike.items())[:_MOST_NOTES]:
+            note(f"{method}: {count} of {table.samples} samples failed in {', '.join(metrics)}: {reason}")
+        if len(alike) > _MOST_NOTES:
+            note(f"and {len(alike) - _MOST_NOTES} more reasons of failures; --json has them all")
 
 
 def _folder_name(model: str) -> str:
     """`resnet50` of `torchvision/resnet50@IMAGENET1K_V1`, `build` of `net.py:build`."""
     return model.rpartition("/")[2].partition("@")[0].rpartition(":")[2]
-
-
-def _part(text: str) -> tuple[int, int]:
-    number, slash, parts = text.partition("/")
-    if not slash or not number.isdecimal() or not parts.isdecimal():
-        raise SettingError(f"--part {text}: expected K/N, for example 1/2 for the first half")
-    return int(number), int(parts)

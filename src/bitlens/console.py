@@ -4,7 +4,7 @@ import warnings
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 from rich.console import Console
 from rich.progress import (
@@ -69,6 +69,7 @@ _COLUMNS: dict[str, tuple[str, Callable[[dict[str, Any]], str]]] = {
     "scene": ("scene", lambda row: row["scene"]),
     "photo": ("photo", lambda row: Path(row["photo"]).name),
     "name": ("target", lambda row: row["name"]),
+    "method": ("method", lambda row: row["method"]),
     "probability_before": ("p before", lambda row: f"{row['probability_before']:.3f}"),
     "probability_under_noise": (
         "p under noise",
@@ -79,24 +80,38 @@ _COLUMNS: dict[str, tuple[str, Callable[[dict[str, Any]], str]]] = {
 }
 """By the name of a value in a row: the column's title, and how the value is written."""
 
+_TEXTS, _WHOLE = ("scene", "photo", "name", "method"), ("method", "probability_under_noise")
+"""What stands on the left of its column, and what is not broken into lines."""
+
+_OF_A_PHOTO = ("photo", "name", "probability_before")
+"""What is said once where several methods explain the same photo."""
+
 
 def results_table(rows: Sequence[dict[str, Any]]) -> Table:
-    """The values that people look at, of those that the rows have."""
+    """The values that people look at, of those that the rows have; the method where there are several."""
     table = Table(box=None, header_style="bold", pad_edge=False)
-    shown = [(title, text) for name, (title, text) in _COLUMNS.items() if name in rows[0]]
-    for title, _ in shown:
-        table.add_column(title, justify="left" if title in ("scene", "photo", "target") else "right", overflow="fold")
+    known = {name for row in rows for name in row}
+    if len({row["method"] for row in rows}) == 1:
+        known.discard("method")
+    shown = {name: column for name, column in _COLUMNS.items() if name in known}
+    for name, (title, _) in shown.items():
+        justify: Literal["left", "right"] = "left" if name in _TEXTS else "right"
+        table.add_column(title, justify=justify, overflow="fold", no_wrap=name in _WHOLE)
+    previous = None
     for row in rows:
-        table.add_row(*(text(row) for _, text in shown))
+        again = _OF_A_PHOTO if "photo" in row and row["photo"] == previous else ()
+        table.add_row(*("" if n in again or n not in row else Text(text(row)) for n, (_, text) in shown.items()))
+        previous = row.get("photo")
     return table
 
 
 def warn_of_collapse(rows: Sequence[dict[str, Any]]) -> None:
     """Say so where the noise destroyed the prediction: such a map shows only a part of what is needed."""
-    lost = sum(row["probability_under_noise"] < 0.5 * row["probability_before"] for row in rows)
+    measured = [row for row in rows if "probability_under_noise" in row]
+    lost = sum(row["probability_under_noise"] < 0.5 * row["probability_before"] for row in measured)
     if lost:
         note(
-            f"for {lost} of {len(rows)} the probability under noise is less than half of that before: these maps show too "
+            f"for {lost} of {len(measured)} the probability under noise is less than half of that before: these maps show too "
             "little; a smaller --beta keeps more"
         )
 

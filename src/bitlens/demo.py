@@ -14,7 +14,8 @@ from bitlens.data.datasets import Sample, open_dataset
 from bitlens.metrics import bounding_box_ratio
 from bitlens.models.builtin import BUILTIN
 from bitlens.models.load import load_model
-from bitlens.photos import caption, class_name
+from bitlens.photos import class_name
+from bitlens.pictures import caption
 from bitlens.view.heatmap import draw_explanation, draw_grid, save_figure, save_raw
 
 __all__ = ["DemoScene", "run_demo"]

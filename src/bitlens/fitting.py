@@ -87,7 +87,7 @@ class FitSettings:
 
 
 QUALITY: dict[str, FitSettings] = {
-    "fast": FitSettings(noise_samples=2, antithetic=True, warm_up=3),
+    "fast": FitSettings(noise_samples=2, antithetic=True),
     "paper": FitSettings(),
     "best": FitSettings(noise_samples=30),
 }

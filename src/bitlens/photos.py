@@ -1,38 +1,76 @@
-"""Explaining photos into a folder: picture, raw map, attribution and summary for each, resumable."""
+"""One photo after the other, explained by one method or several; each attribution is on disk before the next begins."""
 
-import hashlib
 import itertools
 import json
+import re
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 from torch import Tensor
 
 from bitlens.attribution import Attribution
-from bitlens.bottlenecks.per_sample import IBA
-from bitlens.data.preprocessing import photo_batch
-from bitlens.errors import BitlensError, DataError, InputError, LayerError, TargetError
-from bitlens.files import write_text
+from bitlens.data.datasets import Sample
+from bitlens.data.images import read_image
+from bitlens.errors import BitlensError, DataError, InputError, LayerError, SettingError, TargetError
+from bitlens.evaluation.case import Photo, read_photo
+from bitlens.evaluation.learning import method_settings
+from bitlens.evaluation.specs import Spec
+from bitlens.methods import METHODS
 from bitlens.models.load import LoadedModel
-from bitlens.view.heatmap import draw_explanation, draw_grid, save_figure, save_raw
+from bitlens.probe import Network
+from bitlens.statistics import weights_hash
 
-__all__ = [
-    "Explained",
-    "Outcome",
-    "class_index",
-    "class_name",
-    "explain_into",
-    "explain_photos",
-    "file_stems",
-    "write_picture",
-    "write_sheet",
-    "write_summary",
-]
+__all__ = ["Explained", "Found", "Ready", "class_index", "class_name", "explain_photos", "file_stems"]
 
 
-_SHEETS, _ON_A_SHEET = 3, 8  # what fits a screen or a page, and memory
+@dataclass(frozen=True)
+class Ready:
+    """A method that has learnt what it must.
+
+    Attributes:
+        label: what it is called in results: `iba`, `iba[beta=100]`.
+        spec: its name and what was set.
+        method: the method.
+        alone: whether no other methods were asked for: then files are called after the photo alone.
+    """
+
+    label: str
+    spec: Spec
+    method: Any
+    alone: bool = True
+
+    @property
+    def endings(self) -> tuple[str, str]:
+        """What its files are called after the photo's name, and what a run with more or fewer methods would call them."""
+        own = "." + re.sub(r"[^\w.=]+", "-", self.label).strip("-")
+        return ("", own) if self.alone else (own, "")
+
+    @property
+    def signed(self) -> bool:
+        """Whether the sign of its scores means something."""
+        return METHODS[self.spec.name].signed
+
+    def settings(self) -> dict[str, Any]:
+        """Everything that decides what its maps look like, as plain values."""
+        return method_settings(self.spec, self.method)
+
+
+@dataclass(frozen=True)
+class Found:
+    """What one method says of one photo.
+
+    Attributes:
+        ready: the method.
+        attribution: of this photo alone.
+        repeated: whether an earlier run had done the same already.
+    """
+
+    ready: Ready
+    attribution: Attribution
+    repeated: bool
 
 
 @dataclass(frozen=True)
@@ -43,21 +81,31 @@ class Explained:
         photo: its file.
         stem: what the files written for it are called.
         shown: (3, H, W) in [0, 1], the photo as the network sees it.
-        attribution: of this photo alone.
         name: of the target.
-        repeated: whether an earlier run had done the same already.
+        probability: of the target.
+        found: by each method.
     """
 
     photo: Path
     stem: str
     shown: Tensor
-    attribution: Attribution
     name: str
-    repeated: bool
+    probability: float
+    found: tuple[Found, ...]
 
-    def row(self) -> dict[str, Any]:
-        """Plain values for the summary."""
-        return {"photo": str(self.photo), "name": self.name, "files": self.stem, **self.attribution.summary()[0]}
+    def rows(self) -> list[dict[str, Any]]:
+        """Plain values for the summary, one mapping for each method."""
+        return [
+            {
+                "photo": str(self.photo),
+                "name": self.name,
+                "files": f"{self.stem}{one.ready.endings[0]}",
+                "probability_before": self.probability,
+                **one.attribution.summary()[0],
+                "method": one.ready.label,
+            }
+            for one in self.found
+        ]
 
 
 def class_index(wanted: str, classes: Sequence[str] | None) -> int | None:
@@ -94,57 +142,68 @@ def class_name(target: str, classes: Sequence[str] | None) -> str:
 def explain_photos(
     photos: Sequence[Path],
     loaded: LoadedModel,
-    iba: IBA,
+    methods: Sequence[Ready],
     target: int | None,
     out: Path,
     classes: Sequence[str] | None,
     *,
-    evidence_samples: int = 32,
     unreadable: Callable[[Path, BitlensError], None] | None = None,
+    refused: Callable[[str, BitlensError], None] | None = None,
+    advance: Callable[[], None] = lambda: None,
 ) -> Iterator[Explained]:
-    """Explain photos one after the other; each attribution is on disk before the next begins.
+    """Explain photos one after the other, each by all methods.
 
-    A photo whose attribution lies in `out` already, made from the same file with the same network and settings, is not
-    explained again.
+    An attribution that lies in `out` already, made of the same photo by the same network with the same settings, is not
+    made again.
 
     Args:
         photos: files.
         loaded: the network and its preprocessing.
-        iba: the bottleneck, with statistics.
-        target: class index, None for the predicted class.
+        methods: at least one.
+        target: class index, the same for all methods; None for the predicted class.
         out: folder.
         classes: names of the classes, if they are known.
-        evidence_samples: as in `IBA.explain`.
         unreadable: what to do with a photo that cannot be read or prepared, instead of raising; it is left out.
+        refused: what to do with a method (its label) that cannot be used on this network, instead of raising; it is left
+            out from this photo on.
+        advance: called for each photo and method.
 
     Raises:
         DataError: if a photo cannot be read, or `out` cannot be written.
         InputError: if the preprocessing fails on a photo.
-        LayerError: if the layer's features have no grid.
+        TargetError: if there is no such class.
+        LayerError, SettingError: if a method cannot be used on this network, or none is left.
     """
-    for photo, stem in zip(photos, file_stems(photos), strict=True):
+    network, left = Network(loaded.model), list(methods)
+    made_by = {
+        "model": loaded.name,
+        "weights": weights_hash(loaded.model),
+        "preprocessing": loaded.preprocess.description,
+    }
+    for path, stem in zip(photos, file_stems(photos), strict=True):
+        sample = Sample(str(path), partial(read_image, path), target, path=path)
         try:
-            image = photo_batch([photo], loaded.preprocess)
+            photo = read_photo(sample, network, loaded.preprocess)
         except (DataError, InputError) as error:
             if unreadable is None:
                 raise
-            unreadable(photo, error)
+            unreadable(path, error)
             continue
-        shown = loaded.preprocess.display(image[0])
-        place = out / f"{stem}.safetensors"
-        identity = {"photo": photo.name, "photo_hash": _file_hash(photo), "model": loaded.name, "asked": target}
-        attribution = _known(place, iba, identity)
-        repeated = attribution is not None
-        if attribution is None:
-            made = iba.explain(image.to(iba.probe.device), target, evidence_samples=evidence_samples)
-            attribution = replace(made, settings={**made.settings, **identity})
-            if attribution.unit != "bits/pixel":
-                raise LayerError(
-                    f"layer {iba.probe.name!r} gives {attribution.unit.removeprefix('bits/')}s, not a grid over the photo: "
-                    "choose a layer whose output has height and width"
-                )
-            attribution.save(place)
-        yield Explained(photo, stem, shown, attribution, class_name(attribution.targets[0], classes), repeated)
+        identity = {**made_by, "photo": path.name, "photo_hash": photo.fingerprint}
+        found = []
+        for ready in tuple(left):
+            try:
+                found.append(_explained(ready, photo, identity, out / stem))
+            except (LayerError, SettingError) as error:
+                if refused is None:
+                    raise
+                refused(ready.label, error)
+                left.remove(ready)
+            advance()
+        if not left:
+            raise SettingError(f"none of the {len(methods)} methods can be used on {loaded.name}: choose others")
+        shown = loaded.preprocess.display(photo.image[0].cpu())
+        yield Explained(path, stem, shown, class_name(str(photo.target), classes), photo.probability, tuple(found))
 
 
 def file_stems(photos: Sequence[Path]) -> list[str]:
@@ -156,143 +215,33 @@ def file_stems(photos: Sequence[Path]) -> list[str]:
     return list(stems)
 
 
-def _file_hash(path: Path) -> str:
-    return hashlib.sha256(path.read_bytes()).hexdigest()[:16]
+def _explained(ready: Ready, photo: Photo, identity: Mapping[str, Any], stem: Path) -> Found:
+    """By one method, from an earlier run if that has made the very same."""
+    settings = {**ready.settings(), **identity}
+    places = [Path(f"{stem}{ending}.safetensors") for ending in ready.endings]
+    for place in places:
+        known = _known(place, settings, photo.target)
+        if known is not None:
+            if place != places[0]:
+                known.save(places[0])
+            return Found(ready, known, repeated=True)
+    made: Attribution = ready.method.explain(photo.image, photo.target)
+    if made.map.dim() != 3:
+        raise LayerError(
+            f"layer {made.layer!r} gives {made.unit.removeprefix('bits/')}s, not a grid over the photo: choose a layer whose "
+            "output has height and width"
+        )
+    attribution = replace(made, settings=settings)
+    attribution.save(places[0])
+    return Found(ready, attribution, repeated=False)
 
 
-def _known(place: Path, iba: IBA, identity: dict[str, Any]) -> Attribution | None:
+def _known(place: Path, settings: Mapping[str, Any], target: int) -> Attribution | None:
     if not place.is_file():
         return None
     try:
         found = Attribution.load(place)
     except DataError:
         return None  # not ours, or damaged: it is made again
-    same = dict(found.settings) == {**iba.all_settings(), **identity} and found.layer == iba.probe.name
+    same = found.settings == json.loads(json.dumps(settings)) and found.targets == (str(target),)
     return found if same else None
-
-
-def caption(attribution: Attribution) -> str:
-    """One sentence of evidence and one of settings, for below a picture."""
-    parts = []
-    if attribution.evidence is not None:
-        proof = attribution.evidence
-        symbol = "p" if proof.measure == "probability" else "score"
-        mean, spread = float(proof.under_noise[0]), float(proof.under_noise_std[0])
-        parts.append(
-            f"{symbol} = {float(proof.before[0]):.2f}, and {mean:.2f} ± {spread:.2f} with everything else under noise"
-        )
-    if attribution.total_bits is not None:
-        parts.append(f"{float(attribution.total_bits[0]):,.0f} bits in total")
-    parts.append(f"{attribution.layer}, β = {attribution.settings['beta']:g}")
-    return " · ".join(parts)
-
-
-def write_picture(one: Explained, out: Path, suffix: str, highest: float | None = None) -> None:
-    """Draw a photo beside its map, and write the raw map.
-
-    Args:
-        one: the photo.
-        out: folder.
-        suffix: "png", "svg" or "pdf".
-        highest: where the colours end; the same for several pictures makes them comparable. By default the map's maximum.
-    """
-    figure = draw_explanation(
-        one.shown,
-        one.attribution.map[0],
-        unit=one.attribution.unit,
-        title=one.name,
-        caption=caption(one.attribution),
-        vmax=highest,
-    )
-    save_figure(figure, out / f"{one.stem}.{suffix}")
-    save_raw(one.attribution.map[0], out / f"{one.stem}.npy")
-
-
-def write_sheet(explained: Sequence[Explained], path: Path, *, same_scale: bool = False) -> None:
-    """Draw several photos and their maps on one page, on request with one scale for this page."""
-    first = explained[0].attribution
-    figure = draw_grid(
-        [one.shown for one in explained],
-        [[one.attribution.map[0]] for one in explained],
-        unit=first.unit,
-        row_titles=[one.name for one in explained],
-        column_titles=[f"{first.method}, {first.layer}"],
-        captions=[[f"{float(one.attribution.map.sum()):,.0f} bits"] for one in explained],
-        shared_scale=same_scale,
-    )
-    save_figure(figure, path)
-
-
-@dataclass(frozen=True)
-class Outcome:
-    """What became of many photos.
-
-    Attributes:
-        rows: plain values of each photo that was explained.
-        skipped: of each photo that could not be read, why.
-        repeated: how many an earlier run had explained already.
-    """
-
-    rows: list[dict[str, Any]]
-    skipped: dict[str, str]
-    repeated: int
-
-
-def explain_into(
-    out: Path,
-    photos: Sequence[Path],
-    loaded: LoadedModel,
-    iba: IBA,
-    target: int | None,
-    classes: Sequence[str] | None,
-    *,
-    suffix: str = "png",
-    same_scale: bool = False,
-    advance: Callable[[], None] = lambda: None,
-) -> Outcome:
-    """Explain photos and draw each as soon as it is done, and the first 24 on sheets of eight.
-
-    Photos that cannot be read are left out; a single one raises. For one scale the pictures are drawn when all photos are
-    explained, from what is on disk by then: memory does not grow with the number of photos.
-
-    Raises:
-        DataError: if no photo can be read.
-    """
-    rows: list[dict[str, Any]] = []
-    sheet: list[Explained] = []
-    skipped: dict[str, str] = {}
-    repeated = 0
-
-    def skip(photo: Path, error: BitlensError) -> None:
-        skipped[str(photo)] = str(error)
-
-    def explained() -> Iterator[Explained]:
-        unreadable = skip if len(photos) > 1 else None
-        return explain_photos(photos, loaded, iba, target, out, classes, unreadable=unreadable)
-
-    for one in explained():
-        rows.append(one.row())
-        repeated += one.repeated
-        if not same_scale:
-            write_picture(one, out, suffix)
-        if len(sheet) < _SHEETS * _ON_A_SHEET:
-            sheet.append(one)
-        advance()
-    if not rows:
-        raise DataError(f"none of the {len(photos)} photos could be read")
-    if same_scale:
-        highest = max(row["max"] for row in rows)
-        for one in explained():
-            write_picture(one, out, suffix, highest)
-    for number, start in enumerate(range(0, len(sheet), _ON_A_SHEET) if len(sheet) > 1 else (), 1):
-        name = "sheet" if number == 1 else f"sheet-{number}"
-        write_sheet(sheet[start : start + _ON_A_SHEET], out / f"{name}.{suffix}", same_scale=same_scale)
-    return Outcome(rows, skipped, repeated)
-
-
-def write_summary(
-    rows: Sequence[dict[str, Any]], settings: dict[str, Any], path: Path, skipped: Mapping[str, str] | None = None
-) -> None:
-    """Write what was found and how, as JSON; `skipped` says of photos that were left out why."""
-    content = {"settings": settings, "photos": list(rows), "skipped": dict(skipped or {})}
-    write_text(path, json.dumps(content, indent=2, ensure_ascii=False) + "\n")

@@ -191,3 +191,14 @@ def test_layers_that_cannot_be_used_are_refused() -> None:
         GradCAM(nn.Sequential(nn.Flatten(), nn.Linear(48, 2)).eval()).explain(noise_images(1, size=(4, 4)))
     with pytest.raises(SettingError, match="no gradient at layer 'convolution'"):
         GradCAM(Detached().eval(), "convolution").explain(noise_images(1))
+
+
+def test_a_module_with_several_outputs_is_no_default_layer() -> None:
+    transformers = pytest.importorskip("transformers")
+    config = transformers.ResNetConfig(
+        embedding_size=8, hidden_sizes=[8, 16], depths=[1, 1], layer_type="basic", num_labels=5, return_dict=True
+    )
+    network = transformers.ResNetForImageClassification(config).eval()
+    result = GradCAM(network).explain(torch.randn(2, 3, 64, 64), 1)
+    assert result.map.shape == (2, 64, 64)
+    assert result.layer.startswith("resnet.encoder")

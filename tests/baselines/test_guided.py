@@ -97,6 +97,18 @@ def test_bounded_relus_hand_nothing_back_beyond_their_bound():
     assert result.flatten().tolist() == [0, 1, 0]
 
 
+def test_leaky_relus_are_relus_on_the_way_back():
+    model = nn.Sequential(nn.LeakyReLU(0.5), nn.Flatten()).eval()
+    x = torch.tensor([-1.0, 3.0, 7.0]).reshape(1, 1, 1, 3)
+    assert GuidedBackprop(model).explain(x, lambda output: output.sum(1)).map.flatten().tolist() == [0, 1, 1]
+
+
+@pytest.mark.parametrize("bounds", [nn.Hardtanh(-1, 1), lambda x: x.clamp(max=1), lambda x: x.clamp(-1, 1)])
+def test_bounds_elsewhere_than_at_zero_make_no_relu(bounds):
+    with pytest.raises(SettingError, match="computes none"):
+        GuidedBackprop(Chain(nn.ModuleList([nn.Conv2d(3, 6, 3)]), bounds).eval()).explain(noise_images(1))
+
+
 def test_smooth_activations_keep_their_gradient():
     convs = [nn.Conv2d(3, 6, 3), nn.Conv2d(6, 4, 3)]
     model = nn.Sequential(convs[0], nn.SiLU(), convs[1], nn.ReLU(), nn.Flatten()).eval()

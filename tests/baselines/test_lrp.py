@@ -139,6 +139,29 @@ def test_the_score_is_where_relevance_begins():
     assert torch.allclose(twice.double(), 2 * score, rtol=1e-5)
 
 
+@pytest.mark.parametrize(
+    ("function", "parts"),
+    [
+        (lambda a, b: a + b, (1, 1)),
+        (lambda a, b: a - b, (1, -1)),
+        (lambda a, b: torch.add(a, b, alpha=3), (1, 3)),
+        (lambda a, b: torch.sub(a, b, alpha=2), (1, -2)),
+        (lambda a, b: a.mul(-2).sub_(b), (-2, -1)),
+    ],
+)
+def test_sums_are_shared_among_what_has_their_sign(function, parts):
+    class Sum(nn.Module):
+        def forward(self, x):
+            return function(x[..., :5], x[..., 5:]).flatten(1)
+
+    x = torch.randn(4, 1, 1, 10)
+    made = LRP(Sum().eval()).explain(x, lambda output: output.sum(1)).map[:, 0]
+    a, b = parts[0] * x[:, 0, 0, :5], parts[1] * x[:, 0, 0, 5:]
+    expected = torch.cat(by_sign([a, b], a + b, a + b), 1)
+    assert torch.allclose(made, expected, rtol=1e-5)
+    assert (expected == 0).any()
+
+
 class Product(nn.Module):
     def __init__(self, function):
         super().__init__()

@@ -78,6 +78,12 @@ def test_the_bound_on_rows_changes_nothing(rows: int) -> None:
     assert max(seen[2:]) <= rows  # the first passes learn about the network
 
 
+def test_progress_comes_after_every_image() -> None:
+    steps: list[int] = []
+    Occlusion(small_net(), window=8, internal_batch_size=16).explain(noise_images(3), progress=steps.append)
+    assert steps == [1, 2, 3]
+
+
 def test_other_arguments_follow_their_image() -> None:
     class Scaled(nn.Module):
         def __init__(self) -> None:

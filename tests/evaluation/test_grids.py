@@ -21,11 +21,11 @@ def texts(figure):
 
 def test_kept_maps_side_by_side(home):
     context = context_for(home, "gradient,random,iba", "rank-auc:region=boxes", keep_maps=True)
-    assert draw_kept_maps(context, home / "out" / "maps", range(8)) is None
+    assert draw_kept_maps(context, home / "out" / "maps", range(8)) == []
     carry_out(context, home / "out", find_tasks(context, home / "out", select_samples(8, limit=4)))
     (home / "photos" / "0.png").write_bytes(b"gone")
     shown = [i for i in range(8) if i != 0 and (home / "out" / "maps" / "iba" / f"{i:08d}.npy").is_file()]
-    figure = draw_kept_maps(context, home / "out" / "maps", range(8))
+    (figure,) = draw_kept_maps(context, home / "out" / "maps", range(8))
     assert len(panels(figure)) == len(shown) * 4
     assert "bits/pixel" in texts(figure)
     assert "score" in texts(figure)

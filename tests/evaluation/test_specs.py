@@ -54,14 +54,15 @@ def test_values_have_the_type_of_their_setting(pair, value):
         ("", "no method was named"),
         ("x", "no method 'x'; did you mean"),
         ("metric-9", "did you mean metric-"),
-        ("m:gamma=1", "no setting 'gamma'.*beta"),
+        ("m:gamma=1", "no setting 'gamma'; it has beta, steps"),
+        ("m:step=1", "no setting 'step'; did you mean steps\\?"),
         ("m:model=1", "no setting 'model'"),
-        ("m:beta", "NAME:SETTING=VALUE"),
+        ("m:beta", "beta has no value; write m:beta=VALUE"),
         ("m:beta=much", "m:beta=much: expected a number"),
         ("m:steps=1.5", "a whole number or none"),
         ("m:kind=c", "expected a or b"),
         ("m:sign=1", "true or false"),
-        ("m:other=1", "cannot be typed or none"),
+        ("m:other=1", "can only be given in Python"),
     ],
 )
 def test_what_makes_no_sense_is_refused(text, words):

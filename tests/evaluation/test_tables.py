@@ -12,10 +12,12 @@ from PIL import Image
 from bitlens.errors import DataError, SettingError
 from bitlens.evaluation import formats
 from bitlens.evaluation.measures import METRICS
+from bitlens.evaluation.paired import mean_of
 from bitlens.evaluation.papers import load_paper, paper_names, side_by_side
 from bitlens.evaluation.plots import draw_plots
 from bitlens.evaluation.rows import Row, RowWriter
 from bitlens.evaluation.settings import pin_settings
+from bitlens.evaluation.store import Series
 from bitlens.evaluation.tables import Selection, build_table
 
 METHODS = {"gradient": 0.2, "iba[beta=10]": 0.6, "random": 0.0}
@@ -137,6 +139,13 @@ def test_markdown_and_csv_hold_the_same_numbers(folder):
     assert "gradient" not in compared.split("\n", 2)[2]
 
 
+def test_columns_that_do_not_fit_side_by_side_are_grouped():
+    grid = formats.Grid("x", ["method", "one\ntwo", "three", "four"], [["iba", "0.1", "0.22", "0.333"]])
+    assert formats.fitting_columns(grid, 80) == [[0, 1, 2, 3]]
+    assert formats.fitting_columns(grid, 18) == [[0, 1, 2], [0, 3]]
+    assert formats.fitting_columns(grid, 1) == [[0, 1], [0, 2], [0, 3]]
+
+
 def test_methods_that_do_not_apply_are_left_empty(tmp_path):
     pin_settings(
         tmp_path, {"model": "m", "data": "d", "seed": 0, "methods": {"a": {}, "b": {}}, "metrics": {"bbox": {}}}
@@ -214,6 +223,26 @@ def test_plots_are_drawn_for_all_scores_and_every_curve(folder, tmp_path):
     assert paths[0].read_bytes() == draw_plots(folder, tmp_path / "again")[0].read_bytes()
 
 
+def test_bands_are_standard_errors():
+    from bitlens.evaluation.plots import _MeanCurves
+
+    curves = np.random.default_rng(0).uniform(0.2, 1, (30, 5))
+    curves[3, 2] = np.nan
+    mean = _MeanCurves(np.arange(5.0), normalise=False)
+    mean.add([curves[:10]])
+    mean.add([curves[10:]])
+    made, count = mean.curve("a", 0), np.isfinite(curves).sum(0)
+    np.testing.assert_allclose(made.y, np.nanmean(curves, 0))
+    np.testing.assert_allclose(made.error, np.nanstd(curves, 0, ddof=1) / np.sqrt(count))
+    ratio = _MeanCurves(np.arange(5.0), normalise=True)
+    ratio.add([curves])
+    made = ratio.curve("a", 0)
+    pair = Series(np.arange(30), curves[:, 1] - curves[:, 4], curves[:, 0] - curves[:, 4], *np.ones((2, 30)))
+    assert made.y[1] == pytest.approx(mean_of(pair).mean)
+    assert made.error[1] == pytest.approx(mean_of(pair).standard_error)
+    np.testing.assert_allclose([made.y[0], made.error[0], made.y[4], made.error[4]], [1, 0, 0, 0], atol=1e-7)
+
+
 def test_mean_curves_are_normalised_means(folder):
     from bitlens.evaluation.plots import _mean_curves
     from bitlens.evaluation.store import RowStore
@@ -224,5 +253,6 @@ def test_mean_curves_are_normalised_means(folder):
     x = np.linspace(0, 1, 5)
     np.testing.assert_allclose(upper.y, 1 - x, atol=1e-6)
     np.testing.assert_allclose(lower.y, (1 - x) ** 3, atol=1e-6)
+    np.testing.assert_allclose(upper.error, 0, atol=1e-6)  # samples differ in nothing but the photo's probability
     sanity = _mean_curves(RowStore(folder / "rows"), "sanity", table)["random"].curve("random", 0)
     np.testing.assert_array_equal(sanity.y, [1, 0.5, np.nan])

@@ -1,5 +1,8 @@
 """Degradation: closed forms, a plain loop, Quantus, and that random maps score nothing."""
 
+import csv
+import importlib.util
+
 import numpy as np
 import pytest
 import torch
@@ -169,3 +172,24 @@ def test_the_unit_of_a_map_does_not_matter(pictures):
     maps = masks[:4] + torch.rand(4, 96, 96) / 100
     one, other = (degradation(model, images[:4], labels[:4], m, 8, points=6) for m in (maps, maps / 1024))
     torch.testing.assert_close(one.morf, other.morf)
+
+
+@pytest.mark.slow
+def test_photos_in_lower_precision_and_with_fewer_points(data_folder):
+    place = importlib.util.spec_from_file_location("zoo", data_folder / "zoo.py")
+    zoo = importlib.util.module_from_spec(place)
+    place.loader.exec_module(zoo)
+    model, prepare = zoo.mobilenet_edgetpu()
+    rows = list(csv.DictReader((data_folder / "imagenet" / "val.csv").open()))[:8]
+    images = torch.stack([prepare(Image.open(data_folder / "imagenet" / row["file"])) for row in rows])
+    labels = [int(row["label"]) for row in rows]
+    middle = torch.linspace(-1, 1, 224).square()
+    maps = -(middle[:, None] + middle).expand(8, -1, -1)  # photographers put the object into the middle
+    low = degradation(model, images, labels, maps, 14, points=34, precision="bfloat16")
+    exact = degradation(model, images, labels, maps, 14, points=34, precision="float32").score()
+    assert exact.value > exact.standard_error
+    assert abs(low.score().value - exact.value) < 0.2 * exact.standard_error
+    few = Degradation(low.removed[::3], low.morf[:, ::3], low.lerf[:, ::3]).score()
+    assert abs(few.value - exact.value) < 0.5 * exact.standard_error
+    random = degradation(model, images, labels, torch.rand(8, 224, 224), 14, points=12).score()
+    assert abs(random.value) < 2 * random.standard_error

@@ -82,6 +82,13 @@ def test_scale_of_signed_maps_is_symmetric() -> None:
     assert (scale.bottom, scale.top, scale.signed) == (-3, 3, True)
 
 
+def test_scale_of_a_signed_method_reaches_below_zero_without_such_values() -> None:
+    values = np.array([0.1, 0.5], dtype=np.float32)
+    assert Scale.over([values], "score", signed=True).bottom == -0.5
+    assert Scale.over([values], "score").bottom == 0
+    assert Scale.over([values], "score", vmax=0.3, signed=True).extend == "max"
+
+
 def test_rounding_below_zero_is_no_sign() -> None:
     scale = Scale.over([np.float32([[-1e-9, 1]])], "bits/pixel")
     assert not scale.signed

@@ -17,7 +17,9 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from bitlens.errors import DataError, InputError
+from bitlens.view.colours import Scale
 from bitlens.view.heatmap import draw_explanation, draw_grid, save_figure, save_raw
+from bitlens.view.sheet import draw_scaled_grid
 
 CAPTION = (
     "‘tabby cat’: p = 0.93 before, 0.95 ± 0.02 with everything else under noise · 412 bits in total · layer2, β = 10"
@@ -48,6 +50,13 @@ def sheet(**settings: object) -> Figure:
     given = {"unit": "bits/pixel", "row_titles": ["cat", "dog"], "column_titles": ["IBA", "Grad-CAM", "x"], **settings}
     maps = [[blob(h, w, 0.1 * (k + 1), k) for k in range(3)] for h, w in ((40, 50), (60, 40))]
     return draw_grid([noise(40, 50), noise(60, 40)], maps, **given)
+
+
+def scaled_sheet(**settings: object) -> Figure:
+    maps = [[blob(h, w, 0.1 * (k + 1), k) for k in range(3)] for h, w in ((40, 50), (60, 40))]
+    scales = [[Scale("bits/pixel", 0.1), Scale("score", 0.0025, signed=True), Scale("score", 3e-9)]] * 2
+    given = {"row_titles": ["cat", "dog"], "column_titles": ["IBA", "lrp-alpha0-beta-1-eps5", "x"], **settings}
+    return draw_scaled_grid([noise(40, 50), noise(60, 40)], maps, scales, **given)
 
 
 def pixels(figure: Figure) -> NDArray[np.uint8]:
@@ -86,6 +95,9 @@ FIGURES = {
         unit="bits/pixel",
         row_titles=["a"],
         column_titles=["integrated-gradients"] * 14,
+    ),
+    "given scales": lambda: scaled_sheet(
+        column_details=["layer2", "samples=9 · some.very.long.layer.name", ""], captions=[["412 bits", "", ""]] * 2
     ),
     "one": lambda: draw_grid([noise(9, 9)], [[blob(9, 9)]], unit="bits/pixel", row_titles=[""], column_titles=["IBA"]),
 }
@@ -232,6 +244,27 @@ def test_sheet_shares_one_bar_or_has_one_for_each_map() -> None:
     assert len(own.axes) == 2 * (4 + 3)
     assert [own.axes[k].get_ylim()[1] for k in (2, 4, 6)] == pytest.approx([0.1, 0.2, 0.3])
     assert texts(own).count("bits/pixel") == 3
+
+
+def test_sheet_with_given_scales_shows_them_and_the_details() -> None:
+    figure = scaled_sheet(column_details=["layer2", "", "samples=9"])
+    assert {"layer2", "samples=9", "bits/pixel", "score"} <= set(texts(figure))
+    assert len(figure.axes) == 2 * (1 + 3 * 2)
+    bars = [figure.axes[i] for i in (2, 4, 6)]
+    assert [one.get_ylim() for one in bars] == [(0, 0.1), (-0.0025, 0.0025), (0, 3e-9)]
+
+
+@pytest.mark.parametrize(
+    ("settings", "words"),
+    [
+        ({"column_details": ["a"]}, "column_details has 1 entries: expected 3"),
+        ({"row_titles": ["a"]}, "row_titles has 1 rows: expected 2"),
+        ({"column_titles": ["a"]}, "has 3 entries: expected 1"),
+    ],
+)
+def test_unusable_sheets_with_scales_are_refused(settings: dict[str, object], words: str) -> None:
+    with pytest.raises(InputError, match=words):
+        scaled_sheet(**settings)
 
 
 def test_sheet_columns_and_rows_are_aligned() -> None:

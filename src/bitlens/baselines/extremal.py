@@ -121,7 +121,7 @@ class MaskGrid:
     """Masks that are smooth maxima of kernels, one for each cell of a coarse grid (algorithms F13).
 
     The mask at a point is the smooth maximum, over the cells around it, of the cell's parameter times
-    exp(-2·max(d/sigma - 1/2, 0)²), where d is the cell's distance from the point.
+    exp(-2·max(d/sigma - 1/2, 0)²), where d is the cell's distance from the point. Beyond the border the cells at it repeat.
 
     Args:
         images: (n, C, H, W), whose size, precision and device the masks have.
@@ -151,7 +151,9 @@ class MaskGrid:
     def mask(self, cells: Tensor) -> Tensor:
         """Parameters (n, h, w) in [0, 1] as masks (n, H, W) in [0, 1]."""
         down, right = self.reach
-        around = F.unfold(cells[:, None], (2 * down + 1, 2 * right + 1), padding=self.reach)  # 0 beyond the border
+        # beyond the border cells are repeated: zeros would leave the first masks largest, hence first to stay, at borders
+        padded = F.pad(cells[:, None], (right, right, down, down), mode="replicate")
+        around = F.unfold(padded, (2 * down + 1, 2 * right + 1))  # (n, cells around, h·w)
         points = smooth_maximum(self.kernel[:, :, None] * around[:, None], 2)  # (n, points, h·w)
         fine = F.pixel_shuffle(points.view(len(cells), -1, *self.shape), self.fine)
         return F.interpolate(fine, self.size, mode="bilinear", align_corners=False)[:, 0]
@@ -192,7 +194,9 @@ def between_levels(pyramid: Tensor, masks: Tensor) -> Tensor:
 
 def _area_loss(masks: Tensor, area: float) -> Tensor:
     """How far the sorted mask is from a share `area` of ones and zeros elsewhere, mean square: (n,)."""
-    ascending = masks.flatten(1).sort(1).values
+    ascending = (
+        masks.flatten(1).sort(dim=1, stable=True).values
+    )  # the first mask is constant: the same order everywhere
     wanted = torch.zeros_like(ascending)
     wanted[:, round((1 - area) * wanted.shape[1]) :] = 1
     return (ascending - wanted).square().mean(1)

@@ -140,9 +140,10 @@ def last_spatial_call(root: Call, inputs: ModelInputs) -> Call | None:
     """
     count = min(2, inputs.count)
     for call in _from_the_end(root):
-        shape = call.shapes[0] if call.shapes else None
-        if call is root or shape is None or shape[0:1] != (count,) or isinstance(call.module, _POOLING):
+        shapes = [shape for shape in call.shapes if shape is not None]
+        if call is root or len(shapes) != 1 or shapes[0][0:1] != (count,) or isinstance(call.module, _POOLING):
             continue
+        shape = shapes[0]
         if len(shape) == 3:
             return None
         if len(shape) == 4 and max(detect_layout(tuple(shape[1:]), inputs.image_size).grid(tuple(shape[1:]))) > 1:

@@ -12,12 +12,21 @@ from bitlens.baselines.masking import Replacement, colour_of
 from bitlens.errors import SettingError, one_of
 from bitlens.fitting import NoisyCopies
 
-__all__ = ["Gradient", "GradientXInput", "IntegratedGradients", "Reduction", "Saliency", "SmoothGrad", "gradient_of"]
+__all__ = [
+    "REDUCTIONS",
+    "Gradient",
+    "GradientXInput",
+    "IntegratedGradients",
+    "Reduction",
+    "Saliency",
+    "SmoothGrad",
+    "gradient_of",
+]
 
 Reduction = Literal["mean", "abs-max"]
 """From colour channels to one number per pixel: the signed mean, or the largest absolute value."""
 
-_REDUCTIONS: dict[str, Callable[[Tensor], Tensor]] = {
+REDUCTIONS: dict[str, Callable[[Tensor], Tensor]] = {
     "mean": lambda values: values.mean(1),
     "abs-max": lambda values: values.abs().amax(1),
 }
@@ -118,7 +127,7 @@ class IntegratedGradients(Baseline):
         _check_baseline(baseline)
         self.steps, self.baseline, self.multiply = steps, baseline, multiply
         self.reduce = reduce
-        self._reduced = one_of("reduce", reduce, _REDUCTIONS)
+        self._reduced = one_of("reduce", reduce, REDUCTIONS)
 
     def settings(self) -> dict[str, Any]:
         """Points, baseline, and what is made of the gradients; an image that is a baseline by its fingerprint."""
@@ -200,7 +209,7 @@ class SmoothGrad(Baseline):
             raise SettingError(f"noise must be a share of the image's range, 0 or more, got {noise!r}")
         self.noise_samples, self.noise = noise_samples, noise
         self.reduce = reduce
-        self._reduced = one_of("reduce", reduce, _REDUCTIONS)
+        self._reduced = one_of("reduce", reduce, REDUCTIONS)
 
     def settings(self) -> dict[str, Any]:
         """Copies, noise, and what is made of the gradients."""

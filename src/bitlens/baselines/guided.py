@@ -11,7 +11,7 @@ from torch.overrides import TorchFunctionMode
 
 from bitlens.baselines.baseline import Baseline, Group
 from bitlens.baselines.gradcam import GradCAM
-from bitlens.baselines.gradient import _REDUCTIONS, Reduction
+from bitlens.baselines.gradient import REDUCTIONS, Reduction
 from bitlens.baselines.operations import is_rectifier
 from bitlens.baselines.rules import passed_back, read
 from bitlens.errors import SettingError, one_of
@@ -51,7 +51,7 @@ class GuidedBackprop(Baseline):
     ) -> None:
         super().__init__(model, seed=seed, internal_batch_size=internal_batch_size)
         self.reduce = reduce
-        self._reduced = one_of("reduce", reduce, _REDUCTIONS)
+        self._reduced = one_of("reduce", reduce, REDUCTIONS)
 
     def settings(self) -> dict[str, Any]:
         """How channels become one."""

@@ -229,7 +229,7 @@ class _Layer:
     """One layer's sums, in float64; y is counted from its mean in the first batch, against cancellation."""
 
     def __init__(self, weight: Tensor, *, rectified: bool) -> None:
-        self.weight, self.rectified = weight.detach(), rectified
+        self.weight, self.rectified = weight.detach().clone(memory_format=torch.contiguous_format), rectified
         neurons = torch.zeros(len(weight), dtype=torch.float64, device=weight.device)
         self.products = torch.zeros_like(self.weight, dtype=torch.float64)  # Σ x (y - origin), where y counts
         self.inputs = torch.zeros_like(self.products)  # Σ x, likewise
@@ -244,7 +244,8 @@ class _Layer:
         neurons = 1 - self.weight.dim()  # their axis: (N, neurons, H, W), or (N, ..., neurons) of a linear layer
         with torch.enable_grad():
             weight = self.weight.clone().requires_grad_()
-            result = linear.apply(x, weight)
+            # Channels last, oneDNN writes past its memory for a 1 x 1 stride 2 convolution of few channels (its issue 6035).
+            result = linear.apply(x.contiguous(), weight)
         y = result.detach()
         if self.origin is None:
             self.origin = y.movedim(neurons, 0).flatten(1).mean(1)

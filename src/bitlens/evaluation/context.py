@@ -7,10 +7,9 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any
 
-from bitlens.bottlenecks.per_sample import IBA
 from bitlens.data.datasets import Sample, open_dataset
 from bitlens.evaluation.case import Case, Photo
-from bitlens.evaluation.learning import Learner, Progress, grey_photo
+from bitlens.evaluation.learning import Learner, Progress, grey_photo, method_settings
 from bitlens.evaluation.measures import metric_settings, ready_metric
 from bitlens.evaluation.plan import Plan
 from bitlens.evaluation.scoring import Scored
@@ -64,7 +63,7 @@ class Context:
                 "count": plan.statistics_count,
                 "per": plan.statistics_per,
             },
-            "methods": {label: _method_settings(spec, self.methods[label]) for label, spec in plan.methods.items()},
+            "methods": {label: method_settings(spec, self.methods[label]) for label, spec in plan.methods.items()},
             "metrics": {label: self._metric_settings(spec) for label, spec in plan.metrics.items()},
         }
 
@@ -130,13 +129,6 @@ def open_context(plan: Plan, folder: Path, device: str, progress: Progress, *, k
         {label: ready_metric(spec) for label, spec in plan.metrics.items()},
         folder / "maps" if keep_maps else None,
     )
-
-
-def _method_settings(spec: Spec, method: Any) -> dict[str, Any]:
-    """Everything that decides what a method's maps look like, as plain values."""
-    if isinstance(method, IBA):
-        return {"name": spec.name, "layer": method.probe.name, **method.all_settings()}
-    return {"name": spec.name, **spec.settings, **method.settings(), "seed": method.seed}
 
 
 def _options(method: Any) -> dict[str, Any]:

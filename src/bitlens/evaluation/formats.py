@@ -7,11 +7,23 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from rich.cells import cell_len
+
 from bitlens.evaluation.paired import Mean
 from bitlens.evaluation.papers import Line, Paper, side_by_side
 from bitlens.evaluation.tables import Cell, Table, metric_of
 
-__all__ = ["Grid", "about", "as_csv", "as_markdown", "comparison_grid", "means_grid", "paper_grid", "paper_plain"]
+__all__ = [
+    "Grid",
+    "about",
+    "as_csv",
+    "as_markdown",
+    "comparison_grid",
+    "fitting_columns",
+    "means_grid",
+    "paper_grid",
+    "paper_plain",
+]
 
 
 @dataclass(frozen=True)
@@ -143,6 +155,18 @@ def as_csv(tables: Sequence[Table]) -> str:
             place = (table.settings["model"], table.settings["data"], cell.method, cell.metric)
             writer.writerow([*place, *mean, *compared])
     return text.getvalue()
+
+
+def fitting_columns(grid: Grid, width: int) -> list[list[int]]:
+    """The columns in groups that fit side by side; the names come first in each."""
+    lines = [(c, line) for row in (grid.heads, *grid.rows) for c, text in enumerate(row) for line in text.split("\n")]
+    widths = [max(cell_len(line) for other, line in lines if other == c) + 2 for c in range(len(grid.heads))]
+    groups: list[list[int]] = [[0]]
+    for column in range(1, len(widths)):
+        if len(groups[-1]) > 1 and sum(widths[c] for c in [*groups[-1], column]) > width + 2:
+            groups.append([0])
+        groups[-1].append(column)
+    return groups
 
 
 _ARROWS = {"higher": "↑", "lower": "↓"}

@@ -21,10 +21,11 @@ from bitlens.view.heatmap import draw_grid
 __all__ = ["draw_kept_maps", "draw_layers_and_betas", "draw_smoothings"]
 
 _ROWS, _COLUMNS = 8, 5  # what fits a page
+_PERCENTILE = 99.5  # gradients have few pixels that are far above all others
 
 
-def draw_kept_maps(context: Context, folder: Path, indices: Sequence[int]) -> Figure | None:
-    """The kept maps of the first photos (rows) and methods (columns), each on its own scale (Schulz et al., figures 5 and 8).
+def draw_kept_maps(context: Context, folder: Path, indices: Sequence[int]) -> list[Figure]:
+    """The kept maps of the first photos (rows) and all methods (columns), each on its own scale (Schulz et al., figures 5, 8).
 
     Args:
         context: the evaluation.
@@ -32,11 +33,11 @@ def draw_kept_maps(context: Context, folder: Path, indices: Sequence[int]) -> Fi
         indices: positions of samples; those without all maps are passed over.
 
     Returns:
-        None if no sample has all maps.
+        Sheets of five methods each; none if no sample has all maps.
     """
-    labels = list(context.methods)[:_COLUMNS]
+    labels = list(context.methods)
     photos: list[Tensor] = []
-    maps, titles = [], []
+    rows, titles = [], []
     for index in indices:
         places = [folder / label / f"{index:08d}.npy" for label in labels]
         if len(photos) == _ROWS or not all(place.is_file() for place in places):
@@ -47,12 +48,22 @@ def draw_kept_maps(context: Context, folder: Path, indices: Sequence[int]) -> Fi
         except BitlensError:
             continue  # its failure is in the rows
         photos.append(context.loaded.preprocess.display(image))
-        maps.append([np.load(place, allow_pickle=False) for place in places])
+        rows.append([np.load(place, allow_pickle=False) for place in places])
         titles.append(_title(context.loaded, sample.label, sample.name))
-    if not photos:
-        return None
     units = [METHODS[context.plan.methods[label].name].unit for label in labels]
-    return draw_grid(photos, maps, unit=units, row_titles=titles, column_titles=labels, shared_scale=False)
+    parts = [slice(start, start + _COLUMNS) for start in range(0, len(labels), _COLUMNS)] if photos else []
+    return [
+        draw_grid(
+            photos,
+            [maps[part] for maps in rows],
+            unit=units[part],
+            row_titles=titles,
+            column_titles=labels[part],
+            shared_scale=False,
+            percentile=_PERCENTILE,
+        )
+        for part in parts
+    ]
 
 
 def draw_layers_and_betas(

@@ -1,4 +1,7 @@
-"""Methods on a network, with what they must learn on photos first; learnt once, and kept beside the results."""
+"""Methods on a network, built from what a person typed, and what they must learn on photos first.
+
+What an evaluation learns is learnt once and kept beside its results.
+"""
 
 import re
 from collections.abc import Callable, Sequence
@@ -14,8 +17,8 @@ from torch import Tensor
 
 from bitlens.baselines.patterns import Patterns
 from bitlens.bottlenecks.per_sample import IBA
-from bitlens.cache import statistics_from
-from bitlens.data.datasets import Sample, open_dataset, tensor_batches
+from bitlens.cache import patterns_from, statistics_from
+from bitlens.data.datasets import Sample, open_dataset
 from bitlens.errors import BitlensWarning, DataError
 from bitlens.evaluation.plan import Plan
 from bitlens.evaluation.specs import Spec, settings_of_callable
@@ -26,12 +29,10 @@ from bitlens.models.load import LoadedModel
 from bitlens.probe import Network
 from bitlens.statistics import FeatureStatistics, weights_hash
 
-__all__ = ["Learner", "Progress", "grey_photo"]
+__all__ = ["Learner", "Progress", "build_method", "grey_photo", "method_settings"]
 
 Progress = Callable[[str, int, int], None]
 """What is learnt, how many photos were seen, of how many."""
-
-_BATCH = 16
 
 
 class Learner:
@@ -59,24 +60,13 @@ class Learner:
             trained: the same method on another network of the same architecture. If both networks put out the very same at
                 the layer, its statistics are taken over.
         """
-        entry = METHODS[spec.name]
-        settings = {**self._defaults(spec, loaded), **spec.settings}
-        layer = (settings.pop("layer"),) if "layer" in settings else ()
-        method: Any = entry.build(loaded.model, *layer, **settings)
-        if entry.learns == "statistics":
+        method = build_method(spec, loaded, seed=self.plan.seed, layer=self.plan.layer)
+        learns = METHODS[spec.name].learns
+        if learns == "statistics":
             self._give_statistics(method, loaded, trained)
-        elif entry.learns == "patterns":
+        elif learns == "patterns" and not spec.settings.get("patterns"):
             self._give_patterns(method, loaded)
         return method
-
-    def _defaults(self, spec: Spec, loaded: LoadedModel) -> dict[str, Any]:
-        entry = METHODS[spec.name]
-        defaults: dict[str, Any] = {"seed": self.plan.seed} if "seed" in settings_of_callable(entry.build) else {}
-        if entry.needs_layer and "layer" not in spec.settings:
-            defaults["layer"] = self.plan.layer or _default_layer(loaded)
-        if spec.name == "iba" and loaded.name.startswith("builtin/"):
-            defaults["beta"] = BUILTIN[loaded.name.removeprefix("builtin/")].beta
-        return defaults
 
     @cached_property
     def _chosen(self) -> list[Sample]:
@@ -119,18 +109,50 @@ class Learner:
             method.patterns = Patterns.load(place)
             return
         chosen = self._chosen
-        batches = tensor_batches(chosen, loaded.preprocess, _BATCH, on_error="skip")
-        method.fit_patterns(
-            (images for images, _ in batches),
+        made, _ = patterns_from(
+            chosen,
+            self.plan.learns_from,
+            loaded,
+            method,
             len(chosen),
-            data=f"{self.plan.learns_from} ({len(chosen)} photos)",
-            preprocessing=loaded.preprocess.description,
+            keep=False,
             progress=lambda seen: self.progress("patterns", seen, len(chosen)),
         )
-        method.patterns.save(place)
+        made.save(place)
 
     def _place(self, what: str, loaded: LoadedModel) -> Path:
         return self.folder / f"{re.sub(r'[^-.a-zA-Z0-9_]', '_', what)}-{weights_hash(loaded.model)}.safetensors"
+
+
+def build_method(spec: Spec, loaded: LoadedModel, *, seed: int = 0, layer: str | None = None) -> Any:
+    """A method on a network; what it must learn, it has still to learn.
+
+    Args:
+        spec: the method; what its settings do not name is what suits the network.
+        loaded: the network.
+        seed: of methods that take one, unless their settings name it.
+        layer: of methods that need one, likewise; None for the network's default.
+
+    Raises:
+        LayerError: if the network has no such layer, or none that suits by default.
+        SettingError: if a setting has a value that makes no sense.
+    """
+    entry = METHODS[spec.name]
+    settings: dict[str, Any] = {"seed": seed} if "seed" in settings_of_callable(entry.build) else {}
+    if entry.needs_layer and "layer" not in spec.settings:
+        settings["layer"] = layer or _default_layer(loaded)
+    if spec.name == "iba" and loaded.name.startswith("builtin/"):
+        settings["beta"] = BUILTIN[loaded.name.removeprefix("builtin/")].beta
+    settings.update(spec.settings)
+    place = (settings.pop("layer"),) if "layer" in settings else ()
+    return entry.build(loaded.model, *place, **settings)
+
+
+def method_settings(spec: Spec, method: Any) -> dict[str, Any]:
+    """Everything that decides what a method's maps look like, as plain values."""
+    if isinstance(method, IBA):
+        return {"name": spec.name, "layer": method.probe.name, **method.all_settings()}
+    return {"name": spec.name, **spec.settings, **method.settings(), "seed": method.seed}
 
 
 def grey_photo(loaded: LoadedModel) -> Tensor:

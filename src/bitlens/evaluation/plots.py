@@ -59,8 +59,9 @@ def _scores(table: Table) -> Any:
 
 
 def _curves(table: Table, metric: str, axes: Axes, means: "Mapping[str, _MeanCurves]") -> Any:
-    names = [name for name in _best_first(table, metric) if name in means]
-    names = [table.reference] * (table.reference in names) + [name for name in names if name != table.reference]
+    best_first = _best_first(table, table.metrics[0])  # the same order, and so the same colours, in all pictures
+    names = [table.reference, *(name for name in best_first if name != table.reference)]
+    names = [name for name in names if name in means]
     charts = [
         Chart(
             axes.names[side] if len(axes.names) > 1 else "",
@@ -73,7 +74,7 @@ def _curves(table: Table, metric: str, axes: Axes, means: "Mapping[str, _MeanCur
         for side in range(len(axes.names))
     ]
     caption = f"Mean over samples, with its standard error as a band · {about(table)}"
-    return draw_charts(charts, title=_title(metric).capitalize(), caption=caption, names=names)
+    return draw_charts(charts, title=_title(metric)[0].upper() + _title(metric)[1:], caption=caption, names=names)
 
 
 def _title(metric: str) -> str:
@@ -93,33 +94,35 @@ def _best_first(table: Table, metric: str) -> list[str]:
 
 @dataclass
 class _MeanCurves:
-    """Sums over samples at the points of the first one; points that are NaN do not count."""
+    """Sums over samples at the points of the first one; points that are NaN do not count.
+
+    The mean of curves is Σ y / Σ 1. After equation 9 it is a ratio of means, from 1 (the photo) to 0 (everything replaced):
+    Σ (y - end) / Σ (beginning - end). Both are Σ a / Σ b, with the standard error of the residuals a - ratio · b.
+    """
 
     x: Floats
     normalise: bool
-    counts: list[Floats] = field(default_factory=list)
     sums: list[Floats] = field(default_factory=list)
-    squares: list[Floats] = field(default_factory=list)
 
     def add(self, curves: list[Floats]) -> None:
         """Curves (n, points) of each side."""
         if not self.sums:
-            self.counts, self.sums, self.squares = ([np.zeros_like(self.x) for _ in curves] for _ in range(3))
+            self.sums = [np.zeros((6, len(self.x))) for _ in curves]
         for side, values in enumerate(curves):
-            self.counts[side] += np.isfinite(values).sum(0)
-            self.sums[side] += np.nansum(values, 0)
-            self.squares[side] += np.nansum(values**2, 0)
+            known = np.isfinite(values)
+            a, b = (values - values[:, -1:], values[:, :1] - values[:, -1:]) if self.normalise else (values, 1.0)
+            a, b = np.where(known, a, 0), np.where(known, b, 0)
+            self.sums[side] += np.stack(
+                [known.sum(0), a.sum(0), b.sum(0), (a * a).sum(0), (a * b).sum(0), (b * b).sum(0)]
+            )
 
     def curve(self, name: str, side: int) -> Curve:
-        """The mean; a ratio of means goes from 1 (the photo) to 0 (everything replaced), equation 9."""
-        count = np.where(self.counts[side] > 0, self.counts[side], np.nan)
-        mean = self.sums[side] / count
-        variance = np.maximum(self.squares[side] - count * mean**2, 0) / np.where(count > 1, count - 1, np.nan)
-        error = np.sqrt(variance / count)
-        if self.normalise:
-            top, bottom = (float(self.sums[0][end] / self.counts[0][end]) for end in (0, -1))
-            mean, error = (mean - bottom) / (top - bottom), error / abs(top - bottom)
-        return Curve(name, self.x, mean, error)
+        """The mean curve and its standard error."""
+        with np.errstate(divide="ignore", invalid="ignore"):  # points that no sample has, or only one
+            count, a, b, aa, ab, bb = self.sums[side]
+            ratio = a / b
+            variance = np.maximum(aa - 2 * ratio * ab + ratio**2 * bb, 0) / (count - 1)
+            return Curve(name, self.x, ratio, np.sqrt(variance * count) / abs(b))
 
 
 def _mean_curves(store: RowStore, metric: str, table: Table) -> dict[str, _MeanCurves]:

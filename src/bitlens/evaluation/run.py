@@ -26,7 +26,17 @@ from bitlens.evaluation.settings import pin_settings
 from bitlens.evaluation.store import Done, RowStore
 from bitlens.view.heatmap import save_raw
 
-__all__ = ["Engine", "Result", "Task", "carry_out", "evaluate_sample", "find_tasks", "run_locally", "select_samples"]
+__all__ = [
+    "Engine",
+    "Result",
+    "Task",
+    "carry_out",
+    "evaluate_sample",
+    "find_tasks",
+    "read_part",
+    "run_locally",
+    "select_samples",
+]
 
 
 @dataclass(frozen=True)
@@ -57,6 +67,18 @@ class Result:
 
 Engine = Callable[[Context, Iterable[Task]], Iterator[Result]]
 """Carries out tasks, in any order."""
+
+
+def read_part(text: str) -> tuple[int, int]:
+    """`1/2`, the first of two parts, as numbers.
+
+    Raises:
+        SettingError: if it is written otherwise.
+    """
+    number, slash, parts = text.partition("/")
+    if not slash or not number.isdecimal() or not parts.isdecimal():
+        raise SettingError(f"part {text!r}: expected K/N, for example 1/2 for the first half")
+    return int(number), int(parts)
 
 
 def select_samples(count: int, part: tuple[int, int] = (1, 1), limit: int | None = None) -> list[int]:

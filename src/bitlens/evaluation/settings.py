@@ -9,7 +9,7 @@ from bitlens.errors import DataError, SettingError
 from bitlens.files import write_text
 from bitlens.version import __version__
 
-__all__ = ["pin_settings", "read_settings"]
+__all__ = ["pin_settings", "read_settings", "result_folders"]
 
 _FILE = "settings.json"
 _FORMAT = "bitlens.evaluation/1"
@@ -32,6 +32,13 @@ def read_settings(folder: Path) -> dict[str, Any]:
     except (OSError, ValueError, KeyError, TypeError) as error:
         raise DataError(f"{place} is damaged ({type(error).__name__}): use another --out") from error
     return found
+
+
+def result_folders(folder: Path) -> list[Path]:
+    """The folder itself, or its subfolders that hold results, one for each network of a paper."""
+    if (folder / _FILE).is_file() or not folder.is_dir():
+        return [folder]
+    return sorted(place for place in folder.iterdir() if (place / _FILE).is_file()) or [folder]
 
 
 def pin_settings(folder: Path, settings: Mapping[str, Any]) -> None:

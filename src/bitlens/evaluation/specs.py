@@ -10,7 +10,7 @@ from typing import Any, Literal, Union, get_args, get_origin, get_type_hints
 
 from bitlens.errors import SettingError
 
-__all__ = ["Spec", "parse_specs", "settings_of_callable"]
+__all__ = ["Spec", "described", "parse_specs", "settings_of_callable"]
 
 _TRUTH = {"true": True, "yes": True, "false": False, "no": False}
 
@@ -70,6 +70,12 @@ def settings_of_callable(build: Callable[..., Any]) -> dict[str, Any]:
     return named
 
 
+def described(kind: Any) -> str:
+    """What may be typed for a setting of a type: "a number or none"; nothing if only Python can give such a value."""
+    texts = [text for text in map(_described, _alternatives(kind)) if text]
+    return " or ".join(dict.fromkeys(texts)) if texts != ["none"] else ""
+
+
 def _parse(word: str, entries: Mapping[str, Callable[..., Any]], kind: str) -> list[Spec]:
     name, *pairs = word.split(":")
     names = [name] if name in entries else [known for known in entries if known.startswith(f"{name}-")]
@@ -82,10 +88,12 @@ def _parse(word: str, entries: Mapping[str, Callable[..., Any]], kind: str) -> l
 def _setting(pair: str, build: Callable[..., Any], name: str, word: str) -> tuple[str, Any]:
     known = settings_of_callable(build)
     key, equals, value = pair.partition("=")
-    if not equals or key not in known:
-        raise SettingError(
-            f"{word!r}: {name} has no setting {key!r}; write NAME:SETTING=VALUE with one of {', '.join(known) or 'none'}"
-        )
+    if key not in known:
+        close = difflib.get_close_matches(key, known, n=3)
+        hint = f"did you mean {' or '.join(close)}?" if close else f"it has {', '.join(known) or 'none'}"
+        raise SettingError(f"{word!r}: {name} has no setting {key!r}; {hint}")
+    if not equals:
+        raise SettingError(f"{word!r}: {key} has no value; write {name}:{key}=VALUE")
     return key, _read(value, known[key], f"{name}:{key}")
 
 
@@ -96,8 +104,8 @@ def _read(text: str, kind: Any, place: str) -> Any:
         found, value = read(text, kinds)
         if found:
             return value
-    expected = " or ".join(dict.fromkeys(_described(one) for one in kinds))
-    raise SettingError(f"{place}={text}: expected {expected}")
+    expected = described(kind)
+    raise SettingError(f"{place}={text}: {f'expected {expected}' if expected else 'this can only be given in Python'}")
 
 
 def _alternatives(kind: Any) -> list[Any]:
@@ -140,7 +148,7 @@ def _described(kind: Any) -> str:
     if get_origin(kind) is Literal:
         return " or ".join(map(str, get_args(kind)))
     names = {type(None): "none", bool: "true or false", int: "a whole number", float: "a number", str: "a text"}
-    return names.get(kind, "something that cannot be typed")
+    return names.get(kind, "")
 
 
 def _text(value: Any) -> str:

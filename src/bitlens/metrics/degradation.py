@@ -122,7 +122,9 @@ def tile_counts(tiles: int, points: int = 100, schedule: Schedule = "full") -> l
             points; that code stops short of replacing everything, which is added here for equation 9.
     """
     if not isinstance(points, int) or points < 3 or tiles < 2:
-        raise SettingError(f"a curve needs 3 points or more and 2 tiles or more, got points={points!r} and {tiles} tiles")
+        raise SettingError(
+            f"a curve needs 3 points or more and 2 tiles or more, got points={points!r} and {tiles} tiles"
+        )
     even = [round(j * tiles / (points - 1)) for j in range(points)]
     released = [0, *(count + 1 for count in even[:-1] if count < tiles), tiles]
     return sorted(set(one_of("schedule", schedule, {"full": even, "released": released})))
@@ -152,11 +154,15 @@ def degradation(
         maps: (N, H, W), higher means more relevant; any unit, only the order counts. A tile's score is the mean of its
             pixels; tiles of equal score go in one random order, the same in both directions: a constant map scores 0.
         tile: side in pixels, 8 and 14 in the paper.
-        points: at most how many steps of the curves (100 in the paper); fewer are cheaper.
+        points: at most how many points a curve has (100 in the paper). Fewer are cheaper: on real networks and photos, 34
+            moved the score of a photo by 0.01 (standard deviation) and that of 16 photos by 0.002 at most, 12 by 0.03 and
+            0.01.
         schedule: "full", or "released" as the paper's code has it (see `tile_counts`).
         replacement: "mean" colour of each image (the paper's code), "zero" (the InputIBA code), "blur", or images.
         seed: of the order of ties.
-        precision: of the network: "float32", "bfloat16", or "auto" (bfloat16 where the hardware multiplies it natively).
+        precision: of the network: "float32", "bfloat16", or "auto" (bfloat16 where the hardware multiplies it natively). On
+            real networks and photos bfloat16 moved the score of a photo by 0.01 (standard deviation) and that of 32 photos
+            by 0.003 at most, with a standard error of 0.06.
         internal_batch_size: how many rows go through the network at once; "auto" bounds the memory.
         progress: called with the number of images measured so far.
 

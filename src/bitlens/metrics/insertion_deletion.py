@@ -132,13 +132,15 @@ def insertion_deletion(
         targets: None for the predicted class, a class index, (N,) indices, a `Target`, or a callable.
         maps: (N, H, W), higher means more relevant; any unit, only the order counts. Ties are broken at random, alike for
             all samples.
-        points: in how many steps of equal size.
+        points: in how many steps of equal size. Measured on photos, 224 came within 0.002 of five times as many, 56 within
+            0.006.
         step: pixels in one step, in place of `points`. 10 is the exact mode of the paper: 5,018 points at 224 x 224,
             10,000 passes for each image.
         start: what pixels are inserted into: "blur" (29 pixels, σ = 15, borders mirrored), "zero", "mean" colour, or images.
         replacement: what takes the place of deleted pixels, likewise.
         seed: of the order of ties.
-        precision: of the network: "float32", "bfloat16", or "auto" (bfloat16 where the hardware multiplies it natively).
+        precision: of the network: "float32", "bfloat16", or "auto" (bfloat16 where the hardware multiplies it natively); its
+            rounding moved the areas of photos by 0.01 (standard deviation) at most, without a direction.
         internal_batch_size: how many rows go through the network at once; "auto" bounds the memory.
         progress: called with the number of images measured so far.
 

@@ -44,7 +44,7 @@ class Scale:
     Attributes:
         unit: what the values count, e.g. ``"bits/pixel"`` or ``"score"``.
         top: the value of the lightest colour, > 0. A signed scale runs from -top to top, any other from 0 to top.
-        signed: whether there are values below 0.
+        signed: whether the scale has values below 0.
         extend: at which ends values lie beyond the scale, in matplotlib's words.
         note: what a reader must know about the ends, or nothing.
     """
@@ -57,7 +57,13 @@ class Scale:
 
     @classmethod
     def over(
-        cls, maps: Sequence[Floats], unit: str, vmax: float | None = None, percentile: float | None = None
+        cls,
+        maps: Sequence[Floats],
+        unit: str,
+        vmax: float | None = None,
+        percentile: float | None = None,
+        *,
+        signed: bool = False,
     ) -> "Scale":
         """The scale on which all `maps` can be compared.
 
@@ -67,6 +73,7 @@ class Scale:
             vmax: the upper end; the largest magnitude by default.
             percentile: end the scale at this percentile of the magnitudes, in (0, 100], instead of at the largest.
                 Without effect on maps where that percentile is 0.
+            signed: let the scale reach below 0 even if none of these maps does.
 
         Raises:
             InputError: `vmax` or `percentile` is out of range, both are given, or a map in bits is negative.
@@ -75,9 +82,10 @@ class Scale:
         values = np.concatenate([values.ravel() for values in maps])
         low, high = float(values.min()), float(values.max())
         largest = max(-low, high)
-        signed = low < -_ROUNDING * largest
-        if signed and unit.startswith("bits"):
+        below_zero = low < -_ROUNDING * largest
+        if below_zero and unit.startswith("bits"):
             raise InputError(f"map holds {low:.3g} {unit}: information is never negative; use the unit 'score'")
+        signed = signed or below_zero
         at_percentile = 0.0 if percentile is None else float(np.percentile(np.abs(values), percentile))
         top = vmax or at_percentile or largest
         above, below = high > top, signed and low < -top

@@ -46,6 +46,7 @@ def draw_explanation(
     caption: str = "",
     vmax: float | None = None,
     percentile: float | None = None,
+    signed: bool = False,
     boxes: Sequence[tuple[float, float, float, float]] = (),
     outline: Array | None = None,
 ) -> Figure:
@@ -61,6 +62,7 @@ def draw_explanation(
         vmax: the value where the colours end; the largest by default. The same for several figures makes them
             comparable.
         percentile: let the colours end at this percentile of the magnitudes; the colour bar says so.
+        signed: let the colours reach below 0 even if this map does not.
         boxes: x0, y0, x1, y1 in pixels of `photo`, outlined on it.
         outline: (H, W), non-zero inside an object, outlined on the photo.
 
@@ -70,7 +72,7 @@ def draw_explanation(
     pixels = as_photo(photo)
     size = (pixels.shape[1], pixels.shape[2])
     values = as_map(map, size)
-    scale = Scale.over([values], unit, vmax, percentile)
+    scale = Scale.over([values], unit, vmax, percentile, signed=signed)
     places = _side_by_side(size) if size[1] <= 1.9 * size[0] else _one_below_the_other(size)
     text_width = max(places.size[0], _NARROWEST - 2 * _MARGIN)
     heading = wrap(title, text_width, _TITLE, bold=True, max_lines=2)

@@ -16,13 +16,25 @@ from torch import Tensor
 
 from bitlens.errors import InputError
 from bitlens.view.colours import Floats, Scale, dim, overlay
-from bitlens.view.page import FONT
+from bitlens.view.page import FONT, width_of
 
-__all__ = ["Array", "as_map", "as_photo", "draw_bar", "draw_box", "draw_map", "draw_outline", "draw_photo", "fit"]
+__all__ = [
+    "Array",
+    "as_map",
+    "as_photo",
+    "bar_text_width",
+    "draw_bar",
+    "draw_box",
+    "draw_map",
+    "draw_outline",
+    "draw_photo",
+    "fit",
+]
 
 Array = Tensor | NDArray[Any]
 
 _FRAME = "#bbbbbb"
+_TICK, _PAD = 2.5, 2.0  # points: the length of a tick mark, and from there to its number
 _HALO_AND_LINE = (("#000000a0", 2.2), ("#ffffff", 1.1))
 # Resampled photos overshoot [0, 1] by rounding; more than this is a photo in other units.
 _OVERSHOOT = 1e-3
@@ -117,24 +129,36 @@ def draw_bar(
     bar = Colorbar(
         axes, mappable, orientation="horizontal" if horizontal else "vertical", extend=scale.extend, extendfrac=0.04
     )
-    places = MaxNLocator(ticks, steps=[1, 2, 2.5, 5, 10]).tick_values(scale.bottom, scale.top)
-    slack = 1e-6 * scale.top
-    shown = [float(place) for place in places if scale.bottom - slack <= place <= scale.top + slack]
+    shown, numbers = _ticks(scale, ticks)
     axis = axes.xaxis if horizontal else axes.yaxis
     axis.set_major_locator(FixedLocator(shown))
-    axis.set_major_formatter(FixedFormatter(_numbers(shown)))
+    axis.set_major_formatter(FixedFormatter(numbers))
     axis.set_minor_locator(NullLocator())
     if horizontal:  # numbers at the ends stay within the bar, and so within the page
         for place, text in zip(shown, axis.get_majorticklabels(), strict=True):
             away = (place - scale.bottom) / (scale.top - scale.bottom)
             text.set_horizontalalignment("left" if away < 0.02 else "right" if away > 0.98 else "center")
-    axes.tick_params(labelsize=size, labelfontfamily=FONT, labelcolor="#222222", pad=2)
-    axes.tick_params(color=_FRAME, length=2.5, width=0.6, direction="out", left=False, top=False)
+    axes.tick_params(labelsize=size, labelfontfamily=FONT, labelcolor="#222222", pad=_PAD)
+    axes.tick_params(color=_FRAME, length=_TICK, width=0.6, direction="out", left=False, top=False)
     axes.grid(False)
     axes.set_axisbelow("line")
     bar.outline.set(edgecolor=_FRAME, linewidth=0.6)  # type: ignore[operator]
     if label:
         bar.set_label(scale.label, fontfamily=FONT, fontsize=size, color="#222222", labelpad=4, parse_math=False)
+
+
+def bar_text_width(scale: Scale, *, ticks: int, size: float) -> float:
+    """How many inches the numbers beside a vertical bar take, with their tick marks."""
+    _, numbers = _ticks(scale, ticks)
+    return (_TICK + _PAD) / 72 + max((width_of(number, size) for number in numbers), default=0.0)
+
+
+def _ticks(scale: Scale, most: int) -> tuple[list[float], list[str]]:
+    """Where the numbers at a colour bar stand, at most so many, and how they are written."""
+    places = MaxNLocator(most, steps=[1, 2, 2.5, 5, 10]).tick_values(scale.bottom, scale.top)
+    slack = 1e-6 * scale.top
+    shown = [float(place) for place in places if scale.bottom - slack <= place <= scale.top + slack]
+    return shown, _numbers(shown)
 
 
 def _as_floats(array: Array, name: str) -> Floats:

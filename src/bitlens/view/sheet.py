@@ -8,16 +8,16 @@ from matplotlib.figure import Figure
 from bitlens.errors import InputError
 from bitlens.view.colours import Floats, Scale
 from bitlens.view.page import add_axes, line_height, new_page, wrap, write
-from bitlens.view.panels import Array, as_map, as_photo, draw_bar, draw_map, draw_photo, fit
+from bitlens.view.panels import Array, as_map, as_photo, bar_text_width, draw_bar, draw_map, draw_photo, fit
 
-__all__ = ["draw_grid"]
+__all__ = ["draw_grid", "draw_scaled_grid"]
 
 # Inches. A page of 7 inches shown 700 pixels wide has letters of about 12 pixels.
 _PAGE, _MARGIN, _GAP = 7.0, 0.15, 0.1
 _LABELS = 1.0
 _SMALLEST_CELL, _LARGEST_CELL, _TALLEST_CELL = 0.95, 1.9, 2.4
 _BAR, _WIDEST_BAR, _BAR_TEXT = 0.12, 3.4, 0.42
-_SMALL_BAR, _SMALL_BAR_TEXT = 0.07, 0.36
+_SMALL_BAR, _SMALL_BAR_TEXT, _TICKS = 0.07, 0.36, 3
 _NUMBER = 0.5  # room for one number at the bar
 # Points.
 _HEADING, _BODY, _SMALL, _TINY = 9.0, 8.5, 8.0, 7.0
@@ -53,23 +53,91 @@ def draw_grid(
             do not agree, or the scale is to be shared by different units.
     """
     units = [unit] * len(column_titles) if isinstance(unit, str) else list(unit)
+    _check_counts(photos=photos, maps=maps, row_titles=row_titles, column_titles=column_titles, captions=captions)
+    if len(units) != len(column_titles):
+        raise InputError(
+            f"unit has {len(units)} entries: expected {len(column_titles)}, one for each column, or one text for all"
+        )
+    pixels, values = _checked(photos, maps)
+    scales = (_one_scale if shared_scale else _own_scales)(values, units, percentile)
+    return _drawn(pixels, values, scales, row_titles, column_titles, captions, shared=shared_scale)
+
+
+def draw_scaled_grid(
+    photos: Sequence[Array],
+    maps: Sequence[Sequence[Array]],
+    scales: Sequence[Sequence[Scale]],
+    *,
+    row_titles: Sequence[str],
+    column_titles: Sequence[str],
+    column_details: Sequence[str] | None = None,
+    captions: Sequence[Sequence[str]] | None = None,
+) -> Figure:
+    """Draw a contact sheet as `draw_grid` does, each map on a scale of its own that is given.
+
+    Args:
+        photos: one for each row.
+        maps: for each row one map (h, w) for each column.
+        scales: for each row one for each column; those of one column have the same unit.
+        row_titles: one for each row, usually the class; may be empty texts.
+        column_titles: one for each column of maps; elided if long.
+        column_details: one for each column, in muted letters under its title.
+        captions: for each row one text for each column, written under the map.
+
+    Raises:
+        InputError: an array has the wrong shape or range or is empty or not finite, or the numbers of rows or columns
+            do not agree.
+    """
     _check_counts(
-        photos=photos, maps=maps, units=units, row_titles=row_titles, column_titles=column_titles, captions=captions
+        photos=photos,
+        maps=maps,
+        scales=scales,
+        row_titles=row_titles,
+        column_titles=column_titles,
+        captions=captions,
     )
+    if column_details is not None and len(column_details) != len(column_titles):
+        raise InputError(f"column_details has {len(column_details)} entries: expected {len(column_titles)}")
+    pixels, values = _checked(photos, maps)
+    return _drawn(pixels, values, scales, row_titles, column_titles, captions, column_details, shared=False)
+
+
+def _checked(photos: Sequence[Array], maps: Sequence[Sequence[Array]]) -> tuple[list[Floats], list[list[Floats]]]:
+    """The photos, and the maps in their sizes."""
     pixels = [as_photo(photo) for photo in photos]
-    values = [
+    sized = [
         [as_map(one, (photo.shape[1], photo.shape[2])) for one in row] for photo, row in zip(pixels, maps, strict=True)
     ]
-    scales = (_one_scale if shared_scale else _own_scales)(values, units, percentile)
-    columns = _Columns.plan(len(units), labelled=any(row_titles), small_bars=not shared_scale)
+    return pixels, sized
+
+
+def _drawn(
+    pixels: list[Floats],
+    values: list[list[Floats]],
+    scales: Sequence[Sequence[Scale]],
+    row_titles: Sequence[str],
+    column_titles: Sequence[str],
+    captions: Sequence[Sequence[str]] | None,
+    details: Sequence[str] | None = None,
+    *,
+    shared: bool,
+) -> Figure:
+    """The sheet, with one bar below if all maps share a scale, and a small one for each map otherwise."""
+    count = len(column_titles)
+    numbers = 0.0 if shared else max(bar_text_width(s, ticks=_TICKS, size=_TINY) for row in scales for s in row)
+    columns = _Columns.plan(count, labelled=any(row_titles), bar=numbers)
     rows = _plan_rows(pixels, row_titles, captions, columns)
-    headings = [wrap(title, columns.cell, _HEADING, bold=True, max_lines=2) for title in column_titles]
-    notes = [] if shared_scale else [_note([row[k] for row in scales], columns) for k in range(len(units))]
+    headings = [wrap(title, columns.heading, _HEADING, bold=True, max_lines=3) for title in column_titles]
+    notes = [] if shared else [_note([row[k] for row in scales], columns) for k in range(count)]
+    if details is not None:
+        notes = [
+            wrap(text, columns.heading, _TINY, max_lines=2) + note for text, note in zip(details, notes, strict=True)
+        ]
     heading_height = max(map(len, headings)) * line_height(_HEADING)
     note_height = max(map(len, notes), default=0) * line_height(_TINY)
     top = _MARGIN + heading_height + note_height + 0.05
     bottom = top + sum(row.height for row in rows) + _GAP * (len(rows) - 1)
-    page = new_page(columns.right + _MARGIN, bottom + (0.12 + _BAR + _BAR_TEXT if shared_scale else _MARGIN))
+    page = new_page(columns.right + _MARGIN, bottom + (0.12 + _BAR + _BAR_TEXT if shared else _MARGIN))
     for k, heading in enumerate(headings):
         upper = _MARGIN + heading_height - len(heading) * line_height(_HEADING)
         write(page, heading, columns.middle(k + 1), upper, _HEADING, align="center", bold=True)
@@ -78,7 +146,7 @@ def draw_grid(
     for row, photo, row_values, row_scales in zip(rows, pixels, values, scales, strict=True):
         _draw_row(page, top, row, columns, photo=photo, maps=list(zip(row_values, row_scales, strict=True)))
         top += row.height + _GAP
-    if shared_scale:
+    if shared:
         width = min(columns.right - columns.left(1), _WIDEST_BAR)
         bar = add_axes(page, columns.left(1), bottom + 0.12, width, _BAR)
         draw_bar(bar, scales[0][0], horizontal=True, ticks=min(6, int(width / _NUMBER)))
@@ -95,14 +163,20 @@ class _Columns:
     count: int
 
     @classmethod
-    def plan(cls, maps: int, *, labelled: bool, small_bars: bool) -> "_Columns":
+    def plan(cls, maps: int, *, labelled: bool, bar: float) -> "_Columns":
+        """Room for a bar beside each map whose numbers take so many inches, or for none."""
         labels = _LABELS + _GAP if labelled else 0.0
-        beside = 0.04 + _SMALL_BAR + _SMALL_BAR_TEXT if small_bars else 0.0
+        beside = 0.04 + _SMALL_BAR + max(bar, _SMALL_BAR_TEXT) if bar else 0.0
         free = _PAGE - 2 * _MARGIN - labels - maps * (_GAP + beside)
         return cls(labels, min(max(free / (maps + 1), _SMALLEST_CELL), _LARGEST_CELL), beside, maps)
 
     def left(self, column: int) -> float:
         return _MARGIN + self.labels + column * (self.cell + _GAP) + max(column - 1, 0) * self.beside
+
+    @property
+    def heading(self) -> float:
+        """How wide what stands above a column may be."""
+        return self.cell + self.beside
 
     def middle(self, column: int) -> float:
         return self.left(column) + self.cell / 2
@@ -155,7 +229,7 @@ def _draw_row(
         draw_map(add_axes(page, left, upper, width, height), photo, values, scale)
         if columns.beside:
             bar = add_axes(page, left + width + 0.04, upper, _SMALL_BAR, height)
-            draw_bar(bar, scale, label=False, ticks=3, size=_TINY)
+            draw_bar(bar, scale, label=False, ticks=_TICKS, size=_TINY)
     for column, caption in enumerate(row.captions, start=1):
         write(page, caption, columns.middle(column), top + row.pictures + 0.03, _SMALL, align="center", colour=_MUTED)
 
@@ -183,20 +257,19 @@ def _check_counts(
     *,
     photos: Sequence[Array],
     maps: Sequence[Sequence[Array]],
-    units: list[str],
     row_titles: Sequence[str],
     column_titles: Sequence[str],
     captions: Sequence[Sequence[str]] | None,
+    scales: Sequence[Sequence[Scale]] | None = None,
 ) -> None:
     rows, columns = len(photos), len(column_titles)
     if not rows or not columns:
         raise InputError(f"a sheet of {rows} photos and {columns} columns is empty: expected at least one of each")
-    for name, count in {"maps": len(maps), "row_titles": len(row_titles), "captions": len(captions or maps)}.items():
-        if count != rows:
-            raise InputError(f"{name} has {count} rows: expected {rows}, one for each photo")
-    if len(units) != columns:
-        raise InputError(f"unit has {len(units)} entries: expected {columns}, one for each column, or one text for all")
-    for name, table in (("maps", maps), ("captions", captions or ())):
+    tables = {"maps": maps, "captions": captions or maps, "scales": scales or maps}
+    for name, listed in {**tables, "row_titles": row_titles}.items():
+        if len(listed) != rows:
+            raise InputError(f"{name} has {len(listed)} rows: expected {rows}, one for each photo")
+    for name, table in tables.items():
         for number, row in enumerate(table):
             if len(row) != columns:
                 raise InputError(f"{name}[{number}] has {len(row)} entries: expected {columns}, one for each column")

@@ -1,0 +1,213 @@
+"""The command that explains photos: by one method, or by several side by side. Heavy imports wait until it runs."""
+
+import json
+import sys
+from collections.abc import Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any, Literal
+
+import typer
+
+from bitlens.cli_options import AsJson, DeviceOption, Layer, Model, Out, Seed, Weights, device_name
+from bitlens.console import answers, messages, note, progress_bar, results_table, warn_of_collapse
+from bitlens.errors import LayerError, SettingError
+
+if TYPE_CHECKING:
+    from bitlens.evaluation.specs import Spec
+    from bitlens.models.load import LoadedModel
+    from bitlens.photos import Ready
+
+__all__ = ["explain"]
+
+Quality = Literal["fast", "paper", "best"]
+PictureFormat = Literal["png", "svg", "pdf"]
+
+
+def explain(
+    photos: Annotated[list[str], typer.Argument(help="Photos, folders, or patterns such as 'photos/**/*.jpg'.")],
+    model: Model,
+    out: Out = Path("bitlens-out"),
+    layer: Layer = None,
+    target: Annotated[str, typer.Option("--target", help="auto (the prediction), an index, or a class name.")] = "auto",
+    method: Annotated[
+        str,
+        typer.Option(
+            "--method", "--methods", help="From `bitlens methods`; several side by side: iba,iba:beta=100,grad-cam."
+        ),
+    ] = "iba",
+    beta: Annotated[
+        float | None,
+        typer.Option("--beta", help="Price of information: larger keeps less (default: 10; 1 for builtin/scenes)."),
+    ] = None,
+    quality: Annotated[Quality, typer.Option("--quality", help="How much work, for iba.")] = "paper",
+    statistics: Annotated[
+        Path | None, typer.Option("--statistics", help="For iba, made by `bitlens statistics`.")
+    ] = None,
+    patterns: Annotated[
+        Path | None, typer.Option("--patterns", help="For pattern-attribution, made by `bitlens patterns`.")
+    ] = None,
+    statistics_from: Annotated[
+        str | None,
+        typer.Option(
+            "--statistics-from", help="Make statistics (per channel) or patterns from these photos and keep them."
+        ),
+    ] = None,
+    statistics_count: Annotated[int, typer.Option("--statistics-count", min=1, help="From how many photos.")] = 200,
+    weights: Weights = None,
+    classes: Annotated[Path | None, typer.Option("--classes", help="Class names, one a line, or a csv table.")] = None,
+    picture_format: Annotated[PictureFormat, typer.Option("--format", help="Of the pictures.")] = "png",
+    same_scale: Annotated[
+        bool, typer.Option("--same-scale", help="For each method one colour scale for all pictures.")
+    ] = False,
+    device: DeviceOption = "auto",
+    seed: Seed = 0,
+    as_json: AsJson = False,
+) -> None:
+    """Explain photos by one method, or by several side by side. A run that was cut short goes on where it was."""
+    from bitlens.data.images import find_images
+    from bitlens.models.load import load_model, read_classes
+    from bitlens.photos import class_index
+    from bitlens.pictures import explain_into, write_summary
+
+    options = {"layer": layer, "beta": beta, "quality": quality, "statistics": statistics, "patterns": patterns}
+    specs = _specs(method, options)
+    found = find_images(photos)
+    loaded = load_model(model, weights, device_name(device))
+    names = read_classes(classes) if classes else loaded.classes
+    wanted = class_index(target, names)
+    ready, refused = _ready(specs, loaded, statistics_from, statistics_count, seed)
+    with progress_bar("explaining", len(found) * len(ready)) as advance:
+        done = explain_into(
+            out, found, loaded, ready, wanted, names, suffix=picture_format, same_scale=same_scale, advance=advance
+        )
+    for reason in done.skipped.values():
+        note(f"left out: {reason}")
+    _tell_refused(done.refused)
+    settings = {"model": loaded.name, "seed": seed, "methods": {one.label: one.settings() for one in ready}}
+    write_summary(
+        done.rows,
+        {"command": sys.argv[1:], **settings},
+        out / "summary.json",
+        skipped=done.skipped,
+        refused={**refused, **done.refused},
+    )
+    if as_json:
+        print(json.dumps(done.rows, ensure_ascii=False))
+        return
+    warn_of_collapse(done.rows)
+    answers.print(results_table(_measured(done.rows)))
+    known = f" ({done.repeated} of {len(done.rows)} were there already)" if done.repeated else ""
+    answers.print(f"pictures, maps and summary.json are in {out}/{known}", soft_wrap=True)
+
+
+def _measured(rows: list[dict[str, Any]]) -> list[dict[str, Any]]:
+    """The rows that hold numbers of a method's own; where no method gives any, one of each photo."""
+    first = {row["photo"]: row for row in reversed(rows)}
+    return [row for row in rows if "total_bits" in row] or [row for row in rows if first[row["photo"]] is row]
+
+
+def _specs(text: str, options: Mapping[str, Any]) -> "dict[str, Spec]":
+    """The methods by label. Options are for the methods that take them and name no setting of their own."""
+    from bitlens.evaluation.specs import Spec, parse_specs, settings_of_callable
+    from bitlens.methods import METHODS
+    from bitlens.statistics import FeatureStatistics
+
+    given = {name: value for name, value in options.items() if value is not None}
+    if "statistics" in given:
+        given["statistics"] = FeatureStatistics.load(given["statistics"])
+    if "patterns" in given:
+        given["patterns"] = str(given["patterns"])
+    specs = parse_specs(text, {name: entry.build for name, entry in METHODS.items()}, "method")
+    useless = given.keys() - {"quality"}  # it is always given
+    for label, spec in specs.items():
+        entry = METHODS[spec.name]
+        taken = set(settings_of_callable(entry.build)) - (set() if entry.needs_layer else {"layer"})
+        chosen = {name: value for name, value in given.items() if name in taken}
+        specs[label] = Spec(spec.name, {**chosen, **spec.settings})
+        useless -= chosen.keys()
+    if useless:
+        raise SettingError(
+            f"--{min(useless)} is not for {' or '.join(specs)}: leave it out; `bitlens methods NAME` shows how a method is set"
+        )
+    return specs
+
+
+def _ready(
+    specs: "Mapping[str, Spec]", loaded: "LoadedModel", source: str | None, count: int, seed: int
+) -> "tuple[list[Ready], dict[str, str]]":
+    """The methods that the network supports, and by label why it does not support the others; a single one raises."""
+    from bitlens.evaluation.learning import build_method
+    from bitlens.photos import Ready
+
+    if source is None and loaded.name.startswith("builtin/"):
+        source = "builtin:scenes-train"
+    for spec in specs.values():
+        _check_source(spec, source)
+    alone = len(specs) == 1
+    ready: list[Ready] = []
+    refused: dict[str, str] = {}
+    told: set[str] = set()
+    for label, spec in specs.items():
+        method: Any = None
+        try:
+            method = build_method(spec, loaded, seed=seed)
+            _learn(method, spec, loaded, source, count, told)
+        except (LayerError, SettingError) as error:
+            mistyped = method is None and (isinstance(error, SettingError) or "layer" in spec.settings)
+            if alone or mistyped:
+                raise
+            refused[label] = str(error)
+        else:
+            ready.append(Ready(label, spec, method, alone))
+    _tell_refused(refused)
+    if not ready:
+        raise SettingError(f"none of the {len(specs)} methods can be used on {loaded.name}: choose others")
+    return ready, refused
+
+
+def _tell_refused(refused: Mapping[str, str]) -> None:
+    for label, reason in refused.items():
+        note(f"left out: {reason if reason.startswith(label) else f'{label}: {reason}'}")
+
+
+def _missing(spec: "Spec") -> str:
+    """What a method must learn and was not given: "statistics", "patterns" or nothing."""
+    from bitlens.methods import METHODS
+
+    learns = METHODS[spec.name].learns
+    return learns if learns and not spec.settings.get(learns) else ""
+
+
+def _check_source(spec: "Spec", source: str | None) -> None:
+    what = _missing(spec)
+    if what and source is None:
+        raise SettingError(
+            f"{spec.name} needs {what}. Any photos of the kind the network was trained on will do: --statistics-from DIR "
+            f"makes them from a folder now and keeps them; `bitlens {what}` writes them to a file for --{what} FILE"
+        )
+
+
+def _learn(method: Any, spec: "Spec", loaded: "LoadedModel", source: str | None, count: int, told: set[str]) -> None:
+    """Let a method learn what it must and was not given; what a person was told already is not said again."""
+    from bitlens.cache import patterns_from, statistics_from
+    from bitlens.data.datasets import open_dataset
+    from bitlens.methods import METHODS
+
+    if METHODS[spec.name].needs_layer and "layer" not in spec.settings and loaded.default_layer is None:
+        _tell(f"layer {method.probe.name} (--layer chooses another)", told)
+    what = _missing(spec)
+    if not what or source is None:
+        return
+    samples = open_dataset(source)
+    with progress_bar(what, min(count, len(samples))) as advance:
+        if what == "statistics":
+            _, place = statistics_from(samples, source, loaded, method, count, "channel", progress=advance)
+        else:
+            _, place = patterns_from(samples, source, loaded, method, count, progress=advance)
+    _tell(f"{what} are kept in {place}", told)
+
+
+def _tell(text: str, told: set[str]) -> None:
+    if text not in told:
+        messages.print(text, style="dim", highlight=False, soft_wrap=True)
+        told.add(text)

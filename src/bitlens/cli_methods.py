@@ -1,0 +1,117 @@
+"""The command that lists the methods of attribution, and shows one with its settings."""
+
+import inspect
+import json
+import re
+from collections.abc import Callable
+from functools import partial
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+from rich.table import Table
+from rich.text import Text
+
+from bitlens.cli_options import AsJson
+from bitlens.console import answers
+
+if TYPE_CHECKING:
+    from bitlens.methods import MethodEntry
+
+__all__ = ["methods"]
+
+_NEEDS = {
+    "layer": "a layer (one is chosen unless it is named)",
+    "statistics": "statistics of the layer, from photos (--statistics-from, or `bitlens statistics`)",
+    "patterns": "patterns of the network, from photos (--statistics-from, or `bitlens patterns`)",
+}
+
+
+def methods(
+    name: Annotated[str, typer.Argument(help="Show this method alone, with its settings.")] = "",
+    as_json: AsJson = False,
+) -> None:
+    """List the methods of attribution, or show one with its settings."""
+    from bitlens.evaluation.specs import parse_specs
+    from bitlens.methods import METHODS
+
+    builders = {known: entry.build for known, entry in METHODS.items()}
+    chosen = [spec.name for spec in parse_specs(name, builders, "method").values()] if name else list(METHODS)
+    rows = [_row(METHODS[one], whole=bool(name)) for one in chosen]
+    if as_json:
+        print(json.dumps(rows, ensure_ascii=False))
+        return
+    for row in rows:
+        _print(row)
+    if not name:
+        answers.print("`bitlens methods NAME` shows the settings of one.", highlight=False)
+
+
+def _row(entry: "MethodEntry", *, whole: bool) -> dict[str, Any]:
+    """What is known of a method, as plain values; its settings and description only if it is to be whole."""
+    needs = (["layer"] if entry.needs_layer else []) + ([entry.learns] if entry.learns else [])
+    names = ("name", "summary", "paper", "unit", "signed", "passes", "supports")
+    row = {name: getattr(entry, name) for name in names} | {"needs": needs}
+    if whole:
+        builder = _undressed(entry.build)
+        row["description"] = " ".join((inspect.getdoc(builder) or "").partition("\n\n")[0].split())
+        row["settings"] = _settings(entry.build)
+    return row
+
+
+def _undressed(build: Callable[..., Any]) -> Callable[..., Any]:
+    return build.func if isinstance(build, partial) else build
+
+
+def _settings(build: Callable[..., Any]) -> list[dict[str, Any]]:
+    """What may be typed after the method's name: each setting, its default, what it takes and what it is."""
+    from bitlens.evaluation.specs import described, settings_of_callable
+
+    defaults = {name: parameter.default for name, parameter in inspect.signature(build).parameters.items()}
+    known = settings_of_callable(build)
+    texts = _texts(_undressed(build))
+    return [
+        {
+            "name": name,
+            "default": None if defaults[name] is inspect.Parameter.empty else defaults[name],
+            "takes": described(known[name]),
+            "summary": texts.get(name, ""),
+        }
+        for name in defaults
+        if name in known and described(known[name])
+    ]
+
+
+def _texts(build: Any) -> dict[str, str]:
+    """What the docstring says of each argument; a class may leave it to what it inherits from."""
+    found: dict[str, str] = {}
+    for one in reversed(inspect.getmro(build) if inspect.isclass(build) else [build]):
+        arguments = (inspect.cleandoc(one.__doc__ or "").partition("Args:\n")[2]).partition("\n\n")[0]
+        for name, text in re.findall(r"^    (\w+): ((?:.|\n(?=     ))*)", arguments, re.MULTILINE):
+            found[name] = " ".join(text.split())
+    return found
+
+
+def _print(row: dict[str, Any]) -> None:
+    answers.print(Text.assemble((row["name"], "bold"), f"  {row['unit']}{', signed' if row['signed'] else ''}"))
+    facts = Table(box=None, show_header=False, pad_edge=False)
+    facts.add_column(style="dim", no_wrap=True)
+    facts.add_column(overflow="fold")
+    for title in ("summary", "paper", "passes", "needs", "supports"):
+        text = "; ".join(_NEEDS[need] for need in row["needs"]) if title == "needs" else row[title]
+        if text:
+            facts.add_row(f"  {title}", Text(text))
+    answers.print(facts)
+    answers.print()
+    if "settings" in row:
+        answers.print(Text(f"{row['description']}\n"))
+        _print_settings(row["name"], row["settings"])
+
+
+def _print_settings(name: str, settings: list[dict[str, Any]]) -> None:
+    table = Table("setting", "default", "takes", "", box=None, header_style="bold")
+    for setting in settings:
+        default = setting["default"]
+        shown = str(default).lower() if default is None or isinstance(default, bool) else str(default)
+        table.add_row(setting["name"], shown, Text(setting["takes"]), Text(setting["summary"]))
+    answers.print(table)
+    answers.print(Text(f"\nset with {name}:SETTING=VALUE, several separated by colons\n", style="dim"))
