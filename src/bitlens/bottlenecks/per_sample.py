@@ -40,7 +40,8 @@ class IBA:
         noise_samples: noisy copies per step; by default what `quality` says.
         learning_rate: of Adam.
         smoothing: σ of the mask's blur, in cells of the layer's grid; 0 for none.
-        seed: of the noise. The same seed gives the same map on the same machine, whatever the batch.
+        seed: of the noise. The same seed gives the same map on the same machine, whatever the
+            batch, up to rounding.
         precision: of the network behind the layer: "float32", "bfloat16", or "auto" (bfloat16 where the hardware
             multiplies it natively, float32 elsewhere). Mask and information are always float32.
         quality: "fast", "paper" or "best": how many steps and noise samples (see `QUALITY`).
