@@ -2,7 +2,7 @@ import pytest
 import torch
 from torch import Tensor
 
-from bitlens import engine
+from bitlens import IBA, engine
 from bitlens.engine import in_precision, rows_at_once, suffix_dtype
 from bitlens.layout import LAYOUTS
 
@@ -82,3 +82,20 @@ def test_channels_are_last_in_memory_for_images_only(name: str, last: bool) -> N
     in_precision(given.append, None, features, LAYOUTS[name])(features)
     assert given[0].is_contiguous(memory_format=torch.channels_last) == last
     assert torch.equal(given[0], features)
+
+
+@pytest.mark.parametrize("precision", ["float32", "bfloat16"])
+def test_networks_that_view_what_a_convolution_gives_are_run(precision: str) -> None:
+    class Viewing(torch.nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.first, self.second = torch.nn.Conv2d(3, 4, 3, padding=1), torch.nn.Conv2d(4, 4, 3, padding=1)
+            self.last = torch.nn.Linear(4 * 64, 5)
+
+        def forward(self, x: Tensor) -> Tensor:
+            x = self.second(self.first(x).relu())
+            return self.last(x.view(x.size(0), -1))
+
+    iba = IBA(Viewing().eval(), "first", precision=precision)  # type: ignore[arg-type]
+    iba.fit_statistics([torch.randn(64, 3, 8, 8)], granularity="channel")
+    assert iba.explain(torch.randn(2, 3, 8, 8)).map.shape == (2, 8, 8)

@@ -58,13 +58,22 @@ def in_precision(
     Image features go in with their channels last in memory where that is faster: on CPUs, and in lower precision.
     """
     channels_last = layout.name == "CHW" and (dtype is not None or features.device.type == "cpu")
-    memory_format = torch.channels_last if channels_last else torch.preserve_format
+    formats = [torch.channels_last, torch.contiguous_format] if channels_last else [torch.contiguous_format]
 
-    def converted(z: Tensor, *others: Any) -> Any:
-        z = z.to(features.dtype, memory_format=memory_format)
+    def passed(z: Tensor, *others: Any) -> Any:
+        z = z.to(features.dtype, memory_format=formats[0])
         if dtype is None:
             return run(z, *others)
         with torch.autocast(features.device.type, dtype=dtype):
             return run(z, *others)
+
+    def converted(z: Tensor, *others: Any) -> Any:
+        try:
+            return passed(z, *others)
+        except RuntimeError as error:  # `view` after a convolution takes one order in memory only
+            if len(formats) == 1 or "view size is not compatible" not in str(error):
+                raise
+            formats.pop(0)
+            return passed(z, *others)
 
     return converted
