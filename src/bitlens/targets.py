@@ -93,6 +93,10 @@ class Target(ABC):
         return self
 
 
+def _chosen(values: Tensor, rows: slice | Tensor) -> Tensor:
+    return values[rows if isinstance(rows, slice) else rows.to(values.device)]
+
+
 def _tile(values: Tensor, rows: int) -> Tensor:
     return values.repeat(rows // len(values), *[1] * (values.dim() - 1))
 
@@ -152,7 +156,7 @@ class ClassTarget(_ClassQuestion):
 
     def select(self, rows: slice | Tensor) -> "ClassTarget":
         """The classes of some samples."""
-        return ClassTarget(self.classes[rows])
+        return ClassTarget(_chosen(self.classes, rows))
 
 
 class AnyOf(_ClassQuestion):
@@ -222,7 +226,7 @@ class Regression(Target):
 
     def select(self, rows: slice | Tensor) -> "Regression":
         """The values of some samples."""
-        return Regression(self.values[rows], scale=self.scale, column=self.column)
+        return Regression(_chosen(self.values, rows), scale=self.scale, column=self.column)
 
 
 class Score(Target):
@@ -286,7 +290,7 @@ class Similarity(Target):
 
     def select(self, rows: slice | Tensor) -> "Similarity":
         """The embeddings of some samples."""
-        return self if len(self.embeddings) == 1 else Similarity(self.embeddings[rows])
+        return self if len(self.embeddings) == 1 else Similarity(_chosen(self.embeddings, rows))
 
 
 def as_target(target: Any, output: Any, count: int) -> Target:

@@ -128,6 +128,20 @@ def test_wrong_reduction():
         GuidedBackprop(nn.ReLU(), reduce="sum")
 
 
+def test_batch_norm_behind_its_layer_is_not_folded_away():
+    torch.manual_seed(0)
+    model = nn.Sequential(
+        nn.Conv2d(3, 4, 3), nn.ReLU(), nn.Conv2d(4, 4, 3), nn.BatchNorm2d(4), nn.ReLU(), nn.Flatten(), nn.Linear(576, 5)
+    )
+    nn.init.uniform_(model[3].running_mean, -0.5, 0.5)
+    nn.init.uniform_(model[3].running_var, 0.2, 3.0)
+    model, x = model.eval(), noise_images(2)
+    coarse, fine = GradCAM(model, "2").explain(x, 1).map, GuidedBackprop(model).explain(x, 1).map
+    expected = coarse / coarse.amax((1, 2), keepdim=True) * fine
+    assert float(expected.max()) > 0
+    torch.testing.assert_close(GuidedGradCAM(model, "2").explain(x, 1).map, expected, rtol=1e-4, atol=1e-6)
+
+
 def test_guided_grad_cam_is_the_product():
     model, x = structure("Skip"), images()
     target = model(x).argmax(1)

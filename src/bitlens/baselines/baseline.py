@@ -58,7 +58,7 @@ class Group:
         return self.run(variants.clone(), rows)  # a network may overwrite what it is given
 
     def _asked(self, rows: Tensor | None) -> Target:
-        return self.target if rows is None else self.target.select(rows.cpu())
+        return self.target if rows is None else self.target.select(rows)
 
     @staticmethod
     def _one_each(variants: Tensor, answers: Tensor) -> Tensor:

@@ -3,6 +3,8 @@
 Springenberg et al., Striving for simplicity: the all convolutional net (ICLR workshop 2015); algorithms F5 and F9.
 """
 
+from collections.abc import Callable
+from contextlib import AbstractContextManager
 from typing import Any, Literal
 
 import torch
@@ -15,6 +17,7 @@ from bitlens.baselines.gradient import REDUCTIONS, Reduction
 from bitlens.baselines.operations import is_rectifier
 from bitlens.baselines.rules import passed_back, read
 from bitlens.errors import SettingError, one_of
+from bitlens.inputs import ModelInputs
 
 __all__ = ["GuidedBackprop", "GuidedGradCAM"]
 
@@ -104,6 +107,10 @@ class GuidedGradCAM(Baseline):
     def settings(self) -> dict[str, Any]:
         """Those of Grad-CAM."""
         return self.coarse.settings()
+
+    def running(self, inputs: ModelInputs, dtype: torch.dtype | None) -> AbstractContextManager[Callable[..., Any]]:
+        """As Grad-CAM needs the network: with batch norm folded, its layer may put out something else."""
+        return self.coarse.running(inputs, dtype)
 
     def maps(self, group: Group) -> Tensor:
         """(n, H, W)."""

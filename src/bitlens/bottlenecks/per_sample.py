@@ -53,8 +53,8 @@ class IBA:
         activity_threshold: features active in no more than this share of inputs are left out (A4).
         readout: "last_forward" (as published) or "final" (B7).
         internal_batch_size: how many rows go through the network at once; "auto" bounds the memory.
-        compile: whether `torch.compile` makes one graph of what lies behind the layer (on a GPU with CUDA graphs). It costs
-            tens of seconds in every `explain` and saves a tenth of each pass on a CPU: for hundreds of images in one call.
+        compile: whether `torch.compile` makes one graph of what lies behind the layer (on a GPU with CUDA graphs). Compiling
+            takes long in every `explain`, and the gain of a pass is small on a CPU: for hundreds of images in one call.
 
     Raises:
         LayerError: if the network has no such layer.
