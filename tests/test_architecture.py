@@ -19,8 +19,6 @@ ORDER = [
     {"photos", "evaluation"},
     {"pictures"},
     {"demo"},
-    {"cli_options"},
-    {"cli_evaluate", "cli_explain", "cli_methods"},
     {"cli"},
     {"__init__", "__main__"},
 ]

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import typer
 
-from bitlens.cli_options import AsJson, DeviceOption, Layer, Model, Out, Seed, Weights, device_name
+from bitlens.cli.options import AsJson, DeviceOption, Layer, Model, Out, Seed, Weights, device_name
 from bitlens.console import answers, messages, note, progress_bar, results_table, warn_of_collapse
 from bitlens.errors import LayerError, SettingError
 

@@ -9,7 +9,7 @@ import typer
 from rich.table import Table as RichTable
 from rich.text import Text
 
-from bitlens.cli_options import AsJson, DeviceOption, Layer, Out, Seed, Weights, device_name
+from bitlens.cli.options import AsJson, DeviceOption, Layer, Out, Seed, Weights, device_name
 from bitlens.console import answers, messages, note, progress_bar
 from bitlens.errors import SettingError
 

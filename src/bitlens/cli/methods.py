@@ -11,7 +11,7 @@ import typer
 from rich.table import Table
 from rich.text import Text
 
-from bitlens.cli_options import AsJson
+from bitlens.cli.options import AsJson
 from bitlens.console import answers
 
 if TYPE_CHECKING:

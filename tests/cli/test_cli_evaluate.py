@@ -208,10 +208,10 @@ def test_a_papers_table_is_one_command(tmp_path, monkeypatch, bitlens):
 @pytest.mark.usefixtures("home")
 def test_a_papers_settings_are_those_of_the_paper(monkeypatch, bitlens):
     """Without any measurement: what would be run, on the user's own small network."""
-    from bitlens import cli_evaluate
+    from bitlens.cli import evaluate
 
     plans = []
-    monkeypatch.setattr(cli_evaluate, "_carry_out", lambda plan, folder, *_, **__: plans.append((plan, folder)))
+    monkeypatch.setattr(evaluate, "_carry_out", lambda plan, folder, *_, **__: plans.append((plan, folder)))
     bitlens("evaluate", "--paper", "iba-table1", "--data", "csv:table.csv", "--out", "paper", code=1)
     assert [folder.name for _, folder in plans] == ["resnet50", "vgg16"]
     plan = plans[0][0]

@@ -1,0 +1,56 @@
+"""The command line: parse, call, print. Heavy imports wait until a command runs."""
+
+import sys
+import warnings
+
+import typer
+
+from bitlens.allocator import keep_freed_memory
+from bitlens.cli.demo import demo
+from bitlens.cli.evaluate import add_commands
+from bitlens.cli.explain import explain
+from bitlens.cli.learn import patterns, statistics
+from bitlens.cli.methods import methods
+from bitlens.cli.models import models
+from bitlens.console import answers, messages, show_warning
+from bitlens.errors import BitlensError
+from bitlens.version import __version__
+
+__all__ = ["app", "main"]
+
+app = typer.Typer(
+    help="Show, in bits, which parts of an input a trained PyTorch network uses for its decision.",
+    no_args_is_help=True,
+    pretty_exceptions_enable=False,
+    add_completion=False,
+)
+
+
+@app.callback()
+def _options() -> None:
+    """Every command answers --help."""
+
+
+@app.command()
+def version() -> None:
+    """Print the version."""
+    answers.print(__version__, highlight=False)
+
+
+for command in (demo, explain, statistics, patterns, models, methods):
+    app.command()(command)
+add_commands(app)
+
+
+def main() -> None:
+    """Run the command line. Exit codes: 0, 1 (it failed: one line says why), 2 (wrong use), 130 (interrupted)."""
+    warnings.showwarning = show_warning
+    keep_freed_memory()
+    try:
+        app()
+    except BitlensError as error:
+        messages.print(f"bitlens: {error}", style="red", highlight=False, soft_wrap=True, markup=False)
+        sys.exit(1)
+    except KeyboardInterrupt:
+        messages.print("interrupted; the same command goes on where it was", soft_wrap=True)
+        sys.exit(130)

@@ -1,0 +1,36 @@
+"""`bitlens demo`: the bundled network and scenes, nothing to download."""
+
+import json
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from bitlens.cli.options import AsJson, DeviceOption, Out, Seed, device_name
+from bitlens.console import answers, messages, results_table
+
+__all__ = ["demo"]
+
+
+def demo(
+    out: Out = Path("bitlens-demo"),
+    scenes: Annotated[int, typer.Option("--scenes", min=1, max=64, help="How many scenes.")] = 8,
+    device: DeviceOption = "auto",
+    seed: Seed = 0,
+    as_json: AsJson = False,
+) -> None:
+    """Explain generated scenes with the bundled network: nothing to download."""
+    from bitlens.demo import run_demo
+    from bitlens.pictures import write_summary
+
+    with messages.status("starting") as status:
+        done = run_demo(
+            out, scenes, device=device_name(device), seed=seed, progress=lambda step: status.update(f"{step} …")
+        )
+    rows = [scene.row() for scene in done]
+    write_summary(rows, dict(done[0].attribution.settings), out / "summary.json")
+    if as_json:
+        print(json.dumps(rows, ensure_ascii=False))
+        return
+    answers.print(results_table(rows))
+    answers.print(f"pictures, maps and summary.json are in {out}/ (begin with {out}/sheet.png)", soft_wrap=True)

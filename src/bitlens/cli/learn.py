@@ -1,0 +1,78 @@
+"""`bitlens statistics` and `bitlens patterns`: what methods must learn on other inputs before they explain any."""
+
+import json
+from pathlib import Path
+from typing import Annotated, Literal
+
+import typer
+
+from bitlens.cli.options import AsJson, DeviceOption, Layer, Model, Weights, device_name
+from bitlens.console import answers, progress_bar
+
+__all__ = ["patterns", "statistics"]
+
+Per = Literal["channel", "element"]
+Data = Annotated[str, typer.Option("--data", help="folder:DIR, csv:FILE, imagenet:DIR or builtin:scenes-train.")]
+
+
+def statistics(
+    model: Model,
+    data: Data,
+    out: Annotated[Path, typer.Option("--out", help="The file to write (.safetensors).")],
+    layer: Layer = None,
+    count: Annotated[int, typer.Option("--count", min=1, help="How many photos at most.")] = 10_000,
+    per: Annotated[Per, typer.Option("--per", help="element as in the papers, channel for few photos.")] = "element",
+    weights: Weights = None,
+    device: DeviceOption = "auto",
+    as_json: AsJson = False,
+) -> None:
+    """Learn what a layer puts out on many photos; every explanation at that layer needs it once."""
+    from bitlens.cache import statistics_from
+    from bitlens.data.datasets import open_dataset
+    from bitlens.evaluation.learning import build_method
+    from bitlens.evaluation.specs import Spec
+    from bitlens.models.load import load_model
+
+    samples = open_dataset(data)
+    loaded = load_model(model, weights, device_name(device))
+    iba = build_method(Spec("iba", {}), loaded, layer=layer)
+    with progress_bar("statistics", min(count, len(samples))) as advance:
+        made, _ = statistics_from(samples, data, loaded, iba, count, per, keep=False, progress=advance)
+    made.save(out)
+    if as_json:
+        print(json.dumps({"file": str(out), "layer": iba.probe.name, "samples": made.samples, "per": made.granularity}))
+        return
+    answers.print(
+        f"{out}: layer {iba.probe.name} of {model}, {made.samples} photos, per {made.granularity}", soft_wrap=True
+    )
+
+
+def patterns(
+    model: Model,
+    data: Data,
+    out: Annotated[Path, typer.Option("--out", help="The file to write (.safetensors).")],
+    count: Annotated[int, typer.Option("--count", min=1, help="How many photos at most.")] = 2_000,
+    weights: Weights = None,
+    device: DeviceOption = "auto",
+    as_json: AsJson = False,
+) -> None:
+    """Learn what each neuron's output tells of its input; the method pattern-attribution needs it once."""
+    from bitlens.baselines.pattern_attribution import PatternAttribution
+    from bitlens.data.datasets import open_dataset, tensor_batches
+    from bitlens.models.load import load_model
+
+    samples = open_dataset(data)
+    loaded = load_model(model, weights, device_name(device))
+    number = min(count, len(samples))
+    chosen = [samples[i * len(samples) // number] for i in range(number)]
+    source, method = f"{data} ({number} photos)", PatternAttribution(loaded.model)
+    batches = tensor_batches(chosen, loaded.preprocess, 16, on_error="skip")
+    with progress_bar("patterns", number) as advance:
+        how = loaded.preprocess.description
+        method.fit_patterns(batches, number, data=source, preprocessing=how, progress=advance)
+    method.patterns.save(out)
+    facts = {name: getattr(method.patterns, name) for name in ("samples", "neurons", "replaced")}
+    if as_json:
+        print(json.dumps({"file": str(out), **facts}))
+        return
+    answers.print(f"{out}: {facts['neurons']:,} neurons of {model}, {facts['samples']} photos", soft_wrap=True)

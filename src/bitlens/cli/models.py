@@ -1,0 +1,38 @@
+"""`bitlens models`: the networks that can be named."""
+
+import json
+from typing import Annotated
+
+import typer
+from rich.table import Table
+
+from bitlens.cli.options import AsJson
+from bitlens.console import answers
+
+__all__ = ["models"]
+
+
+def models(
+    search: Annotated[str, typer.Argument(help="Show the names that contain this.")] = "",
+    as_json: AsJson = False,
+) -> None:
+    """List the networks that can be named. Nothing is downloaded."""
+    from bitlens.models.load import FORMS, available_models
+
+    entries = [entry for entry in available_models() if search.lower() in entry.spec.lower()]
+    if as_json:
+        print(json.dumps([vars(entry) for entry in entries]))
+        return
+    forms = Table("form", "what it is", box=None, header_style="bold")
+    for form, text in FORMS.items():
+        forms.add_row(form, text)
+    if not search:
+        answers.print(forms)
+        libraries = {entry.source for entry in entries if entry.source != "bitlens"}
+        counts = ", ".join(f"{sum(e.source == name for e in entries)} of {name}" for name in sorted(libraries))
+        answers.print(f"\n{counts}: `bitlens models TEXT` shows the names that contain TEXT. Bundled:\n")
+        entries = [entry for entry in entries if entry.source == "bitlens"]
+    table = Table("model", "parameters", "default layer", box=None, header_style="bold")
+    for entry in entries:
+        table.add_row(entry.spec, f"{entry.parameters:,}" if entry.parameters else "", entry.default_layer or "")
+    answers.print(table)
