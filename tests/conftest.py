@@ -11,6 +11,8 @@ import torch
 from torch import nn
 
 from bitlens.cli import main
+from bitlens.workers import open_workers
+from ray_cluster import started_ray
 
 
 @pytest.fixture(autouse=True)
@@ -72,3 +74,11 @@ def bitlens(tmp_path, monkeypatch, capsys):
         return done
 
     return run
+
+
+@pytest.fixture(scope="session")
+def two_workers():
+    """A Ray cluster on this machine with two workers of one core each, started once for all tests that need it."""
+    pytest.importorskip("ray", reason="the extra `cluster` is not installed")
+    with started_ray(cores=2), open_workers("ray", 2, "cpu") as workers:
+        yield workers

@@ -1,3 +1,4 @@
+import dataclasses
 import math
 
 import mpmath
@@ -6,7 +7,7 @@ import torch
 from torch.distributions import Normal, kl_divergence
 
 from bitlens.errors import SettingError
-from bitlens.gaussian import NoiseModel, NoiseSettings, information, noised_features
+from bitlens.gaussian import NoiseModel, NoiseSettings, beyond_prior, information, noised_features
 
 
 def _noise_model(shape: tuple[int, ...], clamp: bool = False) -> NoiseModel:
@@ -131,3 +132,67 @@ def test_a_floor_that_is_none_is_refused(min_std: float) -> None:
 def test_an_unknown_kind_of_noise_is_refused() -> None:
     with pytest.raises(SettingError, match="noise must be one of 'gaussian', 'clamped', 'zero-mean', got 'pink'"):
         NoiseSettings(noise="pink")  # type: ignore[arg-type]
+
+
+# beyond a prior (proposition 3 of InputIBA) ---------------------------------------------------------------------------
+
+
+def _drawn(count: int = 5000) -> tuple[torch.Tensor, ...]:
+    """Values, means, deviations, λ and λ_G, in float64."""
+    generator = torch.Generator().manual_seed(5)
+    values = 3 * torch.randn(count, generator=generator, dtype=torch.float64)
+    mean, std, passed, prior = torch.rand(4, count, generator=generator, dtype=torch.float64)
+    return values, mean, std + 0.05, 0.98 * passed + 0.01, 0.98 * prior + 0.01
+
+
+def _beyond(
+    values: torch.Tensor, mean: torch.Tensor, std: torch.Tensor, u: torch.Tensor, v: torch.Tensor
+) -> torch.Tensor:
+    return information(beyond_prior(u, v), ((values - mean) / std).square())
+
+
+def test_information_beyond_a_prior_is_the_divergence_of_the_two_gaussians() -> None:
+    values, mean, std, passed, prior = _drawn()
+    both = prior * passed
+    given = Normal(passed * values + (1 - passed) * mean, (1 - passed) * std)
+    known = Normal(both * values + (1 - both) * mean, (1 - both) * std)
+    got = _beyond(values, mean, std, 1 - passed, 1 - prior)
+    torch.testing.assert_close(got, kl_divergence(given, known), rtol=1e-6, atol=1e-9)
+
+
+def test_information_beyond_a_prior_is_proposition_3_as_printed() -> None:
+    x, mean, std, passed, prior = _drawn()
+    u, w = 1 - passed, 1 - prior * passed
+    printed = torch.log(w / u) + u**2 / (2 * w**2) - 0.5
+    printed += (x - mean) ** 2 * passed**2 * (1 - prior) ** 2 / (2 * w**2 * std**2)
+    torch.testing.assert_close(_beyond(x, mean, std, u, 1 - prior), printed, rtol=1e-6, atol=1e-9)
+
+
+def test_limits_of_the_information_beyond_a_prior() -> None:
+    x, mean, std, passed, prior = _drawn()
+    u, none, all_ = 1 - passed, torch.ones_like(passed), torch.zeros_like(passed)
+    plain = information(u, ((x - mean) / std).square())
+    assert torch.equal(_beyond(x, mean, std, u, none), plain)  # λ_G = 0
+    assert float(_beyond(x, mean, std, u, all_).abs().max()) < 1e-12  # λ_G = 1
+    assert float(_beyond(x, mean, std, none, 1 - prior).abs().max()) < 1e-12  # λ = 0
+    assert float(_beyond(x, mean, std, none, all_).abs().max()) < 1e-12
+    assert bool((_beyond(x, mean, std, u, 1 - prior) <= plain).all())
+
+
+@pytest.mark.parametrize("u", [0.0, 1e-30, 1e-6, 0.5, 1.0])
+@pytest.mark.parametrize("v", [0.0, 1e-30, 1e-6, 0.5, 1.0])
+def test_information_beyond_a_prior_and_its_gradient_stay_finite_in_float32(u: float, v: float) -> None:
+    share = torch.tensor([u], requires_grad=True)
+    nats = information(beyond_prior(share, torch.tensor([v])), torch.tensor([9.0]))
+    nats.sum().backward()
+    assert share.grad is not None
+    assert bool(torch.isfinite(nats).all())
+    assert bool(torch.isfinite(share.grad).all())
+
+
+def test_a_noise_model_counts_beyond_the_prior_that_it_carries() -> None:
+    plain = _noise_model((4, 3))
+    u, hidden = torch.rand(2, 4, 3), torch.rand(2, 4, 3)
+    guided = dataclasses.replace(plain, hidden=hidden).to(torch.device("cpu"))
+    assert torch.equal(plain.counted(u), u)
+    assert torch.equal(guided.counted(u), beyond_prior(u, hidden))

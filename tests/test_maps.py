@@ -4,8 +4,8 @@ import pytest
 import torch
 from torch import Tensor
 
-from bitlens.layout import LAYOUTS
-from bitlens.maps import bits_of, bits_per_cell, bits_per_pixel, unit_of
+from bitlens.layout import LAYOUTS, detect_layout
+from bitlens.maps import bits_of, bits_of_extra, bits_per_cell, bits_per_pixel, unit_of
 
 
 def _cells(*shape: int) -> Tensor:
@@ -99,3 +99,15 @@ def test_samples_are_scaled_each_by_itself() -> None:
 )
 def test_units(layout: str, image_size: tuple[int, int] | None, unit: str) -> None:
     assert unit_of(LAYOUTS[layout], image_size) == unit
+
+
+def test_patches_lie_row_by_row_and_other_tokens_apart() -> None:
+    nats = _cells(2, 2 + 6, 3)
+    layout = detect_layout((8, 3), (8, 12))
+    cells, extra = bits_per_cell(nats, layout), bits_of_extra(nats, layout)
+    assert extra is not None
+    assert (cells.shape, extra.shape) == ((2, 2, 3), (2, 2))
+    torch.testing.assert_close(cells[:, 1, 0] * math.log(2), nats[:, 2 + 3].sum(1))
+    torch.testing.assert_close(cells.sum((1, 2)) + extra.sum(1), bits_of(nats).sum((1, 2)))
+    assert unit_of(layout, (8, 12)) == "bits/pixel"
+    assert bits_of_extra(nats, LAYOUTS["TD"]) is None

@@ -3,7 +3,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from bitlens.layout import LAYOUTS
+from bitlens.layout import LAYOUTS, detect_layout
 from bitlens.masks import complement, smoothing_matrices, smoothing_matrix
 
 CHW, HWC, TD, D = (LAYOUTS[name] for name in ("CHW", "HWC", "TD", "D"))
@@ -96,3 +96,14 @@ def test_tokens_and_vectors_are_not_blurred(layout: object, features: tuple[int,
 @pytest.mark.parametrize("sigma", [0.0, None])
 def test_no_smoothing(sigma: float | None) -> None:
     assert smoothing_matrices(CHW, (3, 8, 8), sigma) == []
+
+
+def test_patches_are_blurred_as_a_grid_and_other_tokens_not_at_all() -> None:
+    logits = torch.randn(2, 2 + 24, 5, generator=torch.Generator().manual_seed(0))
+    layout = detect_layout((26, 5), (16, 24))
+    matrices = smoothing_matrices(layout, (26, 5), 1.0)
+    got = complement(logits, layout, matrices)
+    expected = complement(logits[:, 2:].unflatten(1, (4, 6)), HWC, smoothing_matrices(HWC, (4, 6, 5), 1.0))
+    torch.testing.assert_close(got[:, 2:].unflatten(1, (4, 6)), expected)
+    torch.testing.assert_close(got[:, :2], torch.sigmoid(-logits[:, :2]))
+    assert smoothing_matrices(layout, (26, 5), 0.0) == []

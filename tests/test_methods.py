@@ -10,14 +10,21 @@ from torch import Tensor, nn
 import bitlens
 from bitlens.errors import SettingError
 from bitlens.methods import METHODS, Method, method
+from bitlens.targets import ClassTarget
 from networks import LAYER, model_state, noise_images, small_net, small_vit
 
 EVERY = pytest.mark.parametrize("name", list(METHODS))
 NETWORKS = dict.fromkeys(["attention-rollout", "gradient-attention-rollout"], small_vit)
 """What to test a method on that does not support `small_net`: channels → network."""
 
-LIGHT: dict[str, dict[str, Any]] = {"extremal-perturbation": {"iterations": 20}}
-"""Settings for methods whose own ones take long."""
+LIGHT: dict[str, dict[str, Any]] = {"extremal-perturbation": {"iterations": 20}, "readout": {"conditional": True}}
+"""Settings for methods whose own ones take long, or answer for the prediction alone."""
+
+INPUTS = {"readout": 40}
+"""From how many inputs a method learns that looks at each of them many times."""
+
+CLASSES_ONLY = {"readout"}
+"""Methods that can be asked for classes, and for nothing else."""
 
 
 def _network(name: str, channels: int = 3) -> nn.Module:
@@ -31,7 +38,7 @@ def _make(name: str, model: nn.Module, channels: int = 3, **settings: Any) -> Me
         settings["layer"] = LAYER
     ready: Any = method(name, model, **LIGHT.get(name, {}), **settings)
     if entry.learns:
-        getattr(ready, f"fit_{entry.learns}")([noise_images(1000, channels, seed=9)])
+        getattr(ready, f"fit_{entry.learns}")([noise_images(INPUTS.get(name, 1000), channels, seed=9)])
     return ready
 
 
@@ -84,12 +91,20 @@ def test_network_inputs_and_random_state_are_left_as_found(name: str, fails: boo
     state, copies, random = model_state(model), images.clone(), torch.get_rng_state()
     calls = [0]
 
-    def target(output: Tensor) -> Tensor:
+    def score(output: Tensor) -> Tensor:
         calls[0] += 1
         if fails:
             raise ZeroDivisionError("asked to fail")
         return output[:, 1]
 
+    class Asked(ClassTarget):
+        def value(self, output: Any) -> Tensor:
+            return score(output)
+
+        def select(self, rows: slice | Tensor) -> "Asked":
+            return Asked(self.classes[rows])
+
+    target = Asked(torch.tensor([1, 1])) if name in CLASSES_ONLY else score
     if fails:
         with pytest.raises(ZeroDivisionError, match="asked to fail"):
             ready.explain(images, target)
@@ -106,7 +121,7 @@ def test_entries_say_what_they_need(name: str) -> None:
     entry = METHODS[name]
     assert entry.name == name == name.lower()
     assert all((entry.summary, entry.paper, entry.passes))
-    assert entry.unit in {"bits/pixel", "score"}
+    assert entry.unit in {"bits/pixel", "mask", "score"}
     assert ("layer" in inspect.signature(entry.build).parameters) >= entry.needs_layer
 
 

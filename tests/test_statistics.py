@@ -3,6 +3,7 @@
 import itertools
 from collections.abc import Iterator
 from dataclasses import replace
+from functools import reduce
 from pathlib import Path
 
 import numpy as np
@@ -14,7 +15,7 @@ from torch.utils.data import DataLoader, TensorDataset
 from bitlens.errors import BitlensWarning, DataError, StatisticsError
 from bitlens.files import write_arrays
 from bitlens.gaussian import NoiseSettings
-from bitlens.layout import LAYOUTS, Layout
+from bitlens.layout import LAYOUTS, Layout, named_layout
 from bitlens.probe import Probe
 from bitlens.statistics import FeatureStatistics, Provenance, collect_statistics, weights_hash
 
@@ -293,6 +294,38 @@ def test_padding_that_cannot_be_left_out() -> None:
         FeatureStatistics.of(features, LAYOUTS["TD"], valid=mask)
     with pytest.raises(StatisticsError, match="every token of the batch is padding"):
         FeatureStatistics.of(features, LAYOUTS["TD"], "channel", valid=mask)
+
+
+PATCHES = named_layout("PD", extra=2)
+
+
+def test_patches_share_statistics_and_other_tokens_have_their_own() -> None:
+    features = torch.randn(21, 2 + 6, 4).relu() * torch.arange(1.0, 9)[:, None]
+    got = FeatureStatistics.of(features, PATCHES, "channel")
+    data = features.double().numpy()
+    groups = [data[:, 0], data[:, 1], data[:, 2:].reshape(-1, 4)]
+    np.testing.assert_allclose(got.mean, [group.mean(0) for group in groups], rtol=1e-12)
+    np.testing.assert_allclose(got.std, [group.std(0, ddof=1) for group in groups], rtol=1e-12)
+    np.testing.assert_allclose(got.activity, [(group != 0).mean(0) for group in groups], rtol=1e-12)
+    assert (got.samples, got.observations) == (21, 126)
+    parts = [FeatureStatistics.of(part, PATCHES, "channel") for part in features.split(4)]
+    assert_same(got, reduce(FeatureStatistics.merge, parts))
+
+
+def test_the_noise_of_tokens_follows_their_number(tmp_path: Path) -> None:
+    FeatureStatistics.of(torch.randn(21, 8, 4), PATCHES, "channel").save(tmp_path / "a.safetensors")
+    statistics = FeatureStatistics.load(tmp_path / "a.safetensors")
+    assert statistics.layout == PATCHES
+    for tokens in (8, 14):
+        mean = statistics.noise(NoiseSettings(), (tokens, 4)).mean
+        torch.testing.assert_close(mean[:2], statistics.mean[:2].float())
+        torch.testing.assert_close(mean[2:], statistics.mean[2:].float().expand(tokens - 2, 4))
+        statistics.check_features((tokens, 4))
+    with pytest.raises(StatisticsError, match="how many tokens there are"):
+        statistics.noise(NoiseSettings())
+    for wrong in [(8, 5), (4,), (2, 2, 4)]:
+        with pytest.raises(StatisticsError, match="make new statistics for this layer"):
+            statistics.check_features(wrong)
 
 
 @few

@@ -9,9 +9,13 @@ from typing import TYPE_CHECKING, Any
 from bitlens.version import __version__ as __version__
 
 if TYPE_CHECKING:
+    from bitlens.adapters import quantus_explain_func as quantus_explain_func
     from bitlens.attribution import Attribution as Attribution
     from bitlens.attribution import Evidence as Evidence
+    from bitlens.bottlenecks.input import InputIBA as InputIBA
     from bitlens.bottlenecks.per_sample import IBA as IBA
+    from bitlens.bottlenecks.readout import ReadoutIBA as ReadoutIBA
+    from bitlens.bottlenecks.tokens import TokenIBA as TokenIBA
     from bitlens.errors import BitlensError as BitlensError
     from bitlens.methods import method as method
     from bitlens.models.load import load_model as load_model
@@ -23,11 +27,16 @@ __all__ = [
     "BitlensError",
     "Evidence",
     "FeatureStatistics",
+    "InputIBA",
+    "ReadoutIBA",
+    "TokenIBA",
     "__version__",
     "load_model",
     "method",
     "metrics",
+    "quantus_explain_func",
     "targets",
+    "text",
 ]
 
 _HOMES = {
@@ -36,10 +45,14 @@ _HOMES = {
     "BitlensError": "bitlens.errors",
     "Evidence": "bitlens.attribution",
     "FeatureStatistics": "bitlens.statistics",
+    "InputIBA": "bitlens.bottlenecks.input",
+    "ReadoutIBA": "bitlens.bottlenecks.readout",
+    "TokenIBA": "bitlens.bottlenecks.tokens",
     "load_model": "bitlens.models.load",
     "method": "bitlens.methods",
+    "quantus_explain_func": "bitlens.adapters",
 }
-_MODULES = ("metrics", "targets")
+_MODULES = ("metrics", "targets", "text")
 
 
 def __getattr__(name: str) -> Any:

@@ -9,7 +9,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from bitlens.errors import InputError
+from bitlens.errors import DataError, InputError
 from bitlens.files import read_arrays, write_arrays
 
 __all__ = ["Attribution", "Evidence"]
@@ -42,13 +42,16 @@ class Attribution:
 
     Attributes:
         map: (N, H, W) for images, (N, T) for tokens, (N, D) for vectors; float32, on the CPU.
-        unit: "bits/pixel", "bits/cell", "bits/token", "bits/feature", or "score" for methods without a unit.
+        unit: "bits/pixel", "bits/cell", "bits/token", "bits/feature", "mask" (a share in [0, 1]), or "score" for
+            methods without a unit.
         method: its name in `bitlens.methods`.
         targets: one text per sample, what was asked.
         settings: every setting of the method, seed included.
         model: the network's class or name.
         layer: dotted name of the restricted layer, empty for methods without one.
         total_bits: (N,) all information that passes the layer, for methods that measure it.
+        extra_bits: (N, E) what of it passes by tokens that are no place of the image (class token, registers): no pixel of the
+            map shows it.
         evidence: how the prediction fares under the noise, for methods that use noise.
         cells: (N, h, w), (N, T) or (N, D) bits per cell of the layer's own grid, summed over channels, not resized.
         capacity: bits of every single feature of the layer, (N, ...), if it was asked for.
@@ -63,6 +66,7 @@ class Attribution:
     model: str = ""
     layer: str = ""
     total_bits: Tensor | None = None
+    extra_bits: Tensor | None = None
     evidence: Evidence | None = None
     cells: Tensor | None = None
     capacity: Tensor | None = None
@@ -137,14 +141,23 @@ class Attribution:
             DataError: if the file is missing, damaged, or holds something else.
         """
         tensors, metadata = read_arrays(path, "an attribution", lambda m: m.get("format") == _FORMAT)
-        details = json.loads(metadata["details"])
-        details["targets"] = tuple(details["targets"])
-        proof = details.pop("evidence")
-        if proof is not None:
-            proof |= {
-                name.partition(".")[2]: tensors.pop(name) for name in list(tensors) if name.startswith("evidence.")
-            }
-        return cls(**tensors, **details, evidence=Evidence(**proof) if proof is not None else None)
+        try:
+            details = json.loads(metadata["details"])
+            details["targets"] = tuple(details["targets"])
+            proof = details.pop("evidence")
+            if proof is not None:
+                proof |= {
+                    name.partition(".")[2]: tensors.pop(name) for name in list(tensors) if name.startswith("evidence.")
+                }
+            return cls(**tensors, **details, evidence=Evidence(**proof) if proof is not None else None)
+        except (KeyError, TypeError, ValueError, AttributeError) as error:
+            raise DataError(f"{path} is no whole attribution: {type(error).__name__} {error}") from error
+
+    def _repr_html_(self) -> str:
+        """What a notebook shows: the maps in colours, with their unit, totals and evidence."""
+        from bitlens.view.notebook import attribution_html
+
+        return attribution_html(self)
 
     def summary(self) -> list[dict[str, Any]]:
         """One plain mapping per sample, fit for JSON: target, unit, total bits, value before and under noise."""
@@ -154,6 +167,8 @@ class Attribution:
             row["max"] = float(self.map[i].max())
             if self.total_bits is not None:
                 row["total_bits"] = float(self.total_bits[i])
+            if self.extra_bits is not None:
+                row["extra_bits"] = float(self.extra_bits[i].sum())
             if self.evidence is not None:
                 proof = asdict(self.evidence)
                 row[f"{self.evidence.measure}_before"] = float(proof["before"][i])

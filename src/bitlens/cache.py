@@ -13,15 +13,24 @@ from torch import Tensor
 from bitlens.baselines.pattern_attribution import PatternAttribution
 from bitlens.baselines.patterns import Patterns
 from bitlens.bottlenecks.per_sample import IBA
+from bitlens.bottlenecks.readout import ReadoutIBA
+from bitlens.bottlenecks.readout_weights import ReadoutWeights
 from bitlens.data.datasets import Sample, tensor_batches
+from bitlens.data.preprocessing import Preprocessing
 from bitlens.errors import DataError
 from bitlens.models.load import LoadedModel
-from bitlens.statistics import FeatureStatistics, Granularity, weights_hash
+from bitlens.statistics import FeatureStatistics, Granularity, Provenance, summarise, warn_if_few, weights_hash
+from bitlens.training.examples import Photos
+from bitlens.training.settings import TrainingSettings
+from bitlens.version import __version__
 
-__all__ = ["cache_folder", "patterns_from", "statistics_from"]
+__all__ = ["Collect", "Progress", "cache_folder", "collect_here", "patterns_from", "statistics_from", "weights_from"]
 
 _BATCH = 16
 Learnt = TypeVar("Learnt")
+Progress = Callable[[int], None]
+Collect = Callable[[IBA, Sequence[Sample], Preprocessing, Granularity, Progress], FeatureStatistics]
+"""Statistics of a bottleneck's layer over photos; told of the photos seen. What cannot be read is left out with a warning."""
 
 
 def cache_folder() -> Path:
@@ -41,7 +50,8 @@ def statistics_from(
     granularity: Granularity,
     *,
     keep: bool = True,
-    progress: Callable[[int], None] | None = None,
+    progress: Progress | None = None,
+    collect: Collect | None = None,
 ) -> tuple[FeatureStatistics, Path | None]:
     """Statistics of a bottleneck's layer over photos, from the cache if the very same were made before.
 
@@ -56,6 +66,7 @@ def statistics_from(
         granularity: "element" or "channel".
         keep: whether to look into the cache and to keep the result there.
         progress: called with the number of photos seen.
+        collect: runs the photos through the network; by default this process.
 
     Returns:
         The statistics, and where they are kept (None without `keep`).
@@ -68,26 +79,36 @@ def statistics_from(
         iba.statistics = kept
         return kept, place
 
-    def batches() -> Iterator[Tensor]:
-        seen = 0
-        for images, _ in tensor_batches(chosen, loaded.preprocess, _BATCH, on_error="skip"):
-            seen += len(images)
-            if progress is not None:
-                progress(seen)
-            yield images.to(iba.probe.device)
-
-    iba.fit_statistics(
-        batches(),
-        count,
-        granularity=granularity,
-        data=f"{name} ({len(chosen)} photos)",
-        preprocessing=loaded.preprocess.description,
+    made = (collect or collect_here)(iba, chosen, loaded.preprocess, granularity, progress or (lambda _: None))
+    warn_if_few(made)
+    provenance = Provenance(
+        loaded.name,
+        weights_hash(iba.model),
+        iba.probe.name,
+        f"{name} ({len(chosen)} photos)",
+        loaded.preprocess.description,
+        __version__,
     )
-    iba.statistics = replace(iba.statistics, provenance=replace(iba.statistics.provenance, model=loaded.name))
+    iba.statistics = replace(made, provenance=provenance)
     if not keep:
         return iba.statistics, None
     iba.statistics.save(place)
     return iba.statistics, place
+
+
+def collect_here(
+    iba: IBA, samples: Sequence[Sample], preprocess: Preprocessing, granularity: Granularity, progress: Progress
+) -> FeatureStatistics:
+    """Statistics of a bottleneck's layer over photos, in this process; see `Collect`."""
+
+    def batches() -> Iterator[Tensor]:
+        seen = 0
+        for images, _ in tensor_batches(samples, preprocess, _BATCH, on_error="skip"):
+            seen += len(images)
+            progress(seen)
+            yield images.to(iba.probe.device)
+
+    return summarise(iba.probe, batches(), max_samples=len(samples), granularity=granularity, layout=iba.layout)
 
 
 def patterns_from(
@@ -131,6 +152,59 @@ def patterns_from(
         return method.patterns, None
     method.patterns.save(place)
     return method.patterns, place
+
+
+def weights_from(
+    samples: Sequence[Sample],
+    name: str,
+    loaded: LoadedModel,
+    readout: ReadoutIBA,
+    count: int,
+    granularity: Granularity,
+    *,
+    keep: bool = True,
+    progress: Progress | None = None,
+) -> tuple[ReadoutWeights, Path | None]:
+    """A readout trained on photos with usual settings, as `statistics_from` makes statistics; a photo that cannot be read raises.
+
+    Args:
+        samples: the photos; spread over the whole set if there are more than `count`.
+        name: what the set is called in the provenance.
+        loaded: the network and its preprocessing.
+        readout: it is given the weights.
+        count: how many photos.
+        granularity: of the statistics, "element" or "channel".
+        keep: whether to look into the cache and to keep the result there.
+        progress: called with the number of photos seen, over all epochs.
+
+    Returns:
+        The weights, and where they are kept (None without `keep`).
+    """
+    chosen = _spread(samples, count)
+    settings = TrainingSettings(batch=min(16, max(1, len(chosen) // 2)))
+    key = [weights_hash(readout.model), readout.probe.name, granularity, json.dumps(readout.choices), repr(settings)]
+    place = _place("readouts", key, loaded, chosen)
+    kept = _kept(place, ReadoutWeights.load) if keep else None
+    if kept is not None:
+        readout.weights = kept
+        return kept, place
+    data, how = f"{name} ({len(chosen)} photos)", loaded.preprocess.description
+    batches = (images for images, _ in tensor_batches(chosen, loaded.preprocess, _BATCH))
+    readout.fit_statistics(batches, len(chosen), granularity=granularity, data=data, preprocessing=how)
+    told = progress or (lambda _: None)
+    readout.fit_weights(
+        Photos(chosen, loaded.preprocess),
+        settings,
+        progress=lambda now: told(
+            ((now.epoch - 1) * now.steps + now.step) * len(chosen) // (now.steps * settings.epochs)
+        ),
+        data=data,
+        preprocessing=how,
+    )
+    if not keep:
+        return readout.weights, None
+    readout.save(place)
+    return readout.weights, place
 
 
 def _spread(samples: Sequence[Sample], count: int) -> list[Sample]:

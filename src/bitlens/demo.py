@@ -16,6 +16,7 @@ from bitlens.models.builtin import BUILTIN
 from bitlens.models.load import load_model
 from bitlens.photos import class_name
 from bitlens.pictures import caption
+from bitlens.view.encoding import save_photo
 from bitlens.view.heatmap import draw_explanation, draw_grid, save_figure, save_raw
 
 __all__ = ["DemoScene", "run_demo"]
@@ -46,7 +47,13 @@ class DemoScene:
     def row(self) -> dict[str, Any]:
         """Plain values for the summary."""
         shares = {"top_pixels_on_object": self.on_object, "object_share": self.object_share}
-        return {"scene": self.sample.name, "name": self.name, **self.attribution.summary()[0], **shares}
+        files = {"files": self.stem, "seen": f"{self.stem}.seen.jpg"}
+        return {"scene": self.sample.name, "name": self.name, **files, **self.attribution.summary()[0], **shares}
+
+    @property
+    def stem(self) -> str:
+        """What its files are called."""
+        return self.sample.name.replace(" ", "-")
 
 
 def run_demo(out: Path, count: int, *, device: str, seed: int, progress: Callable[[str], None]) -> list[DemoScene]:
@@ -81,7 +88,7 @@ def run_demo(out: Path, count: int, *, device: str, seed: int, progress: Callabl
 
 def _draw(scenes: list[DemoScene], out: Path) -> None:
     for scene in scenes:
-        stem = out / scene.sample.name.replace(" ", "-")
+        stem = out / scene.stem
         figure = draw_explanation(
             scene.shown,
             scene.attribution.map[0],
@@ -92,6 +99,7 @@ def _draw(scenes: list[DemoScene], out: Path) -> None:
         )
         save_figure(figure, stem.with_suffix(".png"))
         save_raw(scene.attribution.map[0], stem.with_suffix(".npy"))
+        save_photo(scene.shown, stem.with_suffix(".seen.jpg"))
         scene.attribution.save(stem.with_suffix(".safetensors"))
     sheet = draw_grid(
         [scene.shown for scene in scenes],

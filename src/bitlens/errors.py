@@ -9,6 +9,7 @@
     ├── FitError            the optimisation went wrong (NaN, no finite loss)
     ├── ModelError          a model cannot be found, built or loaded
     ├── DataError           a file or a data set cannot be read
+    ├── ClusterError        a cluster cannot be reached, or its workers cannot work
     └── DependencyError     an optional package is not installed
 
 Each message names the argument, what came, what was expected, and what to do. The command line prints the message of
@@ -18,6 +19,7 @@ a `BitlensError` as one line; any other exception is a bug and shows its traceba
 __all__ = [
     "BitlensError",
     "BitlensWarning",
+    "ClusterError",
     "DataError",
     "DependencyError",
     "FitError",
@@ -70,6 +72,10 @@ class ModelError(BitlensError, ValueError):
 
 class DataError(BitlensError, ValueError):
     """A file or a data set cannot be read."""
+
+
+class ClusterError(BitlensError, RuntimeError):
+    """A cluster cannot be reached, or its workers cannot work."""
 
 
 class DependencyError(BitlensError, ImportError):

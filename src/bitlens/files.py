@@ -1,5 +1,7 @@
-"""Writing files so that nobody ever sees half of one."""
+"""Writing files so that nobody ever sees half of one, not even after a power cut."""
 
+import errno
+import os
 import uuid
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
@@ -15,6 +17,9 @@ __all__ = ["read_arrays", "replacing", "write_arrays", "write_bytes", "write_tex
 def replacing(path: str | Path) -> Iterator[Path]:
     """A temporary path beside `path`, moved into place when the block ends well and removed when it does not.
 
+    Its bytes are on the disk before it gets its name, and the name is before the block is left: whoever relies on the file
+    (a run that goes on where it was) finds it whole.
+
     Raises:
         DataError: if the folder cannot be made or written, or the disk is full.
     """
@@ -25,11 +30,25 @@ def replacing(path: str | Path) -> Iterator[Path]:
         path.parent.mkdir(parents=True, exist_ok=True)
         try:
             yield temporary
+            _settle(temporary)
             temporary.replace(path)
+            _settle(path.parent)
         finally:
             temporary.unlink(missing_ok=True)
     except OSError as error:
-        raise DataError(f"cannot write {path}: {error.strerror or error}") from error
+        hint = ": make room and run it again" if error.errno in (errno.ENOSPC, errno.EDQUOT) else ""
+        raise DataError(f"cannot write {path}: {error.strerror or error}{hint}") from error
+
+
+def _settle(path: Path) -> None:
+    """Wait until a file's bytes, or a folder's names, are on the disk; what a network disk refuses late is raised here."""
+    if os.name != "posix":  # a folder cannot be opened there
+        return
+    descriptor = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
 
 
 def write_bytes(path: str | Path, content: bytes) -> None:

@@ -9,9 +9,10 @@ Autograd sees the network only from Z on. What a copy adds to the gradient of u 
 as they come, so memory does not grow with their number.
 """
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
-from typing import Any, Literal, get_args
+from typing import Any, Literal, Protocol, get_args
 
 import torch
 from torch import Tensor
@@ -20,11 +21,22 @@ from bitlens.errors import FitError, SettingError, TargetError, one_of
 from bitlens.gaussian import NoiseModel, information, noised_features
 from bitlens.layout import Layout
 from bitlens.masks import complement, smoothing_matrices
+from bitlens.noise import NoisyCopies
 from bitlens.targets import Target
 
-__all__ = ["QUALITY", "FitSettings", "Fitted", "NoisyCopies", "fit_masks", "measure_under_noise"]
+__all__ = [
+    "QUALITY",
+    "DeeperLayers",
+    "FitSettings",
+    "Fitted",
+    "NoisyCopies",
+    "Region",
+    "fit_masks",
+    "measure_under_noise",
+]
 
 Run = Callable[[Tensor], Any]
+Watch = Callable[[int, Tensor], None]
 Readout = Literal["last_forward", "final"]
 Quality = Literal["fast", "paper", "best"]
 
@@ -109,26 +121,32 @@ class Fitted:
     information: Tensor
 
 
-class NoisyCopies:
-    """Standard normal noise for copies of a layer's features, the same for every sample, from a seed alone.
+@dataclass(frozen=True)
+class Region:
+    """What of each sample's features is restricted, and by how many masks.
 
-    Args:
-        shape: of one sample's features.
-        seed: where the stream begins.
-        device: where the noise is needed; a seed gives other numbers on another kind of device.
-        antithetic: the second half of each draw is the negative of the first.
+    Attributes:
+        restricted: 1.0 where a feature is restricted and counts, 0.0 where it passes as it is and counts nothing (padding),
+            broadcastable to the features (N, ...); a sample's information is averaged over its own restricted features.
+        shared: whether all channels of a place share one mask.
+        block: see `NoisyCopies`.
     """
 
-    def __init__(self, shape: torch.Size, seed: int, device: torch.device, *, antithetic: bool = False) -> None:
-        self._shape, self._device, self._antithetic = shape, device, antithetic
-        self._generator = torch.Generator(device).manual_seed(seed)
+    restricted: Tensor
+    shared: bool = False
+    block: int | None = None
 
-    def draw(self, count: int) -> Tensor:
-        """The next (count, 1, ...) noise."""
-        independent = (count + 1) // 2 if self._antithetic else count
-        size = (independent, 1, *self._shape)
-        noise = torch.randn(size, generator=self._generator, device=self._device, dtype=torch.float32)
-        return torch.cat([noise, -noise[: count - independent]]) if self._antithetic else noise
+    def counts(self, features: Tensor) -> Tensor:
+        """(N,) how many features of each sample are restricted, at least 1."""
+        return self.restricted.expand_as(features).flatten(1).sum(1).clamp_min(1)
+
+
+class DeeperLayers(Protocol):
+    """Layers behind the restricted one that the same mask restricts as well."""
+
+    def restricted(self, u: Tensor, copies: int) -> AbstractContextManager[None]:
+        """Within the block, passes of `copies` noisy copies mix u (N, ...) of fresh noise into these layers too."""
+        ...
 
 
 def _chunks(count: int, size: int) -> Iterator[slice]:
@@ -146,6 +164,9 @@ def fit_masks(
     *,
     seed: int = 0,
     rows: int = 16,
+    region: Region | None = None,
+    deeper: DeeperLayers | None = None,
+    watch: Watch | None = None,
 ) -> Fitted:
     """Find, for each sample, the mask that lets the least information pass while the target holds.
 
@@ -153,60 +174,85 @@ def fit_masks(
         run: z (copies * N, ...) → the network's output.
         target: the question, one for each of the N samples.
         features: R (N, ...), float32.
-        noise_model: μ, σ and activity of the layer.
+        noise_model: μ, σ and activity of the layer, of all samples or (N, ...) of each.
         layout: how the features' axes are meant.
         settings: of the optimisation.
         seed: of the noise.
         rows: how many noisy copies (of all samples) go through the network at once; bounds the memory.
+        region: what is restricted; everything, each feature by a mask of its own, if not given.
+        deeper: further layers that the same mask restricts; their information is not counted again.
+        watch: called before each step with the number of steps done and the information so far, nats (N, ...).
 
     Raises:
         FitError: if the loss or its gradient was not finite, or the loss does not depend on the features.
         TargetError: if the target does not give one number per row.
     """
     copies = max(1, rows // len(features))
-    matrices = [
-        matrix.to(features.device)
-        for matrix in smoothing_matrices(layout, tuple(features.shape[1:]), settings.smoothing)
-    ]
-    noise = NoisyCopies(features.shape[1:], seed, features.device, antithetic=settings.antithetic)
-    squared_score, active = noise_model.squared_score(features), noise_model.active
-    used = features * active
-    logits = torch.full_like(features, settings.initial_logit, requires_grad=True)
+    region = region if region is not None else Region(torch.ones((), device=features.device))
+    size = tuple(features.shape[1:])
+    matrices = [matrix.to(features.device) for matrix in smoothing_matrices(layout, size, settings.smoothing)]
+    noise = NoisyCopies(features.shape[1:], seed, features.device, antithetic=settings.antithetic, block=region.block)
+    squared_score, active = noise_model.squared_score(features), noise_model.active * region.restricted
+    used = features * noise_model.active
+    first = features.select(layout.channel + 1, 0).unsqueeze(layout.channel + 1) if region.shared else features
+    logits = torch.full_like(first, settings.initial_logit, requires_grad=True)
     optimizer = torch.optim.Adam([logits], lr=settings.learning_rate, fused=features.device.type in ("cpu", "cuda"))
-    per_feature = settings.beta / features[0].numel()
+    per_feature = settings.beta / region.counts(features)
     slope = torch.zeros_like(features)
     for step in range(settings.updates):
-        u = complement(logits, layout, matrices)
-        penalty = per_feature * information(u, squared_score, active).sum()
+        u = _share_of_noise(logits, layout, matrices, region, features)
+        passing = information(noise_model.counted(u), squared_score, active)
+        if watch is not None:
+            watch(step, passing.detach())
+        penalty = (per_feature * passing.flatten(1).sum(1)).sum()
         drawn = settings.copies_at(step)
         if drawn:
-            slope = _loss_gradient(run, target, used, u.detach(), noise_model, noise.draw(drawn), copies)
+            standard = noise.draw(drawn)
+            slope = _loss_gradient(run, target, used, u.detach(), noise_model, standard, copies, deeper)
         torch.autograd.backward([u, penalty], [slope, None], inputs=[logits])
         optimizer.step()
         optimizer.zero_grad()
     with torch.no_grad():
-        u = complement(logits, layout, matrices)
-        passed = information(u, squared_score, active)
+        u = _share_of_noise(logits, layout, matrices, region, features)
+        passed = information(noise_model.counted(u), squared_score, active)
     if not bool(torch.isfinite(passed).all()):
         raise FitError("the optimisation gave NaN: the network's output or its gradient is not finite under noise")
     return Fitted(logits.detach(), u, passed)
 
 
+def _share_of_noise(
+    logits: Tensor, layout: Layout, matrices: Sequence[Tensor], region: Region, features: Tensor
+) -> Tensor:
+    """U of every feature (N, ...), zero where nothing is restricted."""
+    return (complement(logits, layout, matrices) * region.restricted).expand_as(features)
+
+
 def _loss_gradient(
-    run: Run, target: Target, features: Tensor, u: Tensor, noise_model: NoiseModel, standard: Tensor, copies: int
+    run: Run,
+    target: Target,
+    features: Tensor,
+    u: Tensor,
+    noise_model: NoiseModel,
+    standard: Tensor,
+    copies: int,
+    deeper: DeeperLayers | None = None,
 ) -> Tensor:
     """∂/∂u of the sum over samples of the mean loss over copies: (N, ...)."""
     gradient = torch.zeros_like(u)
+    below = [u.detach().requires_grad_()] if deeper is not None else []
     for chunk in _chunks(len(standard), copies):
         noise = noise_model.sample(standard[chunk])
         z = noised_features(features, u, noise).requires_grad_()
         restricted = z.clamp_min(0) if noise_model.clamp else z
         rows = restricted.flatten(0, 1)
-        loss = _one_per_row(target.loss(run(rows)), len(rows))
+        with deeper.restricted(below[0], len(noise)) if deeper is not None else nullcontext():
+            loss = _one_per_row(target.loss(run(rows)), len(rows))
         if not loss.requires_grad:
             raise FitError("the loss has no gradient at the layer: the network or the target detaches it on the way")
-        (slope,) = torch.autograd.grad(loss.sum(), z)
+        slope, *deep = torch.autograd.grad(loss.sum(), [z, *below])
         gradient += (slope * (noise - features)).sum(0)
+        for part in deep:
+            gradient += part
     return gradient / len(standard)
 
 
@@ -227,17 +273,20 @@ def measure_under_noise(
     noise_samples: int = 32,
     seed: int = 0,
     rows: int = 16,
+    block: int | None = None,
+    deeper: DeeperLayers | None = None,
 ) -> tuple[Tensor, Tensor]:
     """Mean and standard deviation (N,) of the target's value over fresh noise at fixed masks u (N, ...)."""
     copies = max(1, rows // len(features))
-    standard = NoisyCopies(features.shape[1:], seed, features.device)
+    standard = NoisyCopies(features.shape[1:], seed, features.device, block=block)
     used = features * noise_model.active
     values = []
     for chunk in _chunks(noise_samples, copies):
         noise = noise_model.sample(torch.cat([standard.draw(1) for _ in range(chunk.stop - chunk.start)]))
         z = noised_features(used, u, noise)
         restricted = z.clamp_min(0) if noise_model.clamp else z
-        value = target.value(run(restricted.flatten(0, 1)))
+        with deeper.restricted(u, len(noise)) if deeper is not None else nullcontext():
+            value = target.value(run(restricted.flatten(0, 1)))
         values.append(_one_per_row(value, z.shape[0] * z.shape[1]).reshape(-1, len(features)))
     all_values = torch.cat(values)
     spread = all_values.std(0) if noise_samples > 1 else torch.zeros_like(all_values[0])

@@ -13,7 +13,7 @@ from torch import Tensor
 
 from bitlens.errors import SettingError, one_of
 
-__all__ = ["NoiseMode", "NoiseModel", "NoiseSettings", "information", "noised_features"]
+__all__ = ["NoiseMode", "NoiseModel", "NoiseSettings", "beyond_prior", "information", "noised_features"]
 
 NoiseMode = Literal["gaussian", "clamped", "zero-mean"]
 
@@ -51,16 +51,20 @@ class NoiseModel:
         std: σ > 0, likewise.
         active: 1.0 where the feature is used, 0.0 where it is forced to zero and counts no information (A4), likewise.
         clamp: whether noised features are kept non-negative, as what follows a ReLU always is (A6).
+        hidden: v = 1 - λ_G (N, ...) where a prior mask λ_G is known to each sample already: only information beyond what
+            passes the prior counts (`beyond_prior`). None: all counts, as for λ_G = 0.
     """
 
     mean: Tensor
     std: Tensor
     active: Tensor
     clamp: bool = False
+    hidden: Tensor | None = None
 
     def to(self, device: torch.device) -> "NoiseModel":
         """The same on another device."""
-        return NoiseModel(self.mean.to(device), self.std.to(device), self.active.to(device), self.clamp)
+        hidden = self.hidden.to(device) if self.hidden is not None else None
+        return NoiseModel(self.mean.to(device), self.std.to(device), self.active.to(device), self.clamp, hidden)
 
     def squared_score(self, features: Tensor) -> Tensor:
         """((R - μ) / σ)², zero where the feature is not active: (N, ...)."""
@@ -69,6 +73,10 @@ class NoiseModel:
     def sample(self, standard: Tensor) -> Tensor:
         """ε = μ + σ·n for standard normal n, zero where the feature is not active."""
         return torch.addcmul(self.mean * self.active, self.std * self.active, standard)
+
+    def counted(self, u: Tensor) -> Tensor:
+        """The complement (N, ...) that `information` is to be asked about: u itself, or u beyond the prior."""
+        return u if self.hidden is None else beyond_prior(u, self.hidden)
 
 
 def information(u: Tensor, squared_score: Tensor, active: Tensor | float = 1.0) -> Tensor:
@@ -80,6 +88,21 @@ def information(u: Tensor, squared_score: Tensor, active: Tensor | float = 1.0) 
     u = u.clamp_min(_SMALLEST)
     passed = 1 - u
     return (passed.square() * squared_score - passed * (1 + u)).mul(0.5).sub(u.log()) * active
+
+
+def beyond_prior(u: Tensor, hidden: Tensor) -> Tensor:
+    """The complement whose `information` is that beyond a prior mask (Zhang et al., NeurIPS 2021, proposition 3).
+
+    The divergence of N(λR + uμ, u²σ²) from N(λ_Gλ R + wμ, w²σ²), w = 1 - λ_Gλ, depends on q = u/w alone, and on R as B2 does
+    on u: it is B2 at q. With v = 1 - λ_G, w = u + v - uv, which no cancellation touches (algorithms D6). q = u for v = 1, and
+    1 (nothing to count) for v = 0 or u = 1.
+
+    Args:
+        u: 1 - λ (N, ...), held above 1e-7.
+        hidden: v (N, ...) in [0, 1].
+    """
+    u = u.clamp_min(_SMALLEST)
+    return u / (hidden + u * (1 - hidden))
 
 
 def noised_features(features: Tensor, u: Tensor, noise: Tensor) -> Tensor:

@@ -9,7 +9,7 @@ from torch import Tensor
 
 from bitlens.errors import InputError
 
-__all__ = ["ModelInputs"]
+__all__ = ["ModelInputs", "as_captum"]
 
 
 @dataclass(frozen=True)
@@ -95,6 +95,10 @@ class ModelInputs:
         count = len(range(self.count)[rows]) if isinstance(rows, slice) else len(rows)
         return self._map(lambda value: value[rows], count)
 
+    def cut(self, length: int) -> "ModelInputs":
+        """The samples' tensors, ended after `length` entries of their second axis (the tokens of a text)."""
+        return self._map(lambda value: value[:, :length], self.count)
+
     def with_first(self, first: Tensor) -> "ModelInputs":
         """The same arguments with another first tensor, (N, ...)."""
         old = self.first
@@ -121,6 +125,15 @@ class ModelInputs:
             return value.clone() if value.is_inference() else value
 
         return replace(self, args=tuple(map(move, self.args)), kwargs={k: move(v) for k, v in self.kwargs.items()})
+
+
+def as_captum(maps: Tensor, inputs: Any, device: torch.device) -> Any:
+    """Maps (N, H, W) or (N, T) as Captum's methods return them: (N, 1, H, W) or (N, T); in a tuple if the inputs are in one.
+
+    Captum's own metrics wrap inputs in tuples, and tell the samples of an answer apart by what was given.
+    """
+    shaped = (maps[:, None] if maps.dim() == 3 else maps).to(device)
+    return (shaped,) if isinstance(inputs, tuple) else shaped
 
 
 def _split(inputs: Any) -> tuple[tuple[Any, ...], dict[str, Any]]:

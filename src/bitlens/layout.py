@@ -1,11 +1,15 @@
 """How the axes of one sample's features are meant: which one counts channels, which ones are places."""
 
 import math
-from dataclasses import dataclass
+from collections.abc import Iterator
+from dataclasses import dataclass, field, replace
 
 from bitlens.errors import LayerError
 
-__all__ = ["LAYOUTS", "Layout", "detect_layout"]
+__all__ = ["LAYOUTS", "Layout", "detect_layout", "named_layout", "patch_grid"]
+
+_MOST_EXTRA = 9
+"""Tokens besides patches: a class token and eight registers. With more, sequences that are no image would look like one."""
 
 
 @dataclass(frozen=True)
@@ -13,18 +17,35 @@ class Layout:
     """Axes of one sample's features (the samples' axis not counted).
 
     Attributes:
-        name: "CHW", "HWC", "TD" (tokens, hidden units) or "D".
+        name: "CHW", "HWC", "TD" (tokens, hidden units), "PD" (tokens that are patches of an image, hidden units) or "D".
         channel: the axis of channels, hidden units or features.
         places: the axes of positions: two for images, one for tokens, none for vectors.
+        extra: how many tokens stand before the patches and are no part of the image: class token, registers.
+        patches: (h, w), how the tokens behind them lie in the image, row by row; None if they do not, or before the size of
+            the image is known. Layouts for images of different sizes are one layout.
     """
 
     name: str
     channel: int
     places: tuple[int, ...]
+    extra: int = 0
+    patches: tuple[int, int] | None = field(default=None, compare=False)
+
+    @property
+    def on_image(self) -> bool:
+        """Whether positions are cells of a grid over the image."""
+        return len(self.places) == 2 or self.patches is not None
 
     def grid(self, features: tuple[int, ...]) -> tuple[int, ...]:
-        """How many positions there are along each place axis: (H, W), (T,) or ()."""
-        return tuple(features[axis] for axis in self.places)
+        """How many positions there are along each axis of places: (H, W), (T,) or ()."""
+        return self.patches or tuple(features[axis] for axis in self.places)
+
+    def over(self, features: tuple[int, ...], image_size: tuple[int, int] | None) -> "Layout":
+        """The same for features of an image of this size, where patches are found."""
+        if self.name != "PD":
+            return self
+        patches = patch_grid(features[0], image_size) if len(features) == 2 and image_size is not None else None
+        return replace(self, patches=patches)
 
 
 LAYOUTS = {
@@ -33,11 +54,21 @@ LAYOUTS = {
 }
 
 
+def named_layout(name: str, extra: int = 0) -> Layout:
+    """One of `LAYOUTS`, or "PD" with so many extra tokens.
+
+    Raises:
+        KeyError: if there is none of that name.
+    """
+    return Layout("PD", 1, (0,), extra) if name == "PD" else LAYOUTS[name]
+
+
 def detect_layout(features: tuple[int, ...], image_size: tuple[int, int] | None = None) -> Layout:
     """The layout that the shape of one sample's features suggests.
 
     Three axes are (C, H, W) unless the first two keep the image's proportions and the last two do not (Swin and other
-    networks that keep channels last); two axes are tokens; one axis is a vector.
+    networks that keep channels last); two axes are tokens, patches of the image if as many patches can fill it; one axis
+    is a vector.
 
     Raises:
         LayerError: for features without an axis or with more than three.
@@ -45,7 +76,10 @@ def detect_layout(features: tuple[int, ...], image_size: tuple[int, int] | None 
     if len(features) == 1:
         return LAYOUTS["D"]
     if len(features) == 2:
-        return LAYOUTS["TD"]
+        patches = patch_grid(features[0], image_size) if image_size is not None else None
+        if patches is None:
+            return LAYOUTS["TD"]
+        return replace(named_layout("PD", features[0] - math.prod(patches)), patches=patches)
     if len(features) != 3:
         raise LayerError(f"the layer's features have shape {features} for one sample; 1 to 3 axes can be restricted")
     channels_last = image_size is not None and _distortion(features[:2], image_size) < _distortion(
@@ -59,3 +93,40 @@ def _distortion(grid: tuple[int, ...], image_size: tuple[int, int]) -> float:
     height, width = image_size
     difference = abs(math.log(grid[0] * width / (grid[1] * height)))
     return max(difference - 1.0 / min(grid), 0.0)
+
+
+def patch_grid(tokens: int, image_size: tuple[int, int]) -> tuple[int, int] | None:
+    """How many patches there are up and across, (h, w), when a network makes so many tokens of an image.
+
+    Square patches that fill the image, as many as there can be; if none do, patches over its border are cut off or
+    filled up, as networks do with images of odd sizes. What is over (class token, registers) stands first.
+
+    Args:
+        tokens: of one image.
+        image_size: (height, width) in pixels.
+
+    Returns:
+        None if so many are over that the tokens cannot be patches of the image.
+    """
+    for grids in (_filling, _cut_or_filled_up):
+        fitting = [grid for grid in grids(*image_size) if _leaves_few(tokens, grid)]
+        if fitting:
+            return max(fitting, key=math.prod)
+    return None
+
+
+def _filling(height: int, width: int) -> Iterator[tuple[int, int]]:
+    common = math.gcd(height, width)
+    return ((height // side, width // side) for side in range(1, common + 1) if common % side == 0)
+
+
+def _cut_or_filled_up(height: int, width: int) -> Iterator[tuple[int, int]]:
+    for side in range(1, min(height, width) + 1):
+        yield height // side, width // side
+        yield -(-height // side), -(-width // side)
+
+
+def _leaves_few(tokens: int, grid: tuple[int, int]) -> bool:
+    """Whether the tokens are enough for the grid, and too few for the next larger one."""
+    more = tokens - math.prod(grid)
+    return min(grid) > 1 and 0 <= more <= _MOST_EXTRA and tokens < (grid[0] + 1) * (grid[1] + 1)

@@ -8,7 +8,7 @@ from torch import Tensor
 
 from bitlens.layout import Layout
 
-__all__ = ["bits_of", "bits_per_cell", "bits_per_pixel", "unit_of"]
+__all__ = ["bits_of", "bits_of_extra", "bits_per_cell", "bits_per_pixel", "unit_of"]
 
 
 def bits_of(nats: Tensor) -> Tensor:
@@ -17,9 +17,20 @@ def bits_of(nats: Tensor) -> Tensor:
 
 
 def bits_per_cell(nats: Tensor, layout: Layout) -> Tensor:
-    """Information (N, ...) in nats, summed over channels, in bits: (N, H, W), (N, T), or (N, D) for vectors."""
+    """Information (N, ...) in nats, summed over channels, in bits: (N, H, W), (N, T), or (N, D) for vectors.
+
+    Tokens that are patches of an image give (N, h, w); those before them are left to `bits_of_extra`.
+    """
     bits = bits_of(nats)
-    return bits.sum(layout.channel + 1) if layout.places else bits
+    if not layout.places:
+        return bits
+    cells = bits.sum(layout.channel + 1)
+    return cells if layout.patches is None else cells[:, layout.extra :].reshape(-1, *layout.patches)
+
+
+def bits_of_extra(nats: Tensor, layout: Layout) -> Tensor | None:
+    """Bits of the tokens that are no patches of the image, (N, E), from information (N, T, D) in nats; None without any."""
+    return bits_of(nats[:, : layout.extra].sum(2)) if layout.extra else None
 
 
 def bits_per_pixel(cells: Tensor, image_size: tuple[int, int]) -> Tensor:
@@ -38,6 +49,6 @@ def bits_per_pixel(cells: Tensor, image_size: tuple[int, int]) -> Tensor:
 
 def unit_of(layout: Layout, image_size: tuple[int, int] | None) -> str:
     """The unit of a map with this layout, for inputs that are images of this size, or no images."""
-    if len(layout.places) == 2:
+    if layout.on_image:
         return "bits/pixel" if image_size is not None else "bits/cell"
     return "bits/token" if layout.places else "bits/feature"

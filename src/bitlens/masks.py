@@ -33,18 +33,26 @@ def smoothing_matrix(size: int, sigma: float) -> Tensor:
 
 
 def smoothing_matrices(layout: Layout, features: tuple[int, ...], sigma: float | None) -> list[Tensor]:
-    """One matrix for each place axis of an image's features; none for tokens, vectors, or without smoothing."""
-    if not sigma or len(layout.places) < 2:
+    """One matrix for each axis of a grid over an image; none for other tokens, vectors, or without smoothing."""
+    if not sigma or not layout.on_image:
         return []
     return [smoothing_matrix(size, sigma) for size in layout.grid(features)]
 
 
 def complement(logits: Tensor, layout: Layout, matrices: Sequence[Tensor] = ()) -> Tensor:
-    """U = blur(sigmoid(-α)), the share of each feature that is noise: (N, ...) in (0, 1), float32."""
+    """U = blur(sigmoid(-α)), the share of each feature that is noise: (N, ...) in (0, 1), float32.
+
+    Tokens that are no patches of the image are not blurred.
+    """
     u = torch.sigmoid(-logits)
     if not matrices:
         return u
+    if layout.patches is None:
+        return _blurred(u, layout.channel + 1, matrices)
+    patches = u[:, layout.extra :].reshape(len(u), *layout.patches, -1)
+    return torch.cat([u[:, : layout.extra], _blurred(patches, 3, matrices).flatten(1, 2)], 1)
+
+
+def _blurred(u: Tensor, channel: int, matrices: Sequence[Tensor]) -> Tensor:
     rows, columns = matrices
-    channel = layout.channel + 1
-    blurred = rows @ u.movedim(channel, 1) @ columns.T
-    return blurred.movedim(1, channel)
+    return (rows @ u.movedim(channel, 1) @ columns.T).movedim(1, channel)

@@ -23,7 +23,7 @@ from bitlens.models.load import LoadedModel
 from bitlens.probe import Network
 from bitlens.statistics import weights_hash
 
-__all__ = ["Explained", "Found", "Ready", "class_index", "class_name", "explain_photos", "file_stems"]
+__all__ = ["Explained", "Explaining", "Found", "Ready", "class_index", "class_name", "explain_photos", "file_stems"]
 
 
 @dataclass(frozen=True)
@@ -93,6 +93,11 @@ class Explained:
     probability: float
     found: tuple[Found, ...]
 
+    @property
+    def seen(self) -> str:
+        """What the file is called that holds the photo as the network sees it."""
+        return f"{self.stem}.seen.jpg"
+
     def rows(self) -> list[dict[str, Any]]:
         """Plain values for the summary, one mapping for each method."""
         return [
@@ -100,6 +105,7 @@ class Explained:
                 "photo": str(self.photo),
                 "name": self.name,
                 "files": f"{self.stem}{one.ready.endings[0]}",
+                "seen": self.seen,
                 "probability_before": self.probability,
                 **one.attribution.summary()[0],
                 "method": one.ready.label,
@@ -174,36 +180,61 @@ def explain_photos(
         TargetError: if there is no such class.
         LayerError, SettingError: if a method cannot be used on this network, or none is left.
     """
-    network, left = Network(loaded.model), list(methods)
-    made_by = {
-        "model": loaded.name,
-        "weights": weights_hash(loaded.model),
-        "preprocessing": loaded.preprocess.description,
-    }
+    explaining = Explaining(loaded, methods, target, out, classes, refused)
     for path, stem in zip(photos, file_stems(photos), strict=True):
-        sample = Sample(str(path), partial(read_image, path), target, path=path)
         try:
-            photo = read_photo(sample, network, loaded.preprocess)
+            photo = explaining.read(path)
         except (DataError, InputError) as error:
             if unreadable is None:
                 raise
             unreadable(path, error)
             continue
-        identity = {**made_by, "photo": path.name, "photo_hash": photo.fingerprint}
+        yield explaining.explain(photo, path, stem, advance)
+
+
+class Explaining:
+    """One photo after the other, by the same methods; for arguments and errors see `explain_photos`."""
+
+    def __init__(
+        self,
+        loaded: LoadedModel,
+        methods: Sequence[Ready],
+        target: int | None,
+        out: Path,
+        classes: Sequence[str] | None,
+        refused: Callable[[str, BitlensError], None] | None = None,
+    ) -> None:
+        self.loaded, self.target, self.out, self.classes, self.refused = loaded, target, out, classes, refused
+        self._network, self._left, self._all = Network(loaded.model), list(methods), len(methods)
+        self._made_by = {
+            "model": loaded.name,
+            "weights": weights_hash(loaded.model),
+            "preprocessing": loaded.preprocess.description,
+        }
+
+    def read(self, path: Path) -> Photo:
+        """Read a photo and ask the network about it."""
+        sample = Sample(str(path), partial(read_image, path), self.target, path=path)
+        return read_photo(sample, self._network, self.loaded.preprocess)
+
+    def explain(self, photo: Photo, path: Path, stem: str, advance: Callable[[], None] = lambda: None) -> Explained:
+        """Explain a photo that was read; its files are called after `stem`."""
+        identity = {**self._made_by, "photo": path.name, "photo_hash": photo.fingerprint}
         found = []
-        for ready in tuple(left):
+        for ready in tuple(self._left):
             try:
-                found.append(_explained(ready, photo, identity, out / stem))
+                found.append(_explained(ready, photo, identity, self.out / stem))
             except (LayerError, SettingError) as error:
-                if refused is None:
+                if self.refused is None:
                     raise
-                refused(ready.label, error)
-                left.remove(ready)
+                self.refused(ready.label, error)
+                self._left.remove(ready)
             advance()
-        if not left:
-            raise SettingError(f"none of the {len(methods)} methods can be used on {loaded.name}: choose others")
-        shown = loaded.preprocess.display(photo.image[0].cpu())
-        yield Explained(path, stem, shown, class_name(str(photo.target), classes), photo.probability, tuple(found))
+        if not self._left:
+            raise SettingError(f"none of the {self._all} methods can be used on {self.loaded.name}: choose others")
+        shown = self.loaded.preprocess.display(photo.image[0].cpu())
+        name = class_name(str(photo.target), self.classes)
+        return Explained(path, stem, shown, name, photo.probability, tuple(found))
 
 
 def file_stems(photos: Sequence[Path]) -> list[str]:

@@ -1,4 +1,4 @@
-"""Photos explained into a folder: a picture and the raw maps of each, contact sheets, a summary."""
+"""Photos explained into a folder: a picture and the raw maps of each, what the network saw, contact sheets, a summary."""
 
 import itertools
 import json
@@ -14,12 +14,25 @@ from bitlens.models.load import LoadedModel
 from bitlens.photos import Explained, Found, Ready, explain_photos
 from bitlens.view.colours import Scale
 from bitlens.view.comparison import Panel, draw_comparison
+from bitlens.view.encoding import save_photo
 from bitlens.view.heatmap import draw_explanation, save_figure, save_raw
 from bitlens.view.sheet import draw_scaled_grid
 
-__all__ = ["Outcome", "caption", "explain_into", "write_picture", "write_sheet", "write_summary"]
+__all__ = [
+    "ON_SHEETS",
+    "Outcome",
+    "caption",
+    "explain_into",
+    "raise_tops",
+    "write_picture",
+    "write_sheet",
+    "write_sheets",
+    "write_summary",
+]
 
-_SHEETS, _ON_A_SHEET, _ABREAST = 3, 8, 7  # what fits a screen or a page, and memory
+_ON_A_SHEET, _ABREAST = 8, 7  # what fits a screen or a page
+ON_SHEETS = 3 * _ON_A_SHEET
+"""So many photos are drawn on sheets: all of them are in memory then."""
 _PERCENTILE = 99.5  # gradients have a few pixels that are far above all others
 
 
@@ -34,7 +47,9 @@ def caption(attribution: Attribution) -> str:
             f"{symbol} = {float(proof.before[0]):.2f}, and {mean:.2f} ± {spread:.2f} with everything else under noise"
         )
     if attribution.total_bits is not None:
-        parts.append(f"{float(attribution.total_bits[0]):,.0f} bits in total")
+        beside = attribution.extra_bits
+        apart = f", {float(beside[0].sum()):,.0f} by other tokens than patches" if beside is not None else ""
+        parts.append(f"{float(attribution.total_bits[0]):,.0f} bits in total{apart}")
     parts.append(f"{attribution.layer}, β = {attribution.settings['beta']:g}")
     return " · ".join(parts)
 
@@ -177,11 +192,12 @@ def explain_into(
 
     for photo in explained(advance):
         done.add(photo)
+        save_photo(photo.shown, out / photo.seen)
         if same_scale:
-            _raise_tops(tops, photo)
+            raise_tops(tops, photo)
         else:
             write_picture(photo, out, suffix)
-        if len(sheet) < _SHEETS * _ON_A_SHEET:
+        if len(sheet) < ON_SHEETS:
             sheet.append(photo)
     if not done.rows:
         raise DataError(f"none of the {len(photos)} photos could be read")
@@ -189,11 +205,12 @@ def explain_into(
         for photo in explained():
             write_picture(photo, out, suffix, tops)
     if len(sheet) > 1:
-        _write_sheets(sheet, out, suffix, tops)
+        write_sheets(sheet, out, suffix, tops)
     return done
 
 
-def _write_sheets(photos: Sequence[Explained], out: Path, suffix: str, tops: Mapping[str, float]) -> None:
+def write_sheets(photos: Sequence[Explained], out: Path, suffix: str, tops: Mapping[str, float]) -> None:
+    """Draw photos that were explained by the same methods on sheets of eight by seven methods at most."""
     labels = [one.ready.label for one in photos[-1].found]  # methods drop out on the way, none joins
     columns = -(-len(labels) // -(-len(labels) // _ABREAST))  # as many on each sheet
     starts = itertools.product(range(0, len(photos), _ON_A_SHEET), range(0, len(labels), columns))
@@ -203,7 +220,7 @@ def _write_sheets(photos: Sequence[Explained], out: Path, suffix: str, tops: Map
         write_sheet(shown, labels[column : column + columns], out / f"{name}.{suffix}", tops)
 
 
-def _raise_tops(tops: dict[str, float], photo: Explained) -> None:
+def raise_tops(tops: dict[str, float], photo: Explained) -> None:
     """Let the colours of each method end where those of its strongest map end."""
     for one in photo.found:
         if bool(one.attribution.map.any()):

@@ -20,10 +20,10 @@ from bitlens.errors import BitlensWarning, DataError, StatisticsError
 from bitlens.files import read_arrays, write_arrays
 from bitlens.gaussian import NoiseModel, NoiseSettings
 from bitlens.inputs import ModelInputs
-from bitlens.layout import LAYOUTS, Layout, detect_layout
+from bitlens.layout import Layout, detect_layout, named_layout
 from bitlens.probe import Probe
 
-__all__ = ["FeatureStatistics", "Provenance", "collect_statistics", "weights_hash"]
+__all__ = ["FeatureStatistics", "Provenance", "collect_statistics", "summarise", "warn_if_few", "weights_hash"]
 
 Granularity = Literal["element", "channel"]
 
@@ -58,11 +58,13 @@ class FeatureStatistics:
     """Mean, spread and activity of a layer's features over inputs.
 
     Attributes:
-        mean: per element (the shape of one sample's features) or per channel (C,), float64.
+        mean: per element (the shape of one sample's features) or per channel (C,), float64; per channel of a vision
+            transformer's tokens (E + 1, C), those of each token that is no patch and those of all patches.
         squares: sum of squared deviations from the mean, likewise.
         nonzero: how often the value was not exactly zero, likewise.
         samples: how many inputs were seen.
-        observations: how many values each entry summarises (samples, or samples times positions).
+        observations: how many values each entry summarises (samples, or samples times positions); of tokens that are no
+            patch there are as many as samples.
         granularity: "element" as in the papers; "channel" needs far fewer inputs and fits any image size.
         layout: how the axes are meant.
         provenance: model, weights, layer, data, preprocessing and version.
@@ -92,6 +94,9 @@ class FeatureStatistics:
         Raises:
             StatisticsError: if a value is not finite, or `valid` is given with statistics per element.
         """
+        if granularity == "channel" and layout.extra:
+            extra, patches = features[:, : layout.extra], features[:, layout.extra :]
+            return cls._joined(cls.of(extra, layout, "element"), cls.of(patches, replace(layout, extra=0), "channel"))
         if granularity == "channel":
             rows = features.movedim(layout.channel + 1, -1)
             rows = rows[valid.bool()] if valid is not None else rows.reshape(-1, rows.shape[-1])
@@ -110,6 +115,22 @@ class FeatureStatistics:
         arrays = (mean.cpu(), squares.cpu(), nonzero.cpu())
         return cls(*arrays, features.shape[0], rows.shape[0], granularity, layout)
 
+    @classmethod
+    def _joined(cls, extra: "FeatureStatistics", patches: "FeatureStatistics") -> "FeatureStatistics":
+        """The statistics of extra tokens (E, C) above those of patches (C,)."""
+        mean, squares, nonzero = (
+            torch.cat([getattr(extra, name), getattr(patches, name)[None]]) for name in ("mean", "squares", "nonzero")
+        )
+        return replace(patches, mean=mean, squares=squares, nonzero=nonzero, layout=extra.layout)
+
+    @property
+    def _counts(self) -> Tensor:
+        """How many values each entry summarises, broadcastable to the entries."""
+        if self.granularity == "channel" and self.layout.extra:
+            counts = [self.samples] * self.layout.extra + [self.observations]
+            return torch.tensor(counts, dtype=torch.float64)[:, None]
+        return torch.tensor(self.observations, dtype=torch.float64)
+
     def merge(self, other: "FeatureStatistics") -> "FeatureStatistics":
         """The statistics of both sets of inputs together.
 
@@ -117,7 +138,7 @@ class FeatureStatistics:
             StatisticsError: if they are of different kind, shape, layer or network.
         """
         self._check_mergeable(other)
-        n, m = self.observations, other.observations
+        n, m = self._counts, other._counts
         difference = other.mean - self.mean
         mean = self.mean + difference * (m / (n + m))
         squares = self.squares + other.squares + difference.square() * (n * m / (n + m))
@@ -129,7 +150,7 @@ class FeatureStatistics:
             squares=squares,
             nonzero=nonzero,
             samples=self.samples + other.samples,
-            observations=n + m,
+            observations=self.observations + other.observations,
             provenance=replace(self.provenance, data=data),
         )
 
@@ -152,12 +173,12 @@ class FeatureStatistics:
     @property
     def std(self) -> Tensor:
         """Sample standard deviation (divisor n - 1), no floor; zero for a single observation."""
-        return (self.squares / max(self.observations - 1, 1)).sqrt()
+        return (self.squares / (self._counts - 1).clamp_min(1)).sqrt()
 
     @property
     def activity(self) -> Tensor:
         """The share of observations that are not exactly zero, in [0, 1]."""
-        return self.nonzero / self.observations
+        return self.nonzero / self._counts
 
     @cached_property
     def fingerprint(self) -> str:
@@ -167,23 +188,34 @@ class FeatureStatistics:
             digest.update(tensor.contiguous().numpy().data)
         return digest.hexdigest()[:16]
 
-    def noise(self, settings: NoiseSettings) -> NoiseModel:
-        """The noise that stands in for features; its tensors broadcast to one sample's features, float32."""
+    def noise(self, settings: NoiseSettings, features: tuple[int, ...] | None = None) -> NoiseModel:
+        """The noise that stands in for features; its tensors broadcast to one sample's features, float32.
+
+        Args:
+            settings: how it is made.
+            features: the shape of one sample's features; where some tokens are no patches it must be known.
+        """
         mean, std = self.mean, self.std
         if settings.noise == "zero-mean":
-            total = self.squares + self.observations * self.mean.square()
+            total = self.squares + self._counts * self.mean.square()
             mean, std = torch.zeros_like(mean), (total / self.nonzero.clamp_min(1)).sqrt()
         active = (self.activity > settings.activity_threshold).double()
         return NoiseModel(
-            mean=self._shaped(mean),
-            std=self._shaped(std.clamp_min(settings.min_std)),
-            active=self._shaped(active),
+            mean=self._shaped(mean, features),
+            std=self._shaped(std.clamp_min(settings.min_std), features),
+            active=self._shaped(active, features),
             clamp=settings.noise != "gaussian",
         )
 
-    def _shaped(self, tensor: Tensor) -> Tensor:
+    def _shaped(self, tensor: Tensor, features: tuple[int, ...] | None) -> Tensor:
         if self.granularity == "element":
             return tensor.float()
+        if self.layout.extra:
+            if features is None:
+                raise StatisticsError("statistics of patches and other tokens need to know how many tokens there are")
+            extra = self.layout.extra
+            patches = tensor[extra:].expand(features[0] - extra, -1)
+            return torch.cat([tensor[:extra], patches]).float()
         shape = [1] * (len(self.layout.places) + 1)
         shape[self.layout.channel] = -1
         return tensor.float().reshape(shape)
@@ -192,7 +224,9 @@ class FeatureStatistics:
         """Refuse features (one sample's shape) that these statistics are not about."""
         expected = tuple(self.mean.shape)
         if len(features) == len(self.layout.places) + 1:
-            got = features if self.granularity == "element" else (features[self.layout.channel],)
+            units = (features[self.layout.channel],)
+            tokens = (self.layout.extra + 1,) if self.layout.extra else ()
+            got = features if self.granularity == "element" else tokens + units
             if got == expected:
                 return
         hint = "use inputs of the size the statistics were made with, or make statistics with granularity='channel'"
@@ -221,7 +255,7 @@ class FeatureStatistics:
         }
         metadata = {
             "format": "bitlens.statistics/1",
-            "details": json.dumps({**details, "layout": self.layout.name}),
+            "details": json.dumps({**details, "layout": self.layout.name, "extra": self.layout.extra}),
             "provenance": json.dumps(asdict(self.provenance)),
         }
         write_arrays(path, {"mean": self.mean, "squares": self.squares, "nonzero": self.nonzero}, metadata)
@@ -237,7 +271,8 @@ class FeatureStatistics:
         try:
             details = json.loads(metadata["details"])
             provenance = Provenance(**json.loads(metadata["provenance"]))
-            return cls(**arrays, **{**details, "layout": LAYOUTS[details["layout"]]}, provenance=provenance)
+            layout = named_layout(details["layout"], details.pop("extra", 0))
+            return cls(**arrays, **{**details, "layout": layout}, provenance=provenance)
         except (KeyError, TypeError, ValueError) as error:
             raise DataError(f"{path} does not hold complete statistics: make new ones ({error})") from error
 
@@ -263,6 +298,20 @@ def collect_statistics(
     Raises:
         StatisticsError: if there is no sample, or sizes differ between batches with granularity "element".
     """
+    total = summarise(probe, batches, max_samples=max_samples, granularity=granularity, layout=layout)
+    warn_if_few(total)
+    return total
+
+
+def summarise(
+    probe: Probe,
+    batches: Iterable[Any],
+    *,
+    max_samples: int,
+    granularity: Granularity,
+    layout: Layout | None,
+) -> FeatureStatistics:
+    """A part of `collect_statistics`, to be merged with others: few inputs are no reason to warn."""
     if max_samples < 1:
         raise StatisticsError(f"max_samples must be at least 1, got {max_samples}")
     total: FeatureStatistics | None = None
@@ -270,7 +319,8 @@ def collect_statistics(
         inputs = ModelInputs.of(batch[0] if isinstance(batch, tuple | list) else batch)
         inputs = inputs.select(slice(max_samples - (total.samples if total else 0)))
         features = probe.features(inputs)
-        layout = layout or detect_layout(tuple(features.shape[1:]), inputs.image_size)
+        size = tuple(features.shape[1:])
+        layout = (layout or detect_layout(size, inputs.image_size)).over(size, inputs.image_size)
         mask = inputs.kwargs.get("attention_mask") if layout.name == "TD" and granularity == "channel" else None
         valid = mask if mask is not None and mask.shape == features.shape[:2] else None
         summary = FeatureStatistics.of(features, layout, granularity, valid=valid)
@@ -279,11 +329,11 @@ def collect_statistics(
             break
     if total is None:
         raise StatisticsError("there are no inputs to make statistics from: the batches are empty")
-    _warn_if_few(total)
     return total
 
 
-def _warn_if_few(statistics: FeatureStatistics) -> None:
+def warn_if_few(statistics: FeatureStatistics) -> None:
+    """Say so where statistics are rough."""
     if statistics.granularity == "element" and statistics.samples < FEW_SAMPLES:
         text = f"statistics per element from {statistics.samples} inputs are rough; use {FEW_SAMPLES} or more, or "
         warnings.warn(text + "granularity='channel'", BitlensWarning, stacklevel=3)

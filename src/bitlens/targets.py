@@ -17,6 +17,7 @@ from bitlens.errors import TargetError
 __all__ = [
     "AnyOf",
     "ClassTarget",
+    "LogOdds",
     "NotClass",
     "Regression",
     "Score",
@@ -24,6 +25,7 @@ __all__ = [
     "Target",
     "as_target",
     "logits_of",
+    "permuted_targets",
     "select_targets",
 ]
 
@@ -157,6 +159,27 @@ class ClassTarget(_ClassQuestion):
     def select(self, rows: slice | Tensor) -> "ClassTarget":
         """The classes of some samples."""
         return ClassTarget(_chosen(self.classes, rows))
+
+
+class LogOdds(ClassTarget):
+    """The class with this index, by its log-odds: loss is -ln(p / (1 - p)), value the softmax probability p.
+
+    Unlike the cross-entropy it goes on to grow when the class is all but certain, so evidence that is not needed to be
+    certain counts as well.
+
+    Args:
+        classes: (N,) class indices, one for each sample.
+    """
+
+    def loss(self, output: Any) -> Tensor:
+        """Minus the log-odds."""
+        logits = logits_of(output)
+        index = _tile(self.classes.to(logits.device), len(logits))[:, None]
+        return torch.logsumexp(logits.scatter(1, index, -torch.inf), 1) - logits.gather(1, index)[:, 0]
+
+    def select(self, rows: slice | Tensor) -> "LogOdds":
+        """The classes of some samples."""
+        return LogOdds(_chosen(self.classes, rows))
 
 
 class AnyOf(_ClassQuestion):
@@ -351,3 +374,18 @@ def select_targets(target: Any, start: int, stop: int, count: int) -> Any:
         return target
     _check_count(len(target), count)
     return target[start:stop]
+
+
+def permuted_targets(target: Any, order: Tensor, count: int) -> Any:
+    """What a user gave as a target for `count` samples, for the same samples in another order (indices).
+
+    Raises:
+        TargetError: if there are several targets, but not one for each sample.
+    """
+    if isinstance(target, Target):
+        _check_count(target.count, count)
+        return target.select(order) if target.count is not None else target
+    if isinstance(target, list | tuple | range) or getattr(target, "ndim", 0) > 0:
+        _check_count(len(target), count)
+        return [target[i] for i in order.tolist()]
+    return target

@@ -10,7 +10,7 @@ import torchvision
 from torch import Tensor, nn
 
 from bitlens.baselines.attention import AttentionRollout, GradientAttentionRollout, Recorder
-from bitlens.baselines.patches import patch_grid, patches_of
+from bitlens.baselines.patches import patches_of
 from bitlens.errors import SettingError
 from networks import noise_images, small_net, small_vit
 
@@ -246,28 +246,10 @@ def test_attention_that_leads_nowhere_is_refused(begins: bool, message: str) -> 
         AttentionRollout(Detached(begins).eval()).explain(noise_images(1, channels=1, size=(4, 4)))
 
 
-@pytest.mark.parametrize(
-    ("tokens", "size", "grid"),
-    [
-        (197, (224, 224), (14, 14)),
-        (196, (224, 224), (14, 14)),
-        (201, (224, 224), (14, 14)),
-        (50, (224, 224), (7, 7)),
-        (257, (224, 224), (16, 16)),
-        (577, (384, 384), (24, 24)),
-        (29, (64, 96), (4, 6)),
-        (281, (224, 320), (14, 20)),
-    ],
-)
-def test_the_grid_of_patches(tokens: int, size: tuple[int, int], grid: tuple[int, int]) -> None:
-    assert patch_grid(tokens, size) == grid
-    values = torch.arange(float(tokens)).expand(2, 3, tokens)
-    cells = patches_of(values, size)
-    assert cells.shape == (2, 3, *grid)
-    assert (cells[0, 0, 0, 0], cells[1, 2, -1, -1]) == (tokens - grid[0] * grid[1], tokens - 1)
-
-
-@pytest.mark.parametrize(("tokens", "size"), [(197, (225, 225)), (226, (224, 224)), (3, (64, 96))])
-def test_tokens_that_are_no_grid_are_refused(tokens: int, size: tuple[int, int]) -> None:
-    with pytest.raises(SettingError, match=f"{tokens} tokens are no grid of square patches"):
-        patch_grid(tokens, size)
+def test_the_values_of_patches() -> None:
+    values = torch.arange(29.0).expand(2, 3, 29)
+    cells = patches_of(values, (64, 96))
+    assert cells.shape == (2, 3, 4, 6)
+    assert (cells[0, 0, 0, 0], cells[1, 2, -1, -1]) == (5, 28)
+    with pytest.raises(SettingError, match="3 tokens are no grid of square patches of an image of 64x96 pixels"):
+        patches_of(torch.zeros(2, 3), (64, 96))

@@ -166,9 +166,28 @@ def test_tokens_of_a_vision_transformer() -> None:
 
 
 @pytest.mark.parametrize("method", [GradCAM, LayerCAM])
-def test_a_network_that_ends_in_tokens_is_refused(method: Callable[..., GradCAM | LayerCAM]) -> None:
-    with pytest.raises(SettingError, match=r"finds no layer of VisionTransformer that ends in a grid .*: name a layer"):
-        method(small_vit()).explain(noise_images(1))
+def test_the_default_of_a_vision_transformer(method: Callable[..., GradCAM | LayerCAM]) -> None:
+    """Behind the last attention no patch has a gradient."""
+    result = method(small_vit()).explain(noise_images(3), [0, 1, 2])
+    assert result.layer == "encoder.layers.encoder_layer_1.ln_1"
+    assert (result.map.amax((1, 2)) > 0).any()
+
+
+class Sequence(nn.Module):
+    """Ends in tokens that are no patches."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.tokens = nn.Flatten(2)
+
+    def forward(self, images: Tensor) -> Tensor:
+        return self.tokens(images).sum(2)
+
+
+@pytest.mark.parametrize("method", [GradCAM, LayerCAM])
+def test_a_network_that_ends_in_other_tokens_is_refused(method: Callable[..., GradCAM | LayerCAM]) -> None:
+    with pytest.raises(SettingError, match=r"finds no layer of Sequence that ends in a grid .*: name a layer"):
+        method(Sequence().eval()).explain(noise_images(1))
 
 
 class Detached(nn.Module):

@@ -78,7 +78,7 @@ class _Vectors(nn.Module):
         features = self.body(images)
         if self.kind == "HWC":
             features = features.permute(0, 2, 3, 1)
-        elif self.kind == "TD":
+        elif self.kind in ("TD", "PD"):
             features = features.flatten(2).transpose(1, 2)
         elif self.kind == "D":
             features = features.mean((2, 3))
@@ -93,6 +93,7 @@ class _Vectors(nn.Module):
         ("CHW", "bits/pixel", (2, 16, 16)),
         ("HWC", "bits/pixel", (2, 16, 16)),
         ("TD", "bits/token", (2, 64)),
+        ("PD", "bits/pixel", (2, 16, 16)),
         ("D", "bits/feature", (2, 8)),
         ("1x1", "bits/pixel", (2, 16, 16)),
     ],
@@ -101,7 +102,7 @@ def test_every_layout(kind: str, unit: str, shape: tuple[int, ...], tmp_path: An
     model = _Vectors(kind).eval()
     images = noise_images(1000)
     model(images[:1])
-    layout = "HWC" if kind == "HWC" else None
+    layout = kind if kind in ("HWC", "TD") else None
     iba = IBA(model, "layer", layout=layout, steps=4).fit_statistics([images])
     result = iba.explain(images[:2], keep_capacity=True)
     assert (result.unit, result.map.shape) == (unit, shape)
@@ -358,3 +359,15 @@ def test_settings_that_make_no_sense_are_refused_in_one_sentence(setting: dict[s
 def test_a_copied_network_needs_no_new_statistics() -> None:
     iba = IBA(copy.deepcopy(quadrant_net()), LAYER, statistics=quadrant_statistics(), precision="float32")
     _close(iba.explain(IMAGES), quadrant_iba().explain(IMAGES), 0)
+
+
+def test_a_running_optimisation_can_be_watched() -> None:
+    images, classes = quadrant_images(2, seed=3)
+    iba, seen = quadrant_iba(), []
+    silent = iba.explain(images, classes)
+    watched = iba.explain(images, classes, watch=lambda step, maps: seen.append((step, maps.clone())))
+    assert torch.equal(watched.map, silent.map)
+    assert [step for step, _ in seen] == list(range(iba.settings.updates))
+    assert all(maps.shape == (2, 16, 16) for _, maps in seen)
+    totals = [float(maps.sum()) for _, maps in seen]
+    assert totals[0] > totals[-1] > float(silent.map.sum())  # less and less passes

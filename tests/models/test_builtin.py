@@ -10,6 +10,7 @@ from torch import nn
 
 from bitlens.data.scenes import Scene, Scenes, scene
 from bitlens.errors import ModelError
+from bitlens.layout import detect_layout
 from bitlens.models.builtin import BUILTIN
 from bitlens.models.builtin import scenes as scenes_module
 from bitlens.models.builtin.scenes import MEAN, STD, WEIGHTS, preprocess, scenes
@@ -88,7 +89,7 @@ def test_registry() -> None:
         )
         assert network(x[None]).shape == (1, len(builtin.classes))
         handle.remove()
-        assert shapes[0][2:] == (12, 12)
+        assert detect_layout(tuple(shapes[0][1:]), (96, 96)).grid(tuple(shapes[0][1:])) == (12, 12)
 
 
 def test_every_relu_is_called_once_and_not_in_place(network: nn.Module, inputs: torch.Tensor) -> None:
@@ -130,8 +131,8 @@ def examples(count: int) -> Examples:
 
 def test_augmented_targets_are_the_class_or_every_class_alike() -> None:
     batch = examples(128)
-    x, target = augment(batch, 0.0, torch.Generator().manual_seed(0))
-    assert x.shape == batch.images.shape
+    x, target, tiles = augment(batch, 0.0, torch.Generator().manual_seed(0))
+    assert (x.shape, tiles.shape) == (batch.images.shape, batch.tiles.shape)
     torch.testing.assert_close(target.sum(dim=1), torch.ones(128))
     emptied = target.std(dim=1) < 1e-6
     assert 0 < emptied.sum() < 30

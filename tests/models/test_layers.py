@@ -6,7 +6,8 @@ import torchvision
 from torch import nn
 
 from bitlens.errors import LayerError
-from bitlens.models.layers import default_layer
+from bitlens.models.layers import default_layer, grid_layers
+from networks import small_vit
 
 EXPECTED = {
     "resnet18": "layer2",
@@ -47,3 +48,11 @@ def test_networks_without_such_a_grid_are_refused():
         default_layer(nn.Sequential(nn.Flatten(), nn.Linear(3072, 2)), torch.zeros(1, 3, 32, 32))
     with pytest.raises(LayerError, match="images"):
         default_layer(nn.Linear(4, 2), torch.zeros(1, 4))
+
+
+def test_the_blocks_of_a_vision_transformer() -> None:
+    """Half of them come up to the layer; `conv_proj` has a grid as well, and no depth."""
+    model, image = small_vit(), torch.zeros(1, 3, 16, 16)
+    names = ("encoder.layers.encoder_layer_0", "encoder.layers.encoder_layer_1")
+    assert default_layer(model, image) == names[0]
+    assert grid_layers(model, image) == names

@@ -92,7 +92,7 @@ def test_the_layer_itself_is_not_folded():
     model = randomised(
         nn.Sequential(nn.Conv2d(3, 4, 3), nn.BatchNorm2d(4), nn.ReLU(), nn.Conv2d(4, 4, 3), nn.BatchNorm2d(4))
     )
-    probe = Probe(model, "0")
-    recording = probe.record(torch.randn(2, 3, 8, 8))
+    probe, images = Probe(model, "0"), torch.randn(2, 3, 8, 8)
+    recording = probe.record(images)
     assert [fold.module for fold in folds_of(probe)] == [model[3]]
-    assert torch.allclose(recording.features, model[0](recording._inputs.args[0]), atol=1e-6)
+    assert torch.allclose(recording.features, model[0](images), atol=1e-6)

@@ -171,3 +171,29 @@ def work(model: nn.Module, layer: str, times: int) -> list[Tensor]:
         with recording.suffix() as run, torch.no_grad():
             output = run(torch.cat([recording.features * 0.5] * 2))
     return [recording.features, output]
+
+
+@pytest.mark.parametrize("kind", [nn.RNN, nn.GRU, nn.LSTM])
+def test_recurrent_layers_have_gradients_and_no_dropout(kind: type[nn.RNNBase]) -> None:
+    """On a GPU they have gradients in train mode alone; without their dropout they do the same there."""
+    layer = kind(4, 3, num_layers=2, dropout=0.5).eval()
+    model, x = nn.Sequential(layer, nn.Dropout()), torch.randn(5, 4)
+    expected = layer(x)[0]
+    layer.train(kind is nn.GRU)
+    before = layer.training
+    with pytest.raises(KeyboardInterrupt), frozen(model):  # noqa: PT012
+        assert layer.training
+        assert not model[1].training
+        torch.testing.assert_close(layer(x)[0], expected)
+        raise KeyboardInterrupt
+    assert (layer.training, layer.dropout, model[1].training) == (before, 0.5, True)
+
+
+def test_recurrent_layers_of_your_own_stay_in_evaluation_mode() -> None:
+    class Own(nn.LSTM):
+        pass
+
+    model = nn.Sequential(Own(4, 3)).train()
+    with frozen(model):
+        assert not model[0].training
+    assert model[0].training

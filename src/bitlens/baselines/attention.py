@@ -19,7 +19,15 @@ from bitlens.baselines.baseline import Baseline, Group
 from bitlens.baselines.patches import patches_of
 from bitlens.errors import SettingError
 
-__all__ = ["Attention", "AttentionRollout", "GradientAttentionRollout", "Recorder"]
+__all__ = [
+    "Attention",
+    "AttentionRollout",
+    "GradientAttentionRollout",
+    "Recorder",
+    "gradient_rollout",
+    "readers_of",
+    "rollout",
+]
 
 _SOFTMAX = (F.softmax, torch.softmax, Tensor.softmax)
 
@@ -124,7 +132,7 @@ class _Rollout(Baseline):
             output = group.run(group.images.clone().requires_grad_())
         self._check(recorder.layers, len(group.images))
         score = group.target.score(output)
-        readers = _readers(recorder.layers[-1], score)
+        readers = readers_of(recorder.layers[-1], score)
         cells = patches_of(self.rolled(readers, recorder.layers, score), size)
         return F.interpolate(cells[:, None], size, mode="bilinear", align_corners=False)[:, 0]
 
@@ -149,10 +157,8 @@ class AttentionRollout(_Rollout):
     method = "attention-rollout"
 
     def rolled(self, readers: Tensor, layers: Sequence[Attention], score: Tensor) -> Tensor:  # noqa: ARG002
-        """Sums to 1 over tokens: from the last layer to the first, half goes on and half is attended to."""
-        for layer in reversed(layers):
-            readers = (readers + _attended(readers, layer.weights.mean(1))) / 2
-        return readers
+        """Sums to 1 over tokens."""
+        return rollout(readers, layers)
 
 
 class GradientAttentionRollout(_Rollout):
@@ -161,17 +167,32 @@ class GradientAttentionRollout(_Rollout):
     method = "gradient-attention-rollout"
 
     def rolled(self, readers: Tensor, layers: Sequence[Attention], score: Tensor) -> Tensor:
-        """At least 0: the product minus 1, what never moved between tokens is not counted (it would drown the rest)."""
-        gradients = torch.autograd.grad(score.sum(), [layer.edge for layer in layers], allow_unused=True)
-        moved = torch.zeros_like(readers)
-        for layer, gradient in zip(reversed(layers), reversed(gradients), strict=True):
-            if gradient is not None:  # else the score does not depend on this layer
-                relevant = (layer.weights * gradient.view_as(layer.weights)).clamp_min(0).mean(1)
-                moved = moved + _attended(readers + moved, relevant)
-        return moved
+        """At least 0."""
+        return gradient_rollout(readers, layers, score)
 
 
-def _readers(last: Attention, score: Tensor) -> Tensor:
+def rollout(readers: Tensor, layers: Sequence[Attention]) -> Tensor:
+    """What of each token reaches the readers, (n, T), sum 1: in each layer, half stays and half is attended to."""
+    for layer in reversed(layers):
+        readers = (readers + _attended(readers, layer.weights.mean(1))) / 2
+    return readers
+
+
+def gradient_rollout(readers: Tensor, layers: Sequence[Attention], score: Tensor) -> Tensor:
+    """What the readers are brought of each token that speaks for the score, (n, T), at least 0.
+
+    That is the product minus 1: what never moved between tokens is not counted (it would drown the rest).
+    """
+    gradients = torch.autograd.grad(score.sum(), [layer.edge for layer in layers], allow_unused=True)
+    moved = torch.zeros_like(readers)
+    for layer, gradient in zip(reversed(layers), reversed(gradients), strict=True):
+        if gradient is not None:  # else the score does not depend on this layer
+            relevant = (layer.weights * gradient.view_as(layer.weights)).clamp_min(0).mean(1)
+            moved = moved + _attended(readers + moved, relevant)
+    return moved
+
+
+def readers_of(last: Attention, score: Tensor) -> Tensor:
     """The tokens that the head reads, in equal shares: (n, T)."""
     (gradient,) = torch.autograd.grad(score.sum(), [last.edge], retain_graph=True, allow_unused=True)
     if gradient is None:

@@ -12,7 +12,7 @@ from torch import Tensor, nn
 from bitlens.attribution import Attribution
 from bitlens.engine import Precision, in_precision, rows_at_once, suffix_dtype
 from bitlens.errors import InputError, SettingError, TargetError
-from bitlens.inputs import ModelInputs
+from bitlens.inputs import ModelInputs, as_captum
 from bitlens.layout import LAYOUTS
 from bitlens.probe import Network
 from bitlens.targets import Target, as_target, select_targets
@@ -151,9 +151,10 @@ class Baseline(ABC):
                 progress(min(start + size, batch.count))
         return Attribution.join(parts)
 
-    def attribute(self, inputs: Any, target: Any = None, additional_forward_args: Any = None) -> Tensor:
-        """The map in the shape that Captum's methods return: (N, 1, H, W)."""
-        return self.explain(ModelInputs.of(inputs, additional_forward_args), target).map[:, None]
+    def attribute(self, inputs: Any, target: Any = None, additional_forward_args: Any = None) -> Any:
+        """The maps as Captum's methods return them: (N, 1, H, W) on the inputs' device, in a tuple for a tuple."""
+        given = ModelInputs.of(inputs, additional_forward_args)
+        return as_captum(self.explain(given, target).map, inputs, given.first.device)
 
     def _explain_group(self, batch: ModelInputs, targets: Any, start: int, size: int, rows: int) -> Attribution:
         inputs = batch.select(slice(start, start + size))

@@ -15,6 +15,7 @@ from bitlens.errors import SettingError
 from bitlens.inputs import ModelInputs
 from bitlens.layout import detect_layout
 from bitlens.probe import Probe, frozen
+from bitlens.probe.blocks import block_groups, grid_layout
 from bitlens.probe.trace import Call, all_calls, trace_calls
 
 __all__ = ["ActivationMap", "GradCAM", "LayerCAM", "last_spatial_call"]
@@ -28,7 +29,8 @@ class ActivationMap(Baseline):
     Args:
         model: the network.
         layer: a module whose output has places: (N, C, h, w), (N, h, w, C), or the tokens (N, T, D) of a vision
-            transformer; by default the last with a grid (see `last_spatial_call`).
+            transformer; by default the last with a grid (see `last_spatial_call`), in a vision transformer with a class token
+            what comes first in its last block: behind the last attention no patch matters any more.
         call: which call of the layer, if the network calls it several times in one pass.
         seed: kept with the map; nothing is random here.
         internal_batch_size: how many rows go through the network at once; "auto" bounds the memory.
@@ -100,8 +102,7 @@ class ActivationMap(Baseline):
             call = last_spatial_call(root, inputs)
             if call is None:
                 raise SettingError(
-                    f"{self.method} finds no layer of {type(self.model).__name__} that ends in a grid (N, C, h, w): name a "
-                    "layer, for a vision transformer one within its last block, before the attention"
+                    f"{self.method} finds no layer of {type(self.model).__name__} that ends in a grid (N, C, h, w): name a layer"
                 )
             times = sum(other.module is call.module for other in all_calls(root))
             self._found[inputs.signature] = Probe(self.model, call.module, call=call.index if times > 1 else None)
@@ -132,7 +133,8 @@ def last_spatial_call(root: Call, inputs: ModelInputs) -> Call | None:
     """The call that is the last to end with a grid of more than one cell for each image, adaptive pooling not counted.
 
     So it is a stage rather than its last block, and what comes after it is no more than the head: `layer4` of a ResNet,
-    `features` of a VGG. None if there is no such call, or tokens (N, T, D) come after it.
+    `features` of a VGG, the last norm of a transformer whose head reads patches. Where there are other tokens besides
+    patches, it is what comes first in the last block. None if there is no such call.
 
     Args:
         root: a pass of the network over two of the samples (one if there is one).
@@ -145,10 +147,25 @@ def last_spatial_call(root: Call, inputs: ModelInputs) -> Call | None:
             continue
         shape = shapes[0]
         if len(shape) == 3:
-            return None
+            size = inputs.image_size
+            assert size is not None
+            layout = grid_layout(call, count, size)
+            return call if layout is not None and not layout.extra else _before_attention(root, count, size)
         if len(shape) == 4 and max(detect_layout(tuple(shape[1:]), inputs.image_size).grid(tuple(shape[1:]))) > 1:
             return call
     return None
+
+
+def _before_attention(root: Call, count: int, image_size: tuple[int, int]) -> Call | None:
+    """Where all that the head will read of the patches is still with the patches."""
+    groups = [group for group in block_groups(root, count, image_size) if group.tokens]
+    if not groups:
+        return None
+    *_, before, last = groups[-1].calls
+    if not groups[-1].layout.extra:
+        return last
+    first = last.children[0]
+    return first if first.shapes == last.shapes else before
 
 
 def _from_the_end(call: Call) -> Iterator[Call]:

@@ -20,7 +20,15 @@ from bitlens.baselines.masking import Masking, Replacement
 from bitlens.engine import Precision
 from bitlens.errors import BitlensWarning, SettingError
 
-__all__ = ["LIME", "KernelSHAP", "Segments", "grid_of_segments"]
+__all__ = [
+    "LIME",
+    "KernelSHAP",
+    "Segments",
+    "grid_of_segments",
+    "ridge_values",
+    "shapley_coalitions",
+    "shapley_values",
+]
 
 Segments = int | Tensor | Callable[[Tensor], Any]
 """How images are divided: into about so many cells of a grid, as (H, W) whole numbers say, or as a function says that
@@ -162,11 +170,8 @@ class LIME(_Surrogate):
         return shown, torch.exp(-((distance / self.width) ** 2))
 
     def fit(self, shown: Tensor, weights: Tensor, answers: Tensor) -> Tensor:
-        """Coefficients of the weighted ridge regression, its intercept without penalty."""
-        share = weights / weights.sum()
-        centred, rest = shown - share @ shown, answers - share @ answers
-        weighted = centred.T * weights
-        return _solved(weighted @ centred + self.ridge * torch.eye(shown.shape[1]).double(), weighted @ rest)
+        """Coefficients of the weighted ridge regression."""
+        return ridge_values(shown, weights, answers, self.ridge)
 
 
 class KernelSHAP(_Surrogate):
@@ -215,21 +220,12 @@ class KernelSHAP(_Surrogate):
         )
 
     def coalitions(self, count: int) -> tuple[Tensor, Tensor]:
-        """None, all, and what lies between; the ends have no weight, for they are a constraint."""
-        between, weights = _shapley_coalitions(count, self.samples, self.seed)
-        ends = torch.tensor([[False], [True]]).expand(2, count)
-        return torch.cat([ends, between]), torch.cat([torch.zeros(2).double(), weights])
+        """None, all, and what lies between."""
+        return shapley_coalitions(count, self.samples, self.seed)
 
     def fit(self, shown: Tensor, weights: Tensor, answers: Tensor) -> Tensor:
-        """Values whose sum is answers[1] - answers[0], by a Lagrange multiplier."""
-        count = shown.shape[1]
-        nothing, everything = answers[:2]
-        weighted = shown.T * weights
-        system = torch.ones(count + 1, count + 1).double()
-        system[:count, :count] = weighted @ shown
-        system[count, count] = 0
-        right = torch.cat([weighted @ (answers - nothing), (everything - nothing)[None]])
-        return _solved(system, right)[:count]
+        """Values whose sum is answers[1] - answers[0]."""
+        return shapley_values(shown, weights, answers)
 
 
 def grid_of_segments(count: int, height: int, width: int) -> Tensor:
@@ -245,7 +241,50 @@ def _numbered(segments: Tensor) -> Tensor:
     return numbers
 
 
-def _shapley_coalitions(count: int, samples: int, seed: int) -> tuple[Tensor, Tensor]:
+def ridge_values(shown: Tensor, weights: Tensor, answers: Tensor, ridge: float) -> Tensor:
+    """Coefficients (count,) of a weighted ridge regression, its intercept without penalty; all of them float64.
+
+    Args:
+        shown: (P, count), 1 where a part is shown.
+        weights: (P,) of the passes.
+        answers: (P,) scores of the passes.
+        ridge: penalty on the squares of the coefficients.
+    """
+    share = weights / weights.sum()
+    centred, rest = shown - share @ shown, answers - share @ answers
+    weighted = centred.T * weights
+    return _solved(weighted @ centred + ridge * torch.eye(shown.shape[1]).double(), weighted @ rest)
+
+
+def shapley_values(shown: Tensor, weights: Tensor, answers: Tensor) -> Tensor:
+    """Values (count,) of a linear model whose sum is answers[1] - answers[0], by a Lagrange multiplier; all float64.
+
+    Args:
+        shown: (P, count), 1 where a part is shown: none, all, and what lies between.
+        weights: (P,) of the passes.
+        answers: (P,) scores of the passes.
+    """
+    count = shown.shape[1]
+    nothing, everything = answers[:2]
+    weighted = shown.T * weights
+    system = torch.ones(count + 1, count + 1).double()
+    system[:count, :count] = weighted @ shown
+    system[count, count] = 0
+    right = torch.cat([weighted @ (answers - nothing), (everything - nothing)[None]])
+    return _solved(system, right)[:count]
+
+
+def shapley_coalitions(count: int, samples: int, seed: int) -> tuple[Tensor, Tensor]:
+    """None of `count` parts, all, and coalitions between (P, count), bool, with weights (P,) after the Shapley kernel.
+
+    The ends have no weight, for they are a constraint.
+    """
+    between, weights = _between(count, samples, seed)
+    ends = torch.tensor([[False], [True]]).expand(2, count)
+    return torch.cat([ends, between]), torch.cat([torch.zeros(2).double(), weights])
+
+
+def _between(count: int, samples: int, seed: int) -> tuple[Tensor, Tensor]:
     """Coalitions (S, count), neither empty nor full, and weights (S,) that make them follow the Shapley kernel."""
     sizes = torch.arange(1, count)
     of_size = (count - 1) / (sizes * (count - sizes)).double()  # the kernel's sum over all coalitions of a size

@@ -1,6 +1,7 @@
 """The Per-Sample Bottleneck: the mask is optimised for each input (Schulz et al., ICLR 2020, section 3.1)."""
 
 from collections.abc import Callable, Iterable
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import asdict, replace
 from typing import Any, Literal, get_args
 
@@ -10,17 +11,19 @@ from torch import Tensor, nn
 from bitlens.attribution import Attribution, Evidence
 from bitlens.engine import Precision, in_precision, rows_at_once, suffix_dtype
 from bitlens.errors import SettingError, StatisticsError, one_of
-from bitlens.fitting import QUALITY, Fitted, Quality, Readout, fit_masks, measure_under_noise
-from bitlens.gaussian import NoiseMode, NoiseSettings
-from bitlens.inputs import ModelInputs
-from bitlens.layout import LAYOUTS
-from bitlens.maps import bits_of, bits_per_cell, bits_per_pixel, unit_of
-from bitlens.probe import Compiler, Probe
+from bitlens.fitting import QUALITY, Fitted, Quality, Readout, Region, Watch, fit_masks, measure_under_noise
+from bitlens.gaussian import NoiseMode, NoiseModel, NoiseSettings
+from bitlens.inputs import ModelInputs, as_captum
+from bitlens.layout import LAYOUTS, Layout
+from bitlens.maps import bits_of, bits_of_extra, bits_per_cell, bits_per_pixel, unit_of
+from bitlens.probe import Compiler, Probe, Recording
 from bitlens.statistics import FeatureStatistics, Granularity, Provenance, collect_statistics, weights_hash
 from bitlens.targets import Target, as_target, select_targets
 from bitlens.version import __version__
 
-__all__ = ["IBA"]
+__all__ = ["IBA", "ExtraTokens"]
+
+ExtraTokens = Literal["restricted", "mean", "whole"]
 
 _COPIES_AT_ONCE = 2  # of each sample; the more samples share a pass, the fuller it is, also where copies are few
 _EVIDENCE_STREAM = 0x5DEECE66D  # evidence must not reuse the noise that a mask was fitted on
@@ -52,6 +55,9 @@ class IBA:
         min_std: floor on the standard deviation of features.
         activity_threshold: features active in no more than this share of inputs are left out (A4).
         readout: "last_forward" (as published) or "final" (B7).
+        extra_tokens: what happens to tokens of a vision transformer that are no patches (class token, registers): they are
+            "restricted" like patches, at a price, and their bits told apart; or held at their "mean", so that all bits lie in
+            the picture; or left "whole", and then the map does not bound what the network uses.
         internal_batch_size: how many rows go through the network at once; "auto" bounds the memory.
         compile: whether `torch.compile` makes one graph of what lies behind the layer (on a GPU with CUDA graphs). Compiling
             takes long in every `explain`, and the gain of a pass is small on a CPU: for hundreds of images in one call.
@@ -62,6 +68,8 @@ class IBA:
     """
 
     method = "iba"
+    fits_behind = True
+    """Whether masks are found by running what comes after the layer."""
 
     def __init__(
         self,
@@ -83,6 +91,7 @@ class IBA:
         min_std: float = 0.01,
         activity_threshold: float = 0.01,
         readout: Readout = "last_forward",
+        extra_tokens: ExtraTokens = "restricted",
         internal_batch_size: int | Literal["auto"] = "auto",
         compile: bool = False,  # noqa: A002  (PyTorch's own name)
     ) -> None:
@@ -101,6 +110,7 @@ class IBA:
         self.precision = one_of("precision", precision, {name: name for name in get_args(Precision)})
         self.layout = one_of("layout", layout, LAYOUTS) if layout is not None else None
         self.noise = NoiseSettings(noise, min_std, activity_threshold)
+        self.extra_tokens = one_of("extra_tokens", extra_tokens, {name: name for name in get_args(ExtraTokens)})
         if internal_batch_size != "auto" and not (isinstance(internal_batch_size, int) and internal_batch_size > 0):
             raise SettingError(f"internal_batch_size must be 'auto' or a positive integer, got {internal_batch_size!r}")
         self.internal_batch_size = internal_batch_size
@@ -180,6 +190,7 @@ class IBA:
         evidence_samples: int = 32,
         keep_capacity: bool = False,
         progress: Callable[[int], None] | None = None,
+        watch: Callable[[int, Tensor], None] | None = None,
     ) -> Attribution:
         """How many bits of each part of the inputs the network uses for the targets.
 
@@ -190,6 +201,8 @@ class IBA:
             evidence_samples: fresh noise samples under which the target is measured; 0 leaves the evidence out.
             keep_capacity: whether to keep the bits of every feature, (N, ...) like the layer's output.
             progress: called with the number of samples explained so far.
+            watch: called before each optimisation step with the number of steps done and the maps so far, in the unit and on
+                the device of the optimisation, of the samples under way: to show it while it runs.
 
         Returns:
             Maps in bits: (N, H, W) for image features, (N, T) for tokens, (N, D) for vectors.
@@ -213,15 +226,15 @@ class IBA:
             group = batch.select(slice(start, start + group_size))
             chosen = select_targets(targets, start, start + group.count, batch.count)
             with torch.autocast(self.probe.device.type, enabled=False):  # `precision` alone decides
-                parts.append(self._explain_group(group, chosen, rows, evidence_samples, keep_capacity, compiler))
+                parts.append(self._explain_group(group, chosen, rows, evidence_samples, keep_capacity, compiler, watch))
             if progress is not None:
                 progress(start + group.count)
         return Attribution.join(parts)
 
-    def attribute(self, inputs: Any, target: Any = None, additional_forward_args: Any = None) -> Tensor:
-        """The map in the shape that Captum's methods return: (N, 1, H, W) for images, (N, T) for tokens."""
-        maps = self.explain(ModelInputs.of(inputs, additional_forward_args), target, evidence_samples=0).map
-        return maps[:, None] if maps.dim() == 3 else maps
+    def attribute(self, inputs: Any, target: Any = None, additional_forward_args: Any = None) -> Any:
+        """The maps as Captum's methods return them: (N, 1, H, W) or (N, T) on the inputs' device, in a tuple for a tuple."""
+        given = ModelInputs.of(inputs, additional_forward_args)
+        return as_captum(self.explain(given, target, evidence_samples=0).map, inputs, given.first.device)
 
     def _explain_group(
         self,
@@ -231,26 +244,25 @@ class IBA:
         evidence_samples: int,
         keep_capacity: bool,
         compiler: Compiler | None,
+        watch: Callable[[int, Tensor], None] | None,
     ) -> Attribution:
         """Explain samples whose noisy copies go through the network together."""
-        recording = self.probe.record(group)
+        runs_behind = self.fits_behind or evidence_samples > 0
+        recording = self.probe.record(group, check=runs_behind)
         features = recording.features.float()
-        self.statistics.check_features(tuple(features.shape[1:]))
+        layout = self._layout_of(features, group.image_size)
         target = as_target(targets, recording.output, group.count)
         dtype = suffix_dtype(self.precision, recording.features)
-        with recording.suffix(dtype) as suffix, torch.enable_grad():
-            noise_model = self.statistics.noise(self.noise).to(features.device)
-            run = in_precision(suffix, dtype, recording.features, self.statistics.layout)
-            fitted = fit_masks(
-                compiler.compiled(run, recording) if compiler is not None else run,
-                target,
-                features,
-                noise_model,
-                self.statistics.layout,
-                self.settings,
-                seed=self.seed,
-                rows=rows,
-            )
+        behind: AbstractContextManager[Any] = recording.suffix(dtype) if runs_behind else nullcontext()
+        with behind as suffix, torch.enable_grad():
+            noise_model = self.statistics.noise(self.noise, tuple(features.shape[1:])).to(features.device)
+            if self.extra_tokens == "mean" and layout.extra:
+                held = noise_model.mean[: layout.extra].expand(len(features), -1, -1)
+                features = torch.cat([held, features[:, layout.extra :]], 1)
+            run = in_precision(suffix, dtype, recording.features, layout)
+            fitting = compiler.compiled(run, recording) if compiler is not None else run
+            seen = None if watch is None else self._watching(watch, layout, group.image_size)
+            fitted = self._fit(fitting, target, features, noise_model, layout, recording, rows, seen)
             evidence = None
             if evidence_samples > 0:
                 under_noise, spread = measure_under_noise(
@@ -267,13 +279,65 @@ class IBA:
                 evidence = Evidence(before.cpu(), under_noise.cpu(), spread.cpu(), target.measure, evidence_samples)
         return self._attribution(fitted, target, evidence, group, keep_capacity)
 
+    def _fit(
+        self,
+        run: Callable[..., Any],
+        target: Target,
+        features: Tensor,
+        noise_model: NoiseModel,
+        layout: Layout,
+        recording: Recording,  # noqa: ARG002
+        rows: int,
+        watch: Watch | None = None,
+    ) -> Fitted:
+        """Decide on the masks of recorded samples."""
+        region = None
+        if layout.extra and self.extra_tokens != "restricted":
+            restricted = torch.ones(1, features.shape[1], 1, device=features.device)
+            restricted[:, : layout.extra] = 0
+            region = Region(restricted)
+        return fit_masks(
+            run,
+            target,
+            features,
+            noise_model,
+            layout,
+            self.settings,
+            seed=self.seed,
+            rows=rows,
+            region=region,
+            watch=watch,
+        )
+
+    @staticmethod
+    def _watching(
+        watch: Callable[[int, Tensor], None], layout: Layout, image_size: tuple[int, int] | None
+    ) -> Callable[[int, Tensor], None]:
+        def seen(step: int, nats: Tensor) -> None:
+            watch(step, _maps(nats, layout, image_size))
+
+        return seen
+
+    def _layout_of(self, features: Tensor, image_size: tuple[int, int] | None) -> Layout:
+        """How the axes of features (N, ...) are meant, and where patches lie in an image of this size."""
+        size = tuple(features.shape[1:])
+        self.statistics.check_features(size)
+        layout = self.statistics.layout.over(size, image_size)
+        if layout.name == "PD" and layout.patches is None:
+            raise StatisticsError(
+                f"the statistics of layer {self.probe.name!r} are of patches of an image, but its {size[0]} tokens are none of "
+                f"an image of {image_size} pixels: make new statistics with fit_statistics"
+            )
+        return layout
+
     def _attribution(
         self, fitted: Fitted, target: Target, evidence: Evidence | None, group: ModelInputs, keep_capacity: bool
     ) -> Attribution:
-        layout = self.statistics.layout
+        layout = self._layout_of(fitted.information, group.image_size)
+        extra = bits_of_extra(fitted.information, layout)
         unit = unit_of(layout, group.image_size)
         cells = bits_per_cell(fitted.information, layout)
-        maps = bits_per_pixel(cells, group.image_size) if unit == "bits/pixel" and group.image_size else cells
+        maps = _maps(fitted.information, layout, group.image_size)
         texts = target.describe()
         return Attribution(
             map=maps.cpu(),
@@ -283,7 +347,8 @@ class IBA:
             settings=self.all_settings(),
             model=type(self.model).__name__,
             layer=self.probe.name,
-            total_bits=cells.flatten(1).sum(1).cpu(),
+            total_bits=bits_of(fitted.information).flatten(1).sum(1).cpu(),
+            extra_bits=extra.cpu() if extra is not None else None,
             evidence=evidence,
             cells=cells.cpu(),
             capacity=bits_of(fitted.information).cpu() if keep_capacity else None,
@@ -301,6 +366,13 @@ class IBA:
             "statistics": f"per {statistics.granularity}, {statistics.samples} inputs",
             "statistics_data": statistics.provenance.data,
             "statistics_fingerprint": statistics.fingerprint,
+            **({"extra_tokens": self.extra_tokens} if statistics.layout.extra else {}),
             "call": self.probe.call,
             "weights": statistics.provenance.weights,
         }
+
+
+def _maps(nats: Tensor, layout: Layout, image_size: tuple[int, int] | None) -> Tensor:
+    """Information (N, ...) in nats as what people read: bits of pixels, cells, tokens or features."""
+    cells = bits_per_cell(nats, layout)
+    return bits_per_pixel(cells, image_size) if image_size and unit_of(layout, image_size) == "bits/pixel" else cells

@@ -12,6 +12,13 @@ from bitlens.cli.explain import explain
 from bitlens.cli.learn import patterns, statistics
 from bitlens.cli.methods import methods
 from bitlens.cli.models import models
+from bitlens.cli.readout import readout_app
+from bitlens.cli.report import report
+from bitlens.cli.roar import roar
+from bitlens.cli.text import text_app
+from bitlens.cli.text_evaluate import add_text_commands
+from bitlens.cli.text_layers import layers
+from bitlens.cli.web import app as web_page
 from bitlens.console import answers, messages, show_warning
 from bitlens.errors import BitlensError
 from bitlens.version import __version__
@@ -37,9 +44,15 @@ def version() -> None:
     answers.print(__version__, highlight=False)
 
 
-for command in (demo, explain, statistics, patterns, models, methods):
+for command in (demo, explain, report, statistics, patterns, models, methods):
     app.command()(command)
 add_commands(app)
+add_text_commands(text_app)
+text_app.command()(layers)
+app.add_typer(text_app, name="text")
+app.add_typer(readout_app, name="readout")
+app.command()(roar)
+app.command("app")(web_page)
 
 
 def main() -> None:

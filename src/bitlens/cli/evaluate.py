@@ -1,7 +1,7 @@
 """The commands that measure: evaluate, table, metrics. Heavy imports wait until a command runs."""
 
 import json
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal
 
@@ -9,17 +9,31 @@ import typer
 from rich.table import Table as RichTable
 from rich.text import Text
 
-from bitlens.cli.options import AsJson, DeviceOption, Layer, Out, Seed, Weights, device_name
+from bitlens.cli.options import (
+    AsJson,
+    Cluster,
+    DeviceOption,
+    Layer,
+    Out,
+    Seed,
+    Weights,
+    WorkersOption,
+    device_name,
+    reached_workers,
+)
+from bitlens.cli.report import AsReport, write_beside
 from bitlens.console import answers, messages, note, progress_bar
 from bitlens.errors import SettingError
 
 if TYPE_CHECKING:
     from bitlens.evaluation.formats import Grid
+    from bitlens.evaluation.metric import Metric
     from bitlens.evaluation.papers import Paper
     from bitlens.evaluation.plan import Plan
     from bitlens.evaluation.tables import Selection, Table
+    from bitlens.workers import Workers
 
-__all__ = ["add_commands"]
+__all__ = ["add_commands", "list_metrics", "note_known", "print_tables"]
 
 _MOST_NOTES = 8
 Per = Literal["channel", "element"]
@@ -72,6 +86,9 @@ def evaluate(
         bool, typer.Option("--keep-maps", help="Keep every map, for pictures and later metrics.")
     ] = False,
     retry_errors: Annotated[bool, typer.Option("--retry-errors", help="Try samples again that failed.")] = False,
+    as_report: AsReport = False,
+    cluster: Cluster = None,
+    workers: WorkersOption = None,
     device: DeviceOption = "auto",
     seed: Seed = 0,
     as_json: AsJson = False,
@@ -87,15 +104,19 @@ def evaluate(
     if weights is not None and len(models) > 1:
         raise SettingError("--weights are those of one network: name it with --model")
     folders = [out / _folder_name(name) for name in models] if published is not None else [out]
-    for name, folder in zip(models, folders, strict=True):
-        plan = _plan(
-            name, data, methods, metrics, published, weights=weights, layer=layer, statistics_from=statistics_from,
-            statistics_count=statistics_count, statistics_per=statistics_per, seed=seed,
-        )  # fmt: skip
-        _carry_out(
-            plan, folder, device_name(device), read_part(part), limit, keep_maps=keep_maps, retry_errors=retry_errors
-        )
-    _print(out, None, published, "json" if as_json else "text")
+    with reached_workers(cluster, workers, device) as helpers:
+        for name, folder in zip(models, folders, strict=True):
+            plan = _plan(
+                name, data, methods, metrics, published, weights=weights, layer=layer, statistics_from=statistics_from,
+                statistics_count=statistics_count, statistics_per=statistics_per, seed=seed,
+            )  # fmt: skip
+            _carry_out(
+                plan, folder, device_name(device) if helpers is None else "cpu", read_part(part), limit,
+                keep_maps=keep_maps, retry_errors=retry_errors, workers=helpers,
+            )  # fmt: skip
+    if as_report:
+        write_beside(out)
+    print_tables(out, None, published, "json" if as_json else "text")
 
 
 def table(
@@ -131,7 +152,7 @@ def table(
         min_probability,
         reference,
     )
-    _print(folder, selection, published, "json" if as_json else format_)
+    print_tables(folder, selection, published, "json" if as_json else format_)
     if plots is not None:
         from bitlens.evaluation.plots import draw_plots
         from bitlens.evaluation.settings import result_folders
@@ -146,8 +167,13 @@ def metrics(as_json: AsJson = False) -> None:
     """List the metrics: what they say, which direction is better, where they come from, what they cost."""
     from bitlens.evaluation.measures import METRICS
 
+    list_metrics(METRICS.values(), as_json=as_json)
+
+
+def list_metrics(metrics: "Iterable[Metric]", *, as_json: bool) -> None:
+    """Metrics, one after the other."""
     names = ("name", "summary", "better", "range", "source", "passes", "needs")
-    rows = [{name: getattr(metric, name) for name in names} for metric in METRICS.values()]
+    rows = [{name: getattr(metric, name) for name in names} for metric in metrics]
     if as_json:
         print(json.dumps(rows, ensure_ascii=False))
         return
@@ -200,7 +226,9 @@ def _carry_out(
     *,
     keep_maps: bool,
     retry_errors: bool,
+    workers: "Workers | None",
 ) -> None:
+    from bitlens.evaluation.cluster import evaluates_on, summarises_on
     from bitlens.evaluation.context import open_context
     from bitlens.evaluation.grids import draw_kept_maps
     from bitlens.evaluation.run import carry_out, find_tasks, select_samples
@@ -209,16 +237,14 @@ def _carry_out(
     with messages.status("starting") as status:
         context = open_context(
             plan, folder, device, lambda what, seen, total: status.update(f"{what}: {seen} of {total} photos"),
-            keep_maps=keep_maps,
+            keep_maps=keep_maps, collect=summarises_on(workers) if workers is not None else None,
         )  # fmt: skip
         indices = select_samples(len(context.samples), part, limit)
         tasks = find_tasks(context, folder, indices, retry_errors=retry_errors)
-    if len(tasks) < len(indices):
-        messages.print(
-            f"{len(indices) - len(tasks)} of {len(indices)} samples were there already", style="dim", highlight=False
-        )
+    note_known(len(indices) - len(tasks), len(indices))
     with progress_bar(plan.model, len(tasks), unit="photos") as advance:
-        carry_out(context, folder, tasks, advance=advance)
+        engine = evaluates_on(workers) if workers is not None else None
+        carry_out(context, folder, tasks, engine=engine, advance=advance)
     sheets = draw_kept_maps(context, context.maps, indices) if context.maps is not None else []
     for number, sheet in enumerate(sheets, 1):
         place = folder / f"maps-{number}.png"
@@ -226,7 +252,14 @@ def _carry_out(
         messages.print(str(place), style="dim", highlight=False, markup=False, soft_wrap=True)
 
 
-def _print(folder: Path, selection: "Selection | None", paper: "Paper | None", how: Format) -> None:
+def note_known(known: int, wanted: int) -> None:
+    """Say how much of the work was done before."""
+    if known:
+        messages.print(f"{known} of {wanted} samples were there already", style="dim", highlight=False)
+
+
+def print_tables(folder: Path, selection: "Selection | None", paper: "Paper | None", how: Format) -> None:
+    """What a folder of results says, and which samples failed."""
     from bitlens.evaluation import formats
     from bitlens.evaluation.settings import result_folders
     from bitlens.evaluation.tables import build_table

@@ -3,12 +3,26 @@
 import json
 import sys
 from collections.abc import Mapping
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import typer
 
-from bitlens.cli.options import AsJson, DeviceOption, Layer, Model, Out, Seed, Weights, device_name
+from bitlens.cli.options import (
+    AsJson,
+    Cluster,
+    DeviceOption,
+    Layer,
+    Model,
+    Out,
+    Seed,
+    Weights,
+    WorkersOption,
+    device_name,
+    reached_workers,
+)
+from bitlens.cli.report import AsReport, write_beside
 from bitlens.console import answers, messages, note, progress_bar, results_table, warn_of_collapse
 from bitlens.errors import LayerError, SettingError
 
@@ -16,6 +30,7 @@ if TYPE_CHECKING:
     from bitlens.evaluation.specs import Spec
     from bitlens.models.load import LoadedModel
     from bitlens.photos import Ready
+    from bitlens.workers import Workers
 
 __all__ = ["explain"]
 
@@ -39,17 +54,23 @@ def explain(
         float | None,
         typer.Option("--beta", help="Price of information: larger keeps less (default: 10; 1 for builtin/scenes)."),
     ] = None,
-    quality: Annotated[Quality, typer.Option("--quality", help="How much work, for iba.")] = "paper",
+    quality: Annotated[
+        Quality | None, typer.Option("--quality", help="How much work (default: paper for iba, fast for input-iba).")
+    ] = None,
     statistics: Annotated[
         Path | None, typer.Option("--statistics", help="For iba, made by `bitlens statistics`.")
     ] = None,
     patterns: Annotated[
         Path | None, typer.Option("--patterns", help="For pattern-attribution, made by `bitlens patterns`.")
     ] = None,
+    readout: Annotated[
+        Path | None, typer.Option("--readout", help="For readout, made by `bitlens readout train`.")
+    ] = None,
     statistics_from: Annotated[
         str | None,
         typer.Option(
-            "--statistics-from", help="Make statistics (per channel) or patterns from these photos and keep them."
+            "--statistics-from",
+            help="Make statistics (per channel) or patterns from these photos, or train a readout on them, and keep them.",
         ),
     ] = None,
     statistics_count: Annotated[int, typer.Option("--statistics-count", min=1, help="From how many photos.")] = 200,
@@ -59,6 +80,9 @@ def explain(
     same_scale: Annotated[
         bool, typer.Option("--same-scale", help="For each method one colour scale for all pictures.")
     ] = False,
+    as_report: AsReport = False,
+    cluster: Cluster = None,
+    workers: WorkersOption = None,
     device: DeviceOption = "auto",
     seed: Seed = 0,
     as_json: AsJson = False,
@@ -68,18 +92,22 @@ def explain(
     from bitlens.models.load import load_model, read_classes
     from bitlens.photos import class_index
     from bitlens.pictures import explain_into, write_summary
+    from bitlens.pictures_on_workers import explain_on
 
-    options = {"layer": layer, "beta": beta, "quality": quality, "statistics": statistics, "patterns": patterns}
+    made = {"statistics": statistics, "patterns": patterns, "weights": readout}
+    options = {"layer": layer, "beta": beta, "quality": quality, **made}
     specs = _specs(method, options)
     found = find_images(photos)
-    loaded = load_model(model, weights, device_name(device))
-    names = read_classes(classes) if classes else loaded.classes
-    wanted = class_index(target, names)
-    ready, refused = _ready(specs, loaded, statistics_from, statistics_count, seed)
-    with progress_bar("explaining", len(found) * len(ready)) as advance:
-        done = explain_into(
-            out, found, loaded, ready, wanted, names, suffix=picture_format, same_scale=same_scale, advance=advance
-        )
+    with reached_workers(cluster, workers, device) as helpers:
+        loaded = load_model(model, weights, device_name(device) if helpers is None else "cpu")
+        names = read_classes(classes) if classes else loaded.classes
+        wanted = class_index(target, names)
+        ready, refused = _ready(specs, loaded, statistics_from, statistics_count, seed, helpers)
+        work = explain_into if helpers is None else partial(explain_on, helpers)
+        with progress_bar("explaining", len(found) * len(ready)) as advance:
+            done = work(
+                out, found, loaded, ready, wanted, names, suffix=picture_format, same_scale=same_scale, advance=advance
+            )
     for reason in done.skipped.values():
         note(f"left out: {reason}")
     _tell_refused(done.refused)
@@ -91,6 +119,8 @@ def explain(
         skipped=done.skipped,
         refused={**refused, **done.refused},
     )
+    if as_report:
+        write_beside(out, same_scale=same_scale)
     if as_json:
         print(json.dumps(done.rows, ensure_ascii=False))
         return
@@ -115,10 +145,9 @@ def _specs(text: str, options: Mapping[str, Any]) -> "dict[str, Spec]":
     given = {name: value for name, value in options.items() if value is not None}
     if "statistics" in given:
         given["statistics"] = FeatureStatistics.load(given["statistics"])
-    if "patterns" in given:
-        given["patterns"] = str(given["patterns"])
+    given |= {name: str(given[name]) for name in ("patterns", "weights") if name in given}
     specs = parse_specs(text, {name: entry.build for name, entry in METHODS.items()}, "method")
-    useless = given.keys() - {"quality"}  # it is always given
+    useless = set(given)
     for label, spec in specs.items():
         entry = METHODS[spec.name]
         taken = set(settings_of_callable(entry.build)) - (set() if entry.needs_layer else {"layer"})
@@ -133,7 +162,12 @@ def _specs(text: str, options: Mapping[str, Any]) -> "dict[str, Spec]":
 
 
 def _ready(
-    specs: "Mapping[str, Spec]", loaded: "LoadedModel", source: str | None, count: int, seed: int
+    specs: "Mapping[str, Spec]",
+    loaded: "LoadedModel",
+    source: str | None,
+    count: int,
+    seed: int,
+    workers: "Workers | None",
 ) -> "tuple[list[Ready], dict[str, str]]":
     """The methods that the network supports, and by label why it does not support the others; a single one raises."""
     from bitlens.evaluation.learning import build_method
@@ -151,7 +185,7 @@ def _ready(
         method: Any = None
         try:
             method = build_method(spec, loaded, seed=seed)
-            _learn(method, spec, loaded, source, count, told)
+            _learn(method, spec, loaded, source, count, told, workers)
         except (LayerError, SettingError) as error:
             mistyped = method is None and (isinstance(error, SettingError) or "layer" in spec.settings)
             if alone or mistyped:
@@ -181,27 +215,42 @@ def _missing(spec: "Spec") -> str:
 def _check_source(spec: "Spec", source: str | None) -> None:
     what = _missing(spec)
     if what and source is None:
+        command, option = ("readout train", "readout") if what == "weights" else (what, what)
         raise SettingError(
             f"{spec.name} needs {what}. Any photos of the kind the network was trained on will do: --statistics-from DIR "
-            f"makes them from a folder now and keeps them; `bitlens {what}` writes them to a file for --{what} FILE"
+            f"makes them from a folder now and keeps them; `bitlens {command}` writes them to a file for --{option} FILE"
         )
 
 
-def _learn(method: Any, spec: "Spec", loaded: "LoadedModel", source: str | None, count: int, told: set[str]) -> None:
+def _learn(
+    method: Any,
+    spec: "Spec",
+    loaded: "LoadedModel",
+    source: str | None,
+    count: int,
+    told: set[str],
+    workers: "Workers | None",
+) -> None:
     """Let a method learn what it must and was not given; what a person was told already is not said again."""
-    from bitlens.cache import patterns_from, statistics_from
+    from bitlens.cache import patterns_from, statistics_from, weights_from
     from bitlens.data.datasets import open_dataset
+    from bitlens.evaluation.cluster import summarises_on
     from bitlens.methods import METHODS
 
     if METHODS[spec.name].needs_layer and "layer" not in spec.settings and loaded.default_layer is None:
         _tell(f"layer {method.probe.name} (--layer chooses another)", told)
     what = _missing(spec)
-    if not what or source is None:
+    if not what or source is None or (what == "weights" and method.is_trained):
         return
     samples = open_dataset(source)
     with progress_bar(what, min(count, len(samples))) as advance:
         if what == "statistics":
-            _, place = statistics_from(samples, source, loaded, method, count, "channel", progress=advance)
+            collect = summarises_on(workers) if workers is not None else None
+            _, place = statistics_from(
+                samples, source, loaded, method, count, "channel", progress=advance, collect=collect
+            )
+        elif what == "weights":
+            _, place = weights_from(samples, source, loaded, method, count, "channel", progress=advance)
         else:
             _, place = patterns_from(samples, source, loaded, method, count, progress=advance)
     _tell(f"{what} are kept in {place}", told)

@@ -6,7 +6,17 @@ from typing import Annotated, Literal
 
 import typer
 
-from bitlens.cli.options import AsJson, DeviceOption, Layer, Model, Weights, device_name
+from bitlens.cli.options import (
+    AsJson,
+    Cluster,
+    DeviceOption,
+    Layer,
+    Model,
+    Weights,
+    WorkersOption,
+    device_name,
+    reached_workers,
+)
 from bitlens.console import answers, progress_bar
 
 __all__ = ["patterns", "statistics"]
@@ -23,21 +33,28 @@ def statistics(
     count: Annotated[int, typer.Option("--count", min=1, help="How many photos at most.")] = 10_000,
     per: Annotated[Per, typer.Option("--per", help="element as in the papers, channel for few photos.")] = "element",
     weights: Weights = None,
+    cluster: Cluster = None,
+    workers: WorkersOption = None,
     device: DeviceOption = "auto",
     as_json: AsJson = False,
 ) -> None:
     """Learn what a layer puts out on many photos; every explanation at that layer needs it once."""
     from bitlens.cache import statistics_from
     from bitlens.data.datasets import open_dataset
+    from bitlens.evaluation.cluster import summarises_on
     from bitlens.evaluation.learning import build_method
     from bitlens.evaluation.specs import Spec
     from bitlens.models.load import load_model
 
     samples = open_dataset(data)
-    loaded = load_model(model, weights, device_name(device))
-    iba = build_method(Spec("iba", {}), loaded, layer=layer)
-    with progress_bar("statistics", min(count, len(samples))) as advance:
-        made, _ = statistics_from(samples, data, loaded, iba, count, per, keep=False, progress=advance)
+    with reached_workers(cluster, workers, device) as helpers:
+        loaded = load_model(model, weights, device_name(device) if helpers is None else "cpu")
+        iba = build_method(Spec("iba", {}), loaded, layer=layer)
+        collect = summarises_on(helpers) if helpers is not None else None
+        with progress_bar("statistics", min(count, len(samples))) as advance:
+            made, _ = statistics_from(
+                samples, data, loaded, iba, count, per, keep=False, progress=advance, collect=collect
+            )
     made.save(out)
     if as_json:
         print(json.dumps({"file": str(out), "layer": iba.probe.name, "samples": made.samples, "per": made.granularity}))

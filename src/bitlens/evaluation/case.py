@@ -1,7 +1,6 @@
 """What a metric may look at: one photo, asked once, and one method's map of it, made when it is first looked at."""
 
 import hashlib
-import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
@@ -15,6 +14,7 @@ from bitlens.data.boxes import box_mask, object_mask
 from bitlens.data.datasets import Sample
 from bitlens.data.preprocessing import Preprocessing
 from bitlens.errors import DataError, InputError
+from bitlens.evaluation.subject import CaseOf
 from bitlens.probe import Network
 from bitlens.targets import as_target, logits_of
 
@@ -114,7 +114,7 @@ def read_photo(sample: Sample, network: Network, preprocess: Preprocessing) -> P
     return Photo(sample, inputs.first, picture.size, preprocess, identity, target, predicted, probability)
 
 
-class Case:
+class Case(CaseOf):
     """One photo and one method.
 
     Args:
@@ -139,45 +139,15 @@ class Case:
         known: Tensor | None = None,
         randomised: Callable[[str, str], Sequence[Any]] = lambda layers, initialiser: (),  # noqa: ARG005
     ) -> None:
+        super().__init__(photo, known)
         self.photo, self.network, self.method, self.seed = photo, network, method, seed
-        self.map_seconds: float | None = None
         self.randomised = randomised
         self._options = options or {}
-        self._shared: dict[str, Any] = {}
-        self._map = known[None] if known is not None else None
-        self._failure: Exception | None = None
-
-    @property
-    def map(self) -> Tensor:
-        """(1, H, W), made the first time; whatever the method raised then, it raises every time."""
-        if self._failure is not None:
-            raise self._failure
-        if self._map is None:
-            start = time.perf_counter()
-            try:
-                self._map = self._explain()
-            except Exception as error:
-                self._failure = error
-                raise
-            self.map_seconds = time.perf_counter() - start
-        return self._map
-
-    @property
-    def made_map(self) -> Tensor | None:
-        """(H, W), if it was made just now."""
-        return self._map[0] if self._map is not None and self.map_seconds is not None else None
 
     def map_of(self, method: Any) -> Tensor:
         """(1, H, W), what another method of the same kind makes of this photo."""
         made: Tensor = method.explain(self.photo.image, self.photo.target, **self._options).map
         return made
-
-    def once(self, name: str, make: Callable[[], T]) -> T:
-        """What several metrics read different numbers from, made the first time."""
-        if name not in self._shared:
-            self._shared[name] = make()
-        shared: T = self._shared[name]
-        return shared
 
     def _explain(self) -> Tensor:
         found = self.map_of(self.method)

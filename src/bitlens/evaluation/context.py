@@ -7,19 +7,21 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any
 
+from bitlens.cache import Collect
 from bitlens.data.datasets import Sample, open_dataset
-from bitlens.evaluation.case import Case, Photo
+from bitlens.evaluation.case import Case, Photo, fingerprint, read_photo
 from bitlens.evaluation.learning import Learner, Progress, grey_photo, method_settings
 from bitlens.evaluation.measures import metric_settings, ready_metric
 from bitlens.evaluation.plan import Plan
-from bitlens.evaluation.scoring import Scored
+from bitlens.evaluation.scored import Scored
 from bitlens.evaluation.specs import Spec
+from bitlens.methods import METHODS
 from bitlens.metrics.randomisation import cascade, cascade_steps
 from bitlens.models.load import LoadedModel, load_model
 from bitlens.probe import Network
 from bitlens.statistics import weights_hash
 
-__all__ = ["Context", "open_context"]
+__all__ = ["Context", "make_context", "open_context"]
 
 
 @dataclass(frozen=True)
@@ -67,6 +69,23 @@ class Context:
             "metrics": {label: self._metric_settings(spec) for label, spec in plan.metrics.items()},
         }
 
+    def learn_all(self) -> None:
+        """Learn now what the evaluation would learn on its way, so that what is kept is all there is to learn."""
+        for spec in self.plan.metrics.values():
+            settings = metric_settings(spec)
+            if "layers" in settings:
+                for label, method in self.plan.methods.items():
+                    if METHODS[method.name].learns:
+                        self._on_random_networks(label, settings["layers"], settings["initialiser"])
+
+    def read(self, sample: Sample) -> Photo:
+        """A photo of the data set as the network sees it; see `read_photo`."""
+        return read_photo(sample, self.network, self.loaded.preprocess)
+
+    def fingerprint(self, sample: Sample) -> str:
+        """Of a photo of the data set."""
+        return fingerprint(sample)
+
     def case(self, photo: Photo, method: str, known: Any = None) -> Case:
         """One photo and one method; `known` is the map (H, W) if it is there already."""
         ready = self.methods[method]
@@ -106,7 +125,15 @@ class Context:
         return weights_hash(self.loaded.model)
 
 
-def open_context(plan: Plan, folder: Path, device: str, progress: Progress, *, keep_maps: bool = False) -> Context:
+def open_context(
+    plan: Plan,
+    folder: Path,
+    device: str,
+    progress: Progress,
+    *,
+    keep_maps: bool = False,
+    collect: Collect | None = None,
+) -> Context:
     """Load the network and the data set, build the methods and let them learn what they must.
 
     Args:
@@ -115,10 +142,17 @@ def open_context(plan: Plan, folder: Path, device: str, progress: Progress, *, k
         device: where the network runs.
         progress: told of learning.
         keep_maps: whether maps are kept in the folder, and used again.
+        collect: runs photos through a network for statistics; by default this process.
     """
-    loaded = load_model(plan.model, plan.weights, device)
-    samples = open_dataset(plan.data)
-    learner = Learner(plan, folder / "learned", samples, progress)
+    loaded, samples = load_model(plan.model, plan.weights, device), open_dataset(plan.data)
+    learner = Learner(plan, folder / "learned", samples, progress, collect)
+    return make_context(plan, loaded, samples, learner, folder / "maps" if keep_maps else None)
+
+
+def make_context(
+    plan: Plan, loaded: LoadedModel, samples: Sequence[Sample], learner: Learner, maps: Path | None
+) -> Context:
+    """Build the methods and let them learn what they must; see `Context`."""
     return Context(
         plan,
         loaded,
@@ -127,7 +161,7 @@ def open_context(plan: Plan, folder: Path, device: str, progress: Progress, *, k
         learner,
         {label: learner.ready(spec, loaded) for label, spec in plan.methods.items()},
         {label: ready_metric(spec) for label, spec in plan.metrics.items()},
-        folder / "maps" if keep_maps else None,
+        maps,
     )
 
 

@@ -17,7 +17,9 @@ from torch import Tensor
 
 from bitlens.baselines.patterns import Patterns
 from bitlens.bottlenecks.per_sample import IBA
-from bitlens.cache import patterns_from, statistics_from
+from bitlens.bottlenecks.readout import ReadoutIBA
+from bitlens.bottlenecks.readout_weights import ReadoutWeights
+from bitlens.cache import Collect, patterns_from, statistics_from, weights_from
 from bitlens.data.datasets import Sample, open_dataset
 from bitlens.errors import BitlensWarning, DataError
 from bitlens.evaluation.plan import Plan
@@ -29,7 +31,7 @@ from bitlens.models.load import LoadedModel
 from bitlens.probe import Network
 from bitlens.statistics import FeatureStatistics, weights_hash
 
-__all__ = ["Learner", "Progress", "build_method", "grey_photo", "method_settings"]
+__all__ = ["Learner", "Progress", "beta_for", "build_method", "grey_photo", "layer_for", "method_settings"]
 
 Progress = Callable[[str, int, int], None]
 """What is learnt, how many photos were seen, of how many."""
@@ -46,10 +48,14 @@ class Learner:
         folder: where it is kept.
         samples: the data set that is evaluated.
         progress: told of learning.
+        collect: runs photos through a network for statistics; by default this process.
     """
 
-    def __init__(self, plan: Plan, folder: Path, samples: Sequence[Sample], progress: Progress) -> None:
+    def __init__(
+        self, plan: Plan, folder: Path, samples: Sequence[Sample], progress: Progress, collect: Collect | None = None
+    ) -> None:
         self.plan, self.folder, self.progress, self._evaluated = plan, folder, progress, samples
+        self._collect = collect
 
     def ready(self, spec: Spec, loaded: LoadedModel, trained: Any = None) -> Any:
         """A method on a network, ready to explain.
@@ -60,12 +66,16 @@ class Learner:
             trained: the same method on another network of the same architecture. If both networks put out the very same at
                 the layer, its statistics are taken over.
         """
-        method = build_method(spec, loaded, seed=self.plan.seed, layer=self.plan.layer)
         learns = METHODS[spec.name].learns
+        if learns == "weights" and trained is not None:
+            return trained.on(loaded.model)  # the papers do not train it again for random networks
+        method = build_method(spec, loaded, seed=self.plan.seed, layer=self.plan.layer)
         if learns == "statistics":
             self._give_statistics(method, loaded, trained)
         elif learns == "patterns" and not spec.settings.get("patterns"):
             self._give_patterns(method, loaded)
+        elif learns == "weights" and not method.is_trained:
+            self._give_weights(method, loaded)
         return method
 
     @cached_property
@@ -100,6 +110,7 @@ class Learner:
                 len(chosen),
                 self.plan.statistics_per,
                 progress=lambda seen: self.progress(f"statistics of {method.probe.name}", seen, len(chosen)),
+                collect=self._collect,
             )
             made.save(place)
 
@@ -117,6 +128,25 @@ class Learner:
             len(chosen),
             keep=False,
             progress=lambda seen: self.progress("patterns", seen, len(chosen)),
+        )
+        made.save(place)
+
+    def _give_weights(self, method: ReadoutIBA, loaded: LoadedModel) -> None:
+        label = "-".join(f"{name}={value}" for name, value in method.choices.items() if value is not None)
+        place = self._place(f"readout-{method.probe.name}-{label}", loaded)
+        if place.is_file():
+            method.weights = ReadoutWeights.load(place)
+            return
+        chosen = self._chosen
+        made, _ = weights_from(
+            chosen,
+            self.plan.learns_from,
+            loaded,
+            method,
+            len(chosen),
+            self.plan.statistics_per,
+            keep=False,
+            progress=lambda seen: self.progress("training of the readout", seen, len(chosen)),
         )
         made.save(place)
 
@@ -139,10 +169,13 @@ def build_method(spec: Spec, loaded: LoadedModel, *, seed: int = 0, layer: str |
     """
     entry = METHODS[spec.name]
     settings: dict[str, Any] = {"seed": seed} if "seed" in settings_of_callable(entry.build) else {}
-    if entry.needs_layer and "layer" not in spec.settings:
-        settings["layer"] = layer or _default_layer(loaded)
-    if spec.name == "iba" and loaded.name.startswith("builtin/"):
-        settings["beta"] = BUILTIN[loaded.name.removeprefix("builtin/")].beta
+    trained = entry.learns == "weights" and (spec.settings.get("weights") or _bundled(spec, loaded, layer))
+    if trained:
+        settings |= {"weights": trained} | ({"layer": layer} if layer else {})  # it knows its own layer and settings
+    elif entry.needs_layer and "layer" not in spec.settings:
+        settings["layer"] = layer or layer_for(loaded)
+    if spec.name in ("iba", "input-iba", "readout") and not trained and beta_for(loaded) is not None:
+        settings["beta"] = beta_for(loaded)
     settings.update(spec.settings)
     place = (settings.pop("layer"),) if "layer" in settings else ()
     return entry.build(loaded.model, *place, **settings)
@@ -161,7 +194,26 @@ def grey_photo(loaded: LoadedModel) -> Tensor:
     return image.to(Network(loaded.model).device)
 
 
-def _default_layer(loaded: LoadedModel) -> str:
+def _bundled(spec: Spec, loaded: LoadedModel, layer: str | None) -> str | None:
+    """The readout that comes with a network, unless another layer or other settings are wanted."""
+    kind, _, name = loaded.name.partition("/")
+    found = BUILTIN[name].readout if kind == "builtin" else None
+    usual = not spec.settings.keys() - {"seed"} and layer in (None, loaded.default_layer)
+    return str(found) if found is not None and usual else None
+
+
+def beta_for(loaded: LoadedModel) -> float | None:
+    """The price of information that suits a network that comes with bitlens; None for all others."""
+    kind, _, name = loaded.name.partition("/")
+    return BUILTIN[name].beta if kind == "builtin" else None
+
+
+def layer_for(loaded: LoadedModel) -> str:
+    """Where a bottleneck belongs in a network that nobody said it for.
+
+    Raises:
+        LayerError: if no layer suits.
+    """
     known = loaded.default_layer or KNOWN_LAYERS.get(loaded.name.partition("@")[0])
     return known if known is not None else default_layer(loaded.model, grey_photo(loaded))
 

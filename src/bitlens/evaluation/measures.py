@@ -1,82 +1,35 @@
 """The list of every metric by name: what it says, what it needs, what it costs. Evaluation and tables read this."""
 
 import inspect
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Callable
 from functools import partial
-from typing import Any, Literal
+from typing import Any
 
 from bitlens.evaluation import scoring
-from bitlens.evaluation.case import Case
-from bitlens.evaluation.scoring import Scored
+from bitlens.evaluation.metric import Axes, Metric
+from bitlens.evaluation.scored import Scored
 from bitlens.evaluation.specs import Spec
+from bitlens.evaluation.text.measures import TEXT_METRICS
 
-__all__ = ["METRICS", "Axes", "Metric", "metric_settings", "ready_metric"]
-
-
-@dataclass(frozen=True)
-class Axes:
-    """How the curves of a metric are drawn.
-
-    Attributes:
-        x: what is counted along the x axis.
-        y: what is measured.
-        names: of the upper and the lower curve; one name for a single curve.
-        logarithmic: whether x is.
-        normalised: whether mean curves go from 1 at their beginning to 0 at their end (equation 9).
-        x_names: the metric's settings → what stands along x in place of 0, 1, 2, …
-    """
-
-    x: str
-    y: str
-    names: tuple[str, ...]
-    logarithmic: bool = False
-    normalised: bool = False
-    x_names: Callable[[Mapping[str, Any]], Sequence[str]] = lambda settings: ()  # noqa: ARG005
+__all__ = ["METRICS", "metric_named", "metric_settings", "ready_metric"]
 
 
-@dataclass(frozen=True)
-class Metric:
-    """One metric of the list.
-
-    Attributes:
-        name: as used everywhere.
-        title: for the heads of tables and plots.
-        summary: one line.
-        better: which direction is.
-        range: of the values, with what chance scores.
-        source: where it comes from.
-        passes: of the network for one map, with default settings; making the map is not counted.
-        needs: what it needs of a sample besides the photo.
-        compute: (case, *, settings) → the score, or None where the metric does not apply to the photo.
-        preset: settings that differ from the defaults of `compute`.
-        axes: of its curves, for metrics with curves.
-    """
-
-    name: str
-    title: str
-    summary: str
-    better: Literal["higher", "lower"]
-    range: str
-    source: str
-    passes: str
-    compute: Callable[..., Scored | None]
-    needs: str = ""
-    preset: Mapping[str, Any] = field(default_factory=dict)
-    axes: Axes | None = None
+def metric_named(name: str) -> Metric:
+    """A metric for photos or for texts; their names differ."""
+    return METRICS[name] if name in METRICS else TEXT_METRICS[name]
 
 
 def metric_settings(spec: Spec) -> dict[str, Any]:
     """Every setting that a metric computes with, defaults included."""
-    metric = METRICS[spec.name]
+    metric = metric_named(spec.name)
     parameters = inspect.signature(metric.compute).parameters.values()
     defaults = {p.name: p.default for p in parameters if p.kind is p.KEYWORD_ONLY}
     return {**defaults, **metric.preset, **spec.settings}
 
 
-def ready_metric(spec: Spec) -> Callable[[Case], Scored | None]:
+def ready_metric(spec: Spec) -> Callable[[Any], Scored | None]:
     """The metric with its settings, ready to be computed."""
-    return partial(METRICS[spec.name].compute, **metric_settings(spec))
+    return partial(metric_named(spec.name).compute, **metric_settings(spec))
 
 
 _OBJECT = "boxes, or the exact mask of the object (region=mask)"

@@ -9,7 +9,7 @@ import uuid
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TypeAlias
+from typing import Any, TypeAlias
 
 import numpy as np
 import numpy.typing as npt
@@ -43,6 +43,7 @@ SCHEMA = pa.schema(
         "map_seconds": pa.float32(),
     }
 )
+_TEXTS = [field.name for field in SCHEMA if field.type == pa.string()]
 _ABANDONED = 3600  # seconds after which a file that was begun and not finished is nobody's
 
 
@@ -53,10 +54,10 @@ class Row:
     Attributes:
         index: position of the sample in its data set.
         sample: its name.
-        photo: hash of its pixels or of its file, 16 hexadecimal digits.
+        photo: hash of its pixels, of its file or of its text, 16 hexadecimal digits.
         target: the class that was asked about.
         predicted: the class that the network names.
-        probability: of the target, for the unchanged photo.
+        probability: of the target, for the unchanged sample.
         method: label, as `iba[beta=100]`.
         metric: label.
         value: None where the metric does not apply to this sample, or failed.
@@ -124,12 +125,22 @@ class RowWriter:
         self._written = time.monotonic()
         if not rows:
             return
-        columns = {name: [getattr(row, name) for row in rows] for name in SCHEMA.names}
+        columns = {name: _column(rows, name) for name in SCHEMA.names}
         sink = pa.BufferOutputStream()
-        pq.write_table(pa.table(columns, schema=SCHEMA), sink, compression="zstd")
+        # No two numbers are alike: looking for repeated ones takes most of the time
+        pq.write_table(pa.table(columns, schema=SCHEMA), sink, compression="zstd", use_dictionary=_TEXTS)
         # Names in the order of time: what was written first counts, and a person sees what is new
         path = self.folder / f"{time.time_ns():020d}-{uuid.uuid4().hex[:8]}.parquet"
         write_bytes(path, sink.getvalue().to_pybytes())
+
+
+def _column(rows: Sequence[Row], name: str) -> Any:
+    values = [getattr(row, name) for row in rows]
+    if SCHEMA.field(name).type != _CURVE:
+        return values
+    curves = [np.asarray(value, np.float32) for value in values]  # joined here, many times faster than one by one there
+    ends = np.cumsum([0, *map(len, curves)], dtype=np.int32)
+    return pa.ListArray.from_arrays(ends, np.concatenate(curves))
 
 
 def _remove_abandoned(folder: Path) -> None:

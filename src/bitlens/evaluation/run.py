@@ -10,20 +10,19 @@ import time
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import numpy as np
 import torch
 from torch import Tensor
 
 from bitlens.errors import BitlensError, DataError, SettingError
-from bitlens.evaluation.case import Case, fingerprint, read_photo
 from bitlens.evaluation.context import Context
-from bitlens.evaluation.plan import Plan
 from bitlens.evaluation.rows import Row, RowWriter
-from bitlens.evaluation.scoring import Scored
+from bitlens.evaluation.scored import Scored
 from bitlens.evaluation.settings import pin_settings
 from bitlens.evaluation.store import Done, RowStore
+from bitlens.evaluation.subject import CaseOf, Setup
 from bitlens.view.heatmap import save_raw
 
 __all__ = [
@@ -32,7 +31,9 @@ __all__ = [
     "Task",
     "carry_out",
     "evaluate_sample",
+    "failure",
     "find_tasks",
+    "missing_tasks",
     "read_part",
     "run_locally",
     "select_samples",
@@ -67,6 +68,8 @@ class Result:
 
 Engine = Callable[[Context, Iterable[Task]], Iterator[Result]]
 """Carries out tasks, in any order."""
+
+S = TypeVar("S", bound=Setup)
 
 
 def read_part(text: str) -> tuple[int, int]:
@@ -107,7 +110,7 @@ def _shuffled(index: int) -> bytes:
     return hashlib.sha256(str(index).encode()).digest()  # the same on every machine and in every version
 
 
-def find_tasks(context: Context, folder: Path, indices: Sequence[int], *, retry_errors: bool = False) -> list[Task]:
+def find_tasks(context: Setup, folder: Path, indices: Sequence[int], *, retry_errors: bool = False) -> list[Task]:
     """What is missing in a folder, sample by sample; what the rows are going to be made with is pinned there.
 
     Args:
@@ -124,16 +127,39 @@ def find_tasks(context: Context, folder: Path, indices: Sequence[int], *, retry_
     store = RowStore(folder / "rows")
     _check_same_photos(store, context)
     done = store.done(failures=not retry_errors)
-    tasks = (Task(index, _missing(index, context.plan, done)) for index in indices)
-    return [task for task in tasks if task.wanted]
+    return missing_tasks(done, indices, list(context.plan.methods), list(context.plan.metrics))
+
+
+def missing_tasks(done: Done, indices: Sequence[int], methods: Sequence[str], metrics: Sequence[str]) -> list[Task]:
+    """What is missing of samples, in their order; samples that lack nothing are left out.
+
+    Args:
+        done: what is there.
+        indices: positions of the samples.
+        methods: labels of those that are wanted.
+        metrics: likewise.
+    """
+    chosen = np.asarray(indices, dtype=np.int64)
+    lacking = np.stack([np.stack([done.lacks((method, metric), chosen) for metric in metrics]) for method in methods])
+    whole = {method: list(metrics) for method in methods}  # one object for all: most samples lack everything
+    tasks = []
+    for place in np.flatnonzero(lacking.any((0, 1))):
+        mine = lacking[..., place]
+        wanted = {
+            method: [metric for metric, lacks in zip(metrics, row, strict=True) if lacks]
+            for method, row in zip(methods, mine, strict=True)
+            if row.any()
+        }
+        tasks.append(Task(int(chosen[place]), whole if mine.all() else wanted))
+    return tasks
 
 
 def carry_out(
-    context: Context,
+    context: S,
     folder: Path,
     tasks: Iterable[Task],
     *,
-    engine: Engine | None = None,
+    engine: Callable[[S, Iterable[Task]], Iterator[Result]] | None = None,
     every_seconds: float = 30.0,
     advance: Callable[[], Any] | None = None,
 ) -> None:
@@ -161,16 +187,16 @@ def carry_out(
                 advance()
 
 
-def run_locally(context: Context, tasks: Iterable[Task]) -> Iterator[Result]:
+def run_locally(context: Setup, tasks: Iterable[Task]) -> Iterator[Result]:
     """The engine of one process: a sample after the other."""
     for task in tasks:
         yield evaluate_sample(context, task)
 
 
-def evaluate_sample(context: Context, task: Task) -> Result:
-    """Read one photo, and measure the maps that all wanted methods make of it.
+def evaluate_sample(context: Setup, task: Task) -> Result:
+    """Read one sample, and measure the maps that all wanted methods make of it.
 
-    Whatever a photo, a method or a metric raises becomes the reason in its rows. A map is made when a metric first looks
+    Whatever a sample, a method or a metric raises becomes the reason in its rows. A map is made when a metric first looks
     at it, once.
     """
     start = time.perf_counter()
@@ -178,30 +204,26 @@ def evaluate_sample(context: Context, task: Task) -> Result:
     try:
         sample = context.samples[task.index]
         name = sample.name
-        photo = read_photo(sample, context.network, context.loaded.preprocess)
-    except Exception as error:  # one bad photo among thousands
+        subject = context.read(sample)
+    except Exception as error:  # one bad sample among thousands
         _refuse_to_hide(error)
-        seconds = time.perf_counter() - start
-        failed = [(method, metric) for method, metrics in task.wanted.items() for metric in metrics]
-        rows = [Row(task.index, name, "", *pair, error=_reason(error), seconds=seconds) for pair in failed]
-        return Result(rows, {})
+        return failure(task, name, _reason(error), time.perf_counter() - start)
     rows, maps = [], {}
     for method, metrics in task.wanted.items():
-        case = context.case(photo, method, _kept_map(context, method, task.index))
+        case = context.case(subject, method, _kept_map(context, method, task.index))
         rows += [_measured(context, case, task.index, method, metric) for metric in metrics]
         if context.maps is not None and case.made_map is not None:
             maps[method] = case.made_map
     return Result(rows, maps)
 
 
-def _missing(index: int, plan: Plan, done: Done) -> dict[str, list[str]]:
-    missing = {
-        method: [metric for metric in plan.metrics if (index, method, metric) not in done] for method in plan.methods
-    }
-    return {method: metrics for method, metrics in missing.items() if metrics}
+def failure(task: Task, name: str, reason: str, seconds: float | None = None) -> Result:
+    """What became of a task that nothing could be measured for."""
+    pairs = [(method, metric) for method, metrics in task.wanted.items() for metric in metrics]
+    return Result([Row(task.index, name, "", *pair, error=reason, seconds=seconds) for pair in pairs], {})
 
 
-def _measured(context: Context, case: Case, index: int, method: str, metric: str) -> Row:
+def _measured(context: Setup, case: CaseOf, index: int, method: str, metric: str) -> Row:
     start, made_before = time.perf_counter(), case.map_seconds
     scored, reason = None, None
     try:
@@ -211,16 +233,16 @@ def _measured(context: Context, case: Case, index: int, method: str, metric: str
         reason = _reason(error)
     making = (case.map_seconds or 0.0) if made_before is None else 0.0
     applies = scored is not None and math.isfinite(scored.value)
-    photo, found = case.photo, scored if applies and scored is not None else Scored(math.nan)
+    subject, found = case.subject, scored if applies and scored is not None else Scored(math.nan)
     return Row(
         index,
-        photo.sample.name,
-        photo.fingerprint,
+        subject.sample.name,
+        subject.fingerprint,
         method,
         metric,
-        target=photo.target,
-        predicted=photo.predicted,
-        probability=photo.probability,
+        target=subject.target,
+        predicted=subject.predicted,
+        probability=subject.probability,
         value=found.value if applies else None,
         scale=found.scale,
         x=found.x,
@@ -243,18 +265,18 @@ def _reason(error: Exception) -> str:
     return (text if isinstance(error, BitlensError) and text else f"{type(error).__name__}: {text}")[:500]
 
 
-def _map_place(context: Context, method: str, index: int) -> Path | None:
+def _map_place(context: Setup, method: str, index: int) -> Path | None:
     return context.maps / method / f"{index:08d}.npy" if context.maps is not None else None
 
 
-def _kept_map(context: Context, method: str, index: int) -> Tensor | None:
+def _kept_map(context: Setup, method: str, index: int) -> Tensor | None:
     place = _map_place(context, method, index)
     if place is None or not place.is_file():
         return None
     return torch.from_numpy(np.load(place, allow_pickle=False))
 
 
-def _keep(result: Result, context: Context) -> None:
+def _keep(result: Result, context: Setup) -> None:
     """Maps are written before the rows that were made from them."""
     for method, values in result.maps.items():
         place = _map_place(context, method, result.rows[0].index)
@@ -262,14 +284,14 @@ def _keep(result: Result, context: Context) -> None:
             save_raw(values, place)
 
 
-def _check_same_photos(store: RowStore, context: Context) -> None:
+def _check_same_photos(store: RowStore, context: Setup) -> None:
     """One photo stands for all: data sets are replaced as a whole, or not at all."""
     known = store.first()
     if known is None:
         return
     try:
         sample = context.samples[known["index"]]
-        now = (sample.name, fingerprint(sample))
+        now = (sample.name, context.fingerprint(sample))
     except DataError:
         return  # it cannot be read now: that will be recorded where it matters
     if now != (known["sample"], known["photo"]):

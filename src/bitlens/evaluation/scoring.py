@@ -5,17 +5,17 @@ to the photo or the method.
 """
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import replace
 from typing import Any, Literal
 
 import numpy as np
-import numpy.typing as npt
 import torch
 from torch import Tensor
 
 from bitlens.bottlenecks.per_sample import IBA
 from bitlens.engine import Precision
 from bitlens.evaluation.case import Case, Region
+from bitlens.evaluation.scored import Scored, kept_curve
 from bitlens.metrics import localization
 from bitlens.metrics.degradation import Integral, Schedule, degradation
 from bitlens.metrics.insertion_deletion import Area, InsertionDeletion, insertion_deletion
@@ -25,7 +25,6 @@ from bitlens.metrics.sensitivity_n import Draw, Sizes, random_sets, sensitivity_
 from bitlens.metrics.ssim import ssim
 
 __all__ = [
-    "Scored",
     "bounding_box",
     "degradation_score",
     "deletion",
@@ -41,34 +40,6 @@ __all__ = [
     "top1",
     "top5",
 ]
-
-_MOST_POINTS = 201  # of a curve that is kept
-
-
-@dataclass(frozen=True)
-class Scored:
-    """What a metric says of one map.
-
-    Attributes:
-        value: the number; of a ratio of means the numerator.
-        scale: of a ratio of means the denominator.
-        x: where the curves were measured.
-        upper: the curve, or of two curves the one that should be high.
-        lower: of two curves the other one.
-    """
-
-    value: float
-    scale: float | None = None
-    x: npt.NDArray[np.float32] = field(default_factory=lambda: np.empty(0, np.float32))
-    upper: npt.NDArray[np.float32] = field(default_factory=lambda: np.empty(0, np.float32))
-    lower: npt.NDArray[np.float32] = field(default_factory=lambda: np.empty(0, np.float32))
-
-
-def _curve(values: Tensor) -> npt.NDArray[np.float32]:
-    """A curve as it is kept: at most `_MOST_POINTS` points, the first and the last among them."""
-    chosen = np.linspace(0, len(values) - 1, min(len(values), _MOST_POINTS)).round().astype(int)
-    kept: npt.NDArray[np.float32] = values.detach().cpu().float().numpy()[chosen]
-    return kept
 
 
 def _inside(
@@ -137,7 +108,7 @@ def degradation_score(
         seed=case.seed,
         precision=precision,
     )
-    curves = (_curve(values) for values in (found.removed, found.lerf[0], found.morf[0]))
+    curves = (kept_curve(values) for values in (found.removed, found.lerf[0], found.morf[0]))
     return Scored(float(found.areas(integral)), float(found.drop), *curves)
 
 
@@ -155,7 +126,7 @@ def insertion(
     found = _inserted_and_deleted(
         case, points=points, step=step, start=start, replacement=replacement, precision=precision
     )
-    return Scored(float(found.insertion_areas(area)), None, _curve(found.share[0]), _curve(found.insertion[0]))
+    return Scored(float(found.insertion_areas(area)), None, kept_curve(found.share[0]), kept_curve(found.insertion[0]))
 
 
 def deletion(
@@ -172,7 +143,7 @@ def deletion(
     found = _inserted_and_deleted(
         case, points=points, step=step, start=start, replacement=replacement, precision=precision
     )
-    return Scored(float(found.deletion_areas(area)), None, _curve(found.share[0]), _curve(found.deletion[0]))
+    return Scored(float(found.deletion_areas(area)), None, kept_curve(found.share[0]), kept_curve(found.deletion[0]))
 
 
 def _inserted_and_deleted(case: Case, **settings: Any) -> InsertionDeletion:
@@ -218,7 +189,7 @@ def sensitivity(
     members = (random_sets(tiles.count, int(size), sets, case.seed, draw) for size in measured.sizes)
     attributed = torch.stack([relevance @ chosen.T.double() for chosen in members], 1)
     found = replace(measured, attributed=attributed)
-    return Scored(float(found.means()), None, _curve(found.sizes * tile**2), _curve(found.correlations()[0]))
+    return Scored(float(found.means()), None, kept_curve(found.sizes * tile**2), kept_curve(found.correlations()[0]))
 
 
 def _restricted(read: Callable[[RestrictedAccuracy], Tensor], case: Case, noise_samples: int) -> Scored | None:

@@ -4,6 +4,7 @@ Where several rows say the same of a sample (two runs at once, a failure that wa
 than a failure, the earlier file rather than the later.
 """
 
+import sys
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -43,7 +44,7 @@ class Series:
 
 
 class Done:
-    """Which (sample, method, metric) are there, in one bit each."""
+    """Which (sample, method, metric) are there, in one byte each."""
 
     def __init__(self) -> None:
         self._seen: dict[tuple[str, str], npt.NDArray[np.bool_]] = {}
@@ -60,6 +61,14 @@ class Done:
         seen[index] = True
         self._seen[pair] = seen
         return new
+
+    def lacks(self, pair: tuple[str, str], index: npt.NDArray[np.int64]) -> npt.NDArray[np.bool_]:
+        """Of each sample, whether a (method, metric) is not there."""
+        seen = self._seen.get(pair, np.zeros(0, bool))
+        lacking = np.ones(len(index), bool)
+        known = index < len(seen)
+        lacking[known] = ~seen[index[known]]
+        return lacking
 
     def __contains__(self, key: tuple[int, str, str]) -> bool:
         index, method, metric = key
@@ -89,13 +98,18 @@ class RowStore:
     def series(self) -> dict[tuple[str, str], Series]:
         """The numbers of every (method, metric); memory and time grow with the number of rows, curves are not read."""
         columns = [*_PAIR, "value", "scale", "probability", "target", "predicted", "error"]
-        done, collected, failed = Done(), _Collected(), _Failed()
+        done, failed = Done(), _Failed()
+        collected: dict[tuple[str, str], _Collected] = {}
         for part in self._parts(columns):
             good = _is_null(part["error"])
+            arrays = {name: _numbers(part[name]) for name in columns[3:-1]}
+            arrays["index"], arrays["correct"] = _numbers(part["index"]), arrays["target"] == arrays["predicted"]
             for pair, rows in _by_pair(part):
-                collected.add(pair, part, rows[good[rows]], done)
+                new = rows[good[rows]]
+                new = new[done.add(pair, arrays["index"][new])]
+                collected.setdefault(pair, _Collected()).add(arrays, new)
                 failed.add(pair, part, rows[~good[rows]])
-        return collected.series(failed)
+        return {pair: collected.pop(pair).series(failed, pair) for pair in sorted(collected)}
 
     def curves(self, metric: str) -> Iterator[tuple[str, pa.Table]]:
         """The curves of a metric by method, file by file: tables with index, x, upper, lower, without failures."""
@@ -134,28 +148,36 @@ class RowStore:
 
 
 class _Collected:
-    """Columns of the rows that count, file by file, joined at the end."""
+    """The rows that count of one (method, metric): columns that double when they are full, so nothing is joined at the end."""
 
-    columns = ("index", "value", "scale", "probability", "correct")
+    types: Mapping[str, Any] = {
+        "index": np.int32,
+        "value": float,
+        "scale": float,
+        "probability": np.float32,
+        "correct": bool,
+    }
 
     def __init__(self) -> None:
-        self._parts: dict[tuple[str, str], list[tuple[npt.NDArray[Any], ...]]] = {}
+        self._columns = {name: np.empty(0, kind) for name, kind in self.types.items()}
+        self._count = 0
 
-    def add(self, pair: tuple[str, str], part: pa.Table, rows: npt.NDArray[np.int64], done: Done) -> None:
-        rows = rows[done.add(pair, _numbers(part["index"])[rows])]
-        correct = _numbers(part["target"]) == _numbers(part["predicted"])
-        arrays = [_numbers(part[name])[rows] for name in self.columns[:-1]]
-        self._parts.setdefault(pair, []).append((*arrays, correct[rows]))
+    def add(self, arrays: Mapping[str, npt.NDArray[Any]], rows: npt.NDArray[np.int64]) -> None:
+        start, end = self._count, self._count + len(rows)
+        for name, column in self._columns.items():
+            if end > len(column):
+                self._columns[name] = np.resize(column, max(end, 2 * len(column)))
+            self._columns[name][start:end] = arrays[name][rows]
+        self._count = end
 
-    def series(self, failed: "_Failed") -> dict[tuple[str, str], Series]:
-        result = {}
-        for pair in sorted(self._parts):
-            arrays = [np.concatenate(columns) for columns in zip(*self._parts.pop(pair), strict=True)]
-            order = np.argsort(arrays[0], kind="stable")
-            columns = dict(zip(self.columns, (array[order] for array in arrays), strict=True))
-            known = set(columns["index"].tolist()) if failed.has(pair) else set()
-            result[pair] = Series(**columns, failures=failed.without(pair, known))
-        return result
+    def series(self, failed: "_Failed", pair: tuple[str, str]) -> Series:
+        order = np.argsort(self._columns["index"][: self._count], kind="stable")
+        columns = {name: column[: self._count][order] for name, column in self._columns.items()}
+        index = columns["index"].astype(np.int64)
+        others = {name: columns[name] for name in ("value", "scale", "correct")}
+        return Series(
+            index, **others, probability=columns["probability"].astype(float), failures=failed.without(pair, index)
+        )
 
 
 class _Failed:
@@ -166,16 +188,16 @@ class _Failed:
 
     def add(self, pair: tuple[str, str], part: pa.Table, rows: npt.NDArray[np.int64]) -> None:
         if len(rows):
-            texts = part["error"].take(pa.array(rows)).to_pylist()
-            indices = _numbers(part["index"])[rows].tolist()
+            chosen = pa.array(rows)
+            texts = (sys.intern(text) for text in part["error"].take(chosen).to_pylist())  # many fail alike
+            indices = part["index"].take(chosen).to_pylist()
             self._reasons.setdefault(pair, {}).update(zip(indices, texts, strict=True))
 
-    def has(self, pair: tuple[str, str]) -> bool:
-        return pair in self._reasons
-
-    def without(self, pair: tuple[str, str], succeeded: set[int]) -> dict[int, str]:
-        reasons = self._reasons.get(pair, {})
-        return {index: reasons[index] for index in sorted(reasons) if index not in succeeded}
+    def without(self, pair: tuple[str, str], succeeded: npt.NDArray[np.int64]) -> dict[int, str]:
+        """The reasons of a (method, metric), but for samples that have a value all the same (sorted)."""
+        reasons = self._reasons.pop(pair, {})
+        left = np.setdiff1d(np.fromiter(reasons, np.int64, len(reasons)), succeeded, assume_unique=True)
+        return {index: reasons[index] for index in np.sort(left).tolist()}
 
 
 def _read(path: Path, columns: list[str], metric: str | None) -> pa.Table:

@@ -11,7 +11,8 @@ import numpy as np
 import numpy.typing as npt
 
 from bitlens.errors import DataError, SettingError
-from bitlens.evaluation.measures import METRICS, Metric
+from bitlens.evaluation.measures import metric_named
+from bitlens.evaluation.metric import Metric
 from bitlens.evaluation.paired import Comparison, Mean, compare, mean_of
 from bitlens.evaluation.settings import read_settings
 from bitlens.evaluation.store import RowStore, Series
@@ -28,7 +29,7 @@ class Selection:
         metrics: labels, or names that stand for all their labels; None for all that are there.
         part: (k, n): only samples of the k-th of n parts.
         least_probability: only samples whose target has at least this probability for the unchanged photo.
-        reference: label of the method that the others are compared with; None for `iba`, or else the first.
+        reference: label of the method that the others are compared with; None for `token-iba` or `iba`, or else the first.
     """
 
     methods: Sequence[str] | None = None
@@ -111,7 +112,7 @@ class Table:
 
 def metric_of(label: str) -> Metric:
     """The metric of the list that a label names."""
-    return METRICS[label.partition("[")[0]]
+    return metric_named(label.partition("[")[0])
 
 
 def build_table(folder: Path, selection: Selection | None = None) -> Table:
@@ -135,18 +136,28 @@ def build_table(folder: Path, selection: Selection | None = None) -> Table:
         if (method, metric) in found
     }
     reference = _reference(selection.reference, methods)
-    known = np.unique(np.concatenate([series.index for series in part.values()]))
-    correct = {int(i): bool(c) for series in part.values() for i, c in zip(series.index, series.correct, strict=True)}
-    failed = {index for series in part.values() for index in series.failures}
+    known, correct = _samples(part.values())
     return Table(
         settings,
         _with_best({pair: _cell(pair, part, reference) for pair in part}),
         reference,
-        len({*known.tolist(), *failed}),
-        sum(correct.values()) / len(correct) if correct else math.nan,
+        known,
+        correct,
         _reasons(part),
         {pair: series.index[~np.isnan(series.value)] for pair, series in part.items()},
     )
+
+
+def _samples(part: Iterable[Series]) -> tuple[int, float]:
+    """How many samples have a value or a failure, and the share of those with values whose target is the predicted class."""
+    series = list(part)
+    longest = 1 + max(int(max(one.index.max(initial=-1), max(one.failures, default=-1))) for one in series)
+    valued, failed, correct = (np.zeros(longest, bool) for _ in range(3))
+    for one in series:
+        valued[one.index] = True
+        correct[one.index] = one.correct
+        failed[np.fromiter(one.failures, np.int64, len(one.failures))] = True
+    return int((valued | failed).sum()), float(correct[valued].mean()) if valued.any() else math.nan
 
 
 def _in_order(known: Iterable[str], present: Iterable[str]) -> list[str]:
@@ -170,6 +181,8 @@ def _chosen(kind: str, wanted: Sequence[str] | None, present: list[str]) -> list
 def _restricted(series: Series, selection: Selection) -> Series:
     number, parts = selection.part
     kept = (series.index % parts == number - 1) & ~(series.probability < selection.least_probability)
+    if kept.all() and parts == 1:
+        return series
     names = ("index", "value", "scale", "probability", "correct")
     failures = {index: reason for index, reason in series.failures.items() if index % parts == number - 1}
     return replace(series, **{name: getattr(series, name)[kept] for name in names}, failures=failures)
@@ -177,7 +190,7 @@ def _restricted(series: Series, selection: Selection) -> Series:
 
 def _reference(wanted: str | None, methods: list[str]) -> str:
     if wanted is None:
-        return "iba" if "iba" in methods else methods[0]
+        return next((label for label in ("token-iba", "iba") if label in methods), methods[0])
     if wanted not in methods:
         raise SettingError(f"there are no results of the reference {wanted!r}: there are {', '.join(methods)}")
     return wanted

@@ -104,7 +104,7 @@ BASELINES: tuple[MethodEntry, ...] = (
         unit="score",
         passes="2 full forward, 2 forward and 1 backward behind the layer",
         build=GradCAM,
-        supports="networks with a layer that has places; for vision transformers the layer must be named",
+        supports="networks with a layer that has places; vision transformers too",
     ),
     MethodEntry(
         name="guided-grad-cam",
@@ -197,7 +197,7 @@ BASELINES: tuple[MethodEntry, ...] = (
         unit="score",
         passes="2 full forward, 2 forward and 1 backward behind the layer",
         build=LayerCAM,
-        supports="networks with a layer that has places; for vision transformers the layer must be named",
+        supports="networks with a layer that has places; vision transformers too",
     ),
     MethodEntry(
         name="attention-rollout",

@@ -29,7 +29,8 @@ class MethodEntry:
         passes: forward and backward passes of (a part of) the network for one input, with default settings.
         build: from a network and settings to the method.
         needs_layer: whether the settings must name a layer.
-        learns: what it must learn on other inputs first, by its method `fit_...`: "statistics", "patterns", or nothing.
+        learns: what it must learn on other inputs first, by its method `fit_...`: "statistics", "patterns", "weights" (of a
+            readout), or nothing.
         signed: whether the sign of its scores means something (evidence for and against).
         supports: on which networks it works.
     """
@@ -41,6 +42,6 @@ class MethodEntry:
     passes: str
     build: Callable[..., Method]
     needs_layer: bool = False
-    learns: Literal["", "statistics", "patterns"] = ""
+    learns: Literal["", "statistics", "patterns", "weights"] = ""
     signed: bool = False
     supports: str = "any network"

@@ -19,7 +19,7 @@ from bitlens.errors import DataError, FitError, InputError, SettingError
 from bitlens.files import write_text
 from bitlens.metrics.ranking import ranks
 
-__all__ = ["ExplainedImages", "Retrained", "TrainingSettings", "remove_top", "roar", "small_resnet"]
+__all__ = ["ExplainedImages", "Retrained", "TrainingSettings", "remove_top", "roar", "small_resnet", "train_network"]
 
 Labelled = tuple[Tensor, Tensor]
 
@@ -189,13 +189,24 @@ def _accuracies(
 ) -> tuple[float, float]:
     """Train one network on the first part; its accuracy on the second and the third."""
     learnt, *others = parts
-    device = learnt[0].device
-    with torch.random.fork_rng([device] if device.type == "cuda" else []):
-        torch.manual_seed(seed)
-        network = build().to(device)
-        _train(network, *learnt, training)
+    network = train_network(build, *learnt, training, seed)
     validation, test = (_accuracy(network, *part, training.batch_size) for part in others)
     return validation, test
+
+
+def train_network(
+    build: Callable[[], nn.Module], images: Tensor, labels: Tensor, training: TrainingSettings, seed: int
+) -> nn.Module:
+    """A new network trained on (N, C, H, W) images, on their device; parameters and batches come from the seed alone.
+
+    Raises:
+        FitError: if the training diverges.
+    """
+    with torch.random.fork_rng([images.device] if images.device.type == "cuda" else []):
+        torch.manual_seed(seed)
+        network = build().to(images.device)
+        _train(network, images, labels, training)
+    return network
 
 
 def _train(network: nn.Module, images: Tensor, labels: Tensor, training: TrainingSettings) -> None:

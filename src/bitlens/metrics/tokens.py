@@ -6,11 +6,12 @@ callable that answers for changed texts (algorithms E6, G4, G5).
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import Literal, TypeAlias
+from typing import TypeAlias
 
 import torch
 from torch import Tensor
 
+from bitlens.baselines.text.changes import Removal
 from bitlens.errors import InputError, SettingError, one_of
 from bitlens.metrics.degradation import Degradation
 from bitlens.metrics.insertion_deletion import InsertionDeletion
@@ -19,8 +20,10 @@ from bitlens.metrics.ranking import by_rank, ranks
 from bitlens.metrics.sensitivity_n import SensitivityN, random_sets
 
 __all__ = [
+    "Removal",
     "Texts",
     "TokenAnswer",
+    "share_sets",
     "token_degradation",
     "token_insertion_deletion",
     "token_sensitivity_n",
@@ -29,8 +32,6 @@ __all__ = [
 TokenAnswer: TypeAlias = Callable[[Tensor, Tensor], Tensor]
 """Changed texts, copy-major (row b*N + i is a variant of text i), as tokens (b*N, T) or (b*N, T, D) and where there are
 tokens (b*N, T), boolean, to one number for each (b*N,)."""
-
-Removal = Literal["delete", "replace"]
 
 
 @dataclass(frozen=True, eq=False)
@@ -234,6 +235,11 @@ def _step_limits(texts: Texts, points: int, step: int | None, limit: float) -> T
     return torch.minimum(steps[:, None] * step, last)
 
 
+def share_sets(count: int, share: float, sets: int, seed: int) -> Tensor:
+    """Random sets that hold a share of `count` units, one unit at least, the same for the same arguments: (sets, count)."""
+    return random_sets(count, max(1, round(share * count)), sets, seed)
+
+
 def token_sensitivity_n(
     answer: TokenAnswer,
     texts: Texts,
@@ -270,7 +276,7 @@ def token_sensitivity_n(
     for share in shares:
         members = torch.zeros(sets, *sums.shape, dtype=torch.bool)
         for text, count in enumerate(counts):
-            members[:, text, :count] = random_sets(count, max(1, round(share * count)), sets, seed)
+            members[:, text, :count] = share_sets(count, share, sets, seed)
         members = members.to(sums.device)
         attributed.append((members * sums).sum(-1).T)
         removed = texts.spread(members, stays=False)

@@ -15,7 +15,8 @@ from torchvision import models as vision
 from torchvision.models import WeightsEnum
 
 from bitlens.data.preprocessing import Preprocessing
-from bitlens.errors import DependencyError, ModelError
+from bitlens.errors import ModelError
+from bitlens.extras import need
 from bitlens.models.weights import load_weights
 
 __all__ = ["Parts", "from_hub", "from_timm", "from_torchvision", "timm_names", "torchvision_names"]
@@ -87,10 +88,9 @@ def from_hub(name: str, weights: Path | None) -> Parts:
         ModelError: the classifier cannot be found, downloaded or read, or its weights are incomplete.
         DependencyError: transformers is not installed.
     """
-    try:
-        from transformers import AutoConfig, AutoImageProcessor, AutoModelForImageClassification
-    except ImportError as error:
-        raise DependencyError.missing("transformers", "text") from error
+    need("transformers", "text")
+    from transformers import AutoConfig, AutoImageProcessor, AutoModelForImageClassification
+
     if name.startswith((".", "/", "~")):
         name = str(Path(name).expanduser())
         if not Path(name, "config.json").is_file():
@@ -128,12 +128,8 @@ def timm_names() -> list[str]:
 
 
 def _import_timm() -> Any:
-    try:
-        import timm
-        import timm.data
-    except ImportError as error:
-        raise DependencyError.missing("timm", "timm") from error
-    return timm
+    need("timm.data", "timm")
+    return need("timm", "timm")
 
 
 def _download(name: str, entry: WeightsEnum) -> None:

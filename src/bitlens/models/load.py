@@ -1,14 +1,9 @@
 """A network by name: `torchvision/NAME`, `timm/NAME`, `hf/ORG/NAME`, `builtin/NAME`, or your own `FILE.py:CALLABLE`."""
 
 import csv
-import importlib.util
-import sys
-import traceback
-import zlib
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
-from types import ModuleType
 from typing import Any
 
 import torch
@@ -17,11 +12,12 @@ from torchvision.transforms import v2
 
 from bitlens.data.preprocessing import Preprocessing
 from bitlens.errors import DataError, DependencyError, ModelError
-from bitlens.models.builtin import BUILTIN
+from bitlens.models.builtin import BUILTIN, BUILTIN_TEXT
 from bitlens.models.libraries import Parts, from_hub, from_timm, from_torchvision, timm_names, torchvision_names
+from bitlens.models.userfile import call_user_file, types_of
 from bitlens.models.weights import load_weights
 
-__all__ = ["FORMS", "LoadedModel", "ModelEntry", "available_models", "load_model", "read_classes"]
+__all__ = ["FORMS", "LoadedModel", "ModelEntry", "available_models", "load_model", "moved", "read_classes"]
 
 FORMS = {
     "torchvision/NAME": "a classifier of torchvision; NAME@WEIGHTS chooses its weights, NAME@random takes none",
@@ -94,7 +90,7 @@ def load_model(spec: str, weights: Path | None = None, device: str | torch.devic
         network, preprocess, classes = _LIBRARIES[kind](name, weights)
     else:
         raise ModelError(f"unknown model {spec!r}: expected {', '.join(FORMS)}")
-    return LoadedModel(spec, _moved(network.eval(), device), preprocess, classes, layer)
+    return LoadedModel(spec, moved(network.eval(), device), preprocess, classes, layer)
 
 
 def available_models() -> list[ModelEntry]:
@@ -151,7 +147,9 @@ def _classes_of_table(path: Path) -> list[str]:
 
 def _builtin(name: str, weights: Path | None) -> Parts:
     if name not in BUILTIN:
-        raise ModelError(f"there is no builtin/{name}: expected {' or '.join(f'builtin/{known}' for known in BUILTIN)}")
+        known = " or ".join(f"builtin/{known}" for known in BUILTIN)
+        hint = "; it reads texts: `bitlens text explain`" if name in BUILTIN_TEXT else ""
+        raise ModelError(f"there is no builtin/{name} for photos: expected {known}{hint}")
     network, preprocess = BUILTIN[name].build()
     if weights is not None:
         load_weights(network, weights)
@@ -166,48 +164,13 @@ _LIBRARIES: dict[str, Callable[[str, Path | None], Parts]] = {
 
 
 def _from_file(file: Path, attribute: str, weights: Path | None) -> Parts:
-    build = getattr(_imported(file), attribute, None)
-    if not callable(build):
-        raise ModelError(f"{file} defines no callable {attribute!r}: expected FILE.py:CALLABLE")
-    try:
-        made = build()
-    except (Exception, SystemExit) as error:  # the user's own code
-        raise ModelError(f"{file}:{attribute} failed: {_where(error)}") from error
+    made = call_user_file(file, attribute)
     network, preprocess = made if isinstance(made, tuple) and len(made) == 2 else (made, _standard())
     if not isinstance(network, nn.Module) or not callable(preprocess):
-        raise ModelError(f"{file}:{attribute} returned {_types(made)}, expected a module or (module, preprocess)")
+        raise ModelError(f"{file}:{attribute} returned {types_of(made)}, expected a module or (module, preprocess)")
     if weights is not None:
         load_weights(network, weights)
     return network, preprocess if isinstance(preprocess, Preprocessing) else Preprocessing(preprocess), None
-
-
-def _imported(file: Path) -> ModuleType:
-    """Run a file as a module of its own; `sys.path` stays as it is."""
-    if not file.is_file():
-        raise ModelError(f"there is no file {file}")
-    name = f"bitlens_file_{zlib.crc32(str(file.resolve()).encode()):08x}"
-    specification = importlib.util.spec_from_file_location(name, file)
-    if specification is None or specification.loader is None:
-        raise ModelError(f"{file} cannot be imported as Python")
-    module = importlib.util.module_from_spec(specification)
-    sys.modules[name] = module  # dataclasses and pickle look their module up here
-    try:
-        specification.loader.exec_module(module)
-    except (Exception, SystemExit) as error:  # the user's own code
-        del sys.modules[name]
-        raise ModelError(f"cannot import {file}: {_where(error)}") from error
-    return module
-
-
-def _where(error: BaseException) -> str:
-    frame = traceback.extract_tb(error.__traceback__)[-1]
-    reason = " ".join(f"{type(error).__name__}: {error}".split())
-    return f"{reason} ({Path(frame.filename).name}, line {frame.lineno})"
-
-
-def _types(value: Any) -> str:
-    names = [type(part).__name__ for part in value] if isinstance(value, tuple) else [type(value).__name__]
-    return f"({', '.join(names)})" if isinstance(value, tuple) else names[0]
 
 
 def _standard() -> Callable[..., Any]:
@@ -224,7 +187,12 @@ def _standard() -> Callable[..., Any]:
     return transform
 
 
-def _moved(network: nn.Module, device: str | torch.device) -> nn.Module:
+def moved(network: nn.Module, device: str | torch.device) -> nn.Module:
+    """The network on a device.
+
+    Raises:
+        ModelError: if there is no such device, or no room on it.
+    """
     try:
         return network.to(device)
     except (RuntimeError, AssertionError, NotImplementedError) as error:

@@ -14,5 +14,20 @@ from bitlens.probe.modules import find_layer, frozen
 from bitlens.probe.network import Network
 from bitlens.probe.probe import Probe
 from bitlens.probe.recording import Recording
+from bitlens.probe.several import layer_features
+from bitlens.probe.stages import stages_behind
+from bitlens.probe.watch import Culprit, first_not_finite, watching
 
-__all__ = ["Compiler", "Network", "Probe", "Recording", "find_layer", "frozen"]
+__all__ = [
+    "Compiler",
+    "Culprit",
+    "Network",
+    "Probe",
+    "Recording",
+    "find_layer",
+    "first_not_finite",
+    "frozen",
+    "layer_features",
+    "stages_behind",
+    "watching",
+]

@@ -2,6 +2,7 @@
 
 import difflib
 import functools
+import itertools
 import threading
 import warnings
 from collections.abc import Callable, Iterator, Mapping
@@ -22,6 +23,7 @@ Wrapper = Callable[[nn.Module, Forward], Forward]
 
 _LOCKS: "WeakKeyDictionary[nn.Module, threading.RLock]" = WeakKeyDictionary()
 _ABSENT = object()
+_RECURRENT = (nn.RNN, nn.LSTM, nn.GRU)  # subclasses may do something else in train mode
 
 
 def find_layer(model: nn.Module, layer: str | nn.Module) -> tuple[str, nn.Module]:
@@ -45,8 +47,8 @@ def find_layer(model: nn.Module, layer: str | nn.Module) -> tuple[str, nn.Module
 
 def device_of(model: nn.Module) -> torch.device:
     """Where the network's first parameter (or buffer) lives."""
-    tensors = (*model.parameters(), *model.buffers())
-    return tensors[0].device if tensors else torch.device("cpu")
+    first = next(itertools.chain(model.parameters(), model.buffers()), None)
+    return first.device if first is not None else torch.device("cpu")
 
 
 def prepared(model: nn.Module, inputs: Any) -> ModelInputs:
@@ -64,17 +66,22 @@ def prepared(model: nn.Module, inputs: Any) -> ModelInputs:
 def frozen(model: nn.Module) -> Iterator[None]:
     """Evaluation mode and no weight gradients within the block; everything is put back, also after an error."""
     with _LOCKS.setdefault(model, threading.RLock()), torch.inference_mode(False), _every_module_called():
-        training = [module for module in model.modules() if module.training]
+        training = {module: module.training for module in model.modules()}
+        recurrent = {m: m.dropout for m in training if isinstance(m, nn.RNNBase) and type(m) in _RECURRENT}
         trainable = [parameter for parameter in model.parameters() if parameter.requires_grad]
         try:
             for module in training:
-                module.training = False
+                module.training = module in recurrent  # cuDNN gives no gradient of recurrent layers in evaluation mode
+            for layer in recurrent:
+                layer.dropout = 0.0  # without it they do the same in both modes
             for parameter in trainable:
                 parameter.requires_grad_(False)
             yield
         finally:
-            for module in training:
-                module.training = True
+            for module, mode in training.items():
+                module.training = mode
+            for layer, dropout in recurrent.items():
+                layer.dropout = dropout
             for parameter in trainable:
                 parameter.requires_grad_(True)
 

@@ -3,13 +3,15 @@
 import itertools
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
+from typing import Any
 
 from torch import nn
 
+from bitlens.errors import LayerError
 from bitlens.probe.folding import Fold
-from bitlens.probe.trace import Call, Shapes
+from bitlens.probe.trace import Call, Shapes, all_calls
 
-__all__ = ["ARGUMENTS", "LAYER", "REPLACED", "Key", "Plan", "feature_slot", "replay_script", "sample_axes"]
+__all__ = ["ARGUMENTS", "LAYER", "REPLACED", "Key", "Plan", "Read", "feature_slot", "replay_script", "sample_axes"]
 
 Key = tuple[int, int]
 """Which leaf (second) of which recorded call (first); call -1 is the layer itself, call -2 the network's arguments."""
@@ -17,6 +19,39 @@ Key = tuple[int, int]
 LAYER, ARGUMENTS = -1, -2
 REPLACED: Key = (-3, 0)
 """What is given in place of the layer's output."""
+
+
+@dataclass(frozen=True)
+class Read:
+    """A call whose output is kept in the recording pass, for whoever wants to see more than the layer.
+
+    Attributes:
+        name: what the module is called in the network.
+        call: the module, and which of its calls.
+        leaf: which tensor of its output.
+        axis: of that tensor, along which the samples lie.
+    """
+
+    name: str
+    call: tuple[nn.Module, int]
+    leaf: int
+    axis: int
+
+    @classmethod
+    def of(cls, name: str, module: nn.Module, root: Call, doubled: Mapping[Any, Shapes]) -> "Read":
+        """How to keep what a module puts out, from two traced passes, the second of twice the samples.
+
+        Raises:
+            LayerError: if it is not called exactly once, or puts out no tensor with one entry for each sample.
+        """
+        calls = [call for call in all_calls(root) if call.module is module]
+        if len(calls) != 1:
+            raise LayerError(f"layer {name!r} is called {len(calls)} times in a pass: what is called once can be read")
+        axes = sample_axes(calls[0].shapes, doubled.get((module, 0), ()))
+        if axes is None or all(axis is None for axis in axes):
+            raise LayerError(f"layer {name!r} puts out no tensor with one entry for each sample: read another layer")
+        slot = feature_slot(axes)
+        return cls(name, (module, 0), slot, axes[slot] or 0)
 
 
 @dataclass(frozen=True)
@@ -37,6 +72,7 @@ class Plan:
     bytes_per_row: int = 1
     folds: tuple[Fold, ...] = ()
     prefix_folds: tuple[Fold, ...] = ()
+    reads: tuple[Read, ...] = ()
 
     def keeps(self, number: int, leaf: int) -> bool:
         """Whether anything reads this leaf after it was recorded (what is not known counts as read)."""

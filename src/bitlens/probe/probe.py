@@ -1,20 +1,21 @@
 """The way into one layer of a network: find it, record what comes before it, check that the replay is exact."""
 
 import warnings
-from contextlib import suppress
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager, suppress
 from dataclasses import replace
 from typing import Any
 
 import torch
 from torch import Tensor, nn
-from torch.utils._pytree import tree_leaves
+from torch.utils._pytree import tree_flatten, tree_leaves
 
 from bitlens.errors import BitlensWarning, LayerError
 from bitlens.inputs import ModelInputs
 from bitlens.probe.agreement import agree
 from bitlens.probe.folding import foldable, folded
 from bitlens.probe.modules import Forward, device_of, find_layer, frozen, prepared, wrapped
-from bitlens.probe.plan import ARGUMENTS, LAYER, Plan, feature_slot, replay_script, sample_axes
+from bitlens.probe.plan import ARGUMENTS, LAYER, REPLACED, Plan, Read, feature_slot, replay_script, sample_axes
 from bitlens.probe.recording import Recording, Touched, Value
 from bitlens.probe.trace import Call, all_calls, trace_calls
 
@@ -32,15 +33,24 @@ class Probe:
         model: any module; it is left exactly as it was after every call, also after an error.
         layer: the module whose output is restricted, or its dotted name.
         call: which call of the layer, counted from 0, if the network calls it several times in one pass.
+        reads: further modules whose output a recording keeps, in the same pass; each must be called once in it.
 
     Raises:
         LayerError: if there is no such layer.
     """
 
-    def __init__(self, model: nn.Module, layer: str | nn.Module, *, call: int | None = None) -> None:
+    def __init__(
+        self,
+        model: nn.Module,
+        layer: str | nn.Module,
+        *,
+        call: int | None = None,
+        reads: Sequence[str | nn.Module] = (),
+    ) -> None:
         self.model = getattr(model, "_orig_mod", model)  # what torch.compile wraps
         self.name, self.layer = find_layer(self.model, layer)
         self.call = call
+        self._reads = dict(find_layer(self.model, read) for read in reads)
         self._plans: dict[Any, Plan] = {}
 
     @property
@@ -55,8 +65,13 @@ class Probe:
             return "unknown"
         return "replay" if all(plan.recorded for plan in self._plans.values()) else "whole network"
 
-    def record(self, inputs: Any) -> Recording:
+    def record(self, inputs: Any, *, check: bool = True) -> Recording:
         """Run one batch through the whole network, once, without gradients.
+
+        Args:
+            inputs: the batch.
+            check: whether the replay is compared with this pass, which runs what comes after the layer once more; not
+                needed where nobody will run it.
 
         Raises:
             LayerError: if the pass does not reach the layer, reaches it several times and `call` is not set, or if the
@@ -66,7 +81,7 @@ class Probe:
         with frozen(self.model):
             plan = self._plan(inputs)
             recording = self._record(plan, inputs)
-            if plan.recorded and not self._replays(recording):
+            if check and plan.recorded and not self._replays(recording):
                 self._warn("its replayed pass differs from the full one for this batch")
                 self._plans[inputs.signature] = plan.whole_network()
                 recording = self._record(plan.whole_network(), inputs)
@@ -77,12 +92,59 @@ class Probe:
         inputs = prepared(self.model, inputs)
         with frozen(self.model), torch.no_grad():
             known = next(iter(self._plans.values()), None) or self._plan(inputs)
-            only_layer = replace(known.whole_network(), prefix_folds=known.prefix_folds)
+            only_layer = replace(known.whole_network(), prefix_folds=known.prefix_folds, reads=())
             leaves = self._capture(only_layer, inputs, stop=True)[0][LAYER].leaves
         slot = feature_slot(known.axes[LAYER])
         axis = known.axes[LAYER][slot]
         features: Tensor = leaves[slot].movedim(axis, 0)
         return features
+
+    @contextmanager
+    def reaching(
+        self, inputs: ModelInputs, dtype: torch.dtype | None = None
+    ) -> Iterator[Callable[[Tensor, Tensor], Tensor]]:
+        """Within the block, run(first, rows) gives the layer's features (R, ...) for changed samples; passes end there.
+
+        `first` (R, ...) takes the place of the first tensor of the inputs; row r is a variant of sample rows[r], which says
+        what the other arguments are. Whether autograd is on is up to the caller.
+
+        Args:
+            inputs: prepared inputs.
+            dtype: what convolutions and linear layers hold their weights in, for use under autocast; None for their own.
+        """
+        with frozen(self.model):
+            plan = self._plan(inputs)
+        slot = feature_slot(plan.axes[LAYER])
+        axis = plan.axes[LAYER][slot]
+        turns = [0]
+        outputs: list[Any] = []
+
+        def wrap(_module: nn.Module, forward: Forward) -> Forward:
+            def watched(*args: Any, **kwargs: Any) -> Any:
+                output = forward(*args, **kwargs)
+                turns[0] += 1
+                if turns[0] > plan.layer[1]:
+                    outputs.append(output)
+                    raise Reached
+                return output
+
+            return watched
+
+        def run(first: Tensor, rows: Tensor) -> Tensor:
+            turns[0] = 0
+            arguments = (inputs.select(rows) if len(inputs.carriers) > 1 else inputs).with_first(first)
+            with suppress(Reached):
+                self.model(*arguments.args, **arguments.kwargs)
+            features: Tensor = tree_flatten(outputs.pop())[0][slot].movedim(axis, 0)
+            return features
+
+        with frozen(self.model), wrapped(folded(plan.prefix_folds, dtype)), wrapped({plan.layer[0]: wrap}):
+            yield run
+
+    def overwritten(self, inputs: ModelInputs) -> bool:
+        """Whether what comes next writes into the layer's output, as an in-place ReLU does."""
+        with frozen(self.model):
+            return REPLACED in self._plan(inputs).written
 
     def bytes_per_row(self, inputs: Any) -> int:
         """Memory for the intermediate results of one row behind the layer, for inputs like these."""
@@ -127,11 +189,13 @@ class Probe:
             )
         known = {number: value for number, value in axes.items() if value is not None}
         done = {call.module for before in (*recorded, layer) for call in all_calls(before)}
-        folds = [fold for fold in foldable(once) if fold.module is not layer.module]
+        seen = {layer.module, *self._reads.values()}  # what is looked at must be what the module itself puts out
+        folds = [fold for fold in foldable(once) if fold.module not in seen]
         before = tuple(fold for fold in folds if fold.module in done)
         behind = tuple(fold for fold in folds if fold.module not in done)
         prefix = tuple((call.module, call.index) for call in recorded)
-        plan = Plan(prefix, (layer.module, layer.index), script, known, folds=behind, prefix_folds=before)
+        reads = tuple(Read.of(name, module, once, doubled) for name, module in self._reads.items())
+        plan = Plan(prefix, (layer.module, layer.index), script, known, folds=behind, prefix_folds=before, reads=reads)
         return self._checked(plan, few, replayable=len(known) == len(axes))
 
     def _layer_call(self, root: Call) -> Call:
@@ -187,15 +251,19 @@ class Probe:
             )
 
     def _record(self, plan: Plan, inputs: ModelInputs) -> Recording:
-        values, output = self._capture(plan, inputs, stop=False)
+        values, output, seen = self._capture(plan, inputs, stop=False)
         values[ARGUMENTS] = Value.of(ARGUMENTS, (inputs.args, dict(inputs.kwargs)), plan)
-        return Recording(self.model, plan, inputs, values, output)
+        return Recording(self.model, plan, inputs, values, output, seen)
 
-    def _capture(self, plan: Plan, inputs: ModelInputs, *, stop: bool) -> tuple[dict[int, Value], Any]:
-        """One pass that keeps the recorded calls' outputs and the layer's; `stop` ends it at the layer."""
+    def _capture(
+        self, plan: Plan, inputs: ModelInputs, *, stop: bool
+    ) -> tuple[dict[int, Value], Any, dict[str, Tensor]]:
+        """One pass that keeps the recorded calls' outputs, the layer's, and what is read; `stop` ends it at the layer."""
         wanted = {call: number for number, call in enumerate(plan.recorded)} | {plan.layer: LAYER}
+        reads = {read.call: read for read in plan.reads}
         counts: dict[nn.Module, int] = {}
         values: dict[int, Value] = {}
+        seen: dict[str, Tensor] = {}
 
         def wrap(module: nn.Module, forward: Forward) -> Forward:
             def captured(*args: Any, **kwargs: Any) -> Any:
@@ -208,6 +276,9 @@ class Probe:
                 if number is not None:
                     value = Value.of(number, output, plan)
                     values[number] = value.own() if number == LAYER else value
+                read = reads.get((module, turn))
+                if read is not None:  # a copy: an in-place ReLU may follow
+                    seen[read.name] = tree_leaves(output)[read.leaf].movedim(read.axis, 0).clone()
                 if number == LAYER and stop:
                     raise Reached
                 return output
@@ -216,12 +287,12 @@ class Probe:
 
         arguments = inputs.clone()
         output = None
-        watched = wrapped(dict.fromkeys([module for module, _ in wanted], wrap))
+        watched = wrapped(dict.fromkeys([module for module, _ in (*wanted, *reads)], wrap))
         with torch.no_grad(), wrapped(folded(plan.prefix_folds, None)), watched, suppress(Reached):
             output = self.model(*arguments.args, **arguments.kwargs)
         if LAYER not in values:
             raise LayerError(f"the forward pass did not reach layer {self.name!r} for these inputs")
-        return values, output
+        return values, output, seen
 
     @staticmethod
     def _replays(recording: Recording) -> bool:

@@ -12,7 +12,7 @@ from torch.utils._pytree import TreeSpec, tree_flatten, tree_leaves, tree_unflat
 
 from bitlens.inputs import ModelInputs
 from bitlens.probe.folding import folded
-from bitlens.probe.modules import Forward, frozen, wrapped
+from bitlens.probe.modules import Forward, Wrapper, frozen, wrapped
 from bitlens.probe.plan import ARGUMENTS, LAYER, REPLACED, Key, Plan, feature_slot
 
 __all__ = ["Recording", "Touched", "Value"]
@@ -99,12 +99,22 @@ def _tile(leaf: Any, axis: int | None, copies: int) -> Any:
 
 
 class Recording:
-    """One batch that went through the prefix: its clean output, its features R, and the suffix ready to run."""
+    """One batch that went through the prefix: its clean output, its features R, and the suffix ready to run.
+
+    `reads` holds what else was kept of the pass, by the names of the modules, samples first.
+    """
 
     def __init__(
-        self, model: nn.Module, plan: Plan, inputs: ModelInputs, values: Mapping[int, Value], output: Any
+        self,
+        model: nn.Module,
+        plan: Plan,
+        inputs: ModelInputs,
+        values: Mapping[int, Value],
+        output: Any,
+        reads: Mapping[str, Tensor],
     ) -> None:
-        self._model, self._plan, self._inputs, self._values = model, plan, inputs, values
+        self._model, self._plan, self._values = model, plan, values
+        self.count, self.reads = inputs.count, reads
         self._slot = feature_slot(plan.axes[LAYER])
         self._cache: dict[tuple[int, int], list[Any]] = {}
         self.output: Any = output
@@ -117,9 +127,13 @@ class Recording:
         return axis
 
     @property
-    def count(self) -> int:
-        """How many samples were recorded."""
-        return self._inputs.count
+    def nbytes(self) -> int:
+        """Memory that the recorded tensors take."""
+        leaves = [leaf for value in self._values.values() for leaf in value.leaves if _solid(leaf)]
+        tensors = [self.features, *self.reads.values(), *leaves]
+        return sum(
+            {tensor.untyped_storage().data_ptr(): tensor.untyped_storage().nbytes() for tensor in tensors}.values()
+        )
 
     def given(self, copies: int) -> list[Tensor]:
         """The recorded tensors that a pass over this many copies is given, for `giving`."""
@@ -144,7 +158,10 @@ class Recording:
 
     @contextmanager
     def suffix(
-        self, dtype: torch.dtype | None = None, touched: Touched | None = None
+        self,
+        dtype: torch.dtype | None = None,
+        touched: Touched | None = None,
+        changes: Mapping[nn.Module, Callable[[Tensor], Tensor]] | None = None,
     ) -> Iterator[Callable[[Tensor], Any]]:
         """Within the block, run(z) gives the network's output for noised features z.
 
@@ -153,6 +170,7 @@ class Recording:
         Args:
             dtype: what convolutions and linear layers hold their weights in, for use under autocast; None for their own.
             touched: notes what is read and written.
+            changes: by module behind the layer, what is done to the first tensor that it puts out.
         """
         position: dict[nn.Module, int] = {}
         current: list[Tensor] = []
@@ -166,7 +184,7 @@ class Recording:
                 action = script[turn] if turn < len(script) else "run"
                 if action == "run":
                     return forward(*args, **kwargs)
-                copies = current[0].shape[0] // self._inputs.count
+                copies = current[0].shape[0] // self.count
                 if action == "splice":
                     return self._splice(current[0], copies, touched)
                 return self._give(self._values[int(action)], copies, touched)
@@ -176,12 +194,13 @@ class Recording:
         def run(z: Tensor) -> Any:
             position.clear()
             current[:] = [z]
-            args, kwargs = self._give(self._values[ARGUMENTS], z.shape[0] // self._inputs.count, touched)
+            args, kwargs = self._give(self._values[ARGUMENTS], z.shape[0] // self.count, touched)
             return self._model(*args, **kwargs)
 
         with frozen(self._model):
             wrappers = {**folded(self._plan.folds, dtype), **dict.fromkeys(self._plan.script, wrap)}
-            with wrapped(wrappers):
+            changed = {module: _changing(change) for module, change in (changes or {}).items()}
+            with wrapped(wrappers), wrapped(changed):
                 yield run
 
     def _give(self, value: Value, copies: int, touched: Touched | None) -> Any:
@@ -210,3 +229,18 @@ class Recording:
                     touched.watch((value.number, i), leaf)
         written = [i for i in range(len(leaves)) if (value.number, i) in self._plan.written]
         return [leaf.clone() if i in written else leaf for i, leaf in enumerate(leaves)] if written else leaves
+
+
+def _changing(change: Callable[[Tensor], Tensor]) -> Wrapper:
+    """A module that does the same, but for what it puts out first."""
+
+    def wrap(_module: nn.Module, forward: Forward) -> Forward:
+        def changed(*args: Any, **kwargs: Any) -> Any:
+            leaves, structure = tree_flatten(forward(*args, **kwargs))
+            first = next(i for i, leaf in enumerate(leaves) if _solid(leaf))
+            leaves[first] = change(leaves[first])
+            return tree_unflatten(leaves, structure)
+
+        return changed
+
+    return wrap

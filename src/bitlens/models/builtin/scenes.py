@@ -22,12 +22,24 @@ from torchvision.transforms import v2
 
 from bitlens.errors import ModelError
 
-__all__ = ["LAYER", "MEAN", "SIZE", "STD", "WEIGHTS", "ResidualBlock", "SceneNetwork", "preprocess", "scenes"]
+__all__ = [
+    "LAYER",
+    "MEAN",
+    "READOUT",
+    "SIZE",
+    "STD",
+    "WEIGHTS",
+    "ResidualBlock",
+    "SceneNetwork",
+    "preprocess",
+    "scenes",
+]
 
 SIZE = 96
 LAYER = "layer2"
 MEAN, STD = 0.47, 0.25
 WEIGHTS = Path(__file__).with_name("scenes.safetensors")
+READOUT = Path(__file__).with_name("scenes_readout.safetensors")
 
 _TRANSFORM = v2.Compose(
     [

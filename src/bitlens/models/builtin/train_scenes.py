@@ -76,11 +76,13 @@ def _chance(n: int, probability: float, generator: torch.Generator) -> torch.Ten
     return torch.rand(n, 1, 1, 1, generator=generator) < probability
 
 
-def augment(batch: Examples, ease: float, generator: torch.Generator) -> tuple[torch.Tensor, torch.Tensor]:
+def augment(
+    batch: Examples, ease: float, generator: torch.Generator
+) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
     """Vary a batch; `ease` goes from 1 (objects alone) to 0 (the ground hidden in part of the pictures only).
 
     Returns:
-        (N, 3, S, S) float32 normalised pictures and (N, classes) target probabilities.
+        (N, 3, S, S) float32 normalised pictures, (N, classes) target probabilities, and the tiles of the varied pictures.
     """
     n = len(batch.labels)
     x = _normalised(batch.images)
@@ -99,11 +101,16 @@ def augment(batch: Examples, ease: float, generator: torch.Generator) -> tuple[t
     cover = cover + x.mean(dim=(2, 3), keepdim=True) * _chance(n, 0.5, generator)
     x = torch.where(hidden.repeat_interleave(TILE, 2).repeat_interleave(TILE, 3), cover, x)
 
-    x = torch.where(_chance(n, 0.5, generator), x, x.flip(2))
-    x = torch.where(_chance(n, 0.5, generator), x, x.flip(3))
-    x = torch.where(_chance(n, 0.5, generator), x, x.transpose(2, 3))
+    tiles = batch.tiles
+    for turn in (
+        partial(torch.flip, dims=(2,)),
+        partial(torch.flip, dims=(3,)),
+        partial(torch.transpose, dim0=2, dim1=3),
+    ):
+        stays = _chance(n, 0.5, generator)
+        x, tiles = (torch.where(stays, each, turn(each)) for each in (x, tiles))
     sure = F.one_hot(batch.labels, len(CLASSES)) * 0.98 + 0.02 / len(CLASSES)
-    return x, torch.where(emptied[:, 0, 0], 1 / len(CLASSES), sure)
+    return x, torch.where(emptied[:, 0, 0], 1 / len(CLASSES), sure), tiles
 
 
 def train(examples: Examples, epochs: int, seed: int) -> SceneNetwork:
@@ -120,7 +127,7 @@ def train(examples: Examples, epochs: int, seed: int) -> SceneNetwork:
         for step, chosen in enumerate(torch.split(order[: steps * BATCH], BATCH)):
             ease = max(0.0, 1 - 3 * (epoch + step / steps) / epochs)
             batch = Examples(examples.images[chosen], examples.labels[chosen], examples.tiles[chosen])
-            x, target = augment(batch, ease, generator)
+            x, target, _ = augment(batch, ease, generator)
             with torch.autocast("cpu", torch.bfloat16):
                 logits = network(x.contiguous(memory_format=torch.channels_last))
             loss = F.cross_entropy(logits.float(), target)

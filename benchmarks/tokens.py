@@ -1,0 +1,104 @@
+"""What `TokenIBA` costs over the least that its passes can cost: a long text on a network of the size of MiniLM.
+
+    python benchmarks/tokens.py                       # 512 tokens, 6 layers of 384 hidden units, random weights
+    python benchmarks/tokens.py --tokens 128 --repeats 5 --out tokens.json
+
+  floor   forward and backward of the suffix for as many noisy copies as the fit takes, and forward for the evidence
+  first   the first text of its length: what comes before the layer is traced and the replay checked
+  next    another text of this length
+Weights are random: the time does not depend on them. Times are processor seconds, medians of runs that alternate.
+"""
+
+import argparse
+import json
+import statistics
+import time
+import warnings
+from collections.abc import Callable
+from pathlib import Path
+
+import torch
+from torch import Tensor, nn
+from transformers import BertConfig, BertForSequenceClassification
+
+from bitlens import TokenIBA
+from bitlens.allocator import keep_freed_memory
+from bitlens.engine import in_precision, suffix_dtype
+from bitlens.errors import BitlensWarning
+from bitlens.layout import LAYOUTS
+
+EVIDENCE = 32
+ROWS = 8
+
+
+def network() -> nn.Module:
+    """A sequence classifier as large as all-MiniLM-L6-v2, without its vocabulary."""
+    torch.manual_seed(0)
+    sizes = {"hidden_size": 384, "num_hidden_layers": 6, "num_attention_heads": 12, "intermediate_size": 1536}
+    return BertForSequenceClassification(BertConfig(vocab_size=1000, **sizes)).eval()
+
+
+def text(tokens: int, count: int = 1) -> dict[str, Tensor]:
+    """Texts of random tokens."""
+    return {"input_ids": torch.randint(5, 1000, (count, tokens)), "attention_mask": torch.ones(count, tokens).long()}
+
+
+def floor_of(iba: TokenIBA, given: dict[str, Tensor]) -> Callable[[], None]:
+    """The suffix passes of one map, and nothing else."""
+    recording = iba.probe.record(given)
+    dtype = suffix_dtype(iba.precision, recording.features)
+
+    def passes() -> None:
+        with recording.suffix(dtype) as suffix:
+            run = in_precision(suffix, dtype, recording.features, LAYOUTS["TD"])
+            for step in range(iba.settings.updates):
+                copies = iba.settings.copies_at(step)
+                z = recording.features.expand(copies, -1, -1).clone().requires_grad_()
+                run(z).logits.sum().backward()
+            with torch.no_grad():
+                for _ in range(EVIDENCE // ROWS):
+                    run(recording.features.expand(ROWS, -1, -1))
+
+    return passes
+
+
+def seconds(work: Callable[[], object]) -> float:
+    """Processor time that it takes, which other programs on the machine do not change."""
+    start = time.process_time()
+    work()
+    return time.process_time() - start
+
+
+def main() -> None:
+    """Measure and print."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--tokens", type=int, default=512)
+    parser.add_argument("--layer", type=int, default=2, help="counted from 0")
+    parser.add_argument("--repeats", type=int, default=3)
+    parser.add_argument("--out", type=Path)
+    options = parser.parse_args()
+    keep_freed_memory()
+    warnings.simplefilter("ignore", BitlensWarning)
+    model, given = network(), text(options.tokens)
+    layer = f"bert.encoder.layer.{options.layer}"
+
+    def bottleneck() -> TokenIBA:
+        return TokenIBA(model, layer, internal_batch_size=ROWS).fit_statistics([text(64, 16)])
+
+    found: dict[str, list[float]] = {"floor": [], "first": [], "next": []}
+    for _ in range(options.repeats):
+        iba = bottleneck()
+        found["first"].append(seconds(lambda iba=iba: iba.explain(given, 0, evidence_samples=EVIDENCE)))
+        found["next"].append(seconds(lambda iba=iba: iba.explain(given, 0, evidence_samples=EVIDENCE)))
+        found["floor"].append(seconds(floor_of(iba, given)))
+    least = statistics.median(found["floor"])
+    row = {name: round(statistics.median(values), 3) for name, values in found.items()}
+    row |= {f"{name}_over_floor": round(row[name] / least, 2) for name in ("first", "next")}
+    row |= {"tokens": options.tokens, "layer": options.layer, "threads": torch.get_num_threads()}
+    print(json.dumps(row))
+    if options.out:
+        options.out.write_text(json.dumps(row, indent=1), "utf-8")
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,190 @@
+"""From a visitor's question to maps: methods are built once, and what was asked before is not computed again."""
+
+import hashlib
+import threading
+from collections import OrderedDict
+from collections.abc import Callable
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+from typing import get_args
+
+from torch import Tensor
+
+from bitlens.app.offers import Desk
+from bitlens.attribution import Attribution
+from bitlens.bottlenecks.per_sample import IBA
+from bitlens.cache import patterns_from, statistics_from
+from bitlens.data.datasets import Sample, open_dataset
+from bitlens.data.images import read_image
+from bitlens.errors import BitlensError, InputError, LayerError, SettingError
+from bitlens.evaluation.case import Photo, read_photo
+from bitlens.evaluation.learning import build_method
+from bitlens.evaluation.specs import Spec, settings_of_callable
+from bitlens.methods import METHODS
+from bitlens.photos import Explained, Found, Ready, class_name
+
+__all__ = ["Answers", "Question", "Shown"]
+
+_LEARNT_FROM = 256  # photos
+_REMEMBERED = 128  # maps
+Watch = Callable[[int, Tensor, Tensor], None]
+"""Steps done, the photo as the network sees it (3, H, W), and the map so far (H, W)."""
+
+
+@dataclass(frozen=True)
+class Question:
+    """What a visitor wants to know.
+
+    Attributes:
+        photo: a file that was uploaded.
+        name: what the photo is called.
+        methods: names, at least one.
+        layer: of methods that need one.
+        beta: price of information, of methods that have one.
+        quality: likewise.
+        target: class index; None for the predicted one.
+    """
+
+    photo: Path
+    name: str
+    methods: tuple[str, ...]
+    layer: str
+    beta: float
+    quality: str
+    target: int | None
+
+
+@dataclass(frozen=True)
+class Shown:
+    """An answer: what was found, and which methods cannot be used on this network, and why."""
+
+    explained: Explained
+    predicted: str
+    refused: dict[str, str]
+
+
+class Answers:
+    """Answers questions about one network. Threads wait for each other.
+
+    Args:
+        desk: the network.
+    """
+
+    def __init__(self, desk: Desk) -> None:
+        self.desk = desk
+        self._ready: dict[str, Ready] = {}
+        self._known: OrderedDict[tuple[str, str, int], Attribution] = OrderedDict()
+        self._lock = threading.Lock()
+
+    def answer(
+        self, question: Question, progress: Callable[[str], None] = lambda _: None, watch: Watch = lambda *_: None
+    ) -> Shown:
+        """Explain a photo by every method that was asked for.
+
+        Args:
+            question: what to explain and how.
+            progress: told what is being done.
+            watch: shown the map of a bottleneck while it is being optimised.
+
+        Raises:
+            BitlensError: if the photo cannot be read, or none of the methods can be used; says why.
+        """
+        if not question.methods:
+            raise SettingError("no method was chosen: choose at least one")
+        desk, found, refused = self.desk, list[Found](), dict[str, str]()
+        with desk.lock:
+            photo = self._photo(question)
+            for name in question.methods:
+                try:
+                    found.append(self._found(name, question, photo, progress, watch))
+                except (LayerError, SettingError) as error:
+                    if len(question.methods) == 1:
+                        raise
+                    refused[name] = str(error)
+        if not found:
+            raise SettingError("; ".join(refused.values()))
+        explained = Explained(
+            photo=Path(question.name),
+            stem="explanation",
+            shown=desk.loaded.preprocess.display(photo.image[0].cpu()),
+            name=class_name(str(photo.target), desk.classes),
+            probability=photo.probability,
+            found=tuple(found),
+        )
+        return Shown(explained, class_name(str(photo.predicted), desk.classes), refused)
+
+    def _photo(self, question: Question) -> Photo:
+        sample = Sample(question.name, partial(read_image, question.photo), question.target, path=question.photo)
+        try:
+            return read_photo(sample, self.desk.network, self.desk.loaded.preprocess)
+        except BitlensError as error:  # visitors know their file by its own name, not by the folder it was put in
+            raise InputError(str(error).replace(str(question.photo), question.name)) from error
+
+    def _found(
+        self, name: str, question: Question, photo: Photo, progress: Callable[[str], None], watch: Watch
+    ) -> Found:
+        ready = self._method(name, question, len(question.methods) == 1, progress)
+        key = (photo.fingerprint, _identity(ready), photo.target)
+        with self._lock:
+            known = self._known.get(key)
+        if known is None:
+            progress(f"{name} …")
+            shown = self.desk.loaded.preprocess.display(photo.image[0].cpu())
+            options = {"watch": partial(_show, watch, shown)} if type(ready.method) is IBA else {}
+            known = ready.method.explain(photo.image, photo.target, **options)
+            if known.map.dim() != 3:
+                raise LayerError(f"layer {known.layer!r} has no grid over the photo: choose another layer")
+            with self._lock:
+                self._known[key] = known
+                while len(self._known) > _REMEMBERED:
+                    self._known.popitem(last=False)
+        return Found(ready, known, repeated=False)
+
+    def _method(self, name: str, question: Question, alone: bool, progress: Callable[[str], None]) -> Ready:
+        spec = self._spec(name, question)
+        if spec.label not in self._ready:
+            method = build_method(spec, self.desk.loaded, layer=question.layer)
+            self._learn(method, spec, progress)
+            self._ready[spec.label] = Ready(spec.label, spec, method, alone)
+        kept = self._ready[spec.label]
+        return Ready(name, kept.spec, kept.method, alone)
+
+    def _spec(self, name: str, question: Question) -> Spec:
+        """With what the visitor chose, as far as the method takes it."""
+        if name not in METHODS:
+            raise SettingError(f"there is no method {name!r}")
+        entry = METHODS[name]
+        known = settings_of_callable(entry.build)
+        chosen = {"beta": question.beta, "quality": question.quality, "layer": question.layer}
+        taken = {key: value for key, value in chosen.items() if key in known}
+        if question.quality not in get_args(known.get("quality")):
+            taken.pop("quality", None)  # its own presets differ: then its default
+        if not entry.needs_layer:
+            taken.pop("layer", None)  # the class activation maps choose the last one, as published
+        return Spec(name, taken)
+
+    def _learn(self, method: object, spec: Spec, progress: Callable[[str], None]) -> None:
+        learns, offer = METHODS[spec.name].learns, self.desk.offer
+        if not learns:
+            return
+        samples = open_dataset(offer.learns_from)
+        count = min(_LEARNT_FROM, len(samples))
+
+        def seen(number: int) -> None:
+            progress(f"learning {learns} for {spec.name}: {number} of {count} photos")
+
+        seen(0)
+        if learns == "statistics":
+            statistics_from(samples, offer.learns_from, self.desk.loaded, method, count, "channel", progress=seen)  # type: ignore[arg-type]
+        else:
+            patterns_from(samples, offer.learns_from, self.desk.loaded, method, count, progress=seen)  # type: ignore[arg-type]
+
+
+def _show(watch: Watch, photo: Tensor, step: int, maps: Tensor) -> None:
+    if maps.dim() == 3:
+        watch(step, photo, maps[0].cpu())
+
+
+def _identity(ready: Ready) -> str:
+    return hashlib.sha256(repr(sorted(ready.settings().items())).encode()).hexdigest()

@@ -1,0 +1,117 @@
+"""The networks that the page offers: loaded when they are first asked for, and what can be chosen at each."""
+
+import threading
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from bitlens.data.datasets import open_dataset
+from bitlens.errors import SettingError
+from bitlens.evaluation.learning import grey_photo
+from bitlens.models.builtin import BUILTIN
+from bitlens.models.layers import default_layer, grid_layers
+from bitlens.models.load import LoadedModel, load_model, read_classes
+from bitlens.probe import Network
+
+__all__ = ["Offer", "Shelf", "builtin_offers"]
+
+
+@dataclass(frozen=True)
+class Offer:
+    """A network that whoever started the page allows to be asked. Visitors choose among these; they name no files.
+
+    Attributes:
+        spec: as `bitlens models` lists it.
+        learns_from: the data set that statistics are made from.
+        weights: a file of weights, or None.
+        classes: a file of class names, or None.
+    """
+
+    spec: str
+    learns_from: str
+    weights: Path | None = None
+    classes: Path | None = None
+
+    @property
+    def label(self) -> str:
+        """What visitors see: no folders of this machine."""
+        return self.spec if self.spec.startswith(("builtin/", "torchvision/", "timm/", "hf/")) else Path(self.spec).name
+
+
+@dataclass(frozen=True)
+class Desk:
+    """A loaded network.
+
+    Attributes:
+        offer: what it was made of.
+        loaded: the network.
+        network: runs it whole.
+        layers: that have a grid over the photo, from shallow to deep.
+        layer: of these, the one to begin with.
+        classes: the names of its outputs; None where they are unknown.
+        beta: the price of information to begin with.
+        lock: one question at a time: a network that is being explained is not to be run by others.
+    """
+
+    offer: Offer
+    loaded: LoadedModel
+    network: Network
+    layers: tuple[str, ...]
+    layer: str
+    classes: tuple[str, ...] | None
+    beta: float
+    lock: threading.RLock
+
+
+class Shelf:
+    """All offers, by label; each network is loaded once, when it is first asked for.
+
+    Args:
+        offers: at least one.
+        device: where the networks run.
+    """
+
+    def __init__(self, offers: Sequence[Offer], device: str) -> None:
+        self._offers = {offer.label: offer for offer in offers}
+        self._device = device
+        self._desks: dict[str, Desk] = {}
+        self._lock = threading.Lock()
+
+    @property
+    def labels(self) -> tuple[str, ...]:
+        """What there is, in order."""
+        return tuple(self._offers)
+
+    def desk(self, label: str) -> Desk:
+        """The network of an offer, ready.
+
+        Raises:
+            SettingError: if nothing is offered under this label.
+            ModelError: if it cannot be loaded.
+        """
+        if label not in self._offers:
+            raise SettingError(f"network {label!r} is not offered here; choose {' or '.join(self._offers)}")
+        with self._lock:
+            if label not in self._desks:
+                self._desks[label] = _prepared(self._offers[label], self._device)
+            return self._desks[label]
+
+
+def builtin_offers() -> list[Offer]:
+    """The networks that come with bitlens."""
+    return [Offer(f"builtin/{name}", "builtin:scenes-train") for name in BUILTIN]
+
+
+def _prepared(offer: Offer, device: str) -> Desk:
+    open_dataset(offer.learns_from)  # if it is not there, say so now
+    loaded = load_model(offer.spec, offer.weights, device)
+    grey = grey_photo(loaded)
+    layers = grid_layers(loaded.model, grey)
+    layer = loaded.default_layer or default_layer(loaded.model, grey)
+    if layer not in layers:
+        layers = (layer, *layers)
+    classes = read_classes(offer.classes) if offer.classes is not None else loaded.classes
+    name = offer.spec.removeprefix("builtin/")
+    beta = BUILTIN[name].beta if offer.spec.startswith("builtin/") else 10.0
+    network = Network(loaded.model)
+    return Desk(offer, loaded, network, layers, layer, tuple(classes) if classes else None, beta, threading.RLock())

@@ -1,0 +1,1 @@
+"""Methods for texts that give every token a score, for comparison with the bottleneck."""

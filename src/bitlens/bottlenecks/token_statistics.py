@@ -1,0 +1,285 @@
+"""What a layer puts out for tokens: statistics per hidden unit, those of special tokens apart.
+
+[CLS], [SEP] and their like have features unlike those of words, with a few enormous units; noise drawn from a mixture of
+both would look like neither. So ordinary tokens have one set of statistics, and each special token, by its id, its own.
+Padding enters none (algorithms E3).
+"""
+
+import json
+import warnings
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import asdict, dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from bitlens.data.tokens import TokenBatch
+from bitlens.errors import BitlensWarning, DataError, InputError, StatisticsError
+from bitlens.files import read_arrays, write_arrays
+from bitlens.gaussian import NoiseModel, NoiseSettings
+from bitlens.inputs import ModelInputs
+from bitlens.layout import LAYOUTS
+from bitlens.probe import layer_features
+from bitlens.statistics import FEW_OBSERVATIONS, FeatureStatistics, Provenance, weights_hash
+from bitlens.version import __version__
+
+__all__ = ["ORDINARY", "PADDING", "KindedInputs", "TokenStatistics", "collect_token_statistics"]
+
+ORDINARY, PADDING = -1, -2
+"""Kinds of positions that are not special tokens; a special token's kind is its id."""
+
+_FORMAT = "bitlens.token-statistics/1"
+_ARRAYS = ("mean", "squares", "nonzero")
+
+
+@dataclass(frozen=True, eq=False)
+class KindedInputs:
+    """What a network of texts is called with, and what stands at each position.
+
+    Attributes:
+        inputs: the network's arguments.
+        kinds: (N, T) `ORDINARY`, `PADDING`, or the id of a special token.
+    """
+
+    inputs: ModelInputs
+    kinds: Tensor
+
+    @classmethod
+    def of(cls, batch: Any) -> "KindedInputs":
+        """Read a `TokenBatch`, or a mapping of keyword arguments as tokenizers of transformers give it.
+
+        A mapping holds input_ids or inputs_embeds, an attention_mask where there is padding, and may hold a
+        special_tokens_mask (N, T), which says which tokens are special and is not passed on to the network.
+
+        Raises:
+            InputError: if there are no tokens, or a text has none.
+        """
+        if isinstance(batch, cls):
+            return batch
+        if isinstance(batch, TokenBatch):
+            return cls(ModelInputs.of(batch.inputs), _kinds(batch.inputs, batch.present, batch.special))
+        if not isinstance(batch, Mapping):
+            raise InputError(
+                f"texts must be a TokenBatch or a mapping with input_ids and attention_mask, got {type(batch).__name__}"
+            )
+        arguments = dict(batch)
+        special = arguments.pop("special_tokens_mask", None)
+        given = ModelInputs.of(arguments)
+        tokens = arguments.get("input_ids", arguments.get("inputs_embeds"))
+        if tokens is None:
+            raise InputError(f"texts must hold input_ids or inputs_embeds, got {', '.join(arguments)}")
+        size, device = tokens.shape[:2], tokens.device
+        mask = arguments.get("attention_mask")
+        present = torch.ones(size, device=device) if mask is None else mask
+        if present.shape != size or (special is not None and special.shape != size):
+            raise InputError(f"attention_mask and special_tokens_mask must be {tuple(size)}, one entry for each token")
+        special = torch.zeros(size, device=device) if special is None else special
+        kinds = _kinds(arguments, present.bool(), special.to(device).bool())
+        empty = (kinds == PADDING).all(1).nonzero().flatten().tolist()
+        if empty:
+            raise InputError(f"text {empty[0]} has no token: its attention_mask is zero everywhere")
+        return cls(given, kinds)
+
+    def __len__(self) -> int:
+        return len(self.kinds)
+
+    @property
+    def lengths(self) -> Tensor:
+        """(N,) how many positions each text needs, up to its last token."""
+        places = torch.arange(1, self.kinds.shape[1] + 1, device=self.kinds.device)
+        return (places * (self.kinds != PADDING)).amax(1)
+
+    def select(self, rows: Tensor) -> "KindedInputs":
+        """Some texts, cut to the length that the longest of them needs."""
+        inputs, kinds = self.inputs.select(rows), self.kinds[rows]
+        length = int(replace(self, inputs=inputs, kinds=kinds).lengths.max())
+        per_token = all(value.shape[1:] == kinds.shape[1:] for value, own in inputs.items() if own)
+        if not per_token:  # a mask between tokens, embeddings: which axes count tokens is not ours to guess
+            return KindedInputs(inputs, kinds)
+        return KindedInputs(inputs.cut(length), kinds[:, :length])
+
+    def to(self, device: torch.device) -> "KindedInputs":
+        """The same on another device."""
+        return KindedInputs(self.inputs.to(device), self.kinds.to(device))
+
+
+def _kinds(inputs: Mapping[str, Any], present: Tensor, special: Tensor) -> Tensor:
+    ids = inputs.get("input_ids", torch.zeros_like(present, dtype=torch.long))
+    return torch.where(present, torch.where(special, ids.long(), ORDINARY), PADDING)
+
+
+def _found(kinds: Tensor) -> set[int]:
+    return set(kinds.flatten().tolist())
+
+
+@dataclass(frozen=True)
+class TokenStatistics:
+    """Statistics of a layer over tokens, per hidden unit.
+
+    Attributes:
+        groups: by kind: `ORDINARY`, or the id of a special token.
+    """
+
+    groups: Mapping[int, FeatureStatistics]
+
+    @classmethod
+    def of(cls, features: Tensor, kinds: Tensor) -> "TokenStatistics":
+        """Summarise one batch: features (N, T, D), kinds (N, T)."""
+        layout = LAYOUTS["TD"]
+        found = [kind for kind in _found(kinds) if kind != PADDING]
+        return cls({k: FeatureStatistics.of(features, layout, "channel", valid=kinds == k) for k in found})
+
+    def merge(self, other: "TokenStatistics") -> "TokenStatistics":
+        """The statistics of both sets of texts together."""
+        groups = dict(self.groups)
+        for kind, summary in other.groups.items():
+            groups[kind] = groups[kind].merge(summary) if kind in groups else summary
+        return TokenStatistics(groups)
+
+    @property
+    def provenance(self) -> Provenance:
+        """Where they come from."""
+        return next(iter(self.groups.values())).provenance
+
+    @property
+    def samples(self) -> int:
+        """How many texts were seen."""
+        return max(group.samples for group in self.groups.values())
+
+    @property
+    def fingerprint(self) -> str:
+        """Differs between statistics whose numbers differ."""
+        return "-".join(group.fingerprint[:8] for _, group in sorted(self.groups.items()))
+
+    def with_provenance(self, provenance: Provenance) -> "TokenStatistics":
+        """The same with where they come from."""
+        return TokenStatistics({kind: replace(group, provenance=provenance) for kind, group in self.groups.items()})
+
+    def check_network(self, layer: str, weights: str) -> None:
+        """Refuse another layer, or a network with other weights."""
+        for group in self.groups.values():
+            group.check_network(layer, weights)
+
+    def check_features(self, features: tuple[int, ...], kinds: Tensor) -> None:
+        """Refuse features (one text's shape), or special tokens, that these statistics are not about."""
+        for group in self.groups.values():
+            group.check_features(features)
+        missing = _found(kinds) - {*self.groups, PADDING}
+        if missing:
+            what = "ordinary tokens" if missing == {ORDINARY} else f"the special token with id {max(missing)}"
+            raise StatisticsError(
+                f"the statistics of layer {self.provenance.layer!r} know nothing of {what}: make them from texts that were "
+                "prepared as those to explain"
+            )
+
+    def noise(self, settings: NoiseSettings, kinds: Tensor) -> NoiseModel:
+        """The noise for each position of each text, (N, T, D); at padding standard normal noise, which no one uses."""
+        units = len(next(iter(self.groups.values())).mean)
+        mean, std, active = torch.zeros(units), torch.ones(units), torch.ones(units)
+        rows = torch.zeros_like(kinds)
+        models = [self.groups[kind].noise(settings) for kind in sorted(self.groups)]
+        for number, kind in enumerate(sorted(self.groups), 1):
+            rows = torch.where(kinds == kind, number, rows)
+
+        def table(first: Tensor, others: Sequence[Tensor]) -> Tensor:
+            return torch.stack([first, *(other.flatten() for other in others)]).to(kinds.device)[rows]
+
+        return NoiseModel(
+            table(mean, [m.mean for m in models]),
+            table(std, [m.std for m in models]),
+            table(active, [m.active for m in models]),
+            settings.noise != "gaussian",
+        )
+
+    def save(self, path: str | Path) -> None:
+        """Write a safetensors file, whole or not at all."""
+        arrays = {f"{kind}.{name}": getattr(group, name) for kind, group in self.groups.items() for name in _ARRAYS}
+        counts = {str(kind): [group.samples, group.observations] for kind, group in self.groups.items()}
+        metadata = {
+            "format": _FORMAT,
+            "counts": json.dumps(counts),
+            "provenance": json.dumps(asdict(self.provenance)),
+        }
+        write_arrays(path, arrays, metadata)
+
+    @classmethod
+    def load(cls, path: str | Path) -> "TokenStatistics":
+        """Read what `save` wrote.
+
+        Raises:
+            DataError: if the file is missing, damaged, or holds something else.
+        """
+        arrays, metadata = read_arrays(path, "statistics of tokens", lambda m: m.get("format") == _FORMAT)
+        try:
+            provenance = Provenance(**json.loads(metadata["provenance"]))
+            groups = {
+                int(kind): FeatureStatistics(
+                    **{name: arrays[f"{kind}.{name}"] for name in _ARRAYS},
+                    samples=samples,
+                    observations=observations,
+                    granularity="channel",
+                    layout=LAYOUTS["TD"],
+                    provenance=provenance,
+                )
+                for kind, (samples, observations) in json.loads(metadata["counts"]).items()
+            }
+        except (KeyError, TypeError, ValueError) as error:
+            raise DataError(f"{path} does not hold complete statistics: make new ones ({error})") from error
+        return cls(groups)
+
+
+def collect_token_statistics(
+    model: nn.Module,
+    layers: Sequence[str],
+    batches: Iterable[Any],
+    *,
+    max_samples: int = 10_000,
+    call: int | None = None,
+    data: str = "",
+    preprocessing: str = "",
+) -> dict[str, TokenStatistics]:
+    """Statistics of several layers, each batch running through the network once.
+
+    Args:
+        model: the network.
+        layers: dotted names.
+        batches: of texts (`TokenBatch` or mappings).
+        max_samples: stop at exactly this many texts.
+        call: which call of the layers, if the network calls them several times in one pass.
+        data: where the texts come from, kept with the statistics.
+        preprocessing: how they were prepared, likewise.
+
+    Returns:
+        Statistics by the layer's name.
+
+    Raises:
+        StatisticsError: if there is no text.
+        LayerError: if the pass does not reach a layer.
+    """
+    if max_samples < 1:
+        raise StatisticsError(f"max_samples must be at least 1, got {max_samples}")
+    totals: dict[str, TokenStatistics] = {}
+    seen = 0
+    for batch in batches:
+        texts = KindedInputs.of(batch)
+        texts = texts.select(torch.arange(min(len(texts), max_samples - seen), device=texts.kinds.device))
+        for name, features in zip(layers, layer_features(model, layers, texts.inputs, call=call), strict=True):
+            summary = TokenStatistics.of(features, texts.kinds.to(features.device))
+            totals[name] = totals[name].merge(summary) if name in totals else summary
+        seen += len(texts)
+        if seen >= max_samples:
+            break
+    if not totals:
+        raise StatisticsError("there are no texts to make statistics from: the batches are empty")
+    _warn_if_few(next(iter(totals.values())))
+    known = Provenance(type(model).__name__, weights_hash(model), "", data, preprocessing, __version__)
+    return {name: total.with_provenance(replace(known, layer=name)) for name, total in totals.items()}
+
+
+def _warn_if_few(statistics: TokenStatistics) -> None:
+    ordinary = statistics.groups.get(ORDINARY)
+    if ordinary is not None and ordinary.observations < FEW_OBSERVATIONS:
+        text = f"statistics from {ordinary.observations} tokens are rough; use more texts"
+        warnings.warn(text, BitlensWarning, stacklevel=3)

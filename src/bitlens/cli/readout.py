@@ -1,0 +1,209 @@
+"""`bitlens readout train` and `bitlens readout explain`: train once, explain in one pass."""
+
+import json
+import os
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Literal
+
+import typer
+
+from bitlens.cli.options import AsJson, DeviceOption, Layer, Model, Weights, device_name
+from bitlens.console import answers, messages
+
+if TYPE_CHECKING:
+    from bitlens.bottlenecks.readout import ReadoutIBA
+    from bitlens.training.loop import Moment, Trained
+
+__all__ = ["readout_app"]
+
+Per = Literal["channel", "element"]
+Precision = Literal["no", "bf16", "fp16"]
+Teacher = Literal["fast", "paper", "best"]
+
+readout_app = typer.Typer(help="Train the Readout Bottleneck once; it explains in one pass.", no_args_is_help=True)
+
+
+@readout_app.command()
+def train(
+    model: Model,
+    data: Annotated[str, typer.Option("--data", help="folder:DIR, csv:FILE, imagenet:DIR or builtin:scenes-train.")],
+    out: Annotated[
+        Path, typer.Option("--out", help="The file to write (.safetensors); checkpoint and curve lie beside it.")
+    ],
+    layer: Layer = None,
+    read_layers: Annotated[
+        str | None,
+        typer.Option(
+            "--read-layers",
+            help="Where to look, names separated by commas, `output` for the class scores (default: the layer, the stages "
+            "after it, the output).",
+        ),
+    ] = None,
+    beta: Annotated[
+        float | None, typer.Option("--beta", help="Price of information (default: 10; 1 for builtin/scenes).")
+    ] = None,
+    conditional: Annotated[
+        bool, typer.Option("--conditional", help="Tell it the class that is asked for: it can then explain any.")
+    ] = False,
+    hidden: Annotated[
+        int | None, typer.Option("--hidden", min=1, help="Width of its first layer (default: half of what it reads).")
+    ] = None,
+    epochs: Annotated[int, typer.Option("--epochs", min=1, help="At most.")] = 10,
+    batch: Annotated[int, typer.Option("--batch", min=1, help="Photos a step, of all processes together.")] = 16,
+    accumulation: Annotated[int, typer.Option("--accumulation", min=1, help="Parts of a batch, for less memory.")] = 1,
+    learning_rate: Annotated[
+        float, typer.Option("--learning-rate", help="Of Adam (the paper's for all of ImageNet: 1e-5).")
+    ] = 1e-3,
+    precision: Annotated[Precision, typer.Option("--precision", help="Mixed precision.")] = "no",
+    held_out: Annotated[float, typer.Option("--held-out", help="Share of the photos that is only measured on.")] = 0.1,
+    patience: Annotated[
+        int, typer.Option("--patience", min=0, help="Epochs without a lower held-out loss that end it; 0: never.")
+    ] = 3,
+    ramp: Annotated[
+        int,
+        typer.Option("--ramp", min=0, help="First epochs in which beta grows to its value, from a hundredth of it."),
+    ] = 0,
+    teacher_epochs: Annotated[
+        int, typer.Option("--teacher-epochs", min=0, help="First epochs that learn masks of method iba instead.")
+    ] = 0,
+    teacher: Annotated[Teacher, typer.Option("--teacher", help="Quality of those masks.")] = "fast",
+    start: Annotated[
+        Path | None, typer.Option("--start", help="A readout to begin at, trained with another --beta, for example.")
+    ] = None,
+    per: Annotated[Per, typer.Option("--per", help="Statistics: channel, or element as in the paper.")] = "channel",
+    statistics_count: Annotated[
+        int, typer.Option("--statistics-count", min=1, help="From how many photos at most.")
+    ] = 1000,
+    limit: Annotated[int | None, typer.Option("--limit", min=1, help="Photos at most, spread over the data.")] = None,
+    memory: Annotated[float, typer.Option("--memory", help="GiB for what does not change between epochs.")] = 2.0,
+    weights: Weights = None,
+    device: DeviceOption = "auto",
+    seed: Annotated[int, typer.Option("--seed", help="Of weights, order, held-out photos and noise.")] = 0,
+    as_json: AsJson = False,
+) -> None:
+    """Train a readout on photos. A training that was cut short goes on where it was.
+
+    On several devices: `accelerate launch --num_processes N -m bitlens readout train …`.
+    """
+    from bitlens.bottlenecks.readout import ReadoutIBA
+    from bitlens.bottlenecks.readout_task import Teaching
+    from bitlens.bottlenecks.readout_weights import ReadoutWeights
+    from bitlens.data.datasets import open_dataset, tensor_batches
+    from bitlens.evaluation.learning import beta_for, layer_for
+    from bitlens.models.load import load_model
+    from bitlens.training.examples import Photos
+    from bitlens.training.settings import TrainingSettings
+
+    settings = TrainingSettings(
+        epochs=epochs, batch=batch, accumulation=accumulation, learning_rate=learning_rate, precision=precision,
+        held_out=held_out, patience=patience, seed=seed, memory=memory,
+    )  # fmt: skip
+    samples = open_dataset(data)
+    loaded = load_model(model, weights, _own_device(device_name(device)))
+    readout = ReadoutIBA(
+        loaded.model, layer or layer_for(loaded), read_layers.split(",") if read_layers else None,
+        beta=beta if beta is not None else beta_for(loaded), conditional=conditional, hidden=hidden,
+    )  # fmt: skip
+    number = min(limit or len(samples), len(samples))
+    photos = [samples[i * len(samples) // number] for i in range(number)]
+    how = {"data": f"{data} ({number} photos)", "preprocessing": loaded.preprocess.description}
+    with _watching() as watch:
+        batches = (images for images, _ in tensor_batches(photos, loaded.preprocess, settings.batch))
+        begin = ReadoutWeights.load(start) if start is not None else None
+        if begin is None:
+            seen = watch("statistics", min(statistics_count, number))
+            readout.fit_statistics(batches, statistics_count, granularity=per, progress=seen, **how)
+        done = readout.fit_weights(
+            Photos(photos, loaded.preprocess), settings, teaching=Teaching(ramp, teacher_epochs, teacher), start=begin,
+            checkpoint=_beside(out, "checkpoint.safetensors"), progress=_told(watch), **how,
+        )  # fmt: skip
+    if done.leads:
+        _write(out, model, readout, done, as_json=as_json)
+
+
+@readout_app.command("explain")
+def explain_photos(
+    photos: Annotated[list[str], typer.Argument(help="Photos, folders, or patterns such as 'photos/**/*.jpg'.")],
+    model: Model,
+    readout: Annotated[Path, typer.Option("--readout", help="Made by `bitlens readout train`.")],
+    out: Annotated[Path, typer.Option("--out", help="Folder for what is written.")] = Path("bitlens-out"),
+    target: Annotated[str, typer.Option("--target", help="auto (the prediction), an index, or a class name.")] = "auto",
+    weights: Weights = None,
+    classes: Annotated[Path | None, typer.Option("--classes", help="Class names, one a line, or a csv table.")] = None,
+    device: DeviceOption = "auto",
+    as_json: AsJson = False,
+) -> None:
+    """Explain photos by a trained readout: the same as `bitlens explain --method readout --readout FILE`."""
+    from bitlens.cli.explain import explain
+
+    explain(
+        photos, model, out, target=target, method="readout", readout=readout, weights=weights, classes=classes,
+        device=device, as_json=as_json,
+    )  # fmt: skip
+
+
+def _own_device(name: str) -> str:
+    """Of several processes on one machine each has a GPU of its own."""
+    rank = os.environ.get("LOCAL_RANK")
+    return f"{name}:{rank}" if name == "cuda" and rank is not None else name
+
+
+def _beside(out: Path, ending: str) -> Path:
+    return out.with_name(f"{out.stem}.{ending}")
+
+
+@contextmanager
+def _watching() -> Iterator[Callable[[str, int], Callable[..., None]]]:
+    """A bar on the error stream for each thing to do: watch(what, total) gives what is called with how much is done."""
+    from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+
+    columns = [TextColumn("{task.description}", markup=False), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn()]
+    leads = os.environ.get("RANK", "0") == "0"
+    with Progress(*columns, console=messages, transient=True, disable=not leads) as progress:
+
+        def watch(what: str, total: int) -> Callable[..., None]:
+            task = progress.add_task(what, total=total)
+
+            def done(number: int, text: str = what) -> None:
+                progress.update(task, completed=number, description=text)
+
+            return done
+
+        yield watch
+
+
+def _told(watch: Callable[[str, int], Callable[..., None]]) -> "Callable[[Moment], None]":
+    """Shows each epoch as a bar, with the losses on what is trained on and on what is held out."""
+    bars: dict[int, Callable[..., None]] = {}
+
+    def told(moment: "Moment") -> None:
+        if moment.epoch not in bars:
+            bars[moment.epoch] = watch(f"epoch {moment.epoch}", moment.steps)
+        held_out = f" · held-out {moment.held_out:.3f}" if moment.held_out is not None else ""
+        bars[moment.epoch](moment.step, f"epoch {moment.epoch} · loss {moment.loss:.3f}{held_out}")
+
+    return told
+
+
+def _write(out: Path, model: str, readout: "ReadoutIBA", done: "Trained", *, as_json: bool) -> None:
+    from bitlens.training.curve import draw_curve, write_curve
+
+    readout.save(out)
+    about = {"model": model, "layer": readout.probe.name, **readout.all_settings()}
+    write_curve(done.rows, _beside(out, "curve.json"), about)
+    draw_curve(done.rows, _beside(out, "curve.png"), f"readout of {readout.probe.name}, β = {readout.settings.beta:g}")
+    best = done.rows[done.best_epoch - 1]
+    losses = dict(best.held_out or best.train)
+    if as_json:
+        facts = {"layer": readout.probe.name, "read_layers": readout.read_layers, "epochs": len(done.rows)}
+        print(json.dumps({"file": str(out), **facts, "best_epoch": done.best_epoch, "losses": losses}))
+        return
+    shown = ", ".join(f"{name.replace('_', ' ')} {value:.3f}" for name, value in losses.items())
+    answers.print(
+        f"{out}: readout of {readout.probe.name} from {', '.join(readout.read_layers)}; epoch {done.best_epoch} of "
+        f"{len(done.rows)}: {shown}",
+        soft_wrap=True,
+        highlight=False,
+    )

@@ -1,0 +1,57 @@
+"""`bitlens report`: one page of HTML from what was explained and measured. Heavy imports wait until it runs."""
+
+import json
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from bitlens.cli.options import AsJson
+from bitlens.console import answers, note
+
+__all__ = ["AsReport", "report", "write_beside"]
+
+_MOST_NOTES = 8
+
+AsReport = Annotated[
+    bool, typer.Option("--report", help="Also write report.html into the folder: one page that needs nothing else.")
+]
+
+
+def report(
+    places: Annotated[
+        list[Path],
+        typer.Argument(
+            metavar="DIR|FILES...",
+            help="Folders of explain, demo or evaluate; .safetensors of explain; .json of text explain --json.",
+        ),
+    ],
+    out: Annotated[Path, typer.Option("--out", help="The page to write.")] = Path("report.html"),
+    same_scale: Annotated[
+        bool, typer.Option("--same-scale", help="The same colour means the same value on all photos.")
+    ] = False,
+    as_json: AsJson = False,
+) -> None:
+    """Write one page of HTML that carries everything within itself, from what explain, demo and evaluate wrote."""
+    from bitlens.reports import write_report
+
+    written = write_report(places, out, same_scale=same_scale)
+    if as_json:
+        print(json.dumps({**vars(written), "file": str(written.file)}, ensure_ascii=False))
+        return
+    for problem in written.problems[:_MOST_NOTES]:
+        note(f"missing: {problem}")
+    if len(written.problems) > _MOST_NOTES:
+        note(f"and {len(written.problems) - _MOST_NOTES} more, all named on the page")
+    counts = {"photo": written.photos, "text": written.texts, "evaluation": written.evaluations}
+    said = ", ".join(f"{count} {name}{'s' if count > 1 else ''}" for name, count in counts.items() if count)
+    answers.print(f"{written.file}: {said}", soft_wrap=True, highlight=False, markup=False)
+
+
+def write_beside(folder: Path, *, same_scale: bool = False) -> None:
+    """The report of a folder, into the folder, as --report asks for it."""
+    from bitlens.reports import write_report
+
+    written = write_report([folder], folder / "report.html", same_scale=same_scale)
+    for problem in written.problems[:_MOST_NOTES]:
+        note(f"missing in the report: {problem}")

@@ -1,0 +1,116 @@
+"""The commands that measure methods for texts: `bitlens text evaluate`, `bitlens text metrics`, `bitlens text methods`."""
+
+import json
+from pathlib import Path
+from typing import Annotated, Literal
+
+import typer
+
+from bitlens.cli.evaluate import list_metrics, note_known, print_tables
+from bitlens.cli.options import AsJson, DeviceOption, Out, Seed, Weights, device_name
+from bitlens.console import answers, messages, progress_bar
+
+__all__ = ["add_text_commands"]
+
+Asked = Literal["label", "predicted"]
+
+
+def add_text_commands(app: typer.Typer) -> None:
+    """Give the group of commands for texts those that measure."""
+    for command in (evaluate, metrics, methods):
+        app.command()(command)
+
+
+def evaluate(
+    data: Annotated[str, typer.Option("--data", help="jsonl:FILE, tsv:FILE or builtin:reviews.")],
+    model: Annotated[
+        str, typer.Option("--model", help="builtin/reviews, hf/NAME, a folder, or FILE.py:CALLABLE.")
+    ] = "builtin/reviews",
+    methods: Annotated[
+        str, typer.Option("--methods", help="From `bitlens text methods`: iba,iba:beta=0.1,lime:samples=200.")
+    ] = "iba,random",
+    metrics: Annotated[
+        str, typer.Option("--metrics", help="From `bitlens text metrics`; removal stands for all that begin so.")
+    ] = "removal",
+    out: Out = Path("bitlens-text-evaluation"),
+    limit: Annotated[int | None, typer.Option("--limit", min=1, help="At most so many texts; more can follow.")] = None,
+    part: Annotated[str, typer.Option("--part", metavar="K/N", help="Only the K-th of N parts of the texts.")] = "1/1",
+    asked: Annotated[
+        Asked, typer.Option("--target", help="Ask about each text's label, or about the class that is predicted.")
+    ] = "label",
+    max_tokens: Annotated[
+        int | None, typer.Option("--max-tokens", min=1, help="Cut texts there (default: what the network reads).")
+    ] = None,
+    layer: Annotated[str | None, typer.Option("--layer", help="The layer to restrict, by its dotted name.")] = None,
+    statistics_from: Annotated[
+        str | None,
+        typer.Option(
+            "--statistics-from", help="What bottlenecks learn from (default: what comes with the network, else --data)."
+        ),
+    ] = None,
+    statistics_count: Annotated[int, typer.Option("--statistics-count", min=1, help="From how many texts.")] = 1000,
+    weights: Weights = None,
+    keep_maps: Annotated[bool, typer.Option("--keep-maps", help="Keep every map, for later metrics.")] = False,
+    retry_errors: Annotated[bool, typer.Option("--retry-errors", help="Try texts again that failed.")] = False,
+    device: DeviceOption = "auto",
+    seed: Seed = 0,
+    as_json: AsJson = False,
+) -> None:
+    """Measure methods by metrics on texts. A run that was cut short goes on where it was, and can grow."""
+    from bitlens.evaluation.run import carry_out, find_tasks, read_part, select_samples
+    from bitlens.evaluation.specs import parse_specs
+    from bitlens.evaluation.text.context import open_text_context
+    from bitlens.evaluation.text.measures import TEXT_METRICS
+    from bitlens.evaluation.text.plan import TextPlan
+    from bitlens.methods.text import TEXT_METHODS
+
+    builders = {name: entry.build for name, entry in TEXT_METHODS.items()}
+    measures = {name: metric.compute for name, metric in TEXT_METRICS.items()}
+    plan = TextPlan(
+        model,
+        data,
+        parse_specs(methods, builders, "method"),
+        parse_specs(metrics, measures, "metric"),
+        weights=weights,
+        layer=layer,
+        asked=asked,
+        max_tokens=max_tokens,
+        statistics_from=statistics_from,
+        statistics_count=statistics_count,
+        seed=seed,
+    )
+    with messages.status("starting") as status:
+        context = open_text_context(
+            plan,
+            out,
+            device_name(device),
+            lambda what, seen, total: status.update(f"{what}: {seen} of {total} texts"),
+            keep_maps=keep_maps,
+        )
+        indices = select_samples(len(context.samples), read_part(part), limit)
+        tasks = find_tasks(context, out, indices, retry_errors=retry_errors)
+    note_known(len(indices) - len(tasks), len(indices))
+    with progress_bar(model, len(tasks), unit="texts") as advance:
+        carry_out(context, out, tasks, advance=advance)
+    print_tables(out, None, None, "json" if as_json else "text")
+
+
+def metrics(as_json: AsJson = False) -> None:
+    """List the metrics for texts: what they say, which direction is better, where they come from, what they cost."""
+    from bitlens.evaluation.text.measures import TEXT_METRICS
+
+    list_metrics(TEXT_METRICS.values(), as_json=as_json)
+
+
+def methods(as_json: AsJson = False) -> None:
+    """List the methods for texts: where they come from, what they cost, on which networks they work."""
+    from bitlens.methods.text import TEXT_METHODS
+
+    names = ("name", "summary", "paper", "unit", "passes", "signed", "supports")
+    rows = [{name: getattr(entry, name) for name in names} for entry in TEXT_METHODS.values()]
+    if as_json:
+        print(json.dumps(rows, ensure_ascii=False))
+        return
+    for row in rows:
+        answers.print(f"[bold]{row['name']}[/bold]  {row['summary']}", highlight=False)
+        answers.print(f"  {row['paper']}\n  {row['unit']}; {row['supports']}; passes: {row['passes']}", highlight=False)

@@ -1,0 +1,222 @@
+"""Remove and retrain as one resumable run: train, explain every image by every method, remove, train again.
+
+The protocol of Zhang et al. (NeurIPS 2021, algorithms G6): a network is trained and explains all images of all parts for
+their labels; then networks are trained from scratch on images whose highest pixels are gone. The faster their accuracy
+falls, the more of what matters a method had found.
+"""
+
+import json
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import asdict, dataclass
+from functools import partial
+from pathlib import Path
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from bitlens.data.preprocessing import Preprocessing
+from bitlens.data.small import SmallImages, to_tensor
+from bitlens.errors import DataError, SettingError
+from bitlens.evaluation.learning import build_method
+from bitlens.evaluation.specs import Spec
+from bitlens.files import read_arrays, write_arrays, write_text
+from bitlens.methods import METHODS
+from bitlens.metrics.retraining import ExplainedImages, Retrained, TrainingSettings, roar, small_resnet, train_network
+from bitlens.models.load import LoadedModel
+from bitlens.view.curves import Chart, Curve, draw_charts
+from bitlens.view.heatmap import save_figure
+
+__all__ = ["RoarPlan", "RoarRow", "run_roar"]
+
+_SHARES = (0.7, 0.1, 0.2)  # training, validation, test
+_LAYER = "4"  # of `small_resnet`: the second stage, half the resolution
+_BATCH = 64
+_LEARNT_FROM = 1000
+Told = Callable[[str], None]
+
+
+@dataclass(frozen=True)
+class RoarPlan:
+    """Everything that decides the results, methods and rates aside.
+
+    Attributes:
+        data: the name of the data set.
+        size: of the images.
+        limit: how many of them at most.
+        width: channels of the network's first stage.
+        training: how every network is trained.
+        seed: of the split and of the network that is explained.
+    """
+
+    data: str
+    size: int
+    limit: int | None
+    width: int
+    training: TrainingSettings
+    seed: int = 0
+
+
+@dataclass(frozen=True)
+class RoarRow:
+    """One method at one rate.
+
+    Attributes:
+        method: its label.
+        rate: share of the pixels removed.
+        accuracy: mean test accuracy over seeds.
+        error: its standard error; NaN for one seed.
+        seeds: how many networks were trained.
+    """
+
+    method: str
+    rate: float
+    accuracy: float
+    error: float
+    seeds: int
+
+
+def run_roar(
+    plan: RoarPlan,
+    images: SmallImages,
+    methods: Mapping[str, Spec],
+    rates: Sequence[float],
+    seeds: int,
+    out: Path,
+    device: str,
+    told: Told = lambda _: None,
+) -> list[RoarRow]:
+    """Run what is not done yet, write `rows.json` and `roar.png`, and give all rows.
+
+    Args:
+        plan: kept in `out`; another plan in the same folder is refused.
+        images: all of them, in [0, 1].
+        methods: by label.
+        rates: shares of pixels to remove, each in (0, 1).
+        seeds: networks trained for each method and rate.
+        out: folder.
+        device: where networks run.
+        told: what is being done.
+
+    Raises:
+        DataError: if `out` belongs to another plan, or cannot be written.
+        SettingError: if a method needs something that this protocol does not give, or a rate is out of range.
+        FitError: if a training diverges.
+    """
+    if not all(0 < rate < 1 for rate in rates):
+        raise SettingError(f"rates must lie between 0 and 1, got {', '.join(map(str, rates))}")
+    _check_plan(plan, out)
+    parts = images.split(_SHARES, plan.seed)
+    mean, std = parts[0].images.mean((0, 2, 3)), parts[0].images.std((0, 2, 3))
+    prepared = [((part.images - mean[:, None, None]) / std[:, None, None]).to(device) for part in parts]
+    labels = [part.labels.to(device) for part in parts]
+    build = partial(small_resnet, images.classes, 3, plan.width)
+    network = _trained(build, prepared[0], labels[0], plan, out / "network.safetensors", device, told)
+    loaded = LoadedModel("roar", network, Preprocessing(to_tensor), None, _LAYER)
+    done: dict[str, tuple[Retrained, ...]] = {}
+    for label, spec in methods.items():
+        maps = _maps(label, spec, loaded, prepared, labels, out, told)
+        explained = [ExplainedImages(*part) for part in zip(prepared, labels, maps, strict=True)]
+        train, validation, test = explained
+        done[label] = roar(
+            train,
+            validation,
+            test,
+            build,
+            state=out / f"{_stem(label)}.json",
+            rates=(0.0, *rates),
+            seeds=range(seeds),
+            training=plan.training,
+            progress=partial(_tell, told, label),
+        )
+    rows = _rows(done)
+    write_text(out / "rows.json", json.dumps([asdict(row) for row in rows], indent=1))
+    _draw(rows, plan, out / "roar.png")
+    return rows
+
+
+def _check_plan(plan: RoarPlan, out: Path) -> None:
+    place, content = out / "plan.json", json.dumps(asdict(plan), indent=1)
+    if place.is_file() and place.read_text("utf-8") != content:
+        raise DataError(f"{out} belongs to a run with other settings: choose another --out, or the same settings")
+    write_text(place, content)
+
+
+def _trained(
+    build: Callable[[], nn.Module], images: Tensor, labels: Tensor, plan: RoarPlan, place: Path, device: str, told: Told
+) -> nn.Module:
+    """The network that is explained, from an earlier run if there is one."""
+    if place.is_file():
+        network = build()
+        network.load_state_dict(read_arrays(place, "a trained network", lambda _: True)[0])
+        return network.to(device).eval()
+    told("training the network that is explained")
+    network = train_network(build, images, labels, plan.training, plan.seed)
+    write_arrays(
+        place, {name: value.cpu() for name, value in network.state_dict().items()}, {"plan": json.dumps(asdict(plan))}
+    )
+    return network.eval()
+
+
+def _maps(
+    label: str,
+    spec: Spec,
+    loaded: LoadedModel,
+    images: Sequence[Tensor],
+    labels: Sequence[Tensor],
+    out: Path,
+    told: Told,
+) -> list[Tensor]:
+    """(N, H, W) of each part for its labels, from an earlier run if there are some."""
+    place = out / "maps" / f"{_stem(label)}.safetensors"
+    if place.is_file():
+        kept, _ = read_arrays(place, "maps", lambda _: True)
+        return [kept[str(part)] for part in range(len(images))]
+    method = build_method(spec, loaded)
+    learns = METHODS[spec.name].learns
+    if learns in ("statistics", "patterns"):
+        few = {"granularity": "channel"} if learns == "statistics" else {}
+        getattr(method, f"fit_{learns}")(torch.split(images[0], _BATCH), _LEARNT_FROM, **few)
+    elif learns:
+        raise SettingError(f"{label} needs {learns} for every network; remove and retrain cannot give it")
+    total, made = sum(map(len, images)), list[Tensor]()
+    for part, wanted in zip(images, labels, strict=True):
+        maps = []
+        for batch, classes in zip(torch.split(part, _BATCH), torch.split(wanted, _BATCH), strict=True):
+            maps.append(method.explain(batch, classes).map)
+            told(f"{label}: {sum(map(len, made)) + sum(map(len, maps))} of {total} images explained")
+        made.append(torch.cat(maps))
+    write_arrays(place, {str(part): maps for part, maps in enumerate(made)}, {"method": label})
+    return made
+
+
+def _rows(done: Mapping[str, Sequence[Retrained]]) -> list[RoarRow]:
+    rows = []
+    for label, results in done.items():
+        for rate in dict.fromkeys(one.rate for one in results):
+            values = np.array([one.test_accuracy for one in results if one.rate == rate])
+            error = float(values.std(ddof=1) / len(values) ** 0.5) if len(values) > 1 else float("nan")
+            rows.append(RoarRow(label, rate, float(values.mean()), error, len(values)))
+    return rows
+
+
+def _draw(rows: Sequence[RoarRow], plan: RoarPlan, place: Path) -> None:
+    curves = []
+    for label in dict.fromkeys(row.method for row in rows):
+        own = [row for row in rows if row.method == label]
+        x, y, error = (np.array([getattr(row, name) for row in own]) for name in ("rate", "accuracy", "error"))
+        curves.append(Curve(label, x, y, np.nan_to_num(error)))
+    chart = Chart("", curves, "share of the pixels removed, highest first", "test accuracy after retraining")
+    caption = (
+        f"{plan.data} at {plan.size} x {plan.size}, {plan.training.epochs} epochs, {rows[0].seeds} networks each; "
+        "lower is better; bands are standard errors over networks"
+    )
+    save_figure(draw_charts([chart], title="Remove and retrain (ROAR)", caption=caption), place)
+
+
+def _tell(told: Told, label: str, row: Retrained) -> None:
+    told(f"{label}: {row.rate:.0%} removed, seed {row.seed}: test accuracy {row.test_accuracy:.3f}")
+
+
+def _stem(label: str) -> str:
+    return "".join(letter if letter.isalnum() or letter in "-=." else "_" for letter in label)

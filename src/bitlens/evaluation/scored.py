@@ -1,0 +1,37 @@
+"""What a metric says of one map, of a photo or of a text."""
+
+from dataclasses import dataclass, field
+
+import numpy as np
+import numpy.typing as npt
+from torch import Tensor
+
+__all__ = ["Scored", "kept_curve"]
+
+_MOST_POINTS = 201  # of a curve that is kept
+
+
+@dataclass(frozen=True)
+class Scored:
+    """What a metric says of one map.
+
+    Attributes:
+        value: the number; of a ratio of means the numerator.
+        scale: of a ratio of means the denominator.
+        x: where the curves were measured.
+        upper: the curve, or of two curves the one that should be high.
+        lower: of two curves the other one.
+    """
+
+    value: float
+    scale: float | None = None
+    x: npt.NDArray[np.float32] = field(default_factory=lambda: np.empty(0, np.float32))
+    upper: npt.NDArray[np.float32] = field(default_factory=lambda: np.empty(0, np.float32))
+    lower: npt.NDArray[np.float32] = field(default_factory=lambda: np.empty(0, np.float32))
+
+
+def kept_curve(values: Tensor) -> npt.NDArray[np.float32]:
+    """A curve as it is kept: at most 201 points, the first and the last among them."""
+    chosen = np.linspace(0, len(values) - 1, min(len(values), _MOST_POINTS)).round().astype(int)
+    kept: npt.NDArray[np.float32] = values.detach().cpu().float().numpy()[chosen]
+    return kept

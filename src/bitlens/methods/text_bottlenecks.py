@@ -1,0 +1,158 @@
+"""The bottlenecks for texts: methods whose maps are in bits per token."""
+
+from collections.abc import Mapping
+from typing import Literal
+
+from bitlens.bottlenecks.layered import LayeredTokenIBA
+from bitlens.bottlenecks.token_statistics import TokenStatistics
+from bitlens.bottlenecks.tokens import MaskForm, Objective, SpecialTokens, TokenIBA
+from bitlens.engine import Precision
+from bitlens.methods.entry import MethodEntry
+from bitlens.models.text import LoadedText, text_layers
+
+__all__ = ["TEXT_BOTTLENECKS", "early_layers", "iba", "token_iba"]
+
+
+_BETA = 3.0  # measured on training reviews (docs/transformers)
+
+
+def iba(
+    loaded: LoadedText,
+    *,
+    mask: MaskForm = "unit",
+    layer: str = "",
+    beta: float | None = None,
+    steps: int = 10,
+    noise_samples: int = 10,
+    learning_rate: float = 1.0,
+    special_tokens: SpecialTokens = "restricted",
+    seed: int = 0,
+    precision: Precision = "auto",
+    statistics: TokenStatistics | None = None,
+    internal_batch_size: int | Literal["auto"] = "auto",
+) -> TokenIBA:
+    """The published recipe on a loaded network, with the layer, the price of information and the statistics that come with it.
+
+    Args:
+        loaded: the network and its tokenizer.
+        mask: "token": one mask for each token; "unit": one for each hidden unit of each token.
+        layer: where the bottleneck is; the network's own choice if not given.
+        beta: weight of the information; the network's own choice if not given.
+        steps: optimisation steps.
+        noise_samples: noisy copies per step.
+        learning_rate: of Adam.
+        special_tokens: "restricted" like others, or "whole": they pass as they are and count nothing.
+        seed: of the noise.
+        precision: of the network behind the layer.
+        statistics: of the layer; what comes with the network if not given, else call `fit_statistics`.
+        internal_batch_size: how many rows go through the network at once; "auto" bounds the memory.
+
+    Raises:
+        LayerError: if the network has no such layer, or none is given for a network without a default.
+    """
+    name = layer or loaded.layer
+    bottleneck = TokenIBA(
+        loaded.model,
+        name,
+        mask=mask,
+        objective="cross-entropy",
+        beta=loaded.beta if beta is None else beta,
+        steps=steps,
+        noise_samples=noise_samples,
+        learning_rate=learning_rate,
+        initial_logit=5.0,
+        antithetic=False,
+        readout="last_forward",
+        special_tokens=special_tokens,
+        seed=seed,
+        precision=precision,
+        statistics=statistics or loaded.statistics.get(name),
+        internal_batch_size=internal_batch_size,
+    )
+    bottleneck.method = "iba"
+    return bottleneck
+
+
+def token_iba(
+    loaded: LoadedText,
+    *,
+    mask: MaskForm = "token",
+    layer: str = "",
+    objective: Objective = "log-odds",
+    beta: float | None = None,
+    steps: int = 10,
+    noise_samples: int = 2,
+    learning_rate: float = 1.0,
+    special_tokens: SpecialTokens = "restricted",
+    seed: int = 0,
+    precision: Precision = "auto",
+    statistics: Mapping[str, TokenStatistics] | None = None,
+    internal_batch_size: int | Literal["auto"] = "auto",
+) -> LayeredTokenIBA:
+    """The settings that measured best, at several layers of a loaded network: see `LayeredTokenIBA` and docs/transformers.
+
+    Args:
+        loaded: the network and its tokenizer.
+        mask: "token": one mask for each token; "unit": one for each hidden unit of each token.
+        layer: dotted names with + between them; by default four in the first two thirds of the encoder, or the network's own
+            choice where statistics come with it.
+        objective: what is kept of a class, "log-odds" or "cross-entropy".
+        beta: weight of the information; 3 if not given, or the network's own choice where statistics come with it.
+        steps: optimisation steps.
+        noise_samples: noisy copies per step, half of them with the negative noise of the others.
+        learning_rate: of Adam.
+        special_tokens: "restricted" like others, or "whole": they pass as they are and count nothing.
+        seed: of the noise.
+        precision: of the network behind the layers.
+        statistics: of the layers by name; what comes with the network if not given, else call `fit_statistics`.
+        internal_batch_size: how many rows go through the network at once; "auto" bounds the memory.
+
+    Raises:
+        LayerError: if the network has no such layer.
+    """
+    names = layer.split("+") if layer else [loaded.layer] if loaded.statistics else early_layers(loaded)
+    known = statistics if statistics is not None else loaded.statistics
+    return LayeredTokenIBA(
+        loaded.model,
+        names,
+        mask=mask,
+        objective=objective,
+        beta=beta if beta is not None else loaded.beta if loaded.statistics else _BETA,
+        steps=steps,
+        noise_samples=noise_samples,
+        learning_rate=learning_rate,
+        special_tokens=special_tokens,
+        seed=seed,
+        precision=precision,
+        statistics=known if set(names) <= set(known) else None,
+        internal_batch_size=internal_batch_size,
+    )
+
+
+def early_layers(loaded: LoadedText) -> tuple[str, ...]:
+    """Four layers of a network, the first of six and the next three; its default where there are fewer than six."""
+    own = text_layers(loaded.model)
+    sixth = len(own) // 6
+    return own[: 4 * sixth : sixth] if sixth else (loaded.layer,)
+
+
+TEXT_BOTTLENECKS: tuple[MethodEntry, ...] = (
+    MethodEntry(
+        name="iba",
+        summary="bits of each token that pass one layer, one mask for each of its hidden units",
+        paper="Jiang et al., Inserting Information Bottlenecks for Attribution in Transformers (EMNLP Findings 2020)",
+        unit="bits/token",
+        passes="90 behind the layer (forward and backward), 1 full, 32 forward for the evidence",
+        build=iba,
+        learns="statistics",
+    ),
+    MethodEntry(
+        name="token-iba",
+        summary="bits of each token that pass a layer, the mean over four, one mask for all of a token's hidden units",
+        paper="after Jiang et al. (EMNLP Findings 2020)",
+        unit="bits/token",
+        passes="20 behind each of four layers (forward and backward), 4 full, 128 forward for the evidence",
+        build=token_iba,
+        learns="statistics",
+    ),
+)

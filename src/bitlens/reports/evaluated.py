@@ -1,0 +1,93 @@
+"""From an evaluation's folder to the tables and plots of a report."""
+
+import re
+from collections.abc import Iterator
+from pathlib import Path
+from tempfile import TemporaryDirectory
+
+from bitlens.data.images import natural_key, read_image
+from bitlens.errors import BitlensError
+from bitlens.evaluation.formats import Grid, about, comparison_grid, means_grid
+from bitlens.evaluation.plots import draw_plots
+from bitlens.evaluation.tables import Table, build_table, metric_of
+from bitlens.view.encoding import as_data_uri, picture_uri
+from bitlens.view.report import Cell, Column, DataTable, Plot, Section
+
+__all__ = ["evaluation_section"]
+
+_SHEET = 1400  # pixels, of the longer side
+
+
+def evaluation_section(folder: Path, problems: list[str]) -> tuple[Section, Table]:
+    """The tables, plots and kept maps of an evaluation.
+
+    Args:
+        folder: with settings.json and rows.
+        problems: what cannot be shown is added to it.
+
+    Raises:
+        DataError: if the folder holds no results.
+    """
+    table = build_table(folder)
+    grids = [_data_table(means_grid(table), table)]
+    if len(table.methods) > 1:
+        grids.append(_data_table(comparison_grid(table), table))
+    try:
+        plots = list(_plots(folder, table))
+    except BitlensError as error:
+        plots = []
+        problems.append(f"plots of {folder.name}: {error}")
+    plots += list(_kept_maps(folder, problems))
+    title = f"Evaluation of {table.settings['model']}"
+    return Section(title, about(table), grids, plots), table
+
+
+def _data_table(grid: Grid, table: Table) -> DataTable:
+    better = {metric: metric_of(metric).better for metric in table.metrics}
+    columns = [Column(grid.heads[0], number=False)]
+    for head in grid.heads[1:]:
+        metric = head.rpartition(" ")[0] if head[-1] in "↑↓" else head
+        columns.append(Column(metric, better.get(metric, "") if metric != head else ""))
+    rows: list[list[Cell]] = []
+    foot: list[list[Cell]] = []
+    for r, texts in enumerate(grid.rows):
+        row = [Cell(texts[0], texts[0].casefold())]
+        row += [Cell(text, _key(text), (r, c) in grid.emphasised) for c, text in enumerate(texts[1:], 1)]
+        (foot if texts[0] not in table.methods else rows).append(row)
+    notes = [note for note in grid.notes if note != about(table)]
+    return DataTable(grid.title[0].upper() + grid.title[1:], columns, rows, foot, notes)
+
+
+def _key(text: str) -> float | None:
+    """The number that a cell begins with."""
+    number = re.match(r"[+−-]?\d[\d,]*(\.\d+)?", text)
+    return float(number[0].replace("−", "-").replace(",", "")) if number else None
+
+
+def _plots(folder: Path, table: Table) -> Iterator[Plot]:
+    with TemporaryDirectory() as drawn:
+        for path in draw_plots(folder, Path(drawn), suffix="svg"):
+            metric = path.stem.partition("curves-")[2]
+            title = f"Curves of {metric}" if metric else "Scores of the methods"
+            best = [f"{m}: best is {name}" for m in table.metrics for name in table.methods if _is_best(table, name, m)]
+            said = f"for {', '.join(table.methods)}" + (f". {'; '.join(best)}" if not metric else "")
+            yield Plot(
+                title, as_data_uri(path.read_bytes(), "image/svg+xml"), f"{title} {said}. The table has the numbers."
+            )
+
+
+def _is_best(table: Table, method: str, metric: str) -> bool:
+    cell = table.cells.get((method, metric))
+    return cell is not None and cell.best
+
+
+def _kept_maps(folder: Path, problems: list[str]) -> Iterator[Plot]:
+    """The contact sheets of an evaluation that kept its maps."""
+    for path in sorted(folder.glob("maps-*.png"), key=natural_key):
+        try:
+            picture = picture_uri(read_image(path), _SHEET)
+        except BitlensError as error:
+            problems.append(str(error))
+            continue
+        title = f"Maps, sheet {path.stem.rpartition('-')[2]}"
+        yield Plot(title, picture, "Photos in rows, and the map of each method over them in columns")

@@ -1,0 +1,177 @@
+"""From attributions to the cards of a report: which colours mean what, and what is said of each map."""
+
+import re
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from bitlens.attribution import Attribution
+from bitlens.data.images import read_image
+from bitlens.errors import BitlensError, InputError
+from bitlens.methods import METHODS
+from bitlens.reports.found import Entry, safe_name
+from bitlens.view.card import Card, MapFigure, Proof, draw_figure, draw_photo_uri
+from bitlens.view.colours import Floats, Scale
+
+__all__ = ["cards_of", "tops_of"]
+
+_PERCENTILE = 99.5  # gradients have a few pixels that are far above all others
+_GREY_SIZE = (1, 1)
+
+
+@dataclass
+class _Sample:
+    """One photo with its maps."""
+
+    entry: Entry
+    number: int
+    maps: list[tuple[str, Attribution]] = field(default_factory=list)
+    problems: list[str] = field(default_factory=list)
+
+
+def cards_of(groups: Sequence[Sequence[Entry]], tops: Mapping[str, float], first: int = 1) -> Iterator[Card]:
+    """A card for each photo.
+
+    Args:
+        groups: the attributions of each photo.
+        tops: where colours end, as `tops_of` gives it; empty for scales of each photo's own.
+        first: number of the first card on the page.
+    """
+    number = first
+    for group in groups:
+        for sample in _samples(group):
+            yield _card(sample, tops, f"photo-{number}")
+            number += 1
+
+
+def tops_of(groups: Sequence[Sequence[Entry]]) -> dict[str, float]:
+    """Where the colours end if they mean the same on all cards: by unit for maps in bits, by method for scores."""
+    tops: dict[str, float] = {}
+    for group in groups:
+        for sample in _samples(group):
+            for label, one in sample.maps:
+                if bool(one.map.any()):
+                    top = _own_scale(label, one).top
+                    tops[_key(label, one)] = max(tops.get(_key(label, one), 0.0), top)
+    return tops
+
+
+def _samples(group: Sequence[Entry]) -> Iterator[_Sample]:
+    """The samples of a group of attributions: usually one, with a map of each method."""
+    samples: dict[int, _Sample] = {0: _Sample(group[0], 0)}
+    for entry in group:
+        label = str(entry.row.get("method", ""))
+        try:
+            attribution = entry.load()
+            if attribution.map.dim() != 3:
+                raise InputError(f"{attribution.unit} of {attribution.method} are not a map over a photo")
+            _finite(attribution)
+        except BitlensError as error:
+            samples[0].problems.append(f"{label or entry.stem}: {error}")
+            continue
+        for number in range(len(attribution)):
+            sample = samples.setdefault(number, _Sample(entry, number))
+            sample.maps.append((label or attribution.method, attribution[number]))
+    yield from samples.values()
+
+
+def _finite(attribution: Attribution) -> None:
+    if not bool(attribution.map.isfinite().all()) or not attribution.map.numel():
+        raise InputError(f"the map of {attribution.method} is empty, or holds values that are NaN or infinite")
+
+
+def _card(sample: _Sample, tops: Mapping[str, float], anchor: str) -> Card:
+    row = sample.entry.row
+    problems = list(sample.problems)
+    photo = _seen(sample.entry, problems) if sample.maps else None
+    scales = _scales(sample.maps, tops)
+    figures: list[MapFigure] = []
+    for (label, one), scale in zip(sample.maps, scales, strict=True):
+        try:
+            figures.append(_figure(photo, label, one, scale))
+        except BitlensError as error:
+            problems.append(f"{label}: {error}")
+    shape = photo.shape[1:] if photo is not None else sample.maps[0][1].map.shape[1:] if sample.maps else _GREY_SIZE
+    target = str(row.get("name") or (f"class {sample.maps[0][1].targets[0]}" if sample.maps else "nothing to show"))
+    name = Path(sample.entry.sample).name + (f", sample {sample.number + 1}" if sample.number else "")
+    return Card(
+        anchor,
+        name,
+        target,
+        _number(row.get("probability_before")),
+        draw_photo_uri(photo) if photo is not None else "",
+        (int(shape[1]), int(shape[0])),
+        tuple(figures),
+        tuple(problems),
+    )
+
+
+def _figure(photo: Floats | None, label: str, one: Attribution, scale: Scale) -> MapFigure:
+    proof = one.evidence
+    details = [one.layer] if one.layer else []
+    beta = one.settings.get("beta")
+    if isinstance(beta, (int, float)) and "beta=" not in label:
+        details.append(f"β = {beta:g}")
+    return draw_figure(
+        photo,
+        one.map[0],
+        scale,
+        method=label,
+        details=" · ".join(details),
+        total_bits=float(one.total_bits[0]) if one.total_bits is not None else None,
+        proof=Proof(float(proof.before[0]), float(proof.under_noise[0]), float(proof.under_noise_std[0]), proof.measure)
+        if proof is not None
+        else None,
+    )
+
+
+def _seen(entry: Entry, problems: list[str]) -> Floats | None:
+    """(3, H, W) in [0, 1], the photo as the network saw it."""
+    seen = entry.row.get("seen")
+    if seen is None:
+        problems.append("the photo as the network saw it is not in the folder: the maps are drawn over grey")
+        return None
+    try:
+        pixels: Floats = np.asarray(read_image(entry.folder / safe_name(seen))).astype(np.float32) / np.float32(255)
+    except BitlensError as error:
+        problems.append(f"{error}: the maps are drawn over grey")
+        return None
+    return pixels.transpose(2, 0, 1)
+
+
+def _scales(maps: Sequence[tuple[str, Attribution]], tops: Mapping[str, float]) -> list[Scale]:
+    """One scale for all maps in bits, and for scores, which have no unit, one for each method."""
+    own = [_own_scale(label, one) for label, one in maps]
+    shared = {unit: max(s.top for s in own if s.unit == unit) for unit in {s.unit for s in own if s.unit != "score"}}
+    return [
+        Scale.over(
+            [one.map.numpy()],
+            one.unit,
+            vmax=tops.get(_key(label, one), shared.get(one.unit)),
+            percentile=_PERCENTILE if one.unit == "score" and _key(label, one) not in tops else None,
+            signed=scale.signed,
+        )
+        for (label, one), scale in zip(maps, own, strict=True)
+    ]
+
+
+def _own_scale(label: str, one: Attribution) -> Scale:
+    entry = METHODS.get(re.split(r"[\[:]", label)[0])
+    percentile = _PERCENTILE if one.unit == "score" else None
+    return Scale.over(
+        [one.map.numpy()],
+        one.unit,
+        percentile=percentile,
+        signed=entry is not None and entry.signed and one.unit == "score",
+    )
+
+
+def _key(label: str, one: Attribution) -> str:
+    return label if one.unit == "score" else one.unit
+
+
+def _number(value: Any) -> float | None:
+    return float(value) if isinstance(value, (int, float)) and not isinstance(value, bool) else None

@@ -1,0 +1,51 @@
+"""From rows of explained texts to passages with shaded words."""
+
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Any
+
+from bitlens.errors import BitlensError, InputError
+from bitlens.view.card import Proof
+from bitlens.view.report import Passage
+from bitlens.view.text import ShadedText, pieces_of, word_scale
+
+__all__ = ["passages_of"]
+
+
+def passages_of(rows: Sequence[Mapping[str, Any]], problems: list[str], first: int = 1) -> Iterator[Passage]:
+    """A passage for each text and method.
+
+    Args:
+        rows: as `Explanation.as_dict` gives them, with the text's `name` if it has one.
+        problems: what cannot be shown is added to it.
+        first: number of the first passage on the page.
+    """
+    for number, row in enumerate(rows, first):
+        name = str(row.get("name") or f"text {number}")
+        try:
+            yield _passage(row, name, f"text-{number}")
+        except BitlensError as error:
+            problems.append(f"{name}: {error}")
+
+
+def _passage(row: Mapping[str, Any], name: str, anchor: str) -> Passage:
+    try:
+        text, unit = str(row["text"]), str(row["unit"]).partition("/")[0]
+        spans = [(int(word["span"][0]), int(word["span"][1])) for word in row["words"]]
+        values = [float(word["value"]) for word in row["words"]]
+        proof = _proof(row)
+        total = float(row["total_bits"]) if "total_bits" in row else None
+    except (KeyError, TypeError, ValueError, IndexError) as error:
+        raise InputError(f"its row in summary.json is damaged ({type(error).__name__} {error})") from error
+    pieces = pieces_of(text, spans, values)
+    scale = word_scale([pieces], unit, signed=bool(row.get("signed")))
+    method = " · ".join(str(row[key]) for key in ("method", "layer") if row.get(key))
+    return Passage(anchor, name, str(row.get("target", "")), method, ShadedText(pieces, scale), total, proof)
+
+
+def _proof(row: Mapping[str, Any]) -> Proof | None:
+    for measure in ("probability", "score"):
+        names = [f"{measure}_{which}" for which in ("before", "under_noise", "under_noise_std")]
+        if all(name in row for name in names):
+            before, under, spread = (float(row[name]) for name in names)
+            return Proof(before, under, spread, measure)
+    return None

@@ -1,0 +1,139 @@
+"""How to make results again: the very command, and the same in Python, from the settings that lie beside them."""
+
+import inspect
+import re
+import shlex
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import asdict
+from typing import Any
+
+from bitlens.evaluation.specs import settings_of_callable
+from bitlens.fitting import QUALITY
+from bitlens.methods import METHODS
+from bitlens.view.report import Recipe
+
+__all__ = ["evaluation_recipe", "explained_recipe"]
+
+
+def explained_recipe(title: str, settings: Mapping[str, Any]) -> Recipe:
+    """For what explain wrote."""
+    command = settings.get("command")
+    words = [str(word) for word in command] if isinstance(command, list) else []
+    methods = settings.get("methods")
+    known = (
+        {str(label): one for label, one in methods.items() if isinstance(one, dict)}
+        if isinstance(methods, dict)
+        else {}
+    )
+    return Recipe(
+        title,
+        f"bitlens {shlex.join(words)}" if words else "",
+        "\n".join(_python(str(settings["model"]), known, words)) if known and "model" in settings else "",
+        [(label, _listed(one)) for label, one in known.items()],
+    )
+
+
+def evaluation_recipe(title: str, settings: Mapping[str, Any], samples: int) -> Recipe:
+    """For what evaluate wrote."""
+    learnt = settings["statistics"]
+    words = ["evaluate", "--model", settings["model"], "--data", settings["data"]]
+    words += [
+        "--methods",
+        ",".join(map(_spec, settings["methods"])),
+        "--metrics",
+        ",".join(map(_spec, settings["metrics"])),
+    ]
+    words += [
+        "--statistics-from",
+        learnt["from"],
+        "--statistics-count",
+        learnt["count"],
+        "--statistics-per",
+        learnt["per"],
+    ]
+    words += ["--limit", samples, "--seed", settings["seed"]]
+    listed = [(label, _listed(one)) for kind in ("methods", "metrics") for label, one in settings[kind].items()]
+    return Recipe(title, f"bitlens {shlex.join(map(str, words))}", settings=listed)
+
+
+def _spec(label: str) -> str:
+    """As it is typed: `iba[beta=100,steps=20]` is `iba:beta=100:steps=20`."""
+    name, _, given = label.removesuffix("]").partition("[")
+    return ":".join([name, *given.split(",")]) if given else name
+
+
+def _listed(settings: Mapping[str, Any]) -> list[tuple[str, str]]:
+    return [(name, "" if value is None else str(value)) for name, value in settings.items() if name != "name"]
+
+
+def _python(model: str, methods: Mapping[str, Mapping[str, Any]], command: Sequence[str]) -> Iterator[str]:
+    yield "import bitlens"
+    if any("statistics_data" in one for one in methods.values()):
+        yield "from bitlens.cache import statistics_from"
+        yield "from bitlens.data.datasets import open_dataset"
+    yield "from bitlens.data.images import read_image"
+    yield ""
+    weights = _given(command, "--weights")
+    yield f"loaded = bitlens.load_model({', '.join(map(repr, [model, *([weights] if weights else [])]))})"
+    yield 'image = loaded.preprocess(read_image("PHOTO"))[None]'
+    target = _given(command, "--target")
+    asked = f", {target}" if target and target.isdigit() else ""
+    for one in methods.values():
+        name = str(one.get("name", ""))
+        if name not in METHODS:
+            continue
+        yield ""
+        arguments = [repr(name), "loaded.model", *(f"{key}={value!r}" for key, value in _arguments(name, one).items())]
+        yield f"method = bitlens.method({', '.join(arguments)})"
+        yield from _learning(one, command)
+        yield f"attribution = method.explain(image{asked})" + ("" if asked else "  # of the predicted class")
+
+
+def _arguments(name: str, settings: Mapping[str, Any]) -> dict[str, Any]:
+    """What the method is built with: what it takes, and is not as by default."""
+    build = METHODS[name].build
+    taken = settings_of_callable(build)
+    known = inspect.signature(build).parameters
+    plain = {key: value for key, value in settings.items() if key in taken and not key.startswith("statistics")}
+    chosen = {key: value for key, value in plain.items() if key not in known or known[key].default != value}
+    if "quality" in taken and "antithetic" in settings:
+        chosen |= _quality(settings, chosen)
+    return chosen
+
+
+def _quality(settings: Mapping[str, Any], chosen: dict[str, Any]) -> dict[str, Any]:
+    """The preset, in place of what it stands for."""
+    for name, preset in QUALITY.items():
+        values = asdict(preset)
+        implied = ("steps", "noise_samples", "antithetic", "warm_up")
+        if all(settings.get(key) == values[key] for key in implied):
+            for key in implied:
+                chosen.pop(key, None)
+            return {} if name == "paper" else {"quality": name}
+    return {}
+
+
+def _learning(settings: Mapping[str, Any], command: Sequence[str]) -> Iterator[str]:
+    """How the method gets its statistics, if it needs any."""
+    if "statistics_data" not in settings:
+        return
+    kept = _given(command, "--statistics")
+    counted = re.fullmatch(r"(.*) \((\d+) photos\)", str(settings["statistics_data"]))
+    per = re.match(r"per (\w+)", str(settings.get("statistics", "")))
+    if kept:
+        yield f"method.statistics = bitlens.FeatureStatistics.load({kept!r})"
+    elif counted and per:
+        source = repr(counted[1])
+        yield f"statistics_from(open_dataset({source}), {source}, loaded, method, {counted[2]}, {per[1]!r})"
+    else:
+        yield f"method.fit_statistics(batches)  # {' '.join(str(settings['statistics_data']).split())}"
+
+
+def _given(command: Sequence[str], option: str) -> str | None:
+    """The value of an option of a command."""
+    for word, following in zip(command, [*command[1:], ""], strict=True):
+        if word == option:
+            return following
+        if word.startswith(f"{option}="):
+            return word.partition("=")[2]
+    return None

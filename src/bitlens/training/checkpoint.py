@@ -1,0 +1,123 @@
+"""Everything that a training needs to go on exactly where it was, in one file that is never half written."""
+
+import json
+from collections.abc import Iterator, Mapping
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from bitlens.errors import DataError, SettingError
+from bitlens.files import read_arrays, write_arrays
+from bitlens.training.curve import EpochRow
+
+__all__ = ["State", "load_checkpoint", "save_checkpoint"]
+
+_FORMAT = "bitlens.checkpoint/1"
+
+
+@dataclass
+class State:
+    """How far a training is.
+
+    Attributes:
+        epoch: that is under way, from 0.
+        step: within it, that comes next.
+        sums: of this epoch's losses over its steps.
+        rows: of the epochs that are done.
+        best: the weights after the epoch with the lowest loss so far.
+        best_epoch: which one that was, from 1; 0 for none.
+    """
+
+    epoch: int = 0
+    step: int = 0
+    sums: dict[str, float] = field(default_factory=dict)
+    rows: list[EpochRow] = field(default_factory=list)
+    best: dict[str, Tensor] = field(default_factory=dict)
+    best_epoch: int = 0
+
+    @property
+    def waited(self) -> int:
+        """For how many epochs it has not got better."""
+        return len(self.rows) - self.best_epoch
+
+
+def save_checkpoint(
+    path: Path,
+    state: State,
+    module: nn.Module,
+    optimizer: torch.optim.Optimizer,
+    scaler: Any,
+    identity: Mapping[str, Any],
+) -> None:
+    """Write a checkpoint, whole or not at all.
+
+    Args:
+        path: of the file.
+        state: how far the training is.
+        module: what is trained, not wrapped.
+        optimizer: of it.
+        scaler: of the losses in float16, or None.
+        identity: what was trained and how; a training with another identity does not go on from here.
+    """
+    arrays = {f"weights.{name}": tensor.detach().cpu().clone() for name, tensor in module.state_dict().items()}
+    arrays |= {f"best.{name}": tensor for name, tensor in state.best.items()}
+    for number, values in optimizer.state_dict()["state"].items():
+        arrays |= {f"optimizer.{number}.{name}": torch.as_tensor(value).cpu() for name, value in values.items()}
+    details = {
+        "epoch": state.epoch,
+        "step": state.step,
+        "sums": state.sums,
+        "rows": [asdict(row) for row in state.rows],
+        "best_epoch": state.best_epoch,
+        "scaler": scaler.state_dict() if scaler is not None else None,
+    }
+    metadata = {"format": _FORMAT, "details": json.dumps(details), "identity": json.dumps(dict(identity))}
+    write_arrays(path, arrays, metadata)
+
+
+def load_checkpoint(
+    path: Path,
+    module: nn.Module,
+    optimizer: torch.optim.Optimizer,
+    scaler: Any,
+    identity: Mapping[str, Any],
+) -> State:
+    """Put a training back to where a checkpoint was written.
+
+    Raises:
+        DataError: if the file is damaged or no checkpoint.
+        SettingError: if it belongs to a training with other settings, data or network; the message names them.
+    """
+    arrays, metadata = read_arrays(path, "a checkpoint", lambda m: m.get("format") == _FORMAT)
+    try:
+        details, known = json.loads(metadata["details"]), json.loads(metadata["identity"])
+    except (KeyError, ValueError) as error:
+        raise DataError(f"{path} is no complete checkpoint: remove it to begin anew ({error})") from error
+    wanted = json.loads(json.dumps(dict(identity)))
+    differing = [
+        f"{name} was {known.get(name)!r}, now {wanted.get(name)!r}"
+        for name in {**known, **wanted}
+        if known.get(name) != wanted.get(name)
+    ]
+    if differing:
+        raise SettingError(
+            f"{path} is of another training ({'; '.join(differing)}): repeat those settings, or use another place"
+        )
+    module.load_state_dict(dict(_part(arrays, "weights.")))
+    states: dict[int, dict[str, Tensor]] = {}
+    for name, tensor in _part(arrays, "optimizer."):
+        number, _, key = name.partition(".")
+        states.setdefault(int(number), {})[key] = tensor
+    optimizer.load_state_dict({"state": states, "param_groups": optimizer.state_dict()["param_groups"]})
+    if scaler is not None and details["scaler"] is not None:
+        scaler.load_state_dict(details["scaler"])
+    rows = [EpochRow(**row) for row in details["rows"]]
+    best = dict(_part(arrays, "best."))
+    return State(details["epoch"], details["step"], details["sums"], rows, best, details["best_epoch"])
+
+
+def _part(arrays: Mapping[str, Tensor], prefix: str) -> Iterator[tuple[str, Tensor]]:
+    yield from ((name.removeprefix(prefix), tensor) for name, tensor in arrays.items() if name.startswith(prefix))

@@ -1,0 +1,120 @@
+"""What is learnt from: samples by their number, from memory or read anew each time."""
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, replace
+from typing import Any, Protocol, runtime_checkable
+
+import torch
+from torch import Tensor
+
+from bitlens.data.datasets import Sample, tensor_batches
+from bitlens.data.preprocessing import Preprocessing
+from bitlens.errors import InputError
+from bitlens.inputs import ModelInputs
+
+__all__ = ["Batch", "Examples", "InMemory", "Photos"]
+
+
+@dataclass(frozen=True)
+class Batch:
+    """Some samples.
+
+    Attributes:
+        inputs: of the network.
+        labels: (N,) class indices, None where they are unknown.
+        names: what they are called in messages.
+    """
+
+    inputs: ModelInputs
+    labels: Tensor | None
+    names: tuple[str, ...]
+
+
+@runtime_checkable
+class Examples(Protocol):
+    """Samples by their number."""
+
+    def __len__(self) -> int:
+        """How many there are."""
+        ...
+
+    def take(self, rows: Sequence[int]) -> Batch:
+        """Those with these numbers, in this order."""
+        ...
+
+
+class InMemory:
+    """All samples of an iterable of batches.
+
+    Args:
+        batches: of inputs (a tensor, or a mapping of keyword arguments), or of tuples (inputs, labels).
+
+    Raises:
+        InputError: if there is no batch, or the batches are not of one kind and size.
+    """
+
+    def __init__(self, batches: Iterable[Any]) -> None:
+        parts, labels = [], []
+        for batch in batches:
+            pair = isinstance(batch, tuple | list)
+            parts.append(ModelInputs.of(batch[0] if pair else batch))
+            if pair and len(batch) > 1 and batch[1] is not None:
+                labels.append(torch.as_tensor(batch[1]).long().reshape(-1))
+        if not parts:
+            raise InputError("there is nothing to learn from: the batches are empty")
+        if len({part.signature for part in parts}) > 1:
+            raise InputError("the batches hold inputs of several sizes or kinds: give inputs of one size")
+        if labels and sum(map(len, labels)) != sum(part.count for part in parts):
+            raise InputError("there must be one label for each input, in every batch or in none")
+        self._inputs, self._labels = _joined(parts), torch.cat(labels) if labels else None
+
+    def __len__(self) -> int:
+        return self._inputs.count
+
+    def take(self, rows: Sequence[int]) -> Batch:
+        """Those with these numbers, in this order."""
+        chosen = torch.as_tensor(rows)
+        labels = self._labels[chosen] if self._labels is not None else None
+        return Batch(self._inputs.select(chosen), labels, tuple(f"sample {row}" for row in rows))
+
+
+class Photos:
+    """A data set of photos, read and prepared when they are asked for.
+
+    Args:
+        samples: of `open_dataset`.
+        preprocess: of the network.
+
+    Raises:
+        DataError: (when they are taken) if a photo cannot be read.
+        InputError: (likewise) if the prepared photos differ in size.
+    """
+
+    def __init__(self, samples: Sequence[Sample], preprocess: Preprocessing) -> None:
+        self._samples, self._preprocess = samples, preprocess
+
+    def __len__(self) -> int:
+        return len(self._samples)
+
+    def take(self, rows: Sequence[int]) -> Batch:
+        """Those with these numbers, in this order; labels only if all have one."""
+        chosen = [self._samples[row] for row in rows]
+        batches = [images for images, _ in tensor_batches(chosen, self._preprocess, len(chosen))]
+        if len(batches) > 1:
+            raise InputError("the prepared photos differ in size: training needs photos of one size")
+        known = [sample.label for sample in chosen if sample.label is not None]
+        labels = torch.tensor(known) if len(known) == len(chosen) else None
+        return Batch(ModelInputs.of(batches[0]), labels, tuple(sample.name for sample in chosen))
+
+
+def _joined(parts: Sequence[ModelInputs]) -> ModelInputs:
+    first = parts[0]
+    args = tuple(
+        torch.cat([part.args[i] for part in parts]) if i in first.carriers else value
+        for i, value in enumerate(first.args)
+    )
+    kwargs = {
+        name: torch.cat([part.kwargs[name] for part in parts]) if name in first.carriers else value
+        for name, value in first.kwargs.items()
+    }
+    return replace(first, args=args, kwargs=kwargs, count=sum(part.count for part in parts))

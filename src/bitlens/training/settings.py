@@ -1,0 +1,57 @@
+"""How a network is trained, as plain data."""
+
+from dataclasses import asdict, dataclass
+from typing import Any, Literal, get_args
+
+from bitlens.errors import SettingError, one_of
+
+__all__ = ["MixedPrecision", "TrainingSettings"]
+
+MixedPrecision = Literal["no", "bf16", "fp16"]
+
+
+@dataclass(frozen=True)
+class TrainingSettings:
+    """How a network is trained.
+
+    Attributes:
+        epochs: how often every sample is looked at, at most.
+        batch: samples for one step of Adam, of all processes together.
+        accumulation: parts that each process cuts its share of a batch into, one after the other; bounds the memory.
+        learning_rate: of Adam.
+        precision: "no" for float32, "bf16" or "fp16" where that may be lower; masks and losses are always float32.
+        held_out: share of the samples that is not trained on but measured after every epoch, in [0, 1).
+        patience: training ends when this many epochs in a row did not lower the held-out loss; 0 for never.
+        seed: of the first weights, of what is held out, of the order and of all noise.
+        checkpoint_steps: a checkpoint is written after so many steps, and after every epoch.
+        memory: GiB for what the clean passes gave, kept from one epoch to the next; what does not fit is computed again.
+    """
+
+    epochs: int = 10
+    batch: int = 16
+    accumulation: int = 1
+    learning_rate: float = 1e-3
+    precision: MixedPrecision = "no"
+    held_out: float = 0.1
+    patience: int = 3
+    seed: int = 0
+    checkpoint_steps: int = 500
+    memory: float = 2.0
+
+    def __post_init__(self) -> None:
+        for name in ("epochs", "batch", "accumulation", "checkpoint_steps"):
+            if getattr(self, name) < 1:
+                raise SettingError(f"{name} must be at least 1, got {getattr(self, name)}")
+        for name in ("patience", "memory"):
+            if not getattr(self, name) >= 0:
+                raise SettingError(f"{name} must not be negative, got {getattr(self, name)}")
+        if not self.learning_rate > 0:
+            raise SettingError(f"learning_rate must be positive, got {self.learning_rate}")
+        if not 0 <= self.held_out < 1:
+            raise SettingError(f"held_out is a share of the samples, in [0, 1), got {self.held_out}")
+        one_of("precision", self.precision, {name: name for name in get_args(MixedPrecision)})
+
+    def identity(self) -> dict[str, Any]:
+        """What must stay the same where a training goes on: everything but how long and in how much memory."""
+        free = ("epochs", "patience", "checkpoint_steps", "memory", "accumulation")
+        return {name: value for name, value in asdict(self).items() if name not in free}

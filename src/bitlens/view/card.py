@@ -1,0 +1,190 @@
+"""One explained photo as a card of a report: photo, maps with their colour bars, evidence, and what the numbers mean."""
+
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from bitlens.view.colours import Floats, Scale, dim, overlay
+from bitlens.view.encoding import bar_uri, picture_uri
+from bitlens.view.panels import Array, as_map, as_photo
+
+__all__ = ["Card", "MapFigure", "Proof", "draw_figure", "draw_photo_uri"]
+
+_COLUMNS, _ROWS = ("left", "middle", "right"), ("upper", "central", "lower")
+# Smaller changes of a probability are not worth a word.
+_RISE, _FALL = 0.05, 0.9
+
+
+@dataclass(frozen=True)
+class Proof:
+    """What the network says of the target, clean and with noise in place of what the map calls unused.
+
+    Attributes:
+        before: on the clean photo.
+        under: mean over noise samples.
+        spread: standard deviation over them.
+        measure: "probability" or "score".
+    """
+
+    before: float
+    under: float
+    spread: float
+    measure: str = "probability"
+
+    @property
+    def collapsed(self) -> bool:
+        """Whether the noise destroyed the prediction."""
+        return self.measure == "probability" and self.under < 0.5 * self.before
+
+    @property
+    def meaning(self) -> str:
+        """What the numbers say of the map, in one sentence."""
+        if self.measure != "probability":
+            return "Everything that the map leaves out was replaced by noise; compare the two scores."
+        if self.collapsed:
+            return "The map shows only a part of what the network needs here: a smaller β keeps more."
+        if self.under > self.before + _RISE:
+            return "What the map shows is enough for this answer; the noise also hid what spoke against it."
+        if self.under < _FALL * self.before:
+            return "What the map shows is most of what this answer needs."
+        return "What the map shows is enough for this answer."
+
+
+@dataclass(frozen=True)
+class MapFigure:
+    """One map over its photo.
+
+    Attributes:
+        method: its name.
+        details: how it was set.
+        picture: data URI of the map over the dimmed photo.
+        bar: data URI of the colours.
+        ends: the numbers at the ends of the bar.
+        unit: of the numbers.
+        note: what must be known of the ends, or nothing.
+        alt: what the picture shows, in words.
+        facts: short sentences about it.
+        proof: of a method that uses noise.
+    """
+
+    method: str
+    details: str
+    picture: str
+    bar: str
+    ends: tuple[str, str]
+    unit: str
+    note: str
+    alt: str
+    facts: tuple[str, ...] = ()
+    proof: Proof | None = None
+
+
+@dataclass(frozen=True)
+class Card:
+    """One photo and what the methods say of it.
+
+    Attributes:
+        anchor: unique on the page.
+        name: of the photo.
+        target: what was asked: usually the name of a class.
+        probability: of the target, if it is known.
+        photo: data URI, or nothing if the photo is missing.
+        size: width and height of the pictures.
+        figures: at least one, or there are problems.
+        problems: what could not be shown, and why.
+    """
+
+    anchor: str
+    name: str
+    target: str
+    probability: float | None
+    photo: str
+    size: tuple[int, int]
+    figures: tuple[MapFigure, ...]
+    problems: tuple[str, ...] = ()
+
+    @property
+    def proofs(self) -> list[MapFigure]:
+        """The figures whose methods prove something."""
+        return [figure for figure in self.figures if figure.proof is not None]
+
+
+def draw_photo_uri(photo: Array) -> str:
+    """A photo (3, H, W) or (1, H, W) in [0, 1] as a data URI."""
+    return picture_uri(as_photo(photo).transpose(1, 2, 0))
+
+
+def draw_figure(
+    photo: Array | None,
+    map: Array,  # noqa: A002
+    scale: Scale,
+    *,
+    method: str,
+    details: str = "",
+    total_bits: float | None = None,
+    proof: Proof | None = None,
+) -> MapFigure:
+    """Lay a map over its photo, and say in words what is seen.
+
+    Args:
+        photo: (3, H, W) or (1, H, W) in [0, 1]; None draws the map over grey.
+        map: (h, w), finite.
+        scale: what the colours mean.
+        method: its name.
+        details: how it was set.
+        total_bits: that pass the layer.
+        proof: of the method.
+
+    Raises:
+        InputError: an array has the wrong shape or range or is not finite.
+    """
+    pixels = as_photo(photo) if photo is not None else None
+    values = as_map(map, (pixels.shape[1], pixels.shape[2]) if pixels is not None else None)
+    grey = dim(pixels if pixels is not None else np.full((3, *values.shape), 0.5, dtype=np.float32))
+    share, place = _centre(values)
+    what = scale.unit.partition("/")[0]
+    facts: tuple[str, ...] = (f"{total_bits:,.0f} bits in total",) if total_bits is not None else ()
+    facts += (f"half of {'them' if facts else 'it'} on {share:.0%} of the picture, {place}",) if share else ()
+    return MapFigure(
+        method,
+        details,
+        picture_uri(overlay(grey, values, scale)),
+        bar_uri(scale),
+        _ends(scale),
+        scale.unit,
+        scale.note,
+        f"Map of {method} in {what}s: {'; '.join(facts) or '0 everywhere'}".replace("bitss", "bits"),
+        facts,
+        proof,
+    )
+
+
+def _centre(values: Floats) -> tuple[float, str]:
+    """The smallest share of the picture that holds half of the magnitudes, and where it lies; (0, "") for a map of zeros."""
+    magnitude = np.abs(values, dtype=np.float64)
+    total = float(magnitude.sum())
+    if total == 0:
+        return 0.0, ""
+    order = np.sort(magnitude, axis=None)[::-1]
+    count = int(np.searchsorted(np.cumsum(order), total / 2)) + 1
+    top = magnitude >= order[count - 1]
+    y, x = np.nonzero(top)
+    row = _ROWS[_third(y, magnitude[top], magnitude.shape[0])]
+    column = _COLUMNS[_third(x, magnitude[top], magnitude.shape[1])]
+    place = {"central middle": "in the middle", "central left": "on the left", "central right": "on the right"}
+    return count / magnitude.size, place.get(f"{row} {column}", f"{row} {column}")
+
+
+def _third(positions: NDArray[np.intp], weights: NDArray[np.float64], length: int) -> int:
+    return min(int(3 * np.average(positions + 0.5, weights=weights) / length), 2)
+
+
+def _ends(scale: Scale) -> tuple[str, str]:
+    """The numbers at the ends of the bar; "≥" where values lie beyond."""
+    below, above = scale.extend in ("min", "both"), scale.extend in ("max", "both")
+    return ("≤ " if below else "") + _number(scale.bottom), ("≥ " if above else "") + _number(scale.top)
+
+
+def _number(value: float) -> str:
+    return f"{value:.2g}".replace("-", "−") if abs(value) < 100 else f"{value:,.0f}".replace("-", "−")

@@ -1,0 +1,37 @@
+"""HTML from templates: whatever a template is given is escaped, so that no name of a file or class becomes a part of it."""
+
+from functools import cache
+from importlib.resources import files
+from typing import Any
+
+from jinja2 import Environment, PackageLoader, StrictUndefined
+
+__all__ = ["asset", "render_template"]
+
+
+def render_template(name: str, **values: Any) -> str:
+    """A template of `view/templates`, filled in."""
+    return _environment().get_template(name).render(**values)
+
+
+def asset(name: str) -> str:
+    """A file of `view/templates` as it is."""
+    return files("bitlens.view").joinpath("templates", name).read_text("utf-8")
+
+
+@cache
+def _environment() -> Environment:
+    environment = Environment(
+        loader=PackageLoader("bitlens.view", "templates"),
+        autoescape=True,
+        undefined=StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+    )
+    environment.filters["percent"] = _percent
+    return environment
+
+
+def _percent(value: float) -> str:
+    """A share as 0 to 100."""
+    return f"{100 * min(max(float(value), 0.0), 1.0):.1f}"

@@ -1,0 +1,197 @@
+"""Shows texts with their words shaded by bits or scores: in the terminal, and as HTML that carries all it needs.
+
+The strength of a shade is the word's share of the scale's end, nothing in between is stretched. Scores for and against
+get two colours. Between words stand the text's own characters, so that what is copied is what was written.
+"""
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from functools import cache
+from importlib.resources import files
+
+import numpy as np
+from jinja2 import Environment, PackageLoader, StrictUndefined
+from markupsafe import Markup
+from rich.console import Group
+from rich.text import Text
+
+from bitlens.errors import InputError
+from bitlens.version import __version__
+from bitlens.view.colours import Scale
+
+__all__ = ["Piece", "ShadedText", "html_fragment", "html_page", "number", "pieces_of", "terminal", "word_scale"]
+
+# From which share of the scale's end a word gets the next stronger style; where there are no colours, bold, underline and
+# reverse remain.
+_STEPS = (0.03, 0.12, 0.3, 0.6)
+_FOR = ("#c9772b", "bold #c9772b", "bold underline #e0771a", "bold reverse #f0862a")
+_AGAINST = ("#5b8fd0", "bold #5b8fd0", "bold underline #4a8ae0", "bold reverse #5a9af0")
+_LISTED_IN_TERMINAL, _LISTED_IN_HTML = 6, 20
+
+
+@dataclass(frozen=True)
+class Piece:
+    """A piece of a text.
+
+    Attributes:
+        text: as it stands there.
+        value: bits or score of a word; None for what is between words.
+    """
+
+    text: str
+    value: float | None = None
+
+
+@dataclass(frozen=True)
+class ShadedText:
+    """One text, ready to be shown.
+
+    Attributes:
+        pieces: which together are the text.
+        scale: what the shades mean; `word_scale` makes one for several texts.
+        title: said above it.
+        notes: said below it, a line each.
+    """
+
+    pieces: Sequence[Piece]
+    scale: Scale
+    title: str = ""
+    notes: Sequence[str] = ()
+
+    @property
+    def text(self) -> str:
+        """As it was written."""
+        return "".join(piece.text for piece in self.pieces)
+
+    @property
+    def ends(self) -> tuple[str, str]:
+        """The values at the two ends of the scale."""
+        return number(self.scale.bottom), number(self.scale.top)
+
+    @property
+    def meaning(self) -> str:
+        """What the shades stand for, in words."""
+        note = f" ({self.scale.note})" if self.scale.note else ""
+        for_and_against = ": orange for the answer, blue against it" if self.scale.signed else ""
+        return f"{self.scale.unit} of each word{for_and_against}{note}"
+
+    def share(self, value: float) -> str:
+        """How strong the shade of a value is, in percent."""
+        return f"{100 * min(abs(value) / self.scale.top, 1.0):.1f}"
+
+    def described(self, value: float) -> str:
+        """A value with its unit."""
+        return f"{number(value)} {self.scale.unit}"
+
+    def strongest(self, count: int = _LISTED_IN_HTML) -> list[tuple[str, str]]:
+        """The words with the largest magnitudes, and their values as text."""
+        words = [(piece.text, piece.value) for piece in self.pieces if piece.value is not None]
+        words.sort(key=lambda word: -abs(word[1]))
+        return [(word, number(value)) for word, value in words[:count]]
+
+
+def pieces_of(text: str, spans: Sequence[tuple[int, int]], values: Iterable[float]) -> tuple[Piece, ...]:
+    """Cut a text into its words and what is between them.
+
+    Args:
+        text: as it was written.
+        spans: of each word, in order: its first character, and the one behind its last. Where words share characters, the
+            shared ones belong to the first; a word without characters of its own adds its value to that one.
+        values: of each word.
+
+    Raises:
+        InputError: if there are not as many values as words, one is not finite, or a span lies outside of the text.
+    """
+    numbers = [float(value) for value in values]
+    if len(numbers) != len(spans) or not all(np.isfinite(numbers)):
+        raise InputError(f"there must be one finite value for each of {len(spans)} words, got {len(numbers)}")
+    pieces: list[Piece] = []
+    done = 0
+    for (start, end), value in zip(spans, numbers, strict=True):
+        if not 0 <= start <= end <= len(text):
+            raise InputError(f"a word at characters {start} to {end} does not lie in a text of {len(text)}")
+        if start > done:
+            pieces.append(Piece(text[done:start]))
+        if end > max(start, done):
+            pieces.append(Piece(text[max(start, done) : end], value))
+        elif pieces and (last := pieces[-1]).value is not None:
+            pieces[-1] = Piece(last.text, last.value + value)
+        done = max(done, end)
+    return (*pieces, Piece(text[done:])) if done < len(text) else tuple(pieces)
+
+
+def word_scale(
+    texts: Iterable[Sequence[Piece]], unit: str, *, vmax: float | None = None, signed: bool = False
+) -> Scale:
+    """The scale on which the words of all these texts can be compared.
+
+    Args:
+        texts: pieces of each.
+        unit: what the values count: "bits" or "score".
+        vmax: the upper end; the largest magnitude by default.
+        signed: let the scale reach below 0 even if no word does.
+
+    Raises:
+        InputError: if there is no word, `vmax` is out of range, or a value in bits is negative.
+    """
+    values = [piece.value for pieces in texts for piece in pieces if piece.value is not None]
+    if not values:
+        raise InputError("there is no word to show")
+    return Scale.over([np.array(values, dtype=np.float32)], unit, vmax, signed=signed)
+
+
+def terminal(shaded: ShadedText) -> Group:
+    """What rich prints: title, shaded text, legend, the strongest words in numbers, notes."""
+    text = Text()
+    for piece in shaded.pieces:
+        text.append(piece.text, _style((piece.value or 0.0) / shaded.scale.top))
+    words = ", ".join(f"{word} {value}" for word, value in shaded.strongest(_LISTED_IN_TERMINAL))
+    lines = [Text(shaded.title, "bold")] if shaded.title else []
+    lines += [text, _legend(shaded), Text(f"most: {words}", "dim")]
+    return Group(*lines, *(Text(note, "dim") for note in shaded.notes))
+
+
+def html_fragment(texts: Sequence[ShadedText]) -> str:
+    """The texts as a piece of HTML with its own style, for notebooks."""
+    return _render(texts, "", whole=False)
+
+
+def html_page(texts: Sequence[ShadedText], title: str) -> str:
+    """The texts as a whole page that asks no server for anything; light or dark as the reader's system is."""
+    return _render(texts, title, whole=True)
+
+
+def _style(share: float) -> str:
+    step = sum(abs(share) >= threshold for threshold in _STEPS)
+    return "" if step == 0 else (_AGAINST if share < 0 else _FOR)[step - 1]
+
+
+def _legend(shaded: ShadedText) -> Text:
+    legend = Text().append("from ", "dim")
+    for sign, before in ((1, ""), (-1, "or, against, from ")) if shaded.scale.signed else ((1, ""),):
+        legend.append(before, "dim")
+        for share in _STEPS:
+            legend.append(number(share * shaded.scale.top), _style(sign * share)).append("  ")
+    return legend.append(shaded.meaning, "dim")
+
+
+def number(value: float) -> str:
+    """Three digits, whole numbers from 1,000 on."""
+    return f"{value:.3g}" if abs(value) < 1000 else f"{value:,.0f}"
+
+
+def _render(texts: Sequence[ShadedText], title: str, *, whole: bool) -> str:
+    style = Markup(files("bitlens.view").joinpath("templates", "text.css").read_text("utf-8"))
+    template = _environment().get_template("text.html.j2")
+    return template.render(texts=texts, title=title, style=style, whole=whole, version=__version__).strip() + "\n"
+
+
+@cache
+def _environment() -> Environment:
+    return Environment(
+        loader=PackageLoader("bitlens.view", "templates"),
+        autoescape=True,
+        undefined=StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+    )

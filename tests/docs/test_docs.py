@@ -1,0 +1,76 @@
+"""Every block of code in the documentation runs as it stands, in a folder of its own; a comment marks those that cannot."""
+
+import re
+import shlex
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parents[2]
+PAGES = sorted((ROOT / "docs").rglob("*.md"))
+BLOCK = re.compile(r"(?P<mark><!-- not run[^>]*-->\s*\n)?^```(?P<kind>python|bash)\n(?P<code>.*?)^```$", re.M | re.S)
+
+
+def blocks(page):
+    """(kind, code) of the blocks of a page that run."""
+    return [(m["kind"], m["code"]) for m in BLOCK.finditer(page.read_text("utf-8")) if not m["mark"]]
+
+
+RUN = [page for page in PAGES if blocks(page)]
+
+
+def test_there_are_blocks():
+    assert len(RUN) >= 8
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("page", RUN, ids=lambda page: page.stem)
+def test_the_blocks_of_a_page_run(page, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("BITLENS_CACHE", str(tmp_path / "cache"))
+    shared = {"__name__": "__docs__"}
+    for kind, code in blocks(page):
+        if kind == "python":
+            exec(compile(code, str(page), "exec"), shared)
+        else:
+            for line in code.replace("\\\n", " ").splitlines():
+                run_command(line)
+
+
+def run_command(line):
+    words = shlex.split(line, comments=True)
+    if not words:
+        return
+    assert words[0] == "bitlens", f"only bitlens itself is run in the documentation, not {words[0]!r}"
+    done = subprocess.run([sys.executable, "-m", *words], capture_output=True, text=True, timeout=300, check=False)
+    assert done.returncode == 0, f"{line}\n{done.stdout[-2000:]}{done.stderr[-2000:]}"
+
+
+@pytest.mark.slow
+def test_the_site_builds_without_a_broken_link(tmp_path):
+    pytest.importorskip("mkdocs", reason="the extra docs is not installed")
+    done = subprocess.run(
+        [sys.executable, "-m", "mkdocs", "build", "--strict", "--quiet", "--site-dir", str(tmp_path / "site")],
+        cwd=ROOT,
+        capture_output=True,
+        text=True,
+        timeout=300,
+        check=False,
+    )
+    assert done.returncode == 0, done.stdout[-3000:] + done.stderr[-3000:]
+    outside = re.compile(r"<(?:script|link|img)[^>]+(?:src|href)=\"https?://")
+    pages = list((tmp_path / "site").rglob("*.html"))
+    assert len(pages) > 10
+    for page in pages:
+        found = [m.group(0) for m in outside.finditer(page.read_text("utf-8")) if 'rel="canonical"' not in m.group(0)]
+        assert not found, f"{page.name} fetches {found[:3]}"
+
+
+def test_every_page_is_in_the_menu():
+    menu = (ROOT / "mkdocs.yml").read_text("utf-8")
+    missing = [
+        str(page.relative_to(ROOT / "docs")) for page in PAGES if str(page.relative_to(ROOT / "docs")) not in menu
+    ]
+    assert not missing

@@ -1,0 +1,202 @@
+"""The report in a real browser: what a reader does with it, on a screen, on a phone, in the dark and on paper."""
+
+import shutil
+from io import BytesIO
+from itertools import pairwise
+
+import numpy as np
+import pytest
+from PIL import Image
+
+import small_evaluation
+import small_results
+from bitlens.reports import write_report
+
+playwright = pytest.importorskip("playwright.sync_api", reason="playwright is not installed")
+CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
+pytestmark = [
+    pytest.mark.slow,
+    pytest.mark.skipif(CHROMIUM is None, reason="there is no chromium on this machine"),
+]
+LONG = "a very long name of a class, with synonyms and Donaudampfschifffahrtsgesellschaftskapitänsmützenabzeichen {}"
+
+
+@pytest.fixture(scope="module")
+def report(tmp_path_factory):
+    """A page with photos, a text and an evaluation."""
+    from bitlens.evaluation.run import carry_out, find_tasks
+
+    home = tmp_path_factory.mktemp("report")
+    small_evaluation.make_home(home)
+    context = small_evaluation.context_for(home, "iba,gradient,random", "degradation-8,bbox")
+    carry_out(context, home / "out", find_tasks(context, home / "out", range(5), retry_errors=False))
+    folder = small_results.write_results(home / "r", 3, name=LONG, stem="photo-with-a-name-without-any-spaces-in-it-{}")
+    write_report([folder, home / "out"], home / "report.html")
+    return home / "report.html"
+
+
+@pytest.fixture(scope="module")
+def browser():
+    with playwright.sync_playwright() as started:
+        browser = started.chromium.launch(executable_path=CHROMIUM, args=["--no-sandbox"])
+        yield browser
+        browser.close()
+
+
+@pytest.fixture
+def opened(browser, report):
+    """Opens the page; every request that is not the file itself, and every complaint of the browser, fails the test."""
+    contexts, outside, complaints = [], [], []
+
+    def open_page(**options):
+        context = browser.new_context(**options)
+        contexts.append(context)
+        page = context.new_page()
+        page.on("request", lambda sent: outside.append(sent.url) if not sent.url.startswith("data:") else None)
+        page.on("console", lambda said: complaints.append(said.text) if said.type in ("error", "warning") else None)
+        page.on("pageerror", lambda error: complaints.append(str(error)))
+        page.goto(report.as_uri())
+        return page
+
+    yield open_page
+    for context in contexts:
+        context.close()
+    assert set(outside) == {report.as_uri()}
+    assert complaints == []
+
+
+def pixels(shot):
+    """The inner pixels of a screenshot; where its edges fall is a matter of rounding."""
+    return np.asarray(Image.open(BytesIO(shot)).convert("RGB"), dtype=float)[4:100, 4:100]
+
+
+def test_the_slider_goes_from_the_map_to_the_photo(opened):
+    page = opened(viewport={"width": 1280, "height": 900})
+    card = page.locator("article").first
+    slider, stack = card.get_by_label("Maps over the photo"), card.locator(".stack")
+    photo, with_map = pixels(stack.nth(0).screenshot()), pixels(stack.nth(1).screenshot())
+    assert abs(photo - with_map).mean() > 20
+    slider.focus()
+    for _ in range(20):
+        page.keyboard.press("ArrowLeft")
+    assert card.locator("output").inner_text() == "0 %"
+    page.wait_for_function("[...document.querySelectorAll('.below')].every(image => image.complete)")
+    for number in (1, 2):
+        assert abs(pixels(stack.nth(number).screenshot()) - photo).mean() < 2
+    page.keyboard.press("End")
+    assert abs(pixels(stack.nth(1).screenshot()) - with_map).mean() < 1
+    other = page.locator("article").nth(1).locator("input")
+    assert other.input_value() == "100"  # each photo has its own
+
+
+def test_tables_are_sorted_by_numbers_from_the_keyboard(opened):
+    page = opened(viewport={"width": 1280, "height": 900})
+    table = page.locator("table.sortable", has_text="degradation-8").first
+    head = table.get_by_role("button", name="degradation-8")
+
+    def values():
+        return [float(row.get_attribute("data-key")) for row in table.locator("tbody td:nth-child(2)").all()]
+
+    before = values()
+    head.focus()
+    page.keyboard.press("Enter")
+    assert values() == sorted(before, reverse=True)  # higher is better: the best comes first
+    assert table.locator("th[aria-sort]").get_attribute("aria-sort") == "descending"
+    page.keyboard.press("Enter")
+    assert values() == sorted(before)
+    assert page.locator("#said").inner_text() == "sorted, ascending"
+    assert table.locator("tfoot tr").count() == 1  # the numbers of samples stay below
+    overview = page.locator("table.sortable").first
+    overview.get_by_role("button", name="photo").click()
+    assert overview.locator("th[aria-sort]").get_attribute("aria-sort") == "ascending"
+
+
+def test_the_overview_leads_to_the_photo(opened):
+    page = opened(viewport={"width": 1280, "height": 700})
+    page.locator("tbody a").nth(2).click()
+    page.wait_for_function("document.querySelector('#photo-3').getBoundingClientRect().top < innerHeight / 2")
+
+
+def test_nothing_is_wider_than_the_screen(opened):
+    page = opened(viewport={"width": 1280, "height": 800})
+    page.locator("summary").first.click()
+    for width in (320, 390, 768, 1280):
+        page.set_viewport_size({"width": width, "height": 800})
+        assert page.evaluate("document.documentElement.scrollWidth") <= width
+        wider = page.evaluate(
+            "[...document.querySelectorAll('main *, header *')].filter(one => !one.closest('.scroll, pre, .hidden')"
+            f" && one.getBoundingClientRect().right > {width + 1}).map(one => one.outerHTML.slice(0, 80))"
+        )
+        assert wider == []
+
+
+CONTRASTS = """() => {
+  const light = ([r, g, b]) => [r, g, b].map(v => v / 255).map(v => v <= .04045 ? v / 12.92 : ((v + .055) / 1.055) ** 2.4)
+    .reduce((sum, v, i) => sum + v * [.2126, .7152, .0722][i], 0);
+  const numbers = text => text.match(/[\\d.]+/g).map(Number);
+  const ground = one => { for (let e = one; e; e = e.parentElement) {
+    const c = numbers(getComputedStyle(e).backgroundColor); if (c.length < 4 || c[3] === 1) return c; } return [255, 255, 255]; };
+  const texts = [...document.querySelectorAll('main *, .top *, footer *')]
+    .filter(one => [...one.childNodes].some(n => n.nodeType === 3 && n.data.trim()) && one.getClientRects().length);
+  return texts.map(one => { const [a, b] = [numbers(getComputedStyle(one).color), ground(one)].map(light);
+    return [(Math.max(a, b) + .05) / (Math.min(a, b) + .05), one.className + ': ' + one.textContent.slice(0, 40)]; })
+    .sort((a, b) => a[0] - b[0])[0];
+}"""
+
+
+@pytest.mark.parametrize("scheme", ["light", "dark"])
+def test_light_and_dark_have_enough_contrast(opened, scheme):
+    page = opened(viewport={"width": 1280, "height": 900}, color_scheme=scheme)
+    ground = pixels(page.screenshot(clip={"x": 0, "y": 0, "width": 10, "height": 10})).mean()
+    assert ground > 230 if scheme == "light" else ground < 40
+    ratio, where = page.evaluate(CONTRASTS)
+    assert ratio >= 4.5, where  # WCAG 2.2, AA
+
+
+def test_on_paper_it_is_light_whole_and_without_controls(opened):
+    page = opened(viewport={"width": 720, "height": 1000}, color_scheme="dark")
+    page.emulate_media(media="print", color_scheme="dark")
+    assert pixels(page.screenshot(clip={"x": 0, "y": 0, "width": 10, "height": 10})).mean() > 250
+    for hidden in (".slider", ".copy", ".order"):
+        assert not page.locator(hidden).first.is_visible()
+    assert page.evaluate("document.documentElement.scrollWidth") <= 720
+    printed = page.pdf(format="A4")
+    assert printed.startswith(b"%PDF")
+    assert printed.count(b"/Subtype /Image") >= 9  # three photos, six maps
+    assert page.evaluate("[...document.querySelectorAll('details')].every(one => one.open)")
+
+
+def test_without_scripts_everything_but_the_controls_is_there(opened):
+    page = opened(viewport={"width": 1280, "height": 900}, java_script_enabled=False)
+    assert page.locator("article .over").count() == 6
+    assert page.locator(".evidence .meaning").first.is_visible()
+    for hidden in (".slider", ".copy", ".order"):
+        assert not page.locator(hidden).first.is_visible()
+
+
+def test_every_control_has_a_name_and_is_reached_by_tab(opened):
+    page = opened(viewport={"width": 1280, "height": 900})
+    unnamed = page.evaluate(
+        "[...document.querySelectorAll('button, input, a, [role=region], [role=img], [role=group]')]"
+        ".filter(one => !(one.getAttribute('aria-label') || one.textContent.trim() || (one.labels || []).length)).length"
+    )
+    assert unnamed == 0
+    reached = set()
+    for _ in range(45):
+        page.keyboard.press("Tab")
+        reached.add(page.evaluate("document.activeElement.className + ' ' + document.activeElement.tagName"))
+    assert {"skip A", "sort BUTTON", " INPUT", "copy BUTTON", " SUMMARY"} <= reached
+    levels = page.evaluate("[...document.querySelectorAll('h1, h2, h3, h4')].map(one => Number(one.tagName[1]))")
+    assert levels[0] == 1
+    assert all(after - before <= 1 for before, after in pairwise(levels))
+
+
+def test_the_command_is_copied(opened):
+    page = opened(viewport={"width": 1280, "height": 900}, permissions=["clipboard-read", "clipboard-write"])
+    button = page.locator("button.copy").first
+    button.click()
+    page.wait_for_function("document.querySelector('button.copy').textContent !== 'Copy'")
+    said = page.locator("#said").inner_text()
+    assert said in ("Copied", "Press Ctrl+C")
+    if said == "Copied":
+        assert page.evaluate("navigator.clipboard.readText()").startswith("bitlens explain")
