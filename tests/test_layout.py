@@ -86,6 +86,7 @@ def test_one_layout_for_images_of_all_sizes() -> None:
     assert small == wide == named_layout("PD", 1)
     assert named_layout("PD", 1).over((25, 8), (16, 24)).patches == (4, 6)
     assert small.over((25, 8), None).patches is None
+    assert small.over((18, 8), (16, 16)).patches is None  # one token more than these layouts have
     assert LAYOUTS["TD"].over((17, 8), (16, 16)) is LAYOUTS["TD"]
     with pytest.raises(KeyError):
         named_layout("XY")

@@ -41,11 +41,12 @@ class Layout:
         return self.patches or tuple(features[axis] for axis in self.places)
 
     def over(self, features: tuple[int, ...], image_size: tuple[int, int] | None) -> "Layout":
-        """The same for features of an image of this size, where patches are found."""
+        """The same for features of an image of this size: finds the patches, if there are as many as fill it."""
         if self.name != "PD":
             return self
         patches = patch_grid(features[0], image_size) if len(features) == 2 and image_size is not None else None
-        return replace(self, patches=patches)
+        fits = patches is not None and features[0] - math.prod(patches) == self.extra
+        return replace(self, patches=patches if fits else None)
 
 
 LAYOUTS = {

@@ -131,6 +131,9 @@ def test_upload_change_beta_compare_and_download(visitor, photo, tmp_path):
     waiting.value.save_as(file)
     taken = Attribution.load(file)
     assert (taken.method, tuple(taken.map.shape), taken.settings["beta"]) == ("iba", (1, 96, 96), 10.0)
+    with visitor.page.expect_download() as waiting:
+        visitor.page.click("#download-report")
+    assert "bits" in Path(waiting.value.path()).read_text("utf-8")
     outside = [url for url in visitor.asked if not url.startswith(("http://127.0.0.1", "data:", "blob:"))]
     assert not outside
 

@@ -38,7 +38,7 @@ def test_patch_tokens_become_a_picture(bitlens, photos, tmp_path):
     done = bitlens("explain", photos / "3.png", *given, "--method", methods, "--json")
     rows = json.loads(done.stdout)
     assert len(rows) == 3
-    assert "layer encoder.layers.encoder_layer_1" in done.stderr
+    assert "layer encoder.layers.encoder_layer_0" in done.stderr
     kept = Attribution.load(tmp_path / "r" / f"{rows[0]['files']}.safetensors")
     assert (kept.map.shape, kept.cells.shape, kept.extra_bits.shape) == ((1, 32, 32), (1, 4, 4), (1, 1))
     assert rows[0]["extra_bits"] == pytest.approx(float(kept.extra_bits.sum()))

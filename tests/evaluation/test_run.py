@@ -296,9 +296,9 @@ def started(out):
 begin = time.monotonic()
 assert os.waitpid(started("whole"), 0)[1] == 0
 whole, killed, rng = time.monotonic() - begin, 0, random.Random(0)
-for _ in range(10):
+for _ in range(14):
     process = started("killed")
-    time.sleep(rng.uniform(0.1, 0.8) * whole)
+    time.sleep(rng.uniform(0.05, 0.4) * whole)
     os.kill(process, signal.SIGKILL)
     killed += os.WIFSIGNALED(os.waitpid(process, 0)[1])
 assert os.waitpid(started("killed"), 0)[1] == 0

@@ -51,7 +51,7 @@ def test_networks_without_such_a_grid_are_refused():
 
 
 def test_the_blocks_of_a_vision_transformer() -> None:
-    """Half of them come up to the layer; `conv_proj` has a grid as well, and no depth."""
+    """The default is an early one; `conv_proj` has a grid as well, and no depth."""
     model, image = small_vit(), torch.zeros(1, 3, 16, 16)
     names = ("encoder.layers.encoder_layer_0", "encoder.layers.encoder_layer_1")
     assert default_layer(model, image) == names[0]

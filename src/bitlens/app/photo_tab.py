@@ -15,7 +15,8 @@ from bitlens.data.datasets import open_dataset
 from bitlens.errors import BitlensError
 from bitlens.extras import need
 from bitlens.methods import METHODS
-from bitlens.pictures import write_picture
+from bitlens.pictures import write_picture, write_summary
+from bitlens.reports import write_report
 
 __all__ = ["PhotoTab"]
 
@@ -72,6 +73,7 @@ class PhotoTab:
                         gr.DownloadButton(text, interactive=False, elem_id=f"download-{kind}")
                         for kind, text in (
                             ("picture", "Picture (png)"),
+                            ("report", "Report (html)"),
                             ("map", "Map (npy)"),
                             ("full", "Attribution (safetensors)"),
                         )
@@ -124,10 +126,10 @@ class PhotoTab:
         """First what is being done, then the answer; without a photo, an invitation."""
         gr = self._gradio
         if photo is None:
-            yield message_html(_WAITING), None, *[gr.update(interactive=False, value=None)] * 3
+            yield message_html(_WAITING), None, *[gr.update(interactive=False, value=None)] * 4
             return
         desk = self._desk(network)
-        yield message_html(f"{network} looks at the photo …"), *[gr.skip()] * 4
+        yield message_html(f"{network} looks at the photo …"), *[gr.skip()] * 5
         question = Question(
             photo=Path(photo),
             name=Path(photo).name,
@@ -140,7 +142,7 @@ class PhotoTab:
         work = Work(partial(self._answers[network].answer, question))
         try:
             for text, frame in work.news():
-                yield message_html(text), gr.skip() if frame is None else frame, *[gr.skip()] * 3
+                yield message_html(text), gr.skip() if frame is None else frame, *[gr.skip()] * 4
             shown = work.result()
         except BitlensError as error:
             raise gr.Error(str(error), title="This cannot be explained") from error
@@ -151,16 +153,20 @@ class PhotoTab:
             ) from error
         finally:
             work.stop()
-        yield self._presented(shown)
+        yield self._presented(shown, network)
 
-    def _presented(self, shown: Shown) -> tuple[Any, ...]:
-        gr, folder = self._gradio, self._folders.new()
-        write_picture(shown.explained, folder, "png")
-        first = shown.explained.found[0]
-        stem = f"{shown.explained.stem}{first.ready.endings[0]}"
-        first.attribution.save(folder / f"{stem}.safetensors")
-        files = [folder / f"{shown.explained.stem}.png", folder / f"{stem}.npy", folder / f"{stem}.safetensors"]
-        return evidence_html(shown), str(files[0]), *[gr.update(value=str(file), interactive=True) for file in files]
+    def _presented(self, shown: Shown, network: str) -> tuple[Any, ...]:
+        gr, folder, explained = self._gradio, self._folders.new(), shown.explained
+        write_picture(explained, folder, "png")
+        for one in explained.found:
+            one.attribution.save(folder / f"{explained.stem}{one.ready.endings[0]}.safetensors")
+        methods = {one.ready.label: one.ready.settings() for one in explained.found}
+        write_summary(explained.rows(), {"model": network, "methods": methods}, folder / "summary.json")
+        write_report([folder], folder / "report.html")
+        stem = f"{explained.stem}{explained.found[0].ready.endings[0]}"
+        names = (f"{explained.stem}.png", "report.html", f"{stem}.npy", f"{stem}.safetensors")
+        files = [gr.update(value=str(folder / name), interactive=True) for name in names]
+        return evidence_html(shown), str(folder / names[0]), *files
 
     def _desk(self, network: str) -> Desk:
         try:

@@ -38,7 +38,7 @@ Layer = Annotated[
     typer.Option(
         "--layer",
         help="The layer to restrict, by its dotted name (default: the last stage at 1/8 of the resolution; of vision "
-        "transformers the middle block).",
+        "transformers an early block).",
     ),
 ]
 DeviceOption = Annotated[Device, typer.Option("--device", help="Where the network runs.")]

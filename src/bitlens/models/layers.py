@@ -16,7 +16,7 @@ __all__ = ["KNOWN_LAYERS", "default_layer", "grid_layers"]
 KNOWN_LAYERS = {"torchvision/vgg16": "features.17", "torchvision/resnet50": "layer2"}
 """The layers of the paper's own networks (algorithms A7), by the model's name."""
 
-DEPTH = 0.5
+DEPTH = 1 / 6
 """How deep in a vision transformer all of whose blocks have one grid: the share of its blocks up to the layer."""
 
 _MOST_HALVINGS = 5  # what is coarser hardly says where
@@ -29,7 +29,7 @@ def default_layer(model: nn.Module, image: torch.Tensor) -> str:
     a stage rather than its last block. Small images get 1/4 (below 96 pixels) or 1/2 (below 64).
 
     Where patches are tokens, it is the last block of the stage that comes nearest to that resolution; in a vision transformer
-    that has but one stage, the block in its middle (`DEPTH`): later the class token has gathered most of what matters.
+    that has but one stage, an early block (`DEPTH`): what matters of a patch soon moves on to other tokens.
 
     Args:
         model: the network.
@@ -63,7 +63,7 @@ def default_layer(model: nn.Module, image: torch.Tensor) -> str:
 
 
 def _chosen(groups: list[Blocks], size: tuple[int, int], halvings: int) -> Call:
-    """The block in the middle of the only stage, or the last of the stage that comes nearest to a resolution."""
+    """An early block of the only stage, or the last of the stage that comes nearest to a resolution."""
     if len(groups) == 1:
         calls = groups[0].calls
         return calls[max(round(DEPTH * len(calls)), 1) - 1]

@@ -131,7 +131,7 @@ def _learning(settings: Mapping[str, Any], command: Sequence[str]) -> Iterator[s
 
 def _given(command: Sequence[str], option: str) -> str | None:
     """The value of an option of a command."""
-    for word, following in zip(command, [*command[1:], ""], strict=True):
+    for word, following in zip(command, [*command[1:], ""], strict=False):  # no command: nothing was given
         if word == option:
             return following
         if word.startswith(f"{option}="):

@@ -93,8 +93,11 @@ class Worker:
         """Answer some items."""
         for position, item in zip(batch["position"].tolist(), batch["item"], strict=True):
             tries = self._ray.get(self._ledger.begin.remote(position))
-            answer, told = (Lost(tries), []) if tries >= TRIES else self._answered(item)
-            self._ray.get(self._ledger.end.remote(position))
+            if tries >= TRIES:  # it stays in the ledger: another item of this batch may take the process along next
+                answer, told = Lost(TRIES), list[str]()
+            else:
+                answer, told = self._answered(item)
+                self._ray.get(self._ledger.end.remote(position))
             yield {"position": [position], "answer": [pickle.dumps((answer, told))]}
 
     def _answered(self, item: bytes) -> tuple[Any, list[str]]:
