@@ -19,12 +19,15 @@ from pathlib import Path
 
 import numpy as np
 
+from bitlens.allocator import keep_freed_memory
+
 METHODS = "iba,gradient,grad-cam"
 METRICS = "degradation-8,insertion,mass-inside"
 
 
 def scaling(samples: int, counts: Sequence[int]) -> None:
     """Photos of the bundled scenes a second, after the first of each worker."""
+    keep_freed_memory()  # as the command line and the workers do
     first = 0.0
     for count in (0, *counts):
         seconds, starting = evaluated(samples, count)
