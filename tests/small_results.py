@@ -16,7 +16,7 @@ SETTINGS = {
     "steps": 10,
     "noise_samples": 10,
     "antithetic": False,
-    "warm_up": 0,
+    "rising": False,
     "seed": 0,
     "statistics": "per channel, 40 inputs",
     "statistics_data": "folder:some photos (40 photos)",

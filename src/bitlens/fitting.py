@@ -49,13 +49,13 @@ class FitSettings:
         beta: weight of the mean information per feature, in nats; larger keeps less.
         steps: T, optimisation steps.
         noise_samples: B, noisy copies per step.
+        rising: whether the first steps take one copy, the last `noise_samples`, and those between evenly more: at first the
+            features have hardly changed and copies say the same, so passes are better spent late.
         learning_rate: of Adam.
         smoothing: σ of the blur of the mask in cells of the layer's grid; 0 for none.
         initial_logit: α at the start; 5 lets 99.3 % of each feature pass.
         antithetic: whether the second half of the copies uses the negative noise of the first: what the loss gradient
             owes to the noise in first order then cancels.
-        warm_up: during this many first steps the loss gradient of a single copy, taken at the first of them, serves; the
-            features have hardly begun to change by then. 0 for none.
         readout: "last_forward" reports the mask of the last forward pass as the published code does (T - 1 updates),
             "final" the mask after all T updates (algorithms B7).
     """
@@ -63,18 +63,18 @@ class FitSettings:
     beta: float = 10.0
     steps: int = 10
     noise_samples: int = 10
+    rising: bool = False
     learning_rate: float = 1.0
     smoothing: float = 1.0
     initial_logit: float = 5.0
     antithetic: bool = False
-    warm_up: int = 0
     readout: Readout = "last_forward"
 
     def __post_init__(self) -> None:
         for name in ("steps", "noise_samples"):
             if getattr(self, name) < 1:
                 raise SettingError(f"{name} must be at least 1, got {getattr(self, name)}")
-        for name in ("beta", "smoothing", "warm_up"):
+        for name in ("beta", "smoothing"):
             if not getattr(self, name) >= 0:
                 raise SettingError(f"{name} must not be negative, got {getattr(self, name)}")
         if not self.learning_rate > 0:
@@ -87,10 +87,8 @@ class FitSettings:
         return self.steps - 1 if self.readout == "last_forward" else self.steps
 
     def copies_at(self, step: int) -> int:
-        """How many noisy copies a step (from 0) sends through the network; 0: the last loss gradient serves again."""
-        if step >= self.warm_up:
-            return self.noise_samples
-        return 1 if step == 0 else 0
+        """How many noisy copies a step (from 0) sends through the network."""
+        return 1 + step * self.noise_samples // self.updates if self.rising else self.noise_samples
 
     @property
     def passes(self) -> int:
@@ -99,7 +97,7 @@ class FitSettings:
 
 
 QUALITY: dict[str, FitSettings] = {
-    "fast": FitSettings(noise_samples=2, antithetic=True),
+    "fast": FitSettings(noise_samples=3, rising=True, antithetic=True),
     "paper": FitSettings(),
     "best": FitSettings(noise_samples=30),
 }
@@ -198,17 +196,14 @@ def fit_masks(
     logits = torch.full_like(first, settings.initial_logit, requires_grad=True)
     optimizer = torch.optim.Adam([logits], lr=settings.learning_rate, fused=features.device.type in ("cpu", "cuda"))
     per_feature = settings.beta / region.counts(features)
-    slope = torch.zeros_like(features)
     for step in range(settings.updates):
         u = _share_of_noise(logits, layout, matrices, region, features)
         passing = information(noise_model.counted(u), squared_score, active)
         if watch is not None:
             watch(step, passing.detach())
         penalty = (per_feature * passing.flatten(1).sum(1)).sum()
-        drawn = settings.copies_at(step)
-        if drawn:
-            standard = noise.draw(drawn)
-            slope = _loss_gradient(run, target, used, u.detach(), noise_model, standard, copies, deeper)
+        standard = noise.draw(settings.copies_at(step))
+        slope = _loss_gradient(run, target, used, u.detach(), noise_model, standard, copies, deeper)
         torch.autograd.backward([u, penalty], [slope, None], inputs=[logits])
         optimizer.step()
         optimizer.zero_grad()

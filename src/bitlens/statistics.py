@@ -23,7 +23,15 @@ from bitlens.inputs import ModelInputs
 from bitlens.layout import Layout, detect_layout, named_layout
 from bitlens.probe import Probe
 
-__all__ = ["FeatureStatistics", "Provenance", "collect_statistics", "summarise", "warn_if_few", "weights_hash"]
+__all__ = [
+    "FeatureStatistics",
+    "Provenance",
+    "collect_statistics",
+    "summarise",
+    "warn_if_few",
+    "weights_hash",
+    "weights_versions",
+]
 
 Granularity = Literal["element", "channel"]
 
@@ -51,6 +59,15 @@ def weights_hash(model: nn.Module) -> str:
             digest.update(f"{name}{tuple(tensor.shape)}{tensor.dtype}".encode())
             digest.update(tensor.detach().cpu().contiguous().view(-1).view(torch.uint8).numpy().data)
     return digest.hexdigest()[:16]
+
+
+def weights_versions(model: nn.Module) -> tuple[tuple[int, int], ...]:
+    """What changes whenever a parameter or buffer is replaced or written to, found without reading any of them.
+
+    PyTorch counts how often a tensor was written to; tensors of inference mode are not counted, and cannot be trained.
+    """
+    tensors = [*model.parameters(), *model.buffers()]
+    return tuple((id(tensor), -1 if tensor.is_inference() else tensor._version) for tensor in tensors)
 
 
 @dataclass(frozen=True)

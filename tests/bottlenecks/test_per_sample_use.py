@@ -371,3 +371,21 @@ def test_a_running_optimisation_can_be_watched() -> None:
     assert all(maps.shape == (2, 16, 16) for _, maps in seen)
     totals = [float(maps.sum()) for _, maps in seen]
     assert totals[0] > totals[-1] > float(silent.map.sum())  # less and less passes
+
+
+# weights that change ---------------------------------------------------------------------------------------------------
+
+
+def test_statistics_older_than_the_weights_are_said() -> None:
+    iba = quadrant_iba()
+    with torch.no_grad():
+        next(iba.model.parameters()).mul_(1.5)
+    with pytest.warns(BitlensWarning, match="weights have changed since the statistics .* call fit_statistics again"):
+        iba.explain(IMAGES[:1])
+    iba.explain(IMAGES[:1])  # once is enough
+
+
+def test_weights_written_back_are_the_same_weights() -> None:
+    iba = quadrant_iba()
+    iba.model.load_state_dict({name: tensor.clone() for name, tensor in iba.model.state_dict().items()})
+    iba.explain(IMAGES[:1])  # a warning would be an error here

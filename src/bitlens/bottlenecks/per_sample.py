@@ -1,5 +1,6 @@
 """The Per-Sample Bottleneck: the mask is optimised for each input (Schulz et al., ICLR 2020, section 3.1)."""
 
+import warnings
 from collections.abc import Callable, Iterable
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import asdict, replace
@@ -10,14 +11,21 @@ from torch import Tensor, nn
 
 from bitlens.attribution import Attribution, Evidence
 from bitlens.engine import Precision, in_precision, rows_at_once, suffix_dtype
-from bitlens.errors import SettingError, StatisticsError, one_of
+from bitlens.errors import BitlensWarning, SettingError, StatisticsError, one_of
 from bitlens.fitting import QUALITY, Fitted, Quality, Readout, Region, Watch, fit_masks, measure_under_noise
 from bitlens.gaussian import NoiseMode, NoiseModel, NoiseSettings
 from bitlens.inputs import ModelInputs, as_captum
 from bitlens.layout import LAYOUTS, Layout
 from bitlens.maps import bits_of, bits_of_extra, bits_per_cell, bits_per_pixel, unit_of
 from bitlens.probe import Compiler, Probe, Recording
-from bitlens.statistics import FeatureStatistics, Granularity, Provenance, collect_statistics, weights_hash
+from bitlens.statistics import (
+    FeatureStatistics,
+    Granularity,
+    Provenance,
+    collect_statistics,
+    weights_hash,
+    weights_versions,
+)
 from bitlens.targets import Target, as_target, select_targets
 from bitlens.version import __version__
 
@@ -116,6 +124,7 @@ class IBA:
         self.internal_batch_size = internal_batch_size
         self.compile = compile
         self._statistics: FeatureStatistics | None = None
+        self._versions: tuple[tuple[int, int], ...] = ()  # of the weights that the statistics are known to belong to
         if statistics is not None:
             self.statistics = statistics
 
@@ -142,6 +151,19 @@ class IBA:
     def statistics(self, statistics: FeatureStatistics) -> None:
         statistics.check_network(self.probe.name, weights_hash(self.model))
         self._statistics = statistics
+        self._versions = weights_versions(self.model)
+
+    def _warn_if_trained_since(self) -> None:
+        """Say that statistics are of other weights; weights are read only if something was written to them since."""
+        known, versions = self.statistics.provenance.weights, weights_versions(self.model)
+        if versions != self._versions and known not in ("", weights_hash(self.model)):
+            warnings.warn(
+                f"the network's weights have changed since the statistics of layer {self.probe.name!r} were made, so the bits "
+                "are measured against features that it no longer has: call fit_statistics again",
+                BitlensWarning,
+                stacklevel=3,
+            )
+        self._versions = versions
 
     def fit_statistics(
         self,
@@ -179,7 +201,7 @@ class IBA:
             preprocessing=preprocessing,
             version=__version__,
         )
-        self._statistics = replace(statistics, provenance=provenance)
+        self.statistics = replace(statistics, provenance=provenance)
         return self
 
     def explain(
@@ -215,7 +237,7 @@ class IBA:
             FitError: if the network's output or gradient is not finite under noise.
         """
         batch = ModelInputs.of(inputs)
-        _ = self.statistics  # if they are missing, say so before any work
+        self._warn_if_trained_since()  # if statistics are missing or old, say so before any work
         rows = self.internal_batch_size
         if rows == "auto":
             rows = rows_at_once(self.probe.bytes_per_row(batch), self.probe.device)

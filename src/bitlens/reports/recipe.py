@@ -105,7 +105,7 @@ def _quality(settings: Mapping[str, Any], chosen: dict[str, Any]) -> dict[str, A
     """The preset, in place of what it stands for."""
     for name, preset in QUALITY.items():
         values = asdict(preset)
-        implied = ("steps", "noise_samples", "antithetic", "warm_up")
+        implied = ("steps", "noise_samples", "antithetic", "rising")
         if all(settings.get(key) == values[key] for key in implied):
             for key in implied:
                 chosen.pop(key, None)
