@@ -3,7 +3,7 @@ from itertools import pairwise
 import pytest
 
 from bitlens.errors import InputError
-from bitlens.view.page import new_page, width_of, wrap
+from bitlens.view.page import new_page, shorten, width_of, wrap
 
 WORDS = "the quick brown fox jumps over the lazy dog " * 8
 
@@ -62,3 +62,15 @@ def test_control_characters_are_left_out() -> None:
 def test_a_page_longer_than_a_picture_can_be_is_refused() -> None:
     with pytest.raises(InputError, match="65535 is the most"):
         new_page(7, 400)
+
+
+def test_names_lose_their_middle_so_that_both_ends_tell_them_apart() -> None:
+    names = [f"integrated-gradients[baseline={word}]" for word in ("mask", "zero")]
+    width = 0.7 * width_of(names[0], 8)
+    short = [shorten(name, width, 8) for name in names]
+    assert all(0.9 * width < width_of(name, 8) <= width for name in short)
+    assert short[0] != short[1]
+    assert short[0].startswith("integrated-")
+    assert short[0].endswith("mask]")
+    assert shorten(names[0], 10, 8) == names[0]
+    assert shorten(names[0], 0.01, 8) == "…"

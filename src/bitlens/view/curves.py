@@ -20,7 +20,7 @@ from matplotlib.ticker import (
 )
 
 from bitlens.errors import InputError
-from bitlens.view.page import FONT, add_axes, line_height, new_page, width_of, wrap, write
+from bitlens.view.page import FONT, add_axes, line_height, new_page, shorten, width_of, wrap, write
 
 __all__ = ["Chart", "Curve", "Dots", "draw_charts", "draw_dots"]
 
@@ -162,7 +162,7 @@ def draw_dots(columns: Sequence[Dots], names: Sequence[str], *, title: str, capt
         upper = top + 2 * line_height(_SMALL) + 0.04
         for row, name in enumerate(names):
             place = upper + 0.05 + (row + 0.5) * _ROW - 0.7 * line_height(_BODY) / 1.35
-            write(page, wrap(name, labels, _BODY, max_lines=1), _MARGIN + labels - 0.1, place, _BODY, align="right")
+            write(page, [shorten(name, labels, _BODY)], _MARGIN + labels - 0.1, place, _BODY, align="right")
         for number, (column, lines) in enumerate(zip(band, titles, strict=True)):
             left = _MARGIN + labels + number * (width + 0.22)
             text_top = upper - len(lines) * line_height(_SMALL) - 0.04
@@ -235,8 +235,13 @@ def _draw_legend(page: Figure, names: Sequence[str], left: float, top: float, he
         colour, dash = _style(row)
         y = (row + 0.5) * _ROW
         axes.add_line(Line2D([0.02, 0.98], [y, y], color=colour, linestyle=dash, linewidth=_thickness(name, names)))
-        lines = wrap(name, 2.2 - _SAMPLE - 0.08, _BODY, max_lines=1)
-        write(page, lines, left + _SAMPLE + 0.08, top + y - 0.7 * line_height(_BODY) / 1.35, _BODY)
+        write(
+            page,
+            [shorten(name, 2.2 - _SAMPLE - 0.08, _BODY)],
+            left + _SAMPLE + 0.08,
+            top + y - 0.7 * line_height(_BODY) / 1.35,
+            _BODY,
+        )
 
 
 def _style(number: int) -> tuple[str, str | tuple[float, tuple[float, ...]]]:
@@ -282,4 +287,4 @@ def _below(charts: Sequence[Chart]) -> float:
 
 
 def _short(names: Sequence[str]) -> list[str]:
-    return [wrap(name, _LONGEST_NAME, _SMALL, max_lines=1)[0] for name in names]
+    return [shorten(name, _LONGEST_NAME, _SMALL) for name in names]

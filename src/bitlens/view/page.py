@@ -24,7 +24,7 @@ from matplotlib.textpath import TextToPath
 from bitlens.errors import DataError, InputError
 from bitlens.files import write_bytes
 
-__all__ = ["FONT", "add_axes", "line_height", "new_page", "save_figure", "width_of", "wrap", "write"]
+__all__ = ["FONT", "add_axes", "line_height", "new_page", "save_figure", "shorten", "width_of", "wrap", "write"]
 
 # The generic name is for letters that DejaVu lacks, and for viewers of an SVG that do not have the font.
 FONT = ["DejaVu Sans", "sans-serif"]
@@ -92,6 +92,17 @@ def wrap(text: str, width: float, size: float, *, bold: bool = False, max_lines:
     while last and not fits(f"{last}…"):
         last = last[:-1]
     return [*lines[: max_lines - 1], f"{last.rstrip(' ,;·')}…"]
+
+
+def shorten(name: str, width: float, size: float) -> str:
+    """A name no wider than `width` inches; what is too much is left out of its middle, since both ends tell names apart."""
+    if width_of(name, size) <= width:
+        return name
+    for kept in range(len(name) - 1, 1, -1):
+        short = f"{name[: (kept + 1) // 2]}…{name[len(name) - kept // 2 :]}"
+        if width_of(short, size) <= width:
+            return short
+    return "…"
 
 
 def write(
