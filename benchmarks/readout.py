@@ -1,9 +1,9 @@
 """Readouts on the bundled scenes: prices of information, what a teacher and the asked class are worth, cost of a map.
 
     python benchmarks/readout.py --betas 0.1 1 10 100      table 4 of the paper: information and accuracy under noise
-    python benchmarks/readout.py --teaching                    first epochs, or all, that learn masks of method iba
+    python benchmarks/readout.py --teaching                    how training begins: at what price, or with masks of method iba
     python benchmarks/readout.py --classes                     two scenes side by side: bits in the half that is asked for
-    python benchmarks/readout.py --cost                        seconds for a map, in turns, one scene at a time
+    python benchmarks/readout.py --cost MODEL READOUT          seconds for a map of any network by a trained readout's file
 
 Every readout is trained anew on `--train` scenes with `--epochs` epochs; measured are the first `--test` test scenes.
 "iba" is the per-sample bottleneck with the paper's settings and the same statistics. `--scenes` names a file that keeps the
@@ -12,11 +12,13 @@ drawn scenes for the next time.
 
 import argparse
 import time
-from collections.abc import Iterator
-from dataclasses import dataclass
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
 
 import torch
+from PIL import Image
 from torch import Tensor
 
 from bitlens import IBA, ReadoutIBA
@@ -25,10 +27,11 @@ from bitlens.data.scenes import Scenes
 from bitlens.files import read_arrays, write_arrays
 from bitlens.metrics import bounding_box_ratio, degradation, restricted_accuracy
 from bitlens.models.builtin.scenes import LAYER, MEAN, READOUT, STD, scenes
+from bitlens.models.load import load_model
+from bitlens.training.examples import Examples, InMemory, Pairs
 from bitlens.training.settings import TrainingSettings
 
 NATS = 0.6931472
-RAMPED = 10.0  # from this price on a few hundred steps drive everything out, unless it grows
 
 
 @dataclass(frozen=True)
@@ -64,18 +67,25 @@ class Bench:
         self.model = scenes()[0]
         self.train = drawn("train", arguments.train, arguments.scenes)
         self.test = drawn("test", arguments.test, arguments.scenes)
+        self.seeds = range(arguments.seeds)
         self.settings = TrainingSettings(epochs=arguments.epochs, learning_rate=2e-3, patience=0)
         self.statistics = IBA(self.model, LAYER).fit_statistics([self.train.images], granularity="channel").statistics
 
-    def readout(self, beta: float, *, conditional: bool = False, ramp: int = 0, teaching: int = 0) -> ReadoutIBA:
-        """A readout, trained."""
-        made = ReadoutIBA(self.model, LAYER, beta=beta, conditional=conditional)
-        began = time.perf_counter()
-        data = [(self.train.images, self.train.labels)]
-        done = made.fit_weights(data, self.settings, teaching=Teaching(ramp, teaching))
-        seconds = time.perf_counter() - began
+    def readout(self, beta: float, teaching: Teaching | None = None) -> ReadoutIBA:
+        """A readout as in the paper, trained."""
+        made = ReadoutIBA(self.model, LAYER, beta=beta)
+        began = time.process_time()
+        done = made.fit_weights([(self.train.images, self.train.labels)], self.settings, teaching=teaching)
+        seconds = time.process_time() - began
         last = {name: f"{value:.3f}" for name, value in done.rows[-1].held_out.items()}
-        print(f"  trained β={beta:g} in {seconds:.0f} s, held out: {last}", flush=True)
+        print(f"  trained β={beta:g} in {seconds:.0f} s of the CPU, held out: {last}", flush=True)
+        return made
+
+    def told(self, seed: int, *, paired: bool) -> ReadoutIBA:
+        """A conditional readout, trained on pairs of scenes or on single ones."""
+        made = ReadoutIBA(self.model, LAYER, beta=1.0, conditional=True).fit_statistics([self.train.images])
+        examples: Examples = InMemory([(self.train.images, self.train.labels)])
+        made.fit_weights(Pairs(examples, seed) if paired else examples, replace(self.settings, seed=seed))
         return made
 
     def iba(self, beta: float) -> IBA:
@@ -100,19 +110,26 @@ class Bench:
 
 
 def betas(bench: Bench, prices: list[float]) -> None:
-    """Table 4's columns for each price, and the per-sample bottleneck beside them; high prices grow in training."""
+    """Table 4's columns for each price, the per-sample bottleneck beside them, and the readout that comes with the network."""
     print("| method | bits/feature | nats/feature | top-1 | top-5 | on object |")
     for beta in prices:
-        ramp = bench.settings.epochs * 3 // 4 if beta >= RAMPED else 0
-        bench.line(f"readout, β·k = {beta:g}", bench.readout(beta, ramp=ramp))
+        bench.line(f"readout, β·k = {beta:g}", bench.readout(beta))
         bench.line(f"iba, β·k = {beta:g}", bench.iba(beta))
+    bench.line("the bundled readout, β·k = 1", ReadoutIBA(bench.model, weights=READOUT))
 
 
 def teaching(bench: Bench) -> None:
-    """Readouts that learnt masks of method iba in no epoch, in the first third, in all."""
-    for epochs in (0, max(1, bench.settings.epochs // 3), bench.settings.epochs):
-        bench.line(f"{epochs} of {bench.settings.epochs} epochs with the teacher", bench.readout(1.0, teaching=epochs))
-    bench.line("iba", bench.iba(1.0))
+    """How training begins, at β·k = 10."""
+    epochs = bench.settings.epochs
+    third = max(1, epochs // 3)
+    ways = {
+        "β from the start": Teaching(),
+        f"masks of iba in the first {third} of {epochs} epochs, then β": Teaching(epochs=third),
+        f"nothing but masks of iba, {epochs} epochs": Teaching(epochs=epochs),
+        f"β grows over {epochs // 2} of {epochs} epochs": Teaching(ramp=epochs // 2),
+    }
+    for name, way in ways.items():
+        bench.line(name, bench.readout(10.0, way))
 
 
 def pairs(split: Split) -> Iterator[tuple[Tensor, list[int]]]:
@@ -124,60 +141,76 @@ def pairs(split: Split) -> Iterator[tuple[Tensor, list[int]]]:
 
 
 def classes(bench: Bench) -> None:
-    """What share of the bits lies in the half whose class is asked for."""
-    methods: dict[str, IBA] = {
-        "readout": ReadoutIBA(bench.model, weights=READOUT),
-        "readout, conditional": bench.readout(1.0, conditional=True, ramp=bench.settings.epochs // 2),
-        "iba": bench.iba(1.0),
-    }
+    """Two scenes side by side, each class asked for in turn: bits in its half; and how often the class of a single one holds."""
     images, asked = zip(*pairs(bench.test), strict=True)
     batch = torch.stack(images)
-    for name, method in methods.items():
-        shares = []
+
+    def show(name: str, method: IBA) -> None:
+        shares, held = [], []
         for half in (0, 1):
-            wanted = [names[half] for names in asked]
-            maps = method.explain(batch, wanted, evidence_samples=0).map
-            width = maps.shape[2] // 2
-            shares.append(maps[:, :, half * width : (half + 1) * width].sum((1, 2)) / maps.sum((1, 2)))
-        share = torch.cat(shares)
-        print(f"| {name} | {float(share.mean()):.3f} ± {float(share.std() / len(share) ** 0.5):.3f} |", flush=True)
+            found = method.explain(batch, [names[half] for names in asked])
+            assert found.evidence is not None
+            width = found.map.shape[2] // 2
+            shares.append(found.map[:, :, half * width : (half + 1) * width].sum((1, 2)) / found.map.sum((1, 2)))
+            held.append(found.evidence.under_noise)
+        share, kept = torch.cat(shares), float(torch.cat(held).mean())
+        error = float(share.std() / len(share) ** 0.5)
+        alone = float(restricted_accuracy(method, bench.test.images, bench.test.labels).top1.mean())
+        print(f"| {name} | {float(share.mean()):.3f} ± {error:.3f} | {kept:.2f} | {alone:.3f} |", flush=True)
+
+    print("| method | share of the bits in its half | its probability under noise | top-1 on single scenes |")
+    show("readout, as in the paper", bench.readout(1.0))
+    show("iba", bench.iba(1.0))
+    show("the bundled readout", ReadoutIBA(bench.model, weights=READOUT))
+    for paired in (False, True):
+        for seed in bench.seeds:
+            show(f"conditional, {'pairs' if paired else 'single scenes'}, seed {seed}", bench.told(seed, paired=paired))
+
+
+def cost(model: str, weights: str) -> None:
+    """Seconds for one map, without evidence: the least of seven turns. What is in the image does not matter for it."""
+    loaded = load_model(model)
+    shape = loaded.preprocess(Image.new("RGB", (512, 512))).shape
+    images = torch.randn(16, *shape, generator=torch.Generator().manual_seed(0))
+    readout = ReadoutIBA(loaded.model, weights=weights)
+    iba = IBA(loaded.model, readout.probe.name).fit_statistics([images])
+    methods: dict[str, IBA] = {"iba, 10 steps x 10 copies": iba, "readout": readout}
+    turns: dict[str, Callable[[], object]] = {"clean pass": lambda: loaded.model(images[:1])}
     for name, method in methods.items():
-        if name != "readout":
-            bench.line(f"{name}, single scenes", method)
-
-
-def cost(bench: Bench) -> None:
-    """Seconds for one map, without evidence: the least of seven turns."""
-    methods: dict[str, IBA] = {"readout": ReadoutIBA(bench.model, LAYER, beta=1.0), "iba, paper": bench.iba(1.0)}
-    methods["readout"].fit_weights([bench.train.images[:64]], TrainingSettings(epochs=1))  # type: ignore[attr-defined]
-    image, best = bench.test.images[:1], dict.fromkeys(methods, float("inf"))
+        turns[name] = partial(method.explain, images[:1], evidence_samples=0)
+    best = dict.fromkeys(turns, float("inf"))
     for turn in range(8):
-        for name, method in methods.items():
+        for name, run in turns.items():
             start = time.process_time()
-            method.explain(image, 0 if name != "readout" else None, evidence_samples=0)
+            with torch.no_grad():
+                run()
             if turn:  # the first one finds out how the network is called
                 best[name] = min(best[name], time.process_time() - start)
     for name, seconds in best.items():
-        print(f"| {name} | {seconds * 1000:.1f} ms | {best['iba, paper'] / seconds:.0f}x |")
+        print(f"| {name} | {seconds * 1000:.1f} ms | {best['iba, 10 steps x 10 copies'] / seconds:.0f}x |")
 
 
 def main() -> None:
     """Read the arguments and measure."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--betas", type=float, nargs="+", default=[])
+    parser.add_argument("--betas", type=float, nargs="*")
     parser.add_argument("--teaching", action="store_true")
     parser.add_argument("--classes", action="store_true")
-    parser.add_argument("--cost", action="store_true")
+    parser.add_argument("--cost", nargs=2, metavar=("MODEL", "READOUT"))
     parser.add_argument("--train", type=int, default=1000)
     parser.add_argument("--test", type=int, default=100)
-    parser.add_argument("--epochs", type=int, default=6)
+    parser.add_argument("--epochs", type=int, default=8)
+    parser.add_argument("--seeds", type=int, default=3, help="readouts of each kind with --classes")
     parser.add_argument("--scenes", type=Path, help="folder that keeps the drawn scenes")
     arguments = parser.parse_args()
     torch.set_num_threads(1)
+    if arguments.cost:
+        cost(*arguments.cost)
+        return
     bench = Bench(arguments)
-    if arguments.betas:
+    if arguments.betas is not None:
         betas(bench, arguments.betas)
-    for name, run in (("teaching", teaching), ("classes", classes), ("cost", cost)):
+    for name, run in (("teaching", teaching), ("classes", classes)):
         if getattr(arguments, name):
             run(bench)
 

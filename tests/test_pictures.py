@@ -62,6 +62,11 @@ def test_captions_hold_the_evidence_or_the_probability_and_the_method(drawn, tmp
     assert {path.name for path in tmp_path.iterdir()} == {"cat.npy", "cat.iba.npy", "cat.grad-cam-layer=x.1.npy"}
 
 
+def test_bits_that_no_pixel_shows_are_told_apart():
+    told = caption(replace(IBA, extra_bits=torch.tensor([[30.0, 4.0]])))
+    assert "1,234 bits in total, 34 by other tokens than patches" in told
+
+
 def test_each_panel_has_its_own_scale_with_the_methods_signs(drawn, tmp_path):
     several = [
         found("iba", IBA),

@@ -140,6 +140,12 @@ def test_a_pair_of_texts_in_a_network_of_transformers(tmp_path):
     assert found.special == pytest.approx(found.values[0] + found.values[4] + found.values[7])
     assert any("on special tokens" in note for note in found.shaded().notes)
     assert found.target in ("LABEL_0", "LABEL_1")
+    masked = Explainer(explainer.loaded, method="input-iba", statistics=None, **QUICK)
+    masked.learn(["a good film", "bad films"] * 200)
+    mask = masked("good films", "a film")
+    assert (mask.unit, mask.attribution.layer) == ("mask", "bert.embeddings.word_embeddings")
+    assert mask.words[1].value == pytest.approx((mask.values[2] + mask.values[3]) / 2)
+    assert mask.special == pytest.approx(float(mask.attribution.cells[0, [0, 4, 7]].sum()))
     several = explainer(["good", "good films"], ["bad", "a film"])
     torch.testing.assert_close(torch.tensor(several[1].values), torch.tensor(found.values), rtol=1e-3, atol=1e-4)
 

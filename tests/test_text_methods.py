@@ -16,10 +16,15 @@ pytest.importorskip("transformers")
 
 EVERY = pytest.mark.parametrize("name", list(TEXT_METHODS))
 ATTENTION = {"attention-rollout", "gradient-attention-rollout"}
-BOTTLENECKS = {"iba", "token-iba"}
+BOTTLENECKS = {"iba", "token-iba", "input-iba"}
 LIGHT: dict[str, dict[str, Any]] = {
     **{name: {"samples": 40} for name in ("lime", "kernel-shap")},
     **{name: {"steps": 3, "noise_samples": 2} for name in BOTTLENECKS},
+    "input-iba": {
+        "steps": 3,
+        "noise_samples": 2,
+        "prior": "none",
+    },  # stage 1 needs a layer that gives a vector for each token
 }
 """Settings for methods whose own ones take long."""
 
@@ -133,7 +138,7 @@ def test_entries_say_what_they_need(name: str) -> None:
     entry = TEXT_METHODS[name]
     assert entry.name == name == name.lower()
     assert all((entry.summary, entry.paper, entry.passes))
-    assert entry.unit in {"bits/token", "score"}
+    assert entry.unit in {"bits/token", "score", "mask"}
 
 
 @pytest.mark.parametrize("name", sorted(ATTENTION))

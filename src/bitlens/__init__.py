@@ -15,6 +15,7 @@ if TYPE_CHECKING:
     from bitlens.bottlenecks.input import InputIBA as InputIBA
     from bitlens.bottlenecks.per_sample import IBA as IBA
     from bitlens.bottlenecks.readout import ReadoutIBA as ReadoutIBA
+    from bitlens.bottlenecks.token_input import TokenInputIBA as TokenInputIBA
     from bitlens.bottlenecks.tokens import TokenIBA as TokenIBA
     from bitlens.errors import BitlensError as BitlensError
     from bitlens.methods import method as method
@@ -30,6 +31,7 @@ __all__ = [
     "InputIBA",
     "ReadoutIBA",
     "TokenIBA",
+    "TokenInputIBA",
     "__version__",
     "load_model",
     "method",
@@ -48,6 +50,7 @@ _HOMES = {
     "InputIBA": "bitlens.bottlenecks.input",
     "ReadoutIBA": "bitlens.bottlenecks.readout",
     "TokenIBA": "bitlens.bottlenecks.tokens",
+    "TokenInputIBA": "bitlens.bottlenecks.token_input",
     "load_model": "bitlens.models.load",
     "method": "bitlens.methods",
     "quantus_explain_func": "bitlens.adapters",

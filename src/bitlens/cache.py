@@ -8,6 +8,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import TypeVar
 
+import torch
 from torch import Tensor
 
 from bitlens.baselines.pattern_attribution import PatternAttribution
@@ -19,12 +20,29 @@ from bitlens.data.datasets import Sample, tensor_batches
 from bitlens.data.preprocessing import Preprocessing
 from bitlens.errors import DataError
 from bitlens.models.load import LoadedModel
-from bitlens.statistics import FeatureStatistics, Granularity, Provenance, summarise, warn_if_few, weights_hash
+from bitlens.statistics import (
+    FeatureStatistics,
+    Granularity,
+    Provenance,
+    summarise,
+    summarise_layers,
+    warn_if_few,
+    weights_hash,
+)
 from bitlens.training.examples import Photos
 from bitlens.training.settings import TrainingSettings
 from bitlens.version import __version__
 
-__all__ = ["Collect", "Progress", "cache_folder", "collect_here", "patterns_from", "statistics_from", "weights_from"]
+__all__ = [
+    "Collect",
+    "Progress",
+    "cache_folder",
+    "collect_here",
+    "layer_statistics_from",
+    "patterns_from",
+    "statistics_from",
+    "weights_from",
+]
 
 _BATCH = 16
 Learnt = TypeVar("Learnt")
@@ -72,8 +90,7 @@ def statistics_from(
         The statistics, and where they are kept (None without `keep`).
     """
     chosen = _spread(samples, count)
-    key = [weights_hash(iba.model), iba.probe.name, str(iba.probe.call), str(iba.layout), granularity]
-    place = _place("statistics", key, loaded, chosen)
+    place = _statistics_place(iba, granularity, loaded, chosen)
     kept = _kept(place, FeatureStatistics.load) if keep else None
     if kept is not None:
         iba.statistics = kept
@@ -81,7 +98,85 @@ def statistics_from(
 
     made = (collect or collect_here)(iba, chosen, loaded.preprocess, granularity, progress or (lambda _: None))
     warn_if_few(made)
-    provenance = Provenance(
+    iba.statistics = replace(made, provenance=_provenance(iba, name, loaded, chosen))
+    if not keep:
+        return iba.statistics, None
+    iba.statistics.save(place)
+    return iba.statistics, place
+
+
+def layer_statistics_from(
+    samples: Sequence[Sample],
+    name: str,
+    loaded: LoadedModel,
+    bottlenecks: Sequence[IBA],
+    count: int,
+    granularity: Granularity,
+    *,
+    progress: Progress | None = None,
+) -> None:
+    """Give bottlenecks at several layers of one network their statistics: each photo passes the network once for all of them.
+
+    What `statistics_from` keeps for one layer serves here, and the other way round.
+
+    Args:
+        samples: the photos; spread over the whole set if there are more than `count`.
+        name: what the set is called in the provenance.
+        loaded: the network and its preprocessing.
+        bottlenecks: at least one.
+        count: how many photos.
+        granularity: "element" or "channel".
+        progress: called with the number of photos seen.
+    """
+    chosen = _spread(samples, count)
+    missing: dict[Path, IBA] = {}
+    for iba in bottlenecks:
+        place = _statistics_place(iba, granularity, loaded, chosen)
+        kept = _kept(place, FeatureStatistics.load)
+        if kept is not None:
+            iba.statistics = kept
+        else:
+            missing[place] = iba
+    if not missing:
+        return
+    made = summarise_layers(
+        [iba.probe for iba in missing.values()],
+        _told_batches(chosen, loaded.preprocess, bottlenecks[0].probe.device, progress or (lambda _: None)),
+        max_samples=len(chosen),
+        granularity=granularity,
+        layouts=[iba.layout for iba in missing.values()],
+    )
+    for (place, iba), found in zip(missing.items(), made, strict=True):
+        warn_if_few(found)
+        iba.statistics = replace(found, provenance=_provenance(iba, name, loaded, chosen))
+        iba.statistics.save(place)
+
+
+def collect_here(
+    iba: IBA, samples: Sequence[Sample], preprocess: Preprocessing, granularity: Granularity, progress: Progress
+) -> FeatureStatistics:
+    """Statistics of a bottleneck's layer over photos, in this process; see `Collect`."""
+    batches = _told_batches(samples, preprocess, iba.probe.device, progress)
+    return summarise(iba.probe, batches, max_samples=len(samples), granularity=granularity, layout=iba.layout)
+
+
+def _told_batches(
+    samples: Sequence[Sample], preprocess: Preprocessing, device: torch.device, progress: Progress
+) -> Iterator[Tensor]:
+    seen = 0
+    for images, _ in tensor_batches(samples, preprocess, _BATCH, on_error="skip"):
+        seen += len(images)
+        progress(seen)
+        yield images.to(device)
+
+
+def _statistics_place(iba: IBA, granularity: Granularity, loaded: LoadedModel, chosen: Sequence[Sample]) -> Path:
+    key = [weights_hash(iba.model), iba.probe.name, str(iba.probe.call), str(iba.layout), granularity]
+    return _place("statistics", key, loaded, chosen)
+
+
+def _provenance(iba: IBA, name: str, loaded: LoadedModel, chosen: Sequence[Sample]) -> Provenance:
+    return Provenance(
         loaded.name,
         weights_hash(iba.model),
         iba.probe.name,
@@ -89,26 +184,6 @@ def statistics_from(
         loaded.preprocess.description,
         __version__,
     )
-    iba.statistics = replace(made, provenance=provenance)
-    if not keep:
-        return iba.statistics, None
-    iba.statistics.save(place)
-    return iba.statistics, place
-
-
-def collect_here(
-    iba: IBA, samples: Sequence[Sample], preprocess: Preprocessing, granularity: Granularity, progress: Progress
-) -> FeatureStatistics:
-    """Statistics of a bottleneck's layer over photos, in this process; see `Collect`."""
-
-    def batches() -> Iterator[Tensor]:
-        seen = 0
-        for images, _ in tensor_batches(samples, preprocess, _BATCH, on_error="skip"):
-            seen += len(images)
-            progress(seen)
-            yield images.to(iba.probe.device)
-
-    return summarise(iba.probe, batches(), max_samples=len(samples), granularity=granularity, layout=iba.layout)
 
 
 def patterns_from(

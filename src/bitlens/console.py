@@ -84,7 +84,7 @@ _COLUMNS: dict[str, tuple[str, Callable[[dict[str, Any]], str]]] = {
 _TEXTS, _WHOLE = ("scene", "photo", "name", "method"), ("method", "probability_under_noise")
 """What stands on the left of its column, and what is not broken into lines."""
 
-_OF_A_PHOTO = ("photo", "name", "probability_before")
+_OF_A_PHOTO = ("scene", "photo", "name", "probability_before")
 """What is said once where several methods explain the same photo."""
 
 
@@ -100,9 +100,10 @@ def results_table(rows: Sequence[dict[str, Any]]) -> Table:
         table.add_column(title, justify=justify, overflow="fold", no_wrap=name in _WHOLE)
     previous = None
     for row in rows:
-        again = _OF_A_PHOTO if "photo" in row and row["photo"] == previous else ()
+        photo = row.get("photo") or row.get("scene")
+        again = _OF_A_PHOTO if photo is not None and photo == previous else ()
         table.add_row(*("" if n in again or n not in row else Text(text(row)) for n, (_, text) in shown.items()))
-        previous = row.get("photo")
+        previous = photo
     return table
 
 

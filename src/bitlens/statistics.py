@@ -7,7 +7,7 @@ the process that saw them matters.
 import hashlib
 import json
 import warnings
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import asdict, dataclass, field, fields, replace
 from functools import cached_property
 from pathlib import Path
@@ -21,13 +21,14 @@ from bitlens.files import read_arrays, write_arrays
 from bitlens.gaussian import NoiseModel, NoiseSettings
 from bitlens.inputs import ModelInputs
 from bitlens.layout import Layout, detect_layout, named_layout
-from bitlens.probe import Probe
+from bitlens.probe import Probe, layer_features
 
 __all__ = [
     "FeatureStatistics",
     "Provenance",
     "collect_statistics",
     "summarise",
+    "summarise_layers",
     "warn_if_few",
     "weights_hash",
     "weights_versions",
@@ -329,24 +330,60 @@ def summarise(
     layout: Layout | None,
 ) -> FeatureStatistics:
     """A part of `collect_statistics`, to be merged with others: few inputs are no reason to warn."""
+    (total,) = _summaries(batches, lambda inputs: [probe.features(inputs)], max_samples, granularity, [layout])
+    return total
+
+
+def summarise_layers(
+    probes: Sequence[Probe],
+    batches: Iterable[Any],
+    *,
+    max_samples: int,
+    granularity: Granularity,
+    layouts: Sequence[Layout | None],
+) -> list[FeatureStatistics]:
+    """As `summarise`, of several layers of one network at once: each batch passes it once.
+
+    Args:
+        probes: the layers, at least one, called once in a pass.
+        batches: see `collect_statistics`.
+        max_samples: likewise.
+        granularity: likewise.
+        layouts: for each layer how its features' axes are meant; None to find it.
+    """
+    model, names = probes[0].model, [probe.name for probe in probes]
+    return _summaries(
+        batches, lambda inputs: layer_features(model, names, inputs), max_samples, granularity, list(layouts)
+    )
+
+
+def _summaries(
+    batches: Iterable[Any],
+    features_of: Callable[[ModelInputs], Sequence[Tensor]],
+    max_samples: int,
+    granularity: Granularity,
+    layouts: list[Layout | None],
+) -> list[FeatureStatistics]:
     if max_samples < 1:
         raise StatisticsError(f"max_samples must be at least 1, got {max_samples}")
-    total: FeatureStatistics | None = None
+    totals: list[FeatureStatistics] = []
     for batch in batches:
         inputs = ModelInputs.of(batch[0] if isinstance(batch, tuple | list) else batch)
-        inputs = inputs.select(slice(max_samples - (total.samples if total else 0)))
-        features = probe.features(inputs)
-        size = tuple(features.shape[1:])
-        layout = (layout or detect_layout(size, inputs.image_size)).over(size, inputs.image_size)
-        mask = inputs.kwargs.get("attention_mask") if layout.name == "TD" and granularity == "channel" else None
-        valid = mask if mask is not None and mask.shape == features.shape[:2] else None
-        summary = FeatureStatistics.of(features, layout, granularity, valid=valid)
-        total = total.merge(summary) if total else summary
-        if total.samples >= max_samples:
+        inputs = inputs.select(slice(max_samples - (totals[0].samples if totals else 0)))
+        summaries = []
+        for number, features in enumerate(features_of(inputs)):
+            size = tuple(features.shape[1:])
+            layout = (layouts[number] or detect_layout(size, inputs.image_size)).over(size, inputs.image_size)
+            layouts[number] = layout
+            mask = inputs.kwargs.get("attention_mask") if layout.name == "TD" and granularity == "channel" else None
+            valid = mask if mask is not None and mask.shape == features.shape[:2] else None
+            summaries.append(FeatureStatistics.of(features, layout, granularity, valid=valid))
+        totals = [a.merge(b) for a, b in zip(totals, summaries, strict=True)] if totals else summaries
+        if totals[0].samples >= max_samples:
             break
-    if total is None:
+    if not totals:
         raise StatisticsError("there are no inputs to make statistics from: the batches are empty")
-    return total
+    return totals
 
 
 def warn_if_few(statistics: FeatureStatistics) -> None:

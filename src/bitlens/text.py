@@ -33,7 +33,7 @@ class ExplainedWord:
     Attributes:
         text: as it was written.
         span: its characters in the text: the first, and the one behind the last.
-        value: bits or score, summed over its tokens.
+        value: bits or score, summed over its tokens; of a mask, the mean.
         tokens: positions of its tokens.
     """
 
@@ -73,13 +73,17 @@ class Explanation:
 
     @property
     def unit(self) -> str:
-        """Of words' and tokens' values: "bits" or "score"."""
+        """Of words' and tokens' values: "bits", "score" or "mask"."""
         return self.attribution.unit.partition("/")[0]
 
     @property
     def special(self) -> float:
-        """The sum over special tokens, which belong to no word."""
-        return sum(value for value, span in zip(self.values, self.spans, strict=True) if span is None)
+        """The sum over special tokens, which belong to no word; where values are a mask, of their bits."""
+        cells = self.attribution.cells
+        values: Sequence[float] = self.values
+        if self.unit == "mask" and cells is not None:
+            values = cells[0, : len(self.spans)].tolist()
+        return sum(value for value, span in zip(values, self.spans, strict=True) if span is None)
 
     def shaded(self, scale: Scale | None = None) -> ShadedText:
         """The text with its words' values, ready to be shown; the scale ends at its strongest word if none is given."""
@@ -273,7 +277,9 @@ class Explainer:
         values = [float(value) for value in found.map[0, : len(batch.tokens[i])]]
         text = batch.texts[i]
         words = tuple(
-            ExplainedWord(text[slice(*word.span)], word.span, sum(values[p] for p in word.tokens), word.tokens)
+            ExplainedWord(
+                text[slice(*word.span)], word.span, _joined([values[p] for p in word.tokens], found), word.tokens
+            )
             for word in batch.words_of(i)
         )
         prediction, probability = "", None
@@ -285,6 +291,11 @@ class Explainer:
         return Explanation(
             text, batch.tokens[i], tuple(values), words, target, prediction, probability, signed, found, batch.spans[i]
         )
+
+
+def _joined(values: Sequence[float], found: Attribution) -> float:
+    """The value of a word from those of its tokens: what is counted adds up, shares have a mean."""
+    return sum(values) / (len(values) if found.unit == "mask" else 1)
 
 
 def _loaded(model: nn.Module | LoadedText | str, tokenizer: Any) -> LoadedText:

@@ -5,7 +5,13 @@ import torch
 from torch import Tensor
 
 from bitlens.bottlenecks import critics
-from bitlens.bottlenecks.critics import Schedule, official_wgan, published_critic, small_critic, wgan, wgan_gp
+from bitlens.bottlenecks.critic_networks import (
+    published_critic,
+    published_token_critic,
+    small_critic,
+    small_token_critic,
+)
+from bitlens.bottlenecks.critics import Schedule, official_wgan, wgan, wgan_gp
 from bitlens.bottlenecks.prior import feature_map
 from bitlens.errors import LayerError
 from bitlens.layout import LAYOUTS
@@ -32,6 +38,21 @@ def test_critics_fit_any_grid(make: object, grid: tuple[int, int]) -> None:
     (slope,) = torch.autograd.grad(said.sum(), features)
     assert bool(torch.isfinite(slope).all())
     assert bool((slope.abs().amax((0, 1)) > 0).all())  # no place is left out
+
+
+@pytest.mark.parametrize("make", [published_token_critic, small_token_critic])
+@pytest.mark.parametrize("tokens", [1, 2, 37])
+def test_critics_of_texts_look_at_every_token(make: object, tokens: int) -> None:
+    features = torch.randn(3, 6, tokens, requires_grad=True)
+    said = make(6, (tokens,))(features)  # type: ignore[operator]
+    assert said.shape == (3, 1)
+    (slope,) = torch.autograd.grad(said.sum(), features)
+    assert bool((slope.abs().amax((0, 1)) > 0).all())
+
+
+def test_the_published_critic_of_texts_has_the_size_that_the_released_one_has() -> None:
+    critic = published_token_critic(256, (230,))
+    assert sum(p.numel() for p in critic.parameters()) == 4 * 256 * (256 + 256 + 2) + 256 * 128 + 128 + 128 + 1
 
 
 def test_schedules_are_the_papers_and_the_released_one() -> None:
@@ -96,7 +117,8 @@ def test_the_released_maps_mix_by_information() -> None:
 def _short(monkeypatch: pytest.MonkeyPatch) -> None:
     few = Schedule((4,) * 5, (4,), 2)
     for name in ("_WGAN", "_OFFICIAL", "_WGAN_GP"):
-        monkeypatch.setattr(critics, name, replace(getattr(critics, name), schedule=few))
+        shorter = {places: replace(game, schedule=few) for places, game in getattr(critics, name).items()}
+        monkeypatch.setattr(critics, name, shorter)
 
 
 @pytest.mark.usefixtures("_short")
@@ -116,13 +138,13 @@ def test_each_input_has_a_critic_of_its_own(name: str) -> None:
 def test_the_released_prior_sees_what_an_in_place_relu_leaves() -> None:
     seen: list[Tensor] = []
     stage = first_stage(1)
-    step = critics._OFFICIAL.step
+    step = critics._OFFICIAL[2].step
 
     def watched(critic: object, optimizer: object, real: Tensor, fake: Tensor) -> None:
         seen.append(fake)
         step(critic, optimizer, real, fake)  # type: ignore[arg-type]
 
-    critics._OFFICIAL = replace(critics._OFFICIAL, step=watched)  # put back by the fixture
+    critics._OFFICIAL[2] = replace(critics._OFFICIAL[2], step=watched)  # the fixture's own, which goes with it
     official_wgan(replace(stage, overwritten=True))
     assert min(float(fake.min()) for fake in seen) == 0
     seen.clear()
@@ -145,7 +167,7 @@ def test_a_critic_with_penalty_brings_the_features_nearer_to_z(seed: int) -> Non
 
 
 @pytest.mark.parametrize("name", PRIORS)
-def test_features_without_a_grid_are_refused(name: str) -> None:
-    stage = replace(first_stage(1), layout=LAYOUTS["TD"], features=torch.zeros(1, 4, 8))
-    with pytest.raises(LayerError, match="a critic needs features with a grid"):
+def test_features_without_places_are_refused(name: str) -> None:
+    stage = replace(first_stage(1), layout=LAYOUTS["D"], features=torch.zeros(1, 8))
+    with pytest.raises(LayerError, match="a critic needs features with places"):
         PRIORS[name](stage)

@@ -9,6 +9,7 @@ import bitlens
 from bitlens.attribution import Attribution
 from bitlens.bottlenecks import input as input_module
 from bitlens.bottlenecks.input import InputIBA
+from bitlens.bottlenecks.input_settings import INPUT_STREAM
 from bitlens.bottlenecks.per_sample import IBA
 from bitlens.bottlenecks.prior import FirstStage
 from bitlens.errors import InputError, LayerError, SettingError, StatisticsError
@@ -39,7 +40,7 @@ def test_without_a_prior_stage_3_is_a_plain_bottleneck_at_the_input(steps: int) 
     plain = IBA(
         nn.Sequential(nn.Identity(), quadrant_net()).eval(), "0", statistics=_standard((3, 16, 16)), precision="float32"
     )
-    plain.settings, plain.seed = ours.input_settings, ours.seed + input_module._INPUT_STREAM
+    plain.settings, plain.seed = ours.input_settings, ours.seed + INPUT_STREAM
     expected = plain.explain(IMAGES, CLASSES, evidence_samples=0, keep_capacity=True)
     assert made.capacity is not None
     assert expected.capacity is not None

@@ -24,12 +24,20 @@ FAST = TrainingSettings(epochs=8, learning_rate=1e-2, patience=0)
 @functools.cache
 def trained_weights(conditional: bool = False) -> ReadoutWeights:
     readout = ReadoutIBA(quadrant_net(), LAYER, beta=0.3, conditional=conditional)
-    readout.fit_weights([quadrant_images(256)], FAST)
+    images, classes = two_patches(384) if conditional else quadrant_images(256)
+    readout.fit_weights([(images, classes[:, 0] if conditional else classes)], FAST)
     return readout.weights
 
 
 def trained(model: nn.Module | None = None, *, conditional: bool = False, **settings) -> ReadoutIBA:
     return ReadoutIBA(model or quadrant_net(), weights=trained_weights(conditional), precision="float32", **settings)
+
+
+def two_patches(count: int, seed: int = 0) -> tuple[Tensor, Tensor]:
+    """Images with bright patches in two quadrants, and the numbers of both (N, 2), in no order; fewer than `count`."""
+    (one, first), (two, second) = quadrant_images(count, seed=seed), quadrant_images(count, seed=seed + 1000)
+    differ = first != second
+    return (one + two)[differ], torch.stack([first, second], 1)[differ]
 
 
 class Counting(nn.Conv2d):
@@ -162,17 +170,63 @@ def test_on_another_network_it_stays_the_same_readout():
     assert other.explain(noise_images(2)).map.shape == (2, 16, 16)
 
 
-def test_other_classes_are_warned_of_and_answered_when_conditional():
+def test_other_classes_are_warned_of():
     images, classes = quadrant_images(16, seed=11)
-    others = (classes + 1) % 4
     with pytest.warns(BitlensWarning, match="16 of 16 targets are not the prediction"):
-        plain = trained().explain(images, others)
+        plain = trained().explain(images, (classes + 1) % 4)
     assert torch.equal(plain.map, trained().explain(images).map)
-    told = trained(conditional=True)
-    asked, predicted = told.explain(images, others), told.explain(images)
-    assert not torch.allclose(asked.map, predicted.map)
-    assert asked.evidence.under_noise.mean() > plain.evidence.under_noise.mean()
-    assert asked.targets == tuple(str(int(c)) for c in others)
+
+
+def test_a_conditional_readout_points_at_what_is_asked_for():
+    """Two patches: asked for one of them, most bits of the two quadrants lie on it, and it becomes the answer."""
+    images, classes = two_patches(64, seed=21)
+    readout, rows = trained(conditional=True), torch.arange(len(classes))
+    for asked, other in ((0, 1), (1, 0)):
+        found = readout.explain(images, classes[:, asked])
+        quarters = found.map.unflatten(1, (2, 8)).unflatten(3, (2, 8)).sum((2, 4)).flatten(1)
+        mine, theirs = quarters[rows, classes[:, asked]], quarters[rows, classes[:, other]]
+        assert float((mine / (mine + theirs)).mean()) > 0.6
+        assert found.evidence.under_noise.mean() > found.evidence.before.mean() + 0.2
+        assert found.targets == tuple(str(int(c)) for c in classes[:, asked])
+
+
+def test_evidence_is_what_the_score_owes_to_each_place():
+    """For a network that is linear behind the last read layer: weights times deviation, of the class and of its rivals."""
+    torch.manual_seed(0)
+    model = nn.Sequential(
+        nn.Conv2d(3, 6, 3, padding=1), nn.ReLU(), nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Linear(6, 4)
+    )
+    images, classes = noise_images(5), torch.tensor([0, 1, 2, 3, 1])
+    readout = ReadoutIBA(model.eval(), "0", ["1", "output"], conditional=True).fit_statistics([images])
+    found = readout.reads.evidence(readout.probe.record(images), classes)
+    with torch.no_grad():
+        features = model[:2](images)
+        deviation = features - features.mean((0, 2, 3))[:, None, None]
+        weights, scores = model[4].weight - model[4].weight.mean(0), model(images)
+        own = torch.einsum("nchw,nc->nhw", deviation, weights[classes]) / 256
+        others = scores.scatter(1, classes[:, None], float("-inf")).softmax(1)
+        against = torch.einsum("nchw,nk,kc->nhw", deviation, others, weights) / 256
+    expected = torch.stack([own, against], -1)
+    expected /= expected.square().mean((1, 2, 3), keepdim=True).sqrt()
+    torch.testing.assert_close(found, expected, atol=1e-4, rtol=1e-3)
+
+
+def test_a_conditional_readout_needs_a_layer_to_read():
+    with pytest.raises(SettingError, match="needs a layer in read_layers, not the output alone"):
+        ReadoutIBA(quadrant_net(), LAYER, ["output"], conditional=True).fit_statistics([noise_images(4)])
+
+
+def test_questions_in_training_are_for_what_the_network_sees():
+    readout = ReadoutIBA(quadrant_net(), LAYER, conditional=True)
+    images, classes = quadrant_images(64, seed=3)
+    wrong = (classes + 1) % 4
+    readout.fit_statistics([images])
+    task = ReadoutTask(readout, nn.Linear(1, 1), Teaching())
+    seen = task.prepare(InMemory([(images, wrong)]).take(range(64)))
+    asked = seen.questions.gather(1, task._asked(seen, range(64))[:, None])[:, 0]
+    assert bool(((asked == wrong) | (asked == classes)).all())  # it is sure of the class
+    assert 16 < int((asked == wrong).sum()) < 48
+    assert seen.evidence.shape == (64, 5, 2, 2, 2)
 
 
 def test_questions_that_are_no_classes_are_refused():

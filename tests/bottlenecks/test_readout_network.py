@@ -5,7 +5,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from bitlens.bottlenecks.readout_network import Normaliser, ReadoutNetwork
+from bitlens.bottlenecks.readout_network import Normaliser, ReadoutNetwork, cut_off
 from bitlens.errors import LayerError
 from bitlens.layout import LAYOUTS
 
@@ -53,14 +53,26 @@ def test_widths_and_first_mask_are_those_of_the_paper():
     assert float(network.first.weight.detach().abs().max()) <= 1 / 4840**0.5
 
 
-def test_the_cut_off_is_flat():
+def test_at_the_cut_off_only_the_way_out_is_shut():
+    logits = torch.tensor([-9.0, -5.0, 0.0, 5.0, 9.0]).repeat(2, 1).requires_grad_()
+    cut = cut_off(logits)
+    assert cut[0].tolist() == [-5, -5, 0, 5, 5]
+    downhill = torch.tensor([[1.0], [-1.0]])  # a step goes against it: down in the first row, up in the second
+    (gradient,) = torch.autograd.grad(cut, logits, downhill.expand_as(cut))
+    assert gradient.tolist() == [[0, 1, 1, 1, 1], [-1, -1, -1, -1, 0]]
+
+
+def test_what_was_pushed_out_comes_back():
     network = ReadoutNetwork({"a": 2}, 1)
     with torch.no_grad():
         network.last.bias.fill_(9)
-    out = network([torch.randn(1, 2, 2, 2)], torch.Size((2, 2)))
-    assert bool((out == 5).all())
-    (gradient,) = torch.autograd.grad(out.sum(), network.last.bias)
-    assert float(gradient) == 0
+    read = torch.randn(1, 2, 2, 2)
+    optimizer = torch.optim.SGD(network.parameters(), lr=1.0)
+    for _ in range(3):
+        optimizer.zero_grad()
+        network([read], torch.Size((2, 2))).sum().backward()
+        optimizer.step()
+    assert float(network.last.bias.detach()) < 5
 
 
 @pytest.mark.parametrize("grid", [(7,), ()])

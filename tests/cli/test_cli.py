@@ -1,6 +1,7 @@
 """The command line as a person uses it, on a small network of their own."""
 
 import json
+import re
 import shutil
 import subprocess
 import sys
@@ -221,12 +222,17 @@ def test_help_does_not_wait_for_torch():
 @pytest.mark.slow
 def test_demo(bitlens, tmp_path):
     rows = json.loads(bitlens("demo", "--scenes", "3", "--json").stdout)
-    assert len(rows) == 3
+    assert [row["method"] for row in rows] == ["iba", "readout"] * 3
     for row in rows:
         assert 0 <= row["top_pixels_on_object"] <= 1
-        stem = Path(tmp_path / "bitlens-demo" / row["scene"].replace(" ", "-"))
-        assert all(stem.with_suffix(suffix).is_file() for suffix in (".png", ".npy", ".safetensors"))
-    assert np.mean([row["top_pixels_on_object"] / row["object_share"] for row in rows]) > 2
-    assert (tmp_path / "bitlens-demo" / "summary.json").is_file()
+        files = tmp_path / "bitlens-demo" / row["files"]
+        assert all(Path(f"{files}{suffix}").is_file() for suffix in (".npy", ".safetensors"))
+        assert (tmp_path / "bitlens-demo" / row["scene"].replace(" ", "-")).with_suffix(".png").is_file()
+    for method in ("iba", "readout"):
+        found = [row["top_pixels_on_object"] / row["object_share"] for row in rows if row["method"] == method]
+        assert np.mean(found) > 2, method
+    summary = json.loads((tmp_path / "bitlens-demo" / "summary.json").read_text())
+    assert set(summary["settings"]["methods"]) == set(summary["settings"]["seconds"]) == {"iba", "readout"}
     table = bitlens("demo", "--scenes", "2").stdout
     assert "top pixels on" in table
+    assert re.search(r"the readout is \d+ times cheaper", table)

@@ -81,6 +81,7 @@ def test_published_numbers_stand_beside_ours(bitlens):
     assert "0.620" in text
     assert "Schulz" in text
     assert "net.py:build on csv:table.csv" in text
+    assert "not measured: degradation-8, degradation-14" in " ".join(text.split())
     found = json.loads(bitlens("table", "out", "--paper", "iba-table1", "--json").stdout)
     row = next(row for row in found["rows"] if row["method"] == "IBA, β=10/k")
     assert row["here"][0]["count"] == 6

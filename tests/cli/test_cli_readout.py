@@ -57,15 +57,33 @@ def test_train_and_explain(bitlens, home):
     assert "with other weights" in done.stderr
 
 
+def test_a_conditional_one_learns_on_pairs(bitlens, home):
+    command = training(home)
+    told = json.loads(bitlens(*command, "--conditional", "--pairs", "--json").stdout)
+    assert told["epochs"] == 2
+    weights = ReadoutWeights.load("r.safetensors")
+    assert weights.settings["conditional"]
+    assert weights.training["schedule"] == "cosine"
+    assert weights.provenance.data.endswith("(8 photos, in pairs)")
+    photo, model = home / "photos" / "0.png", f"{home / 'net.py'}:build"
+    maps = [
+        json.loads(bitlens("readout", "explain", photo, "--model", model, "--readout", "r.safetensors", "--target", target,
+                           "--out", target, "--json").stdout)[0]["total_bits"]
+        for target in ("0", "1")
+    ]  # fmt: skip
+    assert maps[0] != maps[1]
+
+
 def test_it_goes_on_with_more_epochs_and_begins_at_another(bitlens, home):
-    bitlens(*training(home))
+    steady = {"schedule": "constant", "ramp": 0}
+    bitlens(*training(home, **steady))
     first = json.loads((home / "r.curve.json").read_text())["epochs"]
-    told = bitlens(*training(home, epochs=3, patience=0)).stdout
+    told = bitlens(*training(home, epochs=3, patience=0, **steady)).stdout
     assert "of 3" in told
     assert json.loads((home / "r.curve.json").read_text())["epochs"][:2] == first
     told = bitlens(*training(home, out="s.safetensors", beta=1, start="r.safetensors")).stdout
     assert ReadoutWeights.load("s.safetensors").settings["beta"] == 1
-    done = bitlens(*training(home, beta=3), code=1)
+    done = bitlens(*training(home, beta=3, **steady), code=1)
     assert "beta was 10.0, now 3.0" in done.stderr
 
 

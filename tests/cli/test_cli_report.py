@@ -1,5 +1,6 @@
 """`bitlens report`, and --report of the commands that leave something to report."""
 
+import html
 import json
 
 import small_results
@@ -71,4 +72,6 @@ def test_demo_and_evaluation_can_be_reported(bitlens, tmp_path):
     assert "grad-cam" in done.stdout
     assert "--methods grad-cam,random --metrics bbox" in (tmp_path / "e" / "report.html").read_text()
     assert bitlens("report", "bitlens-demo", "e").stdout == "report.html: 2 photos, 1 evaluation\n"
-    assert "bitlens demo --scenes 2" in (tmp_path / "report.html").read_text()
+    report = html.unescape((tmp_path / "report.html").read_text())
+    assert "bitlens demo --scenes 2" in report
+    assert "bitlens.method('readout', loaded.model, weights=BUILTIN['scenes'].readout)" in report

@@ -54,6 +54,16 @@ def test_layer_beta_and_statistics_of_your_own(bitlens):
     assert "note:" not in done.stderr
 
 
+@pytest.mark.parametrize("settings", ["", ":readout=information", ":prior=none:quality=paper:steps=2"])
+def test_input_iba(bitlens, settings):
+    done = bitlens("text", "explain", TEXT, "--method", f"input-iba{settings}", "--json")
+    (found,) = json.loads(done.stdout)
+    unit = "bits/token" if "information" in settings else "mask"
+    assert (found["method"], found["layer"], found["unit"]) == ("input-iba", "embedding", unit)
+    assert len(found["words"]) == 10
+    assert "input-iba at embedding" in bitlens("text", "explain", TEXT, "--method", f"input-iba{settings}").stdout
+
+
 def test_the_bundled_reviews_stand_in_for_statistics(bitlens, tmp_path):
     pytest.importorskip("transformers")
     (tmp_path / "own.py").write_text(

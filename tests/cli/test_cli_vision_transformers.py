@@ -8,23 +8,53 @@ from PIL import Image
 
 from bitlens.attribution import Attribution
 
-NETWORK = """
+BUILD = """
 import torch
-from torchvision.models import VisionTransformer
 from torchvision.transforms import v2
-
+{imports}
 
 def build():
     torch.manual_seed(0)
-    model = VisionTransformer(32, 8, 4, 2, 16, 32, num_classes=3)
-    torch.nn.init.normal_(model.heads.head.weight)
+    model = {network}
+    torch.nn.init.normal_({head}.weight)
     return model, v2.Compose([v2.Resize((32, 32)), v2.ToImage(), v2.ToDtype(torch.float32, scale=True)])
 """
+NETWORKS = {
+    "torchvision": (
+        "from torchvision.models import VisionTransformer",
+        "VisionTransformer(32, 8, 4, 2, 16, 32, num_classes=3)",
+        "model.heads.head",
+        "encoder.layers.encoder_layer_0",
+    ),
+    "timm": (
+        "from timm.models.vision_transformer import VisionTransformer",
+        "VisionTransformer(img_size=32, patch_size=8, embed_dim=16, depth=4, num_heads=2, num_classes=3)",
+        "model.head",
+        "blocks.0",
+    ),
+    "transformers": (
+        "from transformers import ViTConfig, ViTForImageClassification",
+        "ViTForImageClassification(ViTConfig(image_size=32, patch_size=8, hidden_size=16, num_hidden_layers=4, "
+        "num_attention_heads=2, intermediate_size=32, num_labels=3, attn_implementation='eager'))",
+        "model.classifier",
+        "vit.",
+    ),
+}
+"""How each library is imported and makes a small transformer, where its head is, how the default layer's name begins."""
+
+
+@pytest.fixture(params=NETWORKS)
+def layer(request, tmp_path):
+    """The default layer of the network in net.py."""
+    if request.param != "torchvision":
+        pytest.importorskip(request.param)
+    imports, network, head, layer = NETWORKS[request.param]
+    (tmp_path / "net.py").write_text(BUILD.format(imports=imports, network=network, head=head))
+    return layer
 
 
 @pytest.fixture
 def photos(tmp_path):
-    (tmp_path / "net.py").write_text(NETWORK)
     (tmp_path / "photos").mkdir()
     noise = np.random.default_rng(0)
     for number in range(70):
@@ -32,13 +62,13 @@ def photos(tmp_path):
     return tmp_path / "photos"
 
 
-def test_patch_tokens_become_a_picture(bitlens, photos, tmp_path):
+def test_patch_tokens_become_a_picture(bitlens, layer, photos, tmp_path):
     methods = "iba:steps=3,grad-cam,attention-rollout"
     given = ["--model", "net.py:build", "--statistics-from", "photos", "--device", "cpu", "--out", "r"]
     done = bitlens("explain", photos / "3.png", *given, "--method", methods, "--json")
     rows = json.loads(done.stdout)
     assert len(rows) == 3
-    assert "layer encoder.layers.encoder_layer_0" in done.stderr
+    assert f"layer {layer}" in done.stderr
     kept = Attribution.load(tmp_path / "r" / f"{rows[0]['files']}.safetensors")
     assert (kept.map.shape, kept.cells.shape, kept.extra_bits.shape) == ((1, 32, 32), (1, 4, 4), (1, 1))
     assert rows[0]["extra_bits"] == pytest.approx(float(kept.extra_bits.sum()))

@@ -1,12 +1,10 @@
 """Sheets of heat maps from an evaluation and from settings."""
 
-import numpy as np
 import torch
 
-from bitlens.bottlenecks.per_sample import IBA
+from bitlens.attribution import Attribution, Evidence
 from bitlens.evaluation.grids import draw_kept_maps, draw_layers_and_betas, draw_smoothings
 from bitlens.evaluation.run import carry_out, find_tasks, select_samples
-from bitlens.models.load import load_model
 from small_evaluation import context_for
 
 
@@ -31,20 +29,28 @@ def test_kept_maps_side_by_side(home):
     assert "score" in texts(figure)
 
 
-def test_layers_against_betas_and_smoothings(home):
-    loaded = load_model(f"{home / 'net.py'}:build")
-    images = torch.randn(2, 3, 48, 48, generator=torch.Generator().manual_seed(0))
-    noise = torch.randn(200, 3, 48, 48)
-    known = {
-        layer: IBA(loaded.model, layer).fit_statistics([noise], granularity="channel").statistics
-        for layer in ("0", "1")
-    }
-    figure = draw_layers_and_betas(loaded, images[:1], 1, known, [1, 10, 100], steps=3)
-    assert len(panels(figure)) == 2 * 4
-    assert "β = 100" in texts(figure)
-    assert texts(figure).count("bits, p =") == 6
-    figure = draw_smoothings(loaded, images, [1, 2], known["0"], [0, 1], steps=3)
-    assert len(panels(figure)) == 2 * 3
-    assert "class 2" in texts(figure)
-    rough, smooth = (np.asarray(panels(figure)[i].images[0].get_array()) for i in (1, 2))
-    assert not np.array_equal(rough, smooth)
+def made(layer, bits, side=6):
+    cells = torch.zeros(1, side, side)
+    cells[0, 2, 2] = bits
+    evidence = Evidence(torch.tensor([0.9]), torch.tensor([0.7]), torch.tensor([0.1]))
+    return Attribution(
+        torch.rand(1, 24, 24) * bits, "bits/pixel", "iba", ("1",), layer=layer, total_bits=torch.tensor([bits]),
+        cells=cells, evidence=evidence,
+    )  # fmt: skip
+
+
+def test_layers_against_betas():
+    found = {"layer1": [made("layer1", 1200.0), made("layer1", 30.0)], "layer2": [made("layer2", 5.0, 3)] * 2}
+    figure = draw_layers_and_betas(torch.rand(3, 24, 24), found, [1, 100], title="a cat", caption="p = 0.90")
+    assert len(panels(figure)) == 1 + 2 * 2
+    assert len(figure.axes) == 1 + 2 * 2 + 1
+    for text in ("a cat", "p = 0.90", "β = 100", "layer2", "3 x 3 cells", "1,200 bits · p = 0.70"):
+        assert text in texts(figure)
+
+
+def test_smoothings():
+    found = [[made("layer2", 9.0), made("layer2", 8.0)] for _ in range(3)]
+    figure = draw_smoothings([torch.rand(3, 24, 24), torch.rand(3, 24, 24)], ["cat", "dog"], found, [0, 0.5, 1])
+    assert len(panels(figure)) == 2 * (1 + 3)
+    for text in ("layer2", "no smoothing", "σ = 0.5", "cat", "dog", "p = 0.90", "9 bits · p = 0.70", "roughness 1.00"):
+        assert text in texts(figure)

@@ -14,7 +14,7 @@ from bitlens.evaluation import formats
 from bitlens.evaluation.measures import METRICS
 from bitlens.evaluation.paired import mean_of
 from bitlens.evaluation.papers import load_paper, paper_names, side_by_side
-from bitlens.evaluation.plots import draw_plots
+from bitlens.evaluation.plots import _without_layers, draw_plots
 from bitlens.evaluation.rows import Row, RowWriter
 from bitlens.evaluation.settings import pin_settings
 from bitlens.evaluation.store import Series
@@ -256,3 +256,9 @@ def test_mean_curves_are_normalised_means(folder):
     np.testing.assert_allclose(upper.error, 0, atol=1e-6)  # samples differ in nothing but the photo's probability
     sanity = _mean_curves(RowStore(folder / "rows"), "sanity", table)["random"].curve("random", 0)
     np.testing.assert_array_equal(sanity.y, [1, 0.5, np.nan])
+
+
+def test_titles_leave_out_the_layers_that_stand_along_the_axis():
+    assert _without_layers("sanity[layers=fc+conv]") == "sanity"
+    assert _without_layers("sanity[layers=fc+conv,window=7]") == "sanity[window=7]"
+    assert _without_layers("sanity") == "sanity"

@@ -44,6 +44,43 @@ def test_without_a_check_the_pass_runs_once():
     assert calls == [3]
 
 
+def test_slopes_are_gradients_of_the_same_pass():
+    """With respect to the last read, though ReLUs work in place, by autograd of the plain network from there on."""
+    net, images, calls = folding_net(), noise_images(3), [0]
+    probe = Probe(net, "3", reads=("4", "3", "0"), slopes=True)
+    probe.record(images)
+    net[8].register_forward_hook(lambda *_: calls.__setitem__(0, calls[0] + 1))
+    recording = probe.record(images, check=False)
+    assert list(recording.sources) == ["4"]
+    for label in (0, 2):
+        found = recording.slopes(lambda output, label=label: output[:, label].exp())
+        source = net[:5](images).detach().requires_grad_()
+        (expected,) = torch.autograd.grad(net[5:](source.clone())[:, label].exp().sum(), source)
+        torch.testing.assert_close(found, expected, atol=1e-6, rtol=1e-4)
+    assert calls == [1 + 2]  # once in the pass, and in the two that this test ran
+    assert not recording.output.requires_grad
+    assert not recording.features.requires_grad
+    assert not any(read.requires_grad for read in recording.reads.values())
+    assert torch.is_grad_enabled()
+    assert all(parameter.requires_grad and parameter.grad is None for parameter in net.parameters())
+    with recording.suffix() as run, torch.no_grad():
+        torch.testing.assert_close(run(recording.features), recording.output)
+    recording.forget()
+    with pytest.raises(LayerError, match="this pass kept no gradients"):
+        recording.slopes(lambda output: output[:, 0])
+
+
+def test_slopes_where_the_network_lets_no_gradient_through():
+    class Cut(nn.Module):
+        def forward(self, x):
+            return x.detach() * 2
+
+    net = nn.Sequential(nn.Linear(4, 4), nn.Linear(4, 4), Cut(), nn.Linear(4, 3)).eval()
+    recording = Probe(net, "0", reads=("1",), slopes=True).record(torch.randn(2, 4))
+    with pytest.raises(LayerError, match="no gradient with respect to layer '1'"):
+        recording.slopes(lambda output: output[:, 0])
+
+
 def test_what_cannot_be_read_is_refused():
     class Twice(nn.Module):
         def __init__(self):

@@ -58,7 +58,15 @@ def points(count=48):
 
 def settings(**others):
     return TrainingSettings(
-        **{"epochs": 4, "batch": 8, "learning_rate": 0.01, "patience": 0, "held_out": 0.2, **others}
+        **{
+            "epochs": 4,
+            "batch": 8,
+            "learning_rate": 0.01,
+            "schedule": "constant",
+            "patience": 0,
+            "held_out": 0.2,
+            **others,
+        }
     )
 
 

@@ -7,7 +7,7 @@ from bitlens.data.datasets import open_dataset
 from bitlens.data.preprocessing import Preprocessing
 from bitlens.errors import DataError, InputError
 from bitlens.models.builtin.scenes import preprocess
-from bitlens.training.examples import Examples, InMemory, Photos
+from bitlens.training.examples import Examples, InMemory, Pairs, Photos
 
 
 def test_batches_become_one_set():
@@ -54,3 +54,34 @@ def test_photos_are_read_when_they_are_taken(tmp_path):
     (tmp_path / "table.csv").write_text("file,label\nbad.jpg,0\n")
     with pytest.raises(DataError, match=r"bad\.jpg"):
         Photos(open_dataset(f"csv:{tmp_path / 'table.csv'}"), Preprocessing(preprocess)).take([0])
+
+
+def test_pairs_stand_side_by_side_and_ask_for_their_own():
+    images, labels = torch.randn(30, 3, 4, 5), torch.arange(30)
+    pairs = Pairs(InMemory([(images, labels)]), seed=1)
+    assert isinstance(pairs, Examples)
+    batch = pairs.take(range(30))
+    assert batch.inputs.first.shape == (30, 3, 4, 10)
+    assert batch.labels.tolist() == list(range(30))
+    sides, alone, others = [], [], []
+    for row, halves in enumerate(batch.inputs.first.unflatten(3, (2, 5)).unbind()):
+        left = torch.equal(halves[:, :, 0], images[row])
+        own, other = (halves[:, :, 0], halves[:, :, 1]) if left else (halves[:, :, 1], halves[:, :, 0])
+        assert torch.equal(own, images[row])
+        sides.append(left)
+        alone.append(torch.equal(other, own.flip(2)))
+        if not alone[-1]:
+            others.append(next(i for i in range(30) if torch.equal(other, images[i])))
+            assert others[-1] != row
+            assert batch.names[row] == f"sample {row} beside sample {others[-1]}"
+        else:
+            assert batch.names[row] == f"sample {row} beside itself"
+    assert 8 < sum(sides) < 22
+    assert 4 < sum(alone) < 16
+    assert len(set(others)) == len(others)
+    assert torch.equal(pairs.take([6, 3]).inputs.first, batch.inputs.first[[6, 3]])
+
+
+def test_pairs_are_of_images():
+    with pytest.raises(InputError, match="pairs are made of images"):
+        Pairs(InMemory([(torch.randn(4, 6), torch.arange(4))])).take([0])

@@ -13,7 +13,8 @@ from line import Line, PowerCutError, losses_of, points, settings
 
 from bitlens.errors import DependencyError, FitError, SettingError
 from bitlens.training.curve import draw_curve, write_curve
-from bitlens.training.loop import train
+from bitlens.training.loop import _Loop, train
+from bitlens.training.schedule import cosine
 
 
 def test_it_learns_and_keeps_the_best_epoch():
@@ -85,6 +86,39 @@ def test_a_training_goes_on_exactly_where_it_was(tmp_path, stop_at):
     assert losses_of(resumed) == losses_of(undisturbed)
     longer = train(Line(), points(), settings(epochs=6), checkpoint=place)
     assert losses_of(longer) == losses_of(train(Line(), points(), settings(epochs=6)))
+
+
+def test_the_learning_rate_rises_and_falls():
+    rates = [cosine(step, 200) for step in range(200)]
+    assert rates[:10] == pytest.approx([0.1 * (step + 1) for step in range(10)])
+    assert rates[105] == pytest.approx(0.5, abs=0.01)
+    assert rates[10:] == sorted(rates[10:], reverse=True)
+    assert 0 < rates[-1] < 1e-3
+    assert cosine(0, 1) == 1.0
+
+
+def test_a_schedule_is_followed_and_goes_on_where_it_was(tmp_path):
+    rates = []
+
+    def told(_moment):
+        rates.append(loop.optimizer.param_groups[0]["lr"])
+
+    chosen = settings(schedule="cosine")
+    loop = _Loop(Line(), points(), chosen, None)
+    whole = loop.run(told)
+    assert rates == pytest.approx([0.01 * cosine(step, 16) for step in range(16)])
+    place, steps = tmp_path / "checkpoint.safetensors", [0]
+
+    def cut(_moment):
+        steps[0] += 1
+        if steps[0] == 7:
+            raise PowerCutError
+
+    with pytest.raises(PowerCutError):
+        train(Line(), points(), replace(chosen, checkpoint_steps=2), checkpoint=place, progress=cut)
+    assert losses_of(train(Line(), points(), chosen, checkpoint=place)) == losses_of(whole)
+    with pytest.raises(SettingError, match="epochs was 4, now 6"):
+        train(Line(), points(), replace(chosen, epochs=6), checkpoint=place)
 
 
 def test_a_checkpoint_of_another_training_is_refused(tmp_path):

@@ -4,77 +4,31 @@ A critic learns to tell samples of Z* from the features of masked inputs; the ge
 input has a critic of its own, trained from scratch, so inputs are taken one after the other.
 """
 
-from collections.abc import Callable, Iterator
+import math
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, replace
 from functools import partial
 from itertools import cycle, islice
 
 import torch
-import torch.nn.functional as F
 from torch import Tensor, nn
 
-from bitlens.bottlenecks.prior import FirstStage, Generator, check_finite, check_gradient, feature_map
+from bitlens.bottlenecks.critic_networks import (
+    published_critic,
+    published_token_critic,
+    small_critic,
+    small_token_critic,
+)
+from bitlens.bottlenecks.prior import ROUNDING, FirstStage, Generator, check_finite, check_gradient, feature_map
 from bitlens.errors import LayerError
 from bitlens.fitting import NoisyCopies
 from bitlens.gaussian import NoiseModel
 
-__all__ = ["Schedule", "official_wgan", "published_critic", "small_critic", "wgan", "wgan_gp"]
+__all__ = ["Schedule", "official_wgan", "wgan", "wgan_gp"]
 
-_SLOPE = 0.2  # of LeakyReLU
 _CLIP = 0.01
 _PENALTY = 10.0  # weight of the gradient penalty, of WGAN-GP
 _REAL_STREAM = 0x2545F491  # the noise of Z* must not be that of the masked inputs
-
-
-class _AtLeast(nn.Module):
-    """Enlarges grids that two halvings would use up."""
-
-    def __init__(self, grid: tuple[int, int]) -> None:
-        super().__init__()
-        self.grid = grid
-
-    def forward(self, features: Tensor) -> Tensor:
-        return features if features.shape[2:] == self.grid else F.interpolate(features, self.grid, mode="bilinear")
-
-
-def _enlarged(grid: tuple[int, int]) -> tuple[int, int]:
-    return max(grid[0], 4), max(grid[1], 4)
-
-
-def published_critic(channels: int, grid: tuple[int, int], *, batch_norm: bool = False) -> nn.Sequential:
-    """The released critic (algorithms D4), for any grid: 64.4 million parameters for 512 x 28 x 28.
-
-    Args:
-        channels: C of the features.
-        grid: H and W of the features.
-        batch_norm: whether a batch norm follows each convolution, as in the released code.
-    """
-    c, (height, width) = channels, _enlarged(grid)
-    layers: list[nn.Module] = [_AtLeast((height, width))]
-    for inside, outside, kernel, stride in ((c, 2 * c, 4, 2), (2 * c, 4 * c, 4, 2), (4 * c, c, 3, 1)):
-        layers.append(nn.Conv2d(inside, outside, kernel, stride, 1))
-        if batch_norm:
-            layers.append(nn.BatchNorm2d(outside))
-        layers.append(nn.LeakyReLU(_SLOPE))
-    flat = c * (height // 2 // 2) * (width // 2 // 2)
-    head = [nn.Linear(flat, 512), nn.LeakyReLU(_SLOPE), nn.Linear(512, 256), nn.LeakyReLU(_SLOPE), nn.Linear(256, 1)]
-    return nn.Sequential(*layers, nn.Flatten(), *head)
-
-
-def small_critic(channels: int, grid: tuple[int, int]) -> nn.Sequential:
-    """A hundredth of the published critic: channels are mixed down to 32 first."""
-    height, width = _enlarged(grid)
-    return nn.Sequential(
-        _AtLeast((height, width)),
-        nn.Conv2d(channels, 32, 1),
-        nn.LeakyReLU(_SLOPE),
-        nn.Conv2d(32, 32, 4, 2, 1),
-        nn.LeakyReLU(_SLOPE),
-        nn.Conv2d(32, 32, 4, 2, 1),
-        nn.LeakyReLU(_SLOPE),
-        nn.Flatten(),
-        nn.Linear(32 * (height // 2 // 2) * (width // 2 // 2), 1),
-    )
 
 
 @dataclass(frozen=True)
@@ -110,13 +64,14 @@ Step = Callable[[nn.Module, torch.optim.Optimizer, Tensor, Tensor], None]
 
 @dataclass(frozen=True)
 class _Game:
-    """Who plays how: the critic's network, optimiser and step, the schedule, and the rate of the mask's logits."""
+    """Who plays how: the critic's network, optimiser and step, the schedule, the rate of the mask's logits, the eps of theirs."""
 
-    critic: Callable[[int, tuple[int, int]], nn.Module]
+    critic: Callable[[int, tuple[int, ...]], nn.Module]
     optimizer: Callable[..., torch.optim.Optimizer]
     step: Step
     schedule: Schedule
     rate: float
+    eps: float = 1e-8
 
 
 def _clipped_step(critic: nn.Module, optimizer: torch.optim.Optimizer, real: Tensor, fake: Tensor) -> None:
@@ -132,7 +87,8 @@ def _clipped_step(critic: nn.Module, optimizer: torch.optim.Optimizer, real: Ten
 def _penalised_step(critic: nn.Module, optimizer: torch.optim.Optimizer, real: Tensor, fake: Tensor) -> None:
     """The critic's gradient held near length one, halfway between real and generated features (WGAN-GP)."""
     optimizer.zero_grad()
-    between = torch.lerp(real, fake, torch.linspace(0, 1, len(real), device=real.device)[:, None, None, None])
+    share = torch.linspace(0, 1, len(real), device=real.device)
+    between = torch.lerp(real, fake, share.reshape(-1, *[1] * (real.dim() - 1)))
     between.requires_grad_()
     (slope,) = torch.autograd.grad(critic(between).sum(), between, create_graph=True)
     penalty = _PENALTY * (slope.flatten(1).norm(dim=1) - 1).square().mean()
@@ -141,9 +97,20 @@ def _penalised_step(critic: nn.Module, optimizer: torch.optim.Optimizer, real: T
 
 
 _RMSPROP = partial(torch.optim.RMSprop, lr=5e-5)
-_WGAN = _Game(published_critic, _RMSPROP, _clipped_step, PUBLISHED, rate=0.003)
-_OFFICIAL = _Game(partial(published_critic, batch_norm=True), _RMSPROP, _clipped_step, RELEASED, rate=0.003)
-_WGAN_GP = _Game(small_critic, partial(torch.optim.Adam, lr=1e-3, betas=(0.0, 0.9)), _penalised_step, SHORT, rate=0.1)
+_ADAM = partial(torch.optim.Adam, lr=1e-3, betas=(0.0, 0.9))
+_WGAN = {
+    2: _Game(published_critic, _RMSPROP, _clipped_step, PUBLISHED, rate=0.003),
+    1: _Game(published_token_critic, _RMSPROP, _clipped_step, PUBLISHED, rate=0.03),
+}
+_OFFICIAL = {
+    2: _Game(partial(published_critic, batch_norm=True), _RMSPROP, _clipped_step, RELEASED, rate=0.003),
+    1: _Game(published_token_critic, _RMSPROP, _clipped_step, RELEASED, rate=0.03),
+}
+_WGAN_GP = {
+    2: _Game(small_critic, _ADAM, _penalised_step, SHORT, rate=0.1),
+    1: _Game(small_token_critic, _ADAM, _penalised_step, SHORT, rate=0.1, eps=ROUNDING),
+}
+"""By the number of axes that count places: 2 for features of images, 1 for those of texts."""
 
 
 def wgan(stage: FirstStage) -> Tensor:
@@ -153,15 +120,17 @@ def wgan(stage: FirstStage) -> Tensor:
         LayerError: if the features have no grid.
         FitError: if the features are not finite.
     """
-    return _for_each(stage, lambda one: _play(_WGAN, one, _samples_of_z(one)))
+    game = _for_layout(_WGAN, stage)
+    return _for_each(stage, lambda one: _play(game, one, _samples_of_z(one)))
 
 
 def wgan_gp(stage: FirstStage) -> Tensor:
     """A small critic whose gradient is held near length one (Gulrajani et al., NeurIPS 2017), on standardised features."""
+    game = _for_layout(_WGAN_GP, stage)
 
     def play(one: FirstStage) -> Tensor:
         scores = _standardised(one)
-        return _play(_WGAN_GP, scores, _samples_of_z(scores))
+        return _play(game, scores, _samples_of_z(scores))
 
     return _for_each(stage, play)
 
@@ -170,14 +139,17 @@ def official_wgan(stage: FirstStage) -> Tensor:
     """The prior as released (algorithms D2, D5, J13, J14): not the paper's Z*, but R mixed with arbitrary noise.
 
     The information (nats, unbounded) takes the place of the mask; the noise has one mean in ±2 and one deviation in 0 to 5 for
-    each of ten groups; features are what an in-place ReLU leaves of them. The critic has batch norm.
+    each of ten groups; features are what an in-place ReLU leaves of them. The critic of images has batch norm.
     """
+    game = _for_layout(_OFFICIAL, stage)
+    if len(stage.layout.places) == 1:  # for texts it begins with nats, not bits
+        stage = replace(stage, maps=stage.maps * math.log(2))
     if stage.overwritten:
         reach = stage.reach
         stage = replace(
             stage, features=stage.features.relu(), reach=lambda variants, rows: reach(variants, rows).relu()
         )
-    return _for_each(stage, lambda one: _play(_OFFICIAL, one, _released_maps(one)))
+    return _for_each(stage, lambda one: _play(game, one, _released_maps(one)))
 
 
 def _standardised(stage: FirstStage) -> FirstStage:
@@ -192,12 +164,16 @@ def _standardised(stage: FirstStage) -> FirstStage:
     )
 
 
-def _for_each(stage: FirstStage, play: Callable[[FirstStage], Tensor]) -> Tensor:
-    if len(stage.layout.places) != 2:
+def _for_layout(games: Mapping[int, _Game], stage: FirstStage) -> _Game:
+    if len(stage.layout.places) not in games:
         raise LayerError(
-            f"a critic needs features with a grid, not {tuple(stage.features.shape[1:])}: choose another layer, or "
-            "prior='feature-map', 'feature-matching' or 'none'"
+            f"a critic needs features with places, a grid or tokens, not {tuple(stage.features.shape[1:])}: choose another "
+            "layer, or prior='feature-map', 'feature-matching' or 'none'"
         )
+    return games[len(stage.layout.places)]
+
+
+def _for_each(stage: FirstStage, play: Callable[[FirstStage], Tensor]) -> Tensor:
     return torch.cat([play(stage.only(i)) for i in range(len(stage))])
 
 
@@ -208,8 +184,11 @@ def _samples_of_z(stage: FirstStage) -> Callable[[int], Tensor]:
 
 
 def _released_maps(stage: FirstStage) -> Callable[[int], Tensor]:
-    """The released "synthetic feature maps" (count, ...): 200 of them in ten groups, noise redrawn at every access."""
-    device = stage.features.device
+    """The released "synthetic feature maps" (count, ...): 200 of them in ten groups.
+
+    Noise is redrawn at every access; for texts each of the 200 has its own, once (algorithms D8).
+    """
+    device, size = stage.features.device, stage.features.shape[1:]
     generator = torch.Generator(device).manual_seed(stage.seed + _REAL_STREAM)
     centre, spread = torch.rand(2, 10, generator=generator, device=device).repeat_interleave(20, 1)
     centre, spread = 4 * centre - 2, 5 * spread
@@ -219,7 +198,11 @@ def _released_maps(stage: FirstStage) -> Callable[[int], Tensor]:
         if not waiting:
             waiting.extend(torch.randperm(200, generator=generator, device=device).tolist())
         chosen, waiting[:] = waiting[:count], waiting[count:]
-        standard = torch.randn(count, *stage.features.shape[1:], generator=generator, device=device)
+        if len(stage.layout.places) == 1:
+            own = [torch.Generator(device).manual_seed(stage.seed + _REAL_STREAM + 1 + number) for number in chosen]
+            standard = torch.stack([torch.randn(size, generator=one, device=device) for one in own])
+        else:
+            standard = torch.randn(count, *size, generator=generator, device=device)
         shape = (-1, *[1] * (stage.features.dim() - 1))
         noise = centre[chosen].reshape(shape) + spread[chosen].reshape(shape) * standard
         return torch.lerp(noise, stage.features, stage.information)
@@ -232,11 +215,10 @@ def _play(game: _Game, stage: FirstStage, real_maps: Callable[[int], Tensor]) ->
     device, size = stage.images.device, tuple(stage.features.shape[1:])
     with torch.random.fork_rng([device] if device.type == "cuda" else []):
         torch.manual_seed(stage.seed)
-        height, width = stage.layout.grid(size)
-        critic = game.critic(size[stage.layout.channel], (height, width)).to(device)
+        critic = game.critic(size[stage.layout.channel], stage.layout.grid(size)).to(device)
     optimizer = game.optimizer(critic.parameters())
     generator = Generator(stage.images, feature_map(stage))
-    generator_optimizer = generator.optimizer(game.rate)
+    generator_optimizer = generator.optimizer(game.rate, game.eps)
     noise = NoisyCopies(stage.images.shape[1:], stage.seed, device)
     for count, turn in game.schedule:
         standard = noise.draw(count)

@@ -12,7 +12,17 @@ import torch
 from torch import Tensor, nn
 
 from bitlens.attribution import Attribution, Evidence
-from bitlens.bottlenecks.input_settings import INPUT_QUALITY, PRIORS, UNITS, InputQuality, InputReadout, PriorName
+from bitlens.bottlenecks.input_settings import (
+    EVIDENCE_STREAM,
+    INPUT_QUALITY,
+    INPUT_STREAM,
+    PRIOR_STREAM,
+    PRIORS,
+    UNITS,
+    InputQuality,
+    InputReadout,
+    PriorName,
+)
 from bitlens.bottlenecks.input_stages import IMAGES, InputStages, first_stages
 from bitlens.bottlenecks.per_sample import IBA
 from bitlens.bottlenecks.prior import Prior
@@ -29,8 +39,6 @@ from bitlens.targets import Target, as_target, select_targets
 from bitlens.version import __version__
 
 __all__ = ["InputIBA", "InputStages"]
-
-_PRIOR_STREAM, _INPUT_STREAM, _EVIDENCE_STREAM = 0x5851F42D, 0x14057B7E, 0x2C1B3C6D  # the stages' noise differs
 
 
 class InputIBA:
@@ -245,7 +253,7 @@ class InputIBA:
         target = as_target(targets, output, group.count)
         first, logits = None, torch.full_like(group.first, -torch.inf, dtype=torch.float32)
         if self.find_prior is not None:
-            stream = self.seed + _PRIOR_STREAM
+            stream = self.seed + PRIOR_STREAM
             first, logits = first_stages(self.feature_bottleneck, self.find_prior, group, target, rows, stream)
         images, one = group.first.float(), torch.ones(1, 1, 1, device=group.first.device)
         hidden = torch.sigmoid(-logits).expand_as(images)
@@ -254,12 +262,12 @@ class InputIBA:
         evidence = None
         with self.network.running(group, dtype) as passes, torch.enable_grad():
             run = in_precision(lambda z: passes(z.clone()), dtype, group.first, IMAGES)  # networks may overwrite z
-            region, seed = Region(one, shared=self.one_mask), self.seed + _INPUT_STREAM
+            region, seed = Region(one, shared=self.one_mask), self.seed + INPUT_STREAM
             fitted = fit_masks(
                 run, target, images, noise, IMAGES, self.input_settings, seed=seed, rows=rows, region=region
             )
             if evidence_samples > 0:
-                seed = self.seed + _EVIDENCE_STREAM
+                seed = self.seed + EVIDENCE_STREAM
                 measured = measure_under_noise(
                     run, target, images, fitted.u, noise, noise_samples=evidence_samples, seed=seed, rows=rows
                 )

@@ -7,7 +7,20 @@ from bitlens.bottlenecks.critics import official_wgan, wgan, wgan_gp
 from bitlens.bottlenecks.prior import Prior, feature_map, feature_matching
 from bitlens.fitting import QUALITY, FitSettings
 
-__all__ = ["INPUT_QUALITY", "PRIORS", "UNITS", "InputPreset", "InputQuality", "InputReadout", "PriorName"]
+__all__ = [
+    "EVIDENCE_STREAM",
+    "INPUT_QUALITY",
+    "INPUT_STREAM",
+    "PRIORS",
+    "PRIOR_STREAM",
+    "UNITS",
+    "InputPreset",
+    "InputQuality",
+    "InputReadout",
+    "PriorName",
+]
+
+PRIOR_STREAM, INPUT_STREAM, EVIDENCE_STREAM = 0x5851F42D, 0x14057B7E, 0x2C1B3C6D  # the stages' noise differs
 
 PriorName = Literal["feature-map", "none", "feature-matching", "wgan-gp", "wgan", "official"]
 InputQuality = Literal["fast", "paper", "official"]

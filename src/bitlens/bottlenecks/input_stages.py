@@ -21,11 +21,11 @@ IMAGES = LAYOUTS["CHW"]
 
 @dataclass(frozen=True, eq=False)
 class InputStages:
-    """What each stage found for N images.
+    """What each stage found for N images or texts.
 
     Attributes:
-        features: stage 1, bits per pixel at the layer; None if the prior does not ask for it.
-        prior: stage 2, λ_G (N, C, H, W) in [0, 1], how much of each value is known before stage 3 begins.
+        features: stage 1, bits per pixel or token at the layer; None if the prior does not ask for it.
+        prior: stage 2, λ_G (N, C, H, W) or (N, T, D) in [0, 1], how much of each value is known before stage 3 begins.
         input: stage 3, the explanation.
     """
 

@@ -17,7 +17,11 @@ from bitlens.fitting import NoisyCopies
 from bitlens.gaussian import NoiseModel, noised_features
 from bitlens.layout import Layout
 
-__all__ = ["FirstStage", "Generator", "Prior", "feature_map", "feature_matching"]
+__all__ = ["ROUNDING", "FirstStage", "Generator", "Prior", "feature_map", "feature_matching"]
+
+ROUNDING = 1e-5
+"""The optimisers' eps where a layer norm follows the embedding: the gradient of a token's noise mean is then nothing but
+rounding, which would be taken for a direction."""
 
 _RATES = {"logits": 0.003, "mean": 0.1, "scale": 0.05}  # of the generator (algorithms D5)
 
@@ -27,7 +31,7 @@ class FirstStage:
     """What stage 1 found for n samples, and the way from inputs to the layer.
 
     Attributes:
-        images: x (n, C, H, W), or any inputs (n, ...) that can be masked.
+        images: x (n, C, H, W), or any inputs (n, ...) that can be masked: the embedding of a text (1, T, D).
         maps: bits of stage 1 at the size of the input, broadcastable to `images`.
         features: R (n, ...) at the layer.
         u: 1 - λ* (n, ...).
@@ -82,7 +86,7 @@ Prior = Callable[[FirstStage], Tensor]
 
 
 def feature_map(stage: FirstStage) -> Tensor:
-    """λ_G = sigmoid of stage 1's bits per pixel, where the released code starts from (and nearly stays, algorithms D5)."""
+    """λ_G = sigmoid of stage 1's bits per pixel or token, where the released code starts from (algorithms D5)."""
     return stage.maps.expand(len(stage), *stage.maps.shape[1:])
 
 
@@ -90,7 +94,7 @@ class Generator:
     """Masked inputs  λ_G x + (1-λ_G)(s n + m)  with a mask for every value and noise for every channel (algorithms D3).
 
     Args:
-        images: x (n, C, ...).
+        images: x (n, C, ...), or (n, T, D) with noise for every token (algorithms D8).
         start: logits of λ_G to begin with, broadcastable to x.
     """
 
@@ -106,17 +110,20 @@ class Generator:
         """Logits, and the noise's mean and scale."""
         return [self.logits, self._mean, self._scale]
 
-    def optimizer(self, logits_rate: float = _RATES["logits"]) -> torch.optim.Optimizer:
+    def optimizer(self, logits_rate: float = _RATES["logits"], eps: float = 1e-8) -> torch.optim.Optimizer:
         """The published one: RMSProp with a rate of its own for each parameter."""
         rates = (logits_rate, _RATES["mean"], _RATES["scale"])
-        return torch.optim.RMSprop([{"params": [p], "lr": r} for p, r in zip(self.parameters, rates, strict=True)])
+        groups = [{"params": [p], "lr": r} for p, r in zip(self.parameters, rates, strict=True)]
+        return torch.optim.RMSprop(groups, eps=eps)
 
     def masked(self, standard: Tensor) -> Tensor:
         """(copies, n, ...) from standard normal noise (copies, 1, ...)."""
         return torch.lerp(self._scale * standard + self._mean, self._images, torch.sigmoid(self.logits))
 
 
-def feature_matching(stage: FirstStage, *, steps: int = 10, pairs: int = 1, rate: float = 0.3) -> Tensor:
+def feature_matching(
+    stage: FirstStage, *, steps: int = 10, pairs: int = 1, rate: float = 0.3, eps: float = 1e-8
+) -> Tensor:
     """Match the mean of every feature, without a critic: the squared distance of the means in standard deviations.
 
     Two copies with independent noise estimate it without bias: the mean over features of the product of their deviations.
@@ -126,13 +133,15 @@ def feature_matching(stage: FirstStage, *, steps: int = 10, pairs: int = 1, rate
         steps: of the optimisation (Adam).
         pairs: of copies in each step.
         rate: of the mask's logits.
+        eps: of the optimiser: gradients far below it are taken for zero.
 
     Raises:
         FitError: if the features are not finite or do not depend on the inputs.
     """
     generator = Generator(stage.images, feature_map(stage))
     rates = (rate, _RATES["mean"], _RATES["scale"])
-    optimizer = torch.optim.Adam([{"params": [p], "lr": r} for p, r in zip(generator.parameters, rates, strict=True)])
+    groups = [{"params": [p], "lr": r} for p, r in zip(generator.parameters, rates, strict=True)]
+    optimizer = torch.optim.Adam(groups, eps=eps)
     noise = NoisyCopies(stage.images.shape[1:], stage.seed, stage.images.device)
     centre = torch.lerp(stage.features, stage.noise.mean.expand_as(stage.features), stage.u)
     weight = stage.noise.active / stage.noise.std.square() / stage.features[0].numel()

@@ -8,6 +8,7 @@ convolution takes 3.6 in place of 36.7 billion multiplications.
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import torch
 import torch.nn.functional as F
@@ -16,7 +17,7 @@ from torch import Tensor, nn
 from bitlens.errors import LayerError
 from bitlens.layout import Layout
 
-__all__ = ["Normaliser", "ReadoutNetwork"]
+__all__ = ["Normaliser", "ReadoutNetwork", "cut_off"]
 
 _MOST = 5.0
 """Where α is cut off on both sides, and where it begins: 99.3 % of each feature pass."""
@@ -48,10 +49,17 @@ class Normaliser:
         """How many there are."""
         return _at_places(self.mean[None], self.layout).shape[-1]
 
+    def at_places(self, features: Tensor) -> Tensor:
+        """Features with their channels last: (N, ..., C)."""
+        return _at_places(features, self.layout)
+
+    def deviation(self, features: Tensor) -> Tensor:
+        """How far features are from their mean, float32."""
+        return features.float() - self.mean.to(features.device)
+
     def __call__(self, features: Tensor) -> Tensor:
         """Standardised, channels last: (N, ..., C), float32."""
-        scaled = (features.float() - self.mean.to(features.device)) / self.std.to(features.device)
-        return _at_places(scaled, self.layout)
+        return self.at_places(self.deviation(features) / self.std.to(features.device))
 
 
 class ReadoutNetwork(nn.Module):
@@ -84,7 +92,7 @@ class ReadoutNetwork(nn.Module):
             grid: of the bottleneck's layer: (H, W), (T,) or ().
 
         Returns:
-            (N, *grid, out) in [-5, 5]. Where α is cut off its gradient is zero, as in the published code.
+            (N, *grid, out) in [-5, 5]. Where α is cut off, only a gradient that would push it further out is dropped.
         """
         shares = torch.split(self.first.weight, list(self.channels), 1)
         summed: Tensor = self.first.bias
@@ -92,7 +100,30 @@ class ReadoutNetwork(nn.Module):
             summed = summed + _resized(F.linear(read, weight), grid, name)
         hidden = self.second(F.relu(summed).expand(-1, *grid, -1))
         logits: Tensor = self.last(F.relu(hidden))
+        return cut_off(logits)
+
+
+class _CutOff(torch.autograd.Function):
+    @staticmethod
+    def forward(ctx: Any, logits: Tensor) -> Tensor:
+        ctx.save_for_backward(logits)
         return logits.clamp(-_MOST, _MOST)
+
+    @staticmethod
+    def backward(ctx: Any, gradient: Tensor) -> Tensor:
+        (logits,) = ctx.saved_tensors
+        outwards = ((logits > _MOST) & (gradient < 0)) | ((logits < -_MOST) & (gradient > 0))
+        return gradient.masked_fill(outwards, 0)
+
+
+def cut_off(logits: Tensor) -> Tensor:
+    """Logits in [-5, 5], with a gradient that leads back in.
+
+    The published code's gradient is zero outside: what is pushed out once, while information is cheap or before it is known
+    what it is needed for, stays open or shut for good.
+    """
+    cut: Tensor = _CutOff.apply(logits)  # type: ignore[no-untyped-call]
+    return cut
 
 
 def _resized(maps: Tensor, grid: torch.Size, name: str) -> Tensor:

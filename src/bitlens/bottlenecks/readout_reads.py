@@ -1,13 +1,19 @@
-"""What a readout looks at: the features of several layers and the network's own answer, collected in one clean pass."""
+"""What a readout looks at: the features of several layers and the network's own answer, collected in one clean pass.
+
+A conditional readout also sees the evidence for the class that is asked for: the gradient of its score with respect to the
+deepest layer that is read, times how far that layer's features are from their mean, summed over channels; and the same for
+the class's rivals. The gradient is of the same pass and runs through nothing but what comes after that layer.
+"""
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from typing import Any
 
-import torch.nn.functional as F
+import torch
 from torch import Tensor, nn
 
 from bitlens.bottlenecks.readout_network import Normaliser
-from bitlens.errors import StatisticsError
+from bitlens.errors import SettingError, StatisticsError
 from bitlens.gaussian import NoiseSettings
 from bitlens.inputs import ModelInputs
 from bitlens.layout import Layout, detect_layout
@@ -21,7 +27,9 @@ OUTPUT = "output"
 """The name, among the read layers, of the network's own output: its class scores."""
 
 TARGET = "target"
-"""The name, among the readout's inputs, of the class that is asked for, where the readout is told."""
+"""The name, among the readout's inputs, of the evidence for and against the class that is asked for, where it is told."""
+
+_VOICES = 2  # the class, and its rivals
 
 
 @dataclass(frozen=True)
@@ -41,7 +49,7 @@ class Reads:
     @property
     def channels(self) -> dict[str, int]:
         """How many channels each has, by name."""
-        told = {TARGET: self.classes} if self.conditional else {}
+        told = {TARGET: _VOICES} if self.conditional else {}
         return {name: one.channels for name, one in self.normalisers.items()} | told
 
     def seen(self, recording: Recording) -> list[Tensor]:
@@ -49,18 +57,52 @@ class Reads:
         looked = {**recording.reads, OUTPUT: logits_of(recording.output)}
         return [normaliser(looked[name]) for name, normaliser in self.normalisers.items()]
 
-    def told(self, classes: Tensor) -> list[Tensor]:
-        """The target (N,) as a further vector to read, one-hot and standardised, where the readout is told; else nothing."""
-        if not self.conditional:
-            return []
-        share = 1 / self.classes
-        return [(F.one_hot(classes, self.classes).float() - share) / (share * (1 - share)) ** 0.5]
+    def told(self, recording: Recording, classes: Tensor) -> list[Tensor]:
+        """The evidence (N, ..., 2) for classes (N,) and for their rivals, where the readout is told; else nothing."""
+        return [self.evidence(recording, classes)] if self.conditional else []
+
+    def evidence(self, recording: Recording, classes: Tensor) -> Tensor:
+        """Evidence at each place of the last read layer, for classes (N,) and for their rivals: (N, ..., 2).
+
+        To first order, what the score owes to the place's features not being the mean. Scores count from the mean of all, since
+        what moves all alike decides nothing; of the rivals it is the logarithm of the sum of their exponentials, whose gradient
+        does not vanish where the network is sure. Scaled to a mean square of 1 over each sample.
+        """
+        ((name, source),) = recording.sources.items()
+        deviation = self.normalisers[name].deviation(source.detach())
+        places = self.normalisers[name].at_places
+        voices = [
+            (places(recording.slopes(voice)) * places(deviation)).sum(-1)
+            for voice in (lambda output: _score(output, classes), lambda output: _rivals(output, classes))
+        ]
+        both = torch.stack(voices, -1)
+        size = both.square().flatten(1).mean(1).sqrt().clamp_min(torch.finfo(both.dtype).tiny)
+        return both / size.view(-1, *[1] * (both.dim() - 1))
 
 
-def reading_probe(probe: Probe, names: Sequence[str | nn.Module]) -> Probe:
-    """A probe of the same layer that keeps what these layers put out, too."""
+def _centred(output: Any) -> Tensor:
+    scores = logits_of(output)
+    return scores - scores.mean(1, keepdim=True)
+
+
+def _score(output: Any, classes: Tensor) -> Tensor:
+    return _centred(output).gather(1, classes[:, None])[:, 0]
+
+
+def _rivals(output: Any, classes: Tensor) -> Tensor:
+    return _centred(output).scatter(1, classes[:, None], float("-inf")).logsumexp(1)
+
+
+def reading_probe(probe: Probe, names: Sequence[str | nn.Module], *, conditional: bool) -> Probe:
+    """A probe of the same layer that keeps what these layers put out, too; with the gradients that a conditional readout needs.
+
+    Raises:
+        SettingError: if it needs them and nothing but the output is read.
+    """
     within = [name for name in names if not (isinstance(name, str) and name == OUTPUT)]
-    return Probe(probe.model, probe.layer, call=probe.call, reads=within)
+    if conditional and not within:
+        raise SettingError("a conditional readout needs a layer in read_layers, not the output alone")
+    return Probe(probe.model, probe.layer, call=probe.call, reads=within, slopes=conditional)
 
 
 def collect_reads(
@@ -94,6 +136,7 @@ def collect_reads(
     seen, classes = 0, 0
     for inputs in batches:
         recording = probe.record(inputs, check=False)
+        recording.forget()
         scores = logits_of(recording.output)
         classes, seen = scores.shape[1], seen + inputs.count
         looked = {"": recording.features, **recording.reads, **({OUTPUT: scores} if with_output else {})}

@@ -26,11 +26,11 @@ from bitlens.training.examples import Batch
 from bitlens.training.task import Losses
 
 if TYPE_CHECKING:
-    from bitlens.bottlenecks.readout import ReadoutIBA
+    from bitlens.bottlenecks.readout_explaining import ReadoutExplainer
 
 __all__ = ["ReadoutTask", "Seen", "Teaching"]
 
-_OTHERS = 4  # classes that a conditional readout is asked about besides the right one: the next most probable
+_LIKELY = 5  # of a sample's most probable classes a conditional readout is asked about one, half of the time
 
 
 @dataclass(frozen=True)
@@ -69,8 +69,9 @@ class Seen:
     Attributes:
         recording: of the clean pass.
         reads: what is read of it, standardised.
-        labels: (N,) right classes, or predicted ones where those are unknown.
-        likely: (N, 1 + _OTHERS) the most probable classes.
+        questions: (N, 1 + K) classes that may be asked about: the right one, and for a conditional readout the K most probable.
+        chances: (N, K) how probable these are.
+        evidence: (N, 1 + K, ..., 2) for each of the questions, as `Reads.evidence` gives it; None if the readout is not told.
         layout: how the layer's axes are meant for these inputs.
         names: of the samples.
         taught: (N, ...) the teacher's logits α, float16, once they are asked for.
@@ -78,8 +79,9 @@ class Seen:
 
     recording: Recording
     reads: list[Tensor]
-    labels: Tensor
-    likely: Tensor
+    questions: Tensor
+    chances: Tensor
+    evidence: Tensor | None
     layout: Layout
     names: tuple[str, ...]
     taught: Tensor | None = None
@@ -88,7 +90,8 @@ class Seen:
     def nbytes(self) -> int:
         """Memory that it takes, the teacher's logits included whether they are there or not."""
         features = self.recording.features
-        return self.recording.nbytes + sum(read.nbytes for read in self.reads) + 2 * features.numel()
+        evidence = self.evidence.nbytes if self.evidence is not None else 0
+        return self.recording.nbytes + sum(read.nbytes for read in self.reads) + evidence + 2 * features.numel()
 
 
 class ReadoutTask:
@@ -102,7 +105,7 @@ class ReadoutTask:
     """
 
     def __init__(
-        self, iba: "ReadoutIBA", module: nn.Module, teaching: Teaching, start: ReadoutWeights | None = None
+        self, iba: "ReadoutExplainer", module: nn.Module, teaching: Teaching, start: ReadoutWeights | None = None
     ) -> None:
         self.iba, self.module, self.teaching, self.start = iba, module, teaching, start
 
@@ -126,8 +129,14 @@ class ReadoutTask:
         layout = self.iba.statistics.layout.over(tuple(recording.features.shape[1:]), batch.inputs.image_size)
         labels = batch.labels.to(scores.device) if batch.labels is not None else scores.argmax(1)
         ClassTarget(labels).check(recording.output)
-        likely = scores.topk(min(1 + _OTHERS, scores.shape[1]), 1).indices
-        return Seen(recording, self.iba.reads.seen(recording), labels, likely, layout, batch.names)
+        told = self.iba.reads.conditional
+        chances, likely = scores.softmax(1).nan_to_num(1.0).topk(min(_LIKELY, scores.shape[1]) if told else 0, 1)
+        questions = torch.cat([labels[:, None], likely], 1)
+        evidence = [self.iba.reads.evidence(recording, classes) for classes in questions.T] if told else []
+        recording.forget()
+        reads = self.iba.reads.seen(recording)
+        shown = torch.stack(evidence, 1) if told else None
+        return Seen(recording, reads, questions, chances, shown, layout, batch.names)
 
     def losses(
         self, module: nn.Module, prepared: Seen, seeds: Sequence[int], epoch: int | None, dtype: torch.dtype | None
@@ -135,9 +144,10 @@ class ReadoutTask:
         """What is lost on each sample (see `bitlens.training.task`)."""
         if epoch is not None and epoch < self.teaching.epochs:
             return self._imitation(module, prepared)
-        classes = self._asked(prepared, seeds)
+        asked = self._asked(prepared, seeds)
+        classes = prepared.questions.gather(1, asked[:, None])[:, 0]
         features, noise_model = self._features(prepared)
-        u = self._masks(module, prepared, classes)
+        u = self.iba.noise_shares(self._predicted(module, prepared, asked), prepared.layout)
         passed = information(u, noise_model.squared_score(features), noise_model.active)
         noise = noise_model.sample(_standard(features.shape[1:], seeds, features.device))
         z = noised_features(features * noise_model.active, u, noise[None])[0]
@@ -170,33 +180,33 @@ class ReadoutTask:
         return "a number is not finite in lower precision, but in float32 all are: use precision='no'"
 
     def _asked(self, seen: Seen, seeds: Sequence[int]) -> Tensor:
-        """The classes that are asked about: the right ones, or for half of the samples another likely one."""
-        if not self.iba.reads.conditional:
-            return seen.labels
+        """Which of its questions each sample is asked (N,).
+
+        The right class; a conditional readout half of the time one of the likely classes, by chance, as probable as the network
+        finds it: what is not there cannot be pointed at, and the network knows best what it sees.
+        """
         asked = []
-        for seed, label, likely in zip(seeds, seen.labels.tolist(), seen.likely.tolist(), strict=True):
+        for seed, chances in zip(seeds, seen.chances.tolist(), strict=True):
             draw = random.Random(seed)
-            others = [index for index in likely if index != label][:_OTHERS]
-            asked.append(label if draw.random() < 0.5 or not others else draw.choice(others))
-        return torch.tensor(asked, device=seen.labels.device)
+            other = bool(chances) and draw.random() < 0.5
+            asked.append(1 + draw.choices(range(len(chances)), chances)[0] if other else 0)
+        return torch.tensor(asked, device=seen.questions.device)
 
     def _features(self, seen: Seen) -> tuple[Tensor, NoiseModel]:
         features = seen.recording.features.float()
         noise_model = self.iba.statistics.noise(self.iba.noise, tuple(features.shape[1:])).to(features.device)
         return features, noise_model
 
-    def _predicted(self, module: nn.Module, seen: Seen, classes: Tensor) -> Tensor:
-        reads = [*seen.reads, *self.iba.reads.told(classes)]
-        return self.iba.logits(module, reads, seen.recording.features.shape)
-
-    def _masks(self, module: nn.Module, seen: Seen, classes: Tensor) -> Tensor:
-        return self.iba.noise_shares(self._predicted(module, seen, classes), seen.layout)
+    def _predicted(self, module: nn.Module, seen: Seen, asked: Tensor) -> Tensor:
+        """The readout's α for one of each sample's questions."""
+        told = [] if seen.evidence is None else [seen.evidence[torch.arange(len(asked)), asked]]
+        return self.iba.logits(module, [*seen.reads, *told], seen.recording.features.shape)
 
     def _imitation(self, module: nn.Module, seen: Seen) -> Losses:
         """Cross-entropy of the readout's λ (before the blur) and the teacher's."""
         if seen.taught is None:
             seen.taught = self._teach(seen).half()
-        predicted = self._predicted(module, seen, seen.labels)
+        predicted = self._predicted(module, seen, torch.zeros_like(seen.questions[:, 0]))
         wanted = torch.sigmoid(seen.taught.float())
         lost = F.binary_cross_entropy_with_logits(predicted, wanted, reduction="none").flatten(1).mean(1)
         return Losses(lost, {})
@@ -212,7 +222,7 @@ class ReadoutTask:
         )
         with seen.recording.suffix() as suffix, torch.enable_grad():
             run = in_precision(suffix, None, seen.recording.features, seen.layout)
-            target, rows = ClassTarget(seen.labels), len(features)
+            target, rows = ClassTarget(seen.questions[:, 0]), len(features)
             return fit_masks(
                 run, target, features, noise_model, seen.layout, settings, seed=self.iba.seed, rows=rows
             ).logits

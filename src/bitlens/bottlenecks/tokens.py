@@ -6,15 +6,15 @@ nothing.
 """
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import asdict, replace
+from dataclasses import asdict, dataclass
 from typing import Any, Literal, get_args
 
 import torch
-import torch.nn.functional as F
 from torch import Tensor, nn
 
 from bitlens.attribution import Attribution, Evidence
 from bitlens.bottlenecks.shared_mask import SharedMask
+from bitlens.bottlenecks.token_groups import TextGroup, groups_of, in_order, longest_first
 from bitlens.bottlenecks.token_statistics import (
     ORDINARY,
     PADDING,
@@ -25,15 +25,18 @@ from bitlens.bottlenecks.token_statistics import (
 from bitlens.engine import Precision, in_precision, rows_at_once, suffix_dtype
 from bitlens.errors import LayerError, SettingError, StatisticsError, one_of
 from bitlens.fitting import FitSettings, Fitted, Readout, Region, fit_masks, measure_under_noise
-from bitlens.gaussian import NoiseSettings
+from bitlens.gaussian import NoiseModel, NoiseSettings
 from bitlens.layout import LAYOUTS
 from bitlens.maps import bits_of, bits_per_cell
 from bitlens.probe import Probe, Recording, find_layer
 from bitlens.statistics import weights_hash
-from bitlens.targets import ClassTarget, LogOdds, Target, as_target, permuted_targets, select_targets
+from bitlens.targets import ClassTarget, LogOdds, Target, as_target
 from bitlens.version import __version__
 
-__all__ = ["MaskForm", "Objective", "SpecialTokens", "TokenIBA"]
+__all__ = ["FittedTexts", "MaskForm", "Objective", "SpecialTokens", "TokenIBA"]
+
+NoiseOf = Callable[[Tensor, Tensor], NoiseModel]
+"""Features (n, T, D) and kinds (n, T) of texts → the noise at each position."""
 
 MaskForm = Literal["token", "unit"]
 SpecialTokens = Literal["restricted", "whole"]
@@ -42,6 +45,29 @@ Objective = Literal["log-odds", "cross-entropy"]
 _COPIES_AT_ONCE = 2  # of each text, as for images
 _EVIDENCE_STREAM = 0x5DEECE66D  # evidence must not reuse the noise that a mask was fitted on
 _BLOCK = 32  # tokens that share a stream of noise
+
+
+@dataclass(frozen=True)
+class FittedTexts:
+    """What was found for texts that share passes.
+
+    Attributes:
+        features: R (n, T, D).
+        noise: of each position.
+        region: what is restricted.
+        target: the question, one for each text.
+        fitted: masks and what passes them.
+        evidence: how the prediction fares under the noise, if that was asked.
+        dtype: the lower precision that served, None for the network's own.
+    """
+
+    features: Tensor
+    noise: NoiseModel
+    region: Region
+    target: Target
+    fitted: Fitted
+    evidence: Evidence | None
+    dtype: torch.dtype | None
 
 
 class TokenIBA:
@@ -230,25 +256,23 @@ class TokenIBA:
         for name in self.layers:
             self.statistics_of(name)  # if they are missing, say so before any work
         texts = KindedInputs.of(inputs).to(self.probe.device)
-        count, length = texts.kinds.shape
-        order = texts.lengths.argsort(descending=True, stable=True)  # texts of like length share passes
-        targets = permuted_targets(targets, order, count)
-        parts, start = [], 0
-        while start < count:
-            rows = self._rows(texts.select(order[start : start + 1]))
-            stop = min(count, start + max(1, rows // min(_COPIES_AT_ONCE, self.settings.noise_samples)))
-            group, chosen = texts.select(order[start:stop]), select_targets(targets, start, stop, count)
+        order, parts = longest_first(texts), []
+        for group in groups_of(texts, order, targets, self._rows, self._copies):
             with torch.autocast(self.probe.device.type, enabled=False):  # `precision` alone decides
-                part = self._explain_group(group, chosen, rows, evidence_samples, keep_capacity)
-            parts.append(_padded(part, length))
-            start = stop
+                found = self._fit_group(group, evidence_samples)
+            parts.append(self._attribution(found, keep_capacity))
             if progress is not None:
-                progress(stop)
-        return _reordered(Attribution.join(parts), order.argsort().cpu())
+                progress(group.done)
+        return in_order(parts, order, texts.kinds.shape[1])
 
     def attribute(self, inputs: Any, target: Any = None) -> Tensor:
         """The map alone, (N, T)."""
         return self.explain(inputs, target, evidence_samples=0).map
+
+    @property
+    def _copies(self) -> int:
+        """How many copies of each text share a pass at least."""
+        return min(_COPIES_AT_ONCE, self.settings.noise_samples)
 
     def _rows(self, longest: KindedInputs) -> int:
         if self.internal_batch_size != "auto":
@@ -259,21 +283,18 @@ class TokenIBA:
         restricted = kinds != PADDING if self.special_tokens == "restricted" else kinds == ORDINARY
         return Region(restricted[..., None].float(), shared=self.mask == "token", block=_BLOCK)
 
-    def _explain_group(
-        self, group: KindedInputs, targets: Any, rows: int, evidence_samples: int, keep_capacity: bool
-    ) -> Attribution:
-        """Explain texts whose noisy copies go through the network together."""
-        recording = self.probe.record(group.inputs)
-        features, kinds = recording.features.float(), group.kinds
+    def _fit_group(self, group: TextGroup, evidence_samples: int, noise: NoiseOf | None = None) -> FittedTexts:
+        """Masks of texts whose noisy copies go through the network together; their noise by the statistics if not given."""
+        recording = self.probe.record(group.texts.inputs)
+        features, kinds = recording.features.float(), group.texts.kinds
         if features.shape[:2] != kinds.shape:
             raise LayerError(
                 f"layer {self.probe.name!r} puts out {tuple(features.shape)} for texts of {tuple(kinds.shape)} tokens: choose "
                 "one that gives a vector for each token"
             )
-        self.statistics.check_features(tuple(features.shape[1:]), kinds)
-        target = self._asked(as_target(targets, recording.output, group.inputs.count))
-        dtype = self._dtype(recording)
-        noise_model, region = self.statistics.noise(self.noise, kinds), self._region(kinds)
+        target = self._asked(as_target(group.targets, recording.output, len(kinds)))
+        dtype, region = self._dtype(recording), self._region(kinds)
+        noise_model = (noise or self._noise)(features, kinds)
         deeper = self._shared_mask(kinds, region)
         with recording.suffix(dtype, changes=deeper.changes) as suffix, torch.enable_grad():
             run = in_precision(suffix, dtype, recording.features, LAYOUTS["TD"])
@@ -285,7 +306,7 @@ class TokenIBA:
                 LAYOUTS["TD"],
                 self.settings,
                 seed=self.seed,
-                rows=rows,
+                rows=group.rows,
                 region=region,
                 deeper=deeper if self.deeper else None,
             )
@@ -299,13 +320,17 @@ class TokenIBA:
                     noise_model,
                     noise_samples=evidence_samples,
                     seed=self.seed + _EVIDENCE_STREAM,
-                    rows=rows,
+                    rows=group.rows,
                     block=_BLOCK,
                     deeper=deeper if self.deeper else None,
                 )
                 before = target.value(recording.output).detach()
                 evidence = Evidence(before.cpu(), under_noise.cpu(), spread.cpu(), target.measure, evidence_samples)
-        return self._attribution(fitted, target, evidence, len(group), keep_capacity)
+        return FittedTexts(features, noise_model, region, target, fitted, evidence, dtype)
+
+    def _noise(self, features: Tensor, kinds: Tensor) -> NoiseModel:
+        self.statistics.check_features(tuple(features.shape[1:]), kinds)
+        return self.statistics.noise(self.noise, kinds)
 
     def _asked(self, target: Target) -> Target:
         plain = type(target) is ClassTarget and self.objective == "log-odds"
@@ -331,11 +356,9 @@ class TokenIBA:
         models = {module: self.statistics_of(name).noise(self.noise, kinds) for name, module in self.deeper.items()}
         return SharedMask(models, region, self.seed)
 
-    def _attribution(
-        self, fitted: Fitted, target: Target, evidence: Evidence | None, count: int, keep_capacity: bool
-    ) -> Attribution:
-        cells = bits_per_cell(fitted.information, LAYOUTS["TD"])
-        texts = target.describe()
+    def _attribution(self, found: FittedTexts, keep_capacity: bool) -> Attribution:
+        cells = bits_per_cell(found.fitted.information, LAYOUTS["TD"])
+        texts, count = found.target.describe(), len(cells)
         return Attribution(
             map=cells.cpu(),
             unit="bits/token",
@@ -345,8 +368,8 @@ class TokenIBA:
             model=type(self.model).__name__,
             layer=self.probe.name,
             total_bits=cells.sum(1).cpu(),
-            evidence=evidence,
-            capacity=bits_of(fitted.information).cpu() if keep_capacity else None,
+            evidence=found.evidence,
+            capacity=bits_of(found.fitted.information).cpu() if keep_capacity else None,
             version=__version__,
         )
 
@@ -368,15 +391,3 @@ class TokenIBA:
             "call": self.probe.call,
             "weights": statistics.provenance.weights,
         }
-
-
-def _padded(part: Attribution, length: int) -> Attribution:
-    """The maps of a group of texts, as long as those of all."""
-    missing = length - part.map.shape[1]
-    capacity = F.pad(part.capacity, (0, 0, 0, missing)) if part.capacity is not None else None
-    return replace(part, map=F.pad(part.map, (0, missing)), capacity=capacity)
-
-
-def _reordered(attribution: Attribution, places: Tensor) -> Attribution:
-    """The texts in the order in which they were given: sample i is now at places[i]."""
-    return Attribution.join([attribution[int(place)] for place in places])

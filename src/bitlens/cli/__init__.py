@@ -9,6 +9,7 @@ from bitlens.allocator import keep_freed_memory
 from bitlens.cli.demo import demo
 from bitlens.cli.evaluate import add_commands
 from bitlens.cli.explain import explain
+from bitlens.cli.grid import grid
 from bitlens.cli.learn import patterns, statistics
 from bitlens.cli.methods import methods
 from bitlens.cli.models import models
@@ -44,7 +45,7 @@ def version() -> None:
     answers.print(__version__, highlight=False)
 
 
-for command in (demo, explain, report, statistics, patterns, models, methods):
+for command in (demo, explain, grid, report, statistics, patterns, models, methods):
     app.command()(command)
 add_commands(app)
 add_text_commands(text_app)

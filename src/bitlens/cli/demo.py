@@ -27,10 +27,18 @@ def demo(
         done = run_demo(
             out, scenes, device=device_name(device), seed=seed, progress=lambda step: status.update(f"{step} …")
         )
-    rows = [scene.row() for scene in done]
-    write_summary(rows, dict(done[0].attribution.settings), out / "summary.json")
+    rows = [row for scene in done.scenes for row in scene.rows()]
+    settings = {
+        "command": ["demo", "--scenes", scenes],
+        "model": "builtin/scenes",
+        "methods": {one.method: one.settings() for one in done.scenes[0].maps},
+        "seconds": dict(done.seconds),
+    }
+    write_summary(rows, settings, out / "summary.json")
     if as_json:
         print(json.dumps(rows, ensure_ascii=False))
         return
     answers.print(results_table(rows))
+    each = ", ".join(f"{name} {seconds * 1000:.1f} ms" for name, seconds in done.seconds.items())
+    answers.print(f"a map takes {each}: the readout is {done.ratio:.0f} times cheaper", soft_wrap=True)
     answers.print(f"pictures, maps and summary.json are in {out}/ (begin with {out}/sheet.png)", soft_wrap=True)

@@ -21,6 +21,7 @@ __all__ = ["readout_app"]
 Per = Literal["channel", "element"]
 Precision = Literal["no", "bf16", "fp16"]
 Teacher = Literal["fast", "paper", "best"]
+Schedule = Literal["constant", "cosine"]
 
 readout_app = typer.Typer(help="Train the Readout Bottleneck once; it explains in one pass.", no_args_is_help=True)
 
@@ -45,7 +46,10 @@ def train(
         float | None, typer.Option("--beta", help="Price of information (default: 10; 1 for builtin/scenes).")
     ] = None,
     conditional: Annotated[
-        bool, typer.Option("--conditional", help="Tell it the class that is asked for: it can then explain any.")
+        bool, typer.Option("--conditional", help="Show it the evidence for the class that is asked for.")
+    ] = False,
+    pairs: Annotated[
+        bool, typer.Option("--pairs", help="Each photo beside another: what a conditional readout learns most from.")
     ] = False,
     hidden: Annotated[
         int | None, typer.Option("--hidden", min=1, help="Width of its first layer (default: half of what it reads).")
@@ -56,15 +60,23 @@ def train(
     learning_rate: Annotated[
         float, typer.Option("--learning-rate", help="Of Adam (the paper's for all of ImageNet: 1e-5).")
     ] = 1e-3,
+    schedule: Annotated[
+        Schedule,
+        typer.Option("--schedule", help="Of the learning rate; cosine: up at first, to nothing by the last step."),
+    ] = "cosine",
     precision: Annotated[Precision, typer.Option("--precision", help="Mixed precision.")] = "no",
     held_out: Annotated[float, typer.Option("--held-out", help="Share of the photos that is only measured on.")] = 0.1,
     patience: Annotated[
         int, typer.Option("--patience", min=0, help="Epochs without a lower held-out loss that end it; 0: never.")
     ] = 3,
     ramp: Annotated[
-        int,
-        typer.Option("--ramp", min=0, help="First epochs in which beta grows to its value, from a hundredth of it."),
-    ] = 0,
+        int | None,
+        typer.Option(
+            "--ramp",
+            min=0,
+            help="First epochs in which beta grows to its value, from a hundredth (default: half of them).",
+        ),
+    ] = None,
     teacher_epochs: Annotated[
         int, typer.Option("--teacher-epochs", min=0, help="First epochs that learn masks of method iba instead.")
     ] = 0,
@@ -93,13 +105,14 @@ def train(
     from bitlens.data.datasets import open_dataset, tensor_batches
     from bitlens.evaluation.learning import beta_for, layer_for
     from bitlens.models.load import load_model
-    from bitlens.training.examples import Photos
+    from bitlens.training.examples import Examples, Pairs, Photos
     from bitlens.training.settings import TrainingSettings
 
     settings = TrainingSettings(
-        epochs=epochs, batch=batch, accumulation=accumulation, learning_rate=learning_rate, precision=precision,
-        held_out=held_out, patience=patience, seed=seed, memory=memory,
+        epochs=epochs, batch=batch, accumulation=accumulation, learning_rate=learning_rate,
+        schedule=schedule, precision=precision, held_out=held_out, patience=patience, seed=seed, memory=memory,
     )  # fmt: skip
+    teaching = Teaching(ramp if ramp is not None else epochs // 2, teacher_epochs, teacher)
     samples = open_dataset(data)
     loaded = load_model(model, weights, _own_device(device_name(device)))
     readout = ReadoutIBA(
@@ -108,15 +121,19 @@ def train(
     )  # fmt: skip
     number = min(limit or len(samples), len(samples))
     photos = [samples[i * len(samples) // number] for i in range(number)]
-    how = {"data": f"{data} ({number} photos)", "preprocessing": loaded.preprocess.description}
+    how = {
+        "data": f"{data} ({number} photos{', in pairs' if pairs else ''})",
+        "preprocessing": loaded.preprocess.description,
+    }
     with _watching() as watch:
         batches = (images for images, _ in tensor_batches(photos, loaded.preprocess, settings.batch))
         begin = ReadoutWeights.load(start) if start is not None else None
         if begin is None:
             seen = watch("statistics", min(statistics_count, number))
             readout.fit_statistics(batches, statistics_count, granularity=per, progress=seen, **how)
+        examples: Examples = Photos(photos, loaded.preprocess)
         done = readout.fit_weights(
-            Photos(photos, loaded.preprocess), settings, teaching=Teaching(ramp, teacher_epochs, teacher), start=begin,
+            Pairs(examples, seed) if pairs else examples, settings, teaching=teaching, start=begin,
             checkpoint=_beside(out, "checkpoint.safetensors"), progress=_told(watch), **how,
         )  # fmt: skip
     if done.leads:

@@ -96,7 +96,7 @@ def paper_grid(paper: Paper, tables: Sequence[Table]) -> Grid:
     rows = [[line.name, *(_entry(line, *column) for column in columns)] for line in side_by_side(paper, tables)]
     notes = [
         f"published: {paper.source}; {' and '.join(paper.networks)}; {paper.data}",
-        *(f"here: {about(table)}" for table in tables),
+        *(f"here: {about(table)}{_unmeasured(paper, table)}" for table in tables),
         *paper.notes,
         *([f"not available here: {', '.join(paper.missing())}"] if paper.missing() else []),
     ]
@@ -185,6 +185,11 @@ def _entry(line: Line, table: int | None, column: int | str) -> str:
 
 def _has(table: Table, metric: str) -> bool:
     return any(label.partition("[")[0] == metric for label in table.metrics)
+
+
+def _unmeasured(paper: Paper, table: Table) -> str:
+    missing = [metric for metric in paper.metrics if not _has(table, metric)]
+    return f"; not measured: {', '.join(missing)}" if missing else ""
 
 
 def _short(table: Table) -> str:

@@ -2,21 +2,19 @@
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any
 
 import numpy as np
-import torch
 from matplotlib.figure import Figure
 from torch import Tensor
 
 from bitlens.attribution import Attribution
-from bitlens.bottlenecks.per_sample import IBA
 from bitlens.errors import BitlensError
 from bitlens.evaluation.context import Context
+from bitlens.evaluation.sweeps import roughness_of
 from bitlens.methods import METHODS
 from bitlens.models.load import LoadedModel
-from bitlens.statistics import FeatureStatistics
 from bitlens.view.heatmap import draw_grid
+from bitlens.view.sweep import SweepRow, draw_sweep
 
 __all__ = ["draw_kept_maps", "draw_layers_and_betas", "draw_smoothings"]
 
@@ -67,79 +65,74 @@ def draw_kept_maps(context: Context, folder: Path, indices: Sequence[int]) -> li
 
 
 def draw_layers_and_betas(
-    loaded: LoadedModel,
-    image: Tensor,
-    target: int,
-    statistics: Mapping[str, FeatureStatistics],
+    photo: Tensor,
+    found: Mapping[str, Sequence[Attribution]],
     betas: Sequence[float],
-    **settings: Any,
+    *,
+    title: str,
+    caption: str = "",
 ) -> Figure:
-    """One photo's maps: a row for each layer, a column for each β, each on its own scale (Schulz et al., figures 4 and 10).
+    """One photo's maps: a row for each layer, a column for each β, one colour scale (Schulz et al., figures 4 and 10).
 
     Args:
-        loaded: the network.
-        image: (1, C, H, W), prepared.
-        target: class index.
-        statistics: of each layer, by its dotted name.
+        photo: (3, H, W) in [0, 1], as the network sees it.
+        found: by layer, an attribution of this photo alone for each β.
         betas: prices of information.
-        **settings: of `IBA`, the same for all.
+        title: what was asked about, usually the class.
+        caption: below it.
     """
     rows = [
-        [IBA(loaded.model, layer, beta=beta, statistics=known, **settings).explain(image, target) for beta in betas]
-        for layer, known in statistics.items()
+        SweepRow(photo, layer, _grid(row[0]), [one.map[0] for one in row], [_caption(one) for one in row])
+        for layer, row in found.items()
     ]
-    shown = loaded.preprocess.display(image[0])
-    return _evidence_grid([shown] * len(rows), rows, list(statistics), [f"β = {beta:g}" for beta in betas])
+    unit = next(iter(found.values()))[0].unit
+    columns = [f"β = {beta:g}" for beta in betas]
+    return draw_sweep(rows, columns, unit=unit, title=title, caption=caption, square_root=True)
 
 
 def draw_smoothings(
-    loaded: LoadedModel,
-    images: Tensor,
-    targets: Sequence[int],
-    statistics: FeatureStatistics,
-    sigmas: Sequence[float] = (0.0, 0.5, 1.0, 2.0),
-    **settings: Any,
+    photos: Sequence[Tensor],
+    names: Sequence[str],
+    found: Sequence[Sequence[Attribution]],
+    smoothings: Sequence[float],
+    *,
+    caption: str = "",
 ) -> Figure:
-    """A row for each photo, a column for each σ of the mask's blur: without it the grids of strides show (figure 9).
+    """A row for each photo, a column for each σ of the mask's blur, one colour scale: without blur, grids show (figure 9).
 
     Args:
-        loaded: the network.
-        images: (N, C, H, W), prepared.
-        targets: (N,) class indices.
-        statistics: of the layer.
-        sigmas: in cells of the layer's grid; 0 for none.
-        **settings: of `IBA`, the same for all.
+        photos: (3, H, W) in [0, 1] each, as the network sees them.
+        names: of what was asked about, usually the class, for each photo.
+        found: for each σ an attribution of each photo alone.
+        smoothings: in cells of the layer's grid; 0 for none.
+        caption: below the title.
     """
-    layer = statistics.provenance.layer
-    made = [
-        IBA(loaded.model, layer, smoothing=sigma, statistics=statistics, **settings).explain(
-            images, torch.as_tensor(targets)
+    rows = [
+        SweepRow(
+            photo,
+            name,
+            _before(found[0][i]),
+            [column[i].map[0] for column in found],
+            [f"{_caption(column[i])}\nroughness {roughness_of(column[i]):.2f}" for column in found],
         )
-        for sigma in sigmas
+        for i, (photo, name) in enumerate(zip(photos, names, strict=True))
     ]
-    rows = [[one[i] for one in made] for i in range(len(images))]
-    shown = [loaded.preprocess.display(image) for image in images]
-    titles = [_title(loaded, target, "") for target in targets]
-    return _evidence_grid(shown, rows, titles, [f"σ = {sigma:g}" for sigma in sigmas])
+    columns = [f"σ = {sigma:g}" if sigma else "no smoothing" for sigma in smoothings]
+    unit, title = found[0][0].unit, f"Smoothing of the mask at {found[0][0].layer}"
+    return draw_sweep(rows, columns, unit=unit, title=title, caption=caption)
 
 
-def _evidence_grid(
-    photos: Sequence[Tensor], rows: Sequence[Sequence[Attribution]], row_titles: Sequence[str], columns: Sequence[str]
-) -> Figure:
-    return draw_grid(
-        photos,
-        [[one.map[0] for one in row] for row in rows],
-        unit=rows[0][0].unit,
-        row_titles=row_titles,
-        column_titles=columns,
-        captions=[[_caption(one) for one in row] for row in rows],
-        shared_scale=False,
-    )
+def _grid(one: Attribution) -> str:
+    return f"{one.cells.shape[1]} x {one.cells.shape[2]} cells" if one.cells is not None else ""
+
+
+def _before(one: Attribution) -> str:
+    return f"p = {float(one.evidence.before[0]):.2f}" if one.evidence is not None else ""
 
 
 def _caption(one: Attribution) -> str:
     bits = f"{float(one.total_bits[0]):,.0f} bits" if one.total_bits is not None else ""
-    return bits + (f", p = {float(one.evidence.under_noise[0]):.2f}" if one.evidence is not None else "")
+    return bits + (f" · p = {float(one.evidence.under_noise[0]):.2f}" if one.evidence is not None else "")
 
 
 def _title(loaded: LoadedModel, target: int | None, name: str) -> str:

@@ -74,12 +74,20 @@ def _curves(table: Table, metric: str, axes: Axes, means: "Mapping[str, _MeanCur
         for side in range(len(axes.names))
     ]
     caption = f"Mean over samples, with its standard error as a band · {about(table)}"
-    return draw_charts(charts, title=_title(metric)[0].upper() + _title(metric)[1:], caption=caption, names=names)
+    title = _title(_without_layers(metric) if charts[0].x_names else metric)
+    return draw_charts(charts, title=title[0].upper() + title[1:], caption=caption, names=names)
 
 
 def _title(metric: str) -> str:
     name, bracket, settings = metric.partition("[")
     return metric_of(name).title + (f" [{settings}" if bracket else "")
+
+
+def _without_layers(metric: str) -> str:
+    """A label without the layers that stand along the axis already."""
+    name, _, settings = metric.rstrip("]").partition("[")
+    others = [text for text in settings.split(",") if text and not text.startswith("layers=")]
+    return f"{name}[{','.join(others)}]" if others else name
 
 
 def _best_first(table: Table, metric: str) -> list[str]:

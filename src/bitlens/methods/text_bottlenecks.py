@@ -3,14 +3,17 @@
 from collections.abc import Mapping
 from typing import Literal
 
+from bitlens.bottlenecks.input_settings import InputQuality, InputReadout, PriorName
 from bitlens.bottlenecks.layered import LayeredTokenIBA
+from bitlens.bottlenecks.token_input import TokenInputIBA
+from bitlens.bottlenecks.token_input_settings import EmbeddingNoise
 from bitlens.bottlenecks.token_statistics import TokenStatistics
 from bitlens.bottlenecks.tokens import MaskForm, Objective, SpecialTokens, TokenIBA
 from bitlens.engine import Precision
 from bitlens.methods.entry import MethodEntry
-from bitlens.models.text import LoadedText, text_layers
+from bitlens.models.text import LoadedText, default_text_layer, text_layers
 
-__all__ = ["TEXT_BOTTLENECKS", "early_layers", "iba", "token_iba"]
+__all__ = ["TEXT_BOTTLENECKS", "early_layers", "iba", "input_iba", "token_iba"]
 
 
 _BETA = 3.0  # measured on training reviews (docs/transformers)
@@ -136,6 +139,77 @@ def early_layers(loaded: LoadedText) -> tuple[str, ...]:
     return own[: 4 * sixth : sixth] if sixth else (loaded.layer,)
 
 
+def input_iba(
+    loaded: LoadedText,
+    *,
+    layer: str = "",
+    beta: float | None = None,
+    beta_input: float | None = None,
+    prior: PriorName | None = None,
+    quality: InputQuality = "fast",
+    steps: int | None = None,
+    noise_samples: int | None = None,
+    learning_rate: float | None = None,
+    mask: MaskForm | None = None,
+    objective: Objective | None = None,
+    readout: InputReadout = "mask",
+    noise: EmbeddingNoise | None = None,
+    special_tokens: SpecialTokens = "restricted",
+    seed: int = 0,
+    precision: Precision = "auto",
+    statistics: Mapping[str, TokenStatistics] | None = None,
+    internal_batch_size: int | Literal["auto"] = "auto",
+) -> TokenInputIBA:
+    """Bits at the word embedding of a loaded network: see `TokenInputIBA`.
+
+    Args:
+        loaded: the network and its tokenizer.
+        layer: of stage 1, where the whole text is read; by default two thirds up the network.
+        beta: weight of the information in stage 1.
+        beta_input: weight of the information in stage 3, at the embedding.
+        prior: how stage 2 finds what of the embedding is known already.
+        quality: "fast", "paper" or "official"; what is not given is what it says.
+        steps: optimisation steps of stage 3.
+        noise_samples: noisy copies per step of stage 3.
+        learning_rate: of stage 3.
+        mask: of stage 3: "unit": one for each dimension of each token; "token": one for each token.
+        objective: what is kept of a class, "log-odds" or "cross-entropy".
+        readout: "mask", "information" or "beyond-prior".
+        noise: at the embedding, "statistics" or "standard".
+        special_tokens: "restricted" like others, or "whole": they pass as they are and count nothing.
+        seed: of the noise.
+        precision: of the network.
+        statistics: of the layer and the embedding by name; what comes with the network if not given, else call
+            `fit_statistics`.
+        internal_batch_size: how many rows go through the network at once; "auto" bounds the memory.
+
+    Raises:
+        LayerError: if the network has no such layer.
+        SettingError: if a setting has a value that makes no sense.
+    """
+    return TokenInputIBA(
+        loaded.model,
+        layer or default_text_layer(loaded.model) or loaded.layer,
+        loaded.embedding,
+        beta=beta,
+        beta_input=beta_input,
+        prior=prior,
+        quality=quality,
+        steps=steps,
+        noise_samples=noise_samples,
+        learning_rate=learning_rate,
+        mask=mask,
+        objective=objective,
+        readout=readout,
+        noise=noise,
+        special_tokens=special_tokens,
+        seed=seed,
+        precision=precision,
+        statistics=statistics if statistics is not None else loaded.statistics or None,
+        internal_batch_size=internal_batch_size,
+    )
+
+
 TEXT_BOTTLENECKS: tuple[MethodEntry, ...] = (
     MethodEntry(
         name="iba",
@@ -153,6 +227,15 @@ TEXT_BOTTLENECKS: tuple[MethodEntry, ...] = (
         unit="bits/token",
         passes="20 behind each of four layers (forward and backward), 4 full, 128 forward for the evidence",
         build=token_iba,
+        learns="statistics",
+    ),
+    MethodEntry(
+        name="input-iba",
+        summary="how much of each token passes the word embedding when noise, guided by a bottleneck at a layer, hides the rest",
+        paper="Zhang et al., Fine-Grained Neural Network Explanation by Identifying Input Features (NeurIPS 2021)",
+        unit="mask",
+        passes="20 full and 20 behind the layer (forward and backward), 2 full, 32 forward for the evidence",
+        build=input_iba,
         learns="statistics",
     ),
 )

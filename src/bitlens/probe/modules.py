@@ -70,8 +70,10 @@ def frozen(model: nn.Module) -> Iterator[None]:
         recurrent = {m: m.dropout for m in training if isinstance(m, nn.RNNBase) and type(m) in _RECURRENT}
         trainable = [parameter for parameter in model.parameters() if parameter.requires_grad]
         try:
-            for module in training:
-                module.training = module in recurrent  # cuDNN gives no gradient of recurrent layers in evaluation mode
+            for module, mode in training.items():
+                wanted = module in recurrent  # cuDNN gives no gradient of recurrent layers in evaluation mode
+                if mode != wanted:  # setting an attribute of a module is slow
+                    module.training = wanted
             for layer in recurrent:
                 layer.dropout = 0.0  # without it they do the same in both modes
             for parameter in trainable:
@@ -79,7 +81,8 @@ def frozen(model: nn.Module) -> Iterator[None]:
             yield
         finally:
             for module, mode in training.items():
-                module.training = mode
+                if module.training != mode:
+                    module.training = mode
             for layer, dropout in recurrent.items():
                 layer.dropout = dropout
             for parameter in trainable:

@@ -73,6 +73,7 @@ class Plan:
     folds: tuple[Fold, ...] = ()
     prefix_folds: tuple[Fold, ...] = ()
     reads: tuple[Read, ...] = ()
+    slopes: bool = False
 
     def keeps(self, number: int, leaf: int) -> bool:
         """Whether anything reads this leaf after it was recorded (what is not known counts as read)."""

@@ -14,9 +14,9 @@ from bitlens.errors import BitlensWarning, LayerError
 from bitlens.inputs import ModelInputs
 from bitlens.probe.agreement import agree
 from bitlens.probe.folding import foldable, folded
-from bitlens.probe.modules import Forward, device_of, find_layer, frozen, prepared, wrapped
+from bitlens.probe.modules import Forward, Wrapper, device_of, find_layer, frozen, prepared, wrapped
 from bitlens.probe.plan import ARGUMENTS, LAYER, REPLACED, Plan, Read, feature_slot, replay_script, sample_axes
-from bitlens.probe.recording import Recording, Touched, Value
+from bitlens.probe.recording import Recording, Touched, Value, begin_graph
 from bitlens.probe.trace import Call, all_calls, trace_calls
 
 __all__ = ["Probe"]
@@ -34,6 +34,7 @@ class Probe:
         layer: the module whose output is restricted, or its dotted name.
         call: which call of the layer, counted from 0, if the network calls it several times in one pass.
         reads: further modules whose output a recording keeps, in the same pass; each must be called once in it.
+        slopes: whether recordings also give gradients, of the same pass, with respect to the last of `reads` in it.
 
     Raises:
         LayerError: if there is no such layer.
@@ -46,11 +47,13 @@ class Probe:
         *,
         call: int | None = None,
         reads: Sequence[str | nn.Module] = (),
+        slopes: bool = False,
     ) -> None:
         self.model = getattr(model, "_orig_mod", model)  # what torch.compile wraps
         self.name, self.layer = find_layer(self.model, layer)
         self.call = call
         self._reads = dict(find_layer(self.model, read) for read in reads)
+        self._slopes = slopes
         self._plans: dict[Any, Plan] = {}
 
     @property
@@ -101,16 +104,17 @@ class Probe:
 
     @contextmanager
     def reaching(
-        self, inputs: ModelInputs, dtype: torch.dtype | None = None
+        self, inputs: ModelInputs, dtype: torch.dtype | None = None, entry: "Probe | None" = None
     ) -> Iterator[Callable[[Tensor, Tensor], Tensor]]:
         """Within the block, run(first, rows) gives the layer's features (R, ...) for changed samples; passes end there.
 
-        `first` (R, ...) takes the place of the first tensor of the inputs; row r is a variant of sample rows[r], which says
-        what the other arguments are. Whether autograd is on is up to the caller.
+        `first` (R, ...) takes the place of the first tensor of the inputs, or of what `entry`'s layer puts out; row r is a
+        variant of sample rows[r], which says what the other arguments are. Whether autograd is on is up to the caller.
 
         Args:
             inputs: prepared inputs.
             dtype: what convolutions and linear layers hold their weights in, for use under autocast; None for their own.
+            entry: the way into a layer before this one (a word embedding), or into this one.
         """
         with frozen(self.model):
             plan = self._plan(inputs)
@@ -118,6 +122,7 @@ class Probe:
         axis = plan.axes[LAYER][slot]
         turns = [0]
         outputs: list[Any] = []
+        given: list[Tensor] = []
 
         def wrap(_module: nn.Module, forward: Forward) -> Forward:
             def watched(*args: Any, **kwargs: Any) -> Any:
@@ -131,15 +136,36 @@ class Probe:
             return watched
 
         def run(first: Tensor, rows: Tensor) -> Tensor:
-            turns[0] = 0
-            arguments = (inputs.select(rows) if len(inputs.carriers) > 1 else inputs).with_first(first)
+            turns[0], given[:] = 0, [first]
+            of_rows = inputs.select(rows) if len(inputs.carriers) > 1 or entry is not None else inputs
+            arguments = of_rows.with_first(first) if entry is None else of_rows
             with suppress(Reached):
                 self.model(*arguments.args, **arguments.kwargs)
             features: Tensor = tree_flatten(outputs.pop())[0][slot].movedim(axis, 0)
             return features
 
-        with frozen(self.model), wrapped(folded(plan.prefix_folds, dtype)), wrapped({plan.layer[0]: wrap}):
+        begins = {} if entry is None else entry._giving(inputs, given)
+        with (
+            frozen(self.model),
+            wrapped(folded(plan.prefix_folds, dtype)),
+            wrapped(begins),
+            wrapped({plan.layer[0]: wrap}),
+        ):
             yield run
+
+    def _giving(self, inputs: ModelInputs, given: list[Tensor]) -> dict[nn.Module, Wrapper]:
+        """The layer, putting out the one tensor that is given, samples first."""
+        with frozen(self.model):
+            axis = self._plan(inputs).axes[LAYER][0]
+        if axis is None:
+            raise LayerError(
+                f"layer {self.name!r} puts out several things: choose one that gives a vector for each token"
+            )
+
+        def wrap(_module: nn.Module, _forward: Forward) -> Forward:
+            return lambda *_args, **_kwargs: given[0].movedim(0, axis)
+
+        return {self.layer: wrap}
 
     def overwritten(self, inputs: ModelInputs) -> bool:
         """Whether what comes next writes into the layer's output, as an in-place ReLU does."""
@@ -149,6 +175,9 @@ class Probe:
     def bytes_per_row(self, inputs: Any) -> int:
         """Memory for the intermediate results of one row behind the layer, for inputs like these."""
         inputs = prepared(self.model, inputs)
+        known = self._plans.get(inputs.signature)
+        if known is not None:
+            return known.bytes_per_row
         with frozen(self.model):
             return self._plan(inputs).bytes_per_row
 
@@ -194,8 +223,13 @@ class Probe:
         before = tuple(fold for fold in folds if fold.module in done)
         behind = tuple(fold for fold in folds if fold.module not in done)
         prefix = tuple((call.module, call.index) for call in recorded)
-        reads = tuple(Read.of(name, module, once, doubled) for name, module in self._reads.items())
-        plan = Plan(prefix, (layer.module, layer.index), script, known, folds=behind, prefix_folds=before, reads=reads)
+        turns = [call.module for call in all_calls(once)]
+        reads = [Read.of(name, module, once, doubled) for name, module in self._reads.items()]
+        reads.sort(key=lambda read: turns.index(read.call[0]))
+        plan = Plan(
+            prefix, (layer.module, layer.index), script, known,
+            folds=behind, prefix_folds=before, reads=tuple(reads), slopes=self._slopes,
+        )  # fmt: skip
         return self._checked(plan, few, replayable=len(known) == len(axes))
 
     def _layer_call(self, root: Call) -> Call:
@@ -251,19 +285,23 @@ class Probe:
             )
 
     def _record(self, plan: Plan, inputs: ModelInputs) -> Recording:
-        values, output, seen = self._capture(plan, inputs, stop=False)
+        values, output, seen, sources = self._capture(plan, inputs, stop=False)
         values[ARGUMENTS] = Value.of(ARGUMENTS, (inputs.args, dict(inputs.kwargs)), plan)
-        return Recording(self.model, plan, inputs, values, output, seen)
+        return Recording(self.model, plan, inputs, values, output, seen, sources)
 
     def _capture(
         self, plan: Plan, inputs: ModelInputs, *, stop: bool
-    ) -> tuple[dict[int, Value], Any, dict[str, Tensor]]:
-        """One pass that keeps the recorded calls' outputs, the layer's, and what is read; `stop` ends it at the layer."""
+    ) -> tuple[dict[int, Value], Any, dict[str, Tensor], dict[str, Tensor]]:
+        """One pass that keeps the recorded calls' outputs, the layer's, and what is read; `stop` ends it at the layer.
+
+        Where gradients are wanted, the output's graph begins at the one tensor that is given back last.
+        """
         wanted = {call: number for number, call in enumerate(plan.recorded)} | {plan.layer: LAYER}
         reads = {read.call: read for read in plan.reads}
         counts: dict[nn.Module, int] = {}
         values: dict[int, Value] = {}
         seen: dict[str, Tensor] = {}
+        sources: dict[str, Tensor] = {}
 
         def wrap(module: nn.Module, forward: Forward) -> Forward:
             def captured(*args: Any, **kwargs: Any) -> Any:
@@ -278,7 +316,9 @@ class Probe:
                     values[number] = value.own() if number == LAYER else value
                 read = reads.get((module, turn))
                 if read is not None:  # a copy: an in-place ReLU may follow
-                    seen[read.name] = tree_leaves(output)[read.leaf].movedim(read.axis, 0).clone()
+                    seen[read.name] = tree_leaves(output)[read.leaf].detach().movedim(read.axis, 0).clone()
+                if read is not None and plan.slopes and read == plan.reads[-1]:
+                    sources[read.name], output = begin_graph(output, read)
                 if number == LAYER and stop:
                     raise Reached
                 return output
@@ -292,7 +332,7 @@ class Probe:
             output = self.model(*arguments.args, **arguments.kwargs)
         if LAYER not in values:
             raise LayerError(f"the forward pass did not reach layer {self.name!r} for these inputs")
-        return values, output, seen
+        return values, output, seen, sources
 
     @staticmethod
     def _replays(recording: Recording) -> bool:

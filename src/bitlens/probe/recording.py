@@ -8,14 +8,15 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 from torch.utils._python_dispatch import TorchDispatchMode
-from torch.utils._pytree import TreeSpec, tree_flatten, tree_leaves, tree_unflatten
+from torch.utils._pytree import TreeSpec, tree_flatten, tree_leaves, tree_map, tree_unflatten
 
+from bitlens.errors import LayerError
 from bitlens.inputs import ModelInputs
 from bitlens.probe.folding import folded
 from bitlens.probe.modules import Forward, Wrapper, frozen, wrapped
-from bitlens.probe.plan import ARGUMENTS, LAYER, REPLACED, Key, Plan, feature_slot
+from bitlens.probe.plan import ARGUMENTS, LAYER, REPLACED, Key, Plan, Read, feature_slot
 
-__all__ = ["Recording", "Touched", "Value"]
+__all__ = ["Recording", "Touched", "Value", "begin_graph"]
 
 
 class Touched(TorchDispatchMode):  # type: ignore[no-untyped-call]
@@ -67,7 +68,7 @@ class Value:
     def of(cls, number: int, value: Any, plan: Plan) -> "Value":
         """Keep what is read later, and of everything else the shape."""
         leaves, structure = tree_flatten(value)
-        kept = [leaf if plan.keeps(number, i) else _hollow(leaf) for i, leaf in enumerate(leaves)]
+        kept = [_detached(leaf) if plan.keeps(number, i) else _hollow(leaf) for i, leaf in enumerate(leaves)]
         return cls(number, kept, structure, plan.axes[number])
 
     def own(self) -> "Value":
@@ -77,6 +78,10 @@ class Value:
     def tiled(self, copies: int) -> list[Any]:
         """The leaves for `copies` noisy copies of every sample."""
         return [_tile(leaf, axis, copies) for leaf, axis in zip(self.leaves, self.axes, strict=True)]
+
+
+def _detached(leaf: Any) -> Any:
+    return leaf.detach() if isinstance(leaf, Tensor) else leaf
 
 
 def _hollow(leaf: Any) -> Any:
@@ -101,7 +106,8 @@ def _tile(leaf: Any, axis: int | None, copies: int) -> Any:
 class Recording:
     """One batch that went through the prefix: its clean output, its features R, and the suffix ready to run.
 
-    `reads` holds what else was kept of the pass, by the names of the modules, samples first.
+    `reads` holds what else was kept of the pass, by the names of the modules, samples first; `sources` the one of them, by its
+    name, that `slopes` gives gradients for, if any.
     """
 
     def __init__(
@@ -112,12 +118,15 @@ class Recording:
         values: Mapping[int, Value],
         output: Any,
         reads: Mapping[str, Tensor],
+        sources: Mapping[str, Tensor],
     ) -> None:
         self._model, self._plan, self._values = model, plan, values
         self.count, self.reads = inputs.count, reads
+        self._graph = output if sources else None
+        self.sources = sources
         self._slot = feature_slot(plan.axes[LAYER])
         self._cache: dict[tuple[int, int], list[Any]] = {}
-        self.output: Any = output
+        self.output: Any = tree_map(_detached, output) if sources else output
         self.features: Tensor = values[LAYER].leaves[self._slot].movedim(self._axis, 0).contiguous()
 
     @property
@@ -134,6 +143,32 @@ class Recording:
         return sum(
             {tensor.untyped_storage().data_ptr(): tensor.untyped_storage().nbytes() for tensor in tensors}.values()
         )
+
+    def slopes(self, measure: Callable[[Any], Tensor]) -> Tensor:
+        """Gradient of a measure of the clean output, one number for each sample, with respect to the one of `sources`.
+
+        Args:
+            measure: the network's output → (N,).
+
+        Returns:
+            (N, ...) like the source.
+
+        Raises:
+            LayerError: if no gradients were kept, or the output does not depend on the source in a differentiable way.
+        """
+        if self._graph is None:
+            raise LayerError("this pass kept no gradients: it was recorded without them, or has let go of them")
+        (name, source) = next(iter(self.sources.items()))
+        try:
+            with torch.enable_grad():
+                (slope,) = torch.autograd.grad(measure(self._graph).sum(), source, retain_graph=True)
+        except RuntimeError as error:
+            raise LayerError(f"the network's output has no gradient with respect to layer {name!r}: {error}") from error
+        return slope
+
+    def forget(self) -> None:
+        """Let go of what `slopes` needs, and of its memory."""
+        self._graph, self.sources = None, {}
 
     def given(self, copies: int) -> list[Tensor]:
         """The recorded tensors that a pass over this many copies is given, for `giving`."""
@@ -229,6 +264,18 @@ class Recording:
                     touched.watch((value.number, i), leaf)
         written = [i for i in range(len(leaves)) if (value.number, i) in self._plan.written]
         return [leaf.clone() if i in written else leaf for i, leaf in enumerate(leaves)] if written else leaves
+
+
+def begin_graph(output: Any, read: Read) -> tuple[Tensor, Any]:
+    """Autograd sees the rest of the pass: what is read of an output, samples first, as its source, and the output on from it.
+
+    It stays on until the enclosing `no_grad` ends and puts back what was before.
+    """
+    leaves, structure = tree_flatten(output)
+    source = leaves[read.leaf].detach().movedim(read.axis, 0).clone().requires_grad_()
+    torch.set_grad_enabled(True)
+    leaves[read.leaf] = source.movedim(0, read.axis).clone()  # what comes next may write into it
+    return source, tree_unflatten(leaves, structure)
 
 
 def _changing(change: Callable[[Tensor], Tensor]) -> Wrapper:

@@ -13,7 +13,7 @@ from bitlens.reports.explained import cards_of, tops_of
 from bitlens.reports.found import Results, read_results
 from bitlens.reports.passages import passages_of
 from bitlens.reports.recipe import evaluation_recipe, explained_recipe
-from bitlens.view.report import Recipe, Report, render
+from bitlens.view.report import Report, render
 
 __all__ = ["Written", "write_report"]
 
@@ -68,7 +68,7 @@ def write_report(places: Sequence[str | Path], out: str | Path, *, same_scale: b
         report.cards += cards_of(results.groups, tops, len(report.cards) + 1)
         report.passages += passages_of(results.texts, report.problems, len(report.passages) + 1)
         report.problems += results.problems
-    recipes = [_recipe(place, results) for place, results in found]
+    recipes = [explained_recipe(f"Explanations in {place.name or place}", results.settings) for place, results in found]
     report.recipes = [*(recipe for recipe in recipes if recipe.command or recipe.settings), *report.recipes]
     if not report.cards and not report.sections and not report.passages:
         raise DataError("there is nothing to report: " + "; ".join(report.problems))
@@ -87,17 +87,6 @@ def _add_evaluation(report: Report, folder: Path) -> None:
         return
     report.sections.append(section)
     report.recipes.append(evaluation_recipe(section.title, table.settings, table.samples))
-
-
-def _recipe(place: Path, results: Results) -> Recipe:
-    settings = results.settings
-    if any("scene" in entry.row for group in results.groups for entry in group):
-        settings = {
-            "command": ["demo", "--scenes", len(results.groups)],
-            "model": "builtin/scenes",
-            "methods": {"iba": {"name": "iba", "layer": results.groups[0][0].row.get("layer"), **settings}},
-        }
-    return explained_recipe(f"Explanations in {place.name or place}", settings)
 
 
 def _title(report: Report) -> str:

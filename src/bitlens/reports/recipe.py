@@ -72,6 +72,8 @@ def _python(model: str, methods: Mapping[str, Mapping[str, Any]], command: Seque
         yield "from bitlens.cache import statistics_from"
         yield "from bitlens.data.datasets import open_dataset"
     yield "from bitlens.data.images import read_image"
+    if any(_reads(one) and "BUILTIN" in _trained(model, command) for one in methods.values()):
+        yield "from bitlens.models.builtin import BUILTIN"
     yield ""
     weights = _given(command, "--weights")
     yield f"loaded = bitlens.load_model({', '.join(map(repr, [model, *([weights] if weights else [])]))})"
@@ -83,10 +85,27 @@ def _python(model: str, methods: Mapping[str, Mapping[str, Any]], command: Seque
         if name not in METHODS:
             continue
         yield ""
-        arguments = [repr(name), "loaded.model", *(f"{key}={value!r}" for key, value in _arguments(name, one).items())]
+        chosen = [f"{key}={value!r}" for key, value in _arguments(name, one).items()]
+        chosen = [_trained(model, command)] if _reads(one) else chosen
+        arguments = [repr(name), "loaded.model", *chosen]
         yield f"method = bitlens.method({', '.join(arguments)})"
         yield from _learning(one, command)
         yield f"attribution = method.explain(image{asked})" + ("" if asked else "  # of the predicted class")
+
+
+def _reads(settings: Mapping[str, Any]) -> bool:
+    """Whether the method has weights of its own."""
+    name = settings.get("name")
+    return name in METHODS and METHODS[name].learns == "weights"
+
+
+def _trained(model: str, command: Sequence[str]) -> str:
+    """Where a method has its weights from: they know all other settings."""
+    kind, _, name = model.partition("/")
+    given = _given(command, "--readout")
+    if given is None and kind == "builtin":
+        return f"weights=BUILTIN[{name!r}].readout"
+    return f"weights={given or 'READOUT.safetensors'!r}"
 
 
 def _arguments(name: str, settings: Mapping[str, Any]) -> dict[str, Any]:

@@ -12,7 +12,7 @@ from bitlens.data.preprocessing import Preprocessing
 from bitlens.errors import InputError
 from bitlens.inputs import ModelInputs
 
-__all__ = ["Batch", "Examples", "InMemory", "Photos"]
+__all__ = ["Batch", "Examples", "InMemory", "Pairs", "Photos"]
 
 
 @dataclass(frozen=True)
@@ -105,6 +105,49 @@ class Photos:
         known = [sample.label for sample in chosen if sample.label is not None]
         labels = torch.tensor(known) if len(known) == len(chosen) else None
         return Batch(ModelInputs.of(batches[0]), labels, tuple(sample.name for sample in chosen))
+
+
+_ALONE = 1 / 3  # of a set of pairs stand beside nothing but themselves
+
+
+class Pairs:
+    """Every photo of others beside another one of them, left or right of it by chance; the label is the photo's own.
+
+    So a conditional readout learns to tell classes apart that are there together. A third of the photos stand beside their own
+    mirror image, so that it does not forget pictures of one class. The pictures are twice as wide.
+
+    Args:
+        examples: of images (N, C, H, W).
+        seed: of who stands beside whom, and on which side.
+
+    Raises:
+        InputError: (when they are taken) if the inputs are no images.
+    """
+
+    def __init__(self, examples: Examples, seed: int = 0) -> None:
+        self._examples = examples
+        generator = torch.Generator().manual_seed(seed)
+        circle = torch.randperm(len(examples), generator=generator)
+        self._beside = torch.empty_like(circle)
+        self._beside[circle] = circle.roll(1)
+        self._left = torch.rand(len(examples), generator=generator) < 0.5
+        self._alone = torch.rand(len(examples), generator=generator) < _ALONE
+
+    def __len__(self) -> int:
+        return len(self._examples)
+
+    def take(self, rows: Sequence[int]) -> Batch:
+        """Those with these numbers, in this order."""
+        own, others = self._examples.take(rows), self._examples.take(self._beside[list(rows)].tolist())
+        if own.inputs.image_size is None:
+            raise InputError("pairs are made of images (N, C, H, W); the first input is none")
+        mine, theirs = own.inputs.first, others.inputs.first
+        alone, left = (flag[list(rows)].view(-1, 1, 1, 1).to(mine.device) for flag in (self._alone, self._left))
+        theirs = torch.where(alone, mine.flip(3), theirs)
+        wide = torch.where(left, torch.cat([mine, theirs], 3), torch.cat([theirs, mine], 3))
+        beside = ("itself" if self._alone[row] else name for row, name in zip(rows, others.names, strict=True))
+        names = tuple(f"{name} beside {other}" for name, other in zip(own.names, beside, strict=True))
+        return Batch(own.inputs.with_first(wide), own.labels, names)
 
 
 def _joined(parts: Sequence[ModelInputs]) -> ModelInputs:

@@ -19,6 +19,7 @@ from bitlens.training.curve import EpochRow
 from bitlens.training.dealing import deal, generator_of, seed_of, shares
 from bitlens.training.examples import Examples
 from bitlens.training.processes import accelerator_for
+from bitlens.training.schedule import SCHEDULES
 from bitlens.training.settings import TrainingSettings
 from bitlens.training.task import Losses, Task
 
@@ -141,6 +142,7 @@ class _Loop:
             len(self.groups), generator=generator_of(self.settings.seed, "order", state.epoch)
         ).tolist()
         while state.step < len(order):
+            self._set_rate(state.epoch * len(order) + state.step)
             losses = self._step(self.groups[order[state.step]], state.epoch)
             for name, value in losses.items():
                 state.sums[name] = state.sums.get(name, 0.0) + value
@@ -159,6 +161,11 @@ class _Loop:
             time.perf_counter() - began,
         )
         self._finish(state, row)
+
+    def _set_rate(self, step: int) -> None:
+        share = SCHEDULES[self.settings.schedule](step, self.settings.epochs * len(self.groups))
+        for group in self.optimizer.param_groups:
+            group["lr"] = share * self.settings.learning_rate
 
     def _finish(self, state: State, row: EpochRow) -> None:
         best = min((known.judged for known in state.rows), default=float("inf"))

@@ -4,6 +4,7 @@ from dataclasses import asdict, dataclass
 from typing import Any, Literal, get_args
 
 from bitlens.errors import SettingError, one_of
+from bitlens.training.schedule import SCHEDULES, Schedule
 
 __all__ = ["MixedPrecision", "TrainingSettings"]
 
@@ -19,6 +20,8 @@ class TrainingSettings:
         batch: samples for one step of Adam, of all processes together.
         accumulation: parts that each process cuts its share of a batch into, one after the other; bounds the memory.
         learning_rate: of Adam.
+        schedule: "cosine": it grows over the first twentieth of all steps and falls to nothing by the last, so a training cannot
+            go on with more epochs than it began with; or "constant".
         precision: "no" for float32, "bf16" or "fp16" where that may be lower; masks and losses are always float32.
         held_out: share of the samples that is not trained on but measured after every epoch, in [0, 1).
         patience: training ends when this many epochs in a row did not lower the held-out loss; 0 for never.
@@ -31,6 +34,7 @@ class TrainingSettings:
     batch: int = 16
     accumulation: int = 1
     learning_rate: float = 1e-3
+    schedule: Schedule = "cosine"
     precision: MixedPrecision = "no"
     held_out: float = 0.1
     patience: int = 3
@@ -49,9 +53,12 @@ class TrainingSettings:
             raise SettingError(f"learning_rate must be positive, got {self.learning_rate}")
         if not 0 <= self.held_out < 1:
             raise SettingError(f"held_out is a share of the samples, in [0, 1), got {self.held_out}")
+        one_of("schedule", self.schedule, SCHEDULES)
         one_of("precision", self.precision, {name: name for name in get_args(MixedPrecision)})
 
     def identity(self) -> dict[str, Any]:
-        """What must stay the same where a training goes on: everything but how long and in how much memory."""
-        free = ("epochs", "patience", "checkpoint_steps", "memory", "accumulation")
+        """What must stay the same where a training goes on: all but the memory, and the length unless it decides the rates."""
+        free = {"epochs", "patience", "checkpoint_steps", "memory", "accumulation"}
+        if self.schedule != "constant":
+            free.remove("epochs")
         return {name: value for name, value in asdict(self).items() if name not in free}

@@ -8,7 +8,17 @@ from matplotlib.figure import Figure
 from bitlens.errors import InputError
 from bitlens.view.colours import Scale
 from bitlens.view.page import add_axes, line_height, new_page, wrap, write
-from bitlens.view.panels import Array, as_map, as_photo, bar_text_width, draw_bar, draw_map, draw_photo, fit
+from bitlens.view.panels import (
+    Array,
+    as_map,
+    as_photo,
+    bar_text_width,
+    draw_bar,
+    draw_map,
+    draw_outline,
+    draw_photo,
+    fit,
+)
 
 __all__ = ["Panel", "draw_comparison"]
 
@@ -39,7 +49,9 @@ class Panel:
     details: str = ""
 
 
-def draw_comparison(photo: Array, panels: Sequence[Panel], *, title: str, caption: str = "") -> Figure:
+def draw_comparison(
+    photo: Array, panels: Sequence[Panel], *, title: str, caption: str = "", outline: Array | None = None
+) -> Figure:
     """Draw the photo and several maps over the dimmed photo, four in a row at most, each with its colour bar.
 
     Args:
@@ -47,6 +59,7 @@ def draw_comparison(photo: Array, panels: Sequence[Panel], *, title: str, captio
         panels: the maps, in the order in which they are drawn.
         title: what was explained, usually the name of the class; at most two lines of it are shown.
         caption: written below, in as many lines as it takes.
+        outline: (H, W), non-zero inside an object, outlined on the photo.
 
     Raises:
         InputError: there is no map, or an array has the wrong shape or range or is empty or not finite.
@@ -67,7 +80,10 @@ def draw_comparison(photo: Array, panels: Sequence[Panel], *, title: str, captio
     write(page, heading, _MARGIN, _MARGIN - 0.02, _TITLE, bold=True)
     write(page, legend, _MARGIN, below, _BODY)
     write(page, notes, _MARGIN, noted, _SMALL, colour=_MUTED)
-    draw_photo(add_axes(page, *cells.picture(0, top)), pixels)
+    seen = add_axes(page, *cells.picture(0, top))
+    draw_photo(seen, pixels)
+    if outline is not None:
+        draw_outline(seen, outline, (pixels.shape[1], pixels.shape[2]))
     for number, (panel, values) in enumerate(zip(panels, maps, strict=True), start=1):
         left, upper, width, height = cells.picture(number, top)
         lines, details = cells.texts[number]

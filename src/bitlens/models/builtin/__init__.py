@@ -36,7 +36,7 @@ class Builtin:
 
 BUILTIN: dict[str, Builtin] = {
     "scenes": Builtin(scenes.scenes, CLASSES, scenes.LAYER, beta=1.0, readout=scenes.READOUT),
-    "scenes-vit": Builtin(scenes_vit.scenes_vit, CLASSES, scenes_vit.LAYER, beta=1.0),
+    "scenes-vit": Builtin(scenes_vit.scenes_vit, CLASSES, scenes_vit.LAYER, beta=3.0),
 }
 
 

@@ -1,6 +1,7 @@
 """Train the readout that comes with the network of `scenes`: python -m bitlens.models.builtin.train_readout.
 
-The statistics are per channel: it takes pictures of any size.
+It can be asked for any class, and learns that on pairs of scenes. The statistics are per channel: it takes pictures of any
+size.
 """
 
 import argparse
@@ -13,6 +14,7 @@ from bitlens.bottlenecks.readout import ReadoutIBA
 from bitlens.data.scenes import CLASSES
 from bitlens.models.builtin.scenes import LAYER, MEAN, READOUT, STD, scenes
 from bitlens.models.builtin.train_scenes import draw_examples
+from bitlens.training.examples import InMemory, Pairs
 from bitlens.training.loop import Moment
 from bitlens.training.settings import TrainingSettings
 
@@ -20,6 +22,7 @@ __all__ = ["main", "train_readout"]
 
 SCENES = 1000
 BETA = 1.0
+EPOCHS = 10
 
 
 def train_readout(images: torch.Tensor, labels: torch.Tensor, epochs: int, seed: int) -> ReadoutIBA:
@@ -31,9 +34,9 @@ def train_readout(images: torch.Tensor, labels: torch.Tensor, epochs: int, seed:
         epochs: how often each scene is looked at.
         seed: of weights, order and noise.
     """
-    readout = ReadoutIBA(scenes()[0], LAYER, beta=BETA)
+    readout = ReadoutIBA(scenes()[0], LAYER, beta=BETA, conditional=True)
     settings = TrainingSettings(epochs=epochs, learning_rate=2e-3, patience=0, seed=seed)
-    data = f"builtin:scenes-train ({len(labels)} scenes, seed {seed})"
+    data = f"builtin:scenes-train ({len(labels)} scenes, in pairs, seed {seed})"
     began = time.perf_counter()
 
     def tell(moment: Moment) -> None:
@@ -44,9 +47,9 @@ def train_readout(images: torch.Tensor, labels: torch.Tensor, epochs: int, seed:
             )
 
     inputs = (images.float() / 255 - MEAN) / STD
-    done = readout.fit_weights(
-        [(inputs, labels)], settings, data=data, preprocessing="96x96, normalised", progress=tell
-    )
+    paired, how = Pairs(InMemory([(inputs, labels)]), seed), "96x96, normalised"
+    readout.fit_statistics([inputs], data=data, preprocessing=how)
+    done = readout.fit_weights(paired, settings, data=data, preprocessing=how, progress=tell)
     losses = ", ".join(f"{name} {value:.4f}" for name, value in done.rows[done.best_epoch - 1].held_out.items())
     print(f"epoch {done.best_epoch} of {len(done.rows)}, {done.held_out} held-out scenes: {losses}")
     return readout
@@ -57,7 +60,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description="Train the readout that comes with builtin/scenes.")
     parser.add_argument("--out", type=Path, default=READOUT, help="where the readout goes")
     parser.add_argument("--scenes", type=int, default=SCENES)
-    parser.add_argument("--epochs", type=int, default=6)
+    parser.add_argument("--epochs", type=int, default=EPOCHS)
     parser.add_argument("--seed", type=int, default=0)
     arguments = parser.parse_args()
     if min(arguments.epochs, arguments.scenes) < 1 or not arguments.out.parent.is_dir():
