@@ -50,8 +50,8 @@ RUNS: dict[str, tuple[FitSettings, int]] = {
 PRESETS = ["paper", "paper-other-seed", "fast", "fast-other-seed", "best"]
 
 
-def photos(loaded: LoadedModel, data: str, limit: int) -> tuple[Tensor, list[int | None], Tensor]:
-    """The first photos with small boxes: inputs, labels, box masks."""
+def photos(loaded: LoadedModel, data: str, limit: int, half: int) -> tuple[Tensor, list[int | None], Tensor]:
+    """The first photos with small boxes, or every second of them: inputs, labels, box masks."""
     images, labels, masks = [], [], []
     for sample in open_dataset(data):
         photo = sample.image
@@ -62,7 +62,8 @@ def photos(loaded: LoadedModel, data: str, limit: int) -> tuple[Tensor, list[int
             masks.append(mask)
         if len(images) == limit:
             break
-    return torch.stack(images), labels, torch.stack(masks)
+    chosen = slice(None) if half == 0 else slice(half - 1, None, 2)
+    return torch.stack(images[chosen]), labels[chosen], torch.stack(masks[chosen])
 
 
 def likeness(maps: Tensor, others: Tensor) -> float:
@@ -91,12 +92,15 @@ def main() -> None:
     parser.add_argument("--data", required=True)
     parser.add_argument("--statistics-from", required=True)
     parser.add_argument("--limit", type=int, default=200)
+    parser.add_argument(
+        "--half", type=int, choices=(0, 1, 2), default=0, help="every second photo, from the first or second"
+    )
     parser.add_argument("--points", type=int, default=34, help="of the degradation curves")
     parser.add_argument("--runs", nargs="+", default=PRESETS, choices=list(RUNS))
     parser.add_argument("--weights", type=Path)
     arguments = parser.parse_args()
     loaded = load_model(arguments.model, arguments.weights)
-    images, labels, masks = photos(loaded, arguments.data, arguments.limit)
+    images, labels, masks = photos(loaded, arguments.data, arguments.limit, arguments.half)
     network = Network(loaded.model)
     iba = IBA(loaded.model, arguments.layer)
     statistics_from(open_dataset(arguments.statistics_from), arguments.statistics_from, loaded, iba, 200, "channel")

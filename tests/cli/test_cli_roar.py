@@ -5,6 +5,8 @@ import json
 import numpy as np
 import pytest
 
+from bitlens.metrics import retraining
+
 SMALL = (
     "--size",
     "16",
@@ -51,6 +53,18 @@ def test_a_table_and_a_picture_and_nothing_done_twice(images, tmp_path, bitlens,
     assert (
         json.loads(bitlens("roar", "--data", images, "--methods", "random,saliency", *SMALL, "--json").stdout) == first
     )
+
+
+def test_networks_on_untouched_images_are_trained_once_for_all_methods(images, bitlens, monkeypatch):
+    train, trained = retraining._train, []
+
+    def counted(*given):
+        trained.append(given)
+        return train(*given)
+
+    monkeypatch.setattr(retraining, "_train", counted)
+    bitlens("roar", "--data", images, "--methods", "random,saliency", *SMALL)
+    assert len(trained) == 1 + 2 + 2 * 2  # the explained one, two seeds untouched, two seeds for each method
 
 
 def test_other_settings_in_the_same_folder_are_refused(images, bitlens):

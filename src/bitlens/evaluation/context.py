@@ -1,6 +1,5 @@
 """What it takes to carry out a plan: network, data, methods and metrics, ready."""
 
-import inspect
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import cached_property
@@ -10,7 +9,7 @@ from typing import Any
 from bitlens.cache import Collect
 from bitlens.data.datasets import Sample, open_dataset
 from bitlens.evaluation.case import Case, Photo, fingerprint, read_photo
-from bitlens.evaluation.learning import Learner, Progress, grey_photo, method_settings
+from bitlens.evaluation.learning import Learner, Progress, grey_photo, map_alone, method_settings
 from bitlens.evaluation.measures import metric_settings, ready_metric
 from bitlens.evaluation.plan import Plan
 from bitlens.evaluation.scored import Scored
@@ -94,7 +93,7 @@ class Context:
             self.network,
             ready,
             self.plan.seed,
-            options=_options(ready),
+            options=map_alone(ready),
             known=known,
             randomised=lambda layers, initialiser: self._on_random_networks(method, layers, initialiser),
         )
@@ -163,11 +162,6 @@ def make_context(
         {label: ready_metric(spec) for label, spec in plan.metrics.items()},
         maps,
     )
-
-
-def _options(method: Any) -> dict[str, Any]:
-    """Evaluation does not look at the evidence that bottlenecks gather, 32 passes for each map."""
-    return {"evidence_samples": 0} if "evidence_samples" in inspect.signature(method.explain).parameters else {}
 
 
 def _names(layers: str) -> list[str] | None:

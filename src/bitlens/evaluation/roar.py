@@ -18,7 +18,7 @@ from torch import Tensor, nn
 from bitlens.data.preprocessing import Preprocessing
 from bitlens.data.small import SmallImages, to_tensor
 from bitlens.errors import DataError, SettingError
-from bitlens.evaluation.learning import build_method
+from bitlens.evaluation.learning import build_method, map_alone
 from bitlens.evaluation.specs import Spec
 from bitlens.files import read_arrays, write_arrays, write_text
 from bitlens.methods import METHODS
@@ -113,22 +113,27 @@ def run_roar(
     build = partial(small_resnet, images.classes, 3, plan.width)
     network = _trained(build, prepared[0], labels[0], plan, out / "network.safetensors", device, told)
     loaded = LoadedModel("roar", network, Preprocessing(to_tensor), None, _LAYER)
-    done: dict[str, tuple[Retrained, ...]] = {}
-    for label, spec in methods.items():
-        maps = _maps(label, spec, loaded, prepared, labels, out, told)
-        explained = [ExplainedImages(*part) for part in zip(prepared, labels, maps, strict=True)]
-        train, validation, test = explained
-        done[label] = roar(
+
+    def retrained(label: str, maps: Sequence[Tensor], file: str, shares: Sequence[float]) -> tuple[Retrained, ...]:
+        train, validation, test = (ExplainedImages(*part) for part in zip(prepared, labels, maps, strict=True))
+        return roar(
             train,
             validation,
             test,
             build,
-            state=out / f"{_stem(label)}.json",
-            rates=(0.0, *rates),
+            state=out / file,
+            rates=shares,
             seeds=range(seeds),
             training=plan.training,
             progress=partial(_tell, told, label),
         )
+
+    nothing = [torch.zeros_like(part[:, 0]) for part in prepared]
+    untouched = retrained("all pixels", nothing, "untouched.json", [0.0])  # the same whatever the method
+    done: dict[str, tuple[Retrained, ...]] = {}
+    for label, spec in methods.items():
+        maps = _maps(label, spec, loaded, prepared, labels, out, told)
+        done[label] = untouched + retrained(label, maps, f"{_stem(label)}.json", rates)
     rows = _rows(done)
     write_text(out / "rows.json", json.dumps([asdict(row) for row in rows], indent=1))
     _draw(rows, plan, out / "roar.png")
@@ -183,7 +188,7 @@ def _maps(
     for part, wanted in zip(images, labels, strict=True):
         maps = []
         for batch, classes in zip(torch.split(part, _BATCH), torch.split(wanted, _BATCH), strict=True):
-            maps.append(method.explain(batch, classes).map)
+            maps.append(method.explain(batch, classes, **map_alone(method)).map)
             told(f"{label}: {sum(map(len, made)) + sum(map(len, maps))} of {total} images explained")
         made.append(torch.cat(maps))
     write_arrays(place, {str(part): maps for part, maps in enumerate(made)}, {"method": label})

@@ -1,6 +1,5 @@
 """What it takes to carry out a plan for texts: network, data, methods and metrics, ready."""
 
-import inspect
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
@@ -11,7 +10,7 @@ from torch import Tensor
 
 from bitlens.data.text import TextSample, open_texts
 from bitlens.engine import rows_at_once
-from bitlens.evaluation.learning import Progress
+from bitlens.evaluation.learning import Progress, map_alone
 from bitlens.evaluation.measures import metric_settings, ready_metric
 from bitlens.evaluation.scored import Scored
 from bitlens.evaluation.text.case import Text, TextCase, read_text, text_fingerprint
@@ -77,7 +76,7 @@ class TextContext:
         """One text and one method; `known` is the map (T,) if it is there already."""
         ready = self.methods[method]
         rows = rows_at_once(self.network.bytes_per_row(self.network.prepared(text.batch.inputs)), self.network.device)
-        return TextCase(text, self.loaded, ready, self.plan.seed, rows=rows, options=_options(ready), known=known)
+        return TextCase(text, self.loaded, ready, self.plan.seed, rows=rows, options=map_alone(ready), known=known)
 
     @cached_property
     def _weights(self) -> str:
@@ -105,11 +104,6 @@ def open_text_context(
     return TextContext(
         plan, loaded, Network(loaded.model), samples, methods, metrics, folder / "maps" if keep_maps else None
     )
-
-
-def _options(method: Any) -> dict[str, Any]:
-    """Evaluation does not look at the evidence that bottlenecks gather, 32 passes for each map."""
-    return {"evidence_samples": 0} if "evidence_samples" in inspect.signature(method.explain).parameters else {}
 
 
 def _method_settings(name: str, method: Any) -> dict[str, Any]:
