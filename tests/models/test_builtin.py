@@ -1,5 +1,7 @@
 """The built-in scene network: accurate, small, and dependent on the object's pixels."""
 
+import sys
+
 import numpy as np
 import pytest
 import torch
@@ -13,8 +15,8 @@ from bitlens.errors import ModelError
 from bitlens.layout import detect_layout
 from bitlens.models.builtin import BUILTIN
 from bitlens.models.builtin import scenes as scenes_module
-from bitlens.models.builtin.scenes import MEAN, STD, WEIGHTS, preprocess, scenes
-from bitlens.models.builtin.train_scenes import TILE, Examples, augment, draw_examples, evaluate, train
+from bitlens.models.builtin.scenes import MEAN, STD, WEIGHTS, SceneNetwork, preprocess, scenes
+from bitlens.models.builtin.train_scenes import TILE, Examples, augment, draw_examples, evaluate, make_weights, train
 
 COUNT = 500
 
@@ -154,3 +156,25 @@ def test_examples_are_the_scenes_and_evaluation_counts_right(network: nn.Module,
     hits = probabilities(network, torch.stack([preprocess(Image.fromarray(s.image)) for s in drawn]))
     expected = (hits.argmax(dim=1) == loaded.labels).float().mean().item()
     assert evaluate(network, loaded)["accuracy"] == pytest.approx(expected, abs=0.003)
+
+
+def test_the_training_command_writes_what_it_measures(tmp_path, monkeypatch, capsys):
+    place, asked = tmp_path / "weights.safetensors", []
+
+    def trained(examples: Examples, epochs: int, seed: int) -> SceneNetwork:
+        asked.append((len(examples.labels), epochs, seed))
+        return SceneNetwork()
+
+    monkeypatch.setattr("bitlens.models.builtin.train_scenes.TEST_SCENES", 4)
+    monkeypatch.setattr(sys, "argv", ["train", "--out", str(place), "--seed", "3"])
+    threads = torch.get_num_threads()
+    try:
+        make_weights("builtin/none", tmp_path / "elsewhere", 6, 2, trained)
+    finally:
+        torch.set_num_threads(threads)
+    assert asked == [(6, 2, 3)]
+    SceneNetwork().load_state_dict(load_file(place))
+    assert "4 test scenes: accuracy 0." in capsys.readouterr().out
+    monkeypatch.setattr(sys, "argv", ["train", "--epochs", "0"])
+    with pytest.raises(SystemExit):
+        make_weights("builtin/none", place, 6, 2, trained)

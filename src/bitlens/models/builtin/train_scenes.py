@@ -9,6 +9,7 @@ the ground appears by and by: among distractors from the start, epochs pass befo
 import argparse
 import multiprocessing
 import time
+from collections.abc import Callable
 from concurrent.futures import ProcessPoolExecutor
 from dataclasses import dataclass
 from functools import partial
@@ -18,12 +19,13 @@ import numpy as np
 import numpy.typing as npt
 import torch
 import torch.nn.functional as F
+from torch import nn
 
 from bitlens.data.scenes import CLASSES, Split, scene
 from bitlens.files import write_arrays
 from bitlens.models.builtin.scenes import MEAN, SIZE, STD, WEIGHTS, SceneNetwork
 
-__all__ = ["Examples", "augment", "draw_examples", "evaluate", "main", "train"]
+__all__ = ["Examples", "augment", "draw_examples", "evaluate", "make_weights", "train"]
 
 TRAIN_SCENES, TEST_SCENES = 20_000, 2_000
 BATCH = 64
@@ -153,25 +155,35 @@ def evaluate(network: torch.nn.Module, examples: Examples) -> dict[str, float]:
     }
 
 
-def main() -> None:
-    """Read the arguments, draw, train, write the weights in one piece, and test what was written."""
-    parser = argparse.ArgumentParser(description="Train the network builtin/scenes on generated scenes.")
-    parser.add_argument("--out", type=Path, default=WEIGHTS, help="where the weights go")
-    parser.add_argument("--epochs", type=int, default=12)
+def make_weights(
+    name: str, weights: Path, scenes: int, epochs: int, train: Callable[[Examples, int, int], nn.Module]
+) -> None:
+    """Read the arguments, draw, train, write the weights in one piece, and test what was written.
+
+    Args:
+        name: of the bundled network.
+        weights: where they go unless told otherwise.
+        scenes: how many are drawn to train on.
+        epochs: how many unless told otherwise.
+        train: examples, epochs, seed → the trained network.
+    """
+    parser = argparse.ArgumentParser(description=f"Train the network {name} on generated scenes.")
+    parser.add_argument("--out", type=Path, default=weights, help="where the weights go")
+    parser.add_argument("--epochs", type=int, default=epochs)
     parser.add_argument("--seed", type=int, default=0)
     arguments = parser.parse_args()
     if arguments.epochs < 1 or not arguments.out.parent.is_dir():
         parser.error("--epochs must be 1 or more, and the folder of --out must exist")
     torch.set_num_threads(1)  # two threads that wait for each other crawl where other work shares the cores
     began = time.perf_counter()
-    examples = draw_examples("train", TRAIN_SCENES, arguments.seed)
-    print(f"{TRAIN_SCENES} scenes drawn in {time.perf_counter() - began:.0f} s", flush=True)
+    examples = draw_examples("train", scenes, arguments.seed)
+    print(f"{scenes} scenes drawn in {time.perf_counter() - began:.0f} s", flush=True)
     network = train(examples, arguments.epochs, arguments.seed).half()
     write_arrays(arguments.out, network.state_dict(), {})
     measured = evaluate(network.float(), draw_examples("test", TEST_SCENES, arguments.seed))
-    print(f"{TEST_SCENES} test scenes: " + ", ".join(f"{name} {value:.4f}" for name, value in measured.items()))
+    print(f"{TEST_SCENES} test scenes: " + ", ".join(f"{what} {value:.4f}" for what, value in measured.items()))
     print(f"{arguments.out}: {arguments.out.stat().st_size / 1e6:.2f} MB, {time.perf_counter() - began:.0f} s in all")
 
 
 if __name__ == "__main__":
-    main()
+    make_weights("builtin/scenes", WEIGHTS, TRAIN_SCENES, 12, train)

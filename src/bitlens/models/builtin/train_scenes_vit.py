@@ -5,28 +5,23 @@ those of `scenes` and stay as they are: what edges look like need not be learnt 
 of the patches, those of objects and some of the others, which costs a fraction of the time; then ever more, and all at last.
 """
 
-import argparse
 import time
-from pathlib import Path
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor
 
 from bitlens.data.scenes import CLASSES
-from bitlens.files import write_arrays
 from bitlens.models.builtin.scenes import scenes
 from bitlens.models.builtin.scenes_vit import WEIGHTS, SceneTransformer
 from bitlens.models.builtin.train_scenes import (
     BATCH,
-    TEST_SCENES,
     Examples,
     augment,
-    draw_examples,
-    evaluate,
+    make_weights,
 )
 
-__all__ = ["main", "patches_at", "some_patches", "train"]
+__all__ = ["patches_at", "some_patches", "train"]
 
 _STEM = ("conv1.", "bn1.", "layer1.")
 TRAIN_SCENES = 6_000
@@ -96,25 +91,5 @@ def train(examples: Examples, epochs: int, seed: int) -> SceneTransformer:
     return network
 
 
-def main() -> None:
-    """Read the arguments, draw, train, write the weights in one piece, and test what was written."""
-    parser = argparse.ArgumentParser(description="Train the network builtin/scenes-vit on generated scenes.")
-    parser.add_argument("--out", type=Path, default=WEIGHTS, help="where the weights go")
-    parser.add_argument("--epochs", type=int, default=24)
-    parser.add_argument("--seed", type=int, default=0)
-    arguments = parser.parse_args()
-    if arguments.epochs < 1 or not arguments.out.parent.is_dir():
-        parser.error("--epochs must be 1 or more, and the folder of --out must exist")
-    torch.set_num_threads(1)  # two threads that wait for each other crawl where other work shares the cores
-    began = time.perf_counter()
-    examples = draw_examples("train", TRAIN_SCENES, arguments.seed)
-    print(f"{TRAIN_SCENES} scenes drawn in {time.perf_counter() - began:.0f} s", flush=True)
-    network = train(examples, arguments.epochs, arguments.seed).half()
-    write_arrays(arguments.out, network.state_dict(), {})
-    measured = evaluate(network.float(), draw_examples("test", TEST_SCENES, arguments.seed))
-    print(f"{TEST_SCENES} test scenes: " + ", ".join(f"{name} {value:.4f}" for name, value in measured.items()))
-    print(f"{arguments.out}: {arguments.out.stat().st_size / 1e6:.2f} MB, {time.perf_counter() - began:.0f} s in all")
-
-
 if __name__ == "__main__":
-    main()
+    make_weights("builtin/scenes-vit", WEIGHTS, TRAIN_SCENES, 24, train)
