@@ -7,7 +7,15 @@ import torch
 from torch.distributions import Normal, kl_divergence
 
 from bitlens.errors import SettingError
-from bitlens.gaussian import NoiseModel, NoiseSettings, beyond_prior, information, noised_features
+from bitlens.gaussian import (
+    NoiseModel,
+    NoiseSettings,
+    beyond_prior,
+    beyond_prior_slope,
+    information,
+    information_slope,
+    noised_features,
+)
 
 
 def _noise_model(shape: tuple[int, ...], clamp: bool = False) -> NoiseModel:
@@ -196,3 +204,27 @@ def test_a_noise_model_counts_beyond_the_prior_that_it_carries() -> None:
     guided = dataclasses.replace(plain, hidden=hidden).to(torch.device("cpu"))
     assert torch.equal(plain.counted(u), u)
     assert torch.equal(guided.counted(u), beyond_prior(u, hidden))
+
+
+def test_slopes_are_the_derivatives() -> None:
+    generator = torch.Generator().manual_seed(5)
+    u = (torch.rand(4000, generator=generator, dtype=torch.float64) * 0.999 + 5e-4).requires_grad_()
+    squared_score, hidden = (torch.rand(4000, generator=generator, dtype=torch.float64) for _ in range(2))
+    (expected,) = torch.autograd.grad(information(u, 9 * squared_score).sum(), u)
+    torch.testing.assert_close(information_slope(u.detach(), 9 * squared_score), expected, rtol=1e-9, atol=1e-12)
+    (expected,) = torch.autograd.grad(beyond_prior(u, hidden).sum(), u)
+    torch.testing.assert_close(beyond_prior_slope(u.detach(), hidden), expected, rtol=1e-9, atol=1e-12)
+
+
+@pytest.mark.parametrize(("u", "squared_score"), [(1 - 2**-20, 0.0), (1 - 2**-20, 7.5), (2.0**-10, 3.0), (0.5, 0.0)])
+def test_the_slope_of_the_information_keeps_its_digits_in_float32(u: float, squared_score: float) -> None:
+    exact = -(1 - u) * (squared_score + 1 + 1 / u)
+    got = information_slope(torch.tensor([u]), torch.tensor([squared_score]))
+    assert got.item() == pytest.approx(exact, rel=1e-6)
+
+
+def test_the_slope_of_the_information_stays_finite_and_points_back_where_no_noise_is_left() -> None:
+    slope = information_slope(torch.tensor([0.0, 1e-9]), torch.tensor([0.0, 4.0]))
+    assert torch.isfinite(slope).all()
+    assert (slope < 0).all()
+    assert torch.isfinite(beyond_prior_slope(torch.tensor([0.0]), torch.tensor([0.0]))).all()

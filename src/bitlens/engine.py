@@ -8,7 +8,7 @@ from torch import Tensor
 
 from bitlens.layout import Layout
 
-__all__ = ["Precision", "in_precision", "rows_at_once", "suffix_dtype"]
+__all__ = ["Precision", "in_precision", "memory_format", "rows_at_once", "suffix_dtype"]
 
 Precision = Literal["float32", "bfloat16", "auto"]
 
@@ -50,15 +50,20 @@ def suffix_dtype(precision: Precision, features: Tensor) -> torch.dtype | None:
     return torch.bfloat16 if _has_fast_bfloat16(features.device) else None
 
 
+def memory_format(features: Tensor, dtype: torch.dtype | None, layout: Layout) -> torch.memory_format:
+    """How features lie best in memory: channels last for those of images on CPUs, and in lower precision everywhere."""
+    channels_last = layout.name == "CHW" and (dtype is not None or features.device.type == "cpu")
+    return torch.channels_last if channels_last else torch.contiguous_format
+
+
 def in_precision(
     run: Callable[..., Any], dtype: torch.dtype | None, features: Tensor, layout: Layout
 ) -> Callable[..., Any]:
     """The suffix in a lower precision (None: its own). It takes float32 noised features, and what else `run` takes.
 
-    Image features go in with their channels last in memory where that is faster: on CPUs, and in lower precision.
+    Features go in as `memory_format` says, or contiguous where the network cannot take them so.
     """
-    channels_last = layout.name == "CHW" and (dtype is not None or features.device.type == "cpu")
-    formats = [torch.channels_last, torch.contiguous_format] if channels_last else [torch.contiguous_format]
+    formats = list(dict.fromkeys([memory_format(features, dtype, layout), torch.contiguous_format]))
 
     def passed(z: Tensor, *others: Any) -> Any:
         z = z.to(features.dtype, memory_format=formats[0])

@@ -5,6 +5,7 @@ information is the divergence of P(Z|R) = N(λR + uμ, u²σ²) from Q(Z) = N(μ
 information of R and Z. u is the primary quantity: with λ = 1 - u near 1, log(1 - λ) would lose all its digits.
 """
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Literal, get_args
 
@@ -13,7 +14,17 @@ from torch import Tensor
 
 from bitlens.errors import SettingError, one_of
 
-__all__ = ["NoiseMode", "NoiseModel", "NoiseSettings", "beyond_prior", "information", "noised_features"]
+__all__ = [
+    "NoiseMode",
+    "NoiseModel",
+    "NoiseSettings",
+    "beyond_prior",
+    "beyond_prior_slope",
+    "information",
+    "information_slope",
+    "laid_out_like",
+    "noised_features",
+]
 
 NoiseMode = Literal["gaussian", "clamped", "zero-mean"]
 
@@ -63,8 +74,15 @@ class NoiseModel:
 
     def to(self, device: torch.device) -> "NoiseModel":
         """The same on another device."""
-        hidden = self.hidden.to(device) if self.hidden is not None else None
-        return NoiseModel(self.mean.to(device), self.std.to(device), self.active.to(device), self.clamp, hidden)
+        return self._each(lambda tensor: tensor.to(device))
+
+    def laid_out_like(self, features: Tensor) -> "NoiseModel":
+        """The same, in memory in the order of the features (N, ...) that it is combined with."""
+        return self._each(lambda tensor: laid_out_like(features, tensor))
+
+    def _each(self, change: Callable[[Tensor], Tensor]) -> "NoiseModel":
+        hidden = change(self.hidden) if self.hidden is not None else None
+        return NoiseModel(change(self.mean), change(self.std), change(self.active), self.clamp, hidden)
 
     def squared_score(self, features: Tensor) -> Tensor:
         """((R - μ) / σ)², zero where the feature is not active: (N, ...)."""
@@ -79,6 +97,18 @@ class NoiseModel:
         return u if self.hidden is None else beyond_prior(u, self.hidden)
 
 
+def laid_out_like(features: Tensor, values: Tensor) -> Tensor:
+    """Values (..., *shape of one sample) with their axes in memory in the order of the features' (N, ...).
+
+    Operations on tensors in different orders are ten times slower on CPUs.
+    """
+    one = features[:1]
+    if one.dim() != 4 or one.is_contiguous() or values.shape[-3:] != one.shape[1:]:
+        return values
+    rows = values.reshape(-1, *one.shape[1:])
+    return rows.contiguous(memory_format=torch.channels_last).reshape(values.shape)
+
+
 def information(u: Tensor, squared_score: Tensor, active: Tensor | float = 1.0) -> Tensor:
     """KL(P(Z|R) ‖ Q(Z)) of each element, in nats (algorithms B2).
 
@@ -88,6 +118,15 @@ def information(u: Tensor, squared_score: Tensor, active: Tensor | float = 1.0) 
     u = u.clamp_min(_SMALLEST)
     passed = 1 - u
     return (passed.square() * squared_score - passed * (1 + u)).mul(0.5).sub(u.log()) * active
+
+
+def information_slope(u: Tensor, squared_score: Tensor) -> Tensor:
+    """∂/∂u of the information of each active element: u - 1/u - λr², written as -λ(r² + 1 + 1/u) to keep its digits near u = 1.
+
+    Where u is held above 1e-7 it is the slope there, which points back; a logit is never stuck.
+    """
+    u = u.clamp_min(_SMALLEST)
+    return u.reciprocal().add_(squared_score).add_(1).mul_(u - 1)
 
 
 def beyond_prior(u: Tensor, hidden: Tensor) -> Tensor:
@@ -103,6 +142,11 @@ def beyond_prior(u: Tensor, hidden: Tensor) -> Tensor:
     """
     u = u.clamp_min(_SMALLEST)
     return u / (hidden + u * (1 - hidden))
+
+
+def beyond_prior_slope(u: Tensor, hidden: Tensor) -> Tensor:
+    """∂q/∂u = v / (u + v - uv)² of what `beyond_prior` gives, for the same arguments."""
+    return hidden / (hidden + u.clamp_min(_SMALLEST) * (1 - hidden)).square()
 
 
 def noised_features(features: Tensor, u: Tensor, noise: Tensor) -> Tensor:

@@ -55,4 +55,10 @@ def complement(logits: Tensor, layout: Layout, matrices: Sequence[Tensor] = ()) 
 
 def _blurred(u: Tensor, channel: int, matrices: Sequence[Tensor]) -> Tensor:
     rows, columns = matrices
-    return (rows @ u.movedim(channel, 1) @ columns.T).movedim(1, channel)
+    grid = u.movedim(channel, 3)
+    if not grid.is_contiguous():
+        return (rows @ u.movedim(channel, 1) @ columns.T).movedim(1, channel)
+    samples, height, width, _ = grid.shape  # with the channels last in memory, nothing is moved
+    grid = torch.bmm(rows.expand(samples, -1, -1), grid.flatten(2))
+    grid = torch.bmm(columns.expand(samples * height, -1, -1), grid.reshape(samples * height, width, -1))
+    return grid.reshape(samples, height, width, -1).movedim(3, channel)

@@ -152,7 +152,7 @@ def test_a_text_has_the_map_that_it_has_alone(
     assert (stages.input.map.shape, stages.prior.shape, seen[-1]) == ((3, 40), (3, 40, 16), 3)
     for row, length in enumerate(lengths):
         alone = ours.stages({name: value[row : row + 1, :length] for name, value in given.items()}, row)
-        rounding = 0.1 if prior == "wgan-gp" else 1e-3  # what a critic makes of it
+        rounding = {"wgan-gp": 0.1, "feature-matching": 5e-3}.get(str(prior), 1e-3)  # what an optimisation makes of it
         torch.testing.assert_close(stages.prior[row : row + 1, :length], alone.prior, rtol=rounding, atol=rounding)
         torch.testing.assert_close(stages.input.map[row, :length], alone.input.map[0], rtol=rounding, atol=rounding)
         for values in (stages.input.map, stages.input.cells, stages.prior):

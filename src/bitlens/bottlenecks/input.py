@@ -262,7 +262,7 @@ class InputIBA:
         evidence = None
         with self.network.running(group, dtype) as passes, torch.enable_grad():
             run = in_precision(lambda z: passes(z.clone()), dtype, group.first, IMAGES)  # networks may overwrite z
-            region, seed = Region(one, shared=self.one_mask), self.seed + INPUT_STREAM
+            region, seed = Region(shared=self.one_mask), self.seed + INPUT_STREAM
             fitted = fit_masks(
                 run, target, images, noise, IMAGES, self.input_settings, seed=seed, rows=rows, region=region
             )

@@ -10,7 +10,7 @@ import torch
 from torch import Tensor, nn
 
 from bitlens.attribution import Attribution, Evidence
-from bitlens.engine import Precision, in_precision, rows_at_once, suffix_dtype
+from bitlens.engine import Precision, in_precision, memory_format, rows_at_once, suffix_dtype
 from bitlens.errors import BitlensWarning, SettingError, StatisticsError, one_of
 from bitlens.fitting import QUALITY, Fitted, Quality, Readout, Region, Watch, fit_masks, measure_under_noise
 from bitlens.gaussian import NoiseMode, NoiseModel, NoiseSettings
@@ -33,7 +33,7 @@ __all__ = ["IBA", "ExtraTokens"]
 
 ExtraTokens = Literal["restricted", "mean", "whole"]
 
-_COPIES_AT_ONCE = 2  # of each sample; the more samples share a pass, the fuller it is, also where copies are few
+_COPIES_AT_ONCE = 1  # of each sample; the more samples share a pass, the fuller it is, also where copies are few
 _EVIDENCE_STREAM = 0x5DEECE66D  # evidence must not reuse the noise that a mask was fitted on
 
 
@@ -275,7 +275,10 @@ class IBA:
         layout = self._layout_of(features, group.image_size)
         target = as_target(targets, recording.output, group.count)
         dtype = suffix_dtype(self.precision, recording.features)
-        behind: AbstractContextManager[Any] = recording.suffix(dtype) if runs_behind else nullcontext()
+        features = features.contiguous(memory_format=memory_format(features, dtype, layout))
+        behind: AbstractContextManager[Any] = (
+            recording.suffix(dtype, packed=not self.compile) if runs_behind else nullcontext()
+        )
         with behind as suffix, torch.enable_grad():
             noise_model = self.statistics.noise(self.noise, tuple(features.shape[1:])).to(features.device)
             if self.extra_tokens == "mean" and layout.extra:

@@ -258,11 +258,11 @@ class TokenInputIBA:
         return replace(noise, hidden=hidden.expand_as(features))
 
     def _attribution(self, found: FittedTexts, keep_capacity: bool) -> Attribution:
-        fitted, restricted = found.fitted, found.region.restricted
-        bits = bits_of(information(fitted.u, found.noise.squared_score(found.features), restricted))
+        fitted, region = found.fitted, found.region
+        bits = region.of(bits_of(information(fitted.u, found.noise.squared_score(found.features))))
         cells, texts = bits.sum(2), found.target.describe()
         maps = {
-            "mask": lambda: (torch.sigmoid(fitted.logits) * restricted).mean(2),
+            "mask": lambda: region.of(torch.sigmoid(fitted.logits)).mean(2),
             "information": lambda: cells,
             "beyond-prior": lambda: bits_of(fitted.information).sum(2),
         }

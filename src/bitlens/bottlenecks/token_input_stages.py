@@ -45,7 +45,7 @@ def first_token_stages(
     found = features._fit_group(group, 0)
     inputs, kinds = group.texts.inputs, group.texts.kinds
     vectors = embedding.probe.features(inputs)
-    masked, present = embedding._region(kinds).restricted[..., 0] > 0, kinds != PADDING
+    masked, present = embedding._restricted(kinds), kinds != PADDING
     with features.probe.reaching(inputs, found.dtype, embedding.probe) as passes, torch.enable_grad():
         run = in_precision(passes, found.dtype, vectors, _TOKENS)
         parts = []

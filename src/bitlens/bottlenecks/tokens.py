@@ -279,9 +279,12 @@ class TokenIBA:
             return self.internal_batch_size
         return rows_at_once(self.probe.bytes_per_row(longest.inputs), self.probe.device)
 
+    def _restricted(self, kinds: Tensor) -> Tensor:
+        """Which tokens (n, T) are restricted."""
+        return kinds != PADDING if self.special_tokens == "restricted" else kinds == ORDINARY
+
     def _region(self, kinds: Tensor) -> Region:
-        restricted = kinds != PADDING if self.special_tokens == "restricted" else kinds == ORDINARY
-        return Region(restricted[..., None].float(), shared=self.mask == "token", block=_BLOCK)
+        return Region(self._restricted(kinds)[..., None].float(), shared=self.mask == "token", block=_BLOCK)
 
     def _fit_group(self, group: TextGroup, evidence_samples: int, noise: NoiseOf | None = None) -> FittedTexts:
         """Masks of texts whose noisy copies go through the network together; their noise by the statistics if not given."""

@@ -13,6 +13,7 @@ from torch import Tensor, nn
 from torch.nn.utils.fusion import fuse_conv_bn_weights
 
 from bitlens.probe.modules import Forward, Wrapper
+from bitlens.probe.packing import PackedConvolution, can_be_packed
 from bitlens.probe.trace import Call, all_calls
 
 __all__ = ["Fold", "foldable", "folded"]
@@ -65,12 +66,19 @@ def _next_sibling(call: Call) -> Call | None:
     return siblings[place] if place < len(siblings) else None
 
 
-def folded(folds: Sequence[Fold], dtype: torch.dtype | None) -> Mapping[nn.Module, Wrapper]:
-    """What takes the place of the folded modules' forward, with weights in `dtype` (None: their own)."""
+def folded(folds: Sequence[Fold], dtype: torch.dtype | None, *, packed: bool = False) -> Mapping[nn.Module, Wrapper]:
+    """What takes the place of the folded modules' forward, with weights in `dtype` (None: their own).
+
+    Args:
+        folds: what is folded or cast.
+        dtype: of the weights.
+        packed: whether convolutions on CPUs bring their weights into the hardware's order once, for many passes.
+    """
     wrappers: dict[nn.Module, Wrapper] = {}
     for fold in folds:
         weight, bias = _parameters(fold, dtype)
-        wrappers[fold.module] = _with_parameters(weight, bias)
+        pack = packed and can_be_packed(fold.module, weight)
+        wrappers[fold.module] = _packed(weight, bias) if pack else _with_parameters(weight, bias)
         if fold.norm is not None:
             wrappers[fold.norm] = _skipped
     return wrappers
@@ -102,6 +110,14 @@ def _with_parameters(weight: Tensor, bias: Tensor | None) -> Wrapper:
             return lambda input: nn.functional.linear(input, weight, bias)  # noqa: A006  (PyTorch's own name)
         convolve: Any = module._conv_forward
         return lambda input: convolve(input, weight, bias)  # noqa: A006
+
+    return wrap
+
+
+def _packed(weight: Tensor, bias: Tensor | None) -> Wrapper:
+    def wrap(module: nn.Module, _forward: Forward) -> Forward:
+        assert isinstance(module, nn.Conv2d)
+        return PackedConvolution(module, weight, bias)
 
     return wrap
 

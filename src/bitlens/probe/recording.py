@@ -36,7 +36,7 @@ class Touched(TorchDispatchMode):  # type: ignore[no-untyped-call]
     def note(self, value: Any, found: set[Key]) -> None:
         """Add the watched tensors in `value` to `found`."""
         for leaf in tree_leaves(value):
-            if isinstance(leaf, Tensor):
+            if _stored(leaf):
                 found |= self._watched.get(leaf.untyped_storage()._cdata, set())
 
     def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
@@ -48,9 +48,9 @@ class Touched(TorchDispatchMode):  # type: ignore[no-untyped-call]
             if parameter.alias_info is not None and parameter.alias_info.is_write:
                 self.note(given_to.get(parameter.name), self.written)
         output = func(*args, **kwargs)
-        given = {leaf.untyped_storage()._cdata for leaf in tree_leaves((args, kwargs)) if isinstance(leaf, Tensor)}
+        given = {leaf.untyped_storage()._cdata for leaf in tree_leaves((args, kwargs)) if _stored(leaf)}
         for leaf in tree_leaves(output):
-            if isinstance(leaf, Tensor) and leaf.untyped_storage()._cdata not in given:
+            if _stored(leaf) and leaf.untyped_storage()._cdata not in given:
                 self.bytes += leaf.numel() * leaf.element_size()
         return output
 
@@ -78,6 +78,11 @@ class Value:
     def tiled(self, copies: int) -> list[Any]:
         """The leaves for `copies` noisy copies of every sample."""
         return [_tile(leaf, axis, copies) for leaf, axis in zip(self.leaves, self.axes, strict=True)]
+
+
+def _stored(leaf: Any) -> bool:
+    """Whether it is a tensor with memory that can be looked at (weights in an order of oneDNN's own have none)."""
+    return isinstance(leaf, Tensor) and leaf.layout is torch.strided
 
 
 def _detached(leaf: Any) -> Any:
@@ -197,6 +202,8 @@ class Recording:
         dtype: torch.dtype | None = None,
         touched: Touched | None = None,
         changes: Mapping[nn.Module, Callable[[Tensor], Tensor]] | None = None,
+        *,
+        packed: bool = False,
     ) -> Iterator[Callable[[Tensor], Any]]:
         """Within the block, run(z) gives the network's output for noised features z.
 
@@ -206,6 +213,8 @@ class Recording:
             dtype: what convolutions and linear layers hold their weights in, for use under autocast; None for their own.
             touched: notes what is read and written.
             changes: by module behind the layer, what is done to the first tensor that it puts out.
+            packed: whether many passes are to come, so that weights are brought into the hardware's order first. Such passes
+                are differentiable once, and not for tracing.
         """
         position: dict[nn.Module, int] = {}
         current: list[Tensor] = []
@@ -233,7 +242,7 @@ class Recording:
             return self._model(*args, **kwargs)
 
         with frozen(self._model):
-            wrappers = {**folded(self._plan.folds, dtype), **dict.fromkeys(self._plan.script, wrap)}
+            wrappers = {**folded(self._plan.folds, dtype, packed=packed), **dict.fromkeys(self._plan.script, wrap)}
             changed = {module: _changing(change) for module, change in (changes or {}).items()}
             with wrapped(wrappers), wrapped(changed):
                 yield run
