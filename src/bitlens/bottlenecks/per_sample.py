@@ -33,7 +33,7 @@ __all__ = ["IBA", "ExtraTokens"]
 
 ExtraTokens = Literal["restricted", "mean", "whole"]
 
-_COPIES_AT_ONCE = 1  # of each sample; the more samples share a pass, the fuller it is, also where copies are few
+_COPIES_AT_ONCE = 2  # of each sample; the more samples share a pass, the fuller it is, also where copies are few
 _EVIDENCE_STREAM = 0x5DEECE66D  # evidence must not reuse the noise that a mask was fitted on
 
 
