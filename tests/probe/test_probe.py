@@ -1,5 +1,6 @@
 """What is recorded, what runs again, what is refused, and what happens where a replay would be wrong."""
 
+import warnings
 from typing import Any
 
 import pytest
@@ -470,3 +471,34 @@ def test_a_network_that_catches_what_its_parts_raise() -> None:
     with pytest.warns(BitlensWarning, match="whole network"):
         recording = Probe(Catches().eval(), "layer").record(torch.randn(2, 4))
     assert recording.features.shape == (2, 4)
+
+
+class _Rows(nn.Module):
+    """Counts the samples that it is given; `turned` puts the samples of the output second, as recurrent networks do."""
+
+    def __init__(self, turned: bool) -> None:
+        super().__init__()
+        self.stem, self.layer, self.after = nn.Linear(4, 4), nn.Linear(4, 4), nn.Linear(4, 6)
+        self.turned, self.rows = turned, list[int]()
+
+    def forward(self, x: Tensor) -> Tensor:
+        hidden = self.layer(self.stem(x))
+        self.rows.append(len(hidden))
+        out: Tensor = self.after(hidden)
+        return out.T if self.turned else out
+
+
+@pytest.mark.parametrize("turned", [False, True])
+def test_a_batch_is_checked_by_two_of_its_samples_where_they_can_be_told_apart(turned: bool) -> None:
+    torch.manual_seed(0)
+    model, inputs = _Rows(turned).eval(), torch.randn(6, 4)
+    probe = Probe(model, "layer")
+    probe.record(inputs)
+    model.rows.clear()
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        recording = probe.record(inputs)
+    assert model.rows == ([6, 2, 6] if turned else [6, 2])  # the pass, the check, and the check of all where in doubt
+    assert (recording.count, probe.mode) == (6, "replay")
+    with recording.suffix() as run:
+        assert_close(run(recording.features), model(inputs))

@@ -21,6 +21,8 @@ from bitlens.probe.trace import Call, all_calls, trace_calls
 
 __all__ = ["Probe"]
 
+_CHECKED = 2  # samples of each batch: enough to see another way through the network, and little beside its passes
+
 
 class Reached(BaseException):
     """Ends a forward pass at the layer; not an Exception, so that no network can catch it by accident."""
@@ -73,8 +75,8 @@ class Probe:
 
         Args:
             inputs: the batch.
-            check: whether the replay is compared with this pass, which runs what comes after the layer once more; not
-                needed where nobody will run it.
+            check: whether the replay is compared with this pass, which runs what comes after the layer once more for two
+                samples; not needed where nobody will run it.
 
         Raises:
             LayerError: if the pass does not reach the layer, reaches it several times and `call` is not set, or if the
@@ -84,7 +86,7 @@ class Probe:
         with frozen(self.model):
             plan = self._plan(inputs)
             recording = self._record(plan, inputs)
-            if check and plan.recorded and not self._replays(recording):
+            if check and plan.recorded and not any(self._replays(r) for r in (recording.first(_CHECKED), recording)):
                 self._warn("its replayed pass differs from the full one for this batch")
                 self._plans[inputs.signature] = plan.whole_network()
                 recording = self._record(plan.whole_network(), inputs)
@@ -287,7 +289,7 @@ class Probe:
     def _record(self, plan: Plan, inputs: ModelInputs) -> Recording:
         values, output, seen, sources = self._capture(plan, inputs, stop=False)
         values[ARGUMENTS] = Value.of(ARGUMENTS, (inputs.args, dict(inputs.kwargs)), plan)
-        return Recording(self.model, plan, inputs, values, output, seen, sources)
+        return Recording(self.model, plan, inputs.count, values, output, seen, sources)
 
     def _capture(
         self, plan: Plan, inputs: ModelInputs, *, stop: bool

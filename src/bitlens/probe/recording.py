@@ -11,7 +11,6 @@ from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import TreeSpec, tree_flatten, tree_leaves, tree_map, tree_unflatten
 
 from bitlens.errors import LayerError
-from bitlens.inputs import ModelInputs
 from bitlens.probe.folding import folded
 from bitlens.probe.modules import Forward, Wrapper, frozen, wrapped
 from bitlens.probe.plan import ARGUMENTS, LAYER, REPLACED, Key, Plan, Read, feature_slot
@@ -75,6 +74,11 @@ class Value:
         """With leaves that nothing else can overwrite (an in-place ReLU further on would)."""
         return replace(self, leaves=[leaf.clone() if _solid(leaf) else leaf for leaf in self.leaves])
 
+    def first(self, samples: int) -> "Value":
+        """Of the first samples alone."""
+        pairs = zip(self.leaves, self.axes, strict=True)
+        return replace(self, leaves=[leaf if axis is None else leaf.narrow(axis, 0, samples) for leaf, axis in pairs])
+
     def tiled(self, copies: int) -> list[Any]:
         """The leaves for `copies` noisy copies of every sample."""
         return [_tile(leaf, axis, copies) for leaf, axis in zip(self.leaves, self.axes, strict=True)]
@@ -83,6 +87,10 @@ class Value:
 def _stored(leaf: Any) -> bool:
     """Whether it is a tensor with memory that can be looked at (weights in an order of oneDNN's own have none)."""
     return isinstance(leaf, Tensor) and leaf.layout is torch.strided
+
+
+def _one_for_each(leaf: Any, samples: int) -> bool:
+    return isinstance(leaf, Tensor) and leaf.dim() > 0 and len(leaf) == samples
 
 
 def _detached(leaf: Any) -> Any:
@@ -119,14 +127,14 @@ class Recording:
         self,
         model: nn.Module,
         plan: Plan,
-        inputs: ModelInputs,
+        count: int,
         values: Mapping[int, Value],
         output: Any,
         reads: Mapping[str, Tensor],
         sources: Mapping[str, Tensor],
     ) -> None:
         self._model, self._plan, self._values = model, plan, values
-        self.count, self.reads = inputs.count, reads
+        self.count, self.reads = count, reads
         self._graph = output if sources else None
         self.sources = sources
         self._slot = feature_slot(plan.axes[LAYER])
@@ -139,6 +147,15 @@ class Recording:
         axis = self._plan.axes[LAYER][self._slot]
         assert axis is not None  # a slot is chosen because it has an axis
         return axis
+
+    def first(self, samples: int) -> "Recording":
+        """Of the first samples alone, as far as the output can be told apart by samples; else the same."""
+        leaves, structure = tree_flatten(self.output)
+        if samples >= self.count or not all(_one_for_each(leaf, self.count) for leaf in leaves):
+            return self
+        values = {number: value.first(samples) for number, value in self._values.items()}
+        output = tree_unflatten([leaf[:samples] for leaf in leaves], structure)
+        return Recording(self._model, self._plan, samples, values, output, {}, {})
 
     @property
     def nbytes(self) -> int:
