@@ -256,7 +256,7 @@ def _loss_gradient(
     deeper: DeeperLayers | None = None,
 ) -> Tensor:
     """∂/∂u of the sum over samples of the mean loss over copies: (N, ...)."""
-    gradient = torch.zeros_like(u)
+    gradient = torch.zeros_like(features)
     below = [u.detach().requires_grad_()] if deeper is not None else []
     for chunk in _chunks(len(standard), copies):
         towards = noise_model.sample(standard[chunk]) - features

@@ -4,6 +4,7 @@ PyTorch's convolution reorders its weights each time it is called, forward and b
 dozens of times, so that is 5 to 10 % of the work (benchmarks/speed.py). The operators are those that `torch.compile` uses.
 """
 
+import platform
 from typing import Any
 
 import torch
@@ -16,7 +17,9 @@ _NEEDED = (
     "_reorder_convolution_transpose_weight",
     "_convolution_pointwise",
     "_convolution_transpose_pointwise",
+    "_is_mkldnn_bf16_supported",
 )
+_MACHINES = ("x86_64", "AMD64")  # where this was measured
 _ONEDNN: Any = torch.ops.mkldnn
 
 
@@ -24,9 +27,16 @@ def can_be_packed(module: nn.Module, weight: Tensor) -> bool:
     """Whether the module is a convolution, with these weights, that oneDNN runs here."""
     if not isinstance(module, nn.Conv2d) or module.padding_mode != "zeros" or isinstance(module.padding, str):
         return False
-    onednn: Any = torch.backends.mkldnn
-    runs_here = onednn.is_available() and onednn.enabled and all(hasattr(_ONEDNN, name) for name in _NEEDED)
-    return bool(runs_here) and weight.device.type == "cpu" and weight.dtype in (torch.float32, torch.bfloat16)
+    if weight.device.type != "cpu" or platform.machine() not in _MACHINES or not _onednn_runs():
+        return False
+    return weight.dtype == torch.float32 or (
+        weight.dtype == torch.bfloat16 and bool(_ONEDNN._is_mkldnn_bf16_supported())
+    )
+
+
+def _onednn_runs() -> bool:
+    backend: Any = torch.backends.mkldnn
+    return bool(backend.is_available() and backend.enabled) and all(hasattr(_ONEDNN, name) for name in _NEEDED)
 
 
 class PackedConvolution:
