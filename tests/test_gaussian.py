@@ -14,6 +14,7 @@ from bitlens.gaussian import (
     beyond_prior_slope,
     information,
     information_slope,
+    laid_out_like,
     noised_features,
 )
 
@@ -228,3 +229,14 @@ def test_the_slope_of_the_information_stays_finite_and_points_back_where_no_nois
     assert torch.isfinite(slope).all()
     assert (slope < 0).all()
     assert torch.isfinite(beyond_prior_slope(torch.tensor([0.0]), torch.tensor([0.0]))).all()
+
+
+@pytest.mark.parametrize("shape", [(4, 5, 6), (4, 1, 1), (3, 4, 5, 6), (3, 1, 4, 5, 6)])
+def test_values_are_laid_out_like_features_and_stay_what_they_are(shape: tuple[int, ...]) -> None:
+    values = torch.randn(shape)
+    features = torch.randn(2, 4, 5, 6).contiguous(memory_format=torch.channels_last)
+    laid_out = laid_out_like(features, values)
+    assert torch.equal(laid_out, values)
+    if shape[-3:] == (4, 5, 6):
+        assert laid_out.stride()[-3:] == features.stride()[-3:]
+    assert laid_out_like(features.contiguous(), values) is values

@@ -107,3 +107,18 @@ def test_patches_are_blurred_as_a_grid_and_other_tokens_not_at_all() -> None:
     torch.testing.assert_close(got[:, 2:].unflatten(1, (4, 6)), expected)
     torch.testing.assert_close(got[:, :2], torch.sigmoid(-logits[:, :2]))
     assert smoothing_matrices(layout, (26, 5), 0.0) == []
+
+
+@pytest.mark.parametrize("size", [(2, 5, 9, 7), (1, 3, 4, 4)])
+def test_the_blur_does_not_depend_on_the_order_in_memory(size: tuple[int, ...]) -> None:
+    logits = torch.randn(size, generator=torch.Generator().manual_seed(2))
+    turned = logits.contiguous(memory_format=torch.channels_last)
+    matrices = smoothing_matrices(LAYOUTS["CHW"], size[1:], 1.0)
+    slopes = []
+    for values in (logits, turned):
+        values.requires_grad_()
+        u = complement(values, LAYOUTS["CHW"], matrices)
+        slopes.append((u, torch.autograd.grad((u * logits.detach()).sum(), values)[0]))
+    assert slopes[1][0].is_contiguous(memory_format=torch.channels_last)
+    for expected, got in zip(*slopes, strict=True):
+        torch.testing.assert_close(got, expected)

@@ -7,7 +7,7 @@ samples, from the seed alone, so a sample's noise does not depend on the batch i
 
 Autograd sees the network only from Z on, and the mask only from u back. What a copy adds to the gradient of u is
 ∂loss/∂Z · (ε - R), summed over copies as they come, so memory does not grow with their number; what the information adds is
-written out, in a third of the operations that autograd would need.
+written out, in fewer operations than autograd would need.
 """
 
 from collections.abc import Callable, Iterator, Sequence

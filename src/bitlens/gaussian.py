@@ -100,7 +100,7 @@ class NoiseModel:
 def laid_out_like(features: Tensor, values: Tensor) -> Tensor:
     """Values (..., *shape of one sample) with their axes in memory in the order of the features' (N, ...).
 
-    Operations on tensors in different orders are ten times slower on CPUs.
+    Operations on tensors in different orders are many times slower on CPUs.
     """
     one = features[:1]
     if one.dim() != 4 or one.is_contiguous() or values.shape[-3:] != one.shape[1:]:

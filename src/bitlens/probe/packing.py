@@ -1,7 +1,7 @@
 """Convolutions whose weights lie in oneDNN's own order, brought into it once instead of in every pass (on CPUs).
 
 PyTorch's convolution reorders its weights each time it is called, forward and backward; behind a layer the same weights are used
-dozens of times, so that is 5 to 10 % of the work (benchmarks/speed.py). The operators are those that `torch.compile` uses.
+dozens of times. The operators are those that `torch.compile` uses.
 """
 
 import platform

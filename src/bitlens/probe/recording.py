@@ -35,7 +35,7 @@ class Touched(TorchDispatchMode):  # type: ignore[no-untyped-call]
     def note(self, value: Any, found: set[Key]) -> None:
         """Add the watched tensors in `value` to `found`."""
         for leaf in tree_leaves(value):
-            if _stored(leaf):
+            if isinstance(leaf, Tensor):
                 found |= self._watched.get(leaf.untyped_storage()._cdata, set())
 
     def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
@@ -47,9 +47,9 @@ class Touched(TorchDispatchMode):  # type: ignore[no-untyped-call]
             if parameter.alias_info is not None and parameter.alias_info.is_write:
                 self.note(given_to.get(parameter.name), self.written)
         output = func(*args, **kwargs)
-        given = {leaf.untyped_storage()._cdata for leaf in tree_leaves((args, kwargs)) if _stored(leaf)}
+        given = {leaf.untyped_storage()._cdata for leaf in tree_leaves((args, kwargs)) if isinstance(leaf, Tensor)}
         for leaf in tree_leaves(output):
-            if _stored(leaf) and leaf.untyped_storage()._cdata not in given:
+            if isinstance(leaf, Tensor) and leaf.untyped_storage()._cdata not in given:
                 self.bytes += leaf.numel() * leaf.element_size()
         return output
 
@@ -82,11 +82,6 @@ class Value:
     def tiled(self, copies: int) -> list[Any]:
         """The leaves for `copies` noisy copies of every sample."""
         return [_tile(leaf, axis, copies) for leaf, axis in zip(self.leaves, self.axes, strict=True)]
-
-
-def _stored(leaf: Any) -> bool:
-    """Whether it is a tensor with memory that can be looked at (weights in an order of oneDNN's own have none)."""
-    return isinstance(leaf, Tensor) and leaf.layout is torch.strided
 
 
 def _one_for_each(leaf: Any, samples: int) -> bool:
