@@ -1,11 +1,13 @@
 """The web page: photos and texts explained in a browser, on this machine."""
 
 import os
-from collections.abc import Sequence
+from collections.abc import AsyncIterator, Sequence
+from contextlib import asynccontextmanager
 from typing import Any
 
 from bitlens.app.evidence import STYLE
 from bitlens.app.files import KEPT_SECONDS, Folders
+from bitlens.app.gate import Gate, Hosts, Uploads
 from bitlens.app.offers import Offer, Shelf, builtin_offers
 from bitlens.app.photo_tab import PhotoTab
 from bitlens.app.text_tab import TextOffer, TextTab, builtin_text_offers
@@ -33,7 +35,7 @@ def make_page(offers: Sequence[Offer], texts: Sequence[TextOffer], device: str, 
         DependencyError: without gradio.
     """
     os.environ.setdefault("GRADIO_ANALYTICS_ENABLED", "False")
-    os.environ["GRADIO_TEMP_DIR"] = str(folders.root / "uploads")
+    os.environ["GRADIO_TEMP_DIR"] = str(folders.uploads)
     gr = need("gradio", "app")
     with gr.Blocks(title="bitlens", analytics_enabled=False, delete_cache=(_SWEEP_SECONDS, KEPT_SECONDS)) as page:
         gr.HTML(_HEAD)
@@ -74,6 +76,15 @@ def serve(
     folders = Folders()
     page = make_page(offers, texts, device, folders)
     theme = _theme(gr)
+    uploads = Uploads()
+    uploads.share([str(file) for file in folders.uploads.rglob("*") if file.is_file()])  # the examples
+
+    @asynccontextmanager
+    async def guarded(app: Any) -> AsyncIterator[None]:
+        """Before the first request: the gate stands outside everything that the page is made of."""
+        app.middleware_stack = Gate(app.middleware_stack, Hosts(host), uploads, str(folders.uploads))
+        yield
+
     try:
         _, address, _ = page.launch(
             server_name=host,
@@ -90,6 +101,8 @@ def serve(
             prevent_thread_lock=True,
             theme=theme,
             css=STYLE,
+            run_history=False,
+            app_kwargs={"lifespan": guarded},
         )
         if wait:
             print(f"bitlens is at {address} (Ctrl+C stops it)", flush=True)

@@ -6,6 +6,8 @@ import tempfile
 import time
 from pathlib import Path
 
+from bitlens.errors import InputError
+
 __all__ = ["KEPT_SECONDS", "Folders"]
 
 KEPT_SECONDS = 1800
@@ -21,7 +23,23 @@ class Folders:
     @property
     def root(self) -> Path:
         """Holds all of them."""
-        return Path(self._root.name)
+        return Path(self._root.name).resolve()
+
+    @property
+    def uploads(self) -> Path:
+        """Where the page puts what visitors upload, and what it answers with."""
+        return self.root / "uploads"
+
+    def uploaded(self, path: str) -> Path:
+        """A file that the page put among the uploads.
+
+        Raises:
+            InputError: if it lies elsewhere, or is a link; the same whether there is such a file or not.
+        """
+        place = Path(path)
+        if place.resolve() != place or not place.is_relative_to(self.uploads):
+            raise InputError("this file was not uploaded by you: choose it again")
+        return place
 
     def new(self) -> Path:
         """An empty folder; old ones are removed."""

@@ -12,7 +12,7 @@ from bitlens.app.files import Folders
 from bitlens.app.offers import Desk, Shelf
 from bitlens.app.work import Work
 from bitlens.data.datasets import open_dataset
-from bitlens.errors import BitlensError
+from bitlens.errors import BitlensError, InputError
 from bitlens.extras import need
 from bitlens.methods import METHODS
 from bitlens.pictures import write_picture, write_summary
@@ -44,7 +44,7 @@ class PhotoTab:
         gr, first = self._gradio, self._shelf.desk(self._shelf.labels[0])
         with gr.Row():
             with gr.Column(scale=2, min_width=300):
-                photo = _upload(gr)
+                photo = _upload(gr, self._folders)
                 network = gr.Dropdown(list(self._shelf.labels), value=self._shelf.labels[0], label="Network")
                 methods = gr.Dropdown(
                     list(METHODS), value=["iba"], multiselect=True, max_choices=6, label="Methods, side by side"
@@ -189,10 +189,17 @@ class PhotoTab:
         return files
 
 
-def _upload(gr: Any) -> Any:
+def _upload(gr: Any, folders: Folders) -> Any:
     """A place for a photo. What gradio would do to the file first, we do later: what is no photo then gets a sentence."""
     photo = gr.Image(label="Photo", type="filepath", image_mode=None, sources=["upload", "clipboard"], height=260)
-    photo.preprocess = lambda payload: None if payload is None else str(payload.path)
+
+    def checked(payload: Any) -> str | None:
+        try:
+            return None if payload is None else str(folders.uploaded(payload.path))
+        except InputError as error:  # the gate has asked before; nothing here relies on it
+            raise gr.Error(str(error), title="This cannot be explained") from error
+
+    photo.preprocess = checked
     return photo
 
 

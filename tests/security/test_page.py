@@ -1,0 +1,177 @@
+"""Attacks on the real page, from a program and from a browser that a stranger's page runs in; all on this machine."""
+
+import json
+import shutil
+from itertools import count
+from pathlib import Path
+
+import pytest
+
+from bitlens.data.datasets import open_dataset
+
+pytest.importorskip("gradio", reason="the extra app is not installed")
+httpx = pytest.importorskip("httpx", reason="it comes with the extra app")
+pytestmark = pytest.mark.slow
+CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
+META = {"_type": "gradio.FileData"}
+_SESSIONS = count()
+
+
+@pytest.fixture(scope="module")
+def address(tmp_path_factory):
+    from bitlens.app import builtin_offers, builtin_text_offers, serve
+
+    patch = pytest.MonkeyPatch()
+    patch.setenv("BITLENS_CACHE", str(tmp_path_factory.mktemp("cache")))
+    page, address = serve(
+        builtin_offers()[:1],
+        builtin_text_offers(),
+        "cpu",
+        host="127.0.0.1",
+        port=None,
+        max_upload="200kb",
+        open_browser=False,
+        wait=False,
+    )
+    yield address.rstrip("/")
+    page.close()
+    patch.undo()
+
+
+@pytest.fixture
+def visitor(address):
+    with httpx.Client(base_url=address, timeout=120) as client:
+        client.get("/")
+        yield client
+
+
+@pytest.fixture
+def secret(tmp_path):
+    """A picture of this machine that nobody uploaded."""
+    file = tmp_path / "private.png"
+    open_dataset("builtin:scenes")[3].image.save(file)
+    return file
+
+
+def events(client):
+    """The page's events that run code, each with the values that its inputs have at first."""
+    config = client.get("/config").json()
+    values = {part["id"]: part["props"].get("value") for part in config["components"]}
+    kinds = {part["id"]: part["type"] for part in config["components"]}
+    for event in config["dependencies"]:
+        if event["backend_fn"]:
+            yield event["id"], [values[i] for i in event["inputs"]], [kinds[i] for i in event["inputs"]]
+
+
+def ask(client, event, data):
+    body = {"data": data, "fn_index": event, "session_hash": f"session{next(_SESSIONS)}"}
+    return client.post("/gradio_api/queue/join", json=body), body["session_hash"]
+
+
+def finished(client, session):
+    """The last message of an event."""
+    with client.stream("GET", "/gradio_api/queue/data", params={"session_hash": session}) as stream:
+        for line in stream.iter_lines():
+            message = json.loads(line.removeprefix("data: ")) if line.startswith("data: ") else {}
+            if message.get("msg") == "process_completed":
+                return message
+    raise AssertionError("it never ended")
+
+
+def explains(client):
+    """The first event that takes a photo, and its values."""
+    return next((event, values, kinds.index("image")) for event, values, kinds in events(client) if "image" in kinds)
+
+
+def upload(client, file):
+    (path,) = client.post("/gradio_api/upload", files={"files": (file.name, file.read_bytes(), "image/png")}).json()
+    return path
+
+
+def test_a_visitor_s_own_photo_is_explained(visitor, secret):
+    event, values, place = explains(visitor)
+    values[place] = {"path": upload(visitor, secret), "meta": META}
+    answer, session = ask(visitor, event, values)
+    assert answer.status_code == 200
+    assert finished(visitor, session)["success"]
+
+
+def test_an_example_is_everybody_s(visitor):
+    event = next(event for event, _, kinds in events(visitor) if kinds == ["dataset"])
+    answer, session = ask(visitor, event, [0])
+    assert answer.status_code == 200
+    photo = finished(visitor, session)["output"]["data"][0]["value"]
+    event, values, place = explains(visitor)
+    values[place] = photo
+    answer, session = ask(visitor, event, values)
+    assert answer.status_code == 200
+    assert finished(visitor, session)["success"]
+
+
+def test_no_input_of_any_event_reads_a_file_that_was_not_uploaded(visitor, address, secret, tmp_path):
+    with httpx.Client(base_url=address) as other:
+        other.get("/")
+        foreign = upload(other, secret)
+    link = Path(foreign).parent / "link.png"
+    link.symlink_to(secret)
+    paths = [str(secret), str(tmp_path / "missing.png"), foreign, str(link), "pyproject.toml", f"{foreign}/../../x"]
+    said = set()
+    for event, values, _ in events(visitor):
+        for place in range(len(values)):
+            for path in paths:
+                for forged in ({"path": path}, {"path": path, "meta": META}, [{"path": path, "url": path}]):
+                    answer, _ = ask(visitor, event, [*values[:place], forged, *values[place + 1 :]])
+                    assert answer.status_code == 403
+                    said.add(answer.text)
+    assert said == {'{"detail": "this file was not uploaded by you: choose it again"}'}
+
+
+def test_another_s_upload_and_answer_are_not_handed_out(visitor, address, secret):
+    path = upload(visitor, secret)
+    with httpx.Client(base_url=address) as other:
+        other.get("/")
+        assert other.get(f"/gradio_api/file={path}").status_code == 404
+        assert visitor.get(f"/gradio_api/file={path}").status_code == 200
+    assert visitor.get(f"/gradio_api/file={secret}").status_code == 404
+
+
+@pytest.fixture(scope="module")
+def browser():
+    playwright = pytest.importorskip("playwright.sync_api", reason="playwright is not installed")
+    if CHROMIUM is None:
+        pytest.skip("there is no chromium on this machine")
+    with playwright.sync_playwright() as started:
+        rules = "--host-resolver-rules=MAP rebound.example 127.0.0.1"
+        opened = started.chromium.launch(executable_path=CHROMIUM, args=["--no-sandbox", rules])
+        yield opened
+        opened.close()
+
+
+def test_a_foreign_name_that_leads_here_shows_nothing(browser, address):
+    page = browser.new_page()
+    port = address.rpartition(":")[2]
+    assert page.goto(f"http://rebound.example:{port}/").status == 421
+    answers = page.evaluate(
+        """async () => Promise.all([
+            fetch('/config').then(r => r.status),
+            fetch('/gradio_api/queue/join', {method: 'POST', body: '{}'}).then(r => r.status),
+            fetch('/gradio_api/upload', {method: 'POST', body: new FormData()}).then(r => r.status)])"""
+    )
+    assert answers == [421, 421, 421]
+    page.close()
+
+
+def test_a_page_of_another_origin_can_ask_nothing(browser, address):
+    page = browser.new_page()
+    page.route(
+        "http://stranger.example/", lambda route: route.fulfill(body="<p>stranger</p>", content_type="text/html")
+    )
+    page.goto("http://stranger.example/")
+    answers = page.evaluate(
+        """async address => Promise.all(['/config', '/gradio_api/queue/join', '/gradio_api/upload'].map(
+            path => fetch(address + path, {method: path == '/config' ? 'GET' : 'POST', credentials: 'include'})
+                .then(r => r.status, () => 'refused')))""",
+        address,
+    )
+    assert answers == ["refused"] * 3
+    page.close()
