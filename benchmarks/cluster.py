@@ -19,7 +19,7 @@ from pathlib import Path
 
 import numpy as np
 
-from bitlens.allocator import keep_freed_memory
+from bitlens.system.memory import keep_freed_memory
 
 METHODS = "iba,gradient,grad-cam"
 METRICS = "degradation-8,insertion,mass-inside"
@@ -41,13 +41,13 @@ def evaluated(samples: int, count: int) -> tuple[float, float]:
     """Seconds of the evaluation, and seconds before its first sample."""
     from contextlib import nullcontext
 
-    from bitlens.evaluation.cluster import evaluates_on
     from bitlens.evaluation.context import open_context
     from bitlens.evaluation.measures import METRICS as MEASURES
+    from bitlens.evaluation.on_workers import evaluates_on
     from bitlens.evaluation.plan import Plan
     from bitlens.evaluation.run import carry_out, find_tasks, select_samples
-    from bitlens.evaluation.specs import parse_specs
     from bitlens.methods import METHODS as KNOWN
+    from bitlens.methods.specs import parse_specs
     from bitlens.workers import open_workers
 
     methods = parse_specs(METHODS, {name: entry.build for name, entry in KNOWN.items()}, "method")

@@ -17,11 +17,11 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from bitlens.bottlenecks.input import InputIBA
+from bitlens.bottlenecks.input.images import InputIBA
 from bitlens.bottlenecks.per_sample import IBA
-from bitlens.cache import statistics_from
 from bitlens.data.boxes import box_mask
 from bitlens.data.datasets import open_dataset
+from bitlens.methods.cache import statistics_from
 from bitlens.metrics import bounding_box_ratio, effective_heat_ratio, insertion_deletion
 from bitlens.models.load import LoadedModel, load_model
 from bitlens.probe import Network

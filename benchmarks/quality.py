@@ -19,12 +19,12 @@ import torch
 from torch import Tensor
 
 from bitlens import metrics
-from bitlens.attribution import Attribution
 from bitlens.bottlenecks.per_sample import IBA
-from bitlens.cache import statistics_from
+from bitlens.core.attribution import Attribution
+from bitlens.core.fitting import QUALITY, FitSettings
 from bitlens.data.boxes import box_mask
 from bitlens.data.datasets import open_dataset
-from bitlens.fitting import QUALITY, FitSettings
+from bitlens.methods.cache import statistics_from
 from bitlens.metrics import bounding_box_ratio, degradation
 from bitlens.models.load import LoadedModel, load_model
 from bitlens.probe import Network

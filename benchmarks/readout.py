@@ -22,12 +22,12 @@ from PIL import Image
 from torch import Tensor
 
 from bitlens import IBA, ReadoutIBA
-from bitlens.bottlenecks.readout_task import Teaching
+from bitlens.bottlenecks.readout.task import Teaching
 from bitlens.data.scenes import Scenes
-from bitlens.files import read_arrays, write_arrays
 from bitlens.metrics import bounding_box_ratio, degradation, restricted_accuracy
 from bitlens.models.builtin.scenes import LAYER, MEAN, READOUT, STD, scenes
 from bitlens.models.load import load_model
+from bitlens.system.files import read_arrays, write_arrays
 from bitlens.training.examples import Examples, InMemory, Pairs
 from bitlens.training.settings import TrainingSettings
 

@@ -50,8 +50,8 @@ def sample_rows(index: int, rng: np.random.Generator) -> Iterator:
 
 def write(folder: Path, samples: int) -> None:
     """What an evaluation leaves on disk."""
+    from bitlens.evaluation.pinned import pin_settings
     from bitlens.evaluation.rows import RowWriter
-    from bitlens.evaluation.settings import pin_settings
 
     named = {"methods": {label: {} for label in METHODS}, "metrics": {label: {} for label in METRICS}}
     pin_settings(folder, {"model": "synthetic", "data": "synthetic", "samples": samples, **named})

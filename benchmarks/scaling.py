@@ -15,8 +15,8 @@ import torch
 import torchvision
 
 from bitlens import IBA
-from bitlens.allocator import keep_freed_memory
 from bitlens.errors import BitlensWarning
+from bitlens.system.memory import keep_freed_memory
 
 IMAGES = (1, 2, 4, 8, 16)
 SIZES = (96, 160, 224, 320)

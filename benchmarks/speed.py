@@ -28,8 +28,8 @@ import torchvision
 from official import official_procedure
 
 from bitlens import IBA
-from bitlens.allocator import keep_freed_memory
 from bitlens.errors import BitlensWarning
+from bitlens.system.memory import keep_freed_memory
 
 LAYERS = {"resnet50": "layer2", "vgg16": "features.17"}
 MANY = 8

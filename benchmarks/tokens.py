@@ -22,10 +22,10 @@ from torch import Tensor, nn
 from transformers import BertConfig, BertForSequenceClassification
 
 from bitlens import TokenIBA
-from bitlens.allocator import keep_freed_memory
-from bitlens.engine import in_precision, suffix_dtype
+from bitlens.core.layout import LAYOUTS
+from bitlens.core.passes import in_precision, suffix_dtype
 from bitlens.errors import BitlensWarning
-from bitlens.layout import LAYOUTS
+from bitlens.system.memory import keep_freed_memory
 
 EVIDENCE = 32
 ROWS = 8

@@ -20,7 +20,7 @@ from safetensors.torch import load_file
 from torch import Tensor, nn
 from transformers import AutoModel, AutoTokenizer
 
-from bitlens.data.tokens import HubTokenizer
+from bitlens.data.tokenizing import HubTokenizer
 
 DELTA = Path("weights", "minilm_sentiment_delta.fp16.safetensors")
 MAX_LENGTH = 256

@@ -15,12 +15,12 @@ from pathlib import Path
 import torch
 
 from bitlens.bottlenecks.per_sample import IBA
-from bitlens.cache import statistics_from
 from bitlens.data.boxes import box_mask
 from bitlens.data.datasets import open_dataset
-from bitlens.files import write_text
+from bitlens.methods.cache import statistics_from
 from bitlens.metrics import bounding_box_ratio
 from bitlens.models.load import LoadedModel, load_model, read_classes
+from bitlens.system.files import write_text
 from bitlens.view.heatmap import draw_grid, save_figure
 
 MOST_BOX = 0.33  # of the picture, algorithms G2

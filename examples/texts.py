@@ -5,7 +5,7 @@
 # %%
 from pathlib import Path
 
-from bitlens.text import Explainer, page
+from bitlens.explaining.explainer import Explainer, page
 
 explain = Explainer("builtin/reviews")
 found = explain(

@@ -13,6 +13,7 @@ from torch import nn
 from bitlens.cli import main
 from bitlens.workers import open_workers
 from ray_cluster import started_ray
+from small_evaluation import make_home
 
 
 @pytest.fixture(autouse=True)
@@ -82,3 +83,10 @@ def two_workers():
     pytest.importorskip("ray", reason="the extra `cluster` is not installed")
     with started_ray(cores=2), open_workers("ray", 2, "cpu") as workers:
         yield workers
+
+
+@pytest.fixture
+def home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A folder with photos for evaluations, with a cache of its own."""
+    monkeypatch.setenv("BITLENS_CACHE", str(tmp_path / "cache"))
+    return make_home(tmp_path)

@@ -10,7 +10,7 @@ from torch import Tensor, nn
 from torchvision.models import VisionTransformer
 
 from bitlens.bottlenecks.per_sample import IBA
-from bitlens.statistics import FeatureStatistics
+from bitlens.core.statistics import FeatureStatistics
 
 LAYER = "2"
 """The second convolution of `quadrant_net` and `small_net`, before its ReLU."""

@@ -8,8 +8,8 @@ from PIL import Image
 from bitlens.evaluation.context import Context, open_context
 from bitlens.evaluation.measures import METRICS
 from bitlens.evaluation.plan import Plan
-from bitlens.evaluation.specs import parse_specs
 from bitlens.methods import METHODS
+from bitlens.methods.specs import parse_specs
 
 NETWORK = """
 import torch

@@ -6,7 +6,7 @@ from pathlib import Path
 import numpy as np
 import torch
 
-from bitlens.attribution import Attribution, Evidence
+from bitlens.core.attribution import Attribution, Evidence
 from bitlens.view.encoding import save_photo
 
 SETTINGS = {

@@ -6,8 +6,8 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from bitlens.data.tokens import TokenBatch, delete_tokens
-from bitlens.models.text import LoadedText, default_text_layer, word_embedding
+from bitlens.data.tokenizing import TokenBatch, delete_tokens
+from bitlens.models.load_text import LoadedText, default_text_layer, word_embedding
 
 CLS, SEP, PAD, MASK = 0, 1, 2, 3
 WORDS = [

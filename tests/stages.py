@@ -3,12 +3,12 @@
 import torch
 from torch import Tensor
 
-from bitlens.bottlenecks.prior import FirstStage
-from bitlens.fitting import FitSettings, fit_masks
-from bitlens.gaussian import NoiseSettings
-from bitlens.layout import LAYOUTS
-from bitlens.maps import bits_per_cell, bits_per_pixel
-from bitlens.targets import ClassTarget
+from bitlens.bottlenecks.input.prior import FirstStage
+from bitlens.core.fitting import FitSettings, fit_masks
+from bitlens.core.gaussian import NoiseSettings
+from bitlens.core.layout import LAYOUTS
+from bitlens.core.maps import bits_per_cell, bits_per_pixel
+from bitlens.core.targets import ClassTarget
 from networks import quadrant_images, quadrant_net, quadrant_statistics
 
 __all__ = ["distance", "first_stage"]

@@ -1,57 +1,81 @@
-"""A file imports only what stands before it: one direction, no way back (design: the way of the data)."""
+"""The house: files import one way, rooms import one way, the core needs nothing, and only the probe touches a network."""
 
 import ast
+import sys
+from graphlib import CycleError, TopologicalSorter
 from pathlib import Path
 
 SOURCE = Path(__file__).parents[1] / "src" / "bitlens"
 ORDER = [
-    {"version", "errors", "extras", "allocator", "py"},
-    {"console", "files", "inputs", "layout", "data", "workers"},
-    {"probe"},
-    {"gaussian", "masks", "maps", "noise", "targets"},
-    {"statistics"},
-    {"attribution", "engine", "view"},
-    {"fitting", "training"},
-    {"bottlenecks", "baselines"},
-    {"metrics"},
-    {"models"},
-    {"methods", "cache", "adapters"},
-    {"photos", "evaluation", "text", "text_cache", "layer_pages"},
-    {"pictures"},
-    {"pictures_on_workers"},
-    {"app", "demo", "reports"},
-    {"cli"},
-    {"__init__", "__main__"},
-]
-LEVEL = {room: level for level, rooms in enumerate(ORDER) for room in rooms}
+    "version", "errors", "system", "core", "data", "probe", "training", "workers", "view", "bottlenecks", "baselines",
+    "metrics", "models", "methods", "explaining", "evaluation", "reports", "app", "cli",
+]  # fmt: skip
+"""The rooms from the ground up: each imports only what stands before it. The package's own `__init__` names them all."""
+
+LOOSE = {"__init__", "__main__", "errors", "version"}
+FILES = {path: ".".join(("bitlens", *path.relative_to(SOURCE).with_suffix("").parts)) for path in SOURCE.rglob("*.py")}
+MODULES = {name.removesuffix(".__init__"): path for path, name in FILES.items()}
 
 
 def room_of(path):
     return path.relative_to(SOURCE).parts[0].removesuffix(".py")
 
 
-def imported_rooms(path):
+def imports(path):
+    """Names of modules that a file imports, wherever in it; `from package import name` is the name where that is a module."""
     for node in ast.walk(ast.parse(path.read_text("utf-8"))):
-        if isinstance(node, ast.ImportFrom) and node.module and node.module.startswith("bitlens."):
-            yield node.module.split(".")[1]
-        elif isinstance(node, ast.Import):
-            yield from (alias.name.split(".")[1] for alias in node.names if alias.name.startswith("bitlens."))
+        if isinstance(node, ast.Import):
+            yield from (alias.name for alias in node.names)
+        elif isinstance(node, ast.ImportFrom) and node.module:
+            for alias in node.names:
+                inner = f"{node.module}.{alias.name}"
+                yield inner if inner in MODULES else node.module
 
 
-def test_imports_point_one_way():
-    files = sorted(SOURCE.rglob("*.py"))
-    assert len(files) > 20
+def own_imports(path):
+    """The files of the package that a file imports."""
+    return {MODULES[name] for name in imports(path) if name in MODULES} - {path}
+
+
+def test_the_graph_of_files_has_no_circle():
+    assert len(FILES) > 100
+    graph = {path: own_imports(path) for path in FILES if room_of(path) not in ("__init__", "__main__")}
+    try:
+        tuple(TopologicalSorter(graph).static_order())
+    except CycleError as error:
+        names = " -> ".join(FILES[path] for path in error.args[1])
+        raise AssertionError(f"these files import each other: {names}") from None
+
+
+def test_rooms_import_one_way():
+    level = {room: number for number, room in enumerate(ORDER)}
+    files = [path for path in FILES if room_of(path) not in ("__init__", "__main__")]
     wrong = [
-        f"{path.relative_to(SOURCE)} imports {room}"
+        f"{FILES[path]} imports {FILES[other]}"
         for path in files
-        for room in imported_rooms(path)
-        if LEVEL[room] > LEVEL[room_of(path)]
+        for other in own_imports(path)
+        if level[room_of(other)] > level[room_of(path)]
     ]
     assert not wrong
+
+
+def test_the_core_needs_nothing_but_tensors():
+    """Torch, NumPy and Python itself; and the one way into files, for what people save."""
+    allowed = {"bitlens.core", "bitlens.errors", "bitlens.system.files"}
+    for path in (SOURCE / "core").glob("*.py"):
+        for name in imports(path):
+            top = name.partition(".")[0]
+            own = top == "bitlens" and any(name == known or name.startswith(f"{known}.") for known in allowed)
+            assert own or top in ("torch", "numpy") or top in sys.stdlib_module_names, f"{FILES[path]} imports {name}"
+
+
+def test_nothing_lies_loose():
+    assert {path.stem for path in SOURCE.glob("*.py")} == LOOSE
+    assert {path.name for path in SOURCE.iterdir() if path.is_dir() and path.name != "__pycache__"} <= set(ORDER)
 
 
 def test_only_the_probe_reaches_into_modules():
     """Hooks, patched forwards and requires_grad of a user's network are the probe's alone."""
     words = ("register_forward", "register_full_backward", "requires_grad_(False)", '__dict__["forward"]')
-    outside = [p for p in SOURCE.rglob("*.py") if room_of(p) not in ("probe", "models")]
-    assert not [(p.name, word) for p in outside for word in words if word in p.read_text("utf-8")]
+    outside = [path for path in FILES if room_of(path) not in ("probe", "models")]
+    assert not [(FILES[path], word) for path in outside for word in words if word in path.read_text("utf-8")]

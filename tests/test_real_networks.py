@@ -11,7 +11,7 @@ from bitlens import IBA
 from bitlens.data.boxes import box_mask, parse_boxes
 from bitlens.data.preprocessing import Preprocessing
 from bitlens.metrics import bounding_box_ratio
-from bitlens.models.layers import default_layer
+from bitlens.models.default_layer import default_layer
 
 pytestmark = pytest.mark.slow
 

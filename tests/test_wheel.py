@@ -125,7 +125,7 @@ def test_everything_that_is_asked_for_by_name_is_an_extra_of_the_wheel(empty, wh
     assert {extra for _, extra in pairs} <= offered
     code = f"""
 from bitlens.errors import DependencyError
-from bitlens.extras import need
+from bitlens.system.optional import need
 for module, extra in {sorted(pairs)!r}:
     try:
         need(module, extra)

@@ -6,27 +6,30 @@ Names are imported when they are first used, so that `import bitlens` does not w
 from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
+from bitlens.core import shown as _shown
 from bitlens.version import __version__ as __version__
 
 if TYPE_CHECKING:
-    from bitlens.adapters import quantus_explain_func as quantus_explain_func
-    from bitlens.attribution import Attribution as Attribution
-    from bitlens.attribution import Evidence as Evidence
-    from bitlens.bottlenecks.input import InputIBA as InputIBA
+    from bitlens.bottlenecks.input.images import InputIBA as InputIBA
+    from bitlens.bottlenecks.input.texts import TokenInputIBA as TokenInputIBA
     from bitlens.bottlenecks.per_sample import IBA as IBA
-    from bitlens.bottlenecks.readout import ReadoutIBA as ReadoutIBA
-    from bitlens.bottlenecks.token_input import TokenInputIBA as TokenInputIBA
+    from bitlens.bottlenecks.readout.readout import ReadoutIBA as ReadoutIBA
     from bitlens.bottlenecks.tokens import TokenIBA as TokenIBA
+    from bitlens.core.attribution import Attribution as Attribution
+    from bitlens.core.attribution import Evidence as Evidence
+    from bitlens.core.statistics import FeatureStatistics as FeatureStatistics
     from bitlens.errors import BitlensError as BitlensError
+    from bitlens.explaining.explainer import Explainer as Explainer
     from bitlens.methods import method as method
+    from bitlens.methods.adapters import quantus_explain_func as quantus_explain_func
     from bitlens.models.load import load_model as load_model
-    from bitlens.statistics import FeatureStatistics as FeatureStatistics
 
 __all__ = [
     "IBA",
     "Attribution",
     "BitlensError",
     "Evidence",
+    "Explainer",
     "FeatureStatistics",
     "InputIBA",
     "ReadoutIBA",
@@ -43,26 +46,36 @@ __all__ = [
 
 _HOMES = {
     "IBA": "bitlens.bottlenecks.per_sample",
-    "Attribution": "bitlens.attribution",
+    "Attribution": "bitlens.core.attribution",
     "BitlensError": "bitlens.errors",
-    "Evidence": "bitlens.attribution",
-    "FeatureStatistics": "bitlens.statistics",
-    "InputIBA": "bitlens.bottlenecks.input",
-    "ReadoutIBA": "bitlens.bottlenecks.readout",
+    "Evidence": "bitlens.core.attribution",
+    "Explainer": "bitlens.explaining.explainer",
+    "FeatureStatistics": "bitlens.core.statistics",
+    "InputIBA": "bitlens.bottlenecks.input.images",
+    "ReadoutIBA": "bitlens.bottlenecks.readout.readout",
     "TokenIBA": "bitlens.bottlenecks.tokens",
-    "TokenInputIBA": "bitlens.bottlenecks.token_input",
+    "TokenInputIBA": "bitlens.bottlenecks.input.texts",
     "load_model": "bitlens.models.load",
     "method": "bitlens.methods",
-    "quantus_explain_func": "bitlens.adapters",
+    "quantus_explain_func": "bitlens.methods.adapters",
 }
-_MODULES = ("metrics", "targets", "text")
+_MODULES = {"metrics": "bitlens.metrics", "targets": "bitlens.core.targets", "text": "bitlens.explaining.explainer"}
+
+
+def _html(result: Any) -> str:
+    from bitlens.view.notebook import attribution_html
+
+    return attribution_html(result)
+
+
+_shown.html = _html
 
 
 def __getattr__(name: str) -> Any:
     if name in _HOMES:
         return getattr(import_module(_HOMES[name]), name)
     if name in _MODULES:
-        return import_module(f"bitlens.{name}")
+        return import_module(_MODULES[name])
     raise AttributeError(f"module 'bitlens' has no attribute {name!r}")
 
 

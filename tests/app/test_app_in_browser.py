@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from bitlens.attribution import Attribution
+from bitlens.core.attribution import Attribution
 from bitlens.data.datasets import open_dataset
 
 pytest.importorskip("gradio", reason="the extra app is not installed")

@@ -7,8 +7,8 @@ from captum.attr import DeepLift, DeepLiftShap
 from torch import nn
 
 from bitlens.baselines.deep_shap import DeepSHAP
+from bitlens.core.targets import AnyOf
 from bitlens.errors import BitlensWarning, SettingError
-from bitlens.targets import AnyOf
 from networks import noise_images, small_vit
 from structures import STRUCTURES, images, structure
 

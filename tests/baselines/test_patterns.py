@@ -8,7 +8,7 @@ from torch import nn
 from bitlens.baselines.pattern_attribution import PatternAttribution
 from bitlens.baselines.patterns import Patterns
 from bitlens.errors import DataError, SettingError, StatisticsError
-from bitlens.statistics import weights_hash
+from bitlens.probe.fingerprint import weights_hash
 from networks import noise_images, small_net, small_vit
 from structures import STRUCTURES, images, structure
 
@@ -168,7 +168,7 @@ def test_saved_and_loaded(tmp_path):
 def test_files_that_hold_no_patterns(tmp_path):
     with pytest.raises(DataError, match="there is no file"):
         PatternAttribution(small_net(), patterns=tmp_path / "none.safetensors")
-    from bitlens.files import write_arrays
+    from bitlens.system.files import write_arrays
 
     write_arrays(tmp_path / "a.safetensors", {}, {"format": "bitlens.patterns/1", "details": "{}", "provenance": "{}"})
     with pytest.raises(DataError, match="does not hold complete patterns"):

@@ -4,17 +4,17 @@ import pytest
 import torch
 from torch import Tensor
 
-from bitlens.bottlenecks import critics
-from bitlens.bottlenecks.critic_networks import (
+from bitlens.bottlenecks.input import critics
+from bitlens.bottlenecks.input.critic_networks import (
     published_critic,
     published_token_critic,
     small_critic,
     small_token_critic,
 )
-from bitlens.bottlenecks.critics import Schedule, official_wgan, wgan, wgan_gp
-from bitlens.bottlenecks.prior import feature_map
+from bitlens.bottlenecks.input.critics import Schedule, official_wgan, wgan, wgan_gp
+from bitlens.bottlenecks.input.prior import feature_map
+from bitlens.core.layout import LAYOUTS
 from bitlens.errors import LayerError
-from bitlens.layout import LAYOUTS
 from stages import distance, first_stage
 
 PRIORS = {"wgan": wgan, "wgan-gp": wgan_gp, "official": official_wgan}

@@ -6,16 +6,16 @@ import torch
 from torch import Tensor, nn
 
 import bitlens
-from bitlens.attribution import Attribution
-from bitlens.bottlenecks import input as input_module
-from bitlens.bottlenecks.input import InputIBA
-from bitlens.bottlenecks.input_settings import INPUT_STREAM
+from bitlens.bottlenecks.input import images as input_module
+from bitlens.bottlenecks.input.images import InputIBA
+from bitlens.bottlenecks.input.presets import INPUT_STREAM
+from bitlens.bottlenecks.input.prior import FirstStage
 from bitlens.bottlenecks.per_sample import IBA
-from bitlens.bottlenecks.prior import FirstStage
+from bitlens.core.attribution import Attribution
+from bitlens.core.fitting import FitSettings, Fitted, fit_masks
+from bitlens.core.layout import LAYOUTS
+from bitlens.core.statistics import FeatureStatistics
 from bitlens.errors import InputError, LayerError, SettingError, StatisticsError
-from bitlens.fitting import FitSettings, Fitted, fit_masks
-from bitlens.layout import LAYOUTS
-from bitlens.statistics import FeatureStatistics
 from networks import LAYER, noise_images, quadrant_images, quadrant_net, quadrant_statistics, small_net
 
 IMAGES, CLASSES = quadrant_images(4, seed=21)

@@ -6,8 +6,8 @@ from typing import Any
 import pytest
 import torch
 
+from bitlens.bottlenecks.layer_analysis import LayerAnalysis, analyse_layers
 from bitlens.bottlenecks.layered import LayeredTokenIBA
-from bitlens.bottlenecks.layers import LayerAnalysis, analyse_layers
 from bitlens.bottlenecks.token_statistics import collect_token_statistics
 from bitlens.bottlenecks.tokens import TokenIBA
 from bitlens.errors import DataError, SettingError, StatisticsError

@@ -4,8 +4,8 @@ import pytest
 import torch
 from torch import Tensor
 
-from bitlens.attribution import Attribution
-from bitlens.gaussian import NoiseModel, noised_features
+from bitlens.core.attribution import Attribution
+from bitlens.core.gaussian import NoiseModel, noised_features
 from networks import (
     LAYER,
     quadrant_iba,

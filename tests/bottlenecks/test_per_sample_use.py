@@ -6,8 +6,9 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from bitlens.attribution import Attribution
 from bitlens.bottlenecks.per_sample import IBA
+from bitlens.core.attribution import Attribution
+from bitlens.core.targets import AnyOf, ClassTarget, NotClass, Regression, Score
 from bitlens.errors import (
     BitlensError,
     BitlensWarning,
@@ -18,7 +19,6 @@ from bitlens.errors import (
     StatisticsError,
     TargetError,
 )
-from bitlens.targets import AnyOf, ClassTarget, NotClass, Regression, Score
 from networks import (
     LAYER,
     model_state,

@@ -4,7 +4,7 @@ import pytest
 import torch
 from torch import Tensor
 
-from bitlens.bottlenecks.prior import Generator, feature_map, feature_matching
+from bitlens.bottlenecks.input.prior import Generator, feature_map, feature_matching
 from bitlens.errors import FitError, LayerError
 from networks import noise_images
 from stages import distance, first_stage

@@ -9,11 +9,11 @@ from torch import Tensor, nn
 
 import bitlens
 from bitlens import IBA, ReadoutIBA
-from bitlens.bottlenecks.readout_task import ReadoutTask, Teaching
-from bitlens.bottlenecks.readout_weights import ReadoutWeights
+from bitlens.bottlenecks.readout.task import ReadoutTask, Teaching
+from bitlens.bottlenecks.readout.weights import ReadoutWeights
+from bitlens.core.gaussian import information
+from bitlens.core.targets import NotClass
 from bitlens.errors import BitlensWarning, DataError, FitError, LayerError, SettingError, StatisticsError, TargetError
-from bitlens.gaussian import information
-from bitlens.targets import NotClass
 from bitlens.training.examples import InMemory
 from bitlens.training.settings import TrainingSettings
 from networks import LAYER, model_state, noise_images, quadrant_images, quadrant_net, small_net, small_vit

@@ -5,9 +5,9 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from bitlens.bottlenecks.readout_network import Normaliser, ReadoutNetwork, cut_off
+from bitlens.bottlenecks.readout.network import Normaliser, ReadoutNetwork, cut_off
+from bitlens.core.layout import LAYOUTS
 from bitlens.errors import LayerError
-from bitlens.layout import LAYOUTS
 
 
 def as_published(network: ReadoutNetwork, reads: list[Tensor], grid: tuple[int, int]) -> Tensor:

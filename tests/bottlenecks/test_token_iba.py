@@ -12,9 +12,9 @@ from torch import Tensor, nn
 import bitlens
 from bitlens.bottlenecks.token_statistics import TokenStatistics, collect_token_statistics
 from bitlens.bottlenecks.tokens import TokenIBA
-from bitlens.data.tokens import TokenBatch
+from bitlens.core.targets import Similarity
+from bitlens.data.tokenizing import TokenBatch
 from bitlens.errors import InputError, LayerError, SettingError, StatisticsError, TargetError
-from bitlens.targets import Similarity
 from small_transformers import CLS, FAMILIES, PAD, SEP, UNITS, batches, encoder_layer, small_classifier, texts
 
 LAYER = "bert.encoder.layer.1"

@@ -9,18 +9,18 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from bitlens.bottlenecks import critics
-from bitlens.bottlenecks.critics import Schedule
-from bitlens.bottlenecks.input_settings import INPUT_STREAM, PRIORS
-from bitlens.bottlenecks.prior import FirstStage
-from bitlens.bottlenecks.token_input import TokenInputIBA
+from bitlens.bottlenecks.input import critics
+from bitlens.bottlenecks.input.critics import Schedule
+from bitlens.bottlenecks.input.presets import INPUT_STREAM, PRIORS
+from bitlens.bottlenecks.input.prior import FirstStage
+from bitlens.bottlenecks.input.texts import TokenInputIBA
 from bitlens.bottlenecks.token_statistics import TokenStatistics, collect_token_statistics
 from bitlens.bottlenecks.tokens import TokenIBA
+from bitlens.core.gaussian import NoiseModel
+from bitlens.core.inputs import ModelInputs
 from bitlens.errors import LayerError, SettingError, StatisticsError
-from bitlens.gaussian import NoiseModel
-from bitlens.inputs import ModelInputs
 from bitlens.models.builtin.reviews import FEATURES, LAYER
-from bitlens.models.text import LoadedText, load_text_model
+from bitlens.models.load_text import LoadedText, load_text_model
 from bitlens.probe import Probe
 from networks import model_state
 from small_transformers import CLS, batches, small_classifier, texts

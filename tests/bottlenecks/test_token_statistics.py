@@ -13,8 +13,8 @@ from bitlens.bottlenecks.token_statistics import (
     TokenStatistics,
     collect_token_statistics,
 )
+from bitlens.core.gaussian import NoiseSettings
 from bitlens.errors import BitlensWarning, DataError, InputError, StatisticsError
-from bitlens.gaussian import NoiseSettings
 from bitlens.probe import Probe
 from small_transformers import CLS, SEP, batches, small_classifier, texts
 

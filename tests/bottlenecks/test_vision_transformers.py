@@ -9,12 +9,12 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 from torchvision.models import SwinTransformer, VisionTransformer
 
-from bitlens.attribution import Attribution
 from bitlens.baselines.gradcam import GradCAM
 from bitlens.bottlenecks.per_sample import IBA
+from bitlens.core.attribution import Attribution
+from bitlens.core.gaussian import NoiseSettings
 from bitlens.errors import StatisticsError
-from bitlens.gaussian import NoiseSettings
-from bitlens.models.layers import default_layer
+from bitlens.models.default_layer import default_layer
 from networks import noise_images, small_vit
 
 timm: Any = pytest.importorskip("timm")

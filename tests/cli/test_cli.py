@@ -11,9 +11,9 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from bitlens import pictures
-from bitlens.attribution import Attribution
-from bitlens.statistics import FeatureStatistics
+from bitlens.core.attribution import Attribution
+from bitlens.core.statistics import FeatureStatistics
+from bitlens.explaining import pictures
 
 NETWORK = """
 import torch

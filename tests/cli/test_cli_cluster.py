@@ -5,7 +5,7 @@ import json
 import numpy as np
 import pytest
 
-from bitlens.statistics import FeatureStatistics
+from bitlens.core.statistics import FeatureStatistics
 from small_evaluation import make_home
 
 NETWORK = ["--model", "net.py:build", "--layer", "0"]

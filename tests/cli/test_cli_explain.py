@@ -6,9 +6,9 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from bitlens.attribution import Attribution
 from bitlens.baselines.guided import GuidedBackprop
 from bitlens.baselines.patterns import Patterns
+from bitlens.core.attribution import Attribution
 from bitlens.data.datasets import open_dataset
 from bitlens.methods import METHODS
 

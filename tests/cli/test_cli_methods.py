@@ -6,8 +6,8 @@ import json
 import pytest
 
 from bitlens.baselines.occlusion import Occlusion
-from bitlens.evaluation.specs import parse_specs
 from bitlens.methods import METHODS
+from bitlens.methods.specs import parse_specs
 
 FACTS = {"name", "summary", "paper", "unit", "signed", "passes", "needs", "supports"}
 

@@ -9,7 +9,7 @@ import time
 
 import pytest
 
-from bitlens.bottlenecks.readout_weights import ReadoutWeights
+from bitlens.bottlenecks.readout.weights import ReadoutWeights
 from bitlens.models.load import load_model
 from small_evaluation import make_home
 
@@ -105,8 +105,8 @@ def test_what_a_method_needs_is_said(bitlens, home):
 
 def test_the_bundled_network_has_its_readout(bitlens):
     from bitlens.data.datasets import open_dataset
-    from bitlens.evaluation.learning import build_method
-    from bitlens.evaluation.specs import Spec
+    from bitlens.methods.building import build_method
+    from bitlens.methods.specs import Spec
 
     open_dataset("builtin:scenes")[0].image.save("scene.png")
     bitlens("explain", "scene.png", "--model", "builtin/scenes", "--method", "readout", "--out", "o")

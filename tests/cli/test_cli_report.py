@@ -46,7 +46,7 @@ def test_the_python_of_a_report_gives_the_same_map(bitlens, tmp_path):
 
     import torch
 
-    from bitlens.attribution import Attribution
+    from bitlens.core.attribution import Attribution
 
     sample = open_dataset("builtin:scenes")[1]
     sample.image.save(tmp_path / "scene.png")

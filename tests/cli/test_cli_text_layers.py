@@ -4,7 +4,7 @@ import json
 
 import pytest
 
-from bitlens.bottlenecks.layers import LayerAnalysis
+from bitlens.bottlenecks.layer_analysis import LayerAnalysis
 
 TEXT = "A warm, funny film with a wonderful cast."
 

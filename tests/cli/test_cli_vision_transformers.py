@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from bitlens.attribution import Attribution
+from bitlens.core.attribution import Attribution
 
 BUILD = """
 import torch

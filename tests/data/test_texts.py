@@ -5,7 +5,7 @@ import json
 
 import pytest
 
-from bitlens.data.text import TEXT_FORMS, TextSample, open_texts
+from bitlens.data.texts import TEXT_FORMS, TextSample, open_texts
 from bitlens.errors import DataError
 
 

@@ -3,7 +3,7 @@
 import pytest
 import torch
 
-from bitlens.data.tokens import HubTokenizer, Word, joined_text
+from bitlens.data.tokenizing import HubTokenizer, Word, joined_text
 from bitlens.errors import BitlensWarning, InputError, ModelError
 
 TEXTS = ["Unbelievably  good, isn't it?", "short"]

@@ -4,8 +4,8 @@ import pytest
 
 from bitlens.baselines.pattern_attribution import PatternAttribution
 from bitlens.errors import LayerError
-from bitlens.evaluation.learning import build_method, method_settings
-from bitlens.evaluation.specs import Spec
+from bitlens.methods.building import build_method, method_settings
+from bitlens.methods.specs import Spec
 from bitlens.models.load import LoadedModel, load_model
 from networks import quadrant_iba, quadrant_images, quadrant_net
 from small_evaluation import context_for

@@ -10,9 +10,10 @@ from PIL import Image
 from bitlens.bottlenecks.per_sample import IBA
 from bitlens.data.datasets import Sample
 from bitlens.errors import DataError, InputError, TargetError
-from bitlens.evaluation.case import Case, fingerprint, read_photo
+from bitlens.evaluation.case import Case
 from bitlens.evaluation.measures import METRICS, metric_settings, ready_metric
-from bitlens.evaluation.specs import Spec, parse_specs
+from bitlens.explaining.photo import fingerprint, read_photo
+from bitlens.methods.specs import Spec, parse_specs
 from bitlens.models.load import load_model
 from bitlens.probe import Network
 from small_evaluation import NETWORK

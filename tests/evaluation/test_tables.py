@@ -14,9 +14,9 @@ from bitlens.evaluation import formats
 from bitlens.evaluation.measures import METRICS
 from bitlens.evaluation.paired import mean_of
 from bitlens.evaluation.papers import load_paper, paper_names, side_by_side
+from bitlens.evaluation.pinned import pin_settings
 from bitlens.evaluation.plots import _without_layers, draw_plots
 from bitlens.evaluation.rows import Row, RowWriter
-from bitlens.evaluation.settings import pin_settings
 from bitlens.evaluation.store import Series
 from bitlens.evaluation.tables import Selection, build_table
 

@@ -9,12 +9,12 @@ import torch
 from PIL import Image
 from torch import nn
 
+from bitlens.core.targets import Score
 from bitlens.data.scenes import Scenes
 from bitlens.errors import InputError
 from bitlens.metrics import Degradation, degradation
 from bitlens.metrics.degradation import tile_counts
 from bitlens.models.builtin.scenes import preprocess, scenes
-from bitlens.targets import Score
 from networks import noise_images, small_net
 
 FLOAT32 = {"precision": "float32"}

@@ -6,10 +6,10 @@ import torch
 from torch import nn
 from torchvision.transforms.functional import gaussian_blur
 
+from bitlens.core.targets import Score
 from bitlens.errors import InputError, SettingError
 from bitlens.metrics import InsertionDeletion, insertion_deletion
 from bitlens.metrics.insertion_deletion import step_counts
-from bitlens.targets import Score
 from networks import noise_images, quadrant_images, quadrant_net, small_net
 
 BRIGHTNESS = Score(lambda images: images.mean((1, 2, 3)))

@@ -6,11 +6,11 @@ import pytest
 import torch
 from torch import nn
 
+from bitlens.core.targets import ClassTarget, Score
 from bitlens.errors import BitlensWarning, InputError, SettingError, TargetError
 from bitlens.metrics import degradation, insertion_deletion, sensitivity_n
 from bitlens.metrics.perturbation import Group, in_groups, replaced
 from bitlens.probe import Network
-from bitlens.targets import ClassTarget, Score
 from networks import model_state, noise_images, small_net
 
 MAPS = torch.randn(5, 16, 16, generator=torch.Generator().manual_seed(1))

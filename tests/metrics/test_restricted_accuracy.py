@@ -6,9 +6,9 @@ import pytest
 import torch
 
 from bitlens import IBA
+from bitlens.core.targets import ClassTarget, logits_of
 from bitlens.errors import TargetError
 from bitlens.metrics import restricted_accuracy
-from bitlens.targets import ClassTarget, logits_of
 from networks import LAYER, model_state, noise_images, quadrant_iba, quadrant_images, quadrant_net, small_net
 
 

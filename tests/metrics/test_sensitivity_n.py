@@ -6,10 +6,10 @@ import torch
 from scipy.stats import pearsonr
 from torch import nn
 
+from bitlens.core.targets import Score
 from bitlens.errors import InputError, SettingError
 from bitlens.metrics import SensitivityN, sensitivity_n
 from bitlens.metrics.sensitivity_n import random_sets, set_sizes
-from bitlens.targets import Score
 from networks import noise_images, quadrant_images, quadrant_net, small_net
 
 

@@ -10,13 +10,13 @@ from PIL import Image
 from safetensors.torch import load_file
 from torch import nn
 
+from bitlens.core.layout import detect_layout
 from bitlens.data.scenes import Scene, Scenes, scene
 from bitlens.errors import ModelError
-from bitlens.layout import detect_layout
 from bitlens.models.builtin import BUILTIN
 from bitlens.models.builtin import scenes as scenes_module
 from bitlens.models.builtin.scenes import MEAN, STD, WEIGHTS, SceneNetwork, preprocess, scenes
-from bitlens.models.builtin.train_scenes import TILE, Examples, augment, draw_examples, evaluate, make_weights, train
+from train_scenes import TILE, Examples, augment, draw_examples, evaluate, make_weights, train
 
 COUNT = 500
 
@@ -165,7 +165,7 @@ def test_the_training_command_writes_what_it_measures(tmp_path, monkeypatch, cap
         asked.append((len(examples.labels), epochs, seed))
         return SceneNetwork()
 
-    monkeypatch.setattr("bitlens.models.builtin.train_scenes.TEST_SCENES", 4)
+    monkeypatch.setattr("train_scenes.TEST_SCENES", 4)
     monkeypatch.setattr(sys, "argv", ["train", "--out", str(place), "--seed", "3"])
     threads = torch.get_num_threads()
     try:

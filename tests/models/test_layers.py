@@ -6,7 +6,7 @@ import torchvision
 from torch import nn
 
 from bitlens.errors import LayerError
-from bitlens.models.layers import default_layer, grid_layers
+from bitlens.models.default_layer import default_layer, grid_layers
 from networks import small_vit
 
 EXPECTED = {

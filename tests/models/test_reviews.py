@@ -7,15 +7,15 @@ import torch
 from torch import nn
 
 from bitlens.bottlenecks.tokens import TokenIBA
-from bitlens.data.text import open_texts
+from bitlens.core.targets import logits_of
+from bitlens.data.texts import open_texts
 from bitlens.errors import ModelError
 from bitlens.models.builtin import BUILTIN_TEXT
 from bitlens.models.builtin import reviews as module
 from bitlens.models.builtin.reviews import FEATURES, LAYERS, ReviewNetwork, bundled_statistics, reviews
-from bitlens.models.builtin.train_reviews import Example, accuracy, batches, encode, main
 from bitlens.probe import Probe
-from bitlens.statistics import weights_hash
-from bitlens.targets import logits_of
+from bitlens.probe.fingerprint import weights_hash
+from train_reviews import Example, accuracy, batches, encode, main
 
 SAMPLES = open_texts("builtin:reviews")
 TEXTS = [sample.text for sample in SAMPLES]
@@ -134,7 +134,7 @@ def test_training_learns_two_words_and_writes_all_files(tmp_path, monkeypatch, c
     (tmp_path / "t.jsonl").write_text("\n".join(lines), "utf-8")
     spec = f"jsonl:{tmp_path}/t.jsonl"
     sizes = ["--words", "20", "--width", "8", "--hidden", "8", "--epochs", "12"]
-    monkeypatch.setattr("bitlens.models.builtin.train_reviews.TOKENS_AT_ONCE", 100)
+    monkeypatch.setattr("train_reviews.TOKENS_AT_ONCE", 100)
     monkeypatch.setattr("sys.argv", ["train", "--data", spec, "--test", spec, "--out", str(tmp_path), *sizes])
     main()
     assert "held out" in capsys.readouterr().out

@@ -13,8 +13,8 @@ from bitlens.errors import ModelError
 from bitlens.models.builtin import scenes_vit as vit_module
 from bitlens.models.builtin.scenes import preprocess, scenes
 from bitlens.models.builtin.scenes_vit import PATCH, WEIGHTS, SceneTransformer, scenes_vit
-from bitlens.models.builtin.train_scenes import TILE, Examples
-from bitlens.models.builtin.train_scenes_vit import ALL, FEWEST, patches_at, some_patches, train
+from train_scenes import TILE, Examples
+from train_scenes_vit import ALL, FEWEST, patches_at, some_patches, train
 
 COUNT = 200
 

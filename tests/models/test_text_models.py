@@ -8,12 +8,12 @@ import torch
 from safetensors.torch import save_file
 from torch import nn
 
-from bitlens.data.text import open_texts
-from bitlens.data.tokens import HubTokenizer
+from bitlens.core.targets import logits_of
+from bitlens.data.texts import open_texts
+from bitlens.data.tokenizing import HubTokenizer
 from bitlens.errors import BitlensWarning, ModelError
-from bitlens.models import text as module
-from bitlens.models.text import class_names, default_text_layer, load_text_model, text_layers, word_embedding
-from bitlens.targets import logits_of
+from bitlens.models import load_text as module
+from bitlens.models.load_text import class_names, default_text_layer, load_text_model, text_layers, word_embedding
 
 SIZES = {"hidden_size": 16, "num_hidden_layers": 3, "num_attention_heads": 2, "intermediate_size": 32}
 SMALLER = {"dim": 16, "n_layers": 3, "n_heads": 2, "hidden_dim": 32}

@@ -8,7 +8,7 @@ from safetensors.torch import save_file
 from torch import nn
 
 from bitlens.errors import ModelError
-from bitlens.models.weights import load_weights, read_weights
+from bitlens.models.weight_files import load_weights, read_weights
 
 
 def network() -> nn.Sequential:

@@ -4,7 +4,7 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from bitlens.inputs import ModelInputs
+from bitlens.core.inputs import ModelInputs
 from bitlens.probe import Probe
 from networks import LAYER, model_state, noise_images, small_net
 

@@ -14,7 +14,7 @@ from PIL import Image
 
 import small_evaluation
 import small_results
-from bitlens.attribution import Attribution
+from bitlens.core.attribution import Attribution
 from bitlens.errors import DataError
 from bitlens.reports import write_report
 
@@ -167,7 +167,7 @@ def damage_map(folder):
 def damage_details(folder):
     from safetensors.torch import save_file
 
-    metadata = {"format": "bitlens.attribution/1", "details": "{}"}
+    metadata = {"format": "bitlens.core.attribution/1", "details": "{}"}
     save_file({"map": torch.ones(1, 4, 6)}, folder / "photo-0.iba.safetensors", metadata)
 
 

@@ -168,7 +168,7 @@ def test_a_gradient_that_is_not_finite_is_named():
 
 def test_without_accelerate_one_sentence_says_what_to_do(monkeypatch):
     monkeypatch.setitem(sys.modules, "accelerate", None)
-    monkeypatch.setattr("bitlens.extras.find_spec", lambda _: None)
+    monkeypatch.setattr("bitlens.system.optional.find_spec", lambda _: None)
     with pytest.raises(DependencyError, match=r"'accelerate': install it with  pip install 'bitlens\[train\]'"):
         train(Line(), points(), settings())
 

@@ -8,8 +8,8 @@ from matplotlib.backends.backend_agg import FigureCanvasAgg
 from PIL import Image
 
 from bitlens.errors import InputError
+from bitlens.view.canvas import save_figure
 from bitlens.view.curves import Chart, Curve, Dots, draw_charts, draw_dots
-from bitlens.view.page import save_figure
 
 NAMES = [f"method-{i}" for i in range(18)]
 X = np.linspace(0, 1, 20)

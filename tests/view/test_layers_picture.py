@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from bitlens.errors import InputError
-from bitlens.view.layers import LayerPanel, draw_layers
+from bitlens.view.layer_maps import LayerPanel, draw_layers
 
 LAYERS = ["layer 1", "layer 2", "layer 3"]
 

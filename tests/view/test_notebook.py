@@ -6,7 +6,7 @@ import pytest
 import torch
 
 import small_results
-from bitlens.attribution import Attribution
+from bitlens.core.attribution import Attribution
 from bitlens.errors import InputError
 
 

@@ -9,7 +9,7 @@ import pytest
 from rich.console import Console
 
 from bitlens.errors import InputError
-from bitlens.view.text import Piece, ShadedText, html_fragment, html_page, pieces_of, terminal, word_scale
+from bitlens.view.shaded import Piece, ShadedText, html_fragment, html_page, pieces_of, terminal, word_scale
 
 TEXT = "  Don't <b>panic</b>,\tit's\n\nonly a & \"test\"  …  𝔘nicode é \n"
 SPANS = [match.span() for match in re.finditer(r"\w+", TEXT)]

@@ -11,7 +11,7 @@ from bitlens.app.gate import Gate, Hosts, Uploads
 from bitlens.app.offers import Offer, Shelf, builtin_offers
 from bitlens.app.photo_tab import PhotoTab
 from bitlens.app.text_tab import TextOffer, TextTab, builtin_text_offers
-from bitlens.extras import need
+from bitlens.system.optional import need
 
 __all__ = ["Offer", "TextOffer", "builtin_offers", "builtin_text_offers", "make_page", "serve"]
 

@@ -12,17 +12,17 @@ from typing import get_args
 from torch import Tensor
 
 from bitlens.app.offers import Desk
-from bitlens.attribution import Attribution
 from bitlens.bottlenecks.per_sample import IBA
-from bitlens.cache import patterns_from, statistics_from
+from bitlens.core.attribution import Attribution
 from bitlens.data.datasets import Sample, open_dataset
 from bitlens.data.images import read_image
 from bitlens.errors import BitlensError, InputError, LayerError, SettingError
-from bitlens.evaluation.case import Photo, read_photo
-from bitlens.evaluation.learning import build_method
-from bitlens.evaluation.specs import Spec, settings_of_callable
+from bitlens.explaining.photo import Photo, read_photo
+from bitlens.explaining.photos import Explained, Found, Ready, class_name
 from bitlens.methods import METHODS
-from bitlens.photos import Explained, Found, Ready, class_name
+from bitlens.methods.building import build_method
+from bitlens.methods.cache import patterns_from, statistics_from
+from bitlens.methods.specs import Spec, settings_of_callable
 
 __all__ = ["Answers", "Question", "Shown"]
 

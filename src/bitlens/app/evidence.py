@@ -3,7 +3,7 @@
 from html import escape
 
 from bitlens.app.answers import Shown
-from bitlens.photos import Found
+from bitlens.explaining.photos import Found
 
 __all__ = ["STYLE", "evidence_html", "message_html"]
 

@@ -7,9 +7,9 @@ from pathlib import Path
 
 from bitlens.data.datasets import open_dataset
 from bitlens.errors import SettingError
-from bitlens.evaluation.learning import grey_photo
+from bitlens.methods.building import grey_photo
 from bitlens.models.builtin import BUILTIN
-from bitlens.models.layers import default_layer, grid_layers
+from bitlens.models.default_layer import default_layer, grid_layers
 from bitlens.models.load import LoadedModel, load_model, read_classes
 from bitlens.probe import Network
 

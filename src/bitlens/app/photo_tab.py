@@ -13,10 +13,10 @@ from bitlens.app.offers import Desk, Shelf
 from bitlens.app.work import Work
 from bitlens.data.datasets import open_dataset
 from bitlens.errors import BitlensError, InputError
-from bitlens.extras import need
+from bitlens.explaining.pictures import write_picture, write_summary
 from bitlens.methods import METHODS
-from bitlens.pictures import write_picture, write_summary
 from bitlens.reports import write_report
+from bitlens.system.optional import need
 
 __all__ = ["PhotoTab"]
 

@@ -9,16 +9,16 @@ from typing import Any
 
 from bitlens.app.evidence import message_html
 from bitlens.app.files import Folders
-from bitlens.data.text import open_texts
+from bitlens.data.texts import open_texts
 from bitlens.errors import BitlensError
-from bitlens.evaluation.specs import settings_of_callable
-from bitlens.extras import need
-from bitlens.files import write_text
+from bitlens.explaining.explainer import Explainer, Explanation, page
+from bitlens.methods.specs import settings_of_callable
 from bitlens.methods.text import TEXT_METHODS
+from bitlens.methods.text_cache import token_statistics_from
 from bitlens.models.builtin import BUILTIN_TEXT
-from bitlens.models.text import LoadedText, load_text_model, text_layers
-from bitlens.text import Explainer, Explanation, page
-from bitlens.text_cache import token_statistics_from
+from bitlens.models.load_text import LoadedText, load_text_model, text_layers
+from bitlens.system.files import write_text
+from bitlens.system.optional import need
 
 __all__ = ["TextOffer", "TextTab", "builtin_text_offers"]
 

@@ -9,13 +9,13 @@ from typing import Any, Literal
 import torch
 from torch import Tensor, nn
 
-from bitlens.attribution import Attribution
-from bitlens.engine import Precision, in_precision, rows_at_once, suffix_dtype
+from bitlens.core.attribution import Attribution
+from bitlens.core.inputs import ModelInputs, as_captum
+from bitlens.core.layout import LAYOUTS
+from bitlens.core.passes import Precision, in_precision, rows_at_once, suffix_dtype
+from bitlens.core.targets import Target, as_target, select_targets
 from bitlens.errors import InputError, SettingError, TargetError
-from bitlens.inputs import ModelInputs, as_captum
-from bitlens.layout import LAYOUTS
 from bitlens.probe import Network
-from bitlens.targets import Target, as_target, select_targets
 from bitlens.version import __version__
 
 __all__ = ["Baseline", "Group"]

@@ -13,8 +13,8 @@ from torch import Tensor, nn
 
 from bitlens.baselines.baseline import Baseline, Group
 from bitlens.baselines.masking import COPIES
+from bitlens.core.masks import smoothing_matrix
 from bitlens.errors import FitError, SettingError
-from bitlens.masks import smoothing_matrix
 
 __all__ = ["ExtremalPerturbation", "MaskGrid", "between_levels", "blur_pyramid", "smooth_maximum"]
 

@@ -11,9 +11,9 @@ from torch import Tensor, nn
 
 from bitlens.baselines.baseline import Baseline, Group
 from bitlens.baselines.patches import patches_of
+from bitlens.core.inputs import ModelInputs
+from bitlens.core.layout import detect_layout
 from bitlens.errors import SettingError
-from bitlens.inputs import ModelInputs
-from bitlens.layout import detect_layout
 from bitlens.probe import Probe, frozen
 from bitlens.probe.blocks import block_groups, grid_layout
 from bitlens.probe.trace import Call, all_calls, trace_calls

@@ -9,8 +9,8 @@ from torch import Tensor, nn
 
 from bitlens.baselines.baseline import Baseline, Group
 from bitlens.baselines.masking import Replacement, colour_of
+from bitlens.core.fitting import NoisyCopies
 from bitlens.errors import SettingError, one_of
-from bitlens.fitting import NoisyCopies
 
 __all__ = [
     "REDUCTIONS",

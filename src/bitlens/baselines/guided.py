@@ -16,8 +16,8 @@ from bitlens.baselines.gradcam import GradCAM
 from bitlens.baselines.gradient import REDUCTIONS, Reduction
 from bitlens.baselines.operations import is_rectifier
 from bitlens.baselines.rules import passed_back, read
+from bitlens.core.inputs import ModelInputs
 from bitlens.errors import SettingError, one_of
-from bitlens.inputs import ModelInputs
 
 __all__ = ["GuidedBackprop", "GuidedGradCAM"]
 

@@ -7,7 +7,7 @@ import torch
 from torch import Tensor, nn
 
 from bitlens.baselines.baseline import Baseline, Group
-from bitlens.engine import Precision
+from bitlens.core.passes import Precision
 from bitlens.errors import SettingError, one_of
 
 __all__ = ["COPIES", "Masking", "Replacement", "colour_of", "covered"]

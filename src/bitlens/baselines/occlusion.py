@@ -7,7 +7,7 @@ from torch import Tensor, nn
 
 from bitlens.baselines.baseline import Group
 from bitlens.baselines.masking import Masking, Replacement
-from bitlens.engine import Precision
+from bitlens.core.passes import Precision
 from bitlens.errors import SettingError
 
 __all__ = ["Occlusion"]

@@ -2,8 +2,8 @@
 
 from torch import Tensor
 
+from bitlens.core.layout import patch_grid
 from bitlens.errors import SettingError
-from bitlens.layout import patch_grid
 
 __all__ = ["patches_of"]
 

@@ -15,10 +15,11 @@ from bitlens.baselines.baseline import Baseline, Group
 from bitlens.baselines.operations import linear_of
 from bitlens.baselines.patterns import LINEAR, WITH_WEIGHTS, Patterns, call_name, collect_patterns
 from bitlens.baselines.rules import Interception, Operation, Replacement, passed_back, times_value
-from bitlens.engine import rows_at_once
+from bitlens.core.inputs import ModelInputs
+from bitlens.core.passes import rows_at_once
+from bitlens.core.statistics import Provenance
 from bitlens.errors import StatisticsError
-from bitlens.inputs import ModelInputs
-from bitlens.statistics import Provenance, weights_hash
+from bitlens.probe.fingerprint import weights_hash
 from bitlens.version import __version__
 
 __all__ = ["PatternAttribution"]

@@ -25,11 +25,11 @@ from torch.overrides import TorchFunctionMode
 
 from bitlens.baselines.operations import CONVOLUTIONS, Linear, is_rectifier, linear_of
 from bitlens.baselines.rules import Interception, Operation, read, refuse_hidden
+from bitlens.core.inputs import ModelInputs
+from bitlens.core.statistics import Provenance
 from bitlens.errors import DataError, StatisticsError
-from bitlens.files import read_arrays, write_arrays
-from bitlens.inputs import ModelInputs
 from bitlens.probe import Network
-from bitlens.statistics import Provenance
+from bitlens.system.files import read_arrays, write_arrays
 
 __all__ = ["LINEAR", "WITH_WEIGHTS", "Patterns", "call_name", "collect_patterns"]
 

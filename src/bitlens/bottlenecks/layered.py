@@ -10,9 +10,9 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from bitlens.attribution import Attribution, Evidence
 from bitlens.bottlenecks.token_statistics import KindedInputs, TokenStatistics, collect_token_statistics
 from bitlens.bottlenecks.tokens import TokenIBA
+from bitlens.core.attribution import Attribution, Evidence
 from bitlens.errors import SettingError
 from bitlens.probe import Probe
 

@@ -9,24 +9,19 @@ from typing import Any, Literal, get_args
 import torch
 from torch import Tensor, nn
 
-from bitlens.attribution import Attribution, Evidence
-from bitlens.engine import Precision, in_precision, memory_format, rows_at_once, suffix_dtype
+from bitlens.core.attribution import Attribution, Evidence
+from bitlens.core.fitting import QUALITY, Fitted, Quality, Readout, Region, Watch, fit_masks, measure_under_noise
+from bitlens.core.gaussian import NoiseMode, NoiseModel, NoiseSettings
+from bitlens.core.inputs import ModelInputs, as_captum
+from bitlens.core.layout import LAYOUTS, Layout
+from bitlens.core.maps import bits_of, bits_of_extra, bits_per_cell, bits_per_pixel, unit_of
+from bitlens.core.passes import Precision, in_precision, memory_format, rows_at_once, suffix_dtype
+from bitlens.core.statistics import FeatureStatistics, Granularity, Provenance
+from bitlens.core.targets import Target, as_target, select_targets
 from bitlens.errors import BitlensWarning, SettingError, StatisticsError, one_of
-from bitlens.fitting import QUALITY, Fitted, Quality, Readout, Region, Watch, fit_masks, measure_under_noise
-from bitlens.gaussian import NoiseMode, NoiseModel, NoiseSettings
-from bitlens.inputs import ModelInputs, as_captum
-from bitlens.layout import LAYOUTS, Layout
-from bitlens.maps import bits_of, bits_of_extra, bits_per_cell, bits_per_pixel, unit_of
 from bitlens.probe import Compiler, Probe, Recording
-from bitlens.statistics import (
-    FeatureStatistics,
-    Granularity,
-    Provenance,
-    collect_statistics,
-    weights_hash,
-    weights_versions,
-)
-from bitlens.targets import Target, as_target, select_targets
+from bitlens.probe.collecting import collect_statistics
+from bitlens.probe.fingerprint import weights_hash, weights_versions
 from bitlens.version import __version__
 
 __all__ = ["IBA", "ExtraTokens"]

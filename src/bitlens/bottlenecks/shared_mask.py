@@ -10,8 +10,8 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor, nn
 
-from bitlens.fitting import NoisyCopies, Region
-from bitlens.gaussian import NoiseModel, noised_features
+from bitlens.core.fitting import NoisyCopies, Region
+from bitlens.core.gaussian import NoiseModel, noised_features
 
 __all__ = ["SharedMask"]
 

@@ -7,9 +7,9 @@ from typing import Any
 import torch.nn.functional as F
 from torch import Tensor
 
-from bitlens.attribution import Attribution
 from bitlens.bottlenecks.token_statistics import KindedInputs
-from bitlens.targets import permuted_targets, select_targets
+from bitlens.core.attribution import Attribution
+from bitlens.core.targets import permuted_targets, select_targets
 
 __all__ = ["TextGroup", "groups_of", "in_order", "longest_first"]
 

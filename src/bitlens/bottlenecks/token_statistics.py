@@ -15,14 +15,15 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from bitlens.data.tokens import TokenBatch
+from bitlens.core.gaussian import NoiseModel, NoiseSettings
+from bitlens.core.inputs import ModelInputs
+from bitlens.core.layout import LAYOUTS
+from bitlens.core.statistics import FEW_OBSERVATIONS, FeatureStatistics, Provenance
+from bitlens.data.tokenizing import TokenBatch
 from bitlens.errors import BitlensWarning, DataError, InputError, StatisticsError
-from bitlens.files import read_arrays, write_arrays
-from bitlens.gaussian import NoiseModel, NoiseSettings
-from bitlens.inputs import ModelInputs
-from bitlens.layout import LAYOUTS
 from bitlens.probe import layer_features
-from bitlens.statistics import FEW_OBSERVATIONS, FeatureStatistics, Provenance, weights_hash
+from bitlens.probe.fingerprint import weights_hash
+from bitlens.system.files import read_arrays, write_arrays
 from bitlens.version import __version__
 
 __all__ = ["ORDINARY", "PADDING", "KindedInputs", "TokenStatistics", "collect_token_statistics"]

@@ -12,7 +12,6 @@ from typing import Any, Literal, get_args
 import torch
 from torch import Tensor, nn
 
-from bitlens.attribution import Attribution, Evidence
 from bitlens.bottlenecks.shared_mask import SharedMask
 from bitlens.bottlenecks.token_groups import TextGroup, groups_of, in_order, longest_first
 from bitlens.bottlenecks.token_statistics import (
@@ -22,15 +21,16 @@ from bitlens.bottlenecks.token_statistics import (
     TokenStatistics,
     collect_token_statistics,
 )
-from bitlens.engine import Precision, in_precision, rows_at_once, suffix_dtype
+from bitlens.core.attribution import Attribution, Evidence
+from bitlens.core.fitting import FitSettings, Fitted, Readout, Region, fit_masks, measure_under_noise
+from bitlens.core.gaussian import NoiseModel, NoiseSettings
+from bitlens.core.layout import LAYOUTS
+from bitlens.core.maps import bits_of, bits_per_cell
+from bitlens.core.passes import Precision, in_precision, rows_at_once, suffix_dtype
+from bitlens.core.targets import ClassTarget, LogOdds, Target, as_target
 from bitlens.errors import LayerError, SettingError, StatisticsError, one_of
-from bitlens.fitting import FitSettings, Fitted, Readout, Region, fit_masks, measure_under_noise
-from bitlens.gaussian import NoiseModel, NoiseSettings
-from bitlens.layout import LAYOUTS
-from bitlens.maps import bits_of, bits_per_cell
 from bitlens.probe import Probe, Recording, find_layer
-from bitlens.statistics import weights_hash
-from bitlens.targets import ClassTarget, LogOdds, Target, as_target
+from bitlens.probe.fingerprint import weights_hash
 from bitlens.version import __version__
 
 __all__ = ["FittedTexts", "MaskForm", "Objective", "SpecialTokens", "TokenIBA"]

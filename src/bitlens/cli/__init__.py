@@ -5,7 +5,6 @@ import warnings
 
 import typer
 
-from bitlens.allocator import keep_freed_memory
 from bitlens.cli.demo import demo
 from bitlens.cli.evaluate import add_commands
 from bitlens.cli.explain import explain
@@ -13,15 +12,16 @@ from bitlens.cli.grid import grid
 from bitlens.cli.learn import patterns, statistics
 from bitlens.cli.methods import methods
 from bitlens.cli.models import models
+from bitlens.cli.page import app as web_page
 from bitlens.cli.readout import readout_app
 from bitlens.cli.report import report
 from bitlens.cli.roar import roar
 from bitlens.cli.text import text_app
 from bitlens.cli.text_evaluate import add_text_commands
 from bitlens.cli.text_layers import layers
-from bitlens.cli.web import app as web_page
-from bitlens.console import answers, messages, show_warning
 from bitlens.errors import BitlensError
+from bitlens.system.console import answers, messages, show_warning
+from bitlens.system.memory import keep_freed_memory
 from bitlens.version import __version__
 
 __all__ = ["app", "main"]

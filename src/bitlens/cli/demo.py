@@ -7,7 +7,7 @@ from typing import Annotated
 import typer
 
 from bitlens.cli.options import AsJson, DeviceOption, Out, Seed, device_name
-from bitlens.console import answers, messages, results_table
+from bitlens.system.console import answers, messages, results_table
 
 __all__ = ["demo"]
 
@@ -20,8 +20,8 @@ def demo(
     as_json: AsJson = False,
 ) -> None:
     """Explain generated scenes with the bundled network: nothing to download."""
-    from bitlens.demo import run_demo
-    from bitlens.pictures import write_summary
+    from bitlens.explaining.demo import run_demo
+    from bitlens.explaining.pictures import write_summary
 
     with messages.status("starting") as status:
         done = run_demo(

@@ -22,8 +22,8 @@ from bitlens.cli.options import (
     reached_workers,
 )
 from bitlens.cli.report import AsReport, write_beside
-from bitlens.console import answers, messages, note, progress_bar
 from bitlens.errors import SettingError
+from bitlens.system.console import answers, messages, note, progress_bar
 
 if TYPE_CHECKING:
     from bitlens.evaluation.formats import Grid
@@ -154,8 +154,8 @@ def table(
     )
     print_tables(folder, selection, published, "json" if as_json else format_)
     if plots is not None:
+        from bitlens.evaluation.pinned import result_folders
         from bitlens.evaluation.plots import draw_plots
-        from bitlens.evaluation.settings import result_folders
 
         for place in result_folders(folder):
             into = plots if place == folder else plots / place.name
@@ -197,8 +197,8 @@ def _plan(
     """The paper's settings where a paper is asked for, changed by what was named."""
     from bitlens.evaluation.measures import METRICS
     from bitlens.evaluation.plan import Plan
-    from bitlens.evaluation.specs import parse_specs
     from bitlens.methods import METHODS
+    from bitlens.methods.specs import parse_specs
 
     builders = {name: entry.build for name, entry in METHODS.items()}
     measures = {name: metric.compute for name, metric in METRICS.items()}
@@ -228,9 +228,9 @@ def _carry_out(
     retry_errors: bool,
     workers: "Workers | None",
 ) -> None:
-    from bitlens.evaluation.cluster import evaluates_on, summarises_on
     from bitlens.evaluation.context import open_context
     from bitlens.evaluation.grids import draw_kept_maps
+    from bitlens.evaluation.on_workers import evaluates_on, summarises_on
     from bitlens.evaluation.run import carry_out, find_tasks, select_samples
     from bitlens.view.heatmap import save_figure
 
@@ -261,7 +261,7 @@ def note_known(known: int, wanted: int) -> None:
 def print_tables(folder: Path, selection: "Selection | None", paper: "Paper | None", how: Format) -> None:
     """What a folder of results says, and which samples failed."""
     from bitlens.evaluation import formats
-    from bitlens.evaluation.settings import result_folders
+    from bitlens.evaluation.pinned import result_folders
     from bitlens.evaluation.tables import build_table
 
     tables = [build_table(place, selection) for place in result_folders(folder)]

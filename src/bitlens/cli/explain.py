@@ -23,13 +23,13 @@ from bitlens.cli.options import (
     reached_workers,
 )
 from bitlens.cli.report import AsReport, write_beside
-from bitlens.console import answers, messages, note, progress_bar, results_table, warn_of_collapse
 from bitlens.errors import LayerError, SettingError
+from bitlens.system.console import answers, messages, note, progress_bar, results_table, warn_of_collapse
 
 if TYPE_CHECKING:
-    from bitlens.evaluation.specs import Spec
+    from bitlens.explaining.photos import Ready
+    from bitlens.methods.specs import Spec
     from bitlens.models.load import LoadedModel
-    from bitlens.photos import Ready
     from bitlens.workers import Workers
 
 __all__ = ["explain"]
@@ -89,10 +89,10 @@ def explain(
 ) -> None:
     """Explain photos by one method, or by several side by side. A run that was cut short goes on where it was."""
     from bitlens.data.images import find_images
+    from bitlens.explaining.on_workers import explain_on
+    from bitlens.explaining.photos import class_index
+    from bitlens.explaining.pictures import explain_into, write_summary
     from bitlens.models.load import load_model, read_classes
-    from bitlens.photos import class_index
-    from bitlens.pictures import explain_into, write_summary
-    from bitlens.pictures_on_workers import explain_on
 
     made = {"statistics": statistics, "patterns": patterns, "weights": readout}
     options = {"layer": layer, "beta": beta, "quality": quality, **made}
@@ -138,9 +138,9 @@ def _measured(rows: list[dict[str, Any]]) -> list[dict[str, Any]]:
 
 def _specs(text: str, options: Mapping[str, Any]) -> "dict[str, Spec]":
     """The methods by label. Options are for the methods that take them and name no setting of their own."""
-    from bitlens.evaluation.specs import Spec, parse_specs, settings_of_callable
+    from bitlens.core.statistics import FeatureStatistics
     from bitlens.methods import METHODS
-    from bitlens.statistics import FeatureStatistics
+    from bitlens.methods.specs import Spec, parse_specs, settings_of_callable
 
     given = {name: value for name, value in options.items() if value is not None}
     if "statistics" in given:
@@ -170,8 +170,8 @@ def _ready(
     workers: "Workers | None",
 ) -> "tuple[list[Ready], dict[str, str]]":
     """The methods that the network supports, and by label why it does not support the others; a single one raises."""
-    from bitlens.evaluation.learning import build_method
-    from bitlens.photos import Ready
+    from bitlens.explaining.photos import Ready
+    from bitlens.methods.building import build_method
 
     if source is None and loaded.name.startswith("builtin/"):
         source = "builtin:scenes-train"
@@ -232,10 +232,10 @@ def _learn(
     workers: "Workers | None",
 ) -> None:
     """Let a method learn what it must and was not given; what a person was told already is not said again."""
-    from bitlens.cache import patterns_from, statistics_from, weights_from
     from bitlens.data.datasets import open_dataset
-    from bitlens.evaluation.cluster import summarises_on
+    from bitlens.evaluation.on_workers import summarises_on
     from bitlens.methods import METHODS
+    from bitlens.methods.cache import patterns_from, statistics_from, weights_from
 
     if METHODS[spec.name].needs_layer and "layer" not in spec.settings and loaded.default_layer is None:
         _tell(f"layer {method.probe.name} (--layer chooses another)", told)

@@ -9,13 +9,13 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 import typer
 
 from bitlens.cli.options import AsJson, DeviceOption, Model, Out, Seed, Weights, device_name
-from bitlens.console import answers, messages, note, progress_bar
 from bitlens.errors import DataError, SettingError
+from bitlens.system.console import answers, messages, note, progress_bar
 
 if TYPE_CHECKING:
-    from bitlens.attribution import Attribution
     from bitlens.bottlenecks.per_sample import IBA
-    from bitlens.evaluation.case import Photo
+    from bitlens.core.attribution import Attribution
+    from bitlens.explaining.photo import Photo
     from bitlens.models.load import LoadedModel
 
 __all__ = ["grid"]
@@ -61,10 +61,10 @@ def grid(
 ) -> None:
     """Photos by layers and prices β, or by smoothings of the mask, on one colour scale (Schulz et al., figures 4, 9, 10)."""
     from bitlens.data.images import find_images
-    from bitlens.evaluation.learning import beta_for
-    from bitlens.files import write_text
+    from bitlens.explaining.photos import class_index, class_name
+    from bitlens.methods.building import beta_for
     from bitlens.models.load import load_model, read_classes
-    from bitlens.photos import class_index, class_name
+    from bitlens.system.files import write_text
 
     sigmas = _numbers("--smoothings", smoothings, least=0.0) if smoothings is not None else ()
     loaded = load_model(model, weights, device_name(device))
@@ -113,8 +113,8 @@ def _usual_betas(usual: float | None, single: bool) -> tuple[float, ...]:
 def _bottlenecks(loaded: "LoadedModel", layers: str | None, *, single: bool) -> "list[IBA]":
     """One for each layer; those by default where none is named."""
     from bitlens.bottlenecks.per_sample import IBA
-    from bitlens.evaluation.learning import grey_photo, layer_for
-    from bitlens.models.layers import grid_layers
+    from bitlens.methods.building import grey_photo, layer_for
+    from bitlens.models.default_layer import grid_layers
 
     if layers is not None:
         names = [name.strip() for name in layers.split(",")]
@@ -133,8 +133,8 @@ def _bottlenecks(loaded: "LoadedModel", layers: str | None, *, single: bool) -> 
 
 
 def _learn(loaded: "LoadedModel", bottlenecks: "Sequence[IBA]", source: str | None, count: int) -> None:
-    from bitlens.cache import layer_statistics_from
     from bitlens.data.datasets import open_dataset
+    from bitlens.methods.cache import layer_statistics_from
 
     if source is None and loaded.name.startswith("builtin/"):
         source = "builtin:scenes-train"
@@ -155,7 +155,7 @@ def _read(paths: "Sequence[Path]", loaded: "LoadedModel", target: int | None) ->
     from bitlens.data.datasets import Sample
     from bitlens.data.images import read_image
     from bitlens.errors import InputError
-    from bitlens.evaluation.case import read_photo
+    from bitlens.explaining.photo import read_photo
     from bitlens.probe import Network
 
     network, found = Network(loaded.model), []
@@ -184,9 +184,9 @@ def _betas(
 ) -> tuple[list[dict[str, Any]], list[Path]]:
     """A page for each photo."""
     from bitlens.evaluation.grids import draw_layers_and_betas
-    from bitlens.evaluation.sweeps import sweep_betas
-    from bitlens.photos import file_stems
-    from bitlens.view.page import save_figure
+    from bitlens.explaining.photos import file_stems
+    from bitlens.explaining.sweeps import sweep_betas
+    from bitlens.view.canvas import save_figure
 
     known = {iba.probe.name: iba.statistics for iba in bottlenecks}
     with progress_bar("maps", len(known) * len(prices) * len(seen), unit="maps") as advance:
@@ -223,8 +223,8 @@ def _smoothings(
 ) -> tuple[list[dict[str, Any]], list[Path]]:
     """Pages of several photos each."""
     from bitlens.evaluation.grids import draw_smoothings
-    from bitlens.evaluation.sweeps import roughness_of, sweep_smoothings
-    from bitlens.view.page import save_figure
+    from bitlens.explaining.sweeps import roughness_of, sweep_smoothings
+    from bitlens.view.canvas import save_figure
 
     with progress_bar("maps", len(sigmas) * len(seen), unit="maps") as advance:
         found = sweep_smoothings(

@@ -17,7 +17,7 @@ from bitlens.cli.options import (
     device_name,
     reached_workers,
 )
-from bitlens.console import answers, progress_bar
+from bitlens.system.console import answers, progress_bar
 
 __all__ = ["patterns", "statistics"]
 
@@ -39,11 +39,11 @@ def statistics(
     as_json: AsJson = False,
 ) -> None:
     """Learn what a layer puts out on many photos; every explanation at that layer needs it once."""
-    from bitlens.cache import statistics_from
     from bitlens.data.datasets import open_dataset
-    from bitlens.evaluation.cluster import summarises_on
-    from bitlens.evaluation.learning import build_method
-    from bitlens.evaluation.specs import Spec
+    from bitlens.evaluation.on_workers import summarises_on
+    from bitlens.methods.building import build_method
+    from bitlens.methods.cache import statistics_from
+    from bitlens.methods.specs import Spec
     from bitlens.models.load import load_model
 
     samples = open_dataset(data)

@@ -12,7 +12,7 @@ from rich.table import Table
 from rich.text import Text
 
 from bitlens.cli.options import AsJson
-from bitlens.console import answers
+from bitlens.system.console import answers
 
 if TYPE_CHECKING:
     from bitlens.methods import MethodEntry
@@ -32,8 +32,8 @@ def methods(
     as_json: AsJson = False,
 ) -> None:
     """List the methods of attribution, or show one with its settings."""
-    from bitlens.evaluation.specs import parse_specs
     from bitlens.methods import METHODS
+    from bitlens.methods.specs import parse_specs
 
     builders = {known: entry.build for known, entry in METHODS.items()}
     chosen = [spec.name for spec in parse_specs(name, builders, "method").values()] if name else list(METHODS)
@@ -65,7 +65,7 @@ def _undressed(build: Callable[..., Any]) -> Callable[..., Any]:
 
 def _settings(build: Callable[..., Any]) -> list[dict[str, Any]]:
     """What may be typed after the method's name: each setting, its default, what it takes and what it is."""
-    from bitlens.evaluation.specs import described, settings_of_callable
+    from bitlens.methods.specs import described, settings_of_callable
 
     defaults = {name: parameter.default for name, parameter in inspect.signature(build).parameters.items()}
     known = settings_of_callable(build)

@@ -7,7 +7,7 @@ import typer
 from rich.table import Table
 
 from bitlens.cli.options import AsJson
-from bitlens.console import answers
+from bitlens.system.console import answers
 
 __all__ = ["models"]
 

@@ -7,8 +7,8 @@ from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
 
-from bitlens.console import messages
 from bitlens.errors import ModelError, SettingError
+from bitlens.system.console import messages
 
 if TYPE_CHECKING:
     from bitlens.workers import Workers

@@ -10,10 +10,10 @@ from typing import TYPE_CHECKING, Annotated, Literal
 import typer
 
 from bitlens.cli.options import AsJson, DeviceOption, Layer, Model, Weights, device_name
-from bitlens.console import answers, messages
+from bitlens.system.console import answers, messages
 
 if TYPE_CHECKING:
-    from bitlens.bottlenecks.readout import ReadoutIBA
+    from bitlens.bottlenecks.readout.readout import ReadoutIBA
     from bitlens.training.loop import Moment, Trained
 
 __all__ = ["readout_app"]
@@ -99,11 +99,11 @@ def train(
 
     On several devices: `accelerate launch --num_processes N -m bitlens readout train …`.
     """
-    from bitlens.bottlenecks.readout import ReadoutIBA
-    from bitlens.bottlenecks.readout_task import Teaching
-    from bitlens.bottlenecks.readout_weights import ReadoutWeights
+    from bitlens.bottlenecks.readout.readout import ReadoutIBA
+    from bitlens.bottlenecks.readout.task import Teaching
+    from bitlens.bottlenecks.readout.weights import ReadoutWeights
     from bitlens.data.datasets import open_dataset, tensor_batches
-    from bitlens.evaluation.learning import beta_for, layer_for
+    from bitlens.methods.building import beta_for, layer_for
     from bitlens.models.load import load_model
     from bitlens.training.examples import Examples, Pairs, Photos
     from bitlens.training.settings import TrainingSettings

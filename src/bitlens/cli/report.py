@@ -7,7 +7,7 @@ from typing import Annotated
 import typer
 
 from bitlens.cli.options import AsJson
-from bitlens.console import answers, note
+from bitlens.system.console import answers, note
 
 __all__ = ["AsReport", "report", "write_beside"]
 

@@ -9,8 +9,8 @@ import typer
 from rich.table import Table
 
 from bitlens.cli.options import AsJson, DeviceOption, Out, Seed, device_name
-from bitlens.console import answers, messages
 from bitlens.errors import SettingError
+from bitlens.system.console import answers, messages
 
 __all__ = ["roar"]
 
@@ -36,8 +36,8 @@ def roar(
     """Remove the pixels that methods call important, train again, and see what is still learnt. Resumes."""
     from bitlens.data.small import read_small_images
     from bitlens.evaluation.roar import RoarPlan, run_roar
-    from bitlens.evaluation.specs import parse_specs
     from bitlens.methods import METHODS
+    from bitlens.methods.specs import parse_specs
     from bitlens.metrics.retraining import TrainingSettings
 
     specs = parse_specs(methods, {name: entry.build for name, entry in METHODS.items()}, "method")

@@ -9,13 +9,13 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from bitlens.cli.options import AsJson, DeviceOption, Seed, Weights, device_name
-from bitlens.console import answers, messages, note, progress_bar
 from bitlens.errors import DataError, SettingError
-from bitlens.files import write_text
+from bitlens.system.console import answers, messages, note, progress_bar
+from bitlens.system.files import write_text
 
 if TYPE_CHECKING:
-    from bitlens.data.text import TextSample
-    from bitlens.text import Explainer
+    from bitlens.data.texts import TextSample
+    from bitlens.explaining.explainer import Explainer
 
 __all__ = ["TextLayer", "TextModel", "build_explainer", "chosen_texts", "explain", "teach", "text_app"]
 
@@ -62,8 +62,8 @@ def explain(
     as_json: AsJson = False,
 ) -> None:
     """Shade the words of texts by the bits (or scores) that a network uses for its answer."""
-    from bitlens.models.text import load_text_model
-    from bitlens.text import page
+    from bitlens.explaining.explainer import page
+    from bitlens.models.load_text import load_text_model
 
     samples = chosen_texts(texts or [], file, data, limit, pair)
     loaded = load_text_model(model, weights, device_name(device))
@@ -93,7 +93,7 @@ def chosen_texts(
         SettingError: if it was none of them, or several.
         DataError: if a file cannot be read.
     """
-    from bitlens.data.text import TextSample, open_texts
+    from bitlens.data.texts import TextSample, open_texts
 
     if sum((bool(texts), file is not None, data is not None)) != 1:
         raise SettingError("give texts in quotes, or --file FILE, or --data SPEC: exactly one of the three")
@@ -111,9 +111,9 @@ def build_explainer(loaded: Any, method: str, options: dict[str, Any], seed: int
     Raises:
         SettingError: if there is no such method, several were named, or it does not take an option.
     """
-    from bitlens.evaluation.specs import parse_specs, settings_of_callable
+    from bitlens.explaining.explainer import Explainer
+    from bitlens.methods.specs import parse_specs, settings_of_callable
     from bitlens.methods.text import TEXT_METHODS
-    from bitlens.text import Explainer
 
     builders = {name: entry.build for name, entry in TEXT_METHODS.items()}
     specs = list(parse_specs(method, builders, "method").values())
@@ -128,8 +128,8 @@ def build_explainer(loaded: Any, method: str, options: dict[str, Any], seed: int
 
 def teach(explainer: "Explainer", source: str | None, count: int) -> None:
     """Give a bottleneck the statistics it lacks, from texts that a person named or from the bundled reviews."""
-    from bitlens.data.text import open_texts
-    from bitlens.text_cache import token_statistics_from
+    from bitlens.data.texts import open_texts
+    from bitlens.methods.text_cache import token_statistics_from
 
     if explainer.entry.learns != "statistics" or (explainer.ready and source is None):
         return

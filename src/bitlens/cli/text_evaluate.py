@@ -8,7 +8,7 @@ import typer
 
 from bitlens.cli.evaluate import list_metrics, note_known, print_tables
 from bitlens.cli.options import AsJson, DeviceOption, Out, Seed, Weights, device_name
-from bitlens.console import answers, messages, progress_bar
+from bitlens.system.console import answers, messages, progress_bar
 
 __all__ = ["add_text_commands"]
 
@@ -58,10 +58,10 @@ def evaluate(
 ) -> None:
     """Measure methods by metrics on texts. A run that was cut short goes on where it was, and can grow."""
     from bitlens.evaluation.run import carry_out, find_tasks, read_part, select_samples
-    from bitlens.evaluation.specs import parse_specs
     from bitlens.evaluation.text.context import open_text_context
     from bitlens.evaluation.text.measures import TEXT_METRICS
     from bitlens.evaluation.text.plan import TextPlan
+    from bitlens.methods.specs import parse_specs
     from bitlens.methods.text import TEXT_METHODS
 
     builders = {name: entry.build for name, entry in TEXT_METHODS.items()}

@@ -9,14 +9,14 @@ import typer
 
 from bitlens.cli.options import AsJson, DeviceOption, Out, Seed, Weights, device_name
 from bitlens.cli.text import TextModel, chosen_texts
-from bitlens.console import answers, note, progress_bar
 from bitlens.errors import InputError, SettingError
+from bitlens.system.console import answers, note, progress_bar
 
 if TYPE_CHECKING:
-    from bitlens.bottlenecks.layers import LayerAnalysis
+    from bitlens.bottlenecks.layer_analysis import LayerAnalysis
     from bitlens.bottlenecks.token_statistics import TokenStatistics
-    from bitlens.data.tokens import TokenBatch
-    from bitlens.models.text import LoadedText
+    from bitlens.data.tokenizing import TokenBatch
+    from bitlens.models.load_text import LoadedText
 
 __all__ = ["layers"]
 
@@ -54,7 +54,7 @@ def layers(
     as_json: AsJson = False,
 ) -> None:
     """Restrict each layer by itself: which words it uses, how many bits, and what of the prediction they keep."""
-    from bitlens.models.text import load_text_model
+    from bitlens.models.load_text import load_text_model
 
     prices = _numbers(betas)
     samples = chosen_texts(texts or [], file, data, limit, pair)
@@ -92,9 +92,9 @@ def _asked(loaded: "LoadedText", batch: "TokenBatch", target: str) -> list[int]:
     """The class that every text is asked about, in all networks alike."""
     import torch
 
-    from bitlens.photos import class_index
+    from bitlens.core.targets import logits_of
+    from bitlens.explaining.photos import class_index
     from bitlens.probe import frozen
-    from bitlens.targets import logits_of
 
     if target != "auto":
         index = class_index(target, loaded.classes)
@@ -110,9 +110,9 @@ def _asked(loaded: "LoadedText", batch: "TokenBatch", target: str) -> list[int]:
 
 
 def _statistics(loaded: "LoadedText", at: str, source: str, count: int) -> "dict[str, TokenStatistics]":
-    from bitlens.data.text import open_texts
-    from bitlens.models.text import text_layers
-    from bitlens.text_cache import token_statistics_from
+    from bitlens.data.texts import open_texts
+    from bitlens.methods.text_cache import token_statistics_from
+    from bitlens.models.load_text import text_layers
 
     names = text_layers(loaded.model) if at == "all" else tuple(at.split(","))
     samples = open_texts(source)
@@ -132,7 +132,7 @@ def _analysed(
     mask: str,
     seed: int,
 ) -> "LayerAnalysis":
-    from bitlens.bottlenecks.layers import analyse_layers
+    from bitlens.bottlenecks.layer_analysis import analyse_layers
 
     with progress_bar(f"layers of {loaded.name}", len(known) * len(prices)) as advance:
         return analyse_layers(
@@ -142,8 +142,8 @@ def _analysed(
 
 def _write(analyses: "dict[str, LayerAnalysis]", batch: "TokenBatch", out: Path, classes: Sequence[str]) -> list[str]:
     """All pictures and numbers; gives the names of the files."""
-    from bitlens.layer_pages import draw_beta_sweep, draw_information_plane, draw_text_layers
-    from bitlens.view.page import save_figure
+    from bitlens.explaining.layer_pages import draw_beta_sweep, draw_information_plane, draw_text_layers
+    from bitlens.view.canvas import save_figure
 
     out.mkdir(parents=True, exist_ok=True)
     names = []
@@ -168,7 +168,7 @@ def _write(analyses: "dict[str, LayerAnalysis]", batch: "TokenBatch", out: Path,
 def _print(analyses: "dict[str, LayerAnalysis]") -> None:
     from rich.table import Table
 
-    from bitlens.layer_pages import short_names
+    from bitlens.explaining.layer_pages import short_names
 
     for spec, analysis in analyses.items():
         table = Table(

@@ -9,7 +9,7 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
-from bitlens.data.tokens import TokenBatch, check_texts, checked, delete_tokens, joined_text, warn_of_cuts
+from bitlens.data.tokenizing import TokenBatch, check_texts, checked, delete_tokens, joined_text, warn_of_cuts
 from bitlens.errors import DataError, InputError
 
 __all__ = ["PAD", "UNKNOWN", "WordTokenizer", "build_vocabulary", "split_words"]

@@ -6,19 +6,21 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any
 
-from bitlens.cache import Collect
 from bitlens.data.datasets import Sample, open_dataset
-from bitlens.evaluation.case import Case, Photo, fingerprint, read_photo
-from bitlens.evaluation.learning import Learner, Progress, grey_photo, map_alone, method_settings
+from bitlens.evaluation.case import Case
+from bitlens.evaluation.learning import Learner, Progress
 from bitlens.evaluation.measures import metric_settings, ready_metric
 from bitlens.evaluation.plan import Plan
 from bitlens.evaluation.scored import Scored
-from bitlens.evaluation.specs import Spec
+from bitlens.explaining.photo import Photo, fingerprint, read_photo
 from bitlens.methods import METHODS
+from bitlens.methods.building import grey_photo, map_alone, method_settings
+from bitlens.methods.cache import Collect
+from bitlens.methods.specs import Spec
 from bitlens.metrics.randomisation import cascade, cascade_steps
 from bitlens.models.load import LoadedModel, load_model
 from bitlens.probe import Network
-from bitlens.statistics import weights_hash
+from bitlens.probe.fingerprint import weights_hash
 
 __all__ = ["Context", "make_context", "open_context"]
 

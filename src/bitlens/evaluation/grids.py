@@ -7,10 +7,10 @@ import numpy as np
 from matplotlib.figure import Figure
 from torch import Tensor
 
-from bitlens.attribution import Attribution
+from bitlens.core.attribution import Attribution
 from bitlens.errors import BitlensError
 from bitlens.evaluation.context import Context
-from bitlens.evaluation.sweeps import roughness_of
+from bitlens.explaining.sweeps import roughness_of
 from bitlens.methods import METHODS
 from bitlens.models.load import LoadedModel
 from bitlens.view.heatmap import draw_grid

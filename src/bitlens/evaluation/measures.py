@@ -8,8 +8,8 @@ from typing import Any
 from bitlens.evaluation import scoring
 from bitlens.evaluation.metric import Axes, Metric
 from bitlens.evaluation.scored import Scored
-from bitlens.evaluation.specs import Spec
 from bitlens.evaluation.text.measures import TEXT_METRICS
+from bitlens.methods.specs import Spec
 
 __all__ = ["METRICS", "metric_named", "metric_settings", "ready_metric"]
 

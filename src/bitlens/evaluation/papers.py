@@ -8,13 +8,13 @@ from functools import cache
 from importlib.resources import files
 from typing import Any
 
+from bitlens.core.statistics import Granularity
 from bitlens.errors import SettingError
 from bitlens.evaluation.measures import METRICS
 from bitlens.evaluation.paired import Mean
-from bitlens.evaluation.specs import Spec, parse_specs
 from bitlens.evaluation.tables import Table
 from bitlens.methods import METHODS
-from bitlens.statistics import Granularity
+from bitlens.methods.specs import Spec, parse_specs
 
 __all__ = ["Line", "Paper", "Published", "load_paper", "paper_names", "side_by_side"]
 

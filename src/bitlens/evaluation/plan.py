@@ -4,8 +4,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
-from bitlens.evaluation.specs import Spec
-from bitlens.statistics import Granularity
+from bitlens.core.statistics import Granularity
+from bitlens.methods.specs import Spec
 
 __all__ = ["Plan"]
 

@@ -18,12 +18,12 @@ from torch import Tensor, nn
 from bitlens.data.preprocessing import Preprocessing
 from bitlens.data.small import SmallImages, to_tensor
 from bitlens.errors import DataError, SettingError
-from bitlens.evaluation.learning import build_method, map_alone
-from bitlens.evaluation.specs import Spec
-from bitlens.files import read_arrays, write_arrays, write_text
 from bitlens.methods import METHODS
+from bitlens.methods.building import build_method, map_alone
+from bitlens.methods.specs import Spec
 from bitlens.metrics.retraining import ExplainedImages, Retrained, TrainingSettings, roar, small_resnet, train_network
 from bitlens.models.load import LoadedModel
+from bitlens.system.files import read_arrays, write_arrays, write_text
 from bitlens.view.curves import Chart, Curve, draw_charts
 from bitlens.view.heatmap import save_figure
 

@@ -16,7 +16,7 @@ import numpy.typing as npt
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from bitlens.files import write_bytes
+from bitlens.system.files import write_bytes
 
 __all__ = ["SCHEMA", "Row", "RowWriter"]
 

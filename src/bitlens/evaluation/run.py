@@ -18,9 +18,9 @@ from torch import Tensor
 
 from bitlens.errors import BitlensError, DataError, SettingError
 from bitlens.evaluation.context import Context
+from bitlens.evaluation.pinned import pin_settings
 from bitlens.evaluation.rows import Row, RowWriter
 from bitlens.evaluation.scored import Scored
-from bitlens.evaluation.settings import pin_settings
 from bitlens.evaluation.store import Done, RowStore
 from bitlens.evaluation.subject import CaseOf, Setup
 from bitlens.view.heatmap import save_raw

@@ -13,9 +13,10 @@ import torch
 from torch import Tensor
 
 from bitlens.bottlenecks.per_sample import IBA
-from bitlens.engine import Precision
-from bitlens.evaluation.case import Case, Region
+from bitlens.core.passes import Precision
+from bitlens.evaluation.case import Case
 from bitlens.evaluation.scored import Scored, kept_curve
+from bitlens.explaining.photo import Region
 from bitlens.metrics import localization
 from bitlens.metrics.degradation import Integral, Schedule, degradation
 from bitlens.metrics.insertion_deletion import Area, InsertionDeletion, insertion_deletion

@@ -9,7 +9,7 @@ from typing import Any, Protocol, TypeVar
 from torch import Tensor
 
 from bitlens.evaluation.scored import Scored
-from bitlens.evaluation.specs import Spec
+from bitlens.methods.specs import Spec
 
 __all__ = ["CaseOf", "Named", "Planned", "Setup", "Subject"]
 

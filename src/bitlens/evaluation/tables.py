@@ -14,7 +14,7 @@ from bitlens.errors import DataError, SettingError
 from bitlens.evaluation.measures import metric_named
 from bitlens.evaluation.metric import Metric
 from bitlens.evaluation.paired import Comparison, Mean, compare, mean_of
-from bitlens.evaluation.settings import read_settings
+from bitlens.evaluation.pinned import read_settings
 from bitlens.evaluation.store import RowStore, Series
 
 __all__ = ["Cell", "Selection", "Table", "build_table", "metric_of"]

@@ -1,8 +1,8 @@
 """The bottlenecks: methods whose maps are in bits."""
 
-from bitlens.bottlenecks.input import InputIBA
+from bitlens.bottlenecks.input.images import InputIBA
 from bitlens.bottlenecks.per_sample import IBA
-from bitlens.bottlenecks.readout import ReadoutIBA
+from bitlens.bottlenecks.readout.readout import ReadoutIBA
 from bitlens.methods.entry import MethodEntry
 
 __all__ = ["BOTTLENECKS"]

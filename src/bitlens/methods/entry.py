@@ -4,7 +4,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any, Literal, Protocol
 
-from bitlens.attribution import Attribution
+from bitlens.core.attribution import Attribution
 
 __all__ = ["Method", "MethodEntry"]
 

@@ -11,7 +11,7 @@ from bitlens.baselines.text.surrogate import TextKernelSHAP, TextLIME
 from bitlens.errors import SettingError
 from bitlens.methods.entry import Method, MethodEntry
 from bitlens.methods.text_bottlenecks import TEXT_BOTTLENECKS
-from bitlens.models.text import LoadedText
+from bitlens.models.load_text import LoadedText
 
 __all__ = ["TEXT_METHODS", "text_method"]
 

@@ -3,15 +3,15 @@
 from collections.abc import Mapping
 from typing import Literal
 
-from bitlens.bottlenecks.input_settings import InputQuality, InputReadout, PriorName
+from bitlens.bottlenecks.input.presets import InputQuality, InputReadout, PriorName
+from bitlens.bottlenecks.input.text_presets import EmbeddingNoise
+from bitlens.bottlenecks.input.texts import TokenInputIBA
 from bitlens.bottlenecks.layered import LayeredTokenIBA
-from bitlens.bottlenecks.token_input import TokenInputIBA
-from bitlens.bottlenecks.token_input_settings import EmbeddingNoise
 from bitlens.bottlenecks.token_statistics import TokenStatistics
 from bitlens.bottlenecks.tokens import MaskForm, Objective, SpecialTokens, TokenIBA
-from bitlens.engine import Precision
+from bitlens.core.passes import Precision
 from bitlens.methods.entry import MethodEntry
-from bitlens.models.text import LoadedText, default_text_layer, text_layers
+from bitlens.models.load_text import LoadedText, default_text_layer, text_layers
 
 __all__ = ["TEXT_BOTTLENECKS", "early_layers", "iba", "input_iba", "token_iba"]
 

@@ -16,7 +16,7 @@ from bitlens.metrics.retraining import ExplainedImages, Retrained, TrainingSetti
 from bitlens.metrics.sanity import SanityCheck, sanity_check
 from bitlens.metrics.sensitivity_n import SensitivityN, sensitivity_n
 from bitlens.metrics.ssim import ssim
-from bitlens.metrics.tokens import (
+from bitlens.metrics.token_removal import (
     Texts,
     token_degradation,
     token_insertion_deletion,

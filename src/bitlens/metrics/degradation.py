@@ -10,7 +10,7 @@ from typing import Any, Literal
 import torch
 from torch import Tensor, nn
 
-from bitlens.engine import Precision
+from bitlens.core.passes import Precision
 from bitlens.errors import InputError, SettingError, one_of
 from bitlens.metrics.estimate import Estimate
 from bitlens.metrics.perturbation import Group, Replacement, in_groups, in_passes, replaced, replacing

@@ -11,7 +11,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from bitlens.engine import Precision
+from bitlens.core.passes import Precision
 from bitlens.errors import InputError, SettingError, one_of
 from bitlens.metrics.estimate import Estimate
 from bitlens.metrics.perturbation import Group, Replacement, in_groups, in_passes, replaced, replacing

@@ -11,12 +11,12 @@ from typing import Any, Literal, TypeAlias, TypeVar
 import torch
 from torch import Tensor, nn
 
-from bitlens.engine import Precision, in_precision, rows_at_once, suffix_dtype
+from bitlens.core.inputs import ModelInputs
+from bitlens.core.layout import LAYOUTS
+from bitlens.core.passes import Precision, in_precision, rows_at_once, suffix_dtype
+from bitlens.core.targets import as_target, select_targets
 from bitlens.errors import InputError, SettingError, TargetError, one_of
-from bitlens.inputs import ModelInputs
-from bitlens.layout import LAYOUTS
 from bitlens.probe import Network
-from bitlens.targets import as_target, select_targets
 
 __all__ = [
     "Answer",
@@ -82,7 +82,7 @@ def in_groups(
     Args:
         model: the network; a `Network` keeps what it has learnt about inputs like these.
         inputs: (N, C, H, W) images, or a tuple or mapping of arguments of which the first tensor is the images.
-        targets: as `bitlens.targets.as_target` takes them.
+        targets: as `bitlens.core.targets.as_target` takes them.
         maps: (N, H, W).
         measure: of one group, run without gradients.
         quantity: the target's "value" (probability) or "score" (logit).

@@ -14,8 +14,8 @@ from torch import nn
 from torch.nn.modules.batchnorm import _NormBase
 from torch.nn.modules.conv import _ConvNd
 
+from bitlens.core.inputs import ModelInputs
 from bitlens.errors import LayerError, one_of
-from bitlens.inputs import ModelInputs
 from bitlens.probe import find_layer, frozen
 from bitlens.probe.modules import device_of, prepared
 from bitlens.probe.trace import all_calls, trace_calls

@@ -9,8 +9,8 @@ import torch
 from torch import Tensor
 
 from bitlens.bottlenecks.per_sample import IBA
-from bitlens.inputs import ModelInputs
-from bitlens.targets import ClassTarget, logits_of
+from bitlens.core.inputs import ModelInputs
+from bitlens.core.targets import ClassTarget, logits_of
 
 __all__ = ["RestrictedAccuracy", "restricted_accuracy"]
 

@@ -16,8 +16,8 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from bitlens.errors import DataError, FitError, InputError, SettingError
-from bitlens.files import write_text
 from bitlens.metrics.ranking import ranks
+from bitlens.system.files import write_text
 
 __all__ = ["ExplainedImages", "Retrained", "TrainingSettings", "remove_top", "roar", "small_resnet", "train_network"]
 

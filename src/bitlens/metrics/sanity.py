@@ -7,10 +7,10 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from bitlens.core.targets import logits_of
 from bitlens.metrics.randomisation import cascade
 from bitlens.metrics.ssim import ssim
 from bitlens.probe import Network
-from bitlens.targets import logits_of
 
 __all__ = ["SanityCheck", "sanity_check"]
 

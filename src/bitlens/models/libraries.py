@@ -16,8 +16,8 @@ from torchvision.models import WeightsEnum
 
 from bitlens.data.preprocessing import Preprocessing
 from bitlens.errors import ModelError
-from bitlens.extras import need
-from bitlens.models.weights import load_weights
+from bitlens.models.weight_files import load_weights
+from bitlens.system.optional import need
 
 __all__ = ["Parts", "from_hub", "from_timm", "from_torchvision", "timm_names", "torchvision_names"]
 

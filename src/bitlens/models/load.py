@@ -15,7 +15,7 @@ from bitlens.errors import DataError, DependencyError, ModelError
 from bitlens.models.builtin import BUILTIN, BUILTIN_TEXT
 from bitlens.models.libraries import Parts, from_hub, from_timm, from_torchvision, timm_names, torchvision_names
 from bitlens.models.userfile import call_user_file, types_of
-from bitlens.models.weights import load_weights
+from bitlens.models.weight_files import load_weights
 
 __all__ = ["FORMS", "LoadedModel", "ModelEntry", "available_models", "load_model", "moved", "read_classes"]
 

@@ -3,7 +3,7 @@
 from collections.abc import Iterator
 from dataclasses import dataclass
 
-from bitlens.layout import Layout, detect_layout
+from bitlens.core.layout import Layout, detect_layout
 from bitlens.probe.trace import Call
 
 __all__ = ["Blocks", "block_groups", "grid_layout"]

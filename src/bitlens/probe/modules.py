@@ -13,8 +13,8 @@ from weakref import WeakKeyDictionary
 import torch
 from torch import nn
 
+from bitlens.core.inputs import ModelInputs
 from bitlens.errors import BitlensWarning, LayerError
-from bitlens.inputs import ModelInputs
 
 __all__ = ["Forward", "Wrapper", "device_of", "find_layer", "frozen", "prepared", "wrapped"]
 

@@ -11,7 +11,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from bitlens.inputs import ModelInputs
+from bitlens.core.inputs import ModelInputs
 from bitlens.probe.agreement import agree
 from bitlens.probe.folding import Fold, foldable, folded
 from bitlens.probe.modules import device_of, frozen, prepared, wrapped

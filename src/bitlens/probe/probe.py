@@ -10,13 +10,13 @@ import torch
 from torch import Tensor, nn
 from torch.utils._pytree import tree_flatten, tree_leaves
 
+from bitlens.core.inputs import ModelInputs
 from bitlens.errors import BitlensWarning, LayerError
-from bitlens.inputs import ModelInputs
 from bitlens.probe.agreement import agree
 from bitlens.probe.folding import foldable, folded
 from bitlens.probe.modules import Forward, Wrapper, device_of, find_layer, frozen, prepared, wrapped
-from bitlens.probe.plan import ARGUMENTS, LAYER, REPLACED, Plan, Read, feature_slot, replay_script, sample_axes
 from bitlens.probe.recording import Recording, Touched, Value, begin_graph
+from bitlens.probe.replaying import ARGUMENTS, LAYER, REPLACED, Plan, Read, feature_slot, replay_script, sample_axes
 from bitlens.probe.trace import Call, all_calls, trace_calls
 
 __all__ = ["Probe"]

@@ -13,7 +13,7 @@ from torch.utils._pytree import TreeSpec, tree_flatten, tree_leaves, tree_map, t
 from bitlens.errors import LayerError
 from bitlens.probe.folding import folded
 from bitlens.probe.modules import Forward, Wrapper, frozen, wrapped
-from bitlens.probe.plan import ARGUMENTS, LAYER, REPLACED, Key, Plan, Read, feature_slot
+from bitlens.probe.replaying import ARGUMENTS, LAYER, REPLACED, Key, Plan, Read, feature_slot
 
 __all__ = ["Recording", "Touched", "Value", "begin_graph"]
 

@@ -8,7 +8,7 @@ import torch
 from torch import Tensor, nn
 from torch.utils._pytree import tree_leaves
 
-from bitlens.inputs import ModelInputs
+from bitlens.core.inputs import ModelInputs
 from bitlens.probe.modules import Forward, wrapped
 
 __all__ = ["Call", "Shapes", "all_calls", "trace_calls"]

@@ -11,7 +11,7 @@ from bitlens.evaluation.formats import Grid, about, comparison_grid, means_grid
 from bitlens.evaluation.plots import draw_plots
 from bitlens.evaluation.tables import Table, build_table, metric_of
 from bitlens.view.encoding import as_data_uri, picture_uri
-from bitlens.view.report import Cell, Column, DataTable, Plot, Section
+from bitlens.view.report_html import Cell, Column, DataTable, Plot, Section
 
 __all__ = ["evaluation_section"]
 

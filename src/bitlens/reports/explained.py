@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 
-from bitlens.attribution import Attribution
+from bitlens.core.attribution import Attribution
 from bitlens.data.images import read_image
 from bitlens.errors import BitlensError, InputError
 from bitlens.methods import METHODS

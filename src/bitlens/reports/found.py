@@ -6,7 +6,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from bitlens.attribution import Attribution
+from bitlens.core.attribution import Attribution
 from bitlens.errors import DataError
 
 __all__ = ["Entry", "Results", "read_results", "read_summary", "safe_name"]

@@ -5,8 +5,8 @@ from typing import Any
 
 from bitlens.errors import BitlensError, InputError
 from bitlens.view.card import Proof
-from bitlens.view.report import Passage
-from bitlens.view.text import ShadedText, pieces_of, word_scale
+from bitlens.view.report_html import Passage
+from bitlens.view.shaded import ShadedText, pieces_of, word_scale
 
 __all__ = ["passages_of"]
 

@@ -7,10 +7,10 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict
 from typing import Any
 
-from bitlens.evaluation.specs import settings_of_callable
-from bitlens.fitting import QUALITY
+from bitlens.core.fitting import QUALITY
 from bitlens.methods import METHODS
-from bitlens.view.report import Recipe
+from bitlens.methods.specs import settings_of_callable
+from bitlens.view.report_html import Recipe
 
 __all__ = ["evaluation_recipe", "explained_recipe"]
 
@@ -69,7 +69,7 @@ def _listed(settings: Mapping[str, Any]) -> list[tuple[str, str]]:
 def _python(model: str, methods: Mapping[str, Mapping[str, Any]], command: Sequence[str]) -> Iterator[str]:
     yield "import bitlens"
     if any("statistics_data" in one for one in methods.values()):
-        yield "from bitlens.cache import statistics_from"
+        yield "from bitlens.methods.cache import statistics_from"
         yield "from bitlens.data.datasets import open_dataset"
     yield "from bitlens.data.images import read_image"
     if any(_reads(one) and "BUILTIN" in _trained(model, command) for one in methods.values()):

@@ -10,7 +10,7 @@ import torch
 from torch import Tensor, nn
 
 from bitlens.errors import DataError, SettingError
-from bitlens.files import read_arrays, write_arrays
+from bitlens.system.files import read_arrays, write_arrays
 from bitlens.training.curve import EpochRow
 
 __all__ = ["State", "load_checkpoint", "save_checkpoint"]

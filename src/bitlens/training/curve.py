@@ -6,7 +6,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
-from bitlens.files import replacing, write_text
+from bitlens.system.files import replacing, write_text
 
 __all__ = ["EpochRow", "draw_curve", "write_curve"]
 

@@ -7,10 +7,10 @@ from typing import Any, Protocol, runtime_checkable
 import torch
 from torch import Tensor
 
+from bitlens.core.inputs import ModelInputs
 from bitlens.data.datasets import Sample, tensor_batches
 from bitlens.data.preprocessing import Preprocessing
 from bitlens.errors import InputError
-from bitlens.inputs import ModelInputs
 
 __all__ = ["Batch", "Examples", "InMemory", "Pairs", "Photos"]
 

@@ -5,7 +5,7 @@ from typing import Any
 import torch
 
 from bitlens.errors import SettingError
-from bitlens.extras import need
+from bitlens.system.optional import need
 from bitlens.training.settings import TrainingSettings
 
 __all__ = ["accelerator_for"]

@@ -6,8 +6,8 @@ from dataclasses import dataclass, replace
 from matplotlib.figure import Figure
 
 from bitlens.errors import InputError
+from bitlens.view.canvas import add_axes, line_height, new_page, wrap, write
 from bitlens.view.colours import Scale
-from bitlens.view.page import add_axes, line_height, new_page, wrap, write
 from bitlens.view.panels import (
     Array,
     as_map,

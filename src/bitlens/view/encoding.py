@@ -8,7 +8,7 @@ from pathlib import Path
 import numpy as np
 from PIL import Image
 
-from bitlens.files import write_bytes
+from bitlens.system.files import write_bytes
 from bitlens.view.colours import Floats, Scale
 from bitlens.view.panels import Array, as_photo
 

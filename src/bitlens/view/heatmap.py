@@ -12,9 +12,9 @@ import numpy as np
 from matplotlib.figure import Figure
 
 from bitlens.errors import DataError
-from bitlens.files import write_bytes
+from bitlens.system.files import write_bytes
+from bitlens.view.canvas import add_axes, line_height, new_page, save_figure, wrap, write
 from bitlens.view.colours import Scale
-from bitlens.view.page import add_axes, line_height, new_page, save_figure, wrap, write
 from bitlens.view.panels import (
     Array,
     as_map,

@@ -4,7 +4,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from bitlens.attribution import Attribution
+from bitlens.core.attribution import Attribution
 from bitlens.view.colours import Floats, Scale, overlay
 from bitlens.view.encoding import bar_uri, picture_uri
 from bitlens.view.html import render_template

@@ -15,8 +15,8 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from bitlens.errors import InputError
+from bitlens.view.canvas import FONT, width_of
 from bitlens.view.colours import Floats, Scale, dim, overlay
-from bitlens.view.page import FONT, width_of
 
 __all__ = [
     "Array",

@@ -6,8 +6,8 @@ from dataclasses import dataclass
 from matplotlib.figure import Figure
 
 from bitlens.errors import InputError
+from bitlens.view.canvas import add_axes, line_height, new_page, wrap, write
 from bitlens.view.colours import Floats, Scale
-from bitlens.view.page import add_axes, line_height, new_page, wrap, write
 from bitlens.view.panels import Array, as_map, as_photo, bar_text_width, draw_bar, draw_map, draw_photo, fit
 
 __all__ = ["draw_grid", "draw_scaled_grid"]

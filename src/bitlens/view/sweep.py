@@ -8,8 +8,8 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import FixedFormatter, FixedLocator
 
 from bitlens.errors import InputError
+from bitlens.view.canvas import add_axes, line_height, new_page, wrap, write
 from bitlens.view.colours import Floats, Scale
-from bitlens.view.page import add_axes, line_height, new_page, wrap, write
 from bitlens.view.panels import Array, as_map, as_photo, draw_bar, draw_map, draw_photo, fit
 
 __all__ = ["SweepRow", "draw_sweep"]

@@ -11,8 +11,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from bitlens.allocator import keep_freed_memory
 from bitlens.errors import BitlensError, BitlensWarning, ClusterError
+from bitlens.system.memory import keep_freed_memory
 from bitlens.version import __version__
 
 __all__ = ["TRIES", "Home", "Ledger", "Lost", "Raised", "Worker"]

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from bitlens.errors import BitlensWarning, ClusterError
-from bitlens.extras import need
+from bitlens.system.optional import need
 from bitlens.version import __version__
 from bitlens.workers.actor import TRIES, Home, Ledger, Lost, Raised, Worker
 

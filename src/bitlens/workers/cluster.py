@@ -7,7 +7,7 @@ from contextlib import contextmanager
 from typing import Any
 
 from bitlens.errors import ClusterError, SettingError
-from bitlens.extras import need
+from bitlens.system.optional import need
 from bitlens.workers.carrying import Workers, first_line, load_ray
 
 __all__ = ["open_workers", "share_out"]

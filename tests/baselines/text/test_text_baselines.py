@@ -10,7 +10,7 @@ from bitlens.baselines.text.occlusion import TextOcclusion
 from bitlens.baselines.text.random import TextRandom
 from bitlens.baselines.text.surrogate import TextKernelSHAP, TextLIME
 from bitlens.errors import InputError, SettingError
-from bitlens.models.text import LoadedText
+from bitlens.models.load_text import LoadedText
 from small_texts import MASK, PAD, TEXTS, WORDS, BlankTokenizer, small_lstm, small_transformer
 
 

@@ -11,13 +11,13 @@ from bitlens.baselines.text.occlusion import TextOcclusion
 from bitlens.errors import DataError, InputError, SettingError
 from bitlens.evaluation.plots import draw_plots
 from bitlens.evaluation.run import carry_out, find_tasks, select_samples
-from bitlens.evaluation.specs import parse_specs
 from bitlens.evaluation.store import RowStore
 from bitlens.evaluation.tables import Selection, build_table
 from bitlens.evaluation.text.case import tokenised
 from bitlens.evaluation.text.context import open_text_context
 from bitlens.evaluation.text.measures import TEXT_METRICS
 from bitlens.evaluation.text.plan import TextPlan
+from bitlens.methods.specs import parse_specs
 from bitlens.methods.text import TEXT_METHODS
 from bitlens.metrics import Texts, token_degradation
 from small_texts import MASK, WORDS, BlankTokenizer, small_lstm

@@ -10,14 +10,14 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from bitlens.attribution import Attribution
 from bitlens.baselines.baseline import fixed_seed
 from bitlens.baselines.text.changes import Removal, arranged, selected, without
-from bitlens.data.tokens import TokenBatch, Tokenizer
-from bitlens.engine import Precision, rows_at_once, suffix_dtype
+from bitlens.core.attribution import Attribution
+from bitlens.core.passes import Precision, rows_at_once, suffix_dtype
+from bitlens.core.targets import Target, as_target, select_targets
+from bitlens.data.tokenizing import TokenBatch, Tokenizer
 from bitlens.errors import InputError, SettingError, TargetError
 from bitlens.probe import Network, frozen
-from bitlens.targets import Target, as_target, select_targets
 from bitlens.version import __version__
 
 __all__ = ["Question", "TextBaseline", "TextModel", "asking"]

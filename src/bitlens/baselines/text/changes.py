@@ -10,7 +10,7 @@ from typing import Literal
 import torch
 from torch import Tensor
 
-from bitlens.data.tokens import TokenBatch
+from bitlens.data.tokenizing import TokenBatch
 from bitlens.errors import one_of
 
 __all__ = ["REPLACED", "Removal", "arranged", "selected", "without"]

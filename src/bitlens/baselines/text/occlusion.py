@@ -7,7 +7,7 @@ from torch import Tensor
 
 from bitlens.baselines.text.baseline import Question, TextBaseline, TextModel
 from bitlens.baselines.text.changes import Removal
-from bitlens.engine import Precision
+from bitlens.core.passes import Precision
 from bitlens.errors import one_of
 
 __all__ = ["TextOcclusion"]

@@ -13,7 +13,7 @@ from torch import Tensor
 from bitlens.baselines.surrogate import ridge_values, shapley_coalitions, shapley_values
 from bitlens.baselines.text.baseline import Question, TextBaseline, TextModel
 from bitlens.baselines.text.changes import Removal
-from bitlens.engine import Precision
+from bitlens.core.passes import Precision
 from bitlens.errors import SettingError, one_of
 
 __all__ = ["TextKernelSHAP", "TextLIME"]

@@ -10,14 +10,14 @@ from torch import Tensor
 
 from bitlens.baselines.text.baseline import asking
 from bitlens.baselines.text.changes import REPLACED
-from bitlens.data.text import TextSample
-from bitlens.data.tokens import TokenBatch, Tokenizer, joined_text
-from bitlens.engine import Precision
+from bitlens.core.passes import Precision
+from bitlens.core.targets import as_target, logits_of
+from bitlens.data.texts import TextSample
+from bitlens.data.tokenizing import TokenBatch, Tokenizer, joined_text
 from bitlens.errors import InputError
 from bitlens.evaluation.subject import CaseOf
-from bitlens.metrics.tokens import Texts, TokenAnswer
-from bitlens.models.text import LoadedText
-from bitlens.targets import as_target, logits_of
+from bitlens.metrics.token_removal import Texts, TokenAnswer
+from bitlens.models.load_text import LoadedText
 
 __all__ = ["Text", "TextCase", "Unit", "read_text", "text_fingerprint", "tokenised"]
 

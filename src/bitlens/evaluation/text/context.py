@@ -8,17 +8,18 @@ from typing import Any
 
 from torch import Tensor
 
-from bitlens.data.text import TextSample, open_texts
-from bitlens.engine import rows_at_once
-from bitlens.evaluation.learning import Progress, map_alone
+from bitlens.core.passes import rows_at_once
+from bitlens.data.texts import TextSample, open_texts
+from bitlens.evaluation.learning import Progress
 from bitlens.evaluation.measures import metric_settings, ready_metric
 from bitlens.evaluation.scored import Scored
 from bitlens.evaluation.text.case import Text, TextCase, read_text, text_fingerprint
 from bitlens.evaluation.text.learning import ready_method
 from bitlens.evaluation.text.plan import TextPlan
-from bitlens.models.text import LoadedText, load_text_model
+from bitlens.methods.building import map_alone
+from bitlens.models.load_text import LoadedText, load_text_model
 from bitlens.probe import Network
-from bitlens.statistics import weights_hash
+from bitlens.probe.fingerprint import weights_hash
 
 __all__ = ["TextContext", "open_text_context"]
 

@@ -6,15 +6,15 @@ from pathlib import Path
 from typing import Any
 
 from bitlens.bottlenecks.token_statistics import TokenStatistics
-from bitlens.data.text import TextSample, open_texts
+from bitlens.data.texts import TextSample, open_texts
 from bitlens.errors import StatisticsError
 from bitlens.evaluation.learning import Progress
-from bitlens.evaluation.specs import Spec, settings_of_callable
 from bitlens.evaluation.text.plan import TextPlan
+from bitlens.methods.specs import Spec, settings_of_callable
 from bitlens.methods.text import TEXT_METHODS, text_method
-from bitlens.models.text import LoadedText
-from bitlens.statistics import weights_hash
-from bitlens.text_cache import token_statistics_from
+from bitlens.methods.text_cache import token_statistics_from
+from bitlens.models.load_text import LoadedText
+from bitlens.probe.fingerprint import weights_hash
 
 __all__ = ["ready_method"]
 

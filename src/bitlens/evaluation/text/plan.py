@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
-from bitlens.evaluation.specs import Spec
+from bitlens.methods.specs import Spec
 
 __all__ = ["TextPlan"]
 

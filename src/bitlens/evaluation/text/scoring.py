@@ -1,15 +1,15 @@
-"""How one text and one map become a number: the functions of `bitlens.metrics.tokens`, fitted to a single sample."""
+"""How one text and one map become a number: the functions of `bitlens.metrics.token_removal`, fitted to a single sample."""
 
 from dataclasses import replace
 from typing import Any, Literal
 
 import torch
 
-from bitlens.engine import Precision
+from bitlens.core.passes import Precision
 from bitlens.evaluation.scored import Scored, kept_curve
 from bitlens.evaluation.text.case import TextCase, Unit
 from bitlens.metrics.insertion_deletion import InsertionDeletion
-from bitlens.metrics.tokens import (
+from bitlens.metrics.token_removal import (
     Removal,
     share_sets,
     token_degradation,

@@ -99,7 +99,7 @@ def reviews() -> tuple[nn.Module, WordTokenizer]:
     if not WEIGHTS.is_file() or not VOCABULARY.is_file():
         raise ModelError(
             f"the weights {WEIGHTS} or the vocabulary {VOCABULARY} are missing: install bitlens again, or train them with "
-            "python -m bitlens.models.builtin.train_reviews"
+            "python tools/train_reviews.py"
         )
     state = load_file(WEIGHTS)
     words, width = state["embedding.weight"].shape

@@ -112,8 +112,7 @@ def scenes() -> tuple[nn.Module, Callable[[Image.Image], torch.Tensor]]:
     """
     if not WEIGHTS.is_file():
         raise ModelError(
-            f"the weights {WEIGHTS} are missing: install bitlens again, or train them with "
-            "python -m bitlens.models.builtin.train_scenes"
+            f"the weights {WEIGHTS} are missing: install bitlens again, or train them with python tools/train_scenes.py"
         )
     network = SceneNetwork()
     network.load_state_dict(load_file(WEIGHTS))  # copies float16 into float32

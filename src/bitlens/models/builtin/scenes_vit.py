@@ -103,8 +103,7 @@ def scenes_vit() -> tuple[nn.Module, Callable[[Image.Image], Tensor]]:
     """
     if not WEIGHTS.is_file():
         raise ModelError(
-            f"the weights {WEIGHTS} are missing: install bitlens again, or train them with "
-            "python -m bitlens.models.builtin.train_scenes_vit"
+            f"the weights {WEIGHTS} are missing: install bitlens again, or train them with python tools/train_scenes_vit.py"
         )
     network = SceneTransformer()
     network.load_state_dict(load_file(WEIGHTS))  # copies float16 into float32

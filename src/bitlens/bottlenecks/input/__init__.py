@@ -1,0 +1,1 @@
+"""InputIBA: bits at the resolution of the input, for images and for texts."""

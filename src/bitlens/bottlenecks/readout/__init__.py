@@ -1,0 +1,1 @@
+"""The Readout Bottleneck: masks that a trained network reads."""

@@ -1,0 +1,146 @@
+"""What a readout knows about one layer: statistics, what is read, and, once it was trained, the network that reads."""
+
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from functools import cached_property
+from typing import Any
+
+import torch
+from torch import nn
+
+from bitlens.bottlenecks.readout.network import ReadoutNetwork
+from bitlens.bottlenecks.readout.reads import OUTPUT, Reads, collect_reads, reading_probe
+from bitlens.bottlenecks.readout.weights import ReadoutWeights
+from bitlens.core.inputs import ModelInputs
+from bitlens.core.layout import Layout
+from bitlens.core.statistics import FeatureStatistics, Granularity, Provenance
+from bitlens.errors import StatisticsError
+from bitlens.probe import Probe, stages_behind
+from bitlens.probe.fingerprint import weights_hash
+from bitlens.version import __version__
+
+__all__ = ["Learnt", "learn_statistics"]
+
+
+@dataclass(frozen=True)
+class Learnt:
+    """What is known about one layer of one network.
+
+    Attributes:
+        statistics: of the layer's features.
+        reads: what is looked at.
+        settings: of the bottleneck and of the readout's network, as plain values.
+        provenance: network, weights, layer, data, preprocessing and version.
+        network: that reads; None before it was trained.
+        training: how it was, and what was lost in the end, as plain values.
+    """
+
+    statistics: FeatureStatistics
+    reads: Reads
+    settings: Mapping[str, Any]
+    provenance: Provenance
+    network: ReadoutNetwork | None = None
+    training: Mapping[str, Any] = field(default_factory=dict)
+
+    @classmethod
+    def of(cls, weights: ReadoutWeights, device: torch.device) -> "Learnt":
+        """What a trained readout knows, its network on a device."""
+        known = cls(weights.statistics, weights.reads, weights.settings, weights.provenance, training=weights.training)
+        network = known.new_network(0, device)
+        network.load_state_dict(dict(weights.state))
+        return replace(known, network=network)
+
+    @cached_property
+    def weights(self) -> ReadoutWeights:
+        """All of it as what can be kept. Asked for once the network is trained: it does not change after that."""
+        assert self.network is not None
+        state = {name: tensor.detach().cpu().clone() for name, tensor in self.network.state_dict().items()}
+        return ReadoutWeights(state, self.statistics, self.reads, self.settings, self.training, self.provenance)
+
+    def new_network(self, seed: int, device: torch.device) -> ReadoutNetwork:
+        """A network that reads what is to be read, not trained yet."""
+        shape, layout = self.statistics.mean.shape, self.statistics.layout
+        width = shape[-1] if self.statistics.granularity == "channel" else shape[layout.channel]
+        with torch.random.fork_rng(devices=[]):
+            torch.manual_seed(seed)
+            made = ReadoutNetwork(
+                self.reads.channels, width, hidden=self.settings["hidden"], middle=self.settings["middle"]
+            )
+        return made.to(device)
+
+
+def learn_statistics(
+    probe: Probe,
+    batches: Iterable[Any],
+    max_samples: int,
+    *,
+    read_layers: Sequence[str | nn.Module] | None,
+    settings: Mapping[str, Any],
+    granularity: Granularity,
+    layout: Layout | None,
+    data: str,
+    preprocessing: str,
+    progress: Callable[[int], None] | None,
+) -> Learnt:
+    """What the layer of a probe and all read layers put out, from one clean pass of each batch.
+
+    Args:
+        probe: of the layer.
+        batches: of inputs, or of tuples whose first entry is the input.
+        max_samples: stop at exactly this many.
+        read_layers: where to look; the layer, the stages after it and the output if not given.
+        settings: of the bottleneck and of the readout's network.
+        granularity: "channel" or "element".
+        layout: how the axes of the layer's features are meant; found from their shape if not given.
+        data: where the inputs come from.
+        preprocessing: how they were prepared.
+        progress: called with the number of inputs seen so far.
+
+    Raises:
+        StatisticsError: if there is no input, or sizes differ with granularity "element".
+    """
+    first, inputs = _opened(_limited(batches, max_samples))
+    names = read_layers if read_layers is not None else (*stages_behind(probe.model, probe.layer, first), OUTPUT)
+    statistics, reads = collect_reads(
+        reading_probe(probe, names, conditional=settings["conditional"]),
+        inputs,
+        with_output=OUTPUT in names,
+        conditional=settings["conditional"],
+        granularity=granularity,
+        layout=layout,
+        min_std=settings["min_std"],
+        progress=progress,
+    )
+    provenance = Provenance(
+        model=type(probe.model).__name__,
+        weights=weights_hash(probe.model),
+        layer=probe.name,
+        data=data,
+        preprocessing=preprocessing,
+        version=__version__,
+    )
+    return Learnt(replace(statistics, provenance=provenance), reads, settings, provenance)
+
+
+def _opened(inputs: Iterator[ModelInputs]) -> tuple[ModelInputs, Iterator[ModelInputs]]:
+    """The first of them, and all of them."""
+    first = next(inputs, None)
+    if first is None:
+        raise StatisticsError("there are no inputs to make statistics from: the batches are empty")
+
+    def every() -> Iterator[ModelInputs]:
+        yield first
+        yield from inputs
+
+    return first, every()
+
+
+def _limited(batches: Iterable[Any], count: int) -> Iterator[ModelInputs]:
+    """The inputs of batches up to exactly this many samples; no more is drawn than is needed."""
+    seen = 0
+    for batch in batches:
+        inputs = ModelInputs.of(batch[0] if isinstance(batch, tuple | list) else batch).select(slice(count - seen))
+        seen += inputs.count
+        yield inputs
+        if seen >= count:
+            return

@@ -1,0 +1,157 @@
+"""What a readout looks at: the features of several layers and the network's own answer, collected in one clean pass.
+
+A conditional readout also sees the evidence for the class that is asked for: the gradient of its score with respect to the
+deepest layer that is read, times how far that layer's features are from their mean, summed over channels; and the same for
+the class's rivals. The gradient is of the same pass and runs through nothing but what comes after that layer.
+"""
+
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from bitlens.bottlenecks.readout.network import Normaliser
+from bitlens.core.gaussian import NoiseSettings
+from bitlens.core.inputs import ModelInputs
+from bitlens.core.layout import Layout, detect_layout
+from bitlens.core.statistics import FeatureStatistics, Granularity
+from bitlens.core.targets import logits_of
+from bitlens.errors import SettingError, StatisticsError
+from bitlens.probe import Probe, Recording
+
+__all__ = ["OUTPUT", "TARGET", "Reads", "collect_reads", "reading_probe"]
+
+OUTPUT = "output"
+"""The name, among the read layers, of the network's own output: its class scores."""
+
+TARGET = "target"
+"""The name, among the readout's inputs, of the evidence for and against the class that is asked for, where it is told."""
+
+_VOICES = 2  # the class, and its rivals
+
+
+@dataclass(frozen=True)
+class Reads:
+    """What is read, and how it is standardised.
+
+    Attributes:
+        normalisers: of the read layers, by name, in the order in which they are concatenated.
+        classes: how many the network tells apart.
+        conditional: whether the class that is asked for is read, too.
+    """
+
+    normalisers: Mapping[str, Normaliser]
+    classes: int
+    conditional: bool
+
+    @property
+    def channels(self) -> dict[str, int]:
+        """How many channels each has, by name."""
+        told = {TARGET: _VOICES} if self.conditional else {}
+        return {name: one.channels for name, one in self.normalisers.items()} | told
+
+    def seen(self, recording: Recording) -> list[Tensor]:
+        """What is read of recorded samples, standardised, channels last; without the target."""
+        looked = {**recording.reads, OUTPUT: logits_of(recording.output)}
+        return [normaliser(looked[name]) for name, normaliser in self.normalisers.items()]
+
+    def told(self, recording: Recording, classes: Tensor) -> list[Tensor]:
+        """The evidence (N, ..., 2) for classes (N,) and for their rivals, where the readout is told; else nothing."""
+        return [self.evidence(recording, classes)] if self.conditional else []
+
+    def evidence(self, recording: Recording, classes: Tensor) -> Tensor:
+        """Evidence at each place of the last read layer, for classes (N,) and for their rivals: (N, ..., 2).
+
+        To first order, what the score owes to the place's features not being the mean. Scores count from the mean of all, since
+        what moves all alike decides nothing; of the rivals it is the logarithm of the sum of their exponentials, whose gradient
+        does not vanish where the network is sure. Scaled to a mean square of 1 over each sample.
+        """
+        ((name, source),) = recording.sources.items()
+        deviation = self.normalisers[name].deviation(source.detach())
+        places = self.normalisers[name].at_places
+        voices = [
+            (places(recording.slopes(voice)) * places(deviation)).sum(-1)
+            for voice in (lambda output: _score(output, classes), lambda output: _rivals(output, classes))
+        ]
+        both = torch.stack(voices, -1)
+        size = both.square().flatten(1).mean(1).sqrt().clamp_min(torch.finfo(both.dtype).tiny)
+        return both / size.view(-1, *[1] * (both.dim() - 1))
+
+
+def _centred(output: Any) -> Tensor:
+    scores = logits_of(output)
+    return scores - scores.mean(1, keepdim=True)
+
+
+def _score(output: Any, classes: Tensor) -> Tensor:
+    return _centred(output).gather(1, classes[:, None])[:, 0]
+
+
+def _rivals(output: Any, classes: Tensor) -> Tensor:
+    return _centred(output).scatter(1, classes[:, None], float("-inf")).logsumexp(1)
+
+
+def reading_probe(probe: Probe, names: Sequence[str | nn.Module], *, conditional: bool) -> Probe:
+    """A probe of the same layer that keeps what these layers put out, too; with the gradients that a conditional readout needs.
+
+    Raises:
+        SettingError: if it needs them and nothing but the output is read.
+    """
+    within = [name for name in names if not (isinstance(name, str) and name == OUTPUT)]
+    if conditional and not within:
+        raise SettingError("a conditional readout needs a layer in read_layers, not the output alone")
+    return Probe(probe.model, probe.layer, call=probe.call, reads=within, slopes=conditional)
+
+
+def collect_reads(
+    probe: Probe,
+    batches: Iterable[ModelInputs],
+    *,
+    with_output: bool,
+    conditional: bool,
+    granularity: Granularity,
+    layout: Layout | None,
+    min_std: float,
+    progress: Callable[[int], None] | None,
+) -> tuple[FeatureStatistics, Reads]:
+    """Statistics of the layer and of all that is read, from one clean pass of each batch.
+
+    Args:
+        probe: of `reading_probe`.
+        batches: of inputs.
+        with_output: whether the network's class scores are read.
+        conditional: whether the target is.
+        granularity: "channel" or "element".
+        layout: how the axes of the layer's features are meant; found from their shape if not given.
+        min_std: floor on the standard deviation of what is read.
+        progress: called with the number of inputs seen so far.
+
+    Raises:
+        StatisticsError: if there is no input, or sizes differ with granularity "element".
+    """
+    known: dict[str, FeatureStatistics] = {}
+    sizes: dict[str, tuple[int, ...]] = {}
+    seen, classes = 0, 0
+    for inputs in batches:
+        recording = probe.record(inputs, check=False)
+        recording.forget()
+        scores = logits_of(recording.output)
+        classes, seen = scores.shape[1], seen + inputs.count
+        looked = {"": recording.features, **recording.reads, **({OUTPUT: scores} if with_output else {})}
+        for name, features in looked.items():
+            sizes[name] = tuple(features.shape[1:])
+            given = known[name].layout if name in known else (layout if not name else None)
+            axes = (given or detect_layout(sizes[name], inputs.image_size)).over(sizes[name], inputs.image_size)
+            made = FeatureStatistics.of(features, axes, granularity)
+            known[name] = known[name].merge(made) if name in known else made
+        if progress is not None:
+            progress(seen)
+    if not known:
+        raise StatisticsError("there are no inputs to make statistics from: the batches are empty")
+    own = known.pop("")
+    scale = NoiseSettings("gaussian", min_std)
+    models = {name: statistics.noise(scale, sizes[name]) for name, statistics in known.items()}
+    normalisers = {name: Normaliser(known[name].layout, model.mean, model.std) for name, model in models.items()}
+    return own, Reads(normalisers, classes, conditional)

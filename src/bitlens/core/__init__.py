@@ -1,0 +1,1 @@
+"""Tensors only: masks, noise, information, the optimisation, and what comes out."""

@@ -1,0 +1,177 @@
+"""The result of explaining: a map with its unit, the evidence for it, and everything needed to make it again."""
+
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass, field, fields, replace
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from bitlens.core import shown
+from bitlens.errors import DataError, InputError
+from bitlens.system.files import read_arrays, write_arrays
+
+__all__ = ["Attribution", "Evidence"]
+
+_FORMAT = "bitlens.core.attribution/1"
+
+
+@dataclass(frozen=True, eq=False)
+class Evidence:
+    """What the network says of the target, clean and with the noise in place of what the map calls unused.
+
+    Attributes:
+        before: (N,) on the clean input.
+        under_noise: (N,) mean over fresh noise samples, none of which the mask was fitted on.
+        under_noise_std: (N,) standard deviation over them.
+        measure: "probability" or "score", what the numbers are.
+        noise_samples: how many samples of noise.
+    """
+
+    before: Tensor
+    under_noise: Tensor
+    under_noise_std: Tensor
+    measure: str = "probability"
+    noise_samples: int = 32
+
+
+@dataclass(frozen=True, eq=False)
+class Attribution:
+    """One map for each of N samples.
+
+    Attributes:
+        map: (N, H, W) for images, (N, T) for tokens, (N, D) for vectors; float32, on the CPU.
+        unit: "bits/pixel", "bits/cell", "bits/token", "bits/feature", "mask" (a share in [0, 1]), or "score" for
+            methods without a unit.
+        method: its name in `bitlens.methods`.
+        targets: one text per sample, what was asked.
+        settings: every setting of the method, seed included.
+        model: the network's class or name.
+        layer: dotted name of the restricted layer, empty for methods without one.
+        total_bits: (N,) all information that passes the layer, for methods that measure it.
+        extra_bits: (N, E) what of it passes by tokens that are no place of the image (class token, registers): no pixel of the
+            map shows it.
+        evidence: how the prediction fares under the noise, for methods that use noise.
+        cells: (N, h, w), (N, T) or (N, D) bits per cell of the layer's own grid, summed over channels, not resized.
+        capacity: bits of every single feature of the layer, (N, ...), if it was asked for.
+        version: of bitlens.
+    """
+
+    map: Tensor
+    unit: str
+    method: str
+    targets: tuple[str, ...]
+    settings: Mapping[str, Any] = field(default_factory=dict)
+    model: str = ""
+    layer: str = ""
+    total_bits: Tensor | None = None
+    extra_bits: Tensor | None = None
+    evidence: Evidence | None = None
+    cells: Tensor | None = None
+    capacity: Tensor | None = None
+    version: str = ""
+
+    def __len__(self) -> int:
+        return len(self.map)
+
+    def __getitem__(self, index: int | slice) -> "Attribution":
+        """The attribution of one sample (still with N = 1) or of several."""
+        if isinstance(index, int):
+            index = range(len(self))[index]
+            index = slice(index, index + 1)
+        chosen = {name: tensor[index] for name, tensor in self._tensors().items()}
+        return self._with(chosen, self.targets[index])
+
+    def _tensors(self) -> dict[str, Tensor]:
+        """All tensors by name; those of the evidence as evidence.NAME."""
+        tensors = {f.name: getattr(self, f.name) for f in fields(self)}
+        if self.evidence is not None:
+            tensors |= {f"evidence.{f.name}": getattr(self.evidence, f.name) for f in fields(self.evidence)}
+        return {name: value for name, value in tensors.items() if isinstance(value, Tensor)}
+
+    def _with(self, tensors: Mapping[str, Tensor], targets: tuple[str, ...]) -> "Attribution":
+        own = {name: value for name, value in tensors.items() if "." not in name}
+        proof = {name.partition(".")[2]: value for name, value in tensors.items() if "." in name}
+        evidence = replace(self.evidence, **proof) if self.evidence is not None else None  # type: ignore[arg-type]
+        return replace(self, targets=targets, evidence=evidence, **own)  # type: ignore[arg-type]
+
+    def _plain(self) -> dict[str, Any]:
+        """All that is no tensor, by name, and what the evidence is."""
+        plain = {f.name: getattr(self, f.name) for f in fields(self) if f.name not in {*self._tensors(), "evidence"}}
+        proof = self.evidence
+        return plain | {"evidence": proof and {"measure": proof.measure, "noise_samples": proof.noise_samples}}
+
+    def _differences(self, other: "Attribution") -> set[str]:
+        """Names of what differs, samples aside."""
+        mine, theirs = (
+            part._plain() | {name: tensor.shape[1:] for name, tensor in part._tensors().items()}
+            for part in (self, other)
+        )
+        return {name for name in {*mine, *theirs} - {"targets"} if mine.get(name) != theirs.get(name)}
+
+    @staticmethod
+    def join(parts: Sequence["Attribution"]) -> "Attribution":
+        """The attributions of several batches as one; they must come from the same method with the same settings.
+
+        Raises:
+            InputError: if there is none, or they differ in anything but their samples.
+        """
+        if not parts:
+            raise InputError("there is no attribution to join")
+        different = {name for part in parts for name in part._differences(parts[0])}
+        if different:
+            raise InputError(f"attributions cannot be joined that differ in: {', '.join(sorted(different))}")
+        names = parts[0]._tensors()
+        joined = {name: torch.cat([part._tensors()[name] for part in parts]) for name in names}
+        return parts[0]._with(joined, tuple(text for part in parts for text in part.targets))
+
+    def save(self, path: str | Path) -> None:
+        """Write a safetensors file, whole or not at all; `load` gives back the very same numbers."""
+        details = {name: value for name, value in self._plain().items() if value is not None or name == "evidence"}
+        metadata = {"format": _FORMAT, "details": json.dumps(details)}
+        arrays = {name: value.clone() for name, value in self._tensors().items()}  # safetensors refuses shared memory
+        write_arrays(path, arrays, metadata)
+
+    @classmethod
+    def load(cls, path: str | Path) -> "Attribution":
+        """Read what `save` wrote.
+
+        Raises:
+            DataError: if the file is missing, damaged, or holds something else.
+        """
+        tensors, metadata = read_arrays(path, "an attribution", lambda m: m.get("format") == _FORMAT)
+        try:
+            details = json.loads(metadata["details"])
+            details["targets"] = tuple(details["targets"])
+            proof = details.pop("evidence")
+            if proof is not None:
+                proof |= {
+                    name.partition(".")[2]: tensors.pop(name) for name in list(tensors) if name.startswith("evidence.")
+                }
+            return cls(**tensors, **details, evidence=Evidence(**proof) if proof is not None else None)
+        except (KeyError, TypeError, ValueError, AttributeError) as error:
+            raise DataError(f"{path} is no whole attribution: {type(error).__name__} {error}") from error
+
+    def _repr_html_(self) -> str:
+        """What a notebook shows: the maps in colours, with their unit, totals and evidence."""
+        return shown.html(self)
+
+    def summary(self) -> list[dict[str, Any]]:
+        """One plain mapping per sample, fit for JSON: target, unit, total bits, value before and under noise."""
+        rows = []
+        for i, target in enumerate(self.targets):
+            row: dict[str, Any] = {"target": target, "method": self.method, "layer": self.layer, "unit": self.unit}
+            row["max"] = float(self.map[i].max())
+            if self.total_bits is not None:
+                row["total_bits"] = float(self.total_bits[i])
+            if self.extra_bits is not None:
+                row["extra_bits"] = float(self.extra_bits[i].sum())
+            if self.evidence is not None:
+                proof = asdict(self.evidence)
+                row[f"{self.evidence.measure}_before"] = float(proof["before"][i])
+                row[f"{self.evidence.measure}_under_noise"] = float(proof["under_noise"][i])
+                row[f"{self.evidence.measure}_under_noise_std"] = float(proof["under_noise_std"][i])
+            rows.append(row)
+        return rows

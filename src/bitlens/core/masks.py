@@ -1,0 +1,64 @@
+"""From unconstrained logits α to the mask's complement u = blur(sigmoid(-α)).
+
+The blur's kernel sums to one, so blur(sigmoid(-α)) = 1 - blur(sigmoid(α)): u is computed directly and never as a
+difference of nearly equal numbers (algorithms B3, B4, B9).
+"""
+
+from collections.abc import Sequence
+
+import torch
+from torch import Tensor
+
+from bitlens.core.layout import Layout
+
+__all__ = ["complement", "smoothing_matrices", "smoothing_matrix"]
+
+
+def smoothing_matrix(size: int, sigma: float) -> Tensor:
+    """The 1-D Gaussian blur of `size` places as a matrix (size, size) whose rows sum to one.
+
+    2·round(2σ)+1 taps, reflected at the borders without repeating the border's place (algorithms B4). Where the map is
+    too small to be reflected that far, the kernel is cut to what fits; one place stays as it is.
+    """
+    radius = min(round(2 * sigma), size - 1)
+    offsets = torch.arange(-radius, radius + 1)
+    kernel = torch.exp(-0.5 * (offsets.double() / sigma).square()) if sigma > 0 else torch.ones(1, dtype=torch.float64)
+    kernel = kernel / kernel.sum()
+    places = torch.arange(size)[:, None] + offsets[None, :]
+    period = max(2 * (size - 1), 1)
+    reflected = (size - 1) - ((places % period) - (size - 1)).abs()
+    matrix = torch.zeros(size, size, dtype=torch.float64)
+    matrix.scatter_add_(1, reflected, kernel.expand(size, -1))
+    return matrix.float()
+
+
+def smoothing_matrices(layout: Layout, features: tuple[int, ...], sigma: float | None) -> list[Tensor]:
+    """One matrix for each axis of a grid over an image; none for other tokens, vectors, or without smoothing."""
+    if not sigma or not layout.on_image:
+        return []
+    return [smoothing_matrix(size, sigma) for size in layout.grid(features)]
+
+
+def complement(logits: Tensor, layout: Layout, matrices: Sequence[Tensor] = ()) -> Tensor:
+    """U = blur(sigmoid(-α)), the share of each feature that is noise: (N, ...) in (0, 1), float32.
+
+    Tokens that are no patches of the image are not blurred.
+    """
+    u = torch.sigmoid(-logits)
+    if not matrices:
+        return u
+    if layout.patches is None:
+        return _blurred(u, layout.channel + 1, matrices)
+    patches = u[:, layout.extra :].reshape(len(u), *layout.patches, -1)
+    return torch.cat([u[:, : layout.extra], _blurred(patches, 3, matrices).flatten(1, 2)], 1)
+
+
+def _blurred(u: Tensor, channel: int, matrices: Sequence[Tensor]) -> Tensor:
+    rows, columns = matrices
+    grid = u.movedim(channel, 3)
+    if not grid.is_contiguous():
+        return (rows @ u.movedim(channel, 1) @ columns.T).movedim(1, channel)
+    samples, height, width, _ = grid.shape  # with the channels last in memory, nothing is moved
+    grid = torch.bmm(rows.expand(samples, -1, -1), grid.flatten(2))
+    grid = torch.bmm(columns.expand(samples * height, -1, -1), grid.reshape(samples * height, width, -1))
+    return grid.reshape(samples, height, width, -1).movedim(3, channel)

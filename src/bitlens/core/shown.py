@@ -1,0 +1,14 @@
+"""How results show themselves in a notebook: drawing is above the core, so the package says it when it is imported."""
+
+from collections.abc import Callable
+from typing import Any
+
+__all__ = ["html"]
+
+
+def _unknown(result: Any) -> str:
+    return repr(result)
+
+
+html: Callable[[Any], str] = _unknown
+"""A result → a piece of HTML."""

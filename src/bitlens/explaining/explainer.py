@@ -1,0 +1,312 @@
+"""Texts explained in one call: `Explainer(model, tokenizer)("a text")`, in the manner of a pipeline of transformers."""
+
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass
+from typing import Any, overload
+
+import torch
+from torch import Tensor, nn
+
+from bitlens.core.attribution import Attribution
+from bitlens.core.targets import Target, logits_of
+from bitlens.data.texts import TextSample
+from bitlens.data.tokenizing import Span, TokenBatch
+from bitlens.errors import ModelError, StatisticsError
+from bitlens.explaining.photos import class_index, class_name
+from bitlens.methods.text import TEXT_METHODS, text_method
+from bitlens.methods.text_cache import token_batches
+from bitlens.models.load_text import LoadedText, described, load_text_model
+from bitlens.probe import frozen
+from bitlens.system.console import answers
+from bitlens.view.colours import Scale
+from bitlens.view.shaded import ShadedText, html_fragment, html_page, number, pieces_of, terminal, word_scale
+
+__all__ = ["ExplainedWord", "Explainer", "Explanation", "page"]
+
+_BATCH = 16
+
+
+@dataclass(frozen=True)
+class ExplainedWord:
+    """A word of a text.
+
+    Attributes:
+        text: as it was written.
+        span: its characters in the text: the first, and the one behind the last.
+        value: bits or score, summed over its tokens; of a mask, the mean.
+        tokens: positions of its tokens.
+    """
+
+    text: str
+    span: Span
+    value: float
+    tokens: tuple[int, ...]
+
+
+@dataclass(frozen=True, eq=False)
+class Explanation:
+    """What a network uses of one text.
+
+    Attributes:
+        text: as it was written; a pair follows its text after a line break.
+        tokens: as the tokenizer writes them, special ones included.
+        values: bits or score of each token.
+        words: of the text, their tokens joined.
+        target: what was asked.
+        prediction: what the network says, empty where it says no class.
+        probability: of the prediction, None likewise.
+        signed: whether the sign of scores means something.
+        attribution: everything else: unit, method, settings, total bits, evidence.
+        spans: the characters of each token, None for special ones.
+    """
+
+    text: str
+    tokens: tuple[str, ...]
+    values: tuple[float, ...]
+    words: tuple[ExplainedWord, ...]
+    target: str
+    prediction: str
+    probability: float | None
+    signed: bool
+    attribution: Attribution
+    spans: tuple[Span | None, ...]
+
+    @property
+    def unit(self) -> str:
+        """Of words' and tokens' values: "bits", "score" or "mask"."""
+        return self.attribution.unit.partition("/")[0]
+
+    @property
+    def special(self) -> float:
+        """The sum over special tokens, which belong to no word; where values are a mask, of their bits."""
+        cells = self.attribution.cells
+        values: Sequence[float] = self.values
+        if self.unit == "mask" and cells is not None:
+            values = cells[0, : len(self.spans)].tolist()
+        return sum(value for value, span in zip(values, self.spans, strict=True) if span is None)
+
+    def shaded(self, scale: Scale | None = None) -> ShadedText:
+        """The text with its words' values, ready to be shown; the scale ends at its strongest word if none is given."""
+        pieces = pieces_of(self.text, [word.span for word in self.words], [word.value for word in self.words])
+        scale = scale or word_scale([pieces], self.unit, signed=self.signed)
+        return ShadedText(pieces, scale, self._title(), tuple(self._notes()))
+
+    def html(self) -> str:
+        """A piece of HTML with its own style."""
+        return html_fragment([self.shaded()])
+
+    def _repr_html_(self) -> str:
+        return self.html()
+
+    def __rich__(self) -> Any:
+        """What rich prints."""
+        return terminal(self.shaded())
+
+    def print(self) -> None:
+        """Show the text in the terminal."""
+        answers.print(self)
+
+    def as_dict(self) -> dict[str, Any]:
+        """Plain values for machines: words for people, and every token as it is."""
+        owner = {position: number for number, word in enumerate(self.words) for position in word.tokens}
+        tokens = [
+            {"token": token, "value": value, "span": span, "word": owner.get(position)}
+            for position, (token, value, span) in enumerate(zip(self.tokens, self.values, self.spans, strict=True))
+        ]
+        words = [{"word": word.text, "value": word.value, "span": word.span} for word in self.words]
+        found = {"text": self.text, "prediction": self.prediction, "prediction_probability": self.probability}
+        return {**found, **self.attribution.summary()[0], "target": self.target, "words": words, "tokens": tokens}
+
+    def _title(self) -> str:
+        if not self.prediction:
+            return self.target
+        said = f"{self.prediction}, p = {self.probability:.3f}"
+        return said if self.target == self.prediction else f"{self.target}? ({said})"
+
+    def _notes(self) -> Iterable[str]:
+        found = self.attribution
+        where = f" at {found.layer}" if found.layer else ""
+        if found.total_bits is not None:
+            apart = f", {number(self.special)} of them on special tokens" if self.special else ""
+            yield f"{found.method}{where}: {number(float(found.total_bits[0]))} bits in total{apart}"
+        else:
+            yield f"{found.method}{where}"
+        proof = found.evidence
+        if proof is not None:
+            what = "p" if proof.measure == "probability" else proof.measure
+            before, under, spread = (float(v[0]) for v in (proof.before, proof.under_noise, proof.under_noise_std))
+            yield f"{what} of {self.target}: {before:.3f}, with noise in place of what is not needed {under:.3f} ± {spread:.3f}"
+
+
+def page(explanations: Sequence[Explanation], title: str, *, same_scale: bool = False) -> str:
+    """Several texts as one page of HTML that carries all it needs.
+
+    Args:
+        explanations: of one method.
+        title: of the page.
+        same_scale: one scale for all texts; otherwise each ends at its strongest word.
+    """
+    scale = None
+    if same_scale:
+        pieces = [one.shaded().pieces for one in explanations]
+        scale = word_scale(pieces, explanations[0].unit, signed=explanations[0].signed)
+    return html_page([one.shaded(scale) for one in explanations], title)
+
+
+class Explainer:
+    """Explains texts: `explainer = Explainer(model, tokenizer)`, `explainer("a text").print()`.
+
+    Args:
+        model: a text classifier (of transformers, for example); or what `load_text_model` gives, or a name for it, then
+            without a tokenizer.
+        tokenizer: the network's own, of transformers or of bitlens.
+        method: one of `TEXT_METHODS`.
+        classes: the names of the network's outputs, if its configuration does not hold them.
+        **settings: of the method: layer, beta, seed, statistics ...
+
+    Raises:
+        ModelError: if the tokenizer is missing or does not fit.
+        SettingError: if there is no such method, or a setting makes no sense.
+        LayerError: if the network has no such layer.
+    """
+
+    def __init__(
+        self,
+        model: nn.Module | LoadedText | str,
+        tokenizer: Any = None,
+        *,
+        method: str = "token-iba",
+        classes: Sequence[str] | None = None,
+        **settings: Any,
+    ) -> None:
+        self.loaded = _loaded(model, tokenizer)
+        self.method: Any = text_method(method, self.loaded, **settings)
+        self.entry = TEXT_METHODS[method]
+        self.classes = tuple(classes) if classes is not None else self.loaded.classes or None
+
+    @property
+    def ready(self) -> bool:
+        """Whether the method knows what it must; if not, `learn` teaches it."""
+        try:
+            return self.entry.learns != "statistics" or self.method.statistics is not None
+        except StatisticsError:
+            return False
+
+    def learn(self, texts: Iterable[str], *, data: str = "") -> "Explainer":
+        """Make the statistics that a bottleneck needs from some hundred texts of the kind the network was trained on.
+
+        Args:
+            texts: without labels; the more tokens the better, 1,000 at least.
+            data: where they come from, kept with the statistics.
+        """
+        samples = [TextSample(str(number), text) for number, text in enumerate(texts)]
+        self.method.fit_statistics(token_batches(samples, self.loaded, _BATCH), max(1, len(samples)), data=data)
+        return self
+
+    @overload
+    def __call__(  # type: ignore[overload-overlap]  # a text is a sequence of texts to mypy
+        self, texts: str, pairs: str | None = None, *, target: Any = None, progress: Callable[[int], None] | None = None
+    ) -> Explanation: ...
+    @overload
+    def __call__(
+        self,
+        texts: Sequence[str],
+        pairs: Sequence[str] | None = None,
+        *,
+        target: Any = None,
+        progress: Callable[[int], None] | None = None,
+    ) -> list[Explanation]: ...
+    def __call__(
+        self,
+        texts: str | Sequence[str],
+        pairs: str | Sequence[str] | None = None,
+        *,
+        target: Any = None,
+        progress: Callable[[int], None] | None = None,
+    ) -> "Explanation | list[Explanation]":
+        """Explain a text, or several.
+
+        Args:
+            texts: one, or a list.
+            pairs: the second text, or one for each, for networks that compare two.
+            target: None or "auto" (the prediction), a class by index or name, one for each text, a `Target`, or a callable
+                from the network's output to one score per row.
+            progress: called with the number of texts explained so far.
+
+        Returns:
+            One explanation for one text, a list for a list.
+
+        Raises:
+            StatisticsError: if the method has not learnt what it must.
+            InputError: if a text is empty.
+            TargetError: if there is no such class.
+        """
+        if not self.ready:
+            raise StatisticsError(
+                f"{self.entry.name} needs statistics of {' and '.join(self.method.layers)}: call learn(texts) with some hundred "
+                "texts of the kind the network was trained on"
+            )
+        one = isinstance(texts, str)
+        listed = [texts] if isinstance(texts, str) else list(texts)
+        second = [pairs] if isinstance(pairs, str) else None if pairs is None else list(pairs)
+        batch = self.loaded.tokenizer(listed, second)
+        found = self.method.explain(batch, self._target(target), progress=progress)
+        logits = None if _is_no_class(target) else self._logits(batch)
+        explanations = [self._explanation(batch, i, found[i], logits) for i in range(len(batch))]
+        return explanations[0] if one else explanations
+
+    def _target(self, target: Any) -> Any:
+        if isinstance(target, str):
+            return class_index(target, self.classes)
+        if isinstance(target, list | tuple) and any(isinstance(entry, str) for entry in target):
+            return [class_index(str(entry), self.classes) for entry in target]
+        return target
+
+    def _logits(self, batch: TokenBatch) -> Tensor:
+        """Of the clean texts, (N, classes), on the CPU."""
+        model = self.loaded.model
+        device = next(model.parameters()).device
+        found = []
+        with frozen(model), torch.no_grad():
+            for start in range(0, len(batch), _BATCH):
+                inputs = {name: value[start : start + _BATCH].to(device) for name, value in batch.inputs.items()}
+                found.append(logits_of(model(**inputs)).cpu())
+        return torch.cat(found)
+
+    def _explanation(self, batch: TokenBatch, i: int, found: Attribution, logits: Tensor | None) -> Explanation:
+        values = [float(value) for value in found.map[0, : len(batch.tokens[i])]]
+        text = batch.texts[i]
+        words = tuple(
+            ExplainedWord(
+                text[slice(*word.span)], word.span, _joined([values[p] for p in word.tokens], found), word.tokens
+            )
+            for word in batch.words_of(i)
+        )
+        prediction, probability = "", None
+        if logits is not None:
+            index = int(logits[i].argmax())
+            prediction, probability = class_name(str(index), self.classes), float(logits[i].softmax(0)[index])
+        target = class_name(found.targets[0], self.classes)
+        signed = self.entry.signed
+        return Explanation(
+            text, batch.tokens[i], tuple(values), words, target, prediction, probability, signed, found, batch.spans[i]
+        )
+
+
+def _joined(values: Sequence[float], found: Attribution) -> float:
+    """The value of a word from those of its tokens: what is counted adds up, shares have a mean."""
+    return sum(values) / (len(values) if found.unit == "mask" else 1)
+
+
+def _loaded(model: nn.Module | LoadedText | str, tokenizer: Any) -> LoadedText:
+    if isinstance(model, nn.Module):
+        if tokenizer is None:
+            raise ModelError(f"{type(model).__name__} comes without a tokenizer: Explainer(model, tokenizer)")
+        return described(model, tokenizer, type(model).__name__)
+    if tokenizer is not None:
+        raise ModelError("a loaded network has its own tokenizer: leave out the other")
+    return load_text_model(model) if isinstance(model, str) else model
+
+
+def _is_no_class(target: Any) -> bool:
+    return isinstance(target, Target) or callable(target)

@@ -1,0 +1,244 @@
+"""Photos explained into a folder: a picture and the raw maps of each, what the network saw, contact sheets, a summary."""
+
+import itertools
+import json
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from bitlens.core.attribution import Attribution
+from bitlens.errors import DataError
+from bitlens.explaining.photos import Explained, Found, Ready, explain_photos
+from bitlens.models.load import LoadedModel
+from bitlens.system.files import write_text
+from bitlens.view.colours import Scale
+from bitlens.view.comparison import Panel, draw_comparison
+from bitlens.view.encoding import save_photo
+from bitlens.view.heatmap import draw_explanation, save_figure, save_raw
+from bitlens.view.sheet import draw_scaled_grid
+
+__all__ = [
+    "ON_SHEETS",
+    "Outcome",
+    "caption",
+    "explain_into",
+    "raise_tops",
+    "write_picture",
+    "write_sheet",
+    "write_sheets",
+    "write_summary",
+]
+
+_ON_A_SHEET, _ABREAST = 8, 7  # what fits a screen or a page
+ON_SHEETS = 3 * _ON_A_SHEET
+"""So many photos are drawn on sheets: all of them are in memory then."""
+_PERCENTILE = 99.5  # gradients have a few pixels that are far above all others
+
+
+def caption(attribution: Attribution) -> str:
+    """The evidence, the total and the settings of a bottleneck's map, for below a picture."""
+    parts = []
+    if attribution.evidence is not None:
+        proof = attribution.evidence
+        symbol = "p" if proof.measure == "probability" else "score"
+        mean, spread = float(proof.under_noise[0]), float(proof.under_noise_std[0])
+        parts.append(
+            f"{symbol} = {float(proof.before[0]):.2f}, and {mean:.2f} ± {spread:.2f} with everything else under noise"
+        )
+    if attribution.total_bits is not None:
+        beside = attribution.extra_bits
+        apart = f", {float(beside[0].sum()):,.0f} by other tokens than patches" if beside is not None else ""
+        parts.append(f"{float(attribution.total_bits[0]):,.0f} bits in total{apart}")
+    parts.append(f"{attribution.layer}, β = {attribution.settings['beta']:g}")
+    return " · ".join(parts)
+
+
+def write_picture(photo: Explained, out: Path, suffix: str, tops: Mapping[str, float] | None = None) -> None:
+    """Draw a photo beside its maps, and write the raw maps.
+
+    Args:
+        photo: the photo.
+        out: folder.
+        suffix: "png", "svg" or "pdf".
+        tops: by the methods' labels, where their colours end; the same for several pictures makes them comparable. By
+            default the map's maximum, for scores their 99.5th percentile.
+    """
+    tops = tops or {}
+    if len(photo.found) == 1:
+        (one,) = photo.found
+        evident = one.attribution.evidence is not None
+        figure = draw_explanation(
+            photo.shown,
+            one.attribution.map[0],
+            unit=one.attribution.unit,
+            title=photo.name,
+            caption=caption(one.attribution) if evident else " · ".join([_before(photo), *filter(None, _names(one))]),
+            **_ends(one, tops),
+        )
+    else:
+        panels = [Panel(one.attribution.map[0], _scale(one, tops), *_names(one)) for one in photo.found]
+        proofs = [f"{one.ready.label}: {caption(one.attribution)}" for one in photo.found if one.attribution.evidence]
+        legend = "\n".join(proofs or [_before(photo)])
+        figure = draw_comparison(photo.shown, panels, title=photo.name, caption=legend)
+    save_figure(figure, out / f"{photo.stem}.{suffix}")
+    for one in photo.found:
+        save_raw(one.attribution.map[0], out / f"{photo.stem}{one.ready.endings[0]}.npy")
+
+
+def write_sheet(
+    photos: Sequence[Explained], labels: Sequence[str], path: Path, tops: Mapping[str, float] | None = None
+) -> None:
+    """Draw photos (rows) and what the methods (columns) say of them on one page.
+
+    Args:
+        photos: at least one.
+        labels: of the methods; all photos must have been explained by them.
+        path: of the picture.
+        tops: as for `write_picture`.
+    """
+    table = [[one for one in photo.found if one.ready.label in labels] for photo in photos]
+    figure = draw_scaled_grid(
+        [photo.shown for photo in photos],
+        [[one.attribution.map[0] for one in row] for row in table],
+        [[_scale(one, tops or {}) for one in row] for row in table],
+        row_titles=[photo.name for photo in photos],
+        column_titles=[_names(one)[0] for one in table[-1]],
+        column_details=[_names(one)[1] for one in table[-1]],
+        captions=[[_total(one.attribution) for one in row] for row in table],
+    )
+    save_figure(figure, path)
+
+
+def _names(one: Found) -> tuple[str, str]:
+    """The method's name, and how it was set where that is not as usual, with its layer."""
+    name, _, given = one.ready.label.removesuffix("]").partition("[")
+    details = [text for text in given.split(",") if text and not text.startswith("layer=")]
+    details += [one.attribution.layer] if one.attribution.layer else []
+    return name, " · ".join(details)
+
+
+def _before(photo: Explained) -> str:
+    return f"p = {photo.probability:.2f}"
+
+
+def _total(attribution: Attribution) -> str:
+    return f"{float(attribution.total_bits[0]):,.0f} bits" if attribution.total_bits is not None else ""
+
+
+def _scale(one: Found, tops: Mapping[str, float]) -> Scale:
+    return Scale.over([one.attribution.map[0].numpy()], one.attribution.unit, **_ends(one, tops))
+
+
+def _ends(one: Found, tops: Mapping[str, float]) -> dict[str, Any]:
+    """Where the colours of a map end."""
+    top = tops.get(one.ready.label)
+    percentile = _PERCENTILE if top is None and one.attribution.unit == "score" else None
+    return {"vmax": top, "percentile": percentile, "signed": one.ready.signed}
+
+
+@dataclass
+class Outcome:
+    """What became of many photos.
+
+    Attributes:
+        rows: plain values of each photo and each method that explained it.
+        skipped: of each photo that could not be read, why.
+        refused: of each method that cannot be used on the network, why.
+        repeated: how many of the rows an earlier run had made already.
+    """
+
+    rows: list[dict[str, Any]] = field(default_factory=list)
+    skipped: dict[str, str] = field(default_factory=dict)
+    refused: dict[str, str] = field(default_factory=dict)
+    repeated: int = 0
+
+    def add(self, photo: Explained) -> None:
+        """Count a photo in."""
+        self.rows += photo.rows()
+        self.repeated += sum(one.repeated for one in photo.found)
+
+
+def explain_into(
+    out: Path,
+    photos: Sequence[Path],
+    loaded: LoadedModel,
+    methods: Sequence[Ready],
+    target: int | None,
+    classes: Sequence[str] | None,
+    *,
+    suffix: str = "png",
+    same_scale: bool = False,
+    advance: Callable[[], None] = lambda: None,
+) -> Outcome:
+    """Explain photos and draw each as soon as it is done, and the first 24 on sheets of eight by seven methods at most.
+
+    Photos that cannot be read are left out, and methods that the network does not support; a single one raises. For one
+    scale the pictures are drawn when all photos are explained, from what is on disk by then: memory does not grow with the
+    number of photos.
+
+    Raises:
+        DataError: if no photo can be read.
+    """
+    done, sheet, tops = Outcome(), list[Explained](), dict[str, float]()
+
+    def explained(advance: Callable[[], None] = lambda: None) -> Iterator[Explained]:
+        left = [ready for ready in methods if ready.label not in done.refused]
+        skip = None if len(photos) == 1 else lambda photo, error: done.skipped.update({str(photo): str(error)})
+        refuse = None if methods[0].alone else lambda label, error: done.refused.update({label: str(error)})
+        return explain_photos(
+            photos, loaded, left, target, out, classes, unreadable=skip, refused=refuse, advance=advance
+        )
+
+    for photo in explained(advance):
+        done.add(photo)
+        save_photo(photo.shown, out / photo.seen)
+        if same_scale:
+            raise_tops(tops, photo)
+        else:
+            write_picture(photo, out, suffix)
+        if len(sheet) < ON_SHEETS:
+            sheet.append(photo)
+    if not done.rows:
+        raise DataError(f"none of the {len(photos)} photos could be read")
+    if same_scale:
+        for photo in explained():
+            write_picture(photo, out, suffix, tops)
+    if len(sheet) > 1:
+        write_sheets(sheet, out, suffix, tops)
+    return done
+
+
+def write_sheets(photos: Sequence[Explained], out: Path, suffix: str, tops: Mapping[str, float]) -> None:
+    """Draw photos that were explained by the same methods on sheets of eight by seven methods at most."""
+    labels = [one.ready.label for one in photos[-1].found]  # methods drop out on the way, none joins
+    columns = -(-len(labels) // -(-len(labels) // _ABREAST))  # as many on each sheet
+    starts = itertools.product(range(0, len(photos), _ON_A_SHEET), range(0, len(labels), columns))
+    for number, (row, column) in enumerate(starts, 1):
+        name = "sheet" if number == 1 else f"sheet-{number}"
+        shown = photos[row : row + _ON_A_SHEET]
+        write_sheet(shown, labels[column : column + columns], out / f"{name}.{suffix}", tops)
+
+
+def raise_tops(tops: dict[str, float], photo: Explained) -> None:
+    """Let the colours of each method end where those of its strongest map end."""
+    for one in photo.found:
+        if bool(one.attribution.map.any()):
+            tops[one.ready.label] = max(tops.get(one.ready.label, 0.0), _scale(one, {}).top)
+
+
+def write_summary(
+    rows: Sequence[dict[str, Any]],
+    settings: Mapping[str, Any],
+    path: Path,
+    skipped: Mapping[str, str] | None = None,
+    refused: Mapping[str, str] | None = None,
+) -> None:
+    """Write what was found and how, as JSON; with photos and methods that were left out, and why."""
+    content = {
+        "settings": settings,
+        "photos": list(rows),
+        "skipped": dict(skipped or {}),
+        "refused": dict(refused or {}),
+    }
+    write_text(path, json.dumps(content, indent=2, ensure_ascii=False) + "\n")

@@ -1,0 +1,151 @@
+"""The same photos explained again and again with one setting changed: layers against β, and widths of the mask's blur."""
+
+import math
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from bitlens.bottlenecks.per_sample import IBA
+from bitlens.core.attribution import Attribution
+from bitlens.core.statistics import FeatureStatistics
+from bitlens.errors import InputError, LayerError, SettingError
+
+__all__ = ["roughness", "roughness_of", "sweep_betas", "sweep_smoothings"]
+
+Progress = Callable[[], Any]
+
+
+def sweep_betas(
+    model: nn.Module,
+    images: Sequence[Tensor],
+    targets: Sequence[int],
+    statistics: Mapping[str, FeatureStatistics],
+    betas: Sequence[float],
+    *,
+    progress: Progress | None = None,
+    **settings: Any,
+) -> list[list[list[Attribution]]]:
+    """A map of each photo for each layer and each β, photos of one size at once (Schulz et al., figures 4 and 10).
+
+    Args:
+        model: the network.
+        images: (1, C, H, W) each, prepared.
+        targets: a class index for each.
+        statistics: of the layers, by their dotted names.
+        betas: prices of information, above 0.
+        progress: called after each map.
+        **settings: further ones of `IBA`, the same for all.
+
+    Returns:
+        By layer, by β, by photo.
+
+    Raises:
+        SettingError: if there is no layer or no β, or one that is not above 0.
+        LayerError: if a layer has no grid over the photo.
+    """
+    if not statistics or not betas or min(betas) <= 0:
+        raise SettingError(f"expected layers, and betas above 0; got {list(statistics)} and {list(betas)}")
+    return [
+        [
+            _explained(IBA(model, layer, beta=beta, statistics=known, **settings), images, targets, progress)
+            for beta in betas
+        ]
+        for layer, known in statistics.items()
+    ]
+
+
+def sweep_smoothings(
+    model: nn.Module,
+    images: Sequence[Tensor],
+    targets: Sequence[int],
+    statistics: FeatureStatistics,
+    smoothings: Sequence[float],
+    *,
+    progress: Progress | None = None,
+    **settings: Any,
+) -> list[list[Attribution]]:
+    """A map of each photo for each width of the mask's blur, photos of one size at once (Schulz et al., figure 9).
+
+    Args:
+        model: the network.
+        images: (1, C, H, W) each, prepared.
+        targets: a class index for each.
+        statistics: of the layer, whose name they know.
+        smoothings: σ in cells of the layer's grid, 0 for no blur.
+        progress: called after each map.
+        **settings: further ones of `IBA`, the same for all.
+
+    Returns:
+        By σ, by photo.
+
+    Raises:
+        SettingError: if there is no σ, one is negative, or one is too wide for the grid.
+        LayerError: if the layer has no grid over the photo.
+    """
+    if not smoothings or min(smoothings) < 0:
+        raise SettingError(f"expected smoothings of 0 or more; got {list(smoothings)}")
+    layer = statistics.provenance.layer
+    return [
+        _explained(IBA(model, layer, smoothing=sigma, statistics=statistics, **settings), images, targets, progress)
+        for sigma in smoothings
+    ]
+
+
+def roughness(cells: Tensor) -> Tensor:
+    """How little a map's cells are like their neighbours, as the grids that strides leave: Σ |difference| / (4 Σ).
+
+    Args:
+        cells: (N, h, w), bits per cell, none negative.
+
+    Returns:
+        (N,) from 0 (flat) to 1 (what has bits stands alone); NaN for a map of zeros.
+
+    Raises:
+        InputError: the shape is another.
+    """
+    if cells.dim() != 3:
+        raise InputError(f"cells have shape {tuple(cells.shape)}: expected (N, h, w)")
+    across, down = (cells.diff(dim=axis).abs().sum((1, 2)) for axis in (2, 1))
+    return (across + down) / (4 * cells.sum((1, 2)))
+
+
+def roughness_of(one: Attribution) -> float:
+    """Of one photo's map; NaN where the layer has no cells."""
+    return float(roughness(one.cells)) if one.cells is not None else math.nan
+
+
+def _explained(
+    iba: IBA, images: Sequence[Tensor], targets: Sequence[int], progress: Progress | None
+) -> list[Attribution]:
+    """One attribution for each photo, in their order."""
+    alike: dict[torch.Size, list[int]] = {}
+    for number, image in enumerate(images):
+        alike.setdefault(image.shape, []).append(number)
+    found: dict[int, Attribution] = {}
+    for members in alike.values():
+        batch = torch.cat([images[i] for i in members])
+        made = iba.explain(batch, torch.tensor([targets[i] for i in members]), progress=_told(progress))
+        if made.map.dim() != 3:
+            raise LayerError(
+                f"layer {made.layer!r} gives {made.unit.removeprefix('bits/')}s, not a grid over the photo: choose a layer "
+                "whose output has height and width"
+            )
+        found |= {i: made[place] for place, i in enumerate(members)}
+    return [found[i] for i in range(len(images))]
+
+
+def _told(progress: Progress | None) -> Callable[[int], None] | None:
+    """`IBA.explain` counts up; here each sample is told once."""
+    if progress is None:
+        return None
+    told = 0
+
+    def tell(done: int) -> None:
+        nonlocal told
+        for _ in range(done - told):
+            progress()
+        told = done
+
+    return tell

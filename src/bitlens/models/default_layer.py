@@ -1,0 +1,115 @@
+"""Where a bottleneck belongs in a network that nobody said it for."""
+
+import math
+
+import torch
+from torch import nn
+
+from bitlens.core.inputs import ModelInputs
+from bitlens.errors import LayerError
+from bitlens.probe.blocks import Blocks, block_groups, grid_layout
+from bitlens.probe.modules import frozen
+from bitlens.probe.trace import Call, all_calls, trace_calls
+
+__all__ = ["KNOWN_LAYERS", "default_layer", "grid_layers"]
+
+KNOWN_LAYERS = {"torchvision/vgg16": "features.17", "torchvision/resnet50": "layer2"}
+"""The layers of the paper's own networks (algorithms A7), by the model's name."""
+
+DEPTH = 1 / 6
+"""How deep in a vision transformer all of whose blocks have one grid: the share of its blocks up to the layer."""
+
+_MOST_HALVINGS = 5  # what is coarser hardly says where
+
+
+def default_layer(model: nn.Module, image: torch.Tensor) -> str:
+    """The last layer at about 1/8 of the image's resolution (the papers' choice), by its dotted name.
+
+    Deep enough to know what it sees and fine enough to say where. Of all modules with such a grid the least nested count:
+    a stage rather than its last block. Small images get 1/4 (below 96 pixels) or 1/2 (below 64).
+
+    Where patches are tokens, it is the last block of the stage that comes nearest to that resolution; in a vision transformer
+    that has but one stage, an early block (`DEPTH`): what matters of a patch soon moves on to other tokens.
+
+    Args:
+        model: the network.
+        image: (1, C, H, W), one input.
+
+    Raises:
+        LayerError: if no layer has a grid of that resolution.
+    """
+    inputs = ModelInputs.of(image)
+    size = inputs.image_size
+    if size is None:
+        raise LayerError(
+            f"a default layer is known for images (N, C, H, W) only, not for {tuple(image.shape)}: name one"
+        )
+    halvings = 3 if min(size) >= 96 else 2 if min(size) >= 64 else 1
+    names: dict[nn.Module, str] = {module: name for name, module in reversed(list(model.named_modules()))}
+    with frozen(model):
+        root = trace_calls(model, inputs)
+    groups = block_groups(root, inputs.count, size)
+    calls = list(all_calls(root))
+    found = [names[call.module] for call in calls if call.parent and _halvings(call, size) == (halvings, halvings)]
+    if any(group.tokens for group in groups) or (groups and not found):
+        return names[_chosen(groups, size, halvings).module]
+    if not found:
+        raise LayerError(
+            f"{type(model).__name__} has no layer with a grid at 1/{2**halvings} of the image's {size[0]}x{size[1]} pixels: "
+            "name a layer"
+        )
+    depth = min(name.count(".") for name in found)
+    return [name for name in found if name.count(".") == depth][-1]
+
+
+def _chosen(groups: list[Blocks], size: tuple[int, int], halvings: int) -> Call:
+    """An early block of the only stage, or the last of the stage that comes nearest to a resolution."""
+    if len(groups) == 1:
+        calls = groups[0].calls
+        return calls[max(round(DEPTH * len(calls)), 1) - 1]
+
+    def distance(group: Blocks) -> float:
+        return abs(math.log2(math.prod(size) / math.prod(group.grid)) / 2 - halvings)
+
+    nearest = min(map(distance, groups))
+    return [group for group in groups if distance(group) == nearest][-1].calls[-1]
+
+
+def _halvings(call: Call, size: tuple[int, int]) -> tuple[int, int] | None:
+    """How often the image was halved on the way to the call's first output, up and across; None if it is no grid."""
+    shape = call.shapes[0] if call.shapes else None
+    layout = grid_layout(call, shape[0], size) if shape is not None and len(shape) == 4 else None
+    if shape is None or layout is None:
+        return None
+    height, width = layout.grid(tuple(shape[1:]))
+    return round(math.log2(size[0] / height)), round(math.log2(size[1] / width))
+
+
+def grid_layers(model: nn.Module, image: torch.Tensor, fewest: int = 6) -> tuple[str, ...]:
+    """The layers over whose grid a map can be drawn, from shallow to deep, by their dotted names.
+
+    As little nested as gives enough of them: stages rather than every convolution.
+
+    Args:
+        model: the network.
+        image: (1, C, H, W), one input.
+        fewest: go deeper into the nesting until there are so many, if the network has them.
+    """
+    inputs = ModelInputs.of(image)
+    size = inputs.image_size
+    if size is None:
+        return ()
+    names: dict[nn.Module, str] = {module: name for name, module in reversed(list(model.named_modules()))}
+    with frozen(model):
+        root = trace_calls(model, inputs)
+    groups = block_groups(root, inputs.count, size)
+    if any(group.tokens for group in groups):
+        return tuple(dict.fromkeys(names[call.module] for group in groups for call in group.calls))
+    calls = [call for call in all_calls(root) if call.parent]
+    grids = [call for call in calls if (at := _halvings(call, size)) and min(at) >= 0 and max(at) <= _MOST_HALVINGS]
+    found = list(dict.fromkeys(names[call.module] for call in grids))
+    for depth in range(1 + max((name.count(".") for name in found), default=0)):
+        flat = tuple(name for name in found if name.count(".") == depth)
+        if len(flat) >= fewest:
+            return flat
+    return tuple(found)

@@ -1,0 +1,244 @@
+"""A network for texts by name, with its tokenizer: `builtin/NAME`, `hf/NAME`, a folder, or your own `FILE.py:CALLABLE`."""
+
+import socket
+from collections.abc import Mapping
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import Any
+from urllib.parse import urlsplit
+from urllib.request import getproxies
+
+import torch
+from torch import nn
+
+from bitlens.bottlenecks.token_statistics import TokenStatistics
+from bitlens.data.tokenizing import HubTokenizer, Tokenizer
+from bitlens.errors import ModelError
+from bitlens.models.builtin import BUILTIN_TEXT
+from bitlens.models.load import moved
+from bitlens.models.userfile import call_user_file, types_of
+from bitlens.models.weight_files import load_weights
+from bitlens.system.optional import need
+
+__all__ = [
+    "TEXT_MODEL_FORMS",
+    "LoadedText",
+    "as_tokenizer",
+    "class_names",
+    "default_text_layer",
+    "described",
+    "load_text_model",
+    "text_layers",
+    "word_embedding",
+]
+
+TEXT_MODEL_FORMS = {
+    "builtin/NAME": "a small network that comes with bitlens",
+    "hf/NAME": "a text classifier of the Hugging Face hub",
+    "DIR": "a folder with such a classifier; hf/./DIR too",
+    "FILE.py:CALLABLE": "your own: the callable returns (module, tokenizer)",
+}
+
+
+@dataclass(frozen=True)
+class LoadedText:
+    """A network for texts, ready to be asked.
+
+    Attributes:
+        model: in evaluation mode; takes a batch's `inputs` as keywords and returns logits, or an output with `logits`.
+        tokenizer: its own.
+        classes: the names of its outputs in their order, empty where unknown.
+        embedding: dotted name of the word embedding.
+        layer: where a bottleneck belongs unless the user says otherwise, empty where unknown.
+        name: what it was asked for by.
+        beta: the bottleneck's price of information, likewise.
+        statistics: of its layers, by name, where it comes with some.
+    """
+
+    model: nn.Module
+    tokenizer: Tokenizer
+    classes: tuple[str, ...]
+    embedding: str
+    layer: str
+    name: str
+    beta: float = 1.0
+    statistics: Mapping[str, TokenStatistics] = field(default_factory=dict)
+
+
+def load_text_model(spec: str, weights: Path | None = None, device: str | torch.device = "cpu") -> LoadedText:
+    """Load a network for texts by name, in evaluation mode.
+
+    Args:
+        spec: one of `TEXT_MODEL_FORMS`.
+        weights: a `.safetensors` file or a state dict with exactly the network's names and shapes, in place of the
+            weights that come with it.
+        device: where to put it.
+
+    Raises:
+        ModelError: the name is of no known form or unknown; the network cannot be built, downloaded or moved to the
+            device; or the weights do not fit.
+        DependencyError: transformers is not installed.
+    """
+    kind, _, name = spec.partition("/")
+    file, _, attribute = spec.rpartition(":")
+    folder = Path(spec).expanduser()
+    known = BUILTIN_TEXT.get(name) if kind == "builtin" else None
+    tokenizer: Tokenizer
+    if known is not None:
+        network, tokenizer = known.build()
+    elif file.endswith(".py"):
+        network, tokenizer = _from_file(Path(file).expanduser(), attribute)
+    elif kind == "hf" and name:
+        network, tokenizer = _from_hub(name)
+    elif folder.is_dir():
+        network, tokenizer = _from_hub(str(folder.resolve()))
+    elif kind == "builtin":
+        raise ModelError(
+            f"there is no network for texts {spec}: expected {', '.join(f'builtin/{n}' for n in BUILTIN_TEXT)}"
+        )
+    else:
+        raise ModelError(f"unknown model {spec!r}: expected {', '.join(TEXT_MODEL_FORMS)}")
+    if weights is not None:
+        load_weights(network, weights)
+    network = moved(network.eval(), device)
+    loaded = described(network, tokenizer, spec)
+    if known is None:
+        return loaded
+    loaded = replace(loaded, classes=known.classes, layer=known.layer, beta=known.beta)
+    return replace(loaded, statistics=known.statistics()) if weights is None else loaded
+
+
+def described(network: nn.Module, tokenizer: Any, name: str = "") -> LoadedText:
+    """A network that is loaded already, with what its modules and its configuration say of it.
+
+    Args:
+        network: takes keywords as its tokenizer gives them.
+        tokenizer: its own, of transformers or of bitlens.
+        name: what it is called.
+
+    Raises:
+        ModelError: if the tokenizer is none, or the network has no word embedding.
+    """
+    own = as_tokenizer(tokenizer, network)
+    return LoadedText(network, own, class_names(network), word_embedding(network), default_text_layer(network), name)
+
+
+def as_tokenizer(tokenizer: Any, model: nn.Module) -> Tokenizer:
+    """A tokenizer of bitlens as it is, one of transformers with the most tokens that the network reads.
+
+    Raises:
+        ModelError: if it is neither.
+    """
+    if hasattr(tokenizer, "without") and hasattr(tokenizer, "mask_id"):
+        own: Tokenizer = tokenizer
+        return own
+    if not hasattr(tokenizer, "model_max_length"):
+        raise ModelError(
+            f"{type(tokenizer).__name__} is no tokenizer: expected one of transformers, or an object with the methods of "
+            "bitlens.data.tokenizing.Tokenizer"
+        )
+    return HubTokenizer(tokenizer, min(tokenizer.model_max_length, _positions(model)))
+
+
+def class_names(model: nn.Module) -> tuple[str, ...]:
+    """The names of a network's outputs: its `classes`, or its configuration's `id2label`; empty where there are none."""
+    own = getattr(model, "classes", None)
+    if isinstance(own, tuple | list):
+        return tuple(str(name) for name in own)
+    labels = getattr(getattr(model, "config", None), "id2label", None)
+    if not isinstance(labels, Mapping):
+        return ()
+    return tuple(str(labels[index]) for index in sorted(labels))
+
+
+def word_embedding(model: nn.Module) -> str:
+    """The dotted name of the embedding of words: what `get_input_embeddings` says, else the largest embedding.
+
+    Raises:
+        ModelError: if the network has no embedding.
+    """
+    modules = dict(model.named_modules())
+    found: dict[str, nn.Embedding] = {n: module for n, module in modules.items() if isinstance(module, nn.Embedding)}
+    if not found:
+        raise ModelError(f"{type(model).__name__} has no word embedding (torch.nn.Embedding)")
+    if hasattr(model, "get_input_embeddings"):
+        said = model.get_input_embeddings()  # type: ignore[operator]
+        found = {name: module for name, module in found.items() if module is said} or found
+    largest: str = max(found, key=lambda name: found[name].num_embeddings)
+    return largest
+
+
+def text_layers(model: nn.Module) -> tuple[str, ...]:
+    """The dotted names of a network's layers from the first to the last: its longest list of like modules, else its LSTMs."""
+    lists = [(name, module) for name, module in model.named_modules() if isinstance(module, nn.ModuleList)]
+    alike = [(name, module) for name, module in lists if len({type(entry) for entry in module}) == 1]
+    if alike:
+        name, longest = max(alike, key=lambda entry: len(entry[1]))
+        return tuple(f"{name}.{index}" for index in range(len(longest)))
+    return tuple(name for name, module in model.named_modules() if isinstance(module, nn.RNNBase))
+
+
+def default_text_layer(model: nn.Module) -> str:
+    """The layer two thirds up, the ninth of BERT's twelve (algorithms E4); empty if there is none."""
+    layers = text_layers(model)
+    return layers[2 * len(layers) // 3] if layers else ""
+
+
+def _positions(model: nn.Module) -> int:
+    """The most tokens that a network of transformers can number."""
+    most = getattr(getattr(model, "config", None), "max_position_embeddings", None)
+    if not isinstance(most, int) or most < 1:
+        return 1_000_000
+    tables = [m for name, m in model.named_modules() if name.endswith("position_embeddings")]
+    reserved = next((m.padding_idx for m in tables if isinstance(m, nn.Embedding)), None)  # RoBERTa counts from there
+    return most if reserved is None else most - reserved - 1
+
+
+def _from_file(file: Path, attribute: str) -> tuple[nn.Module, Tokenizer]:
+    made = call_user_file(file, attribute)
+    if not isinstance(made, tuple) or len(made) != 2 or not isinstance(made[0], nn.Module):
+        raise ModelError(f"{file}:{attribute} returned {types_of(made)}, expected (module, tokenizer)")
+    return made[0], as_tokenizer(made[1], made[0])
+
+
+def _from_hub(name: str) -> tuple[nn.Module, Tokenizer]:
+    need("transformers", "text")
+    from transformers import AutoModelForSequenceClassification, AutoTokenizer
+
+    if name.startswith((".", "/", "~")):
+        name = str(Path(name).expanduser())
+        if not Path(name, "config.json").is_file():
+            raise ModelError(f"the folder {name} holds no transformers model: there is no config.json in it")
+    here = Path(name).is_dir() or _hub_is_out_of_reach()
+    try:
+        tokenizer = AutoTokenizer.from_pretrained(name, trust_remote_code=False, local_files_only=here)
+        network, report = AutoModelForSequenceClassification.from_pretrained(
+            name, trust_remote_code=False, output_loading_info=True, local_files_only=here
+        )
+    except Exception as error:  # network, cache, file format, unknown architecture
+        reason = " ".join(str(error).strip().split("\n", 1)[0].split())
+        if here and not Path(name).is_dir():
+            reason = "the hub cannot be reached, or HF_HUB_OFFLINE is set, and the cache of this machine lacks it"
+        raise ModelError(
+            f"cannot load hf/{name}: {reason}; a folder with a model that was downloaded elsewhere works: --model DIR"
+        ) from error
+    if report.get("missing_keys"):
+        raise ModelError(f"hf/{name} is no trained text classifier: weights lack {sorted(report['missing_keys'])[:4]}")
+    network = network.float()
+    return network, as_tokenizer(tokenizer, network)
+
+
+def _hub_is_out_of_reach() -> bool:
+    """Whether only the cache can be asked; transformers itself would try for minutes."""
+    from huggingface_hub import constants
+
+    if constants.HF_HUB_OFFLINE:
+        return True
+    if getproxies():
+        return False  # the way through a proxy is not ours to try
+    address = urlsplit(constants.ENDPOINT)
+    try:
+        with socket.create_connection((address.hostname or "", address.port or 443), timeout=5):
+            return False
+    except OSError:
+        return True

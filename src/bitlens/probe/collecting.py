@@ -1,0 +1,106 @@
+"""What a layer puts out on many inputs, batch after batch: no more passes than there are batches, however many layers."""
+
+from collections.abc import Callable, Iterable, Sequence
+from typing import Any
+
+from torch import Tensor
+
+from bitlens.core.inputs import ModelInputs
+from bitlens.core.layout import Layout, detect_layout
+from bitlens.core.statistics import FeatureStatistics, Granularity, warn_if_few
+from bitlens.errors import StatisticsError
+from bitlens.probe.probe import Probe
+from bitlens.probe.several import layer_features
+
+__all__ = ["collect_statistics", "summarise", "summarise_layers"]
+
+
+def collect_statistics(
+    probe: Probe,
+    batches: Iterable[Any],
+    *,
+    max_samples: int = 10_000,
+    granularity: Granularity = "element",
+    layout: Layout | None = None,
+) -> FeatureStatistics:
+    """Run batches through the part of a network before (and with) the probed layer, and summarise what it puts out.
+
+    Args:
+        probe: the layer.
+        batches: any iterable of inputs (tensors, mappings), or of tuples whose first entry is the input (a DataLoader's
+            (images, labels), for example). No more is drawn from it than is needed.
+        max_samples: stop at exactly this many samples.
+        granularity: "element" or "channel".
+        layout: how the features' axes are meant; found from the first batch if not given.
+
+    Raises:
+        StatisticsError: if there is no sample, or sizes differ between batches with granularity "element".
+    """
+    total = summarise(probe, batches, max_samples=max_samples, granularity=granularity, layout=layout)
+    warn_if_few(total)
+    return total
+
+
+def summarise(
+    probe: Probe,
+    batches: Iterable[Any],
+    *,
+    max_samples: int,
+    granularity: Granularity,
+    layout: Layout | None,
+) -> FeatureStatistics:
+    """A part of `collect_statistics`, to be merged with others: few inputs are no reason to warn."""
+    (total,) = _summaries(batches, lambda inputs: [probe.features(inputs)], max_samples, granularity, [layout])
+    return total
+
+
+def summarise_layers(
+    probes: Sequence[Probe],
+    batches: Iterable[Any],
+    *,
+    max_samples: int,
+    granularity: Granularity,
+    layouts: Sequence[Layout | None],
+) -> list[FeatureStatistics]:
+    """As `summarise`, of several layers of one network at once: each batch passes it once.
+
+    Args:
+        probes: the layers, at least one, called once in a pass.
+        batches: see `collect_statistics`.
+        max_samples: likewise.
+        granularity: likewise.
+        layouts: for each layer how its features' axes are meant; None to find it.
+    """
+    model, names = probes[0].model, [probe.name for probe in probes]
+    return _summaries(
+        batches, lambda inputs: layer_features(model, names, inputs), max_samples, granularity, list(layouts)
+    )
+
+
+def _summaries(
+    batches: Iterable[Any],
+    features_of: Callable[[ModelInputs], Sequence[Tensor]],
+    max_samples: int,
+    granularity: Granularity,
+    layouts: list[Layout | None],
+) -> list[FeatureStatistics]:
+    if max_samples < 1:
+        raise StatisticsError(f"max_samples must be at least 1, got {max_samples}")
+    totals: list[FeatureStatistics] = []
+    for batch in batches:
+        inputs = ModelInputs.of(batch[0] if isinstance(batch, tuple | list) else batch)
+        inputs = inputs.select(slice(max_samples - (totals[0].samples if totals else 0)))
+        summaries = []
+        for number, features in enumerate(features_of(inputs)):
+            size = tuple(features.shape[1:])
+            layout = (layouts[number] or detect_layout(size, inputs.image_size)).over(size, inputs.image_size)
+            layouts[number] = layout
+            mask = inputs.kwargs.get("attention_mask") if layout.name == "TD" and granularity == "channel" else None
+            valid = mask if mask is not None and mask.shape == features.shape[:2] else None
+            summaries.append(FeatureStatistics.of(features, layout, granularity, valid=valid))
+        totals = [a.merge(b) for a, b in zip(totals, summaries, strict=True)] if totals else summaries
+        if totals[0].samples >= max_samples:
+            break
+    if not totals:
+        raise StatisticsError("there are no inputs to make statistics from: the batches are empty")
+    return totals

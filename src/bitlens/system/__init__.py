@@ -1,0 +1,1 @@
+"""Files, the console, optional packages, memory."""

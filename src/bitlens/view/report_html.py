@@ -1,0 +1,222 @@
+"""A report: one page of HTML that carries everything within itself and asks no server for anything.
+
+Everything that comes from outside (names of files, classes, settings) is escaped by the template; a content security
+policy lets the page run its own script and nothing else.
+"""
+
+import base64
+import hashlib
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+
+from markupsafe import Markup
+
+from bitlens.version import __version__
+from bitlens.view.card import Card, Proof
+from bitlens.view.html import asset, render_template
+from bitlens.view.shaded import ShadedText
+
+__all__ = ["Cell", "Column", "DataTable", "Passage", "Plot", "Recipe", "Report", "Section", "render"]
+
+
+@dataclass(frozen=True)
+class Column:
+    """The head of a column.
+
+    Attributes:
+        title: of the column.
+        better: "higher" or "lower" where one is better, or nothing.
+        number: whether it holds numbers.
+    """
+
+    title: str
+    better: str = ""
+    number: bool = True
+
+
+@dataclass(frozen=True)
+class Cell:
+    """One cell of a table.
+
+    Attributes:
+        text: what is read.
+        key: what rows are sorted by; None comes last.
+        best: whether it is the best of its column.
+        link: anchor on the page.
+    """
+
+    text: str
+    key: float | str | None = None
+    best: bool = False
+    link: str = ""
+
+
+@dataclass(frozen=True)
+class DataTable:
+    """A table that a reader can sort.
+
+    Attributes:
+        title: what it shows.
+        columns: at least one; the first holds names.
+        rows: of as many cells.
+        foot: rows that stay below.
+        notes: what must be known to read it.
+    """
+
+    title: str
+    columns: Sequence[Column]
+    rows: Sequence[Sequence[Cell]]
+    foot: Sequence[Sequence[Cell]] = ()
+    notes: Sequence[str] = ()
+
+
+@dataclass(frozen=True)
+class Plot:
+    """A picture of an evaluation.
+
+    Attributes:
+        title: what it shows.
+        picture: data URI.
+        alt: what it shows, in words.
+    """
+
+    title: str
+    picture: str
+    alt: str
+
+
+@dataclass(frozen=True)
+class Passage:
+    """One text as a method explains it.
+
+    Attributes:
+        anchor: unique on the page.
+        name: of the text.
+        target: what was asked.
+        method: its name, and how it was set.
+        shaded: the text with its words' values.
+        total_bits: that pass the layer.
+        proof: of a method that uses noise.
+    """
+
+    anchor: str
+    name: str
+    target: str
+    method: str
+    shaded: ShadedText
+    total_bits: float | None = None
+    proof: Proof | None = None
+
+
+@dataclass(frozen=True)
+class Recipe:
+    """How to make a part of the report again.
+
+    Attributes:
+        title: what is made.
+        command: of the command line, or nothing.
+        python: the same in Python, or nothing.
+        settings: of each method by its label: names and values as text.
+    """
+
+    title: str
+    command: str = ""
+    python: str = ""
+    settings: Sequence[tuple[str, Sequence[tuple[str, str]]]] = ()
+
+
+@dataclass(frozen=True)
+class Section:
+    """A part of the report with a heading of its own: tables and plots.
+
+    Attributes:
+        title: heading.
+        about: one line under it.
+        tables: in order.
+        plots: in order.
+    """
+
+    title: str
+    about: str
+    tables: Sequence[DataTable] = ()
+    plots: Sequence[Plot] = ()
+
+
+@dataclass
+class Report:
+    """What is on the page.
+
+    Attributes:
+        title: of the page.
+        facts: what all of it has in common: network, layer, methods.
+        cards: explained photos.
+        passages: explained texts.
+        sections: evaluations.
+        recipes: how to make it again.
+        problems: what could not be shown, and why.
+    """
+
+    title: str
+    facts: list[tuple[str, str]] = field(default_factory=list)
+    cards: list[Card] = field(default_factory=list)
+    passages: list[Passage] = field(default_factory=list)
+    sections: list[Section] = field(default_factory=list)
+    recipes: list[Recipe] = field(default_factory=list)
+    problems: list[str] = field(default_factory=list)
+
+    @property
+    def in_bits(self) -> bool:
+        """Whether any map is in bits."""
+        return any(unit.startswith("bits") for unit in self._units())
+
+    @property
+    def in_scores(self) -> bool:
+        """Whether any map is in scores without a unit."""
+        return any(unit.startswith("score") for unit in self._units())
+
+    def _units(self) -> list[str]:
+        figures = [figure.unit for card in self.cards for figure in card.figures]
+        return figures + [passage.shaded.scale.unit for passage in self.passages]
+
+    def overview(self) -> DataTable | None:
+        """One line for each photo, where there are several."""
+        if len(self.cards) < 2:
+            return None
+        methods = dict.fromkeys(f.method for card in self.cards for f in card.figures if f.proof is not None)
+        columns = [Column("photo", number=False), Column("target", number=False), Column("probability")]
+        columns += [Column(f"{method}: under noise") for method in methods]
+        rows = []
+        for card in self.cards:
+            proofs = {figure.method: figure.proof for figure in card.figures}
+            row = [Cell(card.name, card.name.casefold(), link=card.anchor), Cell(card.target, card.target.casefold())]
+            row.append(_probability(card.probability))
+            row += [_probability(proof.under if proof else None) for proof in map(proofs.get, methods)]
+            rows.append(row)
+        return DataTable("All photos", columns, rows)
+
+
+def render(report: Report) -> str:
+    """The page, as text. The same report always gives the same page."""
+    style, script = asset("report.css"), asset("report.js")
+    policy = (
+        f"default-src 'none'; img-src data:; style-src 'unsafe-inline'; script-src '{_hash(script)}'; "
+        "base-uri 'none'; form-action 'none'"
+    )
+    return render_template(
+        "report.html.j2",
+        report=report,
+        overview=report.overview(),
+        style=Markup(style),
+        script=Markup(script),
+        policy=policy,
+        version=__version__,
+    )
+
+
+def _probability(value: float | None) -> Cell:
+    return Cell("", None) if value is None else Cell(f"{value:.2f}", value)
+
+
+def _hash(script: str) -> str:
+    """What the content security policy knows a script by."""
+    return f"sha256-{base64.b64encode(hashlib.sha256(script.encode()).digest()).decode('ascii')}"

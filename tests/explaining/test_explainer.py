@@ -1,0 +1,198 @@
+"""The explainer of texts."""
+
+import io
+import json
+
+import pytest
+import torch
+from rich.console import Console
+from torch import nn
+
+from bitlens.data.texts import open_texts
+from bitlens.data.words import WordTokenizer
+from bitlens.errors import LayerError, ModelError, SettingError, StatisticsError, TargetError
+from bitlens.explaining.explainer import Explainer, page
+from bitlens.methods.text_cache import token_batches, token_statistics_from
+from bitlens.models.load_text import load_text_model
+
+TEXT = "It starts well,\nbut the second half is slow and badly written."
+QUICK = {"steps": 3, "noise_samples": 2}
+
+
+@pytest.fixture(scope="module")
+def explainer():
+    return Explainer("builtin/reviews", **QUICK)
+
+
+class Bag(nn.Module):
+    """Log-odds from the words' mean."""
+
+    def __init__(self):
+        super().__init__()
+        self.words, self.mix, self.head = nn.Embedding(6, 4), nn.Linear(4, 4), nn.Linear(4, 3)
+
+    def forward(self, input_ids, attention_mask):
+        mixed = self.mix(self.words(input_ids)) * attention_mask[..., None]
+        return self.head(mixed.sum(1) / attention_mask.sum(1, keepdim=True))
+
+
+@pytest.fixture
+def own():
+    return Bag().eval(), WordTokenizer(["<pad>", "<unk>", "good", "bad", "film", "a"], 8)
+
+
+def test_one_text(explainer):
+    found = explainer(TEXT)
+    assert found.text == TEXT
+    assert [word.text for word in found.words][:4] == ["It", "starts", "well", ","]
+    assert (found.prediction, found.target, found.unit) == ("negative", "negative", "bits")
+    assert found.probability == pytest.approx(float(found.attribution.evidence.before[0]), abs=1e-5)
+    assert sum(word.value for word in found.words) == pytest.approx(float(found.attribution.total_bits[0]), rel=1e-4)
+    assert max(found.words, key=lambda word: word.value).text == "badly"
+    assert len(found.tokens) == len(found.values) == len(found.spans)
+
+
+def test_texts_of_different_lengths_are_what_they_are_alone():
+    explainer = Explainer("builtin/reviews", beta=0.1, **QUICK)
+    texts = [TEXT, "A warm, funny film.", "Awful."]
+    together, alone = explainer(texts), [explainer(text) for text in texts]
+    for one, other in zip(together, alone, strict=True):
+        assert one.words[0].text == other.words[0].text
+        torch.testing.assert_close(torch.tensor(one.values), torch.tensor(other.values), rtol=1e-3, atol=1e-4)
+
+
+def test_targets_by_name_index_and_for_each_text(explainer):
+    assert explainer(TEXT, target="positive").target == explainer(TEXT, target=1).target == "positive"
+    assert [found.target for found in explainer([TEXT, TEXT], target=["positive", "negative"])] == [
+        "positive",
+        "negative",
+    ]
+    scored = explainer(TEXT, target=lambda output: output[:, 0])
+    assert (scored.prediction, scored.probability) == ("", None)
+    with pytest.raises(TargetError, match="mixed"):
+        explainer(TEXT, target="mixed")
+
+
+def test_both_targets_of_one_logit_are_handled(explainer):
+    """The negative class is the positive one with its sign turned."""
+    positive = Explainer("builtin/reviews", method="gradient-x-input")(TEXT, target="positive")
+    negative = Explainer("builtin/reviews", method="gradient-x-input")(TEXT, target="negative")
+    torch.testing.assert_close(torch.tensor(positive.values), -torch.tensor(negative.values))
+    before = [explainer(TEXT, target=name).attribution.evidence.before for name in ("positive", "negative")]
+    torch.testing.assert_close(sum(before), torch.ones(1))
+
+
+def test_what_machines_get(explainer):
+    found = json.loads(json.dumps(explainer(TEXT).as_dict()))
+    assert found["words"][1] == {"word": "starts", "value": pytest.approx(found["tokens"][1]["value"]), "span": [3, 9]}
+    assert found["tokens"][1]["word"] == 1
+    assert {"prediction", "target", "method", "layer", "unit", "total_bits", "probability_under_noise"} <= found.keys()
+
+
+def test_what_people_get(explainer, capsys):
+    found = explainer(TEXT)
+    for html in (found.html(), found._repr_html_(), page([found, found], "Two", same_scale=True)):
+        assert "badly" in html
+        assert "iba at embedding" in html
+    console = Console(file=io.StringIO(), width=200)
+    console.print(found)
+    assert console.file.getvalue().startswith("negative, p = ")
+    found.print()
+    assert "bits of each word" in capsys.readouterr().out
+    asked = explainer(TEXT, target="positive").shaded().title
+    assert asked.startswith("positive? (negative, p = ")
+
+
+def test_other_methods(explainer):
+    assert explainer(TEXT).attribution.method == "token-iba"
+    lime = Explainer("builtin/reviews", method="lime", seed=1)(TEXT)
+    assert (lime.unit, lime.attribution.method) == ("score", "lime")
+    assert lime.shaded().scale.signed
+    assert Explainer("builtin/reviews", method="iba", **QUICK)(TEXT).attribution.method == "iba"
+    with pytest.raises(SettingError, match="no method 'limes'"):
+        Explainer("builtin/reviews", method="limes")
+
+
+def test_your_own_network_must_learn_first(own):
+    explainer = Explainer(*own, layer="mix", classes=["no", "maybe", "yes"], **QUICK)
+    assert not explainer.ready
+    with pytest.raises(StatisticsError, match="call learn"):
+        explainer("a good film")
+    assert explainer.learn(["a good film", "a bad film"] * 200, data="made up").ready
+    found = explainer(["a good film", "bad"])
+    assert found[0].prediction in ("no", "maybe", "yes")
+    assert found[0].attribution.settings["statistics_data"] == "made up"
+
+
+def test_a_pair_of_texts_in_a_network_of_transformers(tmp_path):
+    transformers = pytest.importorskip("transformers")
+    words = ["[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]", "good", "bad", "film", "##s", "a"]
+    (tmp_path / "vocab.txt").write_text("\n".join(words), "utf-8")
+    sizes = {"hidden_size": 16, "num_hidden_layers": 2, "num_attention_heads": 2, "intermediate_size": 32}
+    config = transformers.BertConfig(vocab_size=len(words), max_position_embeddings=16, **sizes)
+    model = transformers.BertForSequenceClassification(config).eval()
+    explainer = Explainer(model, transformers.BertTokenizer(vocab=str(tmp_path / "vocab.txt")), **QUICK)
+    explainer.learn(["a good film", "bad films"] * 200)
+    found = explainer("good films", "a film")
+    assert found.text == "good films\na film"
+    assert [word.text for word in found.words] == ["good", "films", "a", "film"]
+    assert found.words[1].value == pytest.approx(found.values[2] + found.values[3])
+    assert found.special == pytest.approx(found.values[0] + found.values[4] + found.values[7])
+    assert any("on special tokens" in note for note in found.shaded().notes)
+    assert found.target in ("LABEL_0", "LABEL_1")
+    masked = Explainer(explainer.loaded, method="input-iba", statistics=None, **QUICK)
+    masked.learn(["a good film", "bad films"] * 200)
+    mask = masked("good films", "a film")
+    assert (mask.unit, mask.attribution.layer) == ("mask", "bert.embeddings.word_embeddings")
+    assert mask.words[1].value == pytest.approx((mask.values[2] + mask.values[3]) / 2)
+    assert mask.special == pytest.approx(float(mask.attribution.cells[0, [0, 4, 7]].sum()))
+    several = explainer(["good", "good films"], ["bad", "a film"])
+    torch.testing.assert_close(torch.tensor(several[1].values), torch.tensor(found.values), rtol=1e-3, atol=1e-4)
+
+
+def test_mistakes_in_what_is_given(own):
+    model, tokenizer = own
+    with pytest.raises(ModelError, match="comes without a tokenizer"):
+        Explainer(model)
+    with pytest.raises(ModelError, match="leave out the other"):
+        Explainer("builtin/reviews", tokenizer)
+    with pytest.raises(LayerError, match="no layer ''"):
+        Explainer(model, tokenizer)
+
+
+def test_the_network_is_left_as_it_was(explainer):
+    model = explainer.loaded.model
+    state = {name: value.clone() for name, value in model.state_dict().items()}
+    random = torch.random.get_rng_state()
+    explainer(TEXT)
+    assert torch.equal(random, torch.random.get_rng_state())
+    assert all(torch.equal(value, state[name]) for name, value in model.state_dict().items())
+    assert all(p.requires_grad and p.grad is None for p in model.parameters())
+    assert not any(module.training for module in model.modules())
+
+
+def test_statistics_are_kept_for_the_same_texts_alone(monkeypatch, tmp_path):
+    monkeypatch.setenv("BITLENS_CACHE", str(tmp_path))
+    loaded = load_text_model("builtin/reviews")
+    samples = open_texts("builtin:reviews")
+    seen = []
+    first, place = token_statistics_from(samples, "some", loaded, ["rnn_1"], 64, progress=seen.append)
+    assert seen[-1] == 64
+    again, there = token_statistics_from(samples, "some", loaded, ["rnn_1", "rnn_2"], 64)
+    assert there == place
+    assert again["rnn_1"].fingerprint == first["rnn_1"].fingerprint
+    assert first["rnn_1"].provenance.data == "some (64 texts)"
+    (place / "rnn_1.safetensors").write_bytes(b"damaged")
+    assert (
+        token_statistics_from(samples, "some", loaded, ["rnn_1"], 64)[0]["rnn_1"].fingerprint
+        == first["rnn_1"].fingerprint
+    )
+    _, other = token_statistics_from(samples[1:], "some", loaded, ["rnn_1"], 63)
+    assert other != place
+
+
+def test_batches_keep_the_order():
+    loaded = load_text_model("builtin/reviews")
+    samples = open_texts("builtin:reviews")[:7]
+    texts = [text for batch in token_batches(samples, loaded, 3) for text in batch.texts]
+    assert texts == [sample.text for sample in samples]
