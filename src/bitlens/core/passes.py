@@ -1,14 +1,16 @@
 """How much goes through the network at once, and in which precision."""
 
 from collections.abc import Callable
-from typing import Any, Literal
+from dataclasses import dataclass
+from typing import Any, Literal, TypedDict, get_args
 
 import torch
 from torch import Tensor
 
 from bitlens.core.layout import Layout
+from bitlens.errors import SettingError, one_of
 
-__all__ = ["Precision", "in_precision", "memory_format", "rows_at_once", "suffix_dtype"]
+__all__ = ["Passes", "Precision", "RunOptions", "in_precision", "memory_format", "rows_at_once", "suffix_dtype"]
 
 Precision = Literal["float32", "bfloat16", "auto"]
 
@@ -16,6 +18,47 @@ _CPU_BYTES = 2**30
 _CPU_ROWS = 16  # more rows do not make a CPU faster, and larger buffers cost page faults
 _CUDA_ROWS = 512
 _CUDA_SHARE = 0.5  # of the memory that is free
+
+
+class RunOptions(TypedDict, total=False):
+    """What every method takes besides its own settings; see `Passes`."""
+
+    seed: int
+    precision: Precision
+    internal_batch_size: int | Literal["auto"]
+
+
+@dataclass(frozen=True)
+class Passes:
+    """How a network is run for an explanation.
+
+    Attributes:
+        seed: of all noise and chance.
+        precision: "float32", "bfloat16", or "auto" (bfloat16 where the hardware multiplies it natively).
+        internal_batch_size: how many rows go through the network at once; "auto" bounds the memory.
+    """
+
+    seed: int = 0
+    precision: Precision = "auto"
+    internal_batch_size: int | Literal["auto"] = "auto"
+
+    def __post_init__(self) -> None:
+        one_of("precision", self.precision, {name: name for name in get_args(Precision)})
+        size = self.internal_batch_size
+        if size != "auto" and not (isinstance(size, int) and size > 0):
+            raise SettingError(f"internal_batch_size must be 'auto' or a positive integer, got {size!r}")
+
+    def rows(self, bytes_per_row: Callable[[], int], device: torch.device) -> int:
+        """Return how many rows may go through the network together.
+
+        Args:
+            bytes_per_row: says how much memory one row's intermediate results need, gradients not counted; asked only if
+                the user did not say how many.
+            device: where the network runs.
+        """
+        if self.internal_batch_size != "auto":
+            return self.internal_batch_size
+        return rows_at_once(bytes_per_row(), device)
 
 
 def rows_at_once(bytes_per_row: int, device: torch.device) -> int:
