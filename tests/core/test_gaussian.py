@@ -132,6 +132,11 @@ def test_ends_of_the_mask_are_exact() -> None:
     assert torch.equal(noised_features(features, zeros + 1, noise), noise.expand(-1, 2, -1, -1, -1))
 
 
+def test_noise_is_that_of_the_paper_unless_told_otherwise() -> None:
+    settings = NoiseSettings()
+    assert (settings.noise, settings.min_std, settings.activity_threshold) == ("gaussian", 0.01, 0.01)
+
+
 @pytest.mark.parametrize("min_std", [0.0, -1.0, math.nan])
 def test_a_floor_that_is_none_is_refused(min_std: float) -> None:
     with pytest.raises(SettingError, match="min_std must be positive"):

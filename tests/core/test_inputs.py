@@ -38,6 +38,33 @@ def test_samples_are_selected_repeated_and_cloned_together() -> None:
     assert inputs.first.sum() > 0
 
 
+def test_rows_are_chosen_in_any_order_and_more_than_once() -> None:
+    some = ModelInputs.of((X, 2.5), {"mask": X + 1, "table": torch.ones(5, 2)}).select(torch.tensor([2, 0, 2, 1]))
+    assert some.count == 4
+    assert torch.equal(some.first, X[[2, 0, 2, 1]])
+    assert torch.equal(some.kwargs["mask"], X[[2, 0, 2, 1]] + 1)
+    assert some.kwargs["table"].shape == (5, 2)
+    assert some.tile(2).count == 8
+
+
+def test_texts_are_cut_at_their_end_with_all_that_belongs_to_them() -> None:
+    inputs = ModelInputs.of({"ids": X, "mask": X > 5, "table": torch.ones(5, 7), "flag": True})
+    short = inputs.cut(3)
+    assert torch.equal(short.kwargs["ids"], X[:, :3])
+    assert torch.equal(short.kwargs["mask"], X[:, :3] > 5)
+    assert short.kwargs["table"].shape == (5, 7)
+    assert (short.kwargs["flag"], short.count) == (True, 3)
+
+
+@pytest.mark.parametrize("inputs", [X, (X, X + 1), {"x": X, "y": X + 1}])
+def test_another_first_tensor_takes_the_place_of_the_first_alone(inputs: object) -> None:
+    changed = ModelInputs.of(inputs).with_first(X * 2)
+    first, *others = (value for value, _ in changed.items())
+    assert torch.equal(first, X * 2)
+    assert all(torch.equal(other, X + 1) for other in others)
+    assert torch.equal(changed.first, X * 2)
+
+
 def test_a_tensor_that_belongs_to_no_sample_never_starts_to() -> None:
     """A selection of two samples must not adopt a table with two rows."""
     inputs = ModelInputs.of((X, torch.ones(2, 5)))

@@ -90,6 +90,13 @@ def test_a_small_spread_on_a_large_offset() -> None:
     np.testing.assert_allclose(total.mean - 10_000, exact.mean(0), rtol=0, atol=1e-10)
 
 
+@pytest.mark.parametrize("granularity", ["element", "channel"])
+def test_activity_is_being_other_than_zero_below_it_too(granularity: str) -> None:
+    """As behind a GELU or a tanh; the smallest number is not zero either."""
+    features = torch.tensor([[-1.0, 0.0, 2.0, -0.0], [-3.0, -1e-30, 0.0, 0.0]])
+    assert of(features, granularity=granularity).activity.tolist() == [1.0, 0.5, 0.5, 0.0]
+
+
 def test_a_single_observation_has_no_spread() -> None:
     assert torch.equal(of(torch.ones(1, 3)).std, torch.zeros(3, dtype=torch.float64))
 

@@ -11,12 +11,14 @@ from torch import Tensor
 from bitlens.core.targets import (
     AnyOf,
     ClassTarget,
+    LogOdds,
     NotClass,
     Regression,
     Score,
     Similarity,
     as_target,
     logits_of,
+    permuted_targets,
     select_targets,
 )
 from bitlens.errors import TargetError
@@ -128,6 +130,38 @@ def test_not_class_is_the_rest() -> None:
     torch.testing.assert_close(NotClass(0).value(logits[:, :1]), torch.sigmoid(logits[:, 0]))  # one log-odds column
 
 
+def test_log_odds_are_those_of_the_probability_and_grow_where_the_class_is_certain() -> None:
+    logits, classes = _logits(), torch.tensor([0, 4, 2, 1, 1, 3])
+    target = LogOdds(classes)
+    p = torch.softmax(logits, 1)[torch.arange(6), classes]
+    torch.testing.assert_close(target.loss(logits), -(p / (1 - p)).log())
+    torch.testing.assert_close(target.value(logits), p)
+    certain = torch.tensor([[80.0, 0, 0]], requires_grad=True)
+    (slope,) = torch.autograd.grad(LogOdds(torch.tensor([0])).loss(certain).sum(), certain)
+    torch.testing.assert_close(slope, torch.tensor([[-1.0, 0.5, 0.5]]))  # that of the cross-entropy would vanish
+
+
+@pytest.mark.parametrize("rows", [6, 12])
+def test_scores_are_logits_and_log_sums_of_them(rows: int) -> None:
+    logits, classes = _logits(rows), torch.tensor([0, 4, 2, 1, 1, 3])
+    index = classes.repeat(rows // 6)
+    for target in (ClassTarget(classes), LogOdds(classes)):
+        assert torch.equal(target.score(logits), logits[torch.arange(rows), index])
+    torch.testing.assert_close(AnyOf([1, 3]).score(logits), (logits[:, 1].exp() + logits[:, 3].exp()).log())
+    torch.testing.assert_close(NotClass(2).score(logits), logits[:, [0, 1, 3, 4]].exp().sum(1).log())
+    assert torch.equal(Score(lambda out: out[:, 0]).score(logits), logits[:, 0].float())
+
+
+def test_the_score_of_one_column_is_the_log_odds_of_either_class() -> None:
+    odds = torch.tensor([[-2.0], [0.5], [3.0]])
+    assert ClassTarget(torch.tensor([1, 1, 1])).score(odds).tolist() == [-2.0, 0.5, 3.0]
+    assert ClassTarget(torch.tensor([0, 1, 0])).score(odds).tolist() == [2.0, 0.5, -3.0]
+    for index in (0, 1):
+        p = ClassTarget(torch.full((3,), index)).value(odds)
+        torch.testing.assert_close(ClassTarget(torch.full((3,), index)).score(odds), (p / (1 - p)).log())
+        torch.testing.assert_close(LogOdds(torch.full((3,), index)).loss(odds), -(p / (1 - p)).log())
+
+
 @pytest.mark.parametrize("target", [ClassTarget(torch.tensor([1, 0, 2, 3])), AnyOf([1, 2]), NotClass(1), NotClass(0)])
 def test_extreme_scores_stay_finite(target: ClassTarget | AnyOf | NotClass) -> None:
     loss = target.loss(EXTREME)
@@ -223,6 +257,31 @@ def test_any_of_nothing_is_refused() -> None:
         AnyOf([])
 
 
+def _of_four(embeddings: Tensor) -> list[Any]:
+    classes = torch.tensor([0, 1, 2, 3])
+    return [
+        ClassTarget(classes),
+        LogOdds(classes),
+        Regression(torch.arange(4.0), scale=0.5, column=2),
+        Similarity(embeddings),
+    ]
+
+
+def test_targets_in_another_order_belong_to_the_same_samples() -> None:
+    order, logits = torch.tensor([2, 0, 3, 1]), _logits(4)
+    for several in ([4, 5, 6, 7], (4, 5, 6, 7), torch.tensor([4, 5, 6, 7]), range(4, 8)):
+        assert [int(index) for index in permuted_targets(several, order, 4)] == [6, 4, 7, 5]
+    for same in (None, 3, torch.tensor(3), NotClass(1), AnyOf([1, 2]), Similarity(torch.ones(1, 5))):
+        assert permuted_targets(same, order, 4) is same
+    for target in _of_four(torch.randn(4, 5)):
+        turned = permuted_targets(target, order, 4)
+        torch.testing.assert_close(turned.loss(logits[order]), target.loss(logits)[order])
+    with pytest.raises(TargetError, match="targets for 4 samples"):
+        permuted_targets([1, 2], order, 4)
+    with pytest.raises(TargetError, match="targets for 4 samples"):
+        permuted_targets(ClassTarget(torch.tensor([1])), order, 4)
+
+
 def test_targets_of_a_part_of_the_samples() -> None:
     assert select_targets([4, 5, 6, 7], 1, 3, 4) == [5, 6]
     assert select_targets(torch.tensor([4, 5, 6, 7]), 1, 3, 4).tolist() == [5, 6]
@@ -230,9 +289,10 @@ def test_targets_of_a_part_of_the_samples() -> None:
         assert select_targets(same, 1, 3, 4) is same
     logits = _logits(4)
     embeddings = torch.randn(4, 5)
-    for target in (ClassTarget(torch.tensor([0, 1, 2, 3])), Regression(torch.arange(4.0)), Similarity(embeddings)):
+    for target in _of_four(embeddings):
         part = select_targets(target, 1, 3, 4)
         torch.testing.assert_close(part.loss(logits[1:3]), target.loss(logits)[1:3])
+        torch.testing.assert_close(part.value(logits[1:3]), target.value(logits)[1:3])
     one = Similarity(embeddings[:1])
     assert select_targets(one, 1, 3, 4) is one
 
