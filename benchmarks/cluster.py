@@ -42,17 +42,14 @@ def evaluated(samples: int, count: int) -> tuple[float, float]:
     from contextlib import nullcontext
 
     from bitlens.evaluation.context import open_context
-    from bitlens.evaluation.measures import METRICS as MEASURES
+    from bitlens.evaluation.measures import read_metrics
     from bitlens.evaluation.on_workers import evaluates_on
     from bitlens.evaluation.plan import Plan
     from bitlens.evaluation.run import carry_out, find_tasks, select_samples
-    from bitlens.methods import METHODS as KNOWN
-    from bitlens.methods.specs import parse_specs
+    from bitlens.methods.building import read_methods
     from bitlens.workers import open_workers
 
-    methods = parse_specs(METHODS, {name: entry.build for name, entry in KNOWN.items()}, "method")
-    metrics = parse_specs(METRICS, {name: metric.compute for name, metric in MEASURES.items()}, "metric")
-    plan = Plan("builtin/scenes", "builtin:scenes", methods, metrics, statistics_count=64)
+    plan = Plan("builtin/scenes", "builtin:scenes", read_methods(METHODS), read_metrics(METRICS), statistics_count=64)
     times = []
     with tempfile.TemporaryDirectory() as folder, open_workers("ray", count) if count else nullcontext() as workers:
         out = Path(folder)

@@ -21,9 +21,11 @@ from bitlens.bottlenecks.input.images import InputIBA
 from bitlens.bottlenecks.per_sample import IBA
 from bitlens.data.boxes import box_mask
 from bitlens.data.datasets import open_dataset
-from bitlens.methods.cache import statistics_from
+from bitlens.methods.lessons import STATISTICS
+from bitlens.methods.teaching import Source, Teacher
 from bitlens.metrics import bounding_box_ratio, effective_heat_ratio, insertion_deletion
-from bitlens.models.load import LoadedModel, load_model
+from bitlens.models.load import load_model
+from bitlens.models.loaded import Loaded
 from bitlens.probe import Network
 
 MOST_BOX, LEAST_PROBABILITY = 0.33, 0.6  # algorithms G3
@@ -39,7 +41,7 @@ RUNS: dict[str, dict[str, Any]] = {
 }
 
 
-def photos(loaded: LoadedModel, data: str, limit: int) -> tuple[Tensor, list[int], Tensor]:
+def photos(loaded: Loaded, data: str, limit: int) -> tuple[Tensor, list[int], Tensor]:
     """The first that fit: inputs, labels, box masks."""
     images, labels, masks = [], [], []
     network = Network(loaded.model)
@@ -60,7 +62,7 @@ def photos(loaded: LoadedModel, data: str, limit: int) -> tuple[Tensor, list[int
     return torch.stack(images), labels, torch.stack(masks)
 
 
-def method_for(run: str, loaded: LoadedModel, layer: str, iba: IBA, prices: dict[str, Any]) -> Any:
+def method_for(run: str, loaded: Loaded, layer: str, iba: IBA, prices: dict[str, Any]) -> Any:
     """What a run explains with; statistics are those of `iba`."""
     if run == "iba":
         return iba
@@ -93,7 +95,7 @@ def main() -> None:
     clock = time.process_time if network.device.type == "cpu" else time.perf_counter  # others may use the machine
     prices = {"beta": arguments.beta, "beta_input": arguments.beta_input}
     iba = IBA(loaded.model, arguments.layer, quality="paper", beta=arguments.beta or 10.0)
-    statistics_from(open_dataset(arguments.statistics_from), arguments.statistics_from, loaded, iba, 200, "channel")
+    Teacher(loaded, Source.open(arguments.statistics_from, "image", 200)).teach(STATISTICS, iba)
     print(f"{loaded.name} at {arguments.layer}, {len(images)} photos, boxes cover {masks.mean():.3f}")
     first: dict[str, Tensor] = {}
     first_seconds = 0.0

@@ -24,9 +24,11 @@ from bitlens.core.attribution import Attribution
 from bitlens.core.fitting import QUALITY, FitSettings
 from bitlens.data.boxes import box_mask
 from bitlens.data.datasets import open_dataset
-from bitlens.methods.cache import statistics_from
+from bitlens.methods.lessons import STATISTICS
+from bitlens.methods.teaching import Source, Teacher
 from bitlens.metrics import bounding_box_ratio, degradation
-from bitlens.models.load import LoadedModel, load_model
+from bitlens.models.load import load_model
+from bitlens.models.loaded import Loaded
 from bitlens.probe import Network
 
 MOST_BOX = 0.33  # of the picture, algorithms G2
@@ -50,7 +52,7 @@ RUNS: dict[str, tuple[FitSettings, int]] = {
 PRESETS = ["paper", "paper-other-seed", "fast", "fast-other-seed", "best"]
 
 
-def photos(loaded: LoadedModel, data: str, limit: int, half: int) -> tuple[Tensor, list[int | None], Tensor]:
+def photos(loaded: Loaded, data: str, limit: int, half: int) -> tuple[Tensor, list[int | None], Tensor]:
     """The first photos with small boxes, or every second of them: inputs, labels, box masks."""
     images, labels, masks = [], [], []
     for sample in open_dataset(data):
@@ -103,11 +105,12 @@ def main() -> None:
     images, labels, masks = photos(loaded, arguments.data, arguments.limit, arguments.half)
     network = Network(loaded.model)
     iba = IBA(loaded.model, arguments.layer)
-    statistics_from(open_dataset(arguments.statistics_from), arguments.statistics_from, loaded, iba, 200, "channel")
+    Teacher(loaded, Source.open(arguments.statistics_from, "image", 200)).teach(STATISTICS, iba)
     reference: tuple[Tensor, Tensor, Tensor] | None = None
     print(f"{loaded.name} at {arguments.layer}, {len(images)} photos, boxes cover {masks.mean():.3f}")
     for name in ["paper", *(run for run in arguments.runs if run != "paper")]:
-        iba.settings, iba.seed = RUNS[name]
+        iba.fit, seed = RUNS[name]
+        iba.passes = replace(iba.passes, seed=seed)
         begun = time.perf_counter()
         made = iba.explain(images, labels, evidence_samples=8)
         seconds = (time.perf_counter() - begun) / len(images)
@@ -116,7 +119,7 @@ def main() -> None:
         assert made.evidence is not None
         assert made.total_bits is not None
         print(
-            f"  {name:17s} {iba.settings.passes:4d} passes  degradation {difference(scores, reference[1])}  "
+            f"  {name:17s} {iba.fit.passes:4d} passes  degradation {difference(scores, reference[1])}  "
             f"box ratio {difference(ratios, reference[2])}  Pearson {likeness(made.map, reference[0]):.3f}  "
             f"{made.total_bits.mean():7,.0f} bits  p under noise {made.evidence.under_noise.mean():.3f}  {seconds:.2f} s",
             flush=True,

@@ -51,8 +51,8 @@ def floor_of(iba: TokenIBA, given: dict[str, Tensor]) -> Callable[[], None]:
     def passes() -> None:
         with recording.suffix(dtype) as suffix:
             run = in_precision(suffix, dtype, recording.features, LAYOUTS["TD"])
-            for step in range(iba.settings.updates):
-                copies = iba.settings.copies_at(step)
+            for step in range(iba.fit.updates):
+                copies = iba.fit.copies_at(step)
                 z = recording.features.expand(copies, -1, -1).clone().requires_grad_()
                 run(z).logits.sum().backward()
             with torch.no_grad():

@@ -17,9 +17,11 @@ import torch
 from bitlens.bottlenecks.per_sample import IBA
 from bitlens.data.boxes import box_mask
 from bitlens.data.datasets import open_dataset
-from bitlens.methods.cache import statistics_from
+from bitlens.methods.lessons import STATISTICS
+from bitlens.methods.teaching import Source, Teacher
 from bitlens.metrics import bounding_box_ratio
-from bitlens.models.load import LoadedModel, load_model, read_classes
+from bitlens.models.load import load_model, read_classes
+from bitlens.models.loaded import Loaded
 from bitlens.system.files import write_text
 from bitlens.view.heatmap import draw_grid, save_figure
 
@@ -32,11 +34,11 @@ def mean_and_error(values: torch.Tensor) -> dict[str, float]:
     return {"mean": float(values.mean()), "standard_error": float(values.std() / len(values) ** 0.5), "n": len(values)}
 
 
-def measure(loaded: LoadedModel, layer: str, arguments: argparse.Namespace) -> tuple[dict, list[dict]]:
+def measure(loaded: Loaded, layer: str, arguments: argparse.Namespace) -> tuple[dict, list[dict]]:
     """Numbers for one layer, and one row per photo."""
     iba = IBA(loaded.model, layer, beta=arguments.beta, quality=arguments.quality, seed=arguments.seed)
-    pool = open_dataset(arguments.statistics_from)
-    statistics_from(pool, arguments.statistics_from, loaded, iba, arguments.statistics_count, "channel")
+    source = Source.open(arguments.statistics_from, "image", arguments.statistics_count)
+    Teacher(loaded, source).teach(STATISTICS, iba)
     samples = open_dataset(arguments.data)
     samples = samples[:: max(1, len(samples) // arguments.limit)][: arguments.limit]
     rows: list[dict] = []

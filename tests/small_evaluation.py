@@ -6,10 +6,9 @@ import numpy as np
 from PIL import Image
 
 from bitlens.evaluation.context import Context, open_context
-from bitlens.evaluation.measures import METRICS
+from bitlens.evaluation.measures import read_metrics
 from bitlens.evaluation.plan import Plan
-from bitlens.methods import METHODS
-from bitlens.methods.specs import parse_specs
+from bitlens.methods.building import read_methods
 
 NETWORK = """
 import torch
@@ -59,8 +58,8 @@ def plan_for(home: Path, methods: str, metrics: str, **others) -> Plan:
         **{
             "model": f"{home / 'net.py'}:build",
             "data": f"csv:{home / 'table.csv'}",
-            "methods": parse_specs(methods, {name: entry.build for name, entry in METHODS.items()}, "method"),
-            "metrics": parse_specs(metrics, {name: metric.compute for name, metric in METRICS.items()}, "metric"),
+            "methods": read_methods(methods),
+            "metrics": read_metrics(metrics),
             "layer": "0",
             **others,
         }

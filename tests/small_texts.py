@@ -7,7 +7,8 @@ import torch
 from torch import Tensor, nn
 
 from bitlens.data.tokenizing import TokenBatch, delete_tokens
-from bitlens.models.load_text import LoadedText, default_text_layer, word_embedding
+from bitlens.models.load_text import default_text_layer, word_embedding
+from bitlens.models.loaded import Loaded
 
 CLS, SEP, PAD, MASK = 0, 1, 2, 3
 WORDS = [
@@ -87,18 +88,17 @@ class Lstm(nn.Module):
         return self.head((hidden * mask).sum(1) / mask.sum(1).clamp_min(1))
 
 
-def small_lstm(seed: int = 0, classes: int = 1) -> LoadedText:
+def small_lstm(seed: int = 0, classes: int = 1) -> Loaded:
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
         model = Lstm(classes).eval()
         for parameter in model.parameters():
             nn.init.normal_(parameter, std=0.6)
-    return LoadedText(
-        model, BlankTokenizer(), ("negative", "positive", "other")[: max(2, classes)], "embedding", "embedding", "small"
-    )
+    names = ("negative", "positive", "other")[: max(2, classes)]
+    return Loaded("small", model, BlankTokenizer(), names, "embedding", "embedding")
 
 
-def small_transformer(kind: str = "Bert", seed: int = 0) -> LoadedText:
+def small_transformer(kind: str = "Bert", seed: int = 0) -> Loaded:
     """A classifier in three classes of one of the families of transformers."""
     import transformers
 
@@ -117,4 +117,4 @@ def small_transformer(kind: str = "Bert", seed: int = 0) -> LoadedText:
         torch.manual_seed(seed)
         model = getattr(transformers, f"{kind}ForSequenceClassification")(config).eval()
     names = ("negative", "positive", "other")
-    return LoadedText(model, BlankTokenizer(), names, word_embedding(model), default_text_layer(model), "small")
+    return Loaded("small", model, BlankTokenizer(), names, default_text_layer(model), word_embedding(model))

@@ -6,13 +6,14 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from bitlens.baselines.baseline import Baseline, Group
+from bitlens.baselines.asking import ImageQuestion
+from bitlens.baselines.baseline import Baseline, ImageBaseline
 from bitlens.baselines.gradient import Gradient, IntegratedGradients, Saliency, SmoothGrad
 from bitlens.errors import InputError, SettingError, TargetError
 from networks import model_state, noise_images, small_net
 
 
-class Brightness(Baseline):
+class Brightness(ImageBaseline):
     """The image times the target's score, which keeps what it was given."""
 
     method = "brightness"
@@ -20,21 +21,21 @@ class Brightness(Baseline):
     def __init__(self, *args: Any, copies: int = 1, **settings: Any) -> None:
         super().__init__(*args, **settings)
         self.copies = copies
-        self.groups: list[Group] = []
+        self.groups: list[ImageQuestion] = []
 
-    def settings(self) -> dict[str, Any]:
+    def choices(self) -> dict[str, Any]:
         return {"copies": self.copies}
 
-    def maps(self, group: Group) -> Tensor:
-        self.groups.append(group)
-        return group.images.mean(1) * group.score(group.images)[:, None, None]
+    def maps(self, question: ImageQuestion) -> Tensor:
+        self.groups.append(question)
+        return question.images.mean(1) * question.score(question.images)[:, None, None]
 
 
 class Draws(Brightness):
     """Random numbers from the global stream."""
 
-    def maps(self, group: Group) -> Tensor:
-        return torch.rand(len(group.images), *group.images.shape[2:])
+    def maps(self, question: ImageQuestion) -> Tensor:
+        return torch.rand(len(question.images), *question.size)
 
 
 class Batches(nn.Module):

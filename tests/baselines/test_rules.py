@@ -8,7 +8,7 @@ import torch.nn.functional as F
 from torch import nn
 from torch.utils.checkpoint import checkpoint
 
-from bitlens.baselines.baseline import Baseline
+from bitlens.baselines.baseline import ImageBaseline
 from bitlens.baselines.rules import Interception, Replacement, passed_back, read, times_value
 from bitlens.errors import SettingError
 from structures import STRUCTURES, images, structure
@@ -204,14 +204,11 @@ class Through(nn.Module):
         return self.function(self.conv(x)).mean((2, 3))
 
 
-class ByRules(Baseline):
+class ByRules(ImageBaseline):
     method = "by-rules"
 
-    def settings(self):
-        return {}
-
-    def maps(self, group):
-        return passed_back(group, Tenfold(), self.model, self.method).sum(1)
+    def maps(self, question):
+        return passed_back(question, Tenfold(), self).sum(1)
 
 
 @pytest.mark.parametrize(

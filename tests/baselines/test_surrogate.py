@@ -106,7 +106,7 @@ def test_lime_as_captum_does() -> None:
     model, images = quadrant_net(), quadrant_images(1)[0]
     ready = LIME(model, segments=16, samples=120)
     segments = grid_of_segments(16, 16, 16)
-    shown, _ = ready.coalitions(16)
+    shown, _ = ready.linear.coalitions(16, ready.seed)
 
     def samples(_: Tensor) -> Any:
         yield from shown[:, None].float()

@@ -6,7 +6,7 @@ import torch
 from torch import Tensor, nn
 
 import bitlens
-from bitlens.bottlenecks.input import images as input_module
+from bitlens.bottlenecks import bottleneck as bottleneck_module
 from bitlens.bottlenecks.input.images import InputIBA
 from bitlens.bottlenecks.input.presets import INPUT_STREAM
 from bitlens.bottlenecks.input.prior import FirstStage
@@ -38,9 +38,10 @@ def test_without_a_prior_stage_3_is_a_plain_bottleneck_at_the_input(steps: int) 
     ours = _input_iba(prior="none", steps=steps, noise_samples=4, readout="information", one_mask=False)
     made = ours.explain(IMAGES, CLASSES, evidence_samples=0, keep_capacity=True)
     plain = IBA(
-        nn.Sequential(nn.Identity(), quadrant_net()).eval(), "0", statistics=_standard((3, 16, 16)), precision="float32"
-    )
-    plain.settings, plain.seed = ours.input_settings, ours.seed + INPUT_STREAM
+        nn.Sequential(nn.Identity(), quadrant_net()).eval(), "0", statistics=_standard((3, 16, 16)), precision="float32",
+        seed=ours.seed + INPUT_STREAM,
+    )  # fmt: skip
+    plain.fit = ours.fit
     expected = plain.explain(IMAGES, CLASSES, evidence_samples=0, keep_capacity=True)
     assert made.capacity is not None
     assert expected.capacity is not None
@@ -117,10 +118,10 @@ def test_the_mask_is_that_after_the_last_update_without_the_blur(monkeypatch: py
         kept.append(fit_masks(*arguments, **named))
         return kept[-1]
 
-    monkeypatch.setattr(input_module, "fit_masks", watched)
+    monkeypatch.setattr(bottleneck_module, "fit_masks", watched)
     ours = _input_iba(steps=7)
     made = ours.explain(IMAGES, CLASSES)
-    assert ours.input_settings.updates == 7
+    assert ours.fit.updates == 7
     torch.testing.assert_close(made.map, torch.sigmoid(kept[-1].logits).mean(1))
     blurred = 1 - kept[-1].u.mean(1)
     assert float((made.map - blurred).abs().max()) > 1e-3
@@ -136,7 +137,7 @@ def test_colours_share_a_mask_or_have_their_own() -> None:
             return fitted
 
         with pytest.MonkeyPatch.context() as patch:
-            patch.setattr(input_module, "fit_masks", watched)
+            patch.setattr(bottleneck_module, "fit_masks", watched)
             _input_iba(one_mask=one_mask).explain(IMAGES, CLASSES)
         return masks[-1]
 
@@ -205,17 +206,17 @@ def test_presets_are_the_papers_and_the_released_one() -> None:
     paper, official, fast = (_input_iba(quality=name, steps=None) for name in ("paper", "official", "fast"))
     for one in (paper, official):
         published = (20, 60, 10, 1, 1, "final")
-        settings = one.input_settings
+        settings = one.fit
         assert published == (
             settings.beta, settings.steps, settings.noise_samples, settings.learning_rate, settings.smoothing,
             settings.readout,
         )  # fmt: skip
         assert settings.passes == 600
     assert (paper.prior, official.prior) == ("wgan", "official")
-    assert paper.feature_bottleneck.settings == FitSettings()
-    released = official.feature_bottleneck.settings
+    assert paper.feature_bottleneck.fit == FitSettings()
+    released = official.feature_bottleneck.fit
     assert (released.beta, released.smoothing, released.passes) == (20, 0, 90)
-    assert fast.input_settings.passes <= paper.input_settings.passes / 5
+    assert fast.fit.passes <= paper.fit.passes / 5
 
 
 def test_settings_are_told_and_kept(tmp_path: Any) -> None:

@@ -367,7 +367,7 @@ def test_a_running_optimisation_can_be_watched() -> None:
     silent = iba.explain(images, classes)
     watched = iba.explain(images, classes, watch=lambda step, maps: seen.append((step, maps.clone())))
     assert torch.equal(watched.map, silent.map)
-    assert [step for step, _ in seen] == list(range(iba.settings.updates))
+    assert [step for step, _ in seen] == list(range(iba.fit.updates))
     assert all(maps.shape == (2, 16, 16) for _, maps in seen)
     totals = [float(maps.sum()) for _, maps in seen]
     assert totals[0] > totals[-1] > float(silent.map.sum())  # less and less passes

@@ -53,7 +53,7 @@ class Counting(nn.Conv2d):
 def test_public_name_and_defaults():
     assert bitlens.ReadoutIBA is ReadoutIBA
     readout = ReadoutIBA(quadrant_net(), LAYER)
-    assert (readout.settings.beta, readout.settings.smoothing) == (10.0, 1.0)
+    assert (readout.fit.beta, readout.fit.smoothing) == (10.0, 1.0)
     assert readout.read_layers == ()
     readout.fit_statistics([noise_images(64)])
     assert readout.read_layers == ("2", "3", "4", "output")
@@ -147,7 +147,7 @@ def test_saved_and_loaded(tmp_path):
     model = quadrant_net()
     again = ReadoutIBA.load(tmp_path / "r.safetensors", model, precision="float32")
     assert torch.equal(again.explain(images).map, readout.explain(images).map)
-    assert again.all_settings() == readout.all_settings()
+    assert again.settings() == readout.settings()
     known = again.weights
     assert (known.provenance.layer, known.settings["beta"], known.training["epochs"]) == (LAYER, 0.3, 8)
     assert bitlens.method("readout", model, weights=tmp_path / "r.safetensors").read_layers == ("2", "3", "4", "output")
@@ -221,7 +221,7 @@ def test_questions_in_training_are_for_what_the_network_sees():
     images, classes = quadrant_images(64, seed=3)
     wrong = (classes + 1) % 4
     readout.fit_statistics([images])
-    task = ReadoutTask(readout, nn.Linear(1, 1), Teaching())
+    task = ReadoutTask(readout.probe, readout.learnt, nn.Linear(1, 1), Teaching())
     seen = task.prepare(InMemory([(images, wrong)]).take(range(64)))
     asked = seen.questions.gather(1, task._asked(seen, range(64))[:, None])[:, 0]
     assert bool(((asked == wrong) | (asked == classes)).all())  # it is sure of the class
@@ -292,12 +292,12 @@ def test_a_teacher_comes_first_and_is_imitated():
 def test_the_teacher_is_the_per_sample_bottleneck():
     readout = ReadoutIBA(quadrant_net(), LAYER, beta=0.3).fit_statistics([quadrant_images(64)[0]])
     images, classes = quadrant_images(4, seed=13)
-    task = ReadoutTask(readout, nn.Linear(1, 1), Teaching(epochs=1))
+    task = ReadoutTask(readout.probe, readout.learnt, nn.Linear(1, 1), Teaching(epochs=1))
     seen = task.prepare(InMemory([(images, classes)]).take(range(4)))
     teacher = IBA(readout.model, LAYER, beta=0.3, quality="fast", readout="final", precision="float32")
     teacher.statistics = readout.statistics
     bits = teacher.explain(images, classes, evidence_samples=0, keep_capacity=True).capacity
-    u = readout.noise_shares(task._teach(seen), seen.layout)
+    u = readout.learnt.noise_shares(task._teach(seen), seen.layout)
     features, noise_model = task._features(seen)
     passed = information(u, noise_model.squared_score(features), noise_model.active) / math.log(2)
     torch.testing.assert_close(passed, bits, rtol=1e-3, atol=1e-4)

@@ -9,6 +9,7 @@ import pytest
 import torch
 from torch import Tensor, nn
 
+from bitlens.bottlenecks.bottleneck import Recorded
 from bitlens.bottlenecks.input import critics
 from bitlens.bottlenecks.input.critics import Schedule
 from bitlens.bottlenecks.input.presets import INPUT_STREAM, PRIORS
@@ -16,11 +17,12 @@ from bitlens.bottlenecks.input.prior import FirstStage
 from bitlens.bottlenecks.input.texts import TokenInputIBA
 from bitlens.bottlenecks.token_statistics import TokenStatistics, collect_token_statistics
 from bitlens.bottlenecks.tokens import TokenIBA
-from bitlens.core.gaussian import NoiseModel
+from bitlens.core.fitting import Fitted
 from bitlens.core.inputs import ModelInputs
 from bitlens.errors import LayerError, SettingError, StatisticsError
 from bitlens.models.builtin.reviews import FEATURES, LAYER
-from bitlens.models.load_text import LoadedText, load_text_model
+from bitlens.models.load import load_model
+from bitlens.models.loaded import Loaded
 from bitlens.probe import Probe
 from networks import model_state
 from small_transformers import CLS, batches, small_classifier, texts
@@ -45,8 +47,8 @@ def statistics(bert: nn.Module) -> dict[str, TokenStatistics]:
 
 
 @pytest.fixture(scope="module")
-def loaded() -> LoadedText:
-    return load_text_model("builtin/reviews")
+def loaded() -> Loaded:
+    return load_model("builtin/reviews")
 
 
 @pytest.fixture
@@ -62,9 +64,22 @@ def _on_bert(bert: nn.Module, statistics: Mapping[str, TokenStatistics], **setti
     return TokenInputIBA(bert, ENCODER, WORDS, statistics=statistics, **chosen)
 
 
-def _on_reviews(loaded: LoadedText, **settings: Any) -> TokenInputIBA:
+def _on_reviews(loaded: Loaded, **settings: Any) -> TokenInputIBA:
     chosen = {"precision": "float32", "steps": 5, **settings}
     return TokenInputIBA(loaded.model, FEATURES, LAYER, statistics=loaded.statistics, **chosen)
+
+
+def _masks(monkeypatch: pytest.MonkeyPatch) -> list[tuple[Recorded, Fitted]]:
+    """What is recorded at the embedding from now on, and the masks that are found for it."""
+    kept: list[tuple[Recorded, Fitted]] = []
+    find = TokenInputIBA.masks
+
+    def watched(self: TokenInputIBA, recorded: Recorded) -> Fitted:
+        kept.append((recorded, find(self, recorded)))
+        return kept[-1][1]
+
+    monkeypatch.setattr(TokenInputIBA, "masks", watched)
+    return kept
 
 
 def _nothing(stage: FirstStage) -> Tensor:
@@ -75,7 +90,7 @@ def _nothing(stage: FirstStage) -> Tensor:
 @pytest.mark.parametrize("prior", ["none", _nothing])
 @pytest.mark.parametrize("seed", [0, 1, 2])
 def test_without_a_prior_it_is_the_bottleneck_of_tokens_at_the_embedding(
-    loaded: LoadedText, mask: Any, prior: Any, seed: int
+    loaded: Loaded, mask: Any, prior: Any, seed: int
 ) -> None:
     batch = loaded.tokenizer(REVIEWS)
     ours = _on_reviews(loaded, prior=prior, mask=mask, readout="information", seed=seed)
@@ -83,7 +98,7 @@ def test_without_a_prior_it_is_the_bottleneck_of_tokens_at_the_embedding(
     plain = TokenIBA(
         loaded.model, LAYER, mask=mask, statistics=loaded.statistics, precision="float32", seed=seed + INPUT_STREAM
     )
-    plain.settings = ours.input_bottleneck.settings
+    plain.fit = ours.fit
     expected = plain.explain(batch, [1, 0, 1], evidence_samples=4, keep_capacity=True)
     assert expected.capacity is not None
     assert float(expected.map.max()) > 0.1
@@ -102,19 +117,13 @@ def _proposition_3(x: Tensor, passed: Tensor, known: Tensor, mu: Tensor, sigma: 
     return (left / (1 - passed)).log() + (1 - passed).square() / (2 * left.square()) + score - 0.5
 
 
-def test_information_beyond_the_prior_is_that_of_proposition_3(loaded: LoadedText, monkeypatch: Any) -> None:
-    kept: list[Any] = []
-    fit = TokenIBA._fit_group
-
-    def watched(self: TokenIBA, *arguments: Any) -> Any:
-        kept.append(fit(self, *arguments))
-        return kept[-1]
-
-    monkeypatch.setattr(TokenIBA, "_fit_group", watched)
+def test_information_beyond_the_prior_is_that_of_proposition_3(loaded: Loaded, monkeypatch: Any) -> None:
+    kept = _masks(monkeypatch)
     batch = loaded.tokenizer(REVIEWS[:1])
     found = _on_reviews(loaded, prior="feature-map", readout="beyond-prior").explain(batch, 1, evidence_samples=0)
-    group = kept[-1]
-    passed, known = 1 - group.fitted.u.double(), 1 - group.noise.hidden.double()
+    group, fitted = kept[-1]
+    assert group.noise.hidden is not None
+    passed, known = 1 - fitted.u.double(), 1 - group.noise.hidden.double()
     expected = _proposition_3(group.features, passed, known, group.noise.mean, group.noise.std)
     torch.testing.assert_close(found.map, (expected.sum(2) / math.log(2)).float(), rtol=1e-4, atol=1e-5)
 
@@ -174,7 +183,7 @@ def test_what_stands_in_the_padding_does_not_matter(
     torch.testing.assert_close(first, second, rtol=1e-3, atol=1e-4)
 
 
-def test_every_stage_can_be_looked_at(loaded: LoadedText) -> None:
+def test_every_stage_can_be_looked_at(loaded: Loaded) -> None:
     batch = loaded.tokenizer(REVIEWS)
     ours = _on_reviews(loaded)
     stages = ours.stages(batch)
@@ -182,7 +191,7 @@ def test_every_stage_can_be_looked_at(loaded: LoadedText) -> None:
         loaded.model, FEATURES, mask="unit", statistics=loaded.statistics, precision="float32",
         objective=ours.feature_bottleneck.objective,
     )  # fmt: skip
-    first.settings = ours.feature_bottleneck.settings
+    first.fit = ours.feature_bottleneck.fit
     assert stages.features is not None
     torch.testing.assert_close(stages.features.map, first.explain(batch, evidence_samples=0).map)
     expected = torch.where(batch.present, torch.sigmoid(stages.features.map), 0)
@@ -196,7 +205,7 @@ def test_every_stage_can_be_looked_at(loaded: LoadedText) -> None:
 
 
 @pytest.mark.parametrize("readout", ["mask", "information", "beyond-prior"])
-def test_read_outs_say_their_unit(loaded: LoadedText, readout: Any) -> None:
+def test_read_outs_say_their_unit(loaded: Loaded, readout: Any) -> None:
     found = _on_reviews(loaded, readout=readout).explain(loaded.tokenizer(REVIEWS), keep_capacity=True)
     assert (found.unit, found.method) == ("mask" if readout == "mask" else "bits/token", "input-iba")
     assert found.cells is not None
@@ -212,23 +221,19 @@ def test_read_outs_say_their_unit(loaded: LoadedText, readout: Any) -> None:
         assert bool((found.map <= found.cells + 1e-4).all())
 
 
-def test_the_mask_is_the_mean_over_dimensions(loaded: LoadedText, monkeypatch: pytest.MonkeyPatch) -> None:
-    kept: list[Any] = []
-    fit = TokenIBA._fit_group
-    monkeypatch.setattr(TokenIBA, "_fit_group", lambda self, *args: kept.append(fit(self, *args)) or kept[-1])
+def test_the_mask_is_the_mean_over_dimensions(loaded: Loaded, monkeypatch: pytest.MonkeyPatch) -> None:
+    kept = _masks(monkeypatch)
     found = _on_reviews(loaded, mask="unit").explain(loaded.tokenizer(REVIEWS[:1]))
-    assert kept[-1].fitted.logits.shape == (*found.map.shape, 64)
-    torch.testing.assert_close(found.map, torch.sigmoid(kept[-1].fitted.logits).mean(2))
+    assert kept[-1][1].logits.shape == (*found.map.shape, 64)
+    torch.testing.assert_close(found.map, torch.sigmoid(kept[-1][1].logits).mean(2))
 
 
-def test_noise_is_that_of_the_embeddings_or_standard(loaded: LoadedText, monkeypatch: pytest.MonkeyPatch) -> None:
-    kept: list[NoiseModel] = []
-    noise = TokenInputIBA._noise
-    monkeypatch.setattr(TokenInputIBA, "_noise", lambda self, *a, **k: kept.append(noise(self, *a, **k)) or kept[-1])
+def test_noise_is_that_of_the_embeddings_or_standard(loaded: Loaded, monkeypatch: pytest.MonkeyPatch) -> None:
+    masks = _masks(monkeypatch)
     batch = loaded.tokenizer(REVIEWS[:1])
     for chosen in ("statistics", "standard"):
         _on_reviews(loaded, noise=chosen, prior="none").explain(batch)
-    known = loaded.statistics[LAYER].groups[-1]
+    kept, known = [recorded.noise for recorded, _ in masks], loaded.statistics[LAYER].groups[-1]
     torch.testing.assert_close(kept[0].mean[0, 0], known.mean.float())
     torch.testing.assert_close(kept[0].std[0, 0], known.std.float().clamp_min(0.01))
     assert torch.equal(kept[1].std, torch.ones(64))
@@ -240,7 +245,7 @@ def test_noise_is_that_of_the_embeddings_or_standard(loaded: LoadedText, monkeyp
 
 @pytest.mark.parametrize("quality", ["fast", "paper", "official"])
 @pytest.mark.usefixtures("_short")
-def test_presets(loaded: LoadedText, quality: Any) -> None:
+def test_presets(loaded: Loaded, quality: Any) -> None:
     ours = TokenInputIBA(loaded.model, FEATURES, LAYER, quality=quality, statistics=loaded.statistics, steps=2)
     found = ours.explain(loaded.tokenizer(REVIEWS), evidence_samples=2)
     assert bool(torch.isfinite(found.map).all())
@@ -252,7 +257,7 @@ def test_presets(loaded: LoadedText, quality: Any) -> None:
 
 
 @pytest.mark.parametrize("seed", range(3))
-def test_feature_matching_brings_the_features_nearer_to_z(loaded: LoadedText, seed: int) -> None:
+def test_feature_matching_brings_the_features_nearer_to_z(loaded: Loaded, seed: int) -> None:
     stages: list[tuple[FirstStage, Tensor]] = []
 
     def kept(stage: FirstStage) -> Tensor:
@@ -300,7 +305,7 @@ def test_the_way_from_the_embedding_to_the_layer(bert: nn.Module) -> None:
         assert torch.equal(run(2 * vectors, torch.arange(2)), 2 * vectors)
 
 
-def test_words_of_a_text_get_most_where_they_decide(loaded: LoadedText) -> None:
+def test_words_of_a_text_get_most_where_they_decide(loaded: Loaded) -> None:
     batch = loaded.tokenizer(["the story was about a man who was wonderful and the house where he lived"])
     decides = batch.tokens[0].index("wonderful")
     for seed in range(3):
@@ -308,7 +313,7 @@ def test_words_of_a_text_get_most_where_they_decide(loaded: LoadedText) -> None:
         assert int(found.map[0].argmax()) == decides
 
 
-def test_the_network_stays_as_it_was(loaded: LoadedText) -> None:
+def test_the_network_stays_as_it_was(loaded: Loaded) -> None:
     before, seed = model_state(loaded.model), torch.random.get_rng_state()
     _on_reviews(loaded, prior="feature-matching").explain(loaded.tokenizer(REVIEWS))
     assert torch.equal(torch.random.get_rng_state(), seed)

@@ -6,10 +6,8 @@ import pytest
 import torch
 from torch import Tensor
 
+from bitlens.bottlenecks.groups import ORDINARY, PADDING, Samples
 from bitlens.bottlenecks.token_statistics import (
-    ORDINARY,
-    PADDING,
-    KindedInputs,
     TokenStatistics,
     collect_token_statistics,
 )
@@ -108,21 +106,21 @@ def test_what_they_do_not_know_is_refused() -> None:
 
 def test_texts_are_read_from_mappings() -> None:
     given = texts([7, 4])
-    read = KindedInputs.of(given)
+    read = Samples.of_texts(given)
     assert read.kinds[1].tolist()[:1] == [CLS]
     assert read.kinds[1].tolist()[3:] == [SEP, *[PADDING] * 3]
     assert "special_tokens_mask" not in read.inputs.kwargs
     assert read.lengths.tolist() == [7, 4]
     assert read.select(torch.tensor([1])).kinds.shape == (1, 4)
-    plain = KindedInputs.of({"input_ids": given["input_ids"]})
+    plain = Samples.of_texts({"input_ids": given["input_ids"]})
     assert bool((plain.kinds == ORDINARY).all())
     with pytest.raises(InputError, match="must hold input_ids"):
-        KindedInputs.of({"pixel_values": torch.zeros(1, 3)})
+        Samples.of_texts({"pixel_values": torch.zeros(1, 3)})
     with pytest.raises(InputError, match="one entry for each token"):
-        KindedInputs.of({**given, "attention_mask": torch.ones(2, 3)})
+        Samples.of_texts({**given, "attention_mask": torch.ones(2, 3)})
 
 
 def test_what_is_no_matter_of_tokens_is_not_cut() -> None:
     """A mask between pairs of tokens: which of its axes count tokens is not guessed."""
     given = {"input_ids": torch.ones(2, 6, dtype=torch.long), "bias": torch.zeros(2, 6, 6)}
-    assert KindedInputs.of(given).select(torch.tensor([0])).kinds.shape == (1, 6)
+    assert Samples.of_texts(given).select(torch.tensor([0])).kinds.shape == (1, 6)

@@ -172,8 +172,8 @@ def random_weights(monkeypatch):
 
     load_model = context.load_model
 
-    def load(spec, weights, device):
-        return replace(load_model(f"{spec.partition('@')[0]}@random", weights, device), name=spec)
+    def load(spec, weights, device, *, kind):
+        return replace(load_model(f"{spec.partition('@')[0]}@random", weights, device, kind=kind), name=spec)
 
     monkeypatch.setattr(context, "load_model", load)
 
@@ -212,7 +212,7 @@ def test_a_papers_settings_are_those_of_the_paper(monkeypatch, bitlens):
     from bitlens.cli import evaluate
 
     plans = []
-    monkeypatch.setattr(evaluate, "_carry_out", lambda plan, folder, *_, **__: plans.append((plan, folder)))
+    monkeypatch.setattr(evaluate, "run_plan", lambda plan, folder, *_, **__: plans.append((plan, folder)))
     bitlens("evaluate", "--paper", "iba-table1", "--data", "csv:table.csv", "--out", "paper", code=1)
     assert [folder.name for _, folder in plans] == ["resnet50", "vgg16"]
     plan = plans[0][0]

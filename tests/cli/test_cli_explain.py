@@ -10,7 +10,7 @@ from bitlens.baselines.guided import GuidedBackprop
 from bitlens.baselines.patterns import Patterns
 from bitlens.core.attribution import Attribution
 from bitlens.data.datasets import open_dataset
-from bitlens.methods import METHODS
+from bitlens.methods import METHODS as EVERY
 
 MODEL = ["--model", "builtin/scenes", "--statistics-count", 20, "--device", "cpu"]
 LIGHT = {
@@ -40,15 +40,15 @@ def written(folder):
 
 
 def test_every_method_is_drawn_beside_the_others_or_named_with_a_reason(bitlens, scenes, tmp_path):
-    methods = ",".join(f"{name}:{LIGHT[name]}" if name in LIGHT else name for name in METHODS)
+    methods = ",".join(f"{name}:{LIGHT[name]}" if name in LIGHT else name for name in EVERY["image"])
     done = bitlens("explain", scenes / "scene 0.png", *MODEL, "--method", methods, "--out", "r", "--json")
     rows = json.loads(done.stdout)
     refused = json.loads((tmp_path / "r" / "summary.json").read_text())["refused"]
-    assert [row["method"].partition("[")[0] for row in rows] == [name for name in METHODS if name not in refused]
+    assert [row["method"].partition("[")[0] for row in rows] == [name for name in EVERY["image"] if name not in refused]
     assert set(refused) == {"attention-rollout", "gradient-attention-rollout"}
     assert all(f"left out: {name} needs a vision transformer" in done.stderr for name in refused)
     for row in rows:
-        assert row["unit"] == METHODS[row["method"].partition("[")[0]].unit
+        assert row["unit"] == EVERY["image"][row["method"].partition("[")[0]].unit
         assert row["name"] == rows[0]["name"]
         raw = np.load(tmp_path / "r" / f"{row['files']}.npy", allow_pickle=False)
         kept = Attribution.load(tmp_path / "r" / f"{row['files']}.safetensors")

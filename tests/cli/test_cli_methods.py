@@ -18,14 +18,14 @@ def rows(bitlens, *arguments):
 
 def test_all_of_them_with_what_a_person_asks(bitlens):
     found = rows(bitlens)
-    assert [row["name"] for row in found] == list(METHODS)
+    assert [row["name"] for row in found] == list(METHODS["image"])
     assert all(set(row) == FACTS for row in found)
     needs = {row["name"]: row["needs"] for row in found}
     assert needs["iba"] == ["layer", "statistics"]
     assert needs["pattern-attribution"] == ["patterns"]
     assert needs["grad-cam"] == []
     shown = bitlens("methods").stdout
-    for entry in METHODS.values():
+    for entry in METHODS["image"].values():
         for text in (entry.name, entry.summary, entry.paper, entry.unit, entry.passes, entry.supports):
             assert text in shown
 
@@ -49,11 +49,11 @@ def test_false_and_nothing_are_shown_as_they_are_typed(bitlens):
     assert (lines["compile"], lines["steps"], lines["seed"], lines["beta"]) == ("false", "none", "0", "10.0")
 
 
-@pytest.mark.parametrize("name", METHODS)
+@pytest.mark.parametrize("name", METHODS["image"])
 def test_every_setting_is_explained_and_can_be_typed_with_its_default(bitlens, name):
     (row,) = rows(bitlens, name)
     assert row["description"]
-    entries = {name: METHODS[name].build}
+    entries = {name: METHODS["image"][name].build}
     for setting in row["settings"]:
         assert setting["summary"], setting
         default = setting["default"]

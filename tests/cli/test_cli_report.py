@@ -74,4 +74,4 @@ def test_demo_and_evaluation_can_be_reported(bitlens, tmp_path):
     assert bitlens("report", "bitlens-demo", "e").stdout == "report.html: 2 photos, 1 evaluation\n"
     report = html.unescape((tmp_path / "report.html").read_text())
     assert "bitlens demo --scenes 2" in report
-    assert "bitlens.method('readout', loaded.model, weights=BUILTIN['scenes'].readout)" in report
+    assert "bitlens.method('readout', loaded.model, weights=loaded.readout)" in report

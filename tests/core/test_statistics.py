@@ -228,7 +228,7 @@ def test_files_that_are_no_statistics(tmp_path: Path) -> None:
     path.write_bytes(path.read_bytes()[:-8])
     with pytest.raises(DataError, match="not a readable safetensors file"):
         FeatureStatistics.load(path)
-    write_arrays(path, {"mean": torch.ones(3)}, {"format": "bitlens.core.attribution/1"})
+    write_arrays(path, {"mean": torch.ones(3)}, {"format": "bitlens.attribution/1"})
     with pytest.raises(DataError, match="does not hold statistics"):
         FeatureStatistics.load(path)
 
@@ -237,9 +237,7 @@ def test_files_that_are_no_statistics(tmp_path: Path) -> None:
     "metadata", [{}, {"details": "{"}, {"details": "{}", "provenance": "{}"}, {"details": '{"layout": "X"}'}]
 )
 def test_statistics_with_holes(tmp_path: Path, metadata: dict[str, str]) -> None:
-    write_arrays(
-        tmp_path / "s.safetensors", {"mean": torch.ones(3)}, {"format": "bitlens.core.statistics/1", **metadata}
-    )
+    write_arrays(tmp_path / "s.safetensors", {"mean": torch.ones(3)}, {"format": "bitlens.statistics/1", **metadata})
     with pytest.raises(DataError, match="does not hold complete statistics"):
         FeatureStatistics.load(tmp_path / "s.safetensors")
 

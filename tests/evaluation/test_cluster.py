@@ -21,7 +21,7 @@ from bitlens.evaluation.on_workers import evaluates_on, summarises_on
 from bitlens.evaluation.run import carry_out, find_tasks, select_samples
 from bitlens.evaluation.store import RowStore
 from bitlens.evaluation.tables import build_table
-from bitlens.methods.cache import collect_here
+from bitlens.methods.lessons import collect_here
 from bitlens.models.load import load_model
 from small_evaluation import NETWORK, context_for
 

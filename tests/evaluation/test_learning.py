@@ -3,23 +3,25 @@
 import pytest
 
 from bitlens.baselines.pattern_attribution import PatternAttribution
+from bitlens.data.preprocessing import Preprocessing
 from bitlens.errors import LayerError
 from bitlens.methods.building import build_method, method_settings
 from bitlens.methods.specs import Spec
-from bitlens.models.load import LoadedModel, load_model
+from bitlens.models.load import load_model
+from bitlens.models.loaded import Loaded
 from networks import quadrant_iba, quadrant_images, quadrant_net
 from small_evaluation import context_for
 
 
 def loaded(name="mine", layer="2"):
-    return LoadedModel(name, quadrant_net(), None, None, layer)
+    return Loaded(name, quadrant_net(), Preprocessing(lambda image: image), None, layer)
 
 
 def test_settings_come_before_options_and_options_before_defaults():
     assert build_method(Spec("iba", {}), loaded()).probe.name == "2"
     assert build_method(Spec("iba", {}), loaded(), layer="0").probe.name == "0"
     iba = build_method(Spec("iba", {"layer": "3", "beta": 7.0, "seed": 5}), loaded(), layer="0", seed=4)
-    assert (iba.probe.name, iba.settings.beta, iba.seed) == ("3", 7.0, 5)
+    assert (iba.probe.name, iba.fit.beta, iba.seed) == ("3", 7.0, 5)
     assert build_method(Spec("rise", {"samples": 9}), loaded(), seed=4).settings()["samples"] == 9
     assert build_method(Spec("rise", {}), loaded(), seed=4).seed == 4
 
@@ -34,8 +36,8 @@ def test_a_layer_is_chosen_only_for_methods_that_need_one():
 def test_networks_that_are_known_have_their_own_layer_and_beta():
     bundled = load_model("builtin/scenes")
     iba = build_method(Spec("iba", {}), bundled)
-    assert (iba.probe.name, iba.settings.beta) == (bundled.default_layer, 1.0)
-    assert build_method(Spec("iba", {"beta": 3.0}), bundled).settings.beta == 3
+    assert (iba.probe.name, iba.fit.beta) == (bundled.layer, 1.0)
+    assert build_method(Spec("iba", {"beta": 3.0}), bundled).fit.beta == 3
     with pytest.raises(LayerError, match=r"no layer 'features.17'"):  # VGG-16's, which this is not
         build_method(Spec("iba", {}), loaded("torchvision/vgg16@IMAGENET1K_V1", None))
 

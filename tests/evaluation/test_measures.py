@@ -19,7 +19,7 @@ from bitlens.probe import Network
 from small_evaluation import NETWORK
 
 QUICK = {"points": 5, "sets": 10, "noise_samples": 4}
-EVERY = pytest.mark.parametrize("name", list(METRICS))
+EVERY = pytest.mark.parametrize("name", list(METRICS["image"]))
 
 
 class Given:
@@ -66,7 +66,7 @@ def scored(name, photo, network, values, method=None, **settings):
 def test_a_score_has_all_that_the_list_says(name, photo, network, loaded):
     values = torch.rand(48, 48, generator=torch.Generator().manual_seed(0))
     iba = IBA(loaded.model, "0", seed=0).fit_statistics([torch.randn(200, 3, 48, 48)], granularity="channel")
-    metric = METRICS[name]
+    metric = METRICS["image"][name]
     found = scored(name, photo, network, values, iba if "bottleneck" in metric.needs else None)
     assert np.isfinite(found.value)
     assert (len(found.x) > 1) == (metric.axes is not None)
@@ -75,8 +75,8 @@ def test_a_score_has_all_that_the_list_says(name, photo, network, loaded):
     assert (found.scale is not None) == (metric.axes is not None and metric.axes.normalised)
     assert metric.better in ("higher", "lower")
     json.dumps(metric_settings(Spec(name, {})))
-    if metric.axes and metric.axes.x_names({"layers": "a+b"}):
-        assert len(metric.axes.x_names({"layers": "a+b"})) == len(found.x)
+    if metric.axes and metric.axes.along({"layers": "a+b"}):
+        assert len(metric.axes.along({"layers": "a+b"})) == len(found.x)
 
 
 @pytest.mark.parametrize(
@@ -177,8 +177,8 @@ def test_a_fingerprint_is_that_of_the_content(tmp_path):
 
 
 def test_every_metric_can_be_typed():
-    computes = {name: metric.compute for name, metric in METRICS.items()}
-    assert list(parse_specs("all", computes, "metric")) == list(METRICS)
+    computes = {name: metric.compute for name, metric in METRICS["image"].items()}
+    assert list(parse_specs("all", computes, "metric")) == list(METRICS["image"])
     assert list(parse_specs("degradation", computes, "metric")) == ["degradation-8", "degradation-14"]
     (spec,) = parse_specs("insertion:step=10", computes, "metric").values()
     assert metric_settings(spec)["step"] == 10

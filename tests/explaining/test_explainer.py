@@ -8,12 +8,14 @@ import torch
 from rich.console import Console
 from torch import nn
 
+from bitlens.bottlenecks.layered import LayeredTokenIBA
 from bitlens.data.texts import open_texts
 from bitlens.data.words import WordTokenizer
 from bitlens.errors import LayerError, ModelError, SettingError, StatisticsError, TargetError
 from bitlens.explaining.explainer import Explainer, page
-from bitlens.methods.text_cache import token_batches, token_statistics_from
-from bitlens.models.load_text import load_text_model
+from bitlens.methods.lessons import TOKEN_STATISTICS, token_batches
+from bitlens.methods.teaching import Source, Teacher
+from bitlens.models.load import load_model
 
 TEXT = "It starts well,\nbut the second half is slow and badly written."
 QUICK = {"steps": 3, "noise_samples": 2}
@@ -156,7 +158,7 @@ def test_mistakes_in_what_is_given(own):
         Explainer(model)
     with pytest.raises(ModelError, match="leave out the other"):
         Explainer("builtin/reviews", tokenizer)
-    with pytest.raises(LayerError, match="no layer ''"):
+    with pytest.raises(LayerError, match="no layer that suits by default"):
         Explainer(model, tokenizer)
 
 
@@ -171,28 +173,31 @@ def test_the_network_is_left_as_it_was(explainer):
     assert not any(module.training for module in model.modules())
 
 
+def taught(loaded, samples, *layers, progress=lambda _: None):
+    """The statistics of layers, and the files in which they are kept."""
+    bottleneck = LayeredTokenIBA(loaded.model, layers)
+    places = Teacher(loaded, Source("some", samples, 64), progress=progress).teach(TOKEN_STATISTICS, bottleneck)
+    return bottleneck.statistics, dict(zip(layers, places, strict=True))
+
+
 def test_statistics_are_kept_for_the_same_texts_alone(monkeypatch, tmp_path):
     monkeypatch.setenv("BITLENS_CACHE", str(tmp_path))
-    loaded = load_text_model("builtin/reviews")
+    loaded = load_model("builtin/reviews")
     samples = open_texts("builtin:reviews")
     seen = []
-    first, place = token_statistics_from(samples, "some", loaded, ["rnn_1"], 64, progress=seen.append)
+    first, places = taught(loaded, samples, "rnn_1", progress=seen.append)
     assert seen[-1] == 64
-    again, there = token_statistics_from(samples, "some", loaded, ["rnn_1", "rnn_2"], 64)
-    assert there == place
+    again, there = taught(loaded, samples, "rnn_1", "rnn_2")
+    assert there["rnn_1"] == places["rnn_1"]
     assert again["rnn_1"].fingerprint == first["rnn_1"].fingerprint
     assert first["rnn_1"].provenance.data == "some (64 texts)"
-    (place / "rnn_1.safetensors").write_bytes(b"damaged")
-    assert (
-        token_statistics_from(samples, "some", loaded, ["rnn_1"], 64)[0]["rnn_1"].fingerprint
-        == first["rnn_1"].fingerprint
-    )
-    _, other = token_statistics_from(samples[1:], "some", loaded, ["rnn_1"], 63)
-    assert other != place
+    places["rnn_1"].write_bytes(b"damaged")
+    assert taught(loaded, samples, "rnn_1")[0]["rnn_1"].fingerprint == first["rnn_1"].fingerprint
+    assert taught(loaded, samples[1:], "rnn_1")[1] != places
 
 
 def test_batches_keep_the_order():
-    loaded = load_text_model("builtin/reviews")
+    loaded = load_model("builtin/reviews")
     samples = open_texts("builtin:reviews")[:7]
     texts = [text for batch in token_batches(samples, loaded, 3) for text in batch.texts]
     assert texts == [sample.text for sample in samples]

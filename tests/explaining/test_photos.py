@@ -12,7 +12,7 @@ from bitlens.data.preprocessing import Preprocessing
 from bitlens.errors import LayerError, TargetError
 from bitlens.explaining.photos import Ready, class_index, class_name, explain_photos, file_stems
 from bitlens.methods.specs import Spec
-from bitlens.models.load import LoadedModel
+from bitlens.models.loaded import Loaded
 from networks import small_net
 
 NAMES = ("tabby, tabby cat", "tiger cat", "crane", "crane")
@@ -84,7 +84,7 @@ def network(prepare="plain"):
     def transform(image):
         return functional.pil_to_tensor(image.resize((16, 16))).float() / 255
 
-    return LoadedModel("small", small_net(), Preprocessing(transform, prepare), None, None)
+    return Loaded("small", small_net(), Preprocessing(transform, prepare), None, None)
 
 
 def run(photos, loaded, methods, out, target=None):

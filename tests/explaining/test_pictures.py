@@ -23,7 +23,9 @@ def attribution(method, unit="score", top=1.0, low=0.0, **more):
 
 
 def found(label, made, alone=False):
-    (spec,) = parse_specs(made.method, {name: entry.build for name, entry in METHODS.items()}, "method").values()
+    (spec,) = parse_specs(
+        made.method, {name: entry.build for name, entry in METHODS["image"].items()}, "method"
+    ).values()
     return Found(Ready(label, spec, None, alone), made, repeated=False)
 
 
@@ -158,7 +160,7 @@ def test_a_method_that_drops_out_is_named_and_leaves_the_sheet(drawn, scenes, tm
 
 def test_many_methods_are_spread_evenly_over_sheets(drawn, scenes, tmp_path):
     loaded = load_model("builtin/scenes")
-    names = [name for name, entry in METHODS.items() if not entry.learns][:9]
+    names = [name for name, entry in METHODS["image"].items() if entry.lesson is None][:9]
     explain_into(tmp_path, scenes, loaded, [ready(name) for name in names], 0, loaded.classes, suffix="svg")
     columns = [call[2]["column_titles"] for call in drawn if call[0] == "draw_scaled_grid"]
     assert columns == [names[:5], names[5:]]

@@ -7,7 +7,8 @@ from bitlens.bottlenecks.per_sample import IBA
 from bitlens.data.datasets import open_dataset
 from bitlens.errors import InputError, LayerError, SettingError
 from bitlens.explaining.sweeps import roughness, sweep_betas, sweep_smoothings
-from bitlens.methods.cache import layer_statistics_from, statistics_from
+from bitlens.methods.lessons import STATISTICS
+from bitlens.methods.teaching import Source, Teacher
 from bitlens.models.load import load_model
 
 
@@ -84,14 +85,16 @@ def test_statistics_of_layers_at_once_are_those_of_each(home, monkeypatch):
     passes = []
     loaded.model[-1].register_forward_hook(lambda *_: passes.append(1))
     told = []
-    layer_statistics_from(samples, "photos", loaded, together, 8, "channel", progress=told.append)
+    source = Source("photos", samples, 8)
+    Teacher(loaded, source, progress=told.append).teach(STATISTICS, *together)
     assert len(passes) == 1
     assert told[-1] == 8
     for iba in together:
         alone = IBA(loaded.model, iba.probe.name)
-        made, _ = statistics_from(samples, "photos", loaded, alone, 8, "channel", keep=False)
+        Teacher(loaded, source, cached=False).teach(STATISTICS, alone)
+        made = alone.statistics
         torch.testing.assert_close(iba.statistics.mean, made.mean)
         torch.testing.assert_close(iba.statistics.std, made.std)
         assert iba.statistics.provenance == made.provenance
-    monkeypatch.setattr("bitlens.methods.cache.summarise_layers", None)  # what is kept is not made again
-    layer_statistics_from(samples, "photos", loaded, [IBA(loaded.model, "1")], 8, "channel")
+    monkeypatch.setattr("bitlens.methods.lessons.collect_here", None)  # what is kept is not made again
+    Teacher(loaded, source).teach(STATISTICS, IBA(loaded.model, "1"))

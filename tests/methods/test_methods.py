@@ -13,7 +13,7 @@ from bitlens.errors import SettingError
 from bitlens.methods import METHODS, Method, method
 from networks import LAYER, model_state, noise_images, small_net, small_vit
 
-EVERY = pytest.mark.parametrize("name", list(METHODS))
+EVERY = pytest.mark.parametrize("name", list(METHODS["image"]))
 NETWORKS = dict.fromkeys(["attention-rollout", "gradient-attention-rollout"], small_vit)
 """What to test a method on that does not support `small_net`: channels → network."""
 
@@ -33,12 +33,12 @@ def _network(name: str, channels: int = 3) -> nn.Module:
 
 def _make(name: str, model: nn.Module, channels: int = 3, **settings: Any) -> Method:
     """The method with what it needs, and little work where it can be told so."""
-    entry = METHODS[name]
+    entry = METHODS["image"][name]
     if entry.needs_layer:
         settings["layer"] = LAYER
     ready: Any = method(name, model, **LIGHT.get(name, {}), **settings)
-    if entry.learns:
-        getattr(ready, f"fit_{entry.learns}")([noise_images(INPUTS.get(name, 1000), channels, seed=9)])
+    if entry.lesson is not None:
+        getattr(ready, f"fit_{entry.lesson.setting}")([noise_images(INPUTS.get(name, 1000), channels, seed=9)])
     return ready
 
 
@@ -52,7 +52,7 @@ def test_a_map_for_every_image(name: str, count: int, channels: int) -> None:
     assert (result.map.shape, result.map.dtype, result.map.device.type) == ((count, 16, 16), torch.float32, "cpu")
     assert bool(torch.isfinite(result.map).all())
     assert not result.map.requires_grad
-    assert (result.unit, result.method) == (METHODS[name].unit, name)
+    assert (result.unit, result.method) == (METHODS["image"][name].unit, name)
     assert result.targets == tuple(str(int(c)) for c in model(images).argmax(1))
     assert result.model == type(model).__name__
 
@@ -118,7 +118,7 @@ def test_network_inputs_and_random_state_are_left_as_found(name: str, fails: boo
 
 @EVERY
 def test_entries_say_what_they_need(name: str) -> None:
-    entry = METHODS[name]
+    entry = METHODS["image"][name]
     assert entry.name == name == name.lower()
     assert all((entry.summary, entry.paper, entry.passes))
     assert entry.unit in {"bits/pixel", "mask", "score"}

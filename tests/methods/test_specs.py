@@ -85,6 +85,6 @@ def test_a_beginning_stands_for_all_that_begin_so():
 
 
 def test_every_method_of_the_list_can_be_typed():
-    builders = {name: entry.build for name, entry in METHODS.items()}
-    assert list(parse_specs("all", builders, "method")) == list(METHODS)
+    builders = {name: entry.build for name, entry in METHODS["image"].items()}
+    assert list(parse_specs("all", builders, "method")) == list(METHODS["image"])
     assert parse_specs("iba:beta=100:layer=layer2", builders, "method")["iba[beta=100,layer=layer2]"]

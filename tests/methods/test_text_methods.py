@@ -7,14 +7,14 @@ import torch
 from torch import Tensor
 
 from bitlens.errors import InputError, LayerError, SettingError, TargetError
-from bitlens.methods.text import TEXT_METHODS, text_method
-from bitlens.models.load_text import LoadedText
+from bitlens.methods import METHODS, method
+from bitlens.models.loaded import Loaded
 from networks import model_state
 from small_texts import TEXTS, small_lstm, small_transformer
 
 pytest.importorskip("transformers")
 
-EVERY = pytest.mark.parametrize("name", list(TEXT_METHODS))
+EVERY = pytest.mark.parametrize("name", list(METHODS["text"]))
 ATTENTION = {"attention-rollout", "gradient-attention-rollout"}
 BOTTLENECKS = {"iba", "token-iba", "input-iba"}
 LIGHT: dict[str, dict[str, Any]] = {
@@ -29,16 +29,16 @@ LIGHT: dict[str, dict[str, Any]] = {
 """Settings for methods whose own ones take long."""
 
 
-def _network(name: str) -> LoadedText:
+def _network(name: str) -> Loaded:
     """In three classes: an LSTM, for it is fast, where the method supports it."""
     return small_transformer() if name in ATTENTION else small_lstm(classes=3)
 
 
-def _make(name: str, loaded: LoadedText | None = None, **settings: Any) -> tuple[Any, LoadedText]:
+def _make(name: str, loaded: Loaded | None = None, **settings: Any) -> tuple[Any, Loaded]:
     """The method with what it needs, and the network."""
     loaded = loaded or _network(name)
-    ready: Any = text_method(name, loaded, **LIGHT.get(name, {}), **settings)
-    if TEXT_METHODS[name].learns == "statistics":
+    ready: Any = method(name, loaded, **LIGHT.get(name, {}), **settings)
+    if METHODS["text"][name].lesson is not None:
         ready.fit_statistics([loaded.tokenizer(TEXTS * 60)])
     return ready, loaded
 
@@ -53,7 +53,7 @@ def test_a_score_for_every_token_as_for_its_text_alone(name: str, transformer: b
     assert (result.map.shape, result.map.dtype, result.map.device.type) == (batch.real.shape, torch.float32, "cpu")
     assert bool(torch.isfinite(result.map).all())
     assert not result.map.requires_grad
-    assert (result.unit, result.method) == (TEXT_METHODS[name].unit, name)
+    assert (result.unit, result.method) == (METHODS["text"][name].unit, name)
     assert not bool(result.map[~batch.present].any())
     if result.unit == "score":
         assert not bool(result.map[batch.special].any())
@@ -89,7 +89,7 @@ def test_the_same_again_and_another_seed(name: str) -> None:
 def test_few_rows_at_once_change_nothing(name: str) -> None:
     loaded = small_lstm()
     batch = loaded.tokenizer(TEXTS)
-    maps = [text_method(name, loaded, internal_batch_size=rows).explain(batch).map for rows in (1, 3, 16)]
+    maps = [method(name, loaded, internal_batch_size=rows).explain(batch).map for rows in (1, 3, 16)]
     for other in maps[1:]:
         torch.testing.assert_close(maps[0], other, rtol=1e-4, atol=1e-6)
 
@@ -135,7 +135,7 @@ def test_progress_and_wrong_use(name: str) -> None:
 
 @EVERY
 def test_entries_say_what_they_need(name: str) -> None:
-    entry = TEXT_METHODS[name]
+    entry = METHODS["text"][name]
     assert entry.name == name == name.lower()
     assert all((entry.summary, entry.paper, entry.passes))
     assert entry.unit in {"bits/token", "score", "mask"}
@@ -150,9 +150,9 @@ def test_rollout_refuses_a_network_without_attention(name: str) -> None:
 
 def test_unknown_names_are_refused() -> None:
     with pytest.raises(SettingError, match="there is no method 'rnadom' for texts; did you mean 'random'"):
-        text_method("rnadom", small_lstm())
+        method("rnadom", small_lstm())
     with pytest.raises(LayerError, match="no layer 'nowhere'"):
-        text_method("token-iba", small_lstm(), layer="nowhere")
+        method("token-iba", small_lstm(), layer="nowhere")
 
 
 @pytest.mark.slow

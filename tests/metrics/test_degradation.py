@@ -126,6 +126,17 @@ def test_the_standard_error_agrees_with_the_jackknife():
     assert result.score().standard_error == pytest.approx(jackknife, rel=0.02)
 
 
+def test_samples_that_agree_on_the_ratio_leave_no_doubt_of_it():
+    """Their areas differ only because their drops do: the score, a ratio, is the same whichever samples are drawn."""
+    removed = torch.linspace(0, 1, 5).double()
+    drop = torch.tensor([0.9, 0.2, 0.5, 0.7]).double()[:, None]
+    result = Degradation(removed, drop * (1 - removed) ** 3, drop * (1 - removed**3))
+    score = result.score()
+    assert score.value == pytest.approx(result.areas()[0].item() / 0.9)
+    assert score.standard_error < 1e-12
+    assert result.score(normalise="none").standard_error > 0.01
+
+
 def test_parts_are_joined_and_others_refused():
     whole = made_up(7)
     parts = [Degradation(whole.removed, whole.morf[a:b], whole.lerf[a:b]) for a, b in ((0, 3), (3, 7))]

@@ -47,6 +47,15 @@ def test_the_released_area_leaves_out_the_first_point():
     assert result.insertion_score().count == 1
 
 
+def test_areas_of_curves_that_end_early_are_means_over_what_they_cover():
+    share = torch.tensor([[0, 0.1, 0.4], [0, 0.5, 1.0]]).double()
+    flat = torch.tensor([[0.7, 0.7, 0.7], [0.2, 0.2, 0.2]]).double()
+    rising = torch.tensor([[0, 0.25, 1.0], [0, 0.5, 1.0]]).double()
+    result = InsertionDeletion(share, rising, flat)
+    torch.testing.assert_close(result.deletion_areas(), flat[:, 0])
+    torch.testing.assert_close(result.insertion_areas(), torch.full((2,), 0.5).double())
+
+
 def test_against_a_plain_loop():
     model, images, maps = small_net(), noise_images(2), torch.randn(2, 16, 16)
     result = insertion_deletion(model, images, [3, 1], maps, step=40, precision="float32")

@@ -102,6 +102,17 @@ def test_effective_heat_of_two_values(within, around, settings, expected):
     assert effective_heat_ratio(maps, inside, **settings).item() == pytest.approx(expected, abs=1e-7)
 
 
+@pytest.mark.parametrize(("cap", "shares"), [(0.99, 11), (1.0, 10)])
+def test_the_last_threshold_leaves_more_than_the_single_highest_pixel(cap, shares):
+    """100 pixels inside nearly reach the maximum, which lies outside: without a cap the last quantile is that pixel alone."""
+    inside = masks()
+    maps = 0.995 * inside
+    maps[0, 0, 0] = 1.0
+    ratio = 0.995 * 100 / 101
+    expected = ratio * (1.0 if shares == 11 else 0.95)  # the trapezoid's last corner counts half
+    assert effective_heat_ratio(maps, inside, cap=cap).item() == pytest.approx(expected, abs=1e-6)
+
+
 @pytest.mark.parametrize("weighted", [False, True])
 @pytest.mark.parametrize("seed", range(5))
 def test_effective_heat_against_a_plain_loop(weighted, seed):

@@ -105,6 +105,15 @@ def test_a_layer_draws_the_same_however_far_it_goes(initialiser):
     assert changed(once[0], other) == {"head"}
 
 
+@pytest.mark.parametrize("initialiser", ["default", "inputiba"])
+def test_layers_of_one_shape_draw_differently(initialiser):
+    model = nn.Sequential(*[nn.Conv2d(8, 8, 3) for _ in range(4)])
+    drawn = [randomised(model, ["0", "1", "2", "3"], initialiser=initialiser, seed=seed) for seed in (0, 1)]
+    weights = torch.stack([conv.weight.detach().flatten() for network in drawn for conv in network])
+    between = torch.corrcoef(weights)[torch.triu(torch.ones(8, 8), 1) > 0]
+    assert between.abs().max() < 5 / weights.shape[1] ** 0.5
+
+
 def test_default_draws_are_those_of_pytorch():
     model = nn.Sequential(nn.Conv2d(8, 500, 3), nn.BatchNorm2d(500), nn.Linear(50, 500)).eval()
     for tensor in model.state_dict().values():

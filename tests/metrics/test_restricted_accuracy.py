@@ -28,6 +28,19 @@ class Among(ClassTarget):
         return Among(self.classes[rows], self.few)
 
 
+def test_a_class_that_ties_with_the_label_counts_as_ahead_of_it():
+    """So that a network that says nothing, or NaN, is right about nothing."""
+    model = small_net(classes=12)
+    with torch.no_grad():
+        model[-1].weight.zero_()
+        model[-1].bias.copy_(torch.tensor([9.0, 8, 8, 7, 6, 6, 6, 5, 4, 3, 2, 1]))
+    iba = IBA(model, LAYER, steps=1, precision="float32").fit_statistics([noise_images(1000, seed=9)])
+    got = restricted_accuracy(iba, noise_images(5), [0, 1, 3, 4, 7], noise_samples=2)
+    for top1, top5 in ((got.top1, got.top5), (got.clean_top1, got.clean_top5)):
+        assert top1.tolist() == [1, 0, 0, 0, 0]
+        assert top5.tolist() == [1, 1, 1, 0, 0]  # the fifth to seventh are one
+
+
 @pytest.mark.parametrize("noise_samples", [1, 2, 32])
 def test_both_shares_are_those_counted_one_by_one(noise_samples):
     iba = IBA(small_net(classes=12), LAYER, beta=1.0, steps=4, precision="float32", internal_batch_size=40)

@@ -46,6 +46,33 @@ def test_exactly_the_highest_pixels_go():
         remove_top(images, maps, 10, fill)
 
 
+@pytest.mark.parametrize(("rate", "pixels"), [(0.29, 29), (0.57, 57), (0.126, 13), (0.124, 12)])
+def test_the_number_of_pixels_is_the_nearest(rate, pixels):
+    """0.29 · 100 is a little less than 29 in binary numbers."""
+    reduced = remove_top(torch.zeros(1, 1, 10, 10), torch.randn(1, 10, 10), rate, torch.ones(1))
+    assert reduced.sum() == pixels
+
+
+def test_all_parts_are_filled_with_the_mean_colour_of_the_training_images(tmp_path):
+    seen = []
+
+    class Watching(nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.last = nn.Linear(3, 2)
+
+        def forward(self, images):
+            seen.append(images.detach().clone())
+            return self.last(images.mean((2, 3)))
+
+    shifted = [replace(p, images=p.images + shift) for p, shift in zip(parts(), (0.0, 3.0, -5.0), strict=True)]
+    roar(*shifted, Watching, state=tmp_path / "a", rates=(1.0,), seeds=(0,), training=replace(QUICK, epochs=1))
+    colour = shifted[0].images.mean((0, 2, 3))
+    images = torch.cat(seen)
+    assert len(images) == 128 + 64 + 400
+    torch.testing.assert_close(images, colour.reshape(1, 3, 1, 1).expand_as(images))
+
+
 def test_ties_are_no_matter_of_place():
     images, fill = torch.zeros(2, 1, 20, 20), torch.ones(1)
     reduced = remove_top(images, torch.zeros(2, 20, 20), 0.25, fill)

@@ -20,6 +20,7 @@ def test_the_sizes_of_the_specification():
     assert set_sizes(224 * 224) == pixels
     theirs = set_sizes(224 * 224, "input-iba")
     assert (len(theirs), theirs[0], theirs[-1]) == (42, 1, 31622)
+    assert theirs == sorted({int(10 ** (4.5 * i / 44)) for i in range(45)})
     assert set_sizes(10, [5, 2, 5]) == [2, 5]
     for wrong in ([0, 1], [11], []):
         with pytest.raises(SettingError, match="from 1 to 10"):
@@ -38,6 +39,17 @@ def test_sets_are_random_and_come_from_the_seed():
     expected = 50 * (1 - 0.98**20)
     assert again.max() <= 20
     assert again.double().mean().item() == pytest.approx(expected, abs=0.5)
+
+
+@pytest.mark.parametrize(("small", "large"), [(5, 20), (20, 21), (10, 30)])
+def test_sets_of_different_sizes_have_nothing_to_do_with_each_other(small, large):
+    """Their overlap is hypergeometric: where sizes shared a stream, smaller sets would lie within larger ones."""
+    count = 400
+    overlap = (random_sets(50, small, count, seed=1) & random_sets(50, large, count, seed=1)).sum(1).double()
+    mean = small * large / 50
+    spread = (mean * (1 - small / 50) * (50 - large) / 49) ** 0.5
+    assert abs(overlap.mean() - mean) < 4 * spread / count**0.5
+    assert overlap.std().item() == pytest.approx(spread, rel=0.25)
 
 
 @pytest.mark.parametrize("tile", [1, 4, 5])
@@ -105,6 +117,21 @@ def test_what_is_not_defined_is_left_out():
     assert [estimate.count for estimate in result.curve()] == [2, 2, 0]
     blind = sensitivity_n(model, images, Score(lambda output: output[:, 0] * 0 + 3), maps, 4, sizes=[2], sets=5)
     assert blind.correlations().isnan().all()
+
+
+def test_what_differs_by_rounding_alone_is_not_correlated():
+    scores, signal = torch.tensor([5.0]), torch.rand(1, 1, 30)
+    other = torch.rand(1, 1, 30)
+
+    def correlation(attributed, dropped):
+        return SensitivityN(torch.tensor([3]), attributed, dropped, scores).correlations().item()
+
+    expected = pearsonr(signal.flatten().numpy(), other.flatten().numpy()).statistic
+    assert correlation(signal, other) == pytest.approx(expected, abs=1e-6)
+    assert correlation(1e-6 * signal, 1e-3 * other) == pytest.approx(expected, abs=1e-6)  # small, and real
+    assert np.isnan(correlation(signal, 1e-7 * other))  # of scores of 5 in float32
+    assert np.isnan(correlation(3 + 1e-10 * signal.double(), other))
+    assert correlation(3 + 1e-6 * signal.double(), other) == pytest.approx(expected, abs=1e-6)
 
 
 def test_parts_are_joined_and_others_refused():

@@ -75,7 +75,7 @@ def test_a_callable_that_returns_a_module_gets_the_standard_preprocessing(zoo: P
     before = list(sys.path)
     loaded = load_model(f"{zoo}:plain")
     assert sys.path == before
-    assert (loaded.name, loaded.classes, loaded.default_layer) == (f"{zoo}:plain", None, None)
+    assert (loaded.name, loaded.classes, loaded.layer) == (f"{zoo}:plain", None, None)
     prepared = loaded.preprocess(PHOTO)
     assert prepared.shape == (3, 224, 224)
     expected = (torch.tensor([90, 120, 30]) / 255 - torch.tensor([0.485, 0.456, 0.406])) / torch.tensor(
@@ -153,8 +153,8 @@ def test_torchvision_by_name() -> None:
 
 def test_builtin_networks() -> None:
     loaded = load_model("builtin/scenes")
-    assert (loaded.classes, loaded.default_layer) == (BUILTIN["scenes"].classes, BUILTIN["scenes"].layer)
-    assert dict(loaded.model.named_modules())[loaded.default_layer]
+    assert (loaded.classes, loaded.layer) == (BUILTIN["scenes"].classes, BUILTIN["scenes"].layer)
+    assert dict(loaded.model.named_modules())[loaded.layer]
     with pytest.raises(ModelError, match="expected builtin/scenes"):
         load_model("builtin/cats")
 

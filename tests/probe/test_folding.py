@@ -7,7 +7,11 @@ import torch
 import torchvision
 from torch import nn
 
+from bitlens.core.inputs import ModelInputs
 from bitlens.probe import Probe
+from bitlens.probe.folding import Fold, foldable, folded
+from bitlens.probe.modules import wrapped
+from bitlens.probe.trace import trace_calls
 
 
 def randomised(model):
@@ -86,6 +90,42 @@ def test_watched_shared_and_foreign_modules_are_left_alone():
     probe = Probe(model, "0")
     probe.record(torch.randn(2, 3, 8, 8))
     assert folds_of(probe) == ()
+
+
+def _pairs(*modules):
+    """What can be folded in a chain of modules, before any comparison of numbers."""
+    root = trace_calls(nn.Sequential(*modules).eval(), ModelInputs.of(torch.randn(2, 3, 8, 8)))
+    return [(fold.module, fold.norm) for fold in foldable(root)]
+
+
+def test_what_is_not_plain_is_left_alone_each_by_itself():
+    conv, norm, last = nn.Conv2d(3, 3, 1), nn.BatchNorm2d(3), nn.Conv2d(3, 3, 1)
+    assert _pairs(conv, norm, last) == [(conv, norm), (last, None)]
+    assert _pairs(conv, nn.ReLU(), norm) == [(conv, None)]
+    assert _pairs(conv, nn.BatchNorm2d(3, track_running_stats=False)) == [(conv, None)]
+    assert _pairs(last, conv, norm, last) == [(conv, norm)]  # called twice
+    assert _pairs(conv, norm, last, norm) == [(conv, None), (last, None)]
+    assert _pairs(type("Own", (nn.Conv2d,), {})(3, 3, 1), norm) == []
+    handle = conv.register_forward_pre_hook(lambda *_: None)
+    assert _pairs(conv, norm, last) == [(last, None)]
+    handle.remove()
+    handle = norm.register_forward_hook(lambda *_: None)
+    assert _pairs(conv, norm, last) == [(conv, None), (last, None)]
+    handle.remove()
+    conv.forward = conv.forward  # an attribute of the instance, as accelerate and others have it
+    assert _pairs(conv, norm, last) == [(last, None)]
+
+
+@pytest.mark.parametrize("dtype", [None, torch.bfloat16, torch.float64])
+def test_folded_modules_compute_in_the_precision_that_was_asked_for(dtype):
+    model = randomised(nn.Sequential(nn.Conv2d(3, 4, 3), nn.BatchNorm2d(4), nn.Flatten(), nn.Linear(144, 2)))
+    images = torch.randn(2, 3, 8, 8)
+    expected = model(images).detach()
+    with torch.no_grad(), wrapped(folded([Fold(model[0], model[1]), Fold(model[3])], dtype)):
+        got = model(images.to(dtype))
+    assert got.dtype == (dtype or torch.float32)  # without autocast: the weights themselves are cast
+    tolerance = 0.02 if dtype == torch.bfloat16 else 1e-5
+    torch.testing.assert_close(got.float(), expected, rtol=tolerance, atol=2 * tolerance)
 
 
 def test_the_layer_itself_is_not_folded():

@@ -138,6 +138,24 @@ def test_frozen_means_eval_without_weight_gradients(odd_cnn: nn.Sequential) -> N
         assert not any(parameter.requires_grad for parameter in odd_cnn.parameters())
 
 
+@pytest.mark.parametrize("fused", [True, False])
+def test_fused_attention_is_off_within_and_as_it_was_after(fused: bool, tiny_cnn: nn.Sequential) -> None:
+    """As it was before the first block, not as an earlier test may have left it."""
+    before = torch.backends.mha.get_fastpath_enabled()
+    other = nn.Linear(2, 2)
+    try:
+        torch.backends.mha.set_fastpath_enabled(fused)
+        with pytest.raises(KeyError), frozen(tiny_cnn):  # noqa: PT012
+            assert not torch.backends.mha.get_fastpath_enabled()
+            with frozen(other):
+                assert not torch.backends.mha.get_fastpath_enabled()
+            assert not torch.backends.mha.get_fastpath_enabled()
+            raise KeyError
+        assert torch.backends.mha.get_fastpath_enabled() == fused
+    finally:
+        torch.backends.mha.set_fastpath_enabled(before)
+
+
 def test_train_mode_is_said_and_put_back(tiny_cnn: nn.Sequential) -> None:
     expected = Probe(tiny_cnn, "6").record(X).output
     tiny_cnn.train()

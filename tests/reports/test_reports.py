@@ -64,7 +64,7 @@ def test_the_page_says_what_was_found_and_how_to_find_it_again(tmp_path):
         "What the map shows is most of what this answer needs.",
         "bitlens explain some/where --model builtin/scenes --method iba,gradient",
         "bitlens.method('iba', loaded.model, layer='layer2')",
-        "statistics_from(open_dataset('folder:some photos'), 'folder:some photos', loaded, method, 40, 'channel')",
+        "Teacher(loaded, Source.open('folder:some photos', 'image', 40), How('channel')).teach(STATISTICS, method)",
     ):  # fmt: skip
         assert text in page.text, text
     assert "some/where/photo-0.jpg" not in page.text  # where a photo lay is nobody's business
@@ -167,7 +167,7 @@ def damage_map(folder):
 def damage_details(folder):
     from safetensors.torch import save_file
 
-    metadata = {"format": "bitlens.core.attribution/1", "details": "{}"}
+    metadata = {"format": "bitlens.attribution/1", "details": "{}"}
     save_file({"map": torch.ones(1, 4, 6)}, folder / "photo-0.iba.safetensors", metadata)
 
 

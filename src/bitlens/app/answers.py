@@ -14,15 +14,15 @@ from torch import Tensor
 from bitlens.app.offers import Desk
 from bitlens.bottlenecks.per_sample import IBA
 from bitlens.core.attribution import Attribution
-from bitlens.data.datasets import Sample, open_dataset
+from bitlens.data.datasets import Sample
 from bitlens.data.images import read_image
 from bitlens.errors import BitlensError, InputError, LayerError, SettingError
 from bitlens.explaining.photo import Photo, read_photo
 from bitlens.explaining.photos import Explained, Found, Ready, class_name
-from bitlens.methods import METHODS
+from bitlens.methods import entry_of
 from bitlens.methods.building import build_method
-from bitlens.methods.cache import patterns_from, statistics_from
 from bitlens.methods.specs import Spec, settings_of_callable
+from bitlens.methods.teaching import Source, Teacher
 
 __all__ = ["Answers", "Question", "Shown"]
 
@@ -152,9 +152,7 @@ class Answers:
 
     def _spec(self, name: str, question: Question) -> Spec:
         """With what the visitor chose, as far as the method takes it."""
-        if name not in METHODS:
-            raise SettingError(f"there is no method {name!r}")
-        entry = METHODS[name]
+        entry = entry_of(name)
         known = settings_of_callable(entry.build)
         chosen = {"beta": question.beta, "quality": question.quality, "layer": question.layer}
         taken = {key: value for key, value in chosen.items() if key in known}
@@ -165,20 +163,16 @@ class Answers:
         return Spec(name, taken)
 
     def _learn(self, method: object, spec: Spec, progress: Callable[[str], None]) -> None:
-        learns, offer = METHODS[spec.name].learns, self.desk.offer
-        if not learns:
+        lesson = entry_of(spec.name).lesson
+        if lesson is None or lesson.knows(method):
             return
-        samples = open_dataset(offer.learns_from)
-        count = min(_LEARNT_FROM, len(samples))
+        source = Source.open(self.desk.offer.learns_from, "image", _LEARNT_FROM)
 
         def seen(number: int) -> None:
-            progress(f"learning {learns} for {spec.name}: {number} of {count} photos")
+            progress(f"learning {lesson.name} for {spec.name}: {number} of {source.total} photos")
 
         seen(0)
-        if learns == "statistics":
-            statistics_from(samples, offer.learns_from, self.desk.loaded, method, count, "channel", progress=seen)  # type: ignore[arg-type]
-        else:
-            patterns_from(samples, offer.learns_from, self.desk.loaded, method, count, progress=seen)  # type: ignore[arg-type]
+        Teacher(self.desk.loaded, source, progress=seen).teach(lesson, method)
 
 
 def _show(watch: Watch, photo: Tensor, step: int, maps: Tensor) -> None:

@@ -10,7 +10,8 @@ from bitlens.errors import SettingError
 from bitlens.methods.building import grey_photo
 from bitlens.models.builtin import BUILTIN
 from bitlens.models.default_layer import default_layer, grid_layers
-from bitlens.models.load import LoadedModel, load_model, read_classes
+from bitlens.models.load import load_model, read_classes
+from bitlens.models.loaded import Loaded
 from bitlens.probe import Network
 
 __all__ = ["Offer", "Shelf", "builtin_offers"]
@@ -54,7 +55,7 @@ class Desk:
     """
 
     offer: Offer
-    loaded: LoadedModel
+    loaded: Loaded
     network: Network
     layers: tuple[str, ...]
     layer: str
@@ -107,11 +108,10 @@ def _prepared(offer: Offer, device: str) -> Desk:
     loaded = load_model(offer.spec, offer.weights, device)
     grey = grey_photo(loaded)
     layers = grid_layers(loaded.model, grey)
-    layer = loaded.default_layer or default_layer(loaded.model, grey)
+    layer = loaded.layer or default_layer(loaded.model, grey)
     if layer not in layers:
         layers = (layer, *layers)
     classes = read_classes(offer.classes) if offer.classes is not None else loaded.classes
-    name = offer.spec.removeprefix("builtin/")
-    beta = BUILTIN[name].beta if offer.spec.startswith("builtin/") else 10.0
+    beta = 10.0 if loaded.beta is None else loaded.beta
     network = Network(loaded.model)
     return Desk(offer, loaded, network, layers, layer, tuple(classes) if classes else None, beta, threading.RLock())

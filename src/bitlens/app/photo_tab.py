@@ -47,7 +47,11 @@ class PhotoTab:
                 photo = _upload(gr, self._folders)
                 network = gr.Dropdown(list(self._shelf.labels), value=self._shelf.labels[0], label="Network")
                 methods = gr.Dropdown(
-                    list(METHODS), value=["iba"], multiselect=True, max_choices=6, label="Methods, side by side"
+                    list(METHODS["image"]),
+                    value=["iba"],
+                    multiselect=True,
+                    max_choices=6,
+                    label="Methods, side by side",
                 )
                 layer = gr.Slider(**_layer_choice(first), step=1, elem_id="layer")
                 beta = gr.Slider(

@@ -12,11 +12,13 @@ from bitlens.app.files import Folders
 from bitlens.data.texts import open_texts
 from bitlens.errors import BitlensError
 from bitlens.explaining.explainer import Explainer, Explanation, page
+from bitlens.methods import METHODS, entry_of
 from bitlens.methods.specs import settings_of_callable
-from bitlens.methods.text import TEXT_METHODS
-from bitlens.methods.text_cache import token_statistics_from
+from bitlens.methods.teaching import Source, Teacher
 from bitlens.models.builtin import BUILTIN_TEXT
-from bitlens.models.load_text import LoadedText, load_text_model, text_layers
+from bitlens.models.load import load_model
+from bitlens.models.load_text import text_layers
+from bitlens.models.loaded import Loaded
 from bitlens.system.files import write_text
 from bitlens.system.optional import need
 
@@ -64,7 +66,7 @@ class TextTab:
     def __init__(self, offers: list[TextOffer], device: str, folders: Folders) -> None:
         self._offers: Mapping[str, TextOffer] = {offer.label: offer for offer in offers}
         self._device, self._folders = device, folders
-        self._loaded: dict[str, LoadedText] = {}
+        self._loaded: dict[str, Loaded] = {}
         self._lock = threading.RLock()  # one question at a time
         self._gradio = need("gradio", "app")
 
@@ -76,7 +78,7 @@ class TextTab:
             with gr.Column(scale=2, min_width=300):
                 text = gr.Textbox(label="Text", lines=6, max_length=_LONGEST, elem_id="text")
                 network = gr.Dropdown(list(self._offers), value=first, label="Network")
-                method = gr.Dropdown(list(TEXT_METHODS), value="iba", label="Method")
+                method = gr.Dropdown(list(METHODS["text"]), value="iba", label="Method")
                 layer = gr.Dropdown(**_layer_choice(loaded))
                 beta = gr.Slider(
                     -3, 3, value=_exponent(loaded), step=0.25, label=_beta_label(_exponent(loaded)), elem_id="text-beta"
@@ -144,42 +146,38 @@ class TextTab:
         yield found.html(), *[gr.update(value=str(file), interactive=True) for file in files]
 
     def _explained(self, text: str, network: str, method: str, layer: str, beta: float, target: str) -> Explanation:
-        loaded, offer, entry = self._network(network), self._offers[network], TEXT_METHODS[method]
+        loaded, offer, entry = self._network(network), self._offers[network], entry_of(method, "text")
         known = settings_of_callable(entry.build)
         chosen: dict[str, Any] = {"layer": layer, "beta": float(f"{beta:.3g}")}
         explainer = Explainer(loaded, method=method, **{name: value for name, value in chosen.items() if name in known})
-        if not explainer.ready:
-            samples = open_texts(offer.learns_from or "builtin:reviews")
-            layers = explainer.method.layers
-            made, _ = token_statistics_from(samples, offer.learns_from, loaded, layers, _LEARNT_FROM)
-            explainer.method.statistics = made
+        if entry.lesson is not None and not explainer.ready:
+            samples = Source.open(offer.learns_from or "builtin:reviews", "text", _LEARNT_FROM)
+            Teacher(loaded, samples).teach(entry.lesson, explainer.method)
         return explainer(text, target=None if target == _PREDICTED else target)
 
-    def _network(self, label: str) -> LoadedText:
+    def _network(self, label: str) -> Loaded:
         with self._lock:
             if label not in self._loaded:
                 try:
-                    self._loaded[label] = load_text_model(self._offers[label].spec, None, self._device)
+                    self._loaded[label] = load_model(self._offers[label].spec, None, self._device, kind="text")
                 except BitlensError as error:
                     raise self._gradio.Error(str(error), title="This network cannot be used") from error
             return self._loaded[label]
 
 
-def _layer_choice(loaded: LoadedText) -> dict[str, Any]:
+def _layer_choice(loaded: Loaded) -> dict[str, Any]:
     layers = list(dict.fromkeys([loaded.embedding, *text_layers(loaded.model)]))
-    if loaded.layer not in layers:
+    if loaded.layer is not None and loaded.layer not in layers:
         layers.insert(0, loaded.layer)
     return {"choices": layers, "value": loaded.layer, "label": "Layer (of the bottlenecks)"}
 
 
-def _target_choice(loaded: LoadedText) -> dict[str, Any]:
-    return {"choices": [_PREDICTED, *loaded.classes], "value": _PREDICTED, "label": "Class"}
+def _target_choice(loaded: Loaded) -> dict[str, Any]:
+    return {"choices": [_PREDICTED, *(loaded.classes or ())], "value": _PREDICTED, "label": "Class"}
 
 
-def _exponent(loaded: LoadedText) -> float:
-    name = loaded.name.removeprefix("builtin/")
-    known = BUILTIN_TEXT[name].beta if name in BUILTIN_TEXT else 1.0
-    return round(log10(known) * 4) / 4
+def _exponent(loaded: Loaded) -> float:
+    return round(log10(1.0 if loaded.beta is None else loaded.beta) * 4) / 4
 
 
 def _beta_label(exponent: float) -> str:

@@ -1,13 +1,12 @@
-"""Attention rollout: how much of each patch reaches the tokens that a vision transformer's head reads.
+"""Attention rollout: how much of each patch or token reaches the tokens that a transformer's head reads.
 
 The weights of fused attention are never made. Within a `Recorder` they are: the same numbers by another way, part of the
 graph that gradients take, without a change to the network.
 """
 
-from abc import abstractmethod
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, final
 
 import torch
 import torch.nn.functional as F
@@ -15,8 +14,11 @@ from torch import Tensor
 from torch.autograd.graph import GradientEdge
 from torch.overrides import TorchFunctionMode
 
-from bitlens.baselines.baseline import Baseline, Group
+from bitlens.baselines.asking import ImageQuestion, TextQuestion
+from bitlens.baselines.baseline import Baseline, ImageBaseline
+from bitlens.baselines.gradient import OnEmbeddings
 from bitlens.baselines.patches import patches_of
+from bitlens.core.targets import Target
 from bitlens.errors import SettingError
 
 __all__ = [
@@ -24,11 +26,14 @@ __all__ = [
     "AttentionRollout",
     "GradientAttentionRollout",
     "Recorder",
+    "TextAttentionRollout",
+    "TextGradientAttentionRollout",
     "gradient_rollout",
     "readers_of",
     "rollout",
 ]
 
+_COPIES = 4  # the weights of every head, their logits and gradients are kept, which fused attention never does
 _SOFTMAX = (F.softmax, torch.softmax, Tensor.softmax)
 
 
@@ -46,7 +51,7 @@ class Attention:
 
 
 class Recorder(TorchFunctionMode):
-    """Within its block, keeps the weights of every attention that is computed: fused, of `nn.MultiheadAttention`, by hand.
+    """Keep the weights of every attention that is computed in the block: fused, of `nn.MultiheadAttention`, by hand.
 
     Attributes:
         layers: in order.
@@ -100,88 +105,26 @@ class Recorder(TorchFunctionMode):
         self.layers.append(Attention(weights.detach(), GradientEdge(node, number)))
 
 
-class _Rollout(Baseline):
-    """A map made of the attention of all layers.
+def rollout(readers: Tensor, layers: Sequence[Attention], score: Tensor) -> Tensor:  # noqa: ARG001
+    """Return what of each token reaches the readers, (n, T), sum 1: in each layer, half stays and half is attended to.
 
-    Which tokens the head reads is what the gradient of the score at the last attention tells: the rows of all others are
-    zero. It is the class token, or all patches where the head takes their mean.
+    This is the product over layers of (A + 1)/2, A the mean attention of the heads (Abnar & Zuidema 2020).
+
+    Args:
+        readers: (n, T) the share of each token in what the head reads, sum 1.
+        layers: in order.
+        score: (n,) with its graph, which does not matter here.
     """
-
-    copies = 4  # the weights of every head, their logits and gradients are kept, which fused attention never does
-
-    def settings(self) -> dict[str, Any]:
-        """None: there is nothing to choose."""
-        return {}
-
-    @abstractmethod
-    def rolled(self, readers: Tensor, layers: Sequence[Attention], score: Tensor) -> Tensor:
-        """What of each token reaches the readers: (n, T).
-
-        Args:
-            readers: (n, T) the share of each token in what the head reads, sum 1.
-            layers: in order.
-            score: (n,) with its graph.
-        """
-
-    def maps(self, group: Group) -> Tensor:
-        """(n, H, W)."""
-        size = group.inputs.image_size
-        assert size is not None  # the base class has refused everything else
-        recorder = Recorder()
-        with recorder:
-            output = group.run(group.images.clone().requires_grad_())
-        self._check(recorder.layers, len(group.images))
-        score = group.target.score(output)
-        readers = readers_of(recorder.layers[-1], score)
-        cells = patches_of(self.rolled(readers, recorder.layers, score), size)
-        return F.interpolate(cells[:, None], size, mode="bilinear", align_corners=False)[:, 0]
-
-    def _check(self, layers: Sequence[Attention], count: int) -> None:
-        shapes = list(dict.fromkeys(tuple(layer.weights.shape) for layer in layers))
-        network = type(self.model).__name__
-        if not shapes:
-            raise SettingError(
-                f"{self.method} needs a vision transformer: {network} computes no attention between tokens"
-            )
-        tokens = shapes[0][-1]
-        if any(len(shape) != 4 or (shape[0], *shape[2:]) != (count, tokens, tokens) for shape in shapes):
-            raise SettingError(
-                f"{self.method} needs attention from all tokens to all tokens in every layer, weights ({count}, heads, T, T); "
-                f"those of {network} have shapes {', '.join(map(str, shapes[:3]))}"
-            )
-
-
-class AttentionRollout(_Rollout):
-    """The product over layers of (A + 1)/2, A the mean attention of the heads (Abnar & Zuidema 2020)."""
-
-    method = "attention-rollout"
-
-    def rolled(self, readers: Tensor, layers: Sequence[Attention], score: Tensor) -> Tensor:  # noqa: ARG002
-        """Sums to 1 over tokens."""
-        return rollout(readers, layers)
-
-
-class GradientAttentionRollout(_Rollout):
-    """The product over layers of 1 + Ā, Ā the mean over heads of (A ⊙ ∂score/∂A)⁺ (Chefer et al. 2021, equations 5, 6)."""
-
-    method = "gradient-attention-rollout"
-
-    def rolled(self, readers: Tensor, layers: Sequence[Attention], score: Tensor) -> Tensor:
-        """At least 0."""
-        return gradient_rollout(readers, layers, score)
-
-
-def rollout(readers: Tensor, layers: Sequence[Attention]) -> Tensor:
-    """What of each token reaches the readers, (n, T), sum 1: in each layer, half stays and half is attended to."""
     for layer in reversed(layers):
         readers = (readers + _attended(readers, layer.weights.mean(1))) / 2
     return readers
 
 
 def gradient_rollout(readers: Tensor, layers: Sequence[Attention], score: Tensor) -> Tensor:
-    """What the readers are brought of each token that speaks for the score, (n, T), at least 0.
+    """Return what the readers are brought of each token that speaks for the score, (n, T), at least 0.
 
-    That is the product minus 1: what never moved between tokens is not counted (it would drown the rest).
+    This is the product over layers of 1 + Ā, Ā the mean over heads of (A ⊙ ∂score/∂A)⁺ (Chefer et al. 2021, equations 5, 6),
+    minus 1: what never moved between tokens is not counted (it would drown the rest). For arguments see `rollout`.
     """
     gradients = torch.autograd.grad(score.sum(), [layer.edge for layer in layers], allow_unused=True)
     moved = torch.zeros_like(readers)
@@ -193,7 +136,11 @@ def gradient_rollout(readers: Tensor, layers: Sequence[Attention], score: Tensor
 
 
 def readers_of(last: Attention, score: Tensor) -> Tensor:
-    """The tokens that the head reads, in equal shares: (n, T)."""
+    """Return the tokens that the head reads, in equal shares: (n, T).
+
+    They are what the gradient of the score at the last attention tells: the rows of all others are zero. It is the class
+    token, or all tokens where the head takes their mean.
+    """
     (gradient,) = torch.autograd.grad(score.sum(), [last.edge], retain_graph=True, allow_unused=True)
     if gradient is None:
         raise SettingError("the score does not depend on the network's last attention: rollout ends there")
@@ -201,6 +148,101 @@ def readers_of(last: Attention, score: Tensor) -> Tensor:
     return read.to(last.weights.dtype) / read.sum(1, keepdim=True).clamp_min(1)
 
 
+Rollout = Callable[[Tensor, Sequence[Attention], Tensor], Tensor]
+"""From readers, layers and score to what of each token reaches the readers; see `rollout`."""
+
+
+class _ImageRollout(ImageBaseline):
+    """A map of patches made of the attention of all layers."""
+
+    copies = _COPIES
+    rolled: Rollout
+
+    def maps(self, question: ImageQuestion) -> Tensor:
+        """Return maps (n, H, W), at least 0."""
+        images = question.images.clone().requires_grad_()
+        layers, score = _recorded(self, lambda: question.run(images), question.target, len(images), None)
+        cells = patches_of(self.rolled(readers_of(layers[-1], score), layers, score), question.size)
+        return F.interpolate(cells[:, None], question.size, mode="bilinear", align_corners=False)[:, 0]
+
+
+class _TextRollout(OnEmbeddings):
+    """A map of tokens made of the attention of all layers."""
+
+    copies = _COPIES
+    rolled: Rollout
+
+    def maps(self, question: TextQuestion) -> Tensor:
+        """Return maps (n, T), at least 0."""
+        count, length = question.batch.real.shape
+        with self.embedded(question) as embedded:
+            vectors = embedded.vectors.clone().requires_grad_()
+            layers, score = _recorded(self, lambda: embedded.run(vectors), question.target, count, length)
+            return self.rolled(readers_of(layers[-1], score), layers, score)
+
+
+@final
+class AttentionRollout(_ImageRollout):
+    """Give every patch what the attention of all layers brings of it to the tokens that the head reads; see `rollout`."""
+
+    method = "attention-rollout"
+    rolled = staticmethod(rollout)
+
+
+@final
+class TextAttentionRollout(_TextRollout):
+    """Give every token what the attention of all layers brings of it to the positions that the head reads; see `rollout`."""
+
+    method = "attention-rollout"
+    rolled = staticmethod(rollout)
+
+
+@final
+class GradientAttentionRollout(_ImageRollout):
+    """Weight each head of the rollout by what it does for the score; see `gradient_rollout`."""
+
+    method = "gradient-attention-rollout"
+    rolled = staticmethod(gradient_rollout)
+
+
+@final
+class TextGradientAttentionRollout(_TextRollout):
+    """Weight each head of the rollout by what it does for the score; see `gradient_rollout`."""
+
+    method = "gradient-attention-rollout"
+    rolled = staticmethod(gradient_rollout)
+
+
+def _recorded(
+    asks: Baseline[Any, Any], run: Callable[[], Any], target: Target, count: int, length: int | None
+) -> tuple[Sequence[Attention], Tensor]:
+    """Return the attention of all layers, and the score (n,) with its graph.
+
+    Args:
+        asks: the method, for errors.
+        run: the pass of the network.
+        target: what is asked.
+        count: how many samples there are.
+        length: how many tokens each has; None for images, where the first layer says it.
+    """
+    recorder = Recorder()
+    with recorder:
+        output = run()
+    shapes = list(dict.fromkeys(tuple(layer.weights.shape) for layer in recorder.layers))
+    network = type(asks.model).__name__
+    if not shapes:
+        kind = "vision transformer" if length is None else "transformer"
+        raise SettingError(f"{asks.method} needs a {kind}: {network} computes no attention between tokens")
+    tokens = shapes[0][-1] if length is None else length
+    if any(len(shape) != 4 or (shape[0], *shape[2:]) != (count, tokens, tokens) for shape in shapes):
+        wanted = f"({count}, heads, {length or 'T'}, {length or 'T'})"
+        raise SettingError(
+            f"{asks.method} needs attention from all tokens to all tokens in every layer, weights {wanted}; "
+            f"those of {network} have shapes {', '.join(map(str, shapes[:3]))}"
+        )
+    return recorder.layers, target.score(output)
+
+
 def _attended(readers: Tensor, attention: Tensor) -> Tensor:
-    """(n, T) times (n, T, T): where what the readers hold comes from."""
+    """Return where what the readers hold comes from: (n, T) times (n, T, T)."""
     return (readers[:, None] @ attention)[:, 0]

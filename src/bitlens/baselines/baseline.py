@@ -1,194 +1,231 @@
-"""What all baselines share: batches in groups that fit the memory, one score per row, a map for every image."""
+"""What all baselines share: batches in groups that fit the memory, one score per row, a map for every image or text."""
 
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, contextmanager
-from dataclasses import dataclass
-from typing import Any, Literal
+from typing import Any, ClassVar, Generic, TypeVar
 
 import torch
+import torch.nn.functional as F
 from torch import Tensor, nn
+from typing_extensions import Unpack
 
+from bitlens.baselines.asking import ImageQuestion, TextModel, TextQuestion, asking
+from bitlens.baselines.changes import selected
 from bitlens.core.attribution import Attribution
 from bitlens.core.inputs import ModelInputs, as_captum
 from bitlens.core.layout import LAYOUTS
-from bitlens.core.passes import Precision, in_precision, rows_at_once, suffix_dtype
-from bitlens.core.targets import Target, as_target, select_targets
-from bitlens.errors import InputError, SettingError, TargetError
+from bitlens.core.passes import Passes, SeedAndRows, in_precision, suffix_dtype
+from bitlens.core.targets import as_target, select_targets
+from bitlens.data.tokenizing import TokenBatch
+from bitlens.errors import InputError, SettingError
 from bitlens.probe import Network
 from bitlens.version import __version__
 
-__all__ = ["Baseline", "Group"]
+__all__ = ["Baseline", "ImageBaseline", "TextBaseline", "fixed_seed"]
+
+Batch = TypeVar("Batch")
+Question = TypeVar("Question", ImageQuestion, TextQuestion)
 
 
-@dataclass(frozen=True)
-class Group:
-    """Images that are explained together, and the network that is asked about them.
+class Baseline(ABC, Generic[Batch, Question]):
+    """A method that gives every pixel or token a score.
 
-    Attributes:
-        inputs: the arguments of the network for these samples.
-        images: (n, C, H, W), the first of them.
-        run: (variants (R, C, H, W), rows (R,)) → output; row r is a variant of sample rows[r].
-        target: the question, one for each of the n samples.
-        output: of the network for the unchanged images, without gradients.
-        rows: how many rows may go through the network at once.
-    """
-
-    inputs: ModelInputs
-    images: Tensor
-    run: Callable[..., Any]
-    target: Target
-    output: Any
-    rows: int
-
-    def score(self, variants: Tensor, rows: Tensor | None = None) -> Tensor:
-        """The target's score (R,) of variants (R, C, H, W), the pre-softmax logit of a class.
-
-        Args:
-            variants: changed images.
-            rows: (R,) to which of the n samples each belongs; by default row b*n + i belongs to sample i.
-        """
-        return self._one_each(variants, self._asked(rows).score(self._pass(variants, rows)))
-
-    def value(self, variants: Tensor, rows: Tensor | None = None) -> Tensor:
-        """What a person reads of the target (R,), the probability of a class, likewise."""
-        return self._one_each(variants, self._asked(rows).value(self._pass(variants, rows)))
-
-    def _pass(self, variants: Tensor, rows: Tensor | None) -> Any:
-        return self.run(variants.clone(), rows)  # a network may overwrite what it is given
-
-    def _asked(self, rows: Tensor | None) -> Target:
-        return self.target if rows is None else self.target.select(rows)
-
-    @staticmethod
-    def _one_each(variants: Tensor, answers: Tensor) -> Tensor:
-        if answers.shape != (len(variants),):
-            raise TargetError(
-                f"the target must give one number per row, shape ({len(variants)},); it gave {tuple(answers.shape)}"
-            )
-        return answers
-
-
-class Baseline(ABC):
-    """A method that gives every pixel a score.
-
-    Scores are computed in the network's own precision, on its device; the network is left as it was after every call.
+    Scores are computed in the network's own precision, unless a method lets it be chosen, and on its device. The network is
+    left as it was after every call.
 
     Args:
         model: the network.
-        seed: of all random numbers; the same seed gives the same maps.
-        internal_batch_size: how many rows go through the network at once; "auto" bounds the memory.
+        **run: `seed` of all random numbers (the same seed gives the same maps; it is kept with the map also where nothing is
+            random); `internal_batch_size`, how many rows go through the network at once ("auto" bounds the memory); and,
+            of methods that ask for no gradients, `precision` of the network: "float32", "bfloat16", or "auto" (bfloat16
+            where the hardware multiplies it natively).
+
+    Raises:
+        SettingError: if a setting has a value that makes no sense.
     """
 
     method: str
-    """Its name in `bitlens.methods`."""
+    """Its name in the list of methods."""
 
     layer: str = ""
     """Dotted name of the layer it looks at, if there is one."""
 
+    run_defaults: ClassVar[dict[str, Any]] = {"precision": "float32"}
+    """What differs from the defaults of `Passes`."""
+
     copies: int = 1
-    """How many rows one image needs at the same time, at least: it decides how many images make a group."""
+    """How many rows one sample needs at the same time, at least: it decides how many samples make a group."""
 
-    precision: Precision = "float32"
-    """What the network computes in, where a method lets that be chosen."""
-
-    def __init__(self, model: nn.Module, *, seed: int = 0, internal_batch_size: int | Literal["auto"] = "auto") -> None:
-        if internal_batch_size != "auto" and not (isinstance(internal_batch_size, int) and internal_batch_size > 0):
-            raise SettingError(f"internal_batch_size must be 'auto' or a positive integer, got {internal_batch_size!r}")
+    def __init__(self, model: nn.Module, **run: Unpack[SeedAndRows]) -> None:
+        if "precision" in run:
+            raise SettingError(f"{type(self).__name__} computes in the network's own precision: leave out precision")
         self.network = Network(model)
-        self.seed = seed
-        self.internal_batch_size = internal_batch_size
+        self.passes = Passes(precision="float32", **run)
 
     @property
     def model(self) -> nn.Module:
         """The network that is explained."""
         return self.network.model
 
-    @abstractmethod
+    @property
+    def seed(self) -> int:
+        """The seed of all random numbers."""
+        return self.passes.seed
+
+    def choices(self) -> dict[str, Any]:
+        """Return everything besides the seed that decides what a map looks like, as plain values."""
+        return {}
+
     def settings(self) -> dict[str, Any]:
-        """Everything besides the seed that decides what a map looks like, as plain values."""
+        """Return everything that decides what a map looks like, as plain values."""
+        return {**self.choices(), "seed": self.seed}
 
     @abstractmethod
-    def maps(self, group: Group) -> Tensor:
-        """(n, H, W) scores for a group of images; autograd is on, weights have no gradients."""
-
-    def running(self, inputs: ModelInputs, dtype: torch.dtype | None) -> AbstractContextManager[Callable[..., Any]]:
-        """Within the block, the network's answers to changed images: see `Network.running`."""
-        return self.network.running(inputs, dtype)
+    def maps(self, question: Question) -> Tensor:
+        """Return a map for each of the samples of a group; autograd is on, weights have no gradients."""
 
     def explain(
         self, inputs: Any, targets: Any = None, *, progress: Callable[[int], None] | None = None
     ) -> Attribution:
-        """A score for every pixel.
+        """Give every pixel or token a score.
 
         Args:
-            inputs: (N, C, H, W) images, or a tuple or mapping of arguments of which the first tensor is the images.
+            inputs: of a network for images (N, C, H, W) images, or a tuple or mapping of arguments of which the first tensor
+                is the images; of one for texts N texts of T positions, as the network's tokenizer gives them.
             targets: None for the predicted class, a class index, (N,) indices, a `Target`, or a callable from the
                 network's output to one score per row.
-            progress: called with the number of images explained so far.
+            progress: called with the number of samples explained so far.
 
         Returns:
-            Maps (N, H, W) with unit "score".
+            Maps (N, H, W) or (N, T) with unit "score".
 
         Raises:
-            InputError: if the inputs are empty, not finite, or no images.
+            InputError: if the inputs are empty, not finite, or of another kind.
             TargetError: if the targets do not fit the network's output.
             SettingError: if the method cannot be used on this network.
         """
-        batch = self.network.prepared(inputs)
-        if batch.image_size is None:
-            raise InputError(
-                f"{self.method} needs images (N, C, H, W), got {tuple(batch.first.shape)} of {batch.first.dtype}"
-            )
-        rows = self.internal_batch_size
-        if rows == "auto":
-            rows = rows_at_once(self.network.bytes_per_row(batch), self.network.device)
+        known = self.network.prepared(self._arguments(inputs))
+        batch = self._read(inputs, known)
+        rows = self.passes.rows(lambda: self.network.bytes_per_row(known), self.network.device)
         size = max(1, rows // self.copies)
         parts = []
-        for start in range(0, batch.count, size):
-            parts.append(self._explain_group(batch, targets, start, size, rows))
+        for start in range(0, known.count, size):
+            end = min(start + size, known.count)
+            asked = select_targets(targets, start, end, known.count)
+            parts.append(self._explained(batch, slice(start, end), asked, rows))
             if progress is not None:
-                progress(min(start + size, batch.count))
+                progress(end)
         return Attribution.join(parts)
 
-    def attribute(self, inputs: Any, target: Any = None, additional_forward_args: Any = None) -> Any:
-        """The maps as Captum's methods return them: (N, 1, H, W) on the inputs' device, in a tuple for a tuple."""
-        given = ModelInputs.of(inputs, additional_forward_args)
-        return as_captum(self.explain(given, target).map, inputs, given.first.device)
-
-    def _explain_group(self, batch: ModelInputs, targets: Any, start: int, size: int, rows: int) -> Attribution:
-        inputs = batch.select(slice(start, start + size))
-        chosen = select_targets(targets, start, start + inputs.count, batch.count)
+    def _explained(self, batch: Batch, part: slice, targets: Any, rows: int) -> Attribution:
         device = self.network.device
-        dtype = suffix_dtype(self.precision, inputs.first)
         with (
-            torch.autocast(device.type, enabled=False),
-            self.running(inputs, dtype) as passes,
             fixed_seed(self.seed, device),
+            torch.autocast(device.type, enabled=False),
+            self._asking(batch, part, targets, rows) as question,
+            torch.enable_grad(),
         ):
-            run = in_precision(passes, dtype, inputs.first, LAYOUTS["CHW"])
-            with torch.no_grad():
-                output = run(inputs.first.clone())
-            target = as_target(chosen, output, inputs.count)
-            group = Group(inputs, inputs.first, run, target, output, rows)
-            with torch.enable_grad():
-                maps = self.maps(group).detach().float().cpu()
-        texts = target.describe()
+            maps = self._finished(self.maps(question).detach(), question, batch).float().cpu()
+        texts = question.target.describe()
         return Attribution(
             map=maps,
             unit="score",
             method=self.method,
-            targets=texts if len(texts) == inputs.count else texts * inputs.count,
-            settings={**self.settings(), "seed": self.seed},
+            targets=texts if len(texts) == len(maps) else texts * len(maps),
+            settings=self.settings(),
             model=type(self.model).__name__,
             layer=self.layer,
             version=__version__,
         )
 
+    @abstractmethod
+    def _arguments(self, inputs: Any) -> Any:
+        """Return what the network is called with."""
+
+    @abstractmethod
+    def _read(self, inputs: Any, known: ModelInputs) -> Batch:
+        """Return the samples on the network's device, or refuse what is of another kind."""
+
+    @abstractmethod
+    def _asking(self, batch: Batch, part: slice, targets: Any, rows: int) -> AbstractContextManager[Question]:
+        """Hold the network so that it answers for changed copies of some of the samples."""
+
+    def _finished(self, maps: Tensor, question: Question, batch: Batch) -> Tensor:  # noqa: ARG002
+        """Return the maps of a group as they belong into the attribution of the whole batch."""
+        return maps
+
+
+class ImageBaseline(Baseline[ModelInputs, ImageQuestion]):
+    """A method that gives every pixel of images a score; for what it takes see `Baseline`."""
+
+    folds: bool = True
+    """Whether batch norm may be folded into the convolutions before it."""
+
+    def attribute(self, inputs: Any, target: Any = None, additional_forward_args: Any = None) -> Any:
+        """Return the maps as Captum's methods do: (N, 1, H, W) on the inputs' device, in a tuple for a tuple."""
+        given = ModelInputs.of(inputs, additional_forward_args)
+        return as_captum(self.explain(given, target).map, inputs, given.first.device)
+
+    def _arguments(self, inputs: Any) -> Any:
+        return inputs
+
+    def _read(self, inputs: Any, known: ModelInputs) -> ModelInputs:  # noqa: ARG002
+        if known.image_size is None:
+            raise InputError(
+                f"{self.method} needs images (N, C, H, W), got {tuple(known.first.shape)} of {known.first.dtype}"
+            )
+        return known
+
+    @contextmanager
+    def _asking(self, batch: ModelInputs, part: slice, targets: Any, rows: int) -> Iterator[ImageQuestion]:
+        inputs = batch.select(part)
+        dtype = suffix_dtype(self.passes.precision, inputs.first)
+        with self.network.running(inputs, dtype, fold=self.folds) as passes:
+            run = in_precision(passes, dtype, inputs.first, LAYOUTS["CHW"])
+            with torch.no_grad():
+                output = run(inputs.first.clone())
+            yield ImageQuestion(inputs, run, as_target(targets, output, inputs.count), output, rows)
+
+
+class TextBaseline(Baseline[TokenBatch, TextQuestion]):
+    """A method that gives every token of texts a score. Special tokens and padding get 0 and are never removed.
+
+    Args:
+        loaded: the network, its tokenizer, and the name of its word embedding.
+        **run: as of `Baseline`.
+    """
+
+    def __init__(self, loaded: TextModel, **run: Unpack[SeedAndRows]) -> None:
+        super().__init__(loaded.model, **run)
+        self.loaded = loaded
+
+    def _arguments(self, inputs: Any) -> Any:
+        if not isinstance(inputs, TokenBatch):
+            raise InputError(
+                f"{self.method} needs a TokenBatch, as the network's tokenizer makes of texts, got {type(inputs).__name__}"
+            )
+        return inputs.inputs
+
+    def _read(self, inputs: TokenBatch, known: ModelInputs) -> TokenBatch:  # noqa: ARG002
+        return inputs.to(self.network.device)
+
+    @contextmanager
+    def _asking(self, batch: TokenBatch, part: slice, targets: Any, rows: int) -> Iterator[TextQuestion]:
+        with (
+            asking(self.loaded, selected(batch, part), targets, rows, self.passes.precision) as question,
+            torch.backends.cudnn.flags(enabled=False),  # its LSTMs have no gradient in evaluation mode
+        ):
+            yield question
+
+    def _finished(self, maps: Tensor, question: TextQuestion, batch: TokenBatch) -> Tensor:
+        real = question.batch.real
+        return F.pad(torch.where(real, maps, 0), (0, batch.real.shape[1] - real.shape[1]))
+
 
 @contextmanager
 def fixed_seed(seed: int, device: torch.device) -> Iterator[None]:
-    """Random numbers from a seed within the block (libraries draw from the global stream); put back afterwards."""
+    """Draw all random numbers of the block from a seed (libraries use the global stream), which is put back afterwards."""
     devices = [device] if device.type == "cuda" else []
     with torch.random.fork_rng(devices):
         torch.manual_seed(seed)

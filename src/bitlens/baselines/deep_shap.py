@@ -8,23 +8,27 @@ import hashlib
 import warnings
 from collections import deque
 from collections.abc import Sequence
-from typing import Any, Literal
+from typing import Any, final
 
-import numpy as np
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
+from typing_extensions import Unpack
 
-from bitlens.baselines.baseline import Baseline, Group
+from bitlens.baselines.asking import ImageQuestion
+from bitlens.baselines.baseline import ImageBaseline
+from bitlens.baselines.gradient import quadrature
 from bitlens.baselines.operations import ACTIVATIONS, AVERAGES, CONVOLUTIONS, COPIES, MAX_POOLS, names
 from bitlens.baselines.rules import Interception, Operation, Replacement, passed_back
+from bitlens.core.passes import SeedAndRows
 from bitlens.errors import BitlensWarning, SettingError
 
 __all__ = ["DeepSHAP"]
 
 
-class DeepSHAP(Baseline):
-    """The difference of the score from that of a baseline image, divided among the pixels; mean over the colour channels.
+@final
+class DeepSHAP(ImageBaseline):
+    """Divide the score's difference from that of a baseline image among the pixels; mean over the colour channels.
 
     A multiplier takes the place of each operation's gradient, such that multiplier times difference of the input is the
     difference of the output:
@@ -41,8 +45,7 @@ class DeepSHAP(Baseline):
         model: the network.
         baselines: (B, C, H, W) images that the network takes, or None for one of zeros, the mean colour of normalised
             images. (The ten of zeros that are usual give the same map.)
-        seed: kept with the map; nothing is random here.
-        internal_batch_size: how many rows go through the network at once; "auto" bounds the memory.
+        **run: as of `Baseline`.
 
     Raises:
         SettingError: if the baselines are no images; from `explain`, if they are not of the inputs' size, or if the network
@@ -52,56 +55,50 @@ class DeepSHAP(Baseline):
     method = "deep-shap"
     copies = 2  # one for the baseline
 
-    def __init__(
-        self,
-        model: nn.Module,
-        *,
-        baselines: Tensor | None = None,
-        seed: int = 0,
-        internal_batch_size: int | Literal["auto"] = "auto",
-    ) -> None:
-        super().__init__(model, seed=seed, internal_batch_size=internal_batch_size)
+    def __init__(self, model: nn.Module, *, baselines: Tensor | None = None, **run: Unpack[SeedAndRows]) -> None:
+        super().__init__(model, **run)
         if baselines is not None and (baselines.dim() != 4 or not len(baselines) or not baselines.isfinite().all()):
             raise SettingError(
                 f"baselines must be finite images (B, C, H, W), at least one, got shape {tuple(baselines.shape)}"
             )
         self.baselines = baselines
 
-    def settings(self) -> dict[str, Any]:
-        """How many baselines there are, and a fingerprint of those that were given."""
+    def choices(self) -> dict[str, Any]:
+        """Return how many baselines there are, and a fingerprint of those that were given."""
         if self.baselines is None:
             return {"baselines": "zero"}
         numbers = self.baselines.detach().cpu().float().contiguous().numpy()
         return {"baselines": f"{len(numbers)} images {hashlib.sha256(numbers.data).hexdigest()[:16]}"}
 
-    def maps(self, group: Group) -> Tensor:
-        """(n, H, W)."""
-        images = group.images
+    def maps(self, question: ImageQuestion) -> Tensor:
+        """Return maps (n, H, W)."""
+        images = question.images
         baselines = torch.zeros_like(images[:1]) if self.baselines is None else self.baselines.to(images)
         if baselines.shape[1:] != images.shape[1:]:
             raise SettingError(
                 f"baselines have shape {tuple(baselines.shape)}, but the inputs {tuple(images.shape)}: give baselines of the "
                 "same channels, height and width"
             )
-        total, expected = torch.zeros_like(images), group.target.score(group.output)
+        total, expected = torch.zeros_like(images), question.target.score(question.output)
         for baseline in baselines:
-            values, score = self._contributions(group, baseline.expand_as(images))
+            values, score = self._contributions(question, baseline.expand_as(images))
             total += values / len(baselines)
             expected = expected - score / len(baselines)
         _warn_if_incomplete(total.flatten(1).sum(1), expected)
         return total.mean(1)
 
-    def _contributions(self, group: Group, reference: Tensor) -> tuple[Tensor, Tensor]:
-        """What each value (n, C, H, W) contributes to the difference of the scores, and the reference's score (n,)."""
+    def _contributions(self, question: ImageQuestion, reference: Tensor) -> tuple[Tensor, Tensor]:
+        """Return what each value (n, C, H, W) contributes to the difference of the scores, and the reference's score (n,)."""
         recorded = _Recorded(self.method)
         with torch.no_grad(), recorded:
-            output = group.run(reference.clone())
+            output = question.run(reference.clone())
         rules = _Differences(self.method, recorded.operations)
-        multipliers = passed_back(group, rules, self.model, self.method)
-        return multipliers * (group.images - reference), group.target.score(output)
+        multipliers = passed_back(question, rules, self)
+        return multipliers * (question.images - reference), question.target.score(output)
 
 
 def _warn_if_incomplete(found: Tensor, expected: Tensor) -> None:
+    """Warn of images whose contributions (n,) do not sum to the difference of the scores (n,)."""
     wrong = (found - expected).abs() > _TOLERANCE * expected.abs() + 1e-5
     if bool(wrong.any()):
         first = int(wrong.int().argmax())
@@ -126,7 +123,7 @@ _LINEAR = CONVOLUTIONS | {"linear"}
 
 
 class _Recorded(Interception):
-    """Writes down the operations of a pass over the baseline."""
+    """Write down the operations of a pass over the baseline."""
 
     rules = _PRODUCTS | _ELEMENTWISE | _SMOOTH | MAX_POOLS
 
@@ -135,12 +132,12 @@ class _Recorded(Interception):
         self.operations: deque[Operation] = deque()
 
     def replace(self, operation: Operation) -> None:
-        """Nothing: the operation is computed as it is."""
+        """Write the operation down, which is computed as it is."""
         self.operations.append(operation)
 
 
 class _Differences(Interception):
-    """The multipliers, from the operations of the same pass over the baseline."""
+    """Hand multipliers back, made from the operations of the same pass over the baseline."""
 
     rules = _Recorded.rules | _LINEAR
     natural = COPIES | AVERAGES | {"__rsub__", "add", "batch_norm", "neg", "sub"}
@@ -150,7 +147,7 @@ class _Differences(Interception):
         self.baseline = baseline
 
     def replace(self, operation: Operation) -> Replacement | None:
-        """The rule of an operation; what is linear in one activation has its gradient."""
+        """Return the rule of an operation; what is linear in one activation has its gradient."""
         name, places = operation.name, operation.places
         if name in _LINEAR:
             if len(places) > 1:
@@ -167,7 +164,7 @@ class _Differences(Interception):
         return _averaged(operation, before, nodes=1 if name in _PRODUCTS else _NODES)
 
     def _reference(self, operation: Operation) -> Operation:
-        """The same operation for the baseline."""
+        """Return the same operation for the baseline."""
         reference = self.baseline.popleft() if self.baseline else None
         if reference is None or reference.name != operation.name or reference.structure != operation.structure:
             raise SettingError(
@@ -183,7 +180,7 @@ _NODES = 10  # of the quadrature on the way from baseline to image
 
 
 def _rescaled(operation: Operation, before: Tensor) -> Replacement:
-    """A function of single numbers: the quotient of the differences, or the slope half-way where there is hardly any."""
+    """Take the quotient of the differences of a function of single numbers, or the slope half-way where there is hardly any."""
     (after,) = operation.values
     value, rise, run = operation.run(after), operation.run(after) - operation.run(before), after - before
     with torch.enable_grad():
@@ -195,7 +192,7 @@ def _rescaled(operation: Operation, before: Tensor) -> Replacement:
 
 
 def _pooled(operation: Operation, before: Tensor) -> Replacement:
-    """A maximum: its rise belongs to where it is in the image, its fall to where it was in the baseline."""
+    """Give a maximum's rise to where it is in the image, its fall to where it was in the baseline."""
     (after,) = operation.values
     args, kwargs = operation.call
     pool, dimensions = getattr(F, operation.name), int(operation.name[-2])
@@ -215,20 +212,19 @@ def _pooled(operation: Operation, before: Tensor) -> Replacement:
 
 
 def _averaged(operation: Operation, before: Sequence[Tensor], nodes: int) -> Replacement:
-    """Several activations at once: the mean gradient on the straight way from the baseline's values to the image's."""
+    """Take the mean gradient of several activations on the straight way from the baseline's values to the image's."""
     value = operation.run(*operation.values)
     value, others = (value[0], value[1:]) if isinstance(value, tuple) else (value, None)
-    places, weights = np.polynomial.legendre.leggauss(nodes)
 
     def back(arriving: Tensor) -> list[Tensor]:
         total = [torch.zeros_like(start) for start in before]
-        for place, weight in zip(places.tolist(), weights.tolist(), strict=True):
+        for place, weight in quadrature(nodes):
             with torch.enable_grad():
                 ends = zip(before, operation.values, strict=True)
-                points = [torch.lerp(start, end, (1 + place) / 2).requires_grad_() for start, end in ends]
+                points = [torch.lerp(start, end, place).requires_grad_() for start, end in ends]
                 result = operation.run(*points)
                 result = result[0] if isinstance(result, tuple) else result
-            gradients = torch.autograd.grad(result, points, arriving * (weight / 2))
+            gradients = torch.autograd.grad(result, points, arriving * weight)
             total = [sums + gradient for sums, gradient in zip(total, gradients, strict=True)]
         return total
 

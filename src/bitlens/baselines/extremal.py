@@ -5,15 +5,18 @@ Fong, Patrick and Vedaldi, Understanding deep networks via extremal perturbation
 
 import math
 from collections.abc import Sequence
-from typing import Any, Literal
+from typing import Any, final
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
+from typing_extensions import Unpack
 
-from bitlens.baselines.baseline import Baseline, Group
+from bitlens.baselines.asking import ImageQuestion
+from bitlens.baselines.baseline import ImageBaseline
 from bitlens.baselines.masking import COPIES
 from bitlens.core.masks import smoothing_matrix
+from bitlens.core.passes import SeedAndRows
 from bitlens.errors import FitError, SettingError
 
 __all__ = ["ExtremalPerturbation", "MaskGrid", "between_levels", "blur_pyramid", "smooth_maximum"]
@@ -24,8 +27,9 @@ _FINE = 2  # points per cell and side, from which the mask is enlarged bilinearl
 _FAR = 1e-3  # cells whose kernel is smaller than this are left out
 
 
-class ExtremalPerturbation(Baseline):
-    """The smooth mask of a given area that keeps the score highest where everything outside it is blurred.
+@final
+class ExtremalPerturbation(ImageBaseline):
+    """Find the smooth mask of a given area that keeps the score highest where everything outside it is blurred.
 
     Costs one full pass, forward and backward, per iteration and area. All lengths are in pixels of an image whose shorter
     side has 224, and grow with the image.
@@ -42,11 +46,7 @@ class ExtremalPerturbation(Baseline):
         growth: factor on this weight after every iteration.
         learning_rate: of gradient descent (with momentum 0.9 and dampening 0.9).
         flip: whether every second iteration shows the network the mirrored image.
-        seed: kept with the map; nothing is random here.
-        internal_batch_size: how many rows go through the network at once; "auto" bounds the memory.
-
-    Raises:
-        SettingError: if a setting has a value that makes no sense.
+        **run: as of `Baseline`.
     """
 
     method = "extremal-perturbation"
@@ -66,10 +66,9 @@ class ExtremalPerturbation(Baseline):
         growth: float = 1.0035,
         learning_rate: float = 0.01,
         flip: bool = True,
-        seed: int = 0,
-        internal_batch_size: int | Literal["auto"] = "auto",
+        **run: Unpack[SeedAndRows],
     ) -> None:
-        super().__init__(model, seed=seed, internal_batch_size=internal_batch_size)
+        super().__init__(model, **run)
         self.areas = (areas,) if isinstance(areas, int | float) else tuple(areas)
         if not self.areas or not all(0 < area < 1 for area in self.areas):
             raise SettingError(f"areas must be shares between 0 and 1, got {areas!r}")
@@ -82,32 +81,32 @@ class ExtremalPerturbation(Baseline):
         self.iterations, self.step, self.sigma, self.blur, self.levels = iterations, step, sigma, blur, levels
         self.area_weight, self.growth, self.learning_rate, self.flip = area_weight, growth, learning_rate, flip
 
-    def settings(self) -> dict[str, Any]:
-        """All of the optimisation."""
+    def choices(self) -> dict[str, Any]:
+        """Return all of the optimisation."""
         names = ("iterations", "step", "sigma", "blur", "levels", "area_weight", "growth", "learning_rate", "flip")
         return {"areas": list(self.areas), **{name: getattr(self, name) for name in names}}
 
-    def maps(self, group: Group) -> Tensor:
-        """(n, H, W) in [0, 1]: the mask, the mean of the masks if there are several areas."""
-        scale = min(group.images.shape[2:]) / _REFERENCE_SIZE
-        pyramid = blur_pyramid(group.images, self.blur * scale, self.levels)
-        masks = torch.stack([self._mask(group, pyramid, area) for area in self.areas])
+    def maps(self, question: ImageQuestion) -> Tensor:
+        """Return the masks (n, H, W) in [0, 1], the mean of several if there are several areas."""
+        scale = min(question.size) / _REFERENCE_SIZE
+        pyramid = blur_pyramid(question.images, self.blur * scale, self.levels)
+        masks = torch.stack([self._mask(question, pyramid, area) for area in self.areas])
         if not bool(torch.isfinite(masks).all()):
             raise FitError("the network's score or its gradient is not finite for a blurred image: use a smaller blur")
         return masks.mean(0)
 
-    def _mask(self, group: Group, pyramid: Tensor, area: float) -> Tensor:
-        """The mask of one area for every image."""
-        scale = min(group.images.shape[2:]) / _REFERENCE_SIZE
-        grid = MaskGrid(group.images, max(1.0, self.step * scale), self.sigma * scale)
-        cells = group.images.new_ones(len(group.images), *grid.shape, requires_grad=True)
+    def _mask(self, question: ImageQuestion, pyramid: Tensor, area: float) -> Tensor:
+        """Return the mask of one area for every image."""
+        scale = min(question.size) / _REFERENCE_SIZE
+        grid = MaskGrid(question.images, max(1.0, self.step * scale), self.sigma * scale)
+        cells = question.images.new_ones(len(question.images), *grid.shape, requires_grad=True)
         optimizer = torch.optim.SGD([cells], self.learning_rate, momentum=0.9, dampening=0.9)
         weight = self.area_weight
         for iteration in range(self.iterations):
             mask = grid.mask(cells)
             shown = between_levels(pyramid, mask)
             shown = shown.flip(3) if self.flip and iteration % 2 else shown
-            loss = weight * _area_loss(mask, area) - group.score(shown)
+            loss = weight * _area_loss(mask, area) - question.score(shown)
             (cells.grad,) = torch.autograd.grad(loss.sum(), cells)
             optimizer.step()
             with torch.no_grad():
@@ -134,10 +133,7 @@ class MaskGrid:
         self.shape = (max(1, round(self.size[0] / step)), max(1, round(self.size[1] / step)))
         cell = (self.size[0] / self.shape[0], self.size[1] / self.shape[1])
         far = sigma * (0.5 + math.sqrt(-math.log(_FAR) / 2))
-        self.reach = (
-            min(int(far / cell[0]), self.shape[0] - 1),
-            min(int(far / cell[1]), self.shape[1] - 1),
-        )
+        self.reach = (min(int(far / cell[0]), self.shape[0] - 1), min(int(far / cell[1]), self.shape[1] - 1))
         self.fine = _FINE if max(cell) > 1 else 1
         points = (torch.arange(self.fine) + 0.5) / self.fine - 0.5  # from the middle of their cell, in cells
         down, right = (
@@ -149,7 +145,7 @@ class MaskGrid:
         self.kernel = kernel.to(images)  # (points, cells around)
 
     def mask(self, cells: Tensor) -> Tensor:
-        """Parameters (n, h, w) in [0, 1] as masks (n, H, W) in [0, 1]."""
+        """Return parameters (n, h, w) in [0, 1] as masks (n, H, W) in [0, 1]."""
         down, right = self.reach
         # beyond the border cells are repeated: zeros would leave the first masks largest, hence first to stay, at borders
         padded = F.pad(cells[:, None], (right, right, down, down), mode="replicate")
@@ -160,12 +156,12 @@ class MaskGrid:
 
 
 def smooth_maximum(values: Tensor, dim: int) -> Tensor:
-    """The mean of values weighted by exp(20 · value): between their mean and their maximum, and differentiable."""
+    """Return the mean of values weighted by exp(20 · value): between their mean and their maximum, and differentiable."""
     return (torch.softmax(_SHARPNESS * values, dim) * values).sum(dim)
 
 
 def blur_pyramid(images: Tensor, blur: float, levels: int) -> Tensor:
-    """Images (n, C, H, W) blurred less and less: (levels, n, C, H, W); σ falls linearly from `blur` to 0 pixels."""
+    """Blur images (n, C, H, W) less and less: (levels, n, C, H, W); σ falls linearly from `blur` to 0 pixels."""
     height, width = images.shape[2:]
     blurred = []
     for level in range(levels):
@@ -176,7 +172,7 @@ def blur_pyramid(images: Tensor, blur: float, levels: int) -> Tensor:
 
 
 def between_levels(pyramid: Tensor, masks: Tensor) -> Tensor:
-    """Each pixel from the level that its mask says, 0 for the first and 1 for the last, linear in between.
+    """Take each pixel from the level that its mask says, 0 for the first and 1 for the last, linear in between.
 
     Args:
         pyramid: (levels, n, C, H, W).
@@ -193,10 +189,9 @@ def between_levels(pyramid: Tensor, masks: Tensor) -> Tensor:
 
 
 def _area_loss(masks: Tensor, area: float) -> Tensor:
-    """How far the sorted mask is from a share `area` of ones and zeros elsewhere, mean square: (n,)."""
-    ascending = (
-        masks.flatten(1).sort(dim=1, stable=True).values
-    )  # the first mask is constant: the same order everywhere
+    """Return how far the sorted mask is from a share `area` of ones and zeros elsewhere, mean square: (n,)."""
+    # the first mask is constant: a stable order is the same everywhere
+    ascending = masks.flatten(1).sort(dim=1, stable=True).values
     wanted = torch.zeros_like(ascending)
     wanted[:, round((1 - area) * wanted.shape[1]) :] = 1
     return (ascending - wanted).square().mean(1)

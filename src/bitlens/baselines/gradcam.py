@@ -1,20 +1,22 @@
 """Class activation maps: the features of one layer, weighted by the gradient of the score."""
 
 from abc import abstractmethod
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
-from typing import Any, Literal
+from collections.abc import Iterator
+from typing import Any, final
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
+from typing_extensions import Unpack
 
-from bitlens.baselines.baseline import Baseline, Group
+from bitlens.baselines.asking import ImageQuestion
+from bitlens.baselines.baseline import ImageBaseline
 from bitlens.baselines.patches import patches_of
 from bitlens.core.inputs import ModelInputs
 from bitlens.core.layout import detect_layout
+from bitlens.core.passes import SeedAndRows
 from bitlens.errors import SettingError
-from bitlens.probe import Probe, frozen
+from bitlens.probe import Probe
 from bitlens.probe.blocks import block_groups, grid_layout
 from bitlens.probe.trace import Call, all_calls, trace_calls
 
@@ -23,7 +25,7 @@ __all__ = ["ActivationMap", "GradCAM", "LayerCAM", "last_spatial_call"]
 _POOLING = (nn.AdaptiveAvgPool2d, nn.AdaptiveMaxPool2d)
 
 
-class ActivationMap(Baseline):
+class ActivationMap(ImageBaseline):
     """A map made of one layer's features and the gradient of the score there.
 
     Args:
@@ -32,13 +34,14 @@ class ActivationMap(Baseline):
             transformer; by default the last with a grid (see `last_spatial_call`), in a vision transformer with a class token
             what comes first in its last block: behind the last attention no patch matters any more.
         call: which call of the layer, if the network calls it several times in one pass.
-        seed: kept with the map; nothing is random here.
-        internal_batch_size: how many rows go through the network at once; "auto" bounds the memory.
+        **run: as of `Baseline`.
 
     Raises:
         LayerError: if the network has no such layer.
-        SettingError: if a setting has a value that makes no sense.
+        SettingError: if a call is named, but no layer.
     """
+
+    folds = False  # a convolution before a folded batch norm would put out something else
 
     def __init__(
         self,
@@ -46,10 +49,9 @@ class ActivationMap(Baseline):
         layer: str | nn.Module | None = None,
         *,
         call: int | None = None,
-        seed: int = 0,
-        internal_batch_size: int | Literal["auto"] = "auto",
+        **run: Unpack[SeedAndRows],
     ) -> None:
-        super().__init__(model, seed=seed, internal_batch_size=internal_batch_size)
+        super().__init__(model, **run)
         if layer is None and call is not None:
             raise SettingError(f"call={call} needs a layer: name it, or leave both to {self.method}")
         self._named = Probe(self.model, layer, call=call) if layer is not None else None
@@ -58,43 +60,28 @@ class ActivationMap(Baseline):
 
     @abstractmethod
     def weighted(self, features: Tensor, gradient: Tensor) -> Tensor:
-        """(n, C, h, w) features and the gradient of the score there → (n, h, w)."""
+        """Make maps (n, h, w) of features (n, C, h, w) and the gradient of the score there."""
 
-    def settings(self) -> dict[str, Any]:
-        """Which call of the layer; the layer itself stands in the attribution."""
+    def choices(self) -> dict[str, Any]:
+        """Return which call of the layer; the layer itself stands in the attribution."""
         return {"call": self._named.call if self._named is not None else None}
 
-    @contextmanager
-    def running(self, inputs: ModelInputs, dtype: torch.dtype | None) -> Iterator[Callable[..., Any]]:  # noqa: ARG002
-        """The network as it is: with batch norm folded, a convolution before it would put out something else."""
-
-        def run(first: Tensor, rows: Tensor | None = None) -> Any:
-            arguments = inputs.select(rows) if rows is not None else inputs.tile(len(first) // inputs.count)
-            arguments = arguments.with_first(first)
-            return self.model(*arguments.args, **arguments.kwargs)
-
-        with frozen(self.model):
-            yield run
-
-    def maps(self, group: Group) -> Tensor:
-        """(n, H, W), at least 0."""
-        size = group.inputs.image_size
-        assert size is not None  # the base class has refused everything else
-        probe = self._named or self._default(group.inputs)
+    def maps(self, question: ImageQuestion) -> Tensor:
+        """Return maps (n, H, W), at least 0."""
+        size = question.size
+        probe = self._named or self._default(question.inputs)
         self.layer = probe.name
-        recording = probe.record(group.inputs)
+        recording = probe.record(question.inputs)
         features = recording.features.detach().requires_grad_()
         with recording.suffix() as run:
-            score = group.target.score(run(features))
+            score = question.target.score(run(features))
             if not score.requires_grad:
                 raise SettingError(
                     f"the score has no gradient at layer {probe.name!r}: choose a layer that it depends on"
                 )
             (gradient,) = torch.autograd.grad(score.sum(), features)
-        cells = self.weighted(*(_channels_first(t, probe.name, size) for t in (features.detach(), gradient))).clamp_min(
-            0
-        )
-        return F.interpolate(cells[:, None], size, mode="bilinear", align_corners=False)[:, 0]
+        cells = self.weighted(*(_channels_first(t, probe.name, size) for t in (features.detach(), gradient)))
+        return F.interpolate(cells.clamp_min(0)[:, None], size, mode="bilinear", align_corners=False)[:, 0]
 
     def _default(self, inputs: ModelInputs) -> Probe:
         if inputs.signature not in self._found:
@@ -109,28 +96,30 @@ class ActivationMap(Baseline):
         return self._found[inputs.signature]
 
 
+@final
 class GradCAM(ActivationMap):
-    """Channels weighted by the mean of their gradient (Selvaraju et al. 2017; algorithms F8), positive part."""
+    """Weight channels by the mean of their gradient (Selvaraju et al. 2017; algorithms F8), and take the positive part."""
 
     method = "grad-cam"
 
     def weighted(self, features: Tensor, gradient: Tensor) -> Tensor:
-        """Σ over channels of the gradient's mean times the feature."""
+        """Return Σ over channels of the gradient's mean times the feature."""
         return (gradient.mean((2, 3), keepdim=True) * features).sum(1)
 
 
+@final
 class LayerCAM(ActivationMap):
-    """Every feature weighted by its own gradient where that is positive (Jiang et al. 2021, equations 3 to 5)."""
+    """Weight every feature by its own gradient where that is positive (Jiang et al. 2021, equations 3 to 5)."""
 
     method = "layer-cam"
 
     def weighted(self, features: Tensor, gradient: Tensor) -> Tensor:
-        """Σ over channels of the gradient's positive part times the feature."""
+        """Return Σ over channels of the gradient's positive part times the feature."""
         return (gradient.clamp_min(0) * features).sum(1)
 
 
 def last_spatial_call(root: Call, inputs: ModelInputs) -> Call | None:
-    """The call that is the last to end with a grid of more than one cell for each image, adaptive pooling not counted.
+    """Find the call that is the last to end with a grid of more than one cell for each image, adaptive pooling not counted.
 
     So it is a stage rather than its last block, and what comes after it is no more than the head: `layer4` of a ResNet,
     `features` of a VGG, the last norm of a transformer whose head reads patches. Where there are other tokens besides
@@ -157,7 +146,7 @@ def last_spatial_call(root: Call, inputs: ModelInputs) -> Call | None:
 
 
 def _before_attention(root: Call, count: int, image_size: tuple[int, int]) -> Call | None:
-    """Where all that the head will read of the patches is still with the patches."""
+    """Find where all that the head will read of the patches is still with the patches."""
     groups = [group for group in block_groups(root, count, image_size) if group.tokens]
     if not groups:
         return None
@@ -169,14 +158,14 @@ def _before_attention(root: Call, count: int, image_size: tuple[int, int]) -> Ca
 
 
 def _from_the_end(call: Call) -> Iterator[Call]:
-    """All calls, the one that ended last first."""
+    """Go through all calls, the one that ended last first."""
     yield call
     for child in reversed(call.children):
         yield from _from_the_end(child)
 
 
 def _channels_first(values: Tensor, layer: str, image_size: tuple[int, int]) -> Tensor:
-    """Features (N, ...) of any layout with places as (N, C, h, w)."""
+    """Return features (N, ...) of any layout with places as (N, C, h, w)."""
     layout = detect_layout(tuple(values.shape[1:]), image_size)
     if not layout.places:
         raise SettingError(f"layer {layer!r} puts out {tuple(values.shape)}, which has no places: choose one before it")

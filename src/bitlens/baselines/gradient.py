@@ -1,26 +1,44 @@
-"""What the gradient of the score says of each pixel: at the image, on the way to it, and around it."""
+"""What the gradient of the score says of each pixel or token: at the input, on the way to it, and around it.
+
+Of texts only the word embedding changes; positions, token types and special tokens stay what they are.
+"""
 
 import hashlib
-from collections.abc import Callable
-from typing import Any, Literal
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import Any, Literal, final
 
+import numpy as np
 import torch
 from torch import Tensor, nn
+from typing_extensions import Unpack
 
-from bitlens.baselines.baseline import Baseline, Group
+from bitlens.baselines.asking import ImageQuestion, TextModel, TextQuestion, gradient_of
+from bitlens.baselines.baseline import ImageBaseline, TextBaseline
 from bitlens.baselines.masking import Replacement, colour_of
 from bitlens.core.fitting import NoisyCopies
+from bitlens.core.passes import SeedAndRows
+from bitlens.core.targets import Target
 from bitlens.errors import SettingError, one_of
+from bitlens.probe import Probe
 
 __all__ = [
     "REDUCTIONS",
+    "Embedded",
     "Gradient",
     "GradientXInput",
     "IntegratedGradients",
+    "OnEmbeddings",
     "Reduction",
     "Saliency",
     "SmoothGrad",
-    "gradient_of",
+    "Start",
+    "TextGradientXInput",
+    "TextIntegratedGradients",
+    "TextSaliency",
+    "mean_gradient",
+    "quadrature",
 ]
 
 Reduction = Literal["mean", "abs-max"]
@@ -31,64 +49,119 @@ REDUCTIONS: dict[str, Callable[[Tensor], Tensor]] = {
     "abs-max": lambda values: values.abs().amax(1),
 }
 
+Start = Literal["zero", "pad", "mask"]
+"""Where integrated gradients of texts begin: at zero, or at the embedding of the padding or the mask token."""
 
-def gradient_of(group: Group, variants: Tensor) -> Tensor:
-    """The gradient of every variant's score with respect to it, (R, C, H, W) like the variants; weights get none.
+
+@dataclass(frozen=True)
+class Embedded:
+    """Texts as vectors.
+
+    Attributes:
+        vectors: (n, T, D) word embeddings of n texts.
+        run: (R, T, D) → output; row b*n + i is a variant of text i.
+        target: what is asked about the texts.
+    """
+
+    vectors: Tensor
+    run: Callable[[Tensor], Any]
+    target: Target
+
+    def gradient(self, variants: Tensor) -> Tensor:
+        """Return the gradient of every variant's score with respect to it, (R, T, D); see `gradient_of`."""
+        return gradient_of(lambda leaf: self.target.score(self.run(leaf)), variants, "word embedding")
+
+
+class OnEmbeddings(TextBaseline):
+    """A method that looks at the network behind its word embedding; for what it takes see `TextBaseline`.
 
     Raises:
-        SettingError: if the score has no gradient there.
+        LayerError: if the network has no such embedding.
     """
-    leaf = variants.detach().requires_grad_()
-    score = group.score(leaf)
-    if not score.requires_grad:
-        raise SettingError("the score has no gradient at the image: the network or the target detaches it on the way")
-    return torch.autograd.grad(score.sum(), leaf)[0]
+
+    def __init__(self, loaded: TextModel, **run: Unpack[SeedAndRows]) -> None:
+        super().__init__(loaded, **run)
+        self.probe = Probe(loaded.model, loaded.embedding)
+        self.layer = self.probe.name
+
+    @contextmanager
+    def embedded(self, question: TextQuestion) -> Iterator[Embedded]:
+        """Hold the network so that it answers for changed embeddings of the texts."""
+        recording = self.probe.record(question.batch.inputs)
+        with recording.suffix() as run:
+            yield Embedded(recording.features, run, question.target)
 
 
-class Gradient(Baseline):
-    """The gradient of the score, its signed mean over the colour channels (Schulz et al., appendix; algorithms F3)."""
+@final
+class Gradient(ImageBaseline):
+    """Give every pixel the gradient of the score, its signed mean over the colour channels.
+
+    Schulz et al., appendix; algorithms F3.
+    """
 
     method = "gradient"
 
-    def settings(self) -> dict[str, Any]:
-        """None: there is nothing to choose."""
-        return {}
-
-    def maps(self, group: Group) -> Tensor:
-        """(n, H, W)."""
-        return gradient_of(group, group.images).mean(1)
+    def maps(self, question: ImageQuestion) -> Tensor:
+        """Return maps (n, H, W)."""
+        return question.gradient(question.images).mean(1)
 
 
-class Saliency(Baseline):
-    """The gradient's largest absolute value over the colour channels (Simonyan et al. 2014; algorithms F4)."""
+@final
+class Saliency(ImageBaseline):
+    """Give every pixel the largest absolute value of the gradient over the colour channels.
+
+    Simonyan et al. 2014; algorithms F4.
+    """
 
     method = "saliency"
 
-    def settings(self) -> dict[str, Any]:
-        """None: there is nothing to choose."""
-        return {}
-
-    def maps(self, group: Group) -> Tensor:
-        """(n, H, W), at least 0."""
-        return gradient_of(group, group.images).abs().amax(1)
+    def maps(self, question: ImageQuestion) -> Tensor:
+        """Return maps (n, H, W), at least 0."""
+        return question.gradient(question.images).abs().amax(1)
 
 
-class GradientXInput(Baseline):
-    """The gradient times the image, signed mean over the colour channels (Shrikumar et al. 2016)."""
+@final
+class TextSaliency(OnEmbeddings):
+    """Give every token the Euclidean norm of the gradient at its embedding.
+
+    Simonyan et al. 2014; Li et al. 2016 for texts.
+    """
+
+    method = "saliency"
+
+    def maps(self, question: TextQuestion) -> Tensor:
+        """Return maps (n, T), at least 0."""
+        with self.embedded(question) as embedded:
+            norms: Tensor = torch.linalg.vector_norm(embedded.gradient(embedded.vectors), dim=2)
+            return norms
+
+
+@final
+class GradientXInput(ImageBaseline):
+    """Give every pixel the gradient times the image, signed mean over the colour channels (Shrikumar et al. 2016)."""
 
     method = "gradient-x-input"
 
-    def settings(self) -> dict[str, Any]:
-        """None: there is nothing to choose."""
-        return {}
-
-    def maps(self, group: Group) -> Tensor:
-        """(n, H, W)."""
-        return (gradient_of(group, group.images) * group.images).mean(1)
+    def maps(self, question: ImageQuestion) -> Tensor:
+        """Return maps (n, H, W)."""
+        return (question.gradient(question.images) * question.images).mean(1)
 
 
-class IntegratedGradients(Baseline):
-    """The gradient's mean along the straight way from a baseline to the image (Sundararajan et al. 2017; algorithms F6).
+@final
+class TextGradientXInput(OnEmbeddings):
+    """Give every token the gradient times the embedding, summed over its dimensions (Shrikumar et al. 2016)."""
+
+    method = "gradient-x-input"
+
+    def maps(self, question: TextQuestion) -> Tensor:
+        """Return maps (n, T)."""
+        with self.embedded(question) as embedded:
+            return (embedded.gradient(embedded.vectors) * embedded.vectors).sum(2)
+
+
+@final
+class IntegratedGradients(ImageBaseline):
+    """Average the gradient along the straight way from a baseline to the image (Sundararajan et al. 2017; algorithms F6).
 
     With `multiply` and reduce="mean" a map's sum, times the number of channels, is the score of the image minus the
     score of the baseline, up to the error of the integration. Schulz et al. used baseline="mean-colour" and
@@ -101,11 +174,7 @@ class IntegratedGradients(Baseline):
             channels, or an image (C, H, W) or colour (C, 1, 1) as the network takes it.
         multiply: whether the mean gradient is multiplied by image minus baseline.
         reduce: over channels: "mean" (signed) or "abs-max".
-        seed: kept with the map; nothing is random here.
-        internal_batch_size: how many rows go through the network at once; "auto" bounds the memory.
-
-    Raises:
-        SettingError: if a setting has a value that makes no sense.
+        **run: as of `Baseline`.
     """
 
     method = "integrated-gradients"
@@ -118,35 +187,33 @@ class IntegratedGradients(Baseline):
         baseline: Replacement | Tensor = "zero",
         multiply: bool = True,
         reduce: Reduction = "mean",
-        seed: int = 0,
-        internal_batch_size: int | Literal["auto"] = "auto",
+        **run: Unpack[SeedAndRows],
     ) -> None:
-        super().__init__(model, seed=seed, internal_batch_size=internal_batch_size)
-        if not isinstance(steps, int) or steps < 1:
-            raise SettingError(f"steps must be a positive integer, got {steps!r}")
-        _check_baseline(baseline)
-        self.steps, self.baseline, self.multiply = steps, baseline, multiply
-        self.reduce = reduce
+        super().__init__(model, **run)
+        self.steps, self.multiply = _positive("steps", steps), multiply
+        if isinstance(baseline, str):
+            one_of("baseline", baseline, {"zero": None, "mean-colour": None})
+        elif not isinstance(baseline, Tensor | int | float):
+            raise SettingError(
+                f"baseline must be 'zero', 'mean-colour', a number or an image (C, H, W), got {baseline!r}"
+            )
+        elif isinstance(baseline, Tensor) and baseline.dim() != 3:
+            raise SettingError(f"baseline must be one image (C, H, W) or colour (C, 1, 1), got {tuple(baseline.shape)}")
+        self.baseline, self.reduce = baseline, reduce
         self._reduced = one_of("reduce", reduce, REDUCTIONS)
 
-    def settings(self) -> dict[str, Any]:
-        """Points, baseline, and what is made of the gradients; an image that is a baseline by its fingerprint."""
+    def choices(self) -> dict[str, Any]:
+        """Return points, baseline (an image by its fingerprint), and what is made of the gradients."""
         baseline = f"image {_fingerprint(self.baseline)}" if isinstance(self.baseline, Tensor) else self.baseline
         return {"steps": self.steps, "baseline": baseline, "multiply": self.multiply, "reduce": self.reduce}
 
-    def maps(self, group: Group) -> Tensor:
-        """(n, H, W)."""
-        from captum.attr import IntegratedGradients as Integration
+    def maps(self, question: ImageQuestion) -> Tensor:
+        """Return maps (n, H, W)."""
+        start = self._start(question.images)
+        values = mean_gradient(question.gradient, start, question.images, self.steps, question.rows)
+        return self._reduced(values * (question.images - start) if self.multiply else values)
 
-        values = Integration(group.score, multiply_by_inputs=self.multiply).attribute(
-            group.images,
-            self._baseline_for(group.images),
-            n_steps=self.steps,
-            internal_batch_size=group.rows,
-        )
-        return self._reduced(values)
-
-    def _baseline_for(self, images: Tensor) -> Tensor:
+    def _start(self, images: Tensor) -> Tensor:
         if not isinstance(self.baseline, Tensor):
             return colour_of(images, self.baseline).expand_as(images)
         try:
@@ -158,36 +225,66 @@ class IntegratedGradients(Baseline):
             ) from error
 
 
-def _check_baseline(baseline: Any) -> None:
-    if isinstance(baseline, str):
-        one_of("baseline", baseline, {"zero": None, "mean-colour": None})
-    elif isinstance(baseline, Tensor) and baseline.dim() != 3:
-        raise SettingError(f"baseline must be one image (C, H, W) or colour (C, 1, 1), got {tuple(baseline.shape)}")
-    elif not isinstance(baseline, Tensor | int | float):
-        raise SettingError(f"baseline must be 'zero', 'mean-colour', a number or an image (C, H, W), got {baseline!r}")
+@final
+class TextIntegratedGradients(OnEmbeddings):
+    """Average the gradient along the straight way from a text of nothing to this one, times their difference.
+
+    Sundararajan et al. 2017; algorithms F15. Summed over the embedding's dimensions. Special tokens and padding do not
+    move: a map's sum is the score of the text minus that of the text where every token is the baseline, up to the error of
+    the integration.
+
+    Args:
+        loaded: the network, its tokenizer, and the name of its word embedding.
+        steps: points on the way, those of the Gauss-Legendre quadrature.
+        baseline: "zero" vectors, or the embedding of the "pad" or the "mask" token.
+        **run: as of `Baseline`.
+    """
+
+    method = "integrated-gradients"
+
+    def __init__(
+        self, loaded: TextModel, *, steps: int = 50, baseline: Start = "pad", **run: Unpack[SeedAndRows]
+    ) -> None:
+        super().__init__(loaded, **run)
+        tokens = {"zero": None, "pad": loaded.tokenizer.pad_id, "mask": loaded.tokenizer.mask_id}
+        self._start_id = one_of("baseline", baseline, tokens)
+        self.steps, self.baseline = _positive("steps", steps), baseline
+
+    def choices(self) -> dict[str, Any]:
+        """Return points and baseline."""
+        return {"steps": self.steps, "baseline": self.baseline}
+
+    def maps(self, question: TextQuestion) -> Tensor:
+        """Return maps (n, T)."""
+        nothing = self._nothing(question)
+        with self.embedded(question) as embedded:
+            start = torch.where(question.batch.real[..., None], nothing, embedded.vectors)
+            slope = mean_gradient(embedded.gradient, start, embedded.vectors, self.steps, question.rows)
+        return (slope * (embedded.vectors - start)).sum(2)
+
+    def _nothing(self, question: TextQuestion) -> Tensor:
+        """Return what every token of the text becomes: (n, T, D), or () for zero."""
+        if self._start_id is None:
+            return torch.zeros((), device=question.batch.real.device)
+        inputs = question.batch.inputs
+        return self.probe.features({**inputs, "input_ids": torch.full_like(inputs["input_ids"], self._start_id)})
 
 
-def _fingerprint(image: Tensor) -> str:
-    """Differs between images whose numbers differ: 16 hexadecimal digits."""
-    return hashlib.sha256(image.detach().double().cpu().contiguous().numpy().data).hexdigest()[:16]
-
-
-class SmoothGrad(Baseline):
-    """The gradient's mean over noisy copies of the image (Smilkov et al. 2017; algorithms F7).
+@final
+class SmoothGrad(ImageBaseline):
+    """Average the gradient over noisy copies of the image (Smilkov et al. 2017; algorithms F7).
 
     Schulz et al. do not say how they reduced the channels. The default is unsigned, as SmoothGrad's own authors draw it:
     the published scores are far above those of a signed gradient.
+
+    All images get the same noise, each in its own strength, whatever the batch.
 
     Args:
         model: the network.
         noise_samples: copies.
         noise: standard deviation of the Gaussian noise, as a share of each image's range (its maximum minus its minimum).
         reduce: over channels, for every copy: "abs-max" or "mean" (signed).
-        seed: of the noise. All images get the same noise, each in its own strength, whatever the batch.
-        internal_batch_size: how many rows go through the network at once; "auto" bounds the memory.
-
-    Raises:
-        SettingError: if a setting has a value that makes no sense.
+        **run: as of `Baseline`.
     """
 
     method = "smoothgrad"
@@ -199,33 +296,64 @@ class SmoothGrad(Baseline):
         noise_samples: int = 50,
         noise: float = 0.15,
         reduce: Reduction = "abs-max",
-        seed: int = 0,
-        internal_batch_size: int | Literal["auto"] = "auto",
+        **run: Unpack[SeedAndRows],
     ) -> None:
-        super().__init__(model, seed=seed, internal_batch_size=internal_batch_size)
-        if not isinstance(noise_samples, int) or noise_samples < 1:
-            raise SettingError(f"noise_samples must be a positive integer, got {noise_samples!r}")
+        super().__init__(model, **run)
+        self.noise_samples = _positive("noise_samples", noise_samples)
         if not noise >= 0:
             raise SettingError(f"noise must be a share of the image's range, 0 or more, got {noise!r}")
-        self.noise_samples, self.noise = noise_samples, noise
-        self.reduce = reduce
+        self.noise, self.reduce = noise, reduce
         self._reduced = one_of("reduce", reduce, REDUCTIONS)
 
-    def settings(self) -> dict[str, Any]:
-        """Copies, noise, and what is made of the gradients."""
+    def choices(self) -> dict[str, Any]:
+        """Return copies, noise, and what is made of the gradients."""
         return {"noise_samples": self.noise_samples, "noise": self.noise, "reduce": self.reduce}
 
-    def maps(self, group: Group) -> Tensor:
-        """(n, H, W), at least 0 unless reduce="mean"."""
-        images = group.images
-        # Captum's NoiseTunnel has one strength for all images, and noise that depends on the batch.
+    def maps(self, question: ImageQuestion) -> Tensor:
+        """Return maps (n, H, W), at least 0 unless reduce="mean"."""
+        images = question.images
         standard = NoisyCopies(images.shape[1:], self.seed, images.device)
         strength = self.noise * (images.amax((1, 2, 3), keepdim=True) - images.amin((1, 2, 3), keepdim=True))
-        at_once = max(1, group.rows // len(images))
+        at_once = max(1, question.rows // len(images))
         total = images.new_zeros((len(images), *images.shape[2:]))
         for start in range(0, self.noise_samples, at_once):
             copies = min(at_once, self.noise_samples - start)
             noise = torch.cat([standard.draw(1) for _ in range(copies)]).to(images.dtype)
-            gradient = gradient_of(group, (images + strength * noise).flatten(0, 1))
+            gradient = question.gradient((images + strength * noise).flatten(0, 1))
             total += self._reduced(gradient).reshape(copies, *total.shape).sum(0)
         return total / self.noise_samples
+
+
+def mean_gradient(gradient: Callable[[Tensor], Tensor], start: Tensor, end: Tensor, steps: int, rows: int) -> Tensor:
+    """Return the mean of a gradient along the straight way between points (n, ...), by Gauss-Legendre quadrature.
+
+    Args:
+        gradient: points (R, ...) → gradients (R, ...); row b*n + i belongs to sample i.
+        start: (n, ...) where the way begins.
+        end: (n, ...) where it ends.
+        steps: how many points there are on it.
+        rows: how many points may go through the network at once.
+    """
+    total, nodes, at_once = torch.zeros_like(end), quadrature(steps), max(1, rows // len(end))
+    for first in range(0, steps, at_once):
+        chunk = nodes[first : first + at_once]
+        slopes = gradient(torch.cat([start + place * (end - start) for place, _ in chunk]))
+        total += sum(weight * slope for (_, weight), slope in zip(chunk, slopes.chunk(len(chunk)), strict=True))
+    return total
+
+
+def quadrature(nodes: int) -> list[tuple[float, float]]:
+    """Return places in [0, 1] and weights, of sum 1, that integrate polynomials up to degree 2·nodes - 1 exactly."""
+    places, weights = np.polynomial.legendre.leggauss(nodes)
+    return list(zip(((1 + places) / 2).tolist(), (weights / 2).tolist(), strict=True))
+
+
+def _positive(name: str, number: int) -> int:
+    if not isinstance(number, int) or number < 1:
+        raise SettingError(f"{name} must be a positive integer, got {number!r}")
+    return number
+
+
+def _fingerprint(image: Tensor) -> str:
+    """Return 16 hexadecimal digits that differ between images whose numbers differ."""
+    return hashlib.sha256(image.detach().double().cpu().contiguous().numpy().data).hexdigest()[:16]

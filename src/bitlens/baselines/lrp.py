@@ -11,12 +11,14 @@ purposes alone. The licence of bitlens covers its code, not the patent.
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import Any, Literal
+from typing import Literal, final
 
 import torch
 from torch import Tensor, nn
+from typing_extensions import Unpack
 
-from bitlens.baselines.baseline import Baseline, Group
+from bitlens.baselines.asking import ImageQuestion
+from bitlens.baselines.baseline import ImageBaseline
 from bitlens.baselines.operations import (
     ACTIVATIONS,
     AVERAGES,
@@ -27,6 +29,7 @@ from bitlens.baselines.operations import (
     linear_of,
 )
 from bitlens.baselines.rules import Back, Interception, Operation, Replacement, passed_back, times_value
+from bitlens.core.passes import SeedAndRows
 from bitlens.errors import one_of
 
 __all__ = ["LRP", "RULES", "Rule"]
@@ -34,7 +37,7 @@ __all__ = ["LRP", "RULES", "Rule"]
 
 @dataclass(frozen=True)
 class Rule:
-    """How a convolution or linear layer shares an output's relevance among its inputs.
+    """A way in which a convolution or linear layer shares an output's relevance among its inputs.
 
     Attributes:
         sign: of the products of weight and activation that are given relevance.
@@ -48,8 +51,9 @@ class Rule:
 RULES = {"alpha1-beta0": Rule("positive", 0.0), "alpha0-beta-1-eps5": Rule("negative", -5.0)}
 
 
-class LRP(Baseline):
-    """Relevance: how much of the target's score comes from each pixel, the sum over the colour channels.
+@final
+class LRP(ImageBaseline):
+    """Give every pixel its relevance: how much of the target's score comes from it, the sum over the colour channels.
 
     Relevance begins as the score itself, the logit of a class, and goes backwards:
 
@@ -69,8 +73,7 @@ class LRP(Baseline):
         model: a network of convolutions and linear layers, however connected.
         rule: "alpha1-beta0" (z-plus on signed products), or "alpha0-beta-1-eps5" (negative products alone carry
             relevance, and 5 stabilises their sum).
-        seed: kept with the map; nothing is random here.
-        internal_batch_size: how many rows go through the network at once; "auto" bounds the memory.
+        **run: as of `Baseline`.
 
     Raises:
         SettingError: for another rule; from `explain`, if the network computes something that has no rule, attention or
@@ -79,30 +82,19 @@ class LRP(Baseline):
 
     copies = 2  # what goes into an operation is kept, and split by sign on the way back
 
-    def __init__(
-        self,
-        model: nn.Module,
-        *,
-        rule: str = "alpha1-beta0",
-        seed: int = 0,
-        internal_batch_size: int | Literal["auto"] = "auto",
-    ) -> None:
-        super().__init__(model, seed=seed, internal_batch_size=internal_batch_size)
+    def __init__(self, model: nn.Module, *, rule: str = "alpha1-beta0", **run: Unpack[SeedAndRows]) -> None:
+        super().__init__(model, **run)
         self.rule = one_of("rule", rule, RULES)
         self.method = f"lrp-{rule}"
 
-    def settings(self) -> dict[str, Any]:
-        """Nothing that the method's name does not say."""
-        return {}
-
-    def maps(self, group: Group) -> Tensor:
-        """(n, H, W)."""
+    def maps(self, question: ImageQuestion) -> Tensor:
+        """Return maps (n, H, W)."""
         rules = _Relevance(self.method, self.rule)
-        return passed_back(group, rules, self.model, self.method, start=times_value).sum(1)
+        return passed_back(question, rules, self, times_value).sum(1)
 
 
 class _Relevance(Interception):
-    """The rules by operation."""
+    """Hand relevance back, by a rule for each kind of operation."""
 
     natural = COPIES | MAX_POOLS | {"amax", "max", "maximum"}
     weighted = CONVOLUTIONS | {"linear"}
@@ -113,7 +105,7 @@ class _Relevance(Interception):
         self.rule = rule
 
     def replace(self, operation: Operation) -> Replacement | None:
-        """The rule of an operation; what does not depend on the input is left alone."""
+        """Return the rule of an operation; what does not depend on the input is left alone."""
         if not operation.places:
             return None
         return Replacement(operation.run(*operation.values), self._back(operation))
@@ -163,7 +155,7 @@ class _Relevance(Interception):
 
 
 def _summands(operation: Operation) -> Sequence[Tensor]:
-    """What is added, with its sign and factor."""
+    """Return what is added, with its sign and factor."""
     first, second = operation.values
     _, kwargs = operation.call
     factor = kwargs.get("alpha", 1)
@@ -171,7 +163,7 @@ def _summands(operation: Operation) -> Sequence[Tensor]:
 
 
 def _by_sign(linear: Callable[..., Tensor], summands: Sequence[Tensor], arriving: Tensor) -> list[Tensor]:
-    """What arrives, divided among those summands that have the sign of the result."""
+    """Divide what arrives among those summands that have the sign of the result."""
     positive = linear(*summands) > 0
     above = _shared(linear, [part.clamp(min=0) for part in summands], torch.where(positive, arriving, 0))
     below = _shared(linear, [part.clamp(max=0) for part in summands], torch.where(positive, 0, arriving))
@@ -181,7 +173,7 @@ def _by_sign(linear: Callable[..., Tensor], summands: Sequence[Tensor], arriving
 def _shared(
     linear: Callable[..., Tensor], shares: Sequence[Tensor], arriving: Tensor, stabiliser: float = 0.0
 ) -> list[Tensor]:
-    """What arrives, divided among the summands of a linear function in proportion to them."""
+    """Divide what arrives among the summands of a linear function in proportion to them."""
     with torch.enable_grad():
         parts = [share.detach().requires_grad_() for share in shares]
         total = linear(*parts)

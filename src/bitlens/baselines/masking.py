@@ -1,25 +1,29 @@
-"""Parts of an image replaced by one colour, and the score that remains: what all methods that cover images share."""
+"""What all methods share that take parts of an input away: of images covered by one colour, of texts removed."""
 
 from collections.abc import Callable
-from typing import Any, Literal, get_args
+from dataclasses import replace
+from typing import Any, Literal
 
 import torch
 from torch import Tensor, nn
+from typing_extensions import Unpack
 
-from bitlens.baselines.baseline import Baseline, Group
-from bitlens.core.passes import Precision
+from bitlens.baselines.asking import ImageQuestion, TextModel
+from bitlens.baselines.baseline import ImageBaseline, TextBaseline
+from bitlens.baselines.changes import Removal
+from bitlens.core.passes import Precision, SeedAndRows
 from bitlens.errors import SettingError, one_of
 
-__all__ = ["COPIES", "Masking", "Replacement", "colour_of", "covered"]
+__all__ = ["COPIES", "Covering", "Removing", "Replacement", "colour_of", "covered"]
 
 Replacement = Literal["mean-colour", "zero"] | float
 
 COPIES = 16
-"""Rows for one image. Hundreds of passes each are long: on a CPU a group, and a step of the progress, is one image."""
+"""Rows for one sample. Hundreds of passes each are long: on a CPU a group, and a step of the progress, is one sample."""
 
 
 def colour_of(images: Tensor, replacement: Replacement) -> Tensor:
-    """The colour (n, C, 1, 1) that covers parts of images (n, C, H, W).
+    """Return the colour (n, C, 1, 1) that covers parts of images (n, C, H, W).
 
     Args:
         images: as the network takes them, normalised.
@@ -31,7 +35,7 @@ def colour_of(images: Tensor, replacement: Replacement) -> Tensor:
 
 
 def covered(images: Tensor, masks: Tensor, colour: Tensor) -> Tensor:
-    """Every image under every mask: (k·n, C, H, W), row b*n + i is image i under mask b.
+    """Return every image under every mask: (k·n, C, H, W), row b*n + i is image i under mask b.
 
     Args:
         images: (n, C, H, W).
@@ -41,7 +45,7 @@ def covered(images: Tensor, masks: Tensor, colour: Tensor) -> Tensor:
     return torch.lerp(colour, images, masks[:, :, None].to(images.dtype)).flatten(0, 1)
 
 
-class Masking(Baseline):
+class Covering(ImageBaseline):
     """A method that looks at the network's answers to covered images; it needs no gradients.
 
     On CPUs with bfloat16 instructions, bfloat16 takes 0.4 of the time of float32. RISE, LIME and KernelSHAP average over many
@@ -51,12 +55,8 @@ class Masking(Baseline):
         model: the network.
         replacement: of what is covered: "mean-colour" (of each image, per channel), "zero", or a number; in the values
             that the network takes, after normalisation.
-        precision: of the network: "float32", "bfloat16", or "auto" (bfloat16 where the hardware multiplies it natively).
-        seed: of all random numbers; the same seed gives the same maps.
-        internal_batch_size: how many rows go through the network at once; "auto" bounds the memory.
-
-    Raises:
-        SettingError: if a setting has a value that makes no sense.
+        precision: of the network, as of `Baseline`.
+        **run: as of `Baseline`.
     """
 
     copies = COPIES
@@ -67,42 +67,64 @@ class Masking(Baseline):
         *,
         replacement: Replacement = "mean-colour",
         precision: Precision = "float32",
-        seed: int = 0,
-        internal_batch_size: int | Literal["auto"] = "auto",
+        **run: Unpack[SeedAndRows],
     ) -> None:
-        super().__init__(model, seed=seed, internal_batch_size=internal_batch_size)
+        super().__init__(model, **run)
         if isinstance(replacement, str):
             one_of("replacement", replacement, {"mean-colour": None, "zero": None})
         elif not isinstance(replacement, int | float):
             raise SettingError(f"replacement must be 'mean-colour', 'zero' or a number, got {replacement!r}")
         self.replacement = replacement
-        self.precision = one_of("precision", precision, {name: name for name in get_args(Precision)})
+        self.passes = replace(self.passes, precision=precision)
 
-    def settings(self) -> dict[str, Any]:
-        """What covers the image, and the network's precision."""
-        return {"replacement": self.replacement, "precision": self.precision}
+    def choices(self) -> dict[str, Any]:
+        """Return what covers the image, and the network's precision."""
+        return {"replacement": self.replacement, "precision": self.passes.precision}
 
     @torch.no_grad()
     def answers(
-        self,
-        group: Group,
-        count: int,
-        masks: Callable[[slice], Tensor],
-        read: Callable[[Tensor], Tensor],
+        self, question: ImageQuestion, count: int, masks: Callable[[slice], Tensor], read: Callable[[Tensor], Tensor]
     ) -> Tensor:
-        """What the network answers to all images under all masks: (n, count).
+        """Return what the network answers to all images under all masks: (n, count).
 
         Args:
-            group: the images.
+            question: the images.
             count: how many masks there are.
             masks: the masks of a slice: (k, 1, H, W), or (k, n, H, W) if every image has its own.
-            read: variants (R, C, H, W) → (R,): `group.score` or `group.value`.
+            read: variants (R, C, H, W) → (R,): `question.score` or `question.value`.
         """
-        colour = colour_of(group.images, self.replacement)
-        number = len(group.images)
-        at_once = max(1, group.rows // number)
+        colour = colour_of(question.images, self.replacement)
+        number = len(question.images)
+        at_once = max(1, question.rows // number)
         parts = []
         for start in range(0, count, at_once):
-            variants = covered(group.images, masks(slice(start, min(start + at_once, count))), colour)
+            variants = covered(question.images, masks(slice(start, min(start + at_once, count))), colour)
             parts.append(read(variants).view(-1, number))
         return torch.cat(parts).T
+
+
+class Removing(TextBaseline):
+    """A method that looks at the network's answers to texts without some of their tokens; it needs no gradients.
+
+    Args:
+        loaded: the network, its tokenizer, and the name of its word embedding.
+        removal: "replace" puts the mask token in a token's place, "delete" lets the others move together.
+        precision: of the network, as of `Baseline`.
+        **run: as of `Baseline`.
+    """
+
+    def __init__(
+        self,
+        loaded: TextModel,
+        *,
+        removal: Removal = "replace",
+        precision: Precision = "float32",
+        **run: Unpack[SeedAndRows],
+    ) -> None:
+        super().__init__(loaded, **run)
+        self.removal: Removal = one_of("removal", removal, {"replace": "replace", "delete": "delete"})
+        self.passes = replace(self.passes, precision=precision)
+
+    def choices(self) -> dict[str, Any]:
+        """Return how tokens are removed, and the network's precision."""
+        return {"removal": self.removal, "precision": self.passes.precision}

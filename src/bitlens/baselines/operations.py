@@ -25,7 +25,7 @@ _DIMENSIONS = (1, 2, 3)
 
 
 def names(text: str) -> frozenset[str]:
-    """The words of a text."""
+    """Return the words of a text."""
     return frozenset(text.split())
 
 
@@ -57,7 +57,7 @@ COPIES = names(
 
 
 def is_rectifier(name: str, args: Sequence[Any], kwargs: Mapping[str, Any]) -> bool:
-    """Whether a call cuts off what is below zero: ReLU, or its bounded form under any name. Leaky ReLU counts as one."""
+    """Say whether a call cuts off what is below zero: ReLU, or its bounded form under any name. Leaky ReLU counts as one."""
     if name not in {"hardtanh", "clamp", "clip", "clamp_min"}:
         return name in {"relu", "relu6", "leaky_relu"}
     lowest = kwargs.get("min_val", kwargs.get("min", args[1] if len(args) > 1 else None))
@@ -80,7 +80,7 @@ class Linear:
 
 
 def linear_of(operation: Operation) -> Linear | None:
-    """An operation of `CONVOLUTIONS` or `linear` in its parts; None if not its input alone is an activation."""
+    """Take an operation of `CONVOLUTIONS` or `linear` apart; None if not its input alone is an activation."""
     args, kwargs = operation.call
     names = ("input", "weight", "bias")
     given = {**dict(zip(names, args, strict=False)), **{name: kwargs[name] for name in names if name in kwargs}}
@@ -96,7 +96,7 @@ def linear_of(operation: Operation) -> Linear | None:
 
 
 def is_computed_from(node: Any, origin: Any) -> bool:
-    """Whether one node of the autograd graph depends on another."""
+    """Say whether one node of the autograd graph depends on another."""
     waiting, seen = [node], {node}
     while waiting:
         current = waiting.pop()

@@ -9,7 +9,7 @@ __all__ = ["patches_of"]
 
 
 def patches_of(values: Tensor, image_size: tuple[int, int]) -> Tensor:
-    """The values of the patches, (N, ..., h, w), of values of all tokens (N, ..., T).
+    """Return the values of the patches, (N, ..., h, w), of values of all tokens (N, ..., T).
 
     Raises:
         SettingError: if the tokens cannot be patches of an image of this size.

@@ -6,17 +6,19 @@ Kindermans et al., Learning how to explain neural networks: PatternNet and Patte
 from collections.abc import Callable, Iterable
 from dataclasses import replace
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, final
 
 import torch
 from torch import Tensor, nn
+from typing_extensions import Unpack
 
-from bitlens.baselines.baseline import Baseline, Group
+from bitlens.baselines.asking import ImageQuestion
+from bitlens.baselines.baseline import ImageBaseline
 from bitlens.baselines.operations import linear_of
 from bitlens.baselines.patterns import LINEAR, WITH_WEIGHTS, Patterns, call_name, collect_patterns
 from bitlens.baselines.rules import Interception, Operation, Replacement, passed_back, times_value
 from bitlens.core.inputs import ModelInputs
-from bitlens.core.passes import rows_at_once
+from bitlens.core.passes import SeedAndRows, rows_at_once
 from bitlens.core.statistics import Provenance
 from bitlens.errors import StatisticsError
 from bitlens.probe.fingerprint import weights_hash
@@ -25,8 +27,9 @@ from bitlens.version import __version__
 __all__ = ["PatternAttribution"]
 
 
-class PatternAttribution(Baseline):
-    """How much of the score each pixel's signal makes, the sum over the colour channels.
+@final
+class PatternAttribution(ImageBaseline):
+    """Give every pixel how much of the score its signal makes, the sum over the colour channels.
 
     The score, a class's logit, goes back as a gradient would, but convolutions and linear layers hand it to their inputs
     by weight times pattern in place of weight: an input that the weights only use to cancel something (the distractor)
@@ -37,8 +40,7 @@ class PatternAttribution(Baseline):
     Args:
         model: a network of convolutions and linear layers, however connected.
         patterns: made earlier for this network, or the file that holds them.
-        seed: kept with the map; nothing is random here.
-        internal_batch_size: how many rows go through the network at once; "auto" bounds the memory.
+        **run: as of `Baseline`.
 
     Raises:
         StatisticsError: if the patterns are another network's.
@@ -49,14 +51,9 @@ class PatternAttribution(Baseline):
     copies = 2  # what goes into an operation is kept besides the gradients
 
     def __init__(
-        self,
-        model: nn.Module,
-        *,
-        patterns: Patterns | str | Path | None = None,
-        seed: int = 0,
-        internal_batch_size: int | Literal["auto"] = "auto",
+        self, model: nn.Module, *, patterns: Patterns | str | Path | None = None, **run: Unpack[SeedAndRows]
     ) -> None:
-        super().__init__(model, seed=seed, internal_batch_size=internal_batch_size)
+        super().__init__(model, **run)
         self._patterns: Patterns | None = None
         if patterns is not None:
             self.patterns = patterns if isinstance(patterns, Patterns) else Patterns.load(patterns)
@@ -95,7 +92,7 @@ class PatternAttribution(Baseline):
             batches: any iterable of inputs, or of tuples whose first entry is the input.
             max_samples: stop at exactly this many.
             data: where the inputs come from, kept with the patterns.
-            preprocessing: how they were prepared, likewise.
+            preprocessing: how they were prepared, kept too.
             progress: called with the number of inputs seen so far.
 
         Returns:
@@ -116,8 +113,8 @@ class PatternAttribution(Baseline):
         self._patterns = replace(made, provenance=provenance)
         return self
 
-    def settings(self) -> dict[str, Any]:
-        """What the patterns were made from."""
+    def choices(self) -> dict[str, Any]:
+        """Return what the patterns were made from."""
         known = self.patterns
         return {
             "patterns": f"{known.samples} inputs",
@@ -126,19 +123,19 @@ class PatternAttribution(Baseline):
             "weights": known.provenance.weights,
         }
 
-    def maps(self, group: Group) -> Tensor:
-        """(n, H, W)."""
+    def maps(self, question: ImageQuestion) -> Tensor:
+        """Return maps (n, H, W)."""
         rules = _Signals(self.method, self.patterns)
-        return passed_back(group, rules, self.model, self.method, start=times_value).sum(1)
+        return passed_back(question, rules, self, times_value).sum(1)
 
     def _rows(self, inputs: ModelInputs) -> int:
-        if self.internal_batch_size != "auto":
-            return self.internal_batch_size
+        if self.passes.internal_batch_size != "auto":
+            return self.passes.internal_batch_size
         return max(1, rows_at_once(self.network.bytes_per_row(inputs), self.network.device) // self.copies)
 
 
 class _Signals(Interception):
-    """Weights times patterns in place of weights, on the way back."""
+    """Put weights times patterns in the place of weights, on the way back."""
 
     rules = WITH_WEIGHTS
 
@@ -148,7 +145,7 @@ class _Signals(Interception):
         self.turn = 0
 
     def replace(self, operation: Operation) -> Replacement | None:
-        """The rule of one layer's call."""
+        """Return the rule of one layer's call."""
         turn, self.turn = self.turn, self.turn + 1
         if not operation.places:
             return None

@@ -67,7 +67,7 @@ class Patterns:
 
     @cached_property
     def fingerprint(self) -> str:
-        """Differs between patterns whose numbers differ: 16 hexadecimal digits."""
+        """16 hexadecimal digits that differ between patterns whose numbers differ."""
         digest = hashlib.sha256()
         for name, array in self.arrays.items():
             digest.update(name.encode())
@@ -160,6 +160,7 @@ def collect_patterns(
 
 
 def _add(sums: "_Sums", network: Network, inputs: ModelInputs) -> None:
+    """Run one batch and add what its layers are given."""
     with torch.autocast(network.device.type, enabled=False), network.running(inputs) as run, torch.enable_grad():
         if sums.rectified is None:
             followed = _Followed()
@@ -174,16 +175,14 @@ def _add(sums: "_Sums", network: Network, inputs: ModelInputs) -> None:
 
 
 class _Followed(TorchFunctionMode):
-    """Finds out which convolutions and linear layers are followed by a rectifier, by number in the order of calls."""
+    """Find out which convolutions and linear layers are followed by a rectifier, by number in the order of calls."""
 
     def __init__(self) -> None:
         super().__init__()
         self.outputs: list[Tensor] = []
         self.rectified: set[int] = set()
 
-    def __torch_function__(
-        self, function: Any, types: Any, args: tuple[Any, ...] = (), kwargs: dict[str, Any] | None = None
-    ) -> Any:
+    def __torch_function__(self, function: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
         kwargs = kwargs or {}
         name = read(function)
         if is_rectifier(name, args, kwargs) or name in _SOFT_RECTIFIERS:
@@ -195,7 +194,7 @@ class _Followed(TorchFunctionMode):
 
 
 class _Sums(Interception):
-    """What the patterns of all layers are made of, summed over the inputs."""
+    """Sum what the patterns of all layers are made of over the inputs."""
 
     rules = WITH_WEIGHTS
 
@@ -206,7 +205,7 @@ class _Sums(Interception):
         self.turn = 0
 
     def replace(self, operation: Operation) -> None:
-        """Nothing: the operation is computed as it is."""
+        """Add the inputs of one layer's call, which is computed as it is."""
         turn, self.turn = self.turn, self.turn + 1
         if not operation.places:
             return
@@ -221,7 +220,7 @@ class _Sums(Interception):
 
 
 def call_name(turn: int, operation: Operation) -> str:
-    """What the patterns of a layer are called: the number of its call in a pass, and what it computes."""
+    """Name the patterns of a layer: the number of its call in a pass, and what it computes."""
     return f"{turn:03d}-{operation.name}"
 
 
@@ -232,7 +231,7 @@ class _Layer:
         self.weight, self.rectified = weight.detach().clone(memory_format=torch.contiguous_format), rectified
         neurons = torch.zeros(len(weight), dtype=torch.float64, device=weight.device)
         self.products = torch.zeros_like(self.weight, dtype=torch.float64)  # Σ x (y - origin), where y counts
-        self.inputs = torch.zeros_like(self.products)  # Σ x, likewise
+        self.inputs = torch.zeros_like(self.products)  # Σ x, where y counts
         self.counted = neurons  # how many count
         self.outputs = torch.zeros_like(neurons)  # Σ (y - origin), over all
         self.count = 0  # of all
@@ -259,7 +258,7 @@ class _Layer:
         self.count += y.numel() // len(self.weight)
 
     def patterns(self) -> tuple[Tensor, int]:
-        """One pattern for each neuron, and how many of them were replaced."""
+        """Return one pattern for each neuron, and how many of them were replaced."""
         per_neuron = (-1, *[1] * (self.weight.dim() - 1))
         weight = self.weight.double()
         mean = (self.outputs / self.count).reshape(per_neuron)

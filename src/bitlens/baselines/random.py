@@ -1,38 +1,58 @@
-"""The baseline of baselines: an order of the pixels that knows nothing."""
+"""The baseline of baselines: an order of the pixels or tokens that knows nothing."""
 
 import hashlib
-from typing import Any
+from typing import final
 
 import torch
 from torch import Tensor
 
-from bitlens.baselines.baseline import Baseline, Group
+from bitlens.baselines.asking import ImageQuestion, TextQuestion
+from bitlens.baselines.baseline import ImageBaseline, TextBaseline
 
-__all__ = ["Random"]
+__all__ = ["Random", "TextRandom"]
 
 
-class Random(Baseline):
-    """The numbers from -1 to 1, evenly spaced so that none occurs twice, in random order (algorithms F1).
+@final
+class Random(ImageBaseline):
+    """Give every pixel one of the numbers from -1 to 1, evenly spaced so that none occurs twice, at random.
 
-    An image's order follows from the image and the seed: other images get other orders, the same image always the same.
+    Algorithms F1. An image's order follows from the image and the seed: other images get other orders, the same image
+    always the same.
     """
 
     method = "random"
 
-    def settings(self) -> dict[str, Any]:
-        """None: there is nothing to choose."""
-        return {}
+    def maps(self, question: ImageQuestion) -> Tensor:
+        """Return maps (n, H, W) in [-1, 1]."""
+        question.target.score(question.output)  # a target that the network cannot answer is refused here, too
+        height, width = question.size
+        contents = [image.contiguous().view(-1).view(torch.uint8).numpy().data for image in question.images.cpu()]
+        orders = [_shuffled(height * width, bytes(content) + str(self.seed).encode()) for content in contents]
+        return torch.stack(orders).view(-1, height, width)
 
-    def maps(self, group: Group) -> Tensor:
-        """(n, H, W) in [-1, 1]."""
-        group.target.score(group.output)  # a target that the network cannot answer is refused here, too
-        height, width = group.images.shape[2:]
-        values = torch.linspace(-1, 1, height * width)
-        orders = [torch.randperm(height * width, generator=self._generator(image)) for image in group.images.cpu()]
-        return torch.stack([values[order].view(height, width) for order in orders])
 
-    def _generator(self, image: Tensor) -> torch.Generator:
-        content = image.contiguous().view(-1).view(torch.uint8).numpy().data
-        digest = hashlib.sha256(content, usedforsecurity=False)
-        digest.update(str(self.seed).encode())
-        return torch.Generator().manual_seed(int.from_bytes(digest.digest()[:7], "little"))
+@final
+class TextRandom(TextBaseline):
+    """Give every token one of the numbers from -1 to 1, evenly spaced so that none occurs twice, at random.
+
+    Algorithms F1, F15. A text's order follows from its tokens and the seed: other texts get other orders, the same text
+    always the same.
+    """
+
+    method = "random"
+
+    def maps(self, question: TextQuestion) -> Tensor:
+        """Return maps (n, T) in [-1, 1]."""
+        question.target.score(question.output)  # a target that the network cannot answer is refused here, too
+        real, ids = question.batch.real.cpu(), question.batch.inputs["input_ids"].cpu()
+        maps = torch.zeros(real.shape)
+        for row, (own, text) in enumerate(zip(real, ids, strict=True)):
+            maps[row, own] = _shuffled(int(own.sum()), f"{self.seed} {text[own].tolist()}".encode())
+        return maps.to(question.batch.real.device)
+
+
+def _shuffled(count: int, content: bytes) -> Tensor:
+    """Return the numbers from -1 to 1 (count,) in an order that follows from the content."""
+    digest = hashlib.sha256(content, usedforsecurity=False).digest()
+    generator = torch.Generator().manual_seed(int.from_bytes(digest[:7], "little"))
+    return torch.linspace(-1, 1, count)[torch.randperm(count, generator=generator)]

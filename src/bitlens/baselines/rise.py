@@ -4,22 +4,24 @@ Petsiuk, Das and Saenko, RISE: Randomized Input Sampling for Explanation of Blac
 """
 
 from collections.abc import Callable
-from typing import Any, Literal
+from typing import Any, final
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
+from typing_extensions import Unpack
 
-from bitlens.baselines.baseline import Group
-from bitlens.baselines.masking import Masking, Replacement
-from bitlens.core.passes import Precision
+from bitlens.baselines.asking import ImageQuestion
+from bitlens.baselines.masking import Covering, Replacement
+from bitlens.core.passes import RunOptions
 from bitlens.errors import SettingError
 
 __all__ = ["RISE", "random_masks"]
 
 
-class RISE(Masking):
-    """The mean probability of the target over random masks, weighted for every pixel by how much a mask shows of it.
+@final
+class RISE(Covering):
+    """Average the target's probability over random masks, weighted for every pixel by how much a mask shows of it.
 
     Values are probabilities (for targets without one, whatever `Target.value` says), not falls of them: what counts is
     where they are larger, not where they are positive. All images see the same masks.
@@ -31,12 +33,7 @@ class RISE(Masking):
         grid: cells of a mask along each side.
         share: the probability of a cell to be shown.
         replacement: of what is hidden: "zero" (the paper), "mean-colour" (of each image) or a number.
-        precision: of the network: "float32", "bfloat16", or "auto" (bfloat16 where the hardware multiplies it natively).
-        seed: of the masks.
-        internal_batch_size: how many rows go through the network at once; "auto" bounds the memory.
-
-    Raises:
-        SettingError: if a setting has a value that makes no sense.
+        **run: as of `Baseline`.
     """
 
     method = "rise"
@@ -49,31 +46,27 @@ class RISE(Masking):
         grid: int = 7,
         share: float = 0.5,
         replacement: Replacement = "zero",
-        precision: Precision = "float32",
-        seed: int = 0,
-        internal_batch_size: int | Literal["auto"] = "auto",
+        **run: Unpack[RunOptions],
     ) -> None:
-        super().__init__(
-            model, replacement=replacement, precision=precision, seed=seed, internal_batch_size=internal_batch_size
-        )
+        super().__init__(model, replacement=replacement, **run)
         if samples < 1 or grid < 1:
             raise SettingError(f"samples and grid must be at least 1, got {samples} and {grid}")
         if not 0 < share < 1:
             raise SettingError(f"share must be between 0 and 1, got {share}")
         self.samples, self.grid, self.share = samples, grid, share
 
-    def settings(self) -> dict[str, Any]:
-        """The masks, and what all methods that cover images are told."""
-        return {"samples": self.samples, "grid": self.grid, "share": self.share, **super().settings()}
+    def choices(self) -> dict[str, Any]:
+        """Return the masks, and what all methods that cover images are told."""
+        return {"samples": self.samples, "grid": self.grid, "share": self.share, **super().choices()}
 
-    def maps(self, group: Group) -> Tensor:
-        """(n, H, W)."""
-        draw = random_masks(self.samples, self.grid, self.share, group.images, self.seed)
-        values = self.answers(group, self.samples, lambda chunk: draw(chunk)[:, None], group.value)
-        height, width = group.images.shape[2:]
+    def maps(self, question: ImageQuestion) -> Tensor:
+        """Return maps (n, H, W)."""
+        draw = random_masks(self.samples, self.grid, self.share, question.images, self.seed)
+        values = self.answers(question, self.samples, lambda chunk: draw(chunk)[:, None], question.value)
+        height, width = question.images.shape[2:]
         seen = values.new_zeros(1 + len(values), height * width)
-        for start in range(0, self.samples, group.rows):  # drawn once more: less work than to keep them all
-            chunk = slice(start, min(start + group.rows, self.samples))
+        for start in range(0, self.samples, question.rows):  # drawn once more: less work than to keep them all
+            chunk = slice(start, min(start + question.rows, self.samples))
             weights = torch.cat([torch.ones_like(values[:1, chunk]), values[:, chunk]])
             seen += weights @ draw(chunk).to(values.dtype).flatten(1)
         # The paper divides by how often a pixel is shown in expectation. To divide by what was shown has the same limit and
@@ -82,7 +75,7 @@ class RISE(Masking):
 
 
 def random_masks(samples: int, grid: int, share: float, images: Tensor, seed: int) -> Callable[[slice], Tensor]:
-    """Masks as in the paper: cells shown at random, enlarged bilinearly, shifted by less than one cell.
+    """Draw masks as in the paper: cells shown at random, enlarged bilinearly, shifted by less than one cell.
 
     Args:
         samples: how many masks there are.
@@ -110,7 +103,7 @@ def random_masks(samples: int, grid: int, share: float, images: Tensor, seed: in
 
 
 def _shifted_enlargements(size: int, grid: int) -> Tensor:
-    """Bilinear enlargement of `grid` cells to more than `size` pixels, cut out at every shift: (grid, shifts, size)."""
+    """Enlarge `grid` cells bilinearly to more than `size` pixels, cut out at every shift: (grid, shifts, size)."""
     cell = -(-size // grid)
     enlargement = F.interpolate(torch.eye(grid)[None], (grid + 1) * cell, mode="linear", align_corners=False)[0]
     return enlargement.unfold(1, size, 1)[:, :cell]

@@ -18,7 +18,8 @@ from torch import Tensor, nn
 from torch.overrides import TorchFunctionMode
 from torch.utils._pytree import TreeSpec, tree_flatten, tree_leaves, tree_map, tree_unflatten
 
-from bitlens.baselines.baseline import Group
+from bitlens.baselines.asking import ImageQuestion, gradient_of
+from bitlens.baselines.baseline import ImageBaseline
 from bitlens.errors import SettingError
 
 __all__ = ["Back", "Interception", "Operation", "Replacement", "passed_back", "read", "refuse_hidden", "times_value"]
@@ -51,7 +52,7 @@ class Operation:
 
     @property
     def call(self) -> tuple[tuple[Any, ...], dict[str, Any]]:
-        """Positional and keyword arguments."""
+        """The positional and the keyword arguments."""
         args, kwargs = tree_unflatten(self.leaves, self.structure)
         return args, kwargs
 
@@ -61,7 +62,7 @@ class Operation:
         return tuple(self.leaves[place] for place in self.places)
 
     def run(self, *activations: Tensor) -> Any:
-        """What the function gives for other activations, all else being the same."""
+        """Return what the function gives for other activations, all else being the same."""
         leaves = list(self.leaves)
         for place, value in zip(self.places, activations, strict=True):
             leaves[place] = value
@@ -82,7 +83,7 @@ class Replacement:
 
 
 class Interception(TorchFunctionMode, ABC):
-    """Within the block, operations that have a rule are computed by it.
+    """Compute the operations of the block that have a rule by it.
 
     Args:
         method: whose rules these are, for errors.
@@ -101,18 +102,16 @@ class Interception(TorchFunctionMode, ABC):
 
     @abstractmethod
     def replace(self, operation: Operation) -> Replacement | None:
-        """What takes the place of an operation that has a rule; None for what it is."""
+        """Return what takes the place of an operation that has a rule; None to leave it as it is."""
 
     def refusal(self, name: str) -> SettingError:
-        """What is said of a network that computes something without a rule."""
+        """Return what is said of a network that computes something without a rule."""
         return SettingError(
             f"{self.method} has no rule for the operation '{name}', which this network computes: choose a method that asks "
             "for its gradients alone (gradient, integrated-gradients, smoothgrad) or for its output (iba, occlusion, rise)"
         )
 
-    def __torch_function__(
-        self, function: Any, types: Any, args: tuple[Any, ...] = (), kwargs: dict[str, Any] | None = None
-    ) -> Any:
+    def __torch_function__(self, function: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
         kwargs = kwargs or {}
         name, plain, in_place = _read(function)
         written = args[0] if in_place or kwargs.get("inplace") else None
@@ -127,15 +126,8 @@ class Interception(TorchFunctionMode, ABC):
             raise self.refusal(name)
         return result
 
-    def _replaced(
-        self,
-        name: str,
-        function: Callable[..., Any],
-        written: Tensor | None,
-        args: tuple[Any, ...],
-        kwargs: dict[str, Any],
-    ) -> Any:
-        """What the operation's rule makes of it, or None if it is left as it is."""
+    def _replaced(self, name: str, function: Callable[..., Any], written: Tensor | None, args: Any, kwargs: Any) -> Any:
+        """Return what the operation's rule makes of it, or None if it is left as it is."""
         if "inplace" in kwargs:
             kwargs = {**kwargs, "inplace": False}
         leaves, structure = tree_flatten((args, kwargs))
@@ -159,7 +151,7 @@ class Interception(TorchFunctionMode, ABC):
         return replacement
 
     def _copy_before_writing(self, written: Tensor) -> None:
-        """Operations that are still needed keep the values that they were computed from."""
+        """Let operations that are still needed keep the values that they were computed from."""
         for holder in self._holders.pop(_memory(written), ()):
             operation = holder()
             if operation is not None:
@@ -173,13 +165,13 @@ def _memory(tensor: Tensor) -> int:
 
 
 def read(function: Any) -> str:
-    """The name of a torch function, the same for its in-place form, method and operator."""
+    """Return the name of a torch function, the same for its in-place form, method and operator."""
     return _read(function)[0]
 
 
 @lru_cache(maxsize=4096)
 def _read(function: Any) -> tuple[str, Callable[..., Any], bool]:
-    """Name, out-of-place form, and whether it is in place."""
+    """Return name, out-of-place form, and whether it is in place."""
     name = str(getattr(function, "__name__", function)).partition(".")[0]  # an operator is called "relu.default"
     if name.startswith("_") and not name.startswith("__"):
         name = name[1:]  # F.threshold calls itself "_threshold"
@@ -213,7 +205,7 @@ def _node(replacement: Replacement, activations: Sequence[Tensor]) -> Tensor:
 
 
 def times_value(output: Any) -> Any:
-    """The same output, where each value's gradient is multiplied by the value: relevance begins as score, not as slope."""
+    """Multiply the gradient of each of the output's values by the value: relevance begins as score, not as slope."""
 
     def start(leaf: Any) -> Any:
         if not isinstance(leaf, Tensor) or not leaf.requires_grad:
@@ -225,19 +217,17 @@ def times_value(output: Any) -> Any:
 
 
 def passed_back(
-    group: Group,
+    question: ImageQuestion,
     rules: TorchFunctionMode,
-    model: nn.Module,
-    method: str,
+    asks: ImageBaseline,
     start: Callable[[Any], Any] = lambda output: output,
 ) -> Tensor:
-    """What arrives at the images when the score of each goes back by other rules than the gradient's.
+    """Return what arrives at the images when the score of each goes back by other rules than the gradient's.
 
     Args:
-        group: the images.
+        question: the images.
         rules: active during the forward pass.
-        model: the network.
-        method: whose rules these are, for errors.
+        asks: the method whose rules these are.
         start: what is done to the network's output before the score is read from it.
 
     Returns:
@@ -246,15 +236,15 @@ def passed_back(
     Raises:
         SettingError: if the network computes what no rule can reach, or the score does not depend on the images.
     """
-    images = group.images.clone().requires_grad_()
-    given = images.clone()  # a network may overwrite what it is given
-    with rules:
-        output = group.run(given)
-    refuse_hidden(model, output, method)
-    score = group.target.score(start(output))
-    if not score.requires_grad:
-        raise SettingError("the score has no gradient at the image: the network or the target detaches it on the way")
-    return torch.autograd.grad(score.sum(), images)[0]
+
+    def score(images: Tensor) -> Tensor:
+        given = images.clone()  # a network may overwrite what it is given
+        with rules:
+            output = question.run(given)
+        refuse_hidden(asks.model, output, asks.method)
+        return question.target.score(start(output))
+
+    return gradient_of(score, question.images, "image")
 
 
 def refuse_hidden(model: nn.Module, output: Any, method: str) -> None:

@@ -13,7 +13,8 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from bitlens.bottlenecks.token_statistics import KindedInputs, TokenStatistics
+from bitlens.bottlenecks.groups import Samples
+from bitlens.bottlenecks.token_statistics import TokenStatistics
 from bitlens.bottlenecks.tokens import TokenIBA
 from bitlens.core.attribution import Attribution
 from bitlens.errors import SettingError
@@ -127,13 +128,13 @@ def analyse_layers(
             f"an analysis needs layers, betas and evidence_samples >= 1, got {list(statistics)}, {list(betas)} and "
             f"{evidence_samples}"
         )
-    texts = KindedInputs.of(inputs)
+    texts = Samples.of_texts(inputs)
     found: list[list[Attribution]] = [[] for _ in betas]
     done = 0
     for layer, known in statistics.items():
         iba = TokenIBA(model, layer, beta=betas[0], statistics=known, **settings)
         for number, beta in enumerate(betas):
-            iba.settings = replace(iba.settings, beta=beta)
+            iba.fit = replace(iba.fit, beta=beta)
             found[number].append(iba.explain(texts, targets, evidence_samples=evidence_samples))
             done += 1
             if progress is not None:

@@ -3,23 +3,25 @@
 Measured on training reviews, the mean of the first four layers of six is above each of them (docs/results/transformers).
 """
 
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
-from typing import Any
+from typing import Any, final
 
 import torch
 from torch import Tensor, nn
 
-from bitlens.bottlenecks.token_statistics import KindedInputs, TokenStatistics, collect_token_statistics
+from bitlens.bottlenecks.groups import Group, GroupedMethod, Samples
+from bitlens.bottlenecks.token_statistics import TokenStatistics, collect_token_statistics
 from bitlens.bottlenecks.tokens import TokenIBA
 from bitlens.core.attribution import Attribution, Evidence
+from bitlens.core.inputs import ModelInputs
 from bitlens.errors import SettingError
-from bitlens.probe import Probe
 
 __all__ = ["LayeredTokenIBA"]
 
 
-class LayeredTokenIBA:
+@final
+class LayeredTokenIBA(GroupedMethod):
     """`TokenIBA` at several layers, one after the other: bits of each token, the mean over layers.
 
     Args:
@@ -46,16 +48,7 @@ class LayeredTokenIBA:
         if not layers:
             raise SettingError("layers is empty: name at least one")
         self.parts = tuple(TokenIBA(model, layer, statistics=statistics, **settings) for layer in layers)
-
-    @property
-    def model(self) -> nn.Module:
-        """The network that is explained."""
-        return self.parts[0].model
-
-    @property
-    def probe(self) -> Probe:
-        """The way into the first of the layers."""
-        return self.parts[0].probe
+        self.passes, self.probe = self.parts[0].passes, self.parts[0].probe
 
     @property
     def layers(self) -> tuple[str, ...]:
@@ -91,46 +84,35 @@ class LayeredTokenIBA:
         )
         return self
 
-    def explain(
-        self,
-        inputs: Any,
-        targets: Any = None,
-        *,
-        evidence_samples: int = 32,
-        keep_capacity: bool = False,
-        progress: Callable[[int], None] | None = None,
-    ) -> Attribution:
-        """How many bits of each token pass a layer, the mean over layers; see `TokenIBA.explain`.
+    def check(self) -> None:
+        """Refuse to begin without statistics of all layers."""
+        for part in self.parts:
+            part.check()
 
-        Returns:
-            Maps (N, T) in bits per token. The evidence is that of all layers together: the mean of their means, and the
-            standard deviation over the noise of all.
+    def samples(self, inputs: Any) -> Samples:
+        """Read texts."""
+        return Samples.of_texts(inputs)
+
+    def rows(self, inputs: ModelInputs) -> int:
+        """Return how many rows like these inputs may go through the network at once, whichever layer is restricted."""
+        return min(part.rows(inputs) for part in self.parts)
+
+    @property
+    def copies(self) -> int:
+        """How many noisy copies of each text a pass should hold at least."""
+        return self.parts[0].copies
+
+    def explain_group(self, group: Group) -> Attribution:
+        """Explain texts at each of the layers, and take the mean.
+
+        The evidence is that of all layers together: the mean of their means, and the standard deviation over the noise of all.
         """
-        texts = KindedInputs.of(inputs)
-        _ = self.statistics  # if they are missing, say so before any work
-        found = []
-        for number, part in enumerate(self.parts):
-            count = len(texts)
+        return self._mean([part.explain_group(group) for part in self.parts])
 
-            def advance(seen: int, before: int = number * count) -> None:
-                if progress is not None:
-                    progress((before + seen) // len(self.parts))
-
-            found.append(
-                part.explain(
-                    texts, targets, evidence_samples=evidence_samples, keep_capacity=keep_capacity, progress=advance
-                )
-            )
-        return self._mean(found)
-
-    def attribute(self, inputs: Any, target: Any = None) -> Tensor:
-        """The map alone, (N, T)."""
-        return self.explain(inputs, target, evidence_samples=0).map
-
-    def all_settings(self) -> dict[str, Any]:
-        """Everything that decides what a map looks like, as plain values."""
+    def settings(self) -> dict[str, Any]:
+        """Return everything that decides what a map looks like, as plain values."""
         prints = "+".join(part.statistics.fingerprint for part in self.parts)
-        return {**self.parts[0].all_settings(), "layers": list(self.layers), "statistics_fingerprint": prints}
+        return {**self.parts[0].settings(), "layers": list(self.layers), "statistics_fingerprint": prints}
 
     def _mean(self, found: Sequence[Attribution]) -> Attribution:
         one = found[0]
@@ -144,7 +126,7 @@ class LayeredTokenIBA:
             evidence=_together([part.evidence for part in found if part.evidence is not None]),
             method=self.method,
             layer=" + ".join(self.layers),
-            settings=self.all_settings(),
+            settings=self.settings(),
         )
 
 

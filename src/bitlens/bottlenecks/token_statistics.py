@@ -15,100 +15,20 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from bitlens.bottlenecks.groups import ORDINARY, PADDING, Samples
 from bitlens.core.gaussian import NoiseModel, NoiseSettings
-from bitlens.core.inputs import ModelInputs
 from bitlens.core.layout import LAYOUTS
 from bitlens.core.statistics import FEW_OBSERVATIONS, FeatureStatistics, Provenance
-from bitlens.data.tokenizing import TokenBatch
-from bitlens.errors import BitlensWarning, DataError, InputError, StatisticsError
+from bitlens.errors import BitlensWarning, DataError, StatisticsError
 from bitlens.probe import layer_features
 from bitlens.probe.fingerprint import weights_hash
 from bitlens.system.files import read_arrays, write_arrays
 from bitlens.version import __version__
 
-__all__ = ["ORDINARY", "PADDING", "KindedInputs", "TokenStatistics", "collect_token_statistics"]
-
-ORDINARY, PADDING = -1, -2
-"""Kinds of positions that are not special tokens; a special token's kind is its id."""
+__all__ = ["TokenStatistics", "collect_token_statistics"]
 
 _FORMAT = "bitlens.token-statistics/1"
 _ARRAYS = ("mean", "squares", "nonzero")
-
-
-@dataclass(frozen=True, eq=False)
-class KindedInputs:
-    """What a network of texts is called with, and what stands at each position.
-
-    Attributes:
-        inputs: the network's arguments.
-        kinds: (N, T) `ORDINARY`, `PADDING`, or the id of a special token.
-    """
-
-    inputs: ModelInputs
-    kinds: Tensor
-
-    @classmethod
-    def of(cls, batch: Any) -> "KindedInputs":
-        """Read a `TokenBatch`, or a mapping of keyword arguments as tokenizers of transformers give it.
-
-        A mapping holds input_ids or inputs_embeds, an attention_mask where there is padding, and may hold a
-        special_tokens_mask (N, T), which says which tokens are special and is not passed on to the network.
-
-        Raises:
-            InputError: if there are no tokens, or a text has none.
-        """
-        if isinstance(batch, cls):
-            return batch
-        if isinstance(batch, TokenBatch):
-            return cls(ModelInputs.of(batch.inputs), _kinds(batch.inputs, batch.present, batch.special))
-        if not isinstance(batch, Mapping):
-            raise InputError(
-                f"texts must be a TokenBatch or a mapping with input_ids and attention_mask, got {type(batch).__name__}"
-            )
-        arguments = dict(batch)
-        special = arguments.pop("special_tokens_mask", None)
-        given = ModelInputs.of(arguments)
-        tokens = arguments.get("input_ids", arguments.get("inputs_embeds"))
-        if tokens is None:
-            raise InputError(f"texts must hold input_ids or inputs_embeds, got {', '.join(arguments)}")
-        size, device = tokens.shape[:2], tokens.device
-        mask = arguments.get("attention_mask")
-        present = torch.ones(size, device=device) if mask is None else mask
-        if present.shape != size or (special is not None and special.shape != size):
-            raise InputError(f"attention_mask and special_tokens_mask must be {tuple(size)}, one entry for each token")
-        special = torch.zeros(size, device=device) if special is None else special
-        kinds = _kinds(arguments, present.bool(), special.to(device).bool())
-        empty = (kinds == PADDING).all(1).nonzero().flatten().tolist()
-        if empty:
-            raise InputError(f"text {empty[0]} has no token: its attention_mask is zero everywhere")
-        return cls(given, kinds)
-
-    def __len__(self) -> int:
-        return len(self.kinds)
-
-    @property
-    def lengths(self) -> Tensor:
-        """(N,) how many positions each text needs, up to its last token."""
-        places = torch.arange(1, self.kinds.shape[1] + 1, device=self.kinds.device)
-        return (places * (self.kinds != PADDING)).amax(1)
-
-    def select(self, rows: Tensor) -> "KindedInputs":
-        """Some texts, cut to the length that the longest of them needs."""
-        inputs, kinds = self.inputs.select(rows), self.kinds[rows]
-        length = int(replace(self, inputs=inputs, kinds=kinds).lengths.max())
-        per_token = all(value.shape[1:] == kinds.shape[1:] for value, own in inputs.items() if own)
-        if not per_token:  # a mask between tokens, embeddings: which axes count tokens is not ours to guess
-            return KindedInputs(inputs, kinds)
-        return KindedInputs(inputs.cut(length), kinds[:, :length])
-
-    def to(self, device: torch.device) -> "KindedInputs":
-        """The same on another device."""
-        return KindedInputs(self.inputs.to(device), self.kinds.to(device))
-
-
-def _kinds(inputs: Mapping[str, Any], present: Tensor, special: Tensor) -> Tensor:
-    ids = inputs.get("input_ids", torch.zeros_like(present, dtype=torch.long))
-    return torch.where(present, torch.where(special, ids.long(), ORDINARY), PADDING)
 
 
 def _found(kinds: Tensor) -> set[int]:
@@ -264,7 +184,7 @@ def collect_token_statistics(
     totals: dict[str, TokenStatistics] = {}
     seen = 0
     for batch in batches:
-        texts = KindedInputs.of(batch)
+        texts = Samples.of_texts(batch)
         texts = texts.select(torch.arange(min(len(texts), max_samples - seen), device=texts.kinds.device))
         for name, features in zip(layers, layer_features(model, layers, texts.inputs, call=call), strict=True):
             summary = TokenStatistics.of(features, texts.kinds.to(features.device))

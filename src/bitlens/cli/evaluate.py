@@ -33,7 +33,7 @@ if TYPE_CHECKING:
     from bitlens.evaluation.tables import Selection, Table
     from bitlens.workers import Workers
 
-__all__ = ["add_commands", "list_metrics", "note_known", "print_tables"]
+__all__ = ["add_commands", "list_metrics", "print_tables", "run_plan"]
 
 _MOST_NOTES = 8
 Per = Literal["channel", "element"]
@@ -110,7 +110,7 @@ def evaluate(
                 name, data, methods, metrics, published, weights=weights, layer=layer, statistics_from=statistics_from,
                 statistics_count=statistics_count, statistics_per=statistics_per, seed=seed,
             )  # fmt: skip
-            _carry_out(
+            run_plan(
                 plan, folder, device_name(device) if helpers is None else "cpu", read_part(part), limit,
                 keep_maps=keep_maps, retry_errors=retry_errors, workers=helpers,
             )  # fmt: skip
@@ -167,7 +167,7 @@ def metrics(as_json: AsJson = False) -> None:
     """List the metrics: what they say, which direction is better, where they come from, what they cost."""
     from bitlens.evaluation.measures import METRICS
 
-    list_metrics(METRICS.values(), as_json=as_json)
+    list_metrics(METRICS["image"].values(), as_json=as_json)
 
 
 def list_metrics(metrics: "Iterable[Metric]", *, as_json: bool) -> None:
@@ -195,29 +195,26 @@ def _plan(
     **others: Any,
 ) -> "Plan":
     """The paper's settings where a paper is asked for, changed by what was named."""
-    from bitlens.evaluation.measures import METRICS
+    from bitlens.evaluation.measures import read_metrics
     from bitlens.evaluation.plan import Plan
-    from bitlens.methods import METHODS
-    from bitlens.methods.specs import parse_specs
+    from bitlens.methods.building import read_methods
 
-    builders = {name: entry.build for name, entry in METHODS.items()}
-    measures = {name: metric.compute for name, metric in METRICS.items()}
     if paper is not None and paper.missing() and methods is None:
         note(f"not available here: {', '.join(paper.missing())}")
     return Plan(
         model,
         data,
-        paper.specs() if paper is not None and methods is None else parse_specs(methods or "iba", builders, "method"),
+        paper.specs() if paper is not None and methods is None else read_methods(methods or "iba"),
         paper.metric_specs()
         if paper is not None and metrics is None
-        else parse_specs(metrics or "degradation-14,bbox", measures, "metric"),
+        else read_metrics(metrics or "degradation-14,bbox"),
         statistics_count=statistics_count or (paper.statistics_count if paper is not None else 1000),
         statistics_per=statistics_per or (paper.statistics_per if paper is not None else "channel"),
         **others,
     )
 
 
-def _carry_out(
+def run_plan(
     plan: "Plan",
     folder: Path,
     device: str,
@@ -228,6 +225,7 @@ def _carry_out(
     retry_errors: bool,
     workers: "Workers | None",
 ) -> None:
+    """Evaluate what is missing of a plan in a folder, with progress shown, and draw the maps that are kept."""
     from bitlens.evaluation.context import open_context
     from bitlens.evaluation.grids import draw_kept_maps
     from bitlens.evaluation.on_workers import evaluates_on, summarises_on
@@ -236,23 +234,23 @@ def _carry_out(
 
     with messages.status("starting") as status:
         context = open_context(
-            plan, folder, device, lambda what, seen, total: status.update(f"{what}: {seen} of {total} photos"),
+            plan, folder, device, lambda what, seen, total: status.update(f"{what}: {seen} of {total}"),
             keep_maps=keep_maps, collect=summarises_on(workers) if workers is not None else None,
         )  # fmt: skip
         indices = select_samples(len(context.samples), part, limit)
         tasks = find_tasks(context, folder, indices, retry_errors=retry_errors)
-    note_known(len(indices) - len(tasks), len(indices))
-    with progress_bar(plan.model, len(tasks), unit="photos") as advance:
+    _note_known(len(indices) - len(tasks), len(indices))
+    with progress_bar(plan.model, len(tasks), unit=context.noun) as advance:
         engine = evaluates_on(workers) if workers is not None else None
         carry_out(context, folder, tasks, engine=engine, advance=advance)
-    sheets = draw_kept_maps(context, context.maps, indices) if context.maps is not None else []
+    sheets = draw_kept_maps(context, context.maps, indices) if context.maps is not None and plan.kind == "image" else []
     for number, sheet in enumerate(sheets, 1):
         place = folder / f"maps-{number}.png"
         save_figure(sheet, place)
         messages.print(str(place), style="dim", highlight=False, markup=False, soft_wrap=True)
 
 
-def note_known(known: int, wanted: int) -> None:
+def _note_known(known: int, wanted: int) -> None:
     """Say how much of the work was done before."""
     if known:
         messages.print(f"{known} of {wanted} samples were there already", style="dim", highlight=False)

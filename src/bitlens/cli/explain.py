@@ -28,8 +28,9 @@ from bitlens.system.console import answers, messages, note, progress_bar, result
 
 if TYPE_CHECKING:
     from bitlens.explaining.photos import Ready
+    from bitlens.methods.lessons import Lesson
     from bitlens.methods.specs import Spec
-    from bitlens.models.load import LoadedModel
+    from bitlens.models.loaded import Loaded
     from bitlens.workers import Workers
 
 __all__ = ["explain"]
@@ -139,17 +140,18 @@ def _measured(rows: list[dict[str, Any]]) -> list[dict[str, Any]]:
 def _specs(text: str, options: Mapping[str, Any]) -> "dict[str, Spec]":
     """The methods by label. Options are for the methods that take them and name no setting of their own."""
     from bitlens.core.statistics import FeatureStatistics
-    from bitlens.methods import METHODS
-    from bitlens.methods.specs import Spec, parse_specs, settings_of_callable
+    from bitlens.methods import entry_of
+    from bitlens.methods.building import read_methods
+    from bitlens.methods.specs import Spec, settings_of_callable
 
     given = {name: value for name, value in options.items() if value is not None}
     if "statistics" in given:
         given["statistics"] = FeatureStatistics.load(given["statistics"])
     given |= {name: str(given[name]) for name in ("patterns", "weights") if name in given}
-    specs = parse_specs(text, {name: entry.build for name, entry in METHODS.items()}, "method")
+    specs = read_methods(text)
     useless = set(given)
     for label, spec in specs.items():
-        entry = METHODS[spec.name]
+        entry = entry_of(spec.name)
         taken = set(settings_of_callable(entry.build)) - (set() if entry.needs_layer else {"layer"})
         chosen = {name: value for name, value in given.items() if name in taken}
         specs[label] = Spec(spec.name, {**chosen, **spec.settings})
@@ -163,7 +165,7 @@ def _specs(text: str, options: Mapping[str, Any]) -> "dict[str, Spec]":
 
 def _ready(
     specs: "Mapping[str, Spec]",
-    loaded: "LoadedModel",
+    loaded: "Loaded",
     source: str | None,
     count: int,
     seed: int,
@@ -173,8 +175,7 @@ def _ready(
     from bitlens.explaining.photos import Ready
     from bitlens.methods.building import build_method
 
-    if source is None and loaded.name.startswith("builtin/"):
-        source = "builtin:scenes-train"
+    source = source or loaded.learns_from
     for spec in specs.values():
         _check_source(spec, source)
     alone = len(specs) == 1
@@ -204,56 +205,49 @@ def _tell_refused(refused: Mapping[str, str]) -> None:
         note(f"left out: {reason if reason.startswith(label) else f'{label}: {reason}'}")
 
 
-def _missing(spec: "Spec") -> str:
-    """What a method must learn and was not given: "statistics", "patterns" or nothing."""
-    from bitlens.methods import METHODS
+def _missing(spec: "Spec") -> "Lesson | None":
+    """What a method must learn and was not given."""
+    from bitlens.methods import entry_of
 
-    learns = METHODS[spec.name].learns
-    return learns if learns and not spec.settings.get(learns) else ""
+    lesson = entry_of(spec.name).lesson
+    return lesson if lesson is not None and not spec.settings.get(lesson.setting) else None
 
 
 def _check_source(spec: "Spec", source: str | None) -> None:
-    what = _missing(spec)
-    if what and source is None:
-        command, option = ("readout train", "readout") if what == "weights" else (what, what)
+    lesson = _missing(spec)
+    if lesson is not None and source is None:
         raise SettingError(
-            f"{spec.name} needs {what}. Any photos of the kind the network was trained on will do: --statistics-from DIR "
-            f"makes them from a folder now and keeps them; `bitlens {command}` writes them to a file for --{option} FILE"
+            f"{spec.name} needs {lesson.name}. Any photos of the kind the network was trained on will do: --statistics-from "
+            f"DIR makes them from a folder now and keeps them; `bitlens {lesson.command}` writes them to a file for "
+            f"--{lesson.option} FILE"
         )
 
 
 def _learn(
     method: Any,
     spec: "Spec",
-    loaded: "LoadedModel",
+    loaded: "Loaded",
     source: str | None,
     count: int,
     told: set[str],
     workers: "Workers | None",
 ) -> None:
     """Let a method learn what it must and was not given; what a person was told already is not said again."""
-    from bitlens.data.datasets import open_dataset
     from bitlens.evaluation.on_workers import summarises_on
-    from bitlens.methods import METHODS
-    from bitlens.methods.cache import patterns_from, statistics_from, weights_from
+    from bitlens.methods import entry_of
+    from bitlens.methods.lessons import How
+    from bitlens.methods.teaching import Source, Teacher
 
-    if METHODS[spec.name].needs_layer and "layer" not in spec.settings and loaded.default_layer is None:
+    if entry_of(spec.name).needs_layer and "layer" not in spec.settings and loaded.layer is None:
         _tell(f"layer {method.probe.name} (--layer chooses another)", told)
-    what = _missing(spec)
-    if not what or source is None or (what == "weights" and method.is_trained):
+    lesson = _missing(spec)
+    if lesson is None or source is None or lesson.knows(method):
         return
-    samples = open_dataset(source)
-    with progress_bar(what, min(count, len(samples))) as advance:
-        if what == "statistics":
-            collect = summarises_on(workers) if workers is not None else None
-            _, place = statistics_from(
-                samples, source, loaded, method, count, "channel", progress=advance, collect=collect
-            )
-        elif what == "weights":
-            _, place = weights_from(samples, source, loaded, method, count, "channel", progress=advance)
-        else:
-            _, place = patterns_from(samples, source, loaded, method, count, progress=advance)
-    _tell(f"{what} are kept in {place}", told)
+    samples = Source.open(source, loaded.kind, count)
+    how = How(collect=summarises_on(workers) if workers is not None else None)
+    with progress_bar(lesson.name, samples.total) as advance:
+        (place,) = Teacher(loaded, samples, how, progress=advance).teach(lesson, method)
+    _tell(f"{lesson.name} are kept in {place}", told)
 
 
 def _tell(text: str, told: set[str]) -> None:

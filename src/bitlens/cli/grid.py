@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from bitlens.bottlenecks.per_sample import IBA
     from bitlens.core.attribution import Attribution
     from bitlens.explaining.photo import Photo
-    from bitlens.models.load import LoadedModel
+    from bitlens.models.loaded import Loaded
 
 __all__ = ["grid"]
 
@@ -62,13 +62,12 @@ def grid(
     """Photos by layers and prices β, or by smoothings of the mask, on one colour scale (Schulz et al., figures 4, 9, 10)."""
     from bitlens.data.images import find_images
     from bitlens.explaining.photos import class_index, class_name
-    from bitlens.methods.building import beta_for
     from bitlens.models.load import load_model, read_classes
     from bitlens.system.files import write_text
 
     sigmas = _numbers("--smoothings", smoothings, least=0.0) if smoothings is not None else ()
     loaded = load_model(model, weights, device_name(device))
-    usual = beta_for(loaded)
+    usual = loaded.beta
     prices = _numbers("--betas", betas, above=0.0) if betas else _usual_betas(usual, bool(sigmas))
     names = read_classes(classes) if classes else loaded.classes
     paths = find_images(photos)
@@ -110,7 +109,7 @@ def _usual_betas(usual: float | None, single: bool) -> tuple[float, ...]:
     return (middle,) if single else (middle / 10, middle, middle * 10)
 
 
-def _bottlenecks(loaded: "LoadedModel", layers: str | None, *, single: bool) -> "list[IBA]":
+def _bottlenecks(loaded: "Loaded", layers: str | None, *, single: bool) -> "list[IBA]":
     """One for each layer; those by default where none is named."""
     from bitlens.bottlenecks.per_sample import IBA
     from bitlens.methods.building import grey_photo, layer_for
@@ -132,23 +131,22 @@ def _bottlenecks(loaded: "LoadedModel", layers: str | None, *, single: bool) -> 
     return [IBA(loaded.model, name) for name in dict.fromkeys(names)]
 
 
-def _learn(loaded: "LoadedModel", bottlenecks: "Sequence[IBA]", source: str | None, count: int) -> None:
-    from bitlens.data.datasets import open_dataset
-    from bitlens.methods.cache import layer_statistics_from
+def _learn(loaded: "Loaded", bottlenecks: "Sequence[IBA]", source: str | None, count: int) -> None:
+    from bitlens.methods.lessons import STATISTICS
+    from bitlens.methods.teaching import Source, Teacher
 
-    if source is None and loaded.name.startswith("builtin/"):
-        source = "builtin:scenes-train"
+    source = source or loaded.learns_from
     if source is None:
         raise SettingError(
             "the bottleneck needs statistics: any photos of the kind the network was trained on will do; "
             "--statistics-from DIR makes them from a folder now and keeps them"
         )
-    samples = open_dataset(source)
-    with progress_bar("statistics of all layers", min(count, len(samples))) as advance:
-        layer_statistics_from(samples, source, loaded, bottlenecks, count, "channel", progress=advance)
+    samples = Source.open(source, "image", count)
+    with progress_bar("statistics of all layers", samples.total) as advance:
+        Teacher(loaded, samples, progress=advance).teach(STATISTICS, *bottlenecks)
 
 
-def _read(paths: "Sequence[Path]", loaded: "LoadedModel", target: int | None) -> "list[Photo]":
+def _read(paths: "Sequence[Path]", loaded: "Loaded", target: int | None) -> "list[Photo]":
     """The photos that can be read; a single one raises."""
     from functools import partial
 
@@ -173,7 +171,7 @@ def _read(paths: "Sequence[Path]", loaded: "LoadedModel", target: int | None) ->
 
 
 def _betas(
-    loaded: "LoadedModel",
+    loaded: "Loaded",
     seen: "Sequence[Photo]",
     titles: Sequence[str],
     bottlenecks: "Sequence[IBA]",
@@ -211,7 +209,7 @@ def _betas(
 
 
 def _smoothings(
-    loaded: "LoadedModel",
+    loaded: "Loaded",
     seen: "Sequence[Photo]",
     titles: Sequence[str],
     iba: "IBA",

@@ -39,22 +39,21 @@ def statistics(
     as_json: AsJson = False,
 ) -> None:
     """Learn what a layer puts out on many photos; every explanation at that layer needs it once."""
-    from bitlens.data.datasets import open_dataset
     from bitlens.evaluation.on_workers import summarises_on
     from bitlens.methods.building import build_method
-    from bitlens.methods.cache import statistics_from
+    from bitlens.methods.lessons import STATISTICS, How
     from bitlens.methods.specs import Spec
+    from bitlens.methods.teaching import Source, Teacher
     from bitlens.models.load import load_model
 
-    samples = open_dataset(data)
+    samples = Source.open(data, "image", count)
     with reached_workers(cluster, workers, device) as helpers:
         loaded = load_model(model, weights, device_name(device) if helpers is None else "cpu")
         iba = build_method(Spec("iba", {}), loaded, layer=layer)
-        collect = summarises_on(helpers) if helpers is not None else None
-        with progress_bar("statistics", min(count, len(samples))) as advance:
-            made, _ = statistics_from(
-                samples, data, loaded, iba, count, per, keep=False, progress=advance, collect=collect
-            )
+        how = How(per, summarises_on(helpers) if helpers is not None else None)
+        with progress_bar("statistics", samples.total) as advance:
+            Teacher(loaded, samples, how, cached=False, progress=advance).teach(STATISTICS, iba)
+    made = iba.statistics
     made.save(out)
     if as_json:
         print(json.dumps({"file": str(out), "layer": iba.probe.name, "samples": made.samples, "per": made.granularity}))
@@ -75,18 +74,15 @@ def patterns(
 ) -> None:
     """Learn what each neuron's output tells of its input; the method pattern-attribution needs it once."""
     from bitlens.baselines.pattern_attribution import PatternAttribution
-    from bitlens.data.datasets import open_dataset, tensor_batches
+    from bitlens.methods.lessons import PATTERNS
+    from bitlens.methods.teaching import Source, Teacher
     from bitlens.models.load import load_model
 
-    samples = open_dataset(data)
+    samples = Source.open(data, "image", count)
     loaded = load_model(model, weights, device_name(device))
-    number = min(count, len(samples))
-    chosen = [samples[i * len(samples) // number] for i in range(number)]
-    source, method = f"{data} ({number} photos)", PatternAttribution(loaded.model)
-    batches = tensor_batches(chosen, loaded.preprocess, 16, on_error="skip")
-    with progress_bar("patterns", number) as advance:
-        how = loaded.preprocess.description
-        method.fit_patterns(batches, number, data=source, preprocessing=how, progress=advance)
+    method = PatternAttribution(loaded.model)
+    with progress_bar("patterns", samples.total) as advance:
+        Teacher(loaded, samples, cached=False, progress=advance).teach(PATTERNS, method)
     method.patterns.save(out)
     facts = {name: getattr(method.patterns, name) for name in ("samples", "neurons", "replaced")}
     if as_json:

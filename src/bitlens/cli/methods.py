@@ -33,11 +33,14 @@ def methods(
 ) -> None:
     """List the methods of attribution, or show one with its settings."""
     from bitlens.methods import METHODS
-    from bitlens.methods.specs import parse_specs
 
-    builders = {known: entry.build for known, entry in METHODS.items()}
-    chosen = [spec.name for spec in parse_specs(name, builders, "method").values()] if name else list(METHODS)
-    rows = [_row(METHODS[one], whole=bool(name)) for one in chosen]
+    known = METHODS["image"]
+    chosen = list(known)
+    if name:
+        from bitlens.methods.building import read_methods
+
+        chosen = [spec.name for spec in read_methods(name).values()]
+    rows = [_row(known[one], whole=bool(name)) for one in chosen]
     if as_json:
         print(json.dumps(rows, ensure_ascii=False))
         return
@@ -65,20 +68,15 @@ def _undressed(build: Callable[..., Any]) -> Callable[..., Any]:
 
 def _settings(build: Callable[..., Any]) -> list[dict[str, Any]]:
     """What may be typed after the method's name: each setting, its default, what it takes and what it is."""
-    from bitlens.methods.specs import described, settings_of_callable
+    from bitlens.core.passes import Passes
+    from bitlens.methods.specs import defaults_of_callable, described, settings_of_callable
 
-    defaults = {name: parameter.default for name, parameter in inspect.signature(build).parameters.items()}
-    known = settings_of_callable(build)
-    texts = _texts(_undressed(build))
+    known, defaults = settings_of_callable(build), defaults_of_callable(build)
+    texts = {**_texts(Passes), **_texts(_undressed(build))}
     return [
-        {
-            "name": name,
-            "default": None if defaults[name] is inspect.Parameter.empty else defaults[name],
-            "takes": described(known[name]),
-            "summary": texts.get(name, ""),
-        }
-        for name in defaults
-        if name in known and described(known[name])
+        {"name": name, "default": defaults[name], "takes": described(known[name]), "summary": texts.get(name, "")}
+        for name in known
+        if described(known[name])
     ]
 
 
@@ -86,7 +84,10 @@ def _texts(build: Any) -> dict[str, str]:
     """What the docstring says of each argument; a class may leave it to what it inherits from."""
     found: dict[str, str] = {}
     for one in reversed(inspect.getmro(build) if inspect.isclass(build) else [build]):
-        arguments = (inspect.cleandoc(one.__doc__ or "").partition("Args:\n")[2]).partition("\n\n")[0]
+        _, *after = re.split(
+            r"^(?:Args|Attributes):\n", inspect.cleandoc(one.__doc__ or ""), maxsplit=1, flags=re.MULTILINE
+        )
+        arguments = "".join(after).partition("\n\n")[0]
         for name, text in re.findall(r"^    (\w+): ((?:.|\n(?=     ))*)", arguments, re.MULTILINE):
             found[name] = " ".join(text.split())
     return found

@@ -103,7 +103,7 @@ def train(
     from bitlens.bottlenecks.readout.task import Teaching
     from bitlens.bottlenecks.readout.weights import ReadoutWeights
     from bitlens.data.datasets import open_dataset, tensor_batches
-    from bitlens.methods.building import beta_for, layer_for
+    from bitlens.methods.building import layer_for
     from bitlens.models.load import load_model
     from bitlens.training.examples import Examples, Pairs, Photos
     from bitlens.training.settings import TrainingSettings
@@ -117,7 +117,7 @@ def train(
     loaded = load_model(model, weights, _own_device(device_name(device)))
     readout = ReadoutIBA(
         loaded.model, layer or layer_for(loaded), read_layers.split(",") if read_layers else None,
-        beta=beta if beta is not None else beta_for(loaded), conditional=conditional, hidden=hidden,
+        beta=beta if beta is not None else loaded.beta, conditional=conditional, hidden=hidden,
     )  # fmt: skip
     number = min(limit or len(samples), len(samples))
     photos = [samples[i * len(samples) // number] for i in range(number)]
@@ -208,9 +208,9 @@ def _write(out: Path, model: str, readout: "ReadoutIBA", done: "Trained", *, as_
     from bitlens.training.curve import draw_curve, write_curve
 
     readout.save(out)
-    about = {"model": model, "layer": readout.probe.name, **readout.all_settings()}
+    about = {"model": model, "layer": readout.probe.name, **readout.settings()}
     write_curve(done.rows, _beside(out, "curve.json"), about)
-    draw_curve(done.rows, _beside(out, "curve.png"), f"readout of {readout.probe.name}, β = {readout.settings.beta:g}")
+    draw_curve(done.rows, _beside(out, "curve.png"), f"readout of {readout.probe.name}, β = {readout.fit.beta:g}")
     best = done.rows[done.best_epoch - 1]
     losses = dict(best.held_out or best.train)
     if as_json:

@@ -36,11 +36,10 @@ def roar(
     """Remove the pixels that methods call important, train again, and see what is still learnt. Resumes."""
     from bitlens.data.small import read_small_images
     from bitlens.evaluation.roar import RoarPlan, run_roar
-    from bitlens.methods import METHODS
-    from bitlens.methods.specs import parse_specs
+    from bitlens.methods.building import read_methods
     from bitlens.metrics.retraining import TrainingSettings
 
-    specs = parse_specs(methods, {name: entry.build for name, entry in METHODS.items()}, "method")
+    specs = read_methods(methods)
     plan = RoarPlan(data, size, limit, width, TrainingSettings(epochs, batch_size, learning_rate), seed)
     with messages.status("reading images") as status:
         images = read_small_images(data, size, limit)

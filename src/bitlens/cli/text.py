@@ -63,10 +63,10 @@ def explain(
 ) -> None:
     """Shade the words of texts by the bits (or scores) that a network uses for its answer."""
     from bitlens.explaining.explainer import page
-    from bitlens.models.load_text import load_text_model
+    from bitlens.models.load import load_model
 
     samples = chosen_texts(texts or [], file, data, limit, pair)
-    loaded = load_text_model(model, weights, device_name(device))
+    loaded = load_model(model, weights, device_name(device), kind="text")
     explainer = build_explainer(loaded, method, {"layer": layer, "beta": beta}, seed)
     teach(explainer, statistics_from, statistics_count)
     pairs = [sample.pair or "" for sample in samples] if samples[0].pair is not None else None
@@ -112,15 +112,15 @@ def build_explainer(loaded: Any, method: str, options: dict[str, Any], seed: int
         SettingError: if there is no such method, several were named, or it does not take an option.
     """
     from bitlens.explaining.explainer import Explainer
-    from bitlens.methods.specs import parse_specs, settings_of_callable
-    from bitlens.methods.text import TEXT_METHODS
+    from bitlens.methods import entry_of
+    from bitlens.methods.building import read_methods
+    from bitlens.methods.specs import settings_of_callable
 
-    builders = {name: entry.build for name, entry in TEXT_METHODS.items()}
-    specs = list(parse_specs(method, builders, "method").values())
+    specs = list(read_methods(method, "text").values())
     if len(specs) != 1:
         raise SettingError(f"--method {method} names {len(specs)} methods: give one")
     given = {name: value for name, value in options.items() if value is not None}
-    useless = given.keys() - set(settings_of_callable(builders[specs[0].name]))
+    useless = given.keys() - set(settings_of_callable(entry_of(specs[0].name, "text").build))
     if useless:
         raise SettingError(f"--{min(useless)} is not for {specs[0].name}: leave it out")
     return Explainer(loaded, method=specs[0].name, **{"seed": seed, **given, **specs[0].settings})
@@ -128,23 +128,20 @@ def build_explainer(loaded: Any, method: str, options: dict[str, Any], seed: int
 
 def teach(explainer: "Explainer", source: str | None, count: int) -> None:
     """Give a bottleneck the statistics it lacks, from texts that a person named or from the bundled reviews."""
-    from bitlens.data.texts import open_texts
-    from bitlens.methods.text_cache import token_statistics_from
+    from bitlens.methods.teaching import Source, Teacher
 
-    if explainer.entry.learns != "statistics" or (explainer.ready and source is None):
+    lesson = explainer.entry.lesson
+    if lesson is None or (explainer.ready and source is None):
         return
     if source is None:
         note(
             f"statistics come from the short reviews of {_OWN_TEXTS}; some hundred texts like those to explain are better: "
             "--statistics-from jsonl:FILE"
         )
-    name = source or _OWN_TEXTS
-    samples = open_texts(name)
-    layers = explainer.method.layers
-    with progress_bar("statistics", min(count, len(samples))) as advance:
-        found, place = token_statistics_from(samples, name, explainer.loaded, layers, count, progress=advance)
-    explainer.method.statistics = found
-    messages.print(f"statistics are kept in {place}", style="dim", highlight=False, soft_wrap=True)
+    samples = Source.open(source or _OWN_TEXTS, "text", count)
+    with progress_bar(lesson.name, samples.total) as advance:
+        place, *_ = Teacher(explainer.loaded, samples, progress=advance).teach(lesson, explainer.method)
+    messages.print(f"{lesson.name} are kept in {place.parent}", style="dim", highlight=False, soft_wrap=True)
 
 
 def _read(file: Path) -> str:

@@ -6,9 +6,19 @@ from typing import Annotated, Literal
 
 import typer
 
-from bitlens.cli.evaluate import list_metrics, note_known, print_tables
-from bitlens.cli.options import AsJson, DeviceOption, Out, Seed, Weights, device_name
-from bitlens.system.console import answers, messages, progress_bar
+from bitlens.cli.evaluate import list_metrics, print_tables, run_plan
+from bitlens.cli.options import (
+    AsJson,
+    Cluster,
+    DeviceOption,
+    Out,
+    Seed,
+    Weights,
+    WorkersOption,
+    device_name,
+    reached_workers,
+)
+from bitlens.system.console import answers
 
 __all__ = ["add_text_commands"]
 
@@ -52,25 +62,24 @@ def evaluate(
     weights: Weights = None,
     keep_maps: Annotated[bool, typer.Option("--keep-maps", help="Keep every map, for later metrics.")] = False,
     retry_errors: Annotated[bool, typer.Option("--retry-errors", help="Try texts again that failed.")] = False,
+    cluster: Cluster = None,
+    workers: WorkersOption = None,
     device: DeviceOption = "auto",
     seed: Seed = 0,
     as_json: AsJson = False,
 ) -> None:
     """Measure methods by metrics on texts. A run that was cut short goes on where it was, and can grow."""
-    from bitlens.evaluation.run import carry_out, find_tasks, read_part, select_samples
-    from bitlens.evaluation.text.context import open_text_context
-    from bitlens.evaluation.text.measures import TEXT_METRICS
-    from bitlens.evaluation.text.plan import TextPlan
-    from bitlens.methods.specs import parse_specs
-    from bitlens.methods.text import TEXT_METHODS
+    from bitlens.evaluation.measures import read_metrics
+    from bitlens.evaluation.plan import Plan
+    from bitlens.evaluation.run import read_part
+    from bitlens.methods.building import read_methods
 
-    builders = {name: entry.build for name, entry in TEXT_METHODS.items()}
-    measures = {name: metric.compute for name, metric in TEXT_METRICS.items()}
-    plan = TextPlan(
+    plan = Plan(
         model,
         data,
-        parse_specs(methods, builders, "method"),
-        parse_specs(metrics, measures, "metric"),
+        read_methods(methods, "text"),
+        read_metrics(metrics, "text"),
+        kind="text",
         weights=weights,
         layer=layer,
         asked=asked,
@@ -79,35 +88,27 @@ def evaluate(
         statistics_count=statistics_count,
         seed=seed,
     )
-    with messages.status("starting") as status:
-        context = open_text_context(
-            plan,
-            out,
-            device_name(device),
-            lambda what, seen, total: status.update(f"{what}: {seen} of {total} texts"),
-            keep_maps=keep_maps,
-        )
-        indices = select_samples(len(context.samples), read_part(part), limit)
-        tasks = find_tasks(context, out, indices, retry_errors=retry_errors)
-    note_known(len(indices) - len(tasks), len(indices))
-    with progress_bar(model, len(tasks), unit="texts") as advance:
-        carry_out(context, out, tasks, advance=advance)
+    with reached_workers(cluster, workers, device) as helpers:
+        run_plan(
+            plan, out, device_name(device) if helpers is None else "cpu", read_part(part), limit,
+            keep_maps=keep_maps, retry_errors=retry_errors, workers=helpers,
+        )  # fmt: skip
     print_tables(out, None, None, "json" if as_json else "text")
 
 
 def metrics(as_json: AsJson = False) -> None:
     """List the metrics for texts: what they say, which direction is better, where they come from, what they cost."""
-    from bitlens.evaluation.text.measures import TEXT_METRICS
+    from bitlens.evaluation.measures import METRICS
 
-    list_metrics(TEXT_METRICS.values(), as_json=as_json)
+    list_metrics(METRICS["text"].values(), as_json=as_json)
 
 
 def methods(as_json: AsJson = False) -> None:
     """List the methods for texts: where they come from, what they cost, on which networks they work."""
-    from bitlens.methods.text import TEXT_METHODS
+    from bitlens.methods import METHODS
 
     names = ("name", "summary", "paper", "unit", "passes", "signed", "supports")
-    rows = [{name: getattr(entry, name) for name in names} for entry in TEXT_METHODS.values()]
+    rows = [{name: getattr(entry, name) for name in names} for entry in METHODS["text"].values()]
     if as_json:
         print(json.dumps(rows, ensure_ascii=False))
         return

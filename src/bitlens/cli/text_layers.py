@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from bitlens.bottlenecks.layer_analysis import LayerAnalysis
     from bitlens.bottlenecks.token_statistics import TokenStatistics
     from bitlens.data.tokenizing import TokenBatch
-    from bitlens.models.load_text import LoadedText
+    from bitlens.models.loaded import Loaded
 
 __all__ = ["layers"]
 
@@ -54,14 +54,16 @@ def layers(
     as_json: AsJson = False,
 ) -> None:
     """Restrict each layer by itself: which words it uses, how many bits, and what of the prediction they keep."""
-    from bitlens.models.load_text import load_text_model
+    from bitlens.models.load import load_model
 
     prices = _numbers(betas)
     samples = chosen_texts(texts or [], file, data, limit, pair)
     pairs = [sample.pair or "" for sample in samples] if samples[0].pair is not None else None
     specs = [model] if against is None else [model, against]
-    networks = [load_text_model(spec, weights if n == 0 else None, device_name(device)) for n, spec in enumerate(specs)]
-    batch, classes = networks[0].tokenizer([sample.text for sample in samples], pairs), networks[0].classes
+    networks = [
+        load_model(spec, weights if n == 0 else None, device_name(device), kind="text") for n, spec in enumerate(specs)
+    ]
+    batch, classes = networks[0].tokenizer([sample.text for sample in samples], pairs), networks[0].classes or ()
     if any(other.tokenizer([s.text for s in samples], pairs).tokens != batch.tokens for other in networks[1:]):
         raise InputError(f"{against} cuts the texts into other tokens than {model}: they cannot stand side by side")
     asked: Any = _asked(networks[0], batch, target)
@@ -88,7 +90,7 @@ def _numbers(betas: str) -> tuple[float, ...]:
         raise SettingError(f"--betas is {betas!r}: expected numbers separated by commas, as 1,10,100") from None
 
 
-def _asked(loaded: "LoadedText", batch: "TokenBatch", target: str) -> list[int]:
+def _asked(loaded: "Loaded", batch: "TokenBatch", target: str) -> list[int]:
     """The class that every text is asked about, in all networks alike."""
     import torch
 
@@ -109,22 +111,24 @@ def _asked(loaded: "LoadedText", batch: "TokenBatch", target: str) -> list[int]:
     return found
 
 
-def _statistics(loaded: "LoadedText", at: str, source: str, count: int) -> "dict[str, TokenStatistics]":
-    from bitlens.data.texts import open_texts
-    from bitlens.methods.text_cache import token_statistics_from
+def _statistics(loaded: "Loaded", at: str, source: str, count: int) -> "dict[str, TokenStatistics]":
+    from bitlens.bottlenecks.layered import LayeredTokenIBA
+    from bitlens.methods.lessons import TOKEN_STATISTICS
+    from bitlens.methods.teaching import Source, Teacher
     from bitlens.models.load_text import text_layers
 
     names = text_layers(loaded.model) if at == "all" else tuple(at.split(","))
-    samples = open_texts(source)
+    samples = Source.open(source, "text", count)
     if source == _OWN_TEXTS:
         note(f"statistics come from the short reviews of {_OWN_TEXTS}; better from texts like yours: --statistics-from")
-    with progress_bar("statistics", min(count, len(samples))) as advance:
-        found, _ = token_statistics_from(samples, source, loaded, names, count, progress=advance)
-    return {name: found[name] for name in names}
+    bottlenecks = LayeredTokenIBA(loaded.model, names)
+    with progress_bar("statistics", samples.total) as advance:
+        Teacher(loaded, samples, progress=advance).teach(TOKEN_STATISTICS, bottlenecks)
+    return dict(bottlenecks.statistics)
 
 
 def _analysed(
-    loaded: "LoadedText",
+    loaded: "Loaded",
     batch: "TokenBatch",
     asked: Sequence[int],
     known: "dict[str, TokenStatistics]",

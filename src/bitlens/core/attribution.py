@@ -15,7 +15,7 @@ from bitlens.system.files import read_arrays, write_arrays
 
 __all__ = ["Attribution", "Evidence"]
 
-_FORMAT = "bitlens.core.attribution/1"
+_FORMAT = "bitlens.attribution/1"
 
 
 @dataclass(frozen=True, eq=False)

@@ -10,7 +10,16 @@ from torch import Tensor
 from bitlens.core.layout import Layout
 from bitlens.errors import SettingError, one_of
 
-__all__ = ["Passes", "Precision", "RunOptions", "in_precision", "memory_format", "rows_at_once", "suffix_dtype"]
+__all__ = [
+    "Passes",
+    "Precision",
+    "RunOptions",
+    "SeedAndRows",
+    "in_precision",
+    "memory_format",
+    "rows_at_once",
+    "suffix_dtype",
+]
 
 Precision = Literal["float32", "bfloat16", "auto"]
 
@@ -20,12 +29,17 @@ _CUDA_ROWS = 512
 _CUDA_SHARE = 0.5  # of the memory that is free
 
 
-class RunOptions(TypedDict, total=False):
-    """What every method takes besides its own settings; see `Passes`."""
+class SeedAndRows(TypedDict, total=False):
+    """What a method takes besides its own settings if it computes in the network's own precision; see `Passes`."""
 
     seed: int
-    precision: Precision
     internal_batch_size: int | Literal["auto"]
+
+
+class RunOptions(SeedAndRows, total=False):
+    """What every other method takes besides its own settings; see `Passes`."""
+
+    precision: Precision
 
 
 @dataclass(frozen=True)

@@ -241,7 +241,7 @@ class FeatureStatistics:
             f.name: getattr(self, f.name) for f in fields(self) if f.name in ("samples", "observations", "granularity")
         }
         metadata = {
-            "format": "bitlens.core.statistics/1",
+            "format": "bitlens.statistics/1",
             "details": json.dumps({**details, "layout": self.layout.name, "extra": self.layout.extra}),
             "provenance": json.dumps(asdict(self.provenance)),
         }
@@ -254,7 +254,7 @@ class FeatureStatistics:
         Raises:
             DataError: if the file is missing, damaged, or holds something else.
         """
-        arrays, metadata = read_arrays(path, "statistics", lambda m: m.get("format") == "bitlens.core.statistics/1")
+        arrays, metadata = read_arrays(path, "statistics", lambda m: m.get("format") == "bitlens.statistics/1")
         try:
             details = json.loads(metadata["details"])
             provenance = Provenance(**json.loads(metadata["provenance"]))

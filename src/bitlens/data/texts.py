@@ -2,6 +2,7 @@
 
 import csv
 import gzip
+import hashlib
 import io
 import json
 import zlib
@@ -37,6 +38,11 @@ class TextSample:
     text: str
     label: int | None = None
     pair: str | None = None
+
+    @property
+    def fingerprint(self) -> str:
+        """Changes when a character of the text or its pair does."""
+        return hashlib.sha256(json.dumps([self.text, self.pair]).encode()).hexdigest()[:24]
 
 
 def open_texts(spec: str) -> Sequence[TextSample]:

@@ -11,8 +11,8 @@ from bitlens.core.attribution import Attribution
 from bitlens.errors import BitlensError
 from bitlens.evaluation.context import Context
 from bitlens.explaining.sweeps import roughness_of
-from bitlens.methods import METHODS
-from bitlens.models.load import LoadedModel
+from bitlens.methods import entry_of
+from bitlens.models.loaded import Loaded
 from bitlens.view.heatmap import draw_grid
 from bitlens.view.sweep import SweepRow, draw_sweep
 
@@ -48,7 +48,7 @@ def draw_kept_maps(context: Context, folder: Path, indices: Sequence[int]) -> li
         photos.append(context.loaded.preprocess.display(image))
         rows.append([np.load(place, allow_pickle=False) for place in places])
         titles.append(_title(context.loaded, sample.label, sample.name))
-    units = [METHODS[context.plan.methods[label].name].unit for label in labels]
+    units = [entry_of(context.plan.methods[label].name).unit for label in labels]
     parts = [slice(start, start + _COLUMNS) for start in range(0, len(labels), _COLUMNS)] if photos else []
     return [
         draw_grid(
@@ -135,7 +135,7 @@ def _caption(one: Attribution) -> str:
     return bits + (f" · p = {float(one.evidence.under_noise[0]):.2f}" if one.evidence is not None else "")
 
 
-def _title(loaded: LoadedModel, target: int | None, name: str) -> str:
+def _title(loaded: Loaded, target: int | None, name: str) -> str:
     if target is None:
         return name
     return loaded.classes[target] if loaded.classes is not None and target < len(loaded.classes) else f"class {target}"

@@ -2,8 +2,11 @@
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import cached_property
+from importlib import import_module
 from typing import Any, Literal
 
+from bitlens.data.kinds import Kind
 from bitlens.evaluation.scored import Scored
 
 __all__ = ["Axes", "Metric"]
@@ -19,7 +22,7 @@ class Axes:
         names: of the upper and the lower curve; one name for a single curve.
         logarithmic: whether x is.
         normalised: whether mean curves go from 1 at their beginning to 0 at their end (equation 9).
-        x_names: the metric's settings → what stands along x in place of 0, 1, 2, …
+        x_names: the function that names what stands along x in place of numbers, if one does.
     """
 
     x: str
@@ -27,7 +30,11 @@ class Axes:
     names: tuple[str, ...]
     logarithmic: bool = False
     normalised: bool = False
-    x_names: Callable[[Mapping[str, Any]], Sequence[str]] = lambda settings: ()  # noqa: ARG005
+    x_names: str = ""
+
+    def along(self, settings: Mapping[str, Any]) -> Sequence[str]:
+        """Name what stands along x in place of 0, 1, 2, …, by the metric's settings; nothing where numbers stand there."""
+        return _function(self.x_names)(settings) if self.x_names else ()
 
 
 @dataclass(frozen=True)
@@ -43,8 +50,9 @@ class Metric:
         source: where it comes from.
         passes: of the network for one map, with default settings; making the map is not counted.
         needs: what it needs of a sample besides the photo.
-        compute: (case, *, settings) → the score, or None where the metric does not apply to the photo.
-        preset: settings that differ from the defaults of `compute`.
+        function: module and name of `compute`.
+        kind: what the networks read.
+        preset: settings that differ from the defaults of the function.
         axes: of its curves, for metrics with curves.
     """
 
@@ -55,7 +63,20 @@ class Metric:
     range: str
     source: str
     passes: str
-    compute: Callable[..., Scored | None]
+    function: str
+    kind: Kind = "image"
     needs: str = ""
     preset: Mapping[str, Any] = field(default_factory=dict)
     axes: Axes | None = None
+
+    @cached_property
+    def compute(self) -> Callable[..., Scored | None]:
+        """(case, *, settings) → the score, or None where the metric does not apply to the sample."""
+        return _function(self.function)
+
+
+def _function(place: str) -> Callable[..., Any]:
+    """A function of this room by its module and name."""
+    module, _, name = place.partition(":")
+    found: Callable[..., Any] = getattr(import_module(f"bitlens.evaluation.{module}"), name)
+    return found

@@ -22,8 +22,8 @@ from bitlens.evaluation.context import Context, make_context
 from bitlens.evaluation.learning import Learner
 from bitlens.evaluation.plan import Plan
 from bitlens.evaluation.run import Engine, Result, Task, evaluate_sample, failure
-from bitlens.methods.cache import Collect, Progress, collect_here
-from bitlens.models.load import LoadedModel
+from bitlens.methods.lessons import Collect, Progress, collect_here
+from bitlens.models.loaded import Loaded
 from bitlens.system.files import write_bytes
 from bitlens.workers import Lost, Workers
 
@@ -86,7 +86,7 @@ class _Parcel:
     """What a worker needs to have the context that the run began with."""
 
     plan: Plan
-    loaded: LoadedModel
+    loaded: Loaded
     samples: Sequence[Sample]
     learnt: Mapping[str, bytes]
     maps: Path | None
@@ -158,6 +158,6 @@ def _folder_of(samples: Sequence[Sample]) -> list[Path]:
 def _places(data: str) -> list[Path]:
     """The file or folder that the name of a data set names, if it does."""
     kind, colon, place = data.partition(":")
-    if colon and kind in ("folder", "csv", "imagenet"):
+    if colon and kind in ("folder", "csv", "imagenet", "jsonl", "tsv"):
         return [Path(place).expanduser()]
     return [] if kind == "builtin" else [Path(data).expanduser()]

@@ -10,11 +10,12 @@ from typing import Any
 
 from bitlens.core.statistics import Granularity
 from bitlens.errors import SettingError
-from bitlens.evaluation.measures import METRICS
+from bitlens.evaluation.measures import read_metrics
 from bitlens.evaluation.paired import Mean
 from bitlens.evaluation.tables import Table
 from bitlens.methods import METHODS
-from bitlens.methods.specs import Spec, parse_specs
+from bitlens.methods.building import read_methods
+from bitlens.methods.specs import Spec
 
 __all__ = ["Line", "Paper", "Published", "load_paper", "paper_names", "side_by_side"]
 
@@ -73,16 +74,16 @@ class Paper:
 
     def specs(self) -> dict[str, Spec]:
         """By label, the methods of the table that exist here."""
-        existing = [row.spec for row in self.rows if row.spec.partition(":")[0] in METHODS]
-        return parse_specs(",".join(existing), {name: entry.build for name, entry in METHODS.items()}, "method")
+        existing = [row.spec for row in self.rows if row.spec.partition(":")[0] in METHODS["image"]]
+        return read_methods(",".join(existing))
 
     def metric_specs(self) -> dict[str, Spec]:
         """By label, the metrics of the table."""
-        return parse_specs(self.measured, {name: entry.compute for name, entry in METRICS.items()}, "metric")
+        return read_metrics(self.measured)
 
     def missing(self) -> list[str]:
         """The paper's names of the methods that do not exist here."""
-        return [row.name for row in self.rows if row.spec.partition(":")[0] not in METHODS]
+        return [row.name for row in self.rows if row.spec.partition(":")[0] not in METHODS["image"]]
 
 
 @dataclass(frozen=True)
@@ -160,9 +161,9 @@ def side_by_side(paper: Paper, tables: Sequence[Table]) -> list[Line]:
 
 def _fitting(row: Published, table: Table) -> str | None:
     name = row.spec.partition(":")[0]
-    if name not in METHODS:
+    if name not in METHODS["image"]:
         return None
-    (wanted,) = parse_specs(row.spec, {name: METHODS[name].build}, "method").values()
+    (wanted,) = read_methods(row.spec).values()
     fitting = [
         label
         for label in table.methods

@@ -3,8 +3,10 @@
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Literal
 
 from bitlens.core.statistics import Granularity
+from bitlens.data.kinds import Kind
 from bitlens.methods.specs import Spec
 
 __all__ = ["Plan"]
@@ -19,12 +21,15 @@ class Plan:
         data: the data set's name.
         methods: by label.
         metrics: by label.
+        kind: what the network reads.
         weights: a file, in place of the network's own.
         layer: of methods that restrict one, unless their settings name it; None for the network's default.
-        statistics_from: the data set that methods learn from; None for `data` itself (labels are not looked at), or
-            the training scenes for the test scenes.
-        statistics_count: from how many photos of it at most.
-        statistics_per: "channel" or "element".
+        asked: which class is asked about: each sample's "label" (the predicted class where it has none), or "predicted".
+        max_tokens: of each text at most, special ones included; None for as many as the network reads.
+        statistics_from: the data set that methods learn from; None for what comes with the network, or else `data`
+            itself (labels are not looked at).
+        statistics_count: from how many samples of it at most.
+        statistics_per: of photos: "channel" or "element".
         seed: of everything that is random.
     """
 
@@ -32,8 +37,11 @@ class Plan:
     data: str
     methods: Mapping[str, Spec]
     metrics: Mapping[str, Spec]
+    kind: Kind = "image"
     weights: Path | None = None
     layer: str | None = None
+    asked: Literal["label", "predicted"] = "label"
+    max_tokens: int | None = None
     statistics_from: str | None = None
     statistics_count: int = 1000
     statistics_per: Granularity = "channel"

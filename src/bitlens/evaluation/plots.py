@@ -69,7 +69,7 @@ def _curves(table: Table, metric: str, axes: Axes, means: "Mapping[str, _MeanCur
             axes.x,
             axes.y,
             axes.logarithmic,
-            axes.x_names(table.settings["metrics"][metric]),
+            axes.along(table.settings["metrics"][metric]),
         )
         for side in range(len(axes.names))
     ]

@@ -18,11 +18,11 @@ from torch import Tensor, nn
 from bitlens.data.preprocessing import Preprocessing
 from bitlens.data.small import SmallImages, to_tensor
 from bitlens.errors import DataError, SettingError
-from bitlens.methods import METHODS
+from bitlens.methods import entry_of
 from bitlens.methods.building import build_method, map_alone
 from bitlens.methods.specs import Spec
 from bitlens.metrics.retraining import ExplainedImages, Retrained, TrainingSettings, roar, small_resnet, train_network
-from bitlens.models.load import LoadedModel
+from bitlens.models.loaded import Loaded
 from bitlens.system.files import read_arrays, write_arrays, write_text
 from bitlens.view.curves import Chart, Curve, draw_charts
 from bitlens.view.heatmap import save_figure
@@ -112,7 +112,7 @@ def run_roar(
     labels = [part.labels.to(device) for part in parts]
     build = partial(small_resnet, images.classes, 3, plan.width)
     network = _trained(build, prepared[0], labels[0], plan, out / "network.safetensors", device, told)
-    loaded = LoadedModel("roar", network, Preprocessing(to_tensor), None, _LAYER)
+    loaded = Loaded("roar", network, Preprocessing(to_tensor), None, _LAYER)
 
     def retrained(label: str, maps: Sequence[Tensor], file: str, shares: Sequence[float]) -> tuple[Retrained, ...]:
         train, validation, test = (ExplainedImages(*part) for part in zip(prepared, labels, maps, strict=True))
@@ -166,7 +166,7 @@ def _trained(
 def _maps(
     label: str,
     spec: Spec,
-    loaded: LoadedModel,
+    loaded: Loaded,
     images: Sequence[Tensor],
     labels: Sequence[Tensor],
     out: Path,
@@ -178,12 +178,9 @@ def _maps(
         kept, _ = read_arrays(place, "maps", lambda _: True)
         return [kept[str(part)] for part in range(len(images))]
     method = build_method(spec, loaded)
-    learns = METHODS[spec.name].learns
-    if learns in ("statistics", "patterns"):
-        few = {"granularity": "channel"} if learns == "statistics" else {}
-        getattr(method, f"fit_{learns}")(torch.split(images[0], _BATCH), _LEARNT_FROM, **few)
-    elif learns:
-        raise SettingError(f"{label} needs {learns} for every network; remove and retrain cannot give it")
+    lesson = entry_of(spec.name).lesson
+    if lesson is not None:
+        lesson.fit(method, torch.split(images[0], _BATCH), _LEARNT_FROM)
     total, made = sum(map(len, images)), list[Tensor]()
     for part, wanted in zip(images, labels, strict=True):
         maps = []

@@ -120,12 +120,12 @@ def find_tasks(context: Setup, folder: Path, indices: Sequence[int], *, retry_er
         retry_errors: whether failures are tried again.
 
     Raises:
-        SettingError: if the folder holds results made with other settings, or of other photos.
+        SettingError: if the folder holds results made with other settings, or of other samples.
         DataError: if the folder cannot be read or written.
     """
     pin_settings(folder, context.settings())
     store = RowStore(folder / "rows")
-    _check_same_photos(store, context)
+    _check_same_samples(store, context)
     done = store.done(failures=not retry_errors)
     return missing_tasks(done, indices, list(context.plan.methods), list(context.plan.metrics))
 
@@ -284,8 +284,8 @@ def _keep(result: Result, context: Setup) -> None:
             save_raw(values, place)
 
 
-def _check_same_photos(store: RowStore, context: Setup) -> None:
-    """One photo stands for all: data sets are replaced as a whole, or not at all."""
+def _check_same_samples(store: RowStore, context: Setup) -> None:
+    """One sample stands for all: data sets are replaced as a whole, or not at all."""
     known = store.first()
     if known is None:
         return
@@ -296,6 +296,6 @@ def _check_same_photos(store: RowStore, context: Setup) -> None:
         return  # it cannot be read now: that will be recorded where it matters
     if now != (known["sample"], known["photo"]):
         raise SettingError(
-            f"{store.folder.parent} holds results of other photos: sample {known['index']} was {known['sample']} "
+            f"{store.folder.parent} holds results of other {context.noun}: sample {known['index']} was {known['sample']} "
             f"({known['photo']}) and is now {now[0]} ({now[1]}); use another --out"
         )

@@ -12,7 +12,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from bitlens.bottlenecks.per_sample import IBA
+from bitlens.bottlenecks.at_layer import LayerBottleneck
 from bitlens.core.passes import Precision
 from bitlens.evaluation.case import Case
 from bitlens.evaluation.scored import Scored, kept_curve
@@ -196,7 +196,7 @@ def sensitivity(
 def _restricted(read: Callable[[RestrictedAccuracy], Tensor], case: Case, noise_samples: int) -> Scored | None:
     """Only bottlenecks restrict; the mask is fitted once for all that is read from it."""
     iba, photo = case.method, case.photo
-    if not isinstance(iba, IBA):
+    if not isinstance(iba, LayerBottleneck):
         return None
     found = case.once(
         f"restricted {noise_samples}",

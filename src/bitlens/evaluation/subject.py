@@ -124,6 +124,11 @@ class Setup(Protocol):
         ...
 
     @property
+    def noun(self) -> str:
+        """What many samples are called: "photos" or "texts"."""
+        ...
+
+    @property
     def samples(self) -> Sequence[Any]:
         """The data set."""
         ...

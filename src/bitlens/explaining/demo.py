@@ -18,10 +18,12 @@ from bitlens.core.attribution import Attribution
 from bitlens.data.datasets import Sample, open_dataset
 from bitlens.explaining.photos import class_name
 from bitlens.explaining.pictures import caption
-from bitlens.methods.cache import statistics_from
+from bitlens.methods.lessons import STATISTICS
+from bitlens.methods.teaching import Source, Teacher
 from bitlens.metrics import bounding_box_ratio
 from bitlens.models.builtin import BUILTIN
-from bitlens.models.load import LoadedModel, load_model
+from bitlens.models.load import load_model
+from bitlens.models.loaded import Loaded
 from bitlens.view.colours import Scale
 from bitlens.view.comparison import Panel, draw_comparison
 from bitlens.view.encoding import save_photo
@@ -134,15 +136,15 @@ def run_demo(out: Path, count: int, *, device: str, seed: int, progress: Callabl
     return Demo(scenes, seconds)
 
 
-def _methods(loaded: LoadedModel, seed: int) -> dict[str, IBA]:
+def _methods(loaded: Loaded, seed: int) -> dict[str, IBA | ReadoutIBA]:
     bundled = BUILTIN["scenes"]
     iba = IBA(loaded.model, bundled.layer, beta=bundled.beta, seed=seed)
     train = open_dataset("builtin:scenes-train")[:_STATISTICS_SCENES]
-    statistics_from(train, "builtin:scenes-train", loaded, iba, len(train), "channel")
+    Teacher(loaded, Source("builtin:scenes-train", train, len(train))).teach(STATISTICS, iba)
     return {"iba": iba, "readout": ReadoutIBA(loaded.model, weights=bundled.readout, seed=seed)}
 
 
-def _seconds(method: IBA, images: Tensor, labels: Sequence[int | None]) -> float:
+def _seconds(method: IBA | ReadoutIBA, images: Tensor, labels: Sequence[int | None]) -> float:
     """Of a method that has explained these images before, for the map of one of them; maps are on the CPU when it returns."""
     began = time.perf_counter()
     method.explain(images, labels, evidence_samples=0)
@@ -150,7 +152,7 @@ def _seconds(method: IBA, images: Tensor, labels: Sequence[int | None]) -> float
 
 
 def _scenes(
-    samples: Sequence[Sample], loaded: LoadedModel, images: Tensor, found: Mapping[str, Attribution]
+    samples: Sequence[Sample], loaded: Loaded, images: Tensor, found: Mapping[str, Attribution]
 ) -> list[DemoScene]:
     masks = torch.stack([torch.from_numpy(sample.mask) for sample in samples if sample.mask is not None])
     ratios = {name: bounding_box_ratio(one.map, masks) for name, one in found.items()}

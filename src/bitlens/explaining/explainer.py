@@ -13,9 +13,12 @@ from bitlens.data.texts import TextSample
 from bitlens.data.tokenizing import Span, TokenBatch
 from bitlens.errors import ModelError, StatisticsError
 from bitlens.explaining.photos import class_index, class_name
-from bitlens.methods.text import TEXT_METHODS, text_method
-from bitlens.methods.text_cache import token_batches
-from bitlens.models.load_text import LoadedText, described, load_text_model
+from bitlens.methods import entry_of
+from bitlens.methods import method as method_named
+from bitlens.methods.lessons import token_batches
+from bitlens.models.load import load_model
+from bitlens.models.load_text import described
+from bitlens.models.loaded import Loaded
 from bitlens.probe import frozen
 from bitlens.system.console import answers
 from bitlens.view.colours import Scale
@@ -160,7 +163,7 @@ class Explainer:
         model: a text classifier (of transformers, for example); or what `load_text_model` gives, or a name for it, then
             without a tokenizer.
         tokenizer: the network's own, of transformers or of bitlens.
-        method: one of `TEXT_METHODS`.
+        method: one of `bitlens text methods`.
         classes: the names of the network's outputs, if its configuration does not hold them.
         **settings: of the method: layer, beta, seed, statistics ...
 
@@ -172,7 +175,7 @@ class Explainer:
 
     def __init__(
         self,
-        model: nn.Module | LoadedText | str,
+        model: nn.Module | Loaded | str,
         tokenizer: Any = None,
         *,
         method: str = "token-iba",
@@ -180,17 +183,14 @@ class Explainer:
         **settings: Any,
     ) -> None:
         self.loaded = _loaded(model, tokenizer)
-        self.method: Any = text_method(method, self.loaded, **settings)
-        self.entry = TEXT_METHODS[method]
+        self.method: Any = method_named(method, self.loaded, **settings)
+        self.entry = entry_of(method, "text")
         self.classes = tuple(classes) if classes is not None else self.loaded.classes or None
 
     @property
     def ready(self) -> bool:
         """Whether the method knows what it must; if not, `learn` teaches it."""
-        try:
-            return self.entry.learns != "statistics" or self.method.statistics is not None
-        except StatisticsError:
-            return False
+        return self.entry.lesson is None or self.entry.lesson.knows(self.method)
 
     def learn(self, texts: Iterable[str], *, data: str = "") -> "Explainer":
         """Make the statistics that a bottleneck needs from some hundred texts of the kind the network was trained on.
@@ -298,14 +298,14 @@ def _joined(values: Sequence[float], found: Attribution) -> float:
     return sum(values) / (len(values) if found.unit == "mask" else 1)
 
 
-def _loaded(model: nn.Module | LoadedText | str, tokenizer: Any) -> LoadedText:
+def _loaded(model: nn.Module | Loaded | str, tokenizer: Any) -> Loaded:
     if isinstance(model, nn.Module):
         if tokenizer is None:
             raise ModelError(f"{type(model).__name__} comes without a tokenizer: Explainer(model, tokenizer)")
         return described(model, tokenizer, type(model).__name__)
     if tokenizer is not None:
         raise ModelError("a loaded network has its own tokenizer: leave out the other")
-    return load_text_model(model) if isinstance(model, str) else model
+    return load_model(model, kind="text") if isinstance(model, str) else model
 
 
 def _is_no_class(target: Any) -> bool:

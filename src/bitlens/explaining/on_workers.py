@@ -15,10 +15,10 @@ from typing import Any
 from bitlens.errors import DataError, InputError
 from bitlens.explaining.photos import Explaining, Ready, file_stems
 from bitlens.explaining.pictures import ON_SHEETS, Outcome, raise_tops, write_picture, write_sheets
-from bitlens.methods import METHODS
+from bitlens.methods import entry_of
 from bitlens.methods.building import build_method
 from bitlens.methods.specs import Spec
-from bitlens.models.load import LoadedModel
+from bitlens.models.loaded import Loaded
 from bitlens.system.files import write_text
 from bitlens.view.encoding import save_photo
 from bitlens.workers import Lost, Workers
@@ -30,7 +30,7 @@ def explain_on(
     workers: Workers,
     out: Path,
     photos: Sequence[Path],
-    loaded: LoadedModel,
+    loaded: Loaded,
     methods: Sequence[Ready],
     target: int | None,
     classes: Sequence[str] | None,
@@ -79,15 +79,15 @@ class _Sent:
 
     @classmethod
     def of(cls, ready: Ready) -> "_Sent":
-        learns = METHODS[ready.spec.name].learns
-        learnt = getattr(ready.method, learns) if learns else None
+        lesson = entry_of(ready.spec.name).lesson
+        learnt = lesson.take(ready.method) if lesson is not None else None
         return cls(ready.label, ready.spec, ready.alone, ready.method.seed, learnt)
 
-    def built(self, loaded: LoadedModel) -> Ready:
+    def built(self, loaded: Loaded) -> Ready:
         method = build_method(self.spec, loaded, seed=self.seed)
-        learns = METHODS[self.spec.name].learns
-        if learns:
-            setattr(method, learns, self.learnt)
+        lesson = entry_of(self.spec.name).lesson
+        if lesson is not None:
+            lesson.give(method, self.learnt)
         return Ready(self.label, self.spec, method, self.alone)
 
 
@@ -95,7 +95,7 @@ class _Sent:
 class _Job:
     """What a worker needs to explain photos; `tops` is where colours end, None if that is to be found out first."""
 
-    loaded: LoadedModel
+    loaded: Loaded
     methods: Sequence[_Sent]
     target: int | None
     out: Path

@@ -16,10 +16,10 @@ from bitlens.data.datasets import Sample
 from bitlens.data.images import read_image
 from bitlens.errors import BitlensError, DataError, InputError, LayerError, SettingError, TargetError
 from bitlens.explaining.photo import Photo, read_photo
-from bitlens.methods import METHODS
+from bitlens.methods import entry_of
 from bitlens.methods.building import method_settings
 from bitlens.methods.specs import Spec
-from bitlens.models.load import LoadedModel
+from bitlens.models.loaded import Loaded
 from bitlens.probe import Network
 from bitlens.probe.fingerprint import weights_hash
 
@@ -51,7 +51,7 @@ class Ready:
     @property
     def signed(self) -> bool:
         """Whether the sign of its scores means something."""
-        return METHODS[self.spec.name].signed
+        return entry_of(self.spec.name).signed
 
     def settings(self) -> dict[str, Any]:
         """Everything that decides what its maps look like, as plain values."""
@@ -147,7 +147,7 @@ def class_name(target: str, classes: Sequence[str] | None) -> str:
 
 def explain_photos(
     photos: Sequence[Path],
-    loaded: LoadedModel,
+    loaded: Loaded,
     methods: Sequence[Ready],
     target: int | None,
     out: Path,
@@ -197,7 +197,7 @@ class Explaining:
 
     def __init__(
         self,
-        loaded: LoadedModel,
+        loaded: Loaded,
         methods: Sequence[Ready],
         target: int | None,
         out: Path,

@@ -10,7 +10,7 @@ from typing import Any
 from bitlens.core.attribution import Attribution
 from bitlens.errors import DataError
 from bitlens.explaining.photos import Explained, Found, Ready, explain_photos
-from bitlens.models.load import LoadedModel
+from bitlens.models.loaded import Loaded
 from bitlens.system.files import write_text
 from bitlens.view.colours import Scale
 from bitlens.view.comparison import Panel, draw_comparison
@@ -162,7 +162,7 @@ class Outcome:
 def explain_into(
     out: Path,
     photos: Sequence[Path],
-    loaded: LoadedModel,
+    loaded: Loaded,
     methods: Sequence[Ready],
     target: int | None,
     classes: Sequence[str] | None,

@@ -14,7 +14,8 @@ from torch import Tensor, nn
 
 from bitlens.core.statistics import FeatureStatistics
 from bitlens.errors import SettingError
-from bitlens.methods import METHODS, method
+from bitlens.methods import entry_of, method
+from bitlens.methods.lessons import STATISTICS
 
 __all__ = ["quantus_explain_func"]
 
@@ -51,10 +52,8 @@ def quantus_explain_func(
     Raises:
         SettingError: if there is no such method or setting, or the method must learn and was given nothing to learn from.
     """
-    if name not in METHODS:
-        method(name, model)  # says which there are
-    learns = METHODS[name].learns
-    if learns == "statistics" and (statistics is None) == (statistics_inputs is None):
+    lesson = entry_of(name).lesson
+    if lesson is STATISTICS and (statistics is None) == (statistics_inputs is None):
         raise SettingError(
             f"{name} needs statistics of its layer: give either statistics= (of these very weights) or statistics_inputs= "
             "(for any weights, made anew each time) in explain_func_kwargs"

@@ -6,18 +6,22 @@ from typing import Any
 from PIL import Image
 from torch import Tensor
 
-from bitlens.bottlenecks.per_sample import IBA
-from bitlens.methods import METHODS
-from bitlens.methods.specs import Spec, settings_of_callable
-from bitlens.models.builtin import BUILTIN
+from bitlens.bottlenecks.at_layer import LayerBottleneck
+from bitlens.bottlenecks.input.texts import TokenInputIBA
+from bitlens.bottlenecks.layered import LayeredTokenIBA
+from bitlens.bottlenecks.tokens import TokenIBA
+from bitlens.data.kinds import Kind
+from bitlens.methods import METHODS, entry_of
+from bitlens.methods.lessons import WEIGHTS
+from bitlens.methods.specs import Spec, parse_specs, settings_of_callable
 from bitlens.models.default_layer import KNOWN_LAYERS, default_layer
-from bitlens.models.load import LoadedModel
+from bitlens.models.loaded import Loaded
 from bitlens.probe import Network
 
-__all__ = ["beta_for", "build_method", "grey_photo", "layer_for", "map_alone", "method_settings"]
+__all__ = ["build_method", "grey_photo", "layer_for", "map_alone", "method_settings", "read_methods"]
 
 
-def build_method(spec: Spec, loaded: LoadedModel, *, seed: int = 0, layer: str | None = None) -> Any:
+def build_method(spec: Spec, loaded: Loaded, *, seed: int = 0, layer: str | None = None) -> Any:
     """A method on a network; what it must learn, it has still to learn.
 
     Args:
@@ -30,15 +34,19 @@ def build_method(spec: Spec, loaded: LoadedModel, *, seed: int = 0, layer: str |
         LayerError: if the network has no such layer, or none that suits by default.
         SettingError: if a setting has a value that makes no sense.
     """
-    entry = METHODS[spec.name]
-    settings: dict[str, Any] = {"seed": seed} if "seed" in settings_of_callable(entry.build) else {}
-    trained = entry.learns == "weights" and (spec.settings.get("weights") or _bundled(spec, loaded, layer))
+    entry = entry_of(spec.name, loaded.kind)
+    takes = settings_of_callable(entry.build)
+    settings: dict[str, Any] = {"seed": seed} if "seed" in takes else {}
+    if loaded.kind == "text":
+        settings |= {"layer": layer} if layer is not None and "layer" in takes else {}
+        return entry.build(loaded, **{**settings, **spec.settings})
+    trained = entry.lesson is WEIGHTS and (spec.settings.get("weights") or _bundled(spec, loaded, layer))
     if trained:
         settings |= {"weights": trained} | ({"layer": layer} if layer else {})  # it knows its own layer and settings
     elif entry.needs_layer and "layer" not in spec.settings:
         settings["layer"] = layer or layer_for(loaded)
-    if spec.name in ("iba", "input-iba", "readout") and not trained and beta_for(loaded) is not None:
-        settings["beta"] = beta_for(loaded)
+    if "beta" in takes and not trained and loaded.beta is not None:
+        settings["beta"] = loaded.beta
     settings.update(spec.settings)
     place = (settings.pop("layer"),) if "layer" in settings else ()
     return entry.build(loaded.model, *place, **settings)
@@ -50,37 +58,39 @@ def map_alone(method: Any) -> dict[str, Any]:
 
 
 def method_settings(spec: Spec, method: Any) -> dict[str, Any]:
-    """Everything that decides what a method's maps look like, as plain values."""
-    if isinstance(method, IBA):
-        return {"name": spec.name, "layer": method.probe.name, **method.all_settings()}
-    return {"name": spec.name, **spec.settings, **method.settings(), "seed": method.seed}
+    """Return everything that decides what a method's maps look like, as plain values."""
+    if isinstance(method, TokenIBA | LayeredTokenIBA | TokenInputIBA):
+        return {"name": spec.name, "layers": list(method.layers), **method.settings()}
+    if isinstance(method, LayerBottleneck):
+        return {"name": spec.name, "layer": method.probe.name, **method.settings()}
+    entry = METHODS["image"].get(spec.name)
+    learnt = entry.lesson.setting if entry is not None and entry.lesson is not None else ""  # it tells of itself
+    chosen = {name: value for name, value in spec.settings.items() if name != learnt}
+    return {"name": spec.name, **chosen, **method.settings()}
 
 
-def grey_photo(loaded: LoadedModel) -> Tensor:
+def read_methods(text: str, kind: Kind = "image") -> dict[str, Spec]:
+    """Read methods as a person types them, `iba,iba:beta=100`, by label; see `parse_specs`."""
+    return parse_specs(text, {name: entry.build for name, entry in METHODS[kind].items()}, "method")
+
+
+def grey_photo(loaded: Loaded) -> Tensor:
     """(1, C, H, W) on the network's device: any input will do to see which layers there are."""
     image = loaded.preprocess(Image.new("RGB", (512, 512), (128, 128, 128)))[None]
     return image.to(Network(loaded.model).device)
 
 
-def _bundled(spec: Spec, loaded: LoadedModel, layer: str | None) -> str | None:
+def _bundled(spec: Spec, loaded: Loaded, layer: str | None) -> str | None:
     """The readout that comes with a network, unless another layer or other settings are wanted."""
-    kind, _, name = loaded.name.partition("/")
-    found = BUILTIN[name].readout if kind == "builtin" else None
-    usual = not spec.settings.keys() - {"seed"} and layer in (None, loaded.default_layer)
-    return str(found) if found is not None and usual else None
+    usual = not spec.settings.keys() - {"seed"} and layer in (None, loaded.layer)
+    return str(loaded.readout) if loaded.readout is not None and usual else None
 
 
-def beta_for(loaded: LoadedModel) -> float | None:
-    """The price of information that suits a network that comes with bitlens; None for all others."""
-    kind, _, name = loaded.name.partition("/")
-    return BUILTIN[name].beta if kind == "builtin" else None
-
-
-def layer_for(loaded: LoadedModel) -> str:
+def layer_for(loaded: Loaded) -> str:
     """Where a bottleneck belongs in a network that nobody said it for.
 
     Raises:
         LayerError: if no layer suits.
     """
-    known = loaded.default_layer or KNOWN_LAYERS.get(loaded.name.partition("@")[0])
+    known = loaded.layer or KNOWN_LAYERS.get(loaded.name.partition("@")[0])
     return known if known is not None else default_layer(loaded.model, grey_photo(loaded))

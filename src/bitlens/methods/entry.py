@@ -1,18 +1,22 @@
-"""What the list of methods says of each."""
+"""What the list of methods says of each. Reading it imports no network library; building a method does."""
 
-from collections.abc import Callable
-from dataclasses import dataclass
-from typing import Any, Literal, Protocol
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from functools import cached_property, partial
+from importlib import import_module
+from typing import TYPE_CHECKING, Any, Protocol
 
-from bitlens.core.attribution import Attribution
+from bitlens.data.kinds import Kind
 
-__all__ = ["Method", "MethodEntry"]
+if TYPE_CHECKING:
+    from bitlens.core.attribution import Attribution
+    from bitlens.methods.lessons import Lesson
 
 
 class Method(Protocol):
     """Anything that turns inputs and targets into an attribution."""
 
-    def explain(self, inputs: Any, targets: Any = None) -> Attribution:
+    def explain(self, inputs: Any, targets: Any = None) -> "Attribution":
         """Explain a batch; see the method's own documentation for what else it takes."""
         ...
 
@@ -22,26 +26,43 @@ class MethodEntry:
     """One method of the list.
 
     Attributes:
-        name: as used everywhere.
+        name: as used everywhere; methods for images and for texts may share it.
+        kind: what the networks read.
         summary: one line.
         paper: where it comes from.
-        unit: of its maps, for images.
+        unit: of its maps.
         passes: forward and backward passes of (a part of) the network for one input, with default settings.
-        build: from a network and settings to the method.
+        builder: module and name of the class or function that builds it.
+        preset: settings of this entry that differ from the defaults.
         needs_layer: whether the settings must name a layer.
-        learns: what it must learn on other inputs first, by its method `fit_...`: "statistics", "patterns", "weights" (of a
-            readout), or nothing.
+        learns: what it must learn on other inputs first: "statistics", "patterns", "weights" (of a readout), or nothing.
         signed: whether the sign of its scores means something (evidence for and against).
         supports: on which networks it works.
     """
 
     name: str
+    kind: Kind
     summary: str
     paper: str
     unit: str
     passes: str
-    build: Callable[..., Method]
+    builder: str
+    preset: Mapping[str, Any] = field(default_factory=dict)
     needs_layer: bool = False
-    learns: Literal["", "statistics", "patterns", "weights"] = ""
+    learns: str = ""
     signed: bool = False
     supports: str = "any network"
+
+    @cached_property
+    def build(self) -> Callable[..., Any]:
+        """From a network (for texts a loaded one) and settings to the method."""
+        module, _, name = self.builder.partition(":")
+        found: Callable[..., Any] = getattr(import_module(f"bitlens.{module}"), name)
+        return partial(found, **self.preset) if self.preset else found
+
+    @property
+    def lesson(self) -> "Lesson | None":
+        """How it learns what it must; None for nothing."""
+        from bitlens.methods.lessons import LESSONS
+
+        return LESSONS[self.kind, self.learns] if self.learns else None

@@ -4,13 +4,16 @@ import difflib
 import inspect
 import types
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from functools import partial
 from typing import Any, Literal, Union, get_args, get_origin, get_type_hints
 
+from typing_extensions import is_typeddict
+
+from bitlens.core.passes import Passes
 from bitlens.errors import SettingError
 
-__all__ = ["Spec", "described", "parse_specs", "settings_of_callable"]
+__all__ = ["Spec", "defaults_of_callable", "described", "parse_specs", "settings_of_callable"]
 
 _TRUTH = {"true": True, "yes": True, "false": False, "no": False}
 
@@ -59,15 +62,44 @@ def parse_specs(text: str, entries: Mapping[str, Callable[..., Any]], kind: str)
 
 
 def settings_of_callable(build: Callable[..., Any]) -> dict[str, Any]:
-    """The keyword-only settings that a function or class takes, and the types they may have."""
-    build = build.func if isinstance(build, partial) else build
-    constructor = build.__init__ if inspect.isclass(build) else build
+    """Return the settings that a function or class takes by keyword, and the types they may have."""
+    constructor = _constructor(build)
     hints = get_type_hints(constructor)
-    parameters = inspect.signature(constructor).parameters.values()
-    named = {p.name: hints.get(p.name, str) for p in parameters if p.kind is p.KEYWORD_ONLY}
+    named: dict[str, Any] = {}
+    for parameter in inspect.signature(constructor).parameters.values():
+        if parameter.kind is parameter.KEYWORD_ONLY:
+            named[parameter.name] = hints.get(parameter.name, str)
+        elif parameter.kind is parameter.VAR_KEYWORD:
+            named |= _options(hints.get(parameter.name))
     if "layer" in hints:  # bottlenecks take it by position
         named["layer"] = str
     return named
+
+
+def defaults_of_callable(build: Callable[..., Any]) -> dict[str, Any]:
+    """Return the default of each of those settings; None for one that must be given."""
+    signature = inspect.signature(build).parameters
+    usual = {field.name: field.default for field in fields(Passes)} | getattr(_class_of(build), "run_defaults", {})
+    found = {}
+    for name in settings_of_callable(build):
+        default = signature[name].default if name in signature else usual.get(name)
+        found[name] = None if default is inspect.Parameter.empty else default
+    return found
+
+
+def _class_of(build: Callable[..., Any]) -> Callable[..., Any]:
+    return build.func if isinstance(build, partial) else build
+
+
+def _constructor(build: Callable[..., Any]) -> Callable[..., Any]:
+    build = _class_of(build)
+    return build.__init__ if inspect.isclass(build) else build
+
+
+def _options(kind: Any) -> dict[str, Any]:
+    """The keywords that `**run: Unpack[RunOptions]` stands for."""
+    (options,) = get_args(kind) or (None,)
+    return get_type_hints(options) if is_typeddict(options) else {}
 
 
 def described(kind: Any) -> str:

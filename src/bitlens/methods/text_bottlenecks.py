@@ -3,24 +3,24 @@
 from collections.abc import Mapping
 from typing import Literal
 
-from bitlens.bottlenecks.input.presets import InputQuality, InputReadout, PriorName
-from bitlens.bottlenecks.input.text_presets import EmbeddingNoise
+from bitlens.bottlenecks.input.presets import EmbeddingNoise, InputQuality, InputReadout, PriorName
 from bitlens.bottlenecks.input.texts import TokenInputIBA
 from bitlens.bottlenecks.layered import LayeredTokenIBA
 from bitlens.bottlenecks.token_statistics import TokenStatistics
 from bitlens.bottlenecks.tokens import MaskForm, Objective, SpecialTokens, TokenIBA
 from bitlens.core.passes import Precision
-from bitlens.methods.entry import MethodEntry
-from bitlens.models.load_text import LoadedText, default_text_layer, text_layers
+from bitlens.errors import LayerError
+from bitlens.models.load_text import default_text_layer, text_layers
+from bitlens.models.loaded import Loaded
 
-__all__ = ["TEXT_BOTTLENECKS", "early_layers", "iba", "input_iba", "token_iba"]
+__all__ = ["early_layers", "iba", "input_iba", "token_iba"]
 
 
 _BETA = 3.0  # measured on training reviews (docs/transformers)
 
 
 def iba(
-    loaded: LoadedText,
+    loaded: Loaded,
     *,
     mask: MaskForm = "unit",
     layer: str = "",
@@ -53,13 +53,13 @@ def iba(
     Raises:
         LayerError: if the network has no such layer, or none is given for a network without a default.
     """
-    name = layer or loaded.layer
+    name = layer or _own_layer(loaded)
     bottleneck = TokenIBA(
         loaded.model,
         name,
         mask=mask,
         objective="cross-entropy",
-        beta=loaded.beta if beta is None else beta,
+        beta=_price(loaded) if beta is None else beta,
         steps=steps,
         noise_samples=noise_samples,
         learning_rate=learning_rate,
@@ -77,7 +77,7 @@ def iba(
 
 
 def token_iba(
-    loaded: LoadedText,
+    loaded: Loaded,
     *,
     mask: MaskForm = "token",
     layer: str = "",
@@ -113,14 +113,14 @@ def token_iba(
     Raises:
         LayerError: if the network has no such layer.
     """
-    names = layer.split("+") if layer else [loaded.layer] if loaded.statistics else early_layers(loaded)
+    names = layer.split("+") if layer else [_own_layer(loaded)] if loaded.statistics else early_layers(loaded)
     known = statistics if statistics is not None else loaded.statistics
     return LayeredTokenIBA(
         loaded.model,
         names,
         mask=mask,
         objective=objective,
-        beta=beta if beta is not None else loaded.beta if loaded.statistics else _BETA,
+        beta=beta if beta is not None else _price(loaded) if loaded.statistics else _BETA,
         steps=steps,
         noise_samples=noise_samples,
         learning_rate=learning_rate,
@@ -132,15 +132,25 @@ def token_iba(
     )
 
 
-def early_layers(loaded: LoadedText) -> tuple[str, ...]:
+def _price(loaded: Loaded) -> float:
+    return 1.0 if loaded.beta is None else loaded.beta
+
+
+def _own_layer(loaded: Loaded) -> str:
+    if loaded.layer is None:
+        raise LayerError(f"{loaded.name} has no layer that suits by default: name one with layer=")
+    return loaded.layer
+
+
+def early_layers(loaded: Loaded) -> tuple[str, ...]:
     """Four layers of a network, the first of six and the next three; its default where there are fewer than six."""
     own = text_layers(loaded.model)
     sixth = len(own) // 6
-    return own[: 4 * sixth : sixth] if sixth else (loaded.layer,)
+    return own[: 4 * sixth : sixth] if sixth else (_own_layer(loaded),)
 
 
 def input_iba(
-    loaded: LoadedText,
+    loaded: Loaded,
     *,
     layer: str = "",
     beta: float | None = None,
@@ -189,7 +199,7 @@ def input_iba(
     """
     return TokenInputIBA(
         loaded.model,
-        layer or default_text_layer(loaded.model) or loaded.layer,
+        layer or default_text_layer(loaded.model) or _own_layer(loaded),
         loaded.embedding,
         beta=beta,
         beta_input=beta_input,
@@ -208,34 +218,3 @@ def input_iba(
         statistics=statistics if statistics is not None else loaded.statistics or None,
         internal_batch_size=internal_batch_size,
     )
-
-
-TEXT_BOTTLENECKS: tuple[MethodEntry, ...] = (
-    MethodEntry(
-        name="iba",
-        summary="bits of each token that pass one layer, one mask for each of its hidden units",
-        paper="Jiang et al., Inserting Information Bottlenecks for Attribution in Transformers (EMNLP Findings 2020)",
-        unit="bits/token",
-        passes="90 behind the layer (forward and backward), 1 full, 32 forward for the evidence",
-        build=iba,
-        learns="statistics",
-    ),
-    MethodEntry(
-        name="token-iba",
-        summary="bits of each token that pass a layer, the mean over four, one mask for all of a token's hidden units",
-        paper="after Jiang et al. (EMNLP Findings 2020)",
-        unit="bits/token",
-        passes="20 behind each of four layers (forward and backward), 4 full, 128 forward for the evidence",
-        build=token_iba,
-        learns="statistics",
-    ),
-    MethodEntry(
-        name="input-iba",
-        summary="how much of each token passes the word embedding when noise, guided by a bottleneck at a layer, hides the rest",
-        paper="Zhang et al., Fine-Grained Neural Network Explanation by Identifying Input Features (NeurIPS 2021)",
-        unit="mask",
-        passes="20 full and 20 behind the layer (forward and backward), 2 full, 32 forward for the evidence",
-        build=input_iba,
-        learns="statistics",
-    ),
-)

@@ -8,7 +8,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from bitlens.bottlenecks.per_sample import IBA
+from bitlens.bottlenecks.at_layer import LayerBottleneck
 from bitlens.core.inputs import ModelInputs
 from bitlens.core.targets import ClassTarget, logits_of
 
@@ -53,7 +53,7 @@ class _Hits(ClassTarget):
 
 
 def restricted_accuracy(
-    iba: IBA,
+    iba: LayerBottleneck,
     inputs: Any,
     labels: Any,
     *,

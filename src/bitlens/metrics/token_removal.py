@@ -11,7 +11,7 @@ from typing import TypeAlias
 import torch
 from torch import Tensor
 
-from bitlens.baselines.text.changes import Removal
+from bitlens.baselines.changes import Removal
 from bitlens.errors import InputError, SettingError, one_of
 from bitlens.metrics.degradation import Degradation
 from bitlens.metrics.insertion_deletion import InsertionDeletion

@@ -2,7 +2,7 @@
 
 import csv
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -10,14 +10,17 @@ import torch
 from torch import nn
 from torchvision.transforms import v2
 
+from bitlens.data.kinds import Kind
 from bitlens.data.preprocessing import Preprocessing
 from bitlens.errors import DataError, DependencyError, ModelError
 from bitlens.models.builtin import BUILTIN, BUILTIN_TEXT
 from bitlens.models.libraries import Parts, from_hub, from_timm, from_torchvision, timm_names, torchvision_names
+from bitlens.models.load_text import text_network
+from bitlens.models.loaded import Loaded
 from bitlens.models.userfile import call_user_file, types_of
 from bitlens.models.weight_files import load_weights
 
-__all__ = ["FORMS", "LoadedModel", "ModelEntry", "available_models", "load_model", "moved", "read_classes"]
+__all__ = ["FORMS", "ModelEntry", "available_models", "load_model", "moved", "read_classes"]
 
 FORMS = {
     "torchvision/NAME": "a classifier of torchvision; NAME@WEIGHTS chooses its weights, NAME@random takes none",
@@ -29,25 +32,6 @@ FORMS = {
 
 
 @dataclass(frozen=True)
-class LoadedModel:
-    """A network, ready to be asked.
-
-    Attributes:
-        name: what it was asked for by.
-        model: in evaluation mode; maps (N, C, H, W) to logits (N, classes).
-        preprocess: what it wants done to a photo.
-        classes: the names of its outputs in their order, None where unknown.
-        default_layer: where a bottleneck belongs unless the user says otherwise, None where unknown.
-    """
-
-    name: str
-    model: nn.Module
-    preprocess: Preprocessing
-    classes: tuple[str, ...] | None
-    default_layer: str | None
-
-
-@dataclass(frozen=True)
 class ModelEntry:
     """A line of the list of models.
 
@@ -55,7 +39,7 @@ class ModelEntry:
         spec: what to ask for it by.
         source: where it comes from.
         parameters: how many, None where only the network itself would tell.
-        default_layer: as in `LoadedModel`.
+        default_layer: the `layer` of `Loaded`.
     """
 
     spec: str
@@ -64,33 +48,41 @@ class ModelEntry:
     default_layer: str | None = None
 
 
-def load_model(spec: str, weights: Path | None = None, device: str | torch.device = "cpu") -> LoadedModel:
+def load_model(
+    spec: str, weights: Path | None = None, device: str | torch.device = "cpu", *, kind: Kind = "image"
+) -> Loaded:
     """Load a network by name, in evaluation mode.
 
     Args:
-        spec: one of `FORMS`.
+        spec: one of `FORMS`, or for texts one of `TEXT_FORMS`.
         weights: a `.safetensors` file or a state dict with exactly the network's names and shapes, in place of the
             weights that come with it.
         device: where to put it.
+        kind: what it reads, where its name does not tell: "image" or "text".
 
     Raises:
         ModelError: the name is of no known form or unknown; the network cannot be built, downloaded or moved to the
             device; or the weights do not fit.
         DependencyError: the library is not installed.
     """
-    kind, _, name = spec.partition("/")
-    file, _, attribute = spec.rpartition(":")
-    layer = None
-    if file.endswith(".py"):
-        network, preprocess, classes = _from_file(Path(file).expanduser(), attribute, weights)
-    elif kind == "builtin" and name:
-        network, preprocess, classes = _builtin(name, weights)
-        layer = BUILTIN[name].layer
-    elif kind in _LIBRARIES and name:
-        network, preprocess, classes = _LIBRARIES[kind](name, weights)
+    source, _, name = spec.partition("/")
+    if kind == "text" or (source == "builtin" and name in BUILTIN_TEXT):
+        loaded = text_network(spec, weights)
     else:
-        raise ModelError(f"unknown model {spec!r}: expected {', '.join(FORMS)}")
-    return LoadedModel(spec, moved(network.eval(), device), preprocess, classes, layer)
+        loaded = _image_network(spec, weights)
+    return replace(loaded, model=moved(loaded.model.eval(), device))
+
+
+def _image_network(spec: str, weights: Path | None) -> Loaded:
+    source, _, name = spec.partition("/")
+    file, _, attribute = spec.rpartition(":")
+    if file.endswith(".py"):
+        return Loaded(spec, *_from_file(Path(file).expanduser(), attribute, weights))
+    if source == "builtin" and name:
+        return _builtin(name, weights)
+    if source in _LIBRARIES and name:
+        return Loaded(spec, *_LIBRARIES[source](name, weights))
+    raise ModelError(f"unknown model {spec!r}: expected {', '.join(FORMS)}")
 
 
 def available_models() -> list[ModelEntry]:
@@ -145,15 +137,24 @@ def _classes_of_table(path: Path) -> list[str]:
     return [named[index] for index in indices]
 
 
-def _builtin(name: str, weights: Path | None) -> Parts:
+def _builtin(name: str, weights: Path | None) -> Loaded:
     if name not in BUILTIN:
         known = " or ".join(f"builtin/{known}" for known in BUILTIN)
-        hint = "; it reads texts: `bitlens text explain`" if name in BUILTIN_TEXT else ""
-        raise ModelError(f"there is no builtin/{name} for photos: expected {known}{hint}")
-    network, preprocess = BUILTIN[name].build()
+        raise ModelError(f"there is no builtin/{name} for photos: expected {known}")
+    entry = BUILTIN[name]
+    network, preprocess = entry.build()
     if weights is not None:
         load_weights(network, weights)
-    return network, Preprocessing(preprocess), BUILTIN[name].classes
+    return Loaded(
+        f"builtin/{name}",
+        network,
+        Preprocessing(preprocess),
+        entry.classes,
+        entry.layer,
+        beta=entry.beta,
+        readout=entry.readout,
+        learns_from=entry.learns_from,
+    )
 
 
 _LIBRARIES: dict[str, Callable[[str, Path | None], Parts]] = {

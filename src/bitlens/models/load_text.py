@@ -2,37 +2,34 @@
 
 import socket
 from collections.abc import Mapping
-from dataclasses import dataclass, field, replace
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
 from urllib.request import getproxies
 
-import torch
 from torch import nn
 
-from bitlens.bottlenecks.token_statistics import TokenStatistics
 from bitlens.data.tokenizing import HubTokenizer, Tokenizer
 from bitlens.errors import ModelError
 from bitlens.models.builtin import BUILTIN_TEXT
-from bitlens.models.load import moved
+from bitlens.models.loaded import Loaded
 from bitlens.models.userfile import call_user_file, types_of
 from bitlens.models.weight_files import load_weights
 from bitlens.system.optional import need
 
 __all__ = [
-    "TEXT_MODEL_FORMS",
-    "LoadedText",
+    "TEXT_FORMS",
     "as_tokenizer",
     "class_names",
     "default_text_layer",
     "described",
-    "load_text_model",
     "text_layers",
+    "text_network",
     "word_embedding",
 ]
 
-TEXT_MODEL_FORMS = {
+TEXT_FORMS = {
     "builtin/NAME": "a small network that comes with bitlens",
     "hf/NAME": "a text classifier of the Hugging Face hub",
     "DIR": "a folder with such a classifier; hf/./DIR too",
@@ -40,75 +37,47 @@ TEXT_MODEL_FORMS = {
 }
 
 
-@dataclass(frozen=True)
-class LoadedText:
-    """A network for texts, ready to be asked.
-
-    Attributes:
-        model: in evaluation mode; takes a batch's `inputs` as keywords and returns logits, or an output with `logits`.
-        tokenizer: its own.
-        classes: the names of its outputs in their order, empty where unknown.
-        embedding: dotted name of the word embedding.
-        layer: where a bottleneck belongs unless the user says otherwise, empty where unknown.
-        name: what it was asked for by.
-        beta: the bottleneck's price of information, likewise.
-        statistics: of its layers, by name, where it comes with some.
-    """
-
-    model: nn.Module
-    tokenizer: Tokenizer
-    classes: tuple[str, ...]
-    embedding: str
-    layer: str
-    name: str
-    beta: float = 1.0
-    statistics: Mapping[str, TokenStatistics] = field(default_factory=dict)
-
-
-def load_text_model(spec: str, weights: Path | None = None, device: str | torch.device = "cpu") -> LoadedText:
-    """Load a network for texts by name, in evaluation mode.
+def text_network(spec: str, weights: Path | None = None) -> Loaded:
+    """Load a network for texts by name.
 
     Args:
-        spec: one of `TEXT_MODEL_FORMS`.
-        weights: a `.safetensors` file or a state dict with exactly the network's names and shapes, in place of the
-            weights that come with it.
-        device: where to put it.
+        spec: one of `TEXT_FORMS`.
+        weights: in place of those that come with it, see `load_model`.
 
     Raises:
-        ModelError: the name is of no known form or unknown; the network cannot be built, downloaded or moved to the
-            device; or the weights do not fit.
+        ModelError: the name is of no known form or unknown; the network cannot be built or downloaded; or the weights do not
+            fit.
         DependencyError: transformers is not installed.
     """
-    kind, _, name = spec.partition("/")
+    source, _, name = spec.partition("/")
     file, _, attribute = spec.rpartition(":")
     folder = Path(spec).expanduser()
-    known = BUILTIN_TEXT.get(name) if kind == "builtin" else None
+    known = BUILTIN_TEXT.get(name) if source == "builtin" else None
     tokenizer: Tokenizer
     if known is not None:
         network, tokenizer = known.build()
     elif file.endswith(".py"):
         network, tokenizer = _from_file(Path(file).expanduser(), attribute)
-    elif kind == "hf" and name:
+    elif source == "hf" and name:
         network, tokenizer = _from_hub(name)
     elif folder.is_dir():
         network, tokenizer = _from_hub(str(folder.resolve()))
-    elif kind == "builtin":
+    elif source == "builtin":
         raise ModelError(
             f"there is no network for texts {spec}: expected {', '.join(f'builtin/{n}' for n in BUILTIN_TEXT)}"
         )
     else:
-        raise ModelError(f"unknown model {spec!r}: expected {', '.join(TEXT_MODEL_FORMS)}")
+        raise ModelError(f"unknown model {spec!r}: expected {', '.join(TEXT_FORMS)}")
     if weights is not None:
         load_weights(network, weights)
-    network = moved(network.eval(), device)
     loaded = described(network, tokenizer, spec)
     if known is None:
         return loaded
-    loaded = replace(loaded, classes=known.classes, layer=known.layer, beta=known.beta)
-    return replace(loaded, statistics=known.statistics()) if weights is None else loaded
+    statistics = known.statistics() if weights is None else {}
+    return replace(loaded, classes=known.classes, layer=known.layer, beta=known.beta, statistics=statistics)
 
 
-def described(network: nn.Module, tokenizer: Any, name: str = "") -> LoadedText:
+def described(network: nn.Module, tokenizer: Any, name: str = "") -> Loaded:
     """A network that is loaded already, with what its modules and its configuration say of it.
 
     Args:
@@ -120,7 +89,8 @@ def described(network: nn.Module, tokenizer: Any, name: str = "") -> LoadedText:
         ModelError: if the tokenizer is none, or the network has no word embedding.
     """
     own = as_tokenizer(tokenizer, network)
-    return LoadedText(network, own, class_names(network), word_embedding(network), default_text_layer(network), name)
+    embedding, layer = word_embedding(network), default_text_layer(network) or None
+    return Loaded(name, network, own, class_names(network) or None, layer, embedding)
 
 
 def as_tokenizer(tokenizer: Any, model: nn.Module) -> Tokenizer:

@@ -54,7 +54,9 @@ class Network:
         return self._learn(inputs).bytes_per_row
 
     @contextmanager
-    def running(self, inputs: ModelInputs, dtype: torch.dtype | None = None) -> Iterator[Callable[..., Any]]:
+    def running(
+        self, inputs: ModelInputs, dtype: torch.dtype | None = None, *, fold: bool = True
+    ) -> Iterator[Callable[..., Any]]:
         """Within the block, run(first, rows) gives the network's output for changed samples.
 
         `first` (R, ...) takes the place of the first tensor of the inputs; row r is a variant of sample rows[r], which
@@ -64,6 +66,7 @@ class Network:
         Args:
             inputs: prepared inputs.
             dtype: what convolutions and linear layers hold their weights in, for use under autocast; None for their own.
+            fold: whether they may be changed at all: with batch norm folded, those before it put out something else.
         """
         several = len(inputs.carriers) > 1
 
@@ -74,8 +77,8 @@ class Network:
             arguments = arguments.with_first(first)
             return self.model(*arguments.args, **arguments.kwargs)
 
-        known = self._learn(inputs)
-        with frozen(self.model), wrapped(folded(known.folds, dtype)):
+        folds = self._learn(inputs).folds if fold else ()
+        with frozen(self.model), wrapped(folded(folds, dtype)):
             yield run
 
     def _learn(self, inputs: ModelInputs) -> _Known:

@@ -159,7 +159,7 @@ def _scales(maps: Sequence[tuple[str, Attribution]], tops: Mapping[str, float]) 
 
 
 def _own_scale(label: str, one: Attribution) -> Scale:
-    entry = METHODS.get(re.split(r"[\[:]", label)[0])
+    entry = METHODS["image"].get(re.split(r"[\[:]", label)[0])
     percentile = _PERCENTILE if one.unit == "score" else None
     return Scale.over(
         [one.map.numpy()],

@@ -1,6 +1,5 @@
 """How to make results again: the very command, and the same in Python, from the settings that lie beside them."""
 
-import inspect
 import re
 import shlex
 from collections.abc import Iterator, Mapping, Sequence
@@ -9,7 +8,8 @@ from typing import Any
 
 from bitlens.core.fitting import QUALITY
 from bitlens.methods import METHODS
-from bitlens.methods.specs import settings_of_callable
+from bitlens.methods.lessons import WEIGHTS
+from bitlens.methods.specs import defaults_of_callable, settings_of_callable
 from bitlens.view.report_html import Recipe
 
 __all__ = ["evaluation_recipe", "explained_recipe"]
@@ -69,11 +69,9 @@ def _listed(settings: Mapping[str, Any]) -> list[tuple[str, str]]:
 def _python(model: str, methods: Mapping[str, Mapping[str, Any]], command: Sequence[str]) -> Iterator[str]:
     yield "import bitlens"
     if any("statistics_data" in one for one in methods.values()):
-        yield "from bitlens.methods.cache import statistics_from"
-        yield "from bitlens.data.datasets import open_dataset"
+        yield "from bitlens.methods.lessons import STATISTICS, How"
+        yield "from bitlens.methods.teaching import Source, Teacher"
     yield "from bitlens.data.images import read_image"
-    if any(_reads(one) and "BUILTIN" in _trained(model, command) for one in methods.values()):
-        yield "from bitlens.models.builtin import BUILTIN"
     yield ""
     weights = _given(command, "--weights")
     yield f"loaded = bitlens.load_model({', '.join(map(repr, [model, *([weights] if weights else [])]))})"
@@ -82,7 +80,7 @@ def _python(model: str, methods: Mapping[str, Mapping[str, Any]], command: Seque
     asked = f", {target}" if target and target.isdigit() else ""
     for one in methods.values():
         name = str(one.get("name", ""))
-        if name not in METHODS:
+        if name not in METHODS["image"]:
             continue
         yield ""
         chosen = [f"{key}={value!r}" for key, value in _arguments(name, one).items()]
@@ -96,25 +94,24 @@ def _python(model: str, methods: Mapping[str, Mapping[str, Any]], command: Seque
 def _reads(settings: Mapping[str, Any]) -> bool:
     """Whether the method has weights of its own."""
     name = settings.get("name")
-    return name in METHODS and METHODS[name].learns == "weights"
+    return name in METHODS["image"] and METHODS["image"][str(name)].lesson is WEIGHTS
 
 
 def _trained(model: str, command: Sequence[str]) -> str:
     """Where a method has its weights from: they know all other settings."""
-    kind, _, name = model.partition("/")
     given = _given(command, "--readout")
-    if given is None and kind == "builtin":
-        return f"weights=BUILTIN[{name!r}].readout"
+    if given is None and model.startswith("builtin/"):
+        return "weights=loaded.readout"
     return f"weights={given or 'READOUT.safetensors'!r}"
 
 
 def _arguments(name: str, settings: Mapping[str, Any]) -> dict[str, Any]:
     """What the method is built with: what it takes, and is not as by default."""
-    build = METHODS[name].build
+    build = METHODS["image"][name].build
     taken = settings_of_callable(build)
-    known = inspect.signature(build).parameters
+    known = defaults_of_callable(build)
     plain = {key: value for key, value in settings.items() if key in taken and not key.startswith("statistics")}
-    chosen = {key: value for key, value in plain.items() if key not in known or known[key].default != value}
+    chosen = {key: value for key, value in plain.items() if key not in known or known[key] != value}
     if "quality" in taken and "antithetic" in settings:
         chosen |= _quality(settings, chosen)
     return chosen
@@ -142,8 +139,8 @@ def _learning(settings: Mapping[str, Any], command: Sequence[str]) -> Iterator[s
     if kept:
         yield f"method.statistics = bitlens.FeatureStatistics.load({kept!r})"
     elif counted and per:
-        source = repr(counted[1])
-        yield f"statistics_from(open_dataset({source}), {source}, loaded, method, {counted[2]}, {per[1]!r})"
+        source = f"Source.open({counted[1]!r}, 'image', {counted[2]})"
+        yield f"Teacher(loaded, {source}, How({per[1]!r})).teach(STATISTICS, method)"
     else:
         yield f"method.fit_statistics(batches)  # {' '.join(str(settings['statistics_data']).split())}"
 

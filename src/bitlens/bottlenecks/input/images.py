@@ -4,77 +4,66 @@ Three stages: a bottleneck at a layer finds which features are needed; a prior f
 bottleneck at the input, which counts only information beyond the prior, finds what of the input is needed.
 """
 
-from collections.abc import Callable, Iterable
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
 from dataclasses import asdict, replace
-from typing import Any, Literal
+from typing import Any, final
 
 import torch
-from torch import Tensor, nn
+from torch import nn
+from typing_extensions import Unpack
 
+from bitlens.bottlenecks.bottleneck import Recorded
+from bitlens.bottlenecks.groups import Group, Samples
+from bitlens.bottlenecks.input.guided import GuidedBottleneck
 from bitlens.bottlenecks.input.presets import (
-    EVIDENCE_STREAM,
     INPUT_QUALITY,
     INPUT_STREAM,
     PRIOR_STREAM,
     PRIORS,
-    UNITS,
     InputQuality,
     InputReadout,
     PriorName,
 )
 from bitlens.bottlenecks.input.prior import Prior
-from bitlens.bottlenecks.input.stages import IMAGES, InputStages, first_stages
+from bitlens.bottlenecks.input.stages import IMAGES, Guide, image_guide
 from bitlens.bottlenecks.per_sample import IBA
-from bitlens.core.attribution import Attribution, Evidence
-from bitlens.core.fitting import Fitted, Region, fit_masks, measure_under_noise
-from bitlens.core.gaussian import NoiseModel, information
-from bitlens.core.inputs import ModelInputs, as_captum
+from bitlens.core.fitting import Region
+from bitlens.core.gaussian import NoiseModel
+from bitlens.core.inputs import ModelInputs
 from bitlens.core.layout import Layout
-from bitlens.core.maps import bits_of
-from bitlens.core.passes import Precision, in_precision, rows_at_once, suffix_dtype
+from bitlens.core.passes import RunOptions, in_precision, suffix_dtype
 from bitlens.core.statistics import FeatureStatistics, Granularity
-from bitlens.core.targets import Target, as_target, select_targets
+from bitlens.core.targets import as_target
 from bitlens.errors import InputError, SettingError, one_of
-from bitlens.probe import Network, Probe
-from bitlens.version import __version__
+from bitlens.probe import Network
 
-__all__ = ["InputIBA", "InputStages"]
+__all__ = ["InputIBA"]
+
+_EVIDENCE_STREAM = 0x2C1B3C6D  # of the noise at the input under which masks are judged
 
 
-class InputIBA:
+@final
+class InputIBA(GuidedBottleneck):
     """Information bottleneck attribution at the input, guided by a bottleneck at a layer.
 
     Args:
         model: the network; left exactly as it was after every call.
         layer: the module whose output stage 1 restricts, or its dotted name.
         beta: weight of the information in stage 1 (the paper's β·k; 10, in "official" 20).
-        beta_input: weight of the information in stage 3 (20).
-        prior: how stage 2 finds λ_G: "feature-map" (stage 1's map, squashed), "none" (λ_G = 0: a plain bottleneck at the
-            input), "feature-matching", "wgan-gp", "wgan" (the paper), "official" (as released), or any function from a
-            `FirstStage` to logits. By default what `quality` says.
         quality: "fast"; "paper": the published passes and prior; "official": settings and prior of the released code.
-        steps: optimisation steps of stage 3; by default what `quality` says.
-        noise_samples: noisy copies per step of stage 3, likewise.
-        learning_rate: of stage 3, likewise.
-        smoothing: σ of the blur of stage 3's mask, in pixels; 0 for none; likewise.
-        one_mask: whether the colours of a pixel share one mask in stage 3, likewise.
-        readout: "mask" (as published: after the last update, without the blur, mean over colours; in [0, 1]), "information"
-            (all bits that pass the input, against noise alone) or "beyond-prior" (bits as proposition 3 counts them).
+        one_mask: whether the colours of a pixel share one mask in stage 3; by default what `quality` says.
         noise_mean: of the noise at the input, in the units of the network's input.
         noise_std: likewise.
-        seed: of all noise.
-        precision: of the network: "float32", "bfloat16", or "auto". Masks and information are always float32.
         statistics: of the layer's features, if they exist already; else call `fit_statistics`.
         call: which call of the layer, if the network calls it several times in one pass.
         layout: "CHW" or "HWC" if the axes of the features cannot be told from their shape.
-        internal_batch_size: how many rows go through the network at once; "auto" bounds the memory.
+        run: seed, precision and internal_batch_size, see `GroupedMethod`.
 
     Raises:
         LayerError: if the network has no such layer.
         SettingError: if a setting has a value that makes no sense.
     """
-
-    method = "input-iba"
 
     def __init__(
         self,
@@ -93,52 +82,32 @@ class InputIBA:
         readout: InputReadout = "mask",
         noise_mean: float = 0.0,
         noise_std: float = 1.0,
-        seed: int = 0,
-        precision: Precision = "auto",
         statistics: FeatureStatistics | None = None,
         call: int | None = None,
         layout: str | None = None,
-        internal_batch_size: int | Literal["auto"] = "auto",
+        **run: Unpack[RunOptions],
     ) -> None:
         preset = one_of("quality", quality, INPUT_QUALITY)
-        chosen = {
-            "beta": beta_input, "steps": steps, "noise_samples": noise_samples, "learning_rate": learning_rate,
-            "smoothing": smoothing,
-        }  # fmt: skip
-        given: dict[str, Any] = {k: v for k, v in chosen.items() if v is not None}
-        self.input_settings = replace(preset.input, **given)
-        self.one_mask = preset.one_mask if one_mask is None else one_mask
-        self.feature_bottleneck = IBA(
-            model,
-            layer,
-            seed=seed,
-            precision=precision,
-            statistics=statistics,
-            call=call,
-            layout=layout,
-            internal_batch_size=internal_batch_size,
+        super().__init__(
+            preset,
+            PRIORS,
+            prior,
+            readout,
+            beta_input=beta_input,
+            steps=steps,
+            noise_samples=noise_samples,
+            learning_rate=learning_rate,
+            smoothing=smoothing,
+            **run,
         )
-        features = preset.features
-        self.feature_bottleneck.settings = features if beta is None else replace(features, beta=beta)
-        name = preset.prior if prior is None else prior
-        self.find_prior: Prior | None = name if callable(name) else one_of("prior", name, PRIORS)
-        self.prior = name if isinstance(name, str) else getattr(name, "__name__", type(name).__name__)
-        self.readout = one_of("readout", readout, {name: name for name in UNITS})
         if not noise_std > 0:
             raise SettingError(f"noise_std must be positive, got {noise_std}")
+        self.one_mask = preset.one_mask if one_mask is None else one_mask
         self.noise_mean, self.noise_std = noise_mean, noise_std
-        self.seed, self.precision = seed, self.feature_bottleneck.precision
-        self.network = Network(model)
-
-    @property
-    def model(self) -> nn.Module:
-        """The network that is explained."""
-        return self.network.model
-
-    @property
-    def probe(self) -> Probe:
-        """The way into stage 1's layer."""
-        return self.feature_bottleneck.probe
+        self.feature_bottleneck = IBA(model, layer, statistics=statistics, call=call, layout=layout, **run)
+        features = preset.features
+        self.feature_bottleneck.fit = features if beta is None else replace(features, beta=beta)
+        self.probe, self.network = self.feature_bottleneck.probe, Network(model)
 
     @property
     def layout(self) -> Layout | None:
@@ -169,142 +138,53 @@ class InputIBA:
         )
         return self
 
-    def explain(
-        self,
-        inputs: Any,
-        targets: Any = None,
-        *,
-        evidence_samples: int = 32,
-        keep_capacity: bool = False,
-        progress: Callable[[int], None] | None = None,
-    ) -> Attribution:
-        """What of each pixel the network needs for the targets.
-
-        Args:
-            inputs: (N, C, H, W) images, or a tuple or mapping of arguments of which the first tensor is the images.
-            targets: None for the predicted class, a class index, (N,) indices, a `Target`, or a callable from the
-                network's output to one score per row.
-            evidence_samples: fresh noise samples at the input under which the target is measured; 0 for no evidence.
-            keep_capacity: whether to keep the bits of every single value, (N, C, H, W).
-            progress: called with the number of images explained so far.
-
-        Returns:
-            Maps (N, H, W), their unit by the read-out: "mask" or "bits/pixel". `cells` are all bits that pass each pixel
-            and `total_bits` their sum, whatever the read-out.
-
-        Raises:
-            StatisticsError: if the statistics are missing (with any prior but "none") or do not fit the layer's output.
-            InputError: if the inputs are empty, not finite, or no images.
-            TargetError: if the targets do not fit the network's output.
-            LayerError: if the layer cannot be restricted, or has no grid for a map.
-            FitError: if the network's output or gradient is not finite under noise.
-        """
-        return self.stages(
-            inputs, targets, evidence_samples=evidence_samples, keep_capacity=keep_capacity, progress=progress
-        ).input
-
-    def stages(
-        self,
-        inputs: Any,
-        targets: Any = None,
-        *,
-        evidence_samples: int = 32,
-        keep_capacity: bool = False,
-        progress: Callable[[int], None] | None = None,
-    ) -> InputStages:
-        """What each of the three stages found; arguments and errors as of `explain`."""
-        batch = self.network.prepared(inputs)
-        if batch.image_size is None:
-            raise InputError(
-                f"{self.method} needs images (N, C, H, W), got {tuple(batch.first.shape)} of {batch.first.dtype}"
-            )
+    def check(self) -> None:
+        """Refuse to begin without statistics, if the prior needs them."""
         if self.find_prior is not None:
-            _ = self.statistics  # if they are missing, say so before any work
-        rows = self.feature_bottleneck.internal_batch_size
-        if rows == "auto":
-            rows = rows_at_once(self.network.bytes_per_row(batch), self.network.device)
-        size = max(1, rows // 2)  # images of a group: two copies of each fill a pass
-        parts = []
-        for start in range(0, batch.count, size):
-            group = batch.select(slice(start, start + size))
-            chosen = select_targets(targets, start, start + group.count, batch.count)
-            with torch.autocast(self.network.device.type, enabled=False):  # `precision` alone decides
-                parts.append(self._group(group, chosen, rows, evidence_samples, keep_capacity))
-            if progress is not None:
-                progress(start + group.count)
-        firsts = [part.features for part in parts if part.features is not None]
-        return InputStages(
-            Attribution.join(firsts) if firsts else None,
-            torch.cat([part.prior for part in parts]),
-            Attribution.join([part.input for part in parts]),
-        )
+            _ = self.statistics
 
-    def attribute(self, inputs: Any, target: Any = None, additional_forward_args: Any = None) -> Any:
-        """The maps as Captum's methods return them: (N, 1, H, W) on the inputs' device, in a tuple for a tuple."""
-        given = ModelInputs.of(inputs, additional_forward_args)
-        return as_captum(self.explain(given, target, evidence_samples=0).map, inputs, given.first.device)
+    def samples(self, inputs: Any) -> Samples:
+        """Read images (N, C, H, W), or several arguments of which the first tensor is the images."""
+        samples = Samples.of(inputs)
+        first = samples.inputs.first
+        if samples.inputs.image_size is None:
+            raise InputError(f"{self.method} needs images (N, C, H, W), got {tuple(first.shape)} of {first.dtype}")
+        return samples
 
-    def _group(
-        self, group: ModelInputs, targets: Any, rows: int, evidence_samples: int, keep_capacity: bool
-    ) -> InputStages:
-        """All stages for images whose noisy copies go through the network together."""
-        with torch.no_grad(), self.network.running(group) as passes:
-            output = passes(group.first.clone())
-        target = as_target(targets, output, group.count)
-        first, logits = None, torch.full_like(group.first, -torch.inf, dtype=torch.float32)
-        if self.find_prior is not None:
-            stream = self.seed + PRIOR_STREAM
-            first, logits = first_stages(self.feature_bottleneck, self.find_prior, group, target, rows, stream)
-        images, one = group.first.float(), torch.ones(1, 1, 1, device=group.first.device)
-        hidden = torch.sigmoid(-logits).expand_as(images)
+    def rows(self, inputs: ModelInputs) -> int:
+        """Return how many rows like these inputs may go through the whole network at once."""
+        network = self.network
+        return self.passes.rows(lambda: network.bytes_per_row(network.prepared(inputs)), network.device)
+
+    @contextmanager
+    def recorded(self, group: Group) -> Iterator[Recorded]:
+        """Run stages 1 and 2 for a group; within the block the network can run again from the input."""
+        inputs = self.network.prepared(group.inputs)
+        with torch.no_grad(), self.network.running(inputs) as passes:
+            output = passes(inputs.first.clone())
+        target, images = as_target(group.targets, output, inputs.count), inputs.first.float()
+        hidden = self.hidden(group, images, inputs=inputs, targets=target)
+        one = torch.ones(1, 1, 1, device=images.device)
         noise = NoiseModel(self.noise_mean * one, self.noise_std * one, one, hidden=hidden)
-        dtype = suffix_dtype(self.precision, group.first)
-        evidence = None
-        with self.network.running(group, dtype) as passes, torch.enable_grad():
-            run = in_precision(lambda z: passes(z.clone()), dtype, group.first, IMAGES)  # networks may overwrite z
-            region, seed = Region(shared=self.one_mask), self.seed + INPUT_STREAM
-            fitted = fit_masks(
-                run, target, images, noise, IMAGES, self.input_settings, seed=seed, rows=rows, region=region
-            )
-            if evidence_samples > 0:
-                seed = self.seed + EVIDENCE_STREAM
-                measured = measure_under_noise(
-                    run, target, images, fitted.u, noise, noise_samples=evidence_samples, seed=seed, rows=rows
-                )
-                before, mean, spread = (values.cpu() for values in (target.value(output), *measured))
-                evidence = Evidence(before, mean, spread, target.measure, evidence_samples)
-        bits = bits_of(information(fitted.u, noise.squared_score(images)))
-        made = self._attribution(fitted, bits, target, evidence, bits if keep_capacity else None)
-        return InputStages(first, torch.sigmoid(logits).expand_as(images).cpu(), made)
+        dtype = suffix_dtype(self.precision, inputs.first)
+        with self.network.running(inputs, dtype) as passes:
+            yield Recorded(
+                group, self.probe.name, images, output, target, noise, IMAGES, Region(shared=self.one_mask),
+                run=in_precision(lambda z: passes(z.clone()), dtype, inputs.first, IMAGES),  # networks may overwrite z
+                seed=self.seed + INPUT_STREAM,
+                evidence_seed=self.seed + _EVIDENCE_STREAM,
+                dtype=dtype,
+            )  # fmt: skip
 
-    def _attribution(
-        self, fitted: Fitted, bits: Tensor, target: Target, evidence: Evidence | None, capacity: Tensor | None
-    ) -> Attribution:
-        cells, texts, count = bits.sum(1), target.describe(), len(bits)
-        maps = {
-            "mask": lambda: torch.sigmoid(fitted.logits).mean(1),
-            "information": lambda: cells,
-            "beyond-prior": lambda: bits_of(fitted.information).sum(1),
-        }
-        return Attribution(
-            map=maps[self.readout]().cpu(),
-            unit=UNITS[self.readout],
-            method=self.method,
-            targets=texts if len(texts) == count else texts * count,
-            settings={**self.settings(), "seed": self.seed},
-            model=type(self.model).__name__,
-            layer=self.probe.name,
-            total_bits=cells.flatten(1).sum(1).cpu(),
-            evidence=evidence,
-            cells=cells.cpu(),
-            capacity=capacity.cpu() if capacity is not None else None,
-            version=__version__,
-        )
+    def guide(self, group: Group) -> Guide:
+        """Find what stages 1 and 2 say of a group of prepared images."""
+        assert self.find_prior is not None
+        return image_guide(self.feature_bottleneck, self.find_prior, group, self.seed + PRIOR_STREAM)
 
     def settings(self) -> dict[str, Any]:
-        """Everything besides the seed that decides what a map looks like, as plain values."""
+        """Return everything that decides what a map looks like, as plain values."""
         plain = {
-            **asdict(self.input_settings),
+            **asdict(self.fit),
             "one_mask": self.one_mask,
             "readout": self.readout,
             "noise_mean": self.noise_mean,
@@ -312,8 +192,9 @@ class InputIBA:
             "precision": self.precision,
             "layer": self.probe.name,
             "prior": self.prior,
+            "seed": self.seed,
         }
         if self.find_prior is None:
             return plain
-        first = self.feature_bottleneck.all_settings()
+        first = self.feature_bottleneck.settings()
         return plain | {f"stage1_{name}": value for name, value in first.items() if name not in ("seed", "precision")}

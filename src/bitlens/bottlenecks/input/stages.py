@@ -1,85 +1,155 @@
 """The stages of InputIBA before the input: a bottleneck at a layer, and the prior that is made of it."""
 
-from dataclasses import dataclass
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from typing import Any
 
 import torch
 from torch import Tensor
 
+from bitlens.bottlenecks.bottleneck import Bottleneck, Recorded
+from bitlens.bottlenecks.groups import PADDING, Group, Wanted
 from bitlens.bottlenecks.input.prior import FirstStage, Prior
 from bitlens.bottlenecks.per_sample import IBA
+from bitlens.bottlenecks.tokens import TokenIBA
 from bitlens.core.attribution import Attribution
-from bitlens.core.inputs import ModelInputs
+from bitlens.core.fitting import Fitted
+from bitlens.core.gaussian import NoiseModel
 from bitlens.core.layout import LAYOUTS
+from bitlens.core.maps import bits_per_cell
 from bitlens.core.passes import in_precision, suffix_dtype
-from bitlens.core.targets import Target
 from bitlens.errors import LayerError
 
-__all__ = ["IMAGES", "InputStages", "first_stages"]
+__all__ = ["IMAGES", "Guide", "image_guide", "text_guide"]
 
-IMAGES = LAYOUTS["CHW"]
+IMAGES, _TOKENS = LAYOUTS["CHW"], LAYOUTS["TD"]
 
 
 @dataclass(frozen=True, eq=False)
-class InputStages:
-    """What each stage found for N images or texts.
+class Guide:
+    """What stages 1 and 2 found for a group.
 
     Attributes:
-        features: stage 1, bits per pixel or token at the layer; None if the prior does not ask for it.
-        prior: stage 2, λ_G (N, C, H, W) or (N, T, D) in [0, 1], how much of each value is known before stage 3 begins.
-        input: stage 3, the explanation.
+        features: stage 1, its map; None if the prior does not ask for it.
+        logits: stage 2, of λ_G, broadcastable to the inputs (n, ...); -inf where nothing is known, or there is no mask.
     """
 
     features: Attribution | None
-    prior: Tensor
-    input: Attribution
+    logits: Tensor
 
 
-def first_stages(
-    iba: IBA, find_prior: Prior, group: ModelInputs, target: Target, rows: int, seed: int
-) -> tuple[Attribution, Tensor]:
-    """Stages 1 and 2 for one group of images.
+def image_guide(iba: IBA, find_prior: Prior, group: Group, seed: int) -> Guide:
+    """Find what of a group of images gives the features that are needed.
 
     Args:
         iba: of stage 1, with statistics.
         find_prior: stage 2.
-        group: prepared images (n, C, H, W), few enough to go through the network together.
-        target: the question, one for each.
-        rows: how many rows may go through the network at once.
+        group: prepared images (n, C, H, W).
         seed: of stage 2's noise; that of stage 1 is the bottleneck's own.
-
-    Returns:
-        Stage 1's map, and the logits of λ_G, broadcastable to (n, C, H, W).
 
     Raises:
         LayerError: if the layer has no grid over the image.
     """
-    recording = iba.probe.record(group)
-    features = recording.features.float()
-    layout = iba._layout_of(features, group.image_size)
-    noise = iba.statistics.noise(iba.noise, tuple(features.shape[1:])).to(features.device)
-    dtype = suffix_dtype(iba.precision, recording.features)
-    with recording.suffix(dtype) as suffix, torch.enable_grad():
-        run = in_precision(suffix, dtype, recording.features, layout)
-        fitted = iba._fit(run, target, features, noise, layout, recording, rows)
-    found = iba._attribution(fitted, target, None, group, keep_capacity=False)
+    recorded, fitted, found = _first_stage(iba, group)
     if found.unit != "bits/pixel":
         raise LayerError(
             f"layer {found.layer!r} has no grid over the image (its maps are in {found.unit}): choose another layer, or "
             "prior='none', which needs none"
         )
-    dtype = suffix_dtype(iba.precision, group.first)
-    with iba.probe.reaching(group, dtype) as passes, torch.enable_grad():
-        stage = FirstStage(
-            images=group.first.float(),
-            maps=found.map[:, None].to(features.device),
-            features=features,
-            u=fitted.u,
-            information=fitted.information,
-            noise=noise,
-            layout=layout,
-            reach=in_precision(lambda z, of: passes(z.clone(), of), dtype, group.first, IMAGES),
-            rows=rows,
+    images = group.inputs.first
+    dtype = suffix_dtype(iba.precision, images)
+    with iba.probe.reaching(group.inputs, dtype) as passes, torch.enable_grad():
+        stage = _known(
+            recorded,
+            fitted,
+            lambda values: values,
+            images=images.float(),
+            maps=found.map[:, None].to(images.device),
+            reach=in_precision(lambda z, of: passes(z.clone(), of), dtype, images, IMAGES),
             seed=seed,
-            overwritten=iba.probe.overwritten(group),
+            overwritten=iba.probe.overwritten(group.inputs),
         )
-        return found, find_prior(stage)
+        return Guide(found, find_prior(stage))
+
+
+def text_guide(features: TokenIBA, embedding: TokenIBA, find_prior: Prior, group: Group, seed: int) -> Guide:
+    """Find what of the embedding of each text gives the features that are needed.
+
+    Each text has a prior of its own, made of its own positions: padding takes part in nothing.
+
+    Args:
+        features: of stage 1, with statistics.
+        embedding: of stage 3, which says where masked texts enter the network, and which tokens have a mask.
+        find_prior: stage 2.
+        group: the texts.
+        seed: of stage 2's noise; that of stage 1 is the bottleneck's own.
+
+    Raises:
+        LayerError: if the layer cannot be restricted, or has no gradient at the embedding.
+        FitError: if the network's output or gradient is not finite under noise.
+    """
+    recorded, fitted, found = _first_stage(features, group)
+    bits = bits_per_cell(fitted.information, _TOKENS)
+    vectors = embedding.probe.features(group.inputs)
+    masked, present = embedding.restricted(group.kinds), group.kinds != PADDING
+    with features.probe.reaching(group.inputs, recorded.dtype, embedding.probe) as passes, torch.enable_grad():
+        run = in_precision(passes, recorded.dtype, vectors, _TOKENS)
+        parts = []
+        for text in range(len(group.kinds)):
+
+            def own(values: Tensor, text: int = text) -> Tensor:
+                return values.expand_as(recorded.features)[text, present[text]][None]
+
+            places = masked[text].nonzero()[:, 0]
+            way = _WayToLayer(run, text, vectors[text].float(), places, present[text])
+            images, maps = way.vectors[places][None], bits[text, places][None, :, None]
+            logits = find_prior(_known(recorded, fitted, own, images=images, maps=maps, reach=way, seed=seed)).detach()
+            whole = logits.new_full((1, group.kinds.shape[1], logits.shape[2]), -torch.inf)
+            parts.append(whole.index_copy(1, places, logits))
+    return Guide(found, torch.cat(parts))
+
+
+def _first_stage(bottleneck: Bottleneck, group: Group) -> tuple[Recorded, Fitted, Attribution]:
+    """Stage 1 for a group: masks at the layer, and their map; no evidence."""
+    with bottleneck.recorded(replace(group, wanted=Wanted())) as recorded, torch.enable_grad():
+        recorded = replace(recorded, features=recorded.features.contiguous())  # noqa: PLW2901  (as critics play with them)
+        fitted = bottleneck.masks(recorded)
+    return recorded, fitted, bottleneck.attribution(recorded, fitted)
+
+
+def _known(recorded: Recorded, fitted: Fitted, own: Callable[[Tensor], Tensor], **others: Any) -> FirstStage:
+    """What stage 1 found, as far as a prior may see it (`own`)."""
+    noise = recorded.noise
+    return FirstStage(
+        features=own(recorded.features),
+        u=own(fitted.u),
+        information=own(fitted.information),
+        noise=NoiseModel(own(noise.mean), own(noise.std), own(noise.active), noise.clamp),
+        layout=recorded.layout,
+        rows=recorded.group.rows,
+        **others,
+    )
+
+
+@dataclass(frozen=True)
+class _WayToLayer:
+    """From the embedding of one text's masked tokens to what the layer puts out where it has tokens.
+
+    Attributes:
+        run: embeddings (R, T, D) and rows (R,) → features (R, T, H) of a group of texts.
+        text: which of them.
+        vectors: (T, D) its embedding.
+        places: (m,) positions that have a mask.
+        present: (T,) bool, positions that are not padding.
+    """
+
+    run: Callable[[Tensor, Tensor], Tensor]
+    text: int
+    vectors: Tensor
+    places: Tensor
+    present: Tensor
+
+    def __call__(self, variants: Tensor, rows: Tensor) -> Tensor:
+        """Features (R, t, H) for embeddings (R, m, D)."""
+        whole = self.vectors.expand(len(variants), -1, -1).index_copy(1, self.places, variants)
+        return self.run(whole, torch.full_like(rows, self.text))[:, self.present]

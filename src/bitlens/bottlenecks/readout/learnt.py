@@ -6,13 +6,15 @@ from functools import cached_property
 from typing import Any
 
 import torch
-from torch import nn
+from torch import Tensor, nn
 
 from bitlens.bottlenecks.readout.network import ReadoutNetwork
 from bitlens.bottlenecks.readout.reads import OUTPUT, Reads, collect_reads, reading_probe
 from bitlens.bottlenecks.readout.weights import ReadoutWeights
+from bitlens.core.gaussian import NoiseModel, NoiseSettings
 from bitlens.core.inputs import ModelInputs
 from bitlens.core.layout import Layout
+from bitlens.core.masks import complement, smoothing_matrices
 from bitlens.core.statistics import FeatureStatistics, Granularity, Provenance
 from bitlens.errors import StatisticsError
 from bitlens.probe import Probe, stages_behind
@@ -56,6 +58,33 @@ class Learnt:
         assert self.network is not None
         state = {name: tensor.detach().cpu().clone() for name, tensor in self.network.state_dict().items()}
         return ReadoutWeights(state, self.statistics, self.reads, self.settings, self.training, self.provenance)
+
+    @property
+    def smoothing(self) -> float:
+        """σ of the mask's blur."""
+        return float(self.settings["smoothing"])
+
+    @property
+    def read_layers(self) -> tuple[str, ...]:
+        """Names of the layers that are read, in the order in which they are concatenated."""
+        return tuple(self.reads.normalisers)
+
+    def noise(self, features: Tensor) -> NoiseModel:
+        """Return the noise that stands in for features (N, ...)."""
+        chosen = NoiseSettings(*(self.settings[name] for name in ("noise", "min_std", "activity_threshold")))
+        return self.statistics.noise(chosen, tuple(features.shape[1:])).to(features.device)
+
+    def logits(self, network: nn.Module, reads: Sequence[Tensor], shape: torch.Size) -> Tensor:
+        """Return what a network says of standardised features: α (N, ...) in the shape of the layer's features, float32."""
+        channel = self.statistics.layout.channel + 1
+        grid = torch.Size(size for axis, size in enumerate(shape) if axis not in (0, channel))
+        predicted: Tensor = network(reads, grid)
+        return predicted.float().movedim(-1, channel)
+
+    def noise_shares(self, logits: Tensor, layout: Layout) -> Tensor:
+        """Return U = 1 - λ (N, ...) of logits α, smoothed."""
+        matrices = smoothing_matrices(layout, tuple(logits.shape[1:]), self.smoothing)
+        return complement(logits, layout, [matrix.to(logits.device) for matrix in matrices])
 
     def new_network(self, seed: int, device: torch.device) -> ReadoutNetwork:
         """A network that reads what is to be read, not trained yet."""

@@ -4,19 +4,32 @@ Trained once on many inputs, it explains a new one in the clean pass that every 
 matrix products. algorithms C; the faults of the released code (J.6, J.7) are not repeated.
 """
 
-from collections.abc import Callable, Iterable
-from dataclasses import replace
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import asdict, replace
 from pathlib import Path
-from typing import Any
+from typing import Any, final
+from warnings import warn
 
-from torch import nn
+import torch
+from torch import Tensor, nn
+from typing_extensions import Unpack
 
-from bitlens.bottlenecks.readout.explaining import ReadoutExplainer
-from bitlens.bottlenecks.readout.learnt import learn_statistics
+from bitlens.bottlenecks.at_layer import LayerBottleneck
+from bitlens.bottlenecks.bottleneck import Recorded
+from bitlens.bottlenecks.readout.learnt import Learnt, learn_statistics
+from bitlens.bottlenecks.readout.network import ReadoutNetwork
+from bitlens.bottlenecks.readout.reads import Reads, reading_probe
 from bitlens.bottlenecks.readout.task import Teaching
 from bitlens.bottlenecks.readout.training import begun_at, inputs_of, learn_weights
-from bitlens.bottlenecks.readout.weights import ReadoutWeights
+from bitlens.bottlenecks.readout.weights import ReadoutWeights, settled
+from bitlens.core.fitting import FitSettings, Fitted
+from bitlens.core.gaussian import NoiseMode, NoiseSettings, information
+from bitlens.core.passes import RunOptions
 from bitlens.core.statistics import Granularity
+from bitlens.core.targets import ClassTarget, logits_of
+from bitlens.errors import BitlensWarning, SettingError, StatisticsError, TargetError
+from bitlens.probe import Recording
+from bitlens.probe.fingerprint import weights_hash, weights_versions
 from bitlens.training.examples import Examples, InMemory
 from bitlens.training.loop import Progress, Trained
 from bitlens.training.settings import TrainingSettings
@@ -24,7 +37,8 @@ from bitlens.training.settings import TrainingSettings
 __all__ = ["ReadoutIBA"]
 
 
-class ReadoutIBA(ReadoutExplainer):
+@final
+class ReadoutIBA(LayerBottleneck):
     """Information bottleneck attribution by a trained network, in one forward pass.
 
     The readout looks at what the network computes at several depths, its class scores among them, and says how much of each
@@ -32,7 +46,9 @@ class ReadoutIBA(ReadoutExplainer):
     `fit_weights`, or `bitlens readout train`.
 
     The paper's readout is not told which class is asked for, so it can only explain the prediction. With `conditional=True`
-    it is shown the evidence for the class, and trained to answer for any.
+    it is shown the evidence for the class, and trained to answer for any. Asked for other
+    targets, the unconditional one answers for the prediction all the same, with a warning; the evidence is that of the target.
+    Nothing is optimised, so there is nothing to `watch`; without evidence each input goes through the network exactly once.
 
     Args:
         model: the network; left exactly as it was after every call.
@@ -46,14 +62,12 @@ class ReadoutIBA(ReadoutExplainer):
         middle: outputs of its second layer; by default twice the channels of the bottleneck's layer.
         weights: of a trained readout, or the file that holds them. What it was trained with need not be said again, and
             cannot be changed.
-        seed: of the noise under which the evidence is measured.
-        precision: of the network behind the layer, when the evidence is measured: "float32", "bfloat16" or "auto".
         call: which call of the layer, if the network calls it several times in one pass.
         layout: "CHW", "HWC", "TD" or "D" if the axes of the features cannot be told from their shape.
         noise: "gaussian" (the paper), "clamped" or "zero-mean" (algorithms A6).
         min_std: floor on the standard deviation of features, here and where they are read.
         activity_threshold: features active in no more than this share of inputs are left out (A4).
-        internal_batch_size: how many inputs go through the network at once; "auto" bounds the memory.
+        run: seed, precision and internal_batch_size, see `GroupedMethod`.
 
     Raises:
         LayerError: if the network has no such layer.
@@ -62,13 +76,137 @@ class ReadoutIBA(ReadoutExplainer):
         DataError: if the file cannot be read.
     """
 
+    method = "readout"
+    runs_behind = False
+
+    def __init__(
+        self,
+        model: nn.Module,
+        layer: str | nn.Module | None = None,
+        read_layers: Sequence[str | nn.Module] | None = None,
+        *,
+        beta: float | None = None,
+        smoothing: float | None = None,
+        conditional: bool | None = None,
+        hidden: int | None = None,
+        middle: int | None = None,
+        weights: ReadoutWeights | str | Path | None = None,
+        call: int | None = None,
+        layout: str | None = None,
+        noise: NoiseMode | None = None,
+        min_std: float | None = None,
+        activity_threshold: float | None = None,
+        **run: Unpack[RunOptions],
+    ) -> None:
+        trained = weights if isinstance(weights, ReadoutWeights | None) else ReadoutWeights.load(weights)
+        given = {
+            "beta": beta,
+            "smoothing": smoothing,
+            "conditional": conditional,
+            "hidden": hidden,
+            "middle": middle,
+            "call": call,
+            "layout": layout,
+            "noise": noise,
+            "min_std": min_std,
+            "activity_threshold": activity_threshold,
+        }
+        settings = settled(given, trained)
+        if trained is not None and layer is None:
+            layer = trained.provenance.layer
+        if layer is None:
+            raise SettingError("a readout needs a layer to restrict, or the weights of a trained one: give layer='…'")
+        super().__init__(
+            model,
+            layer,
+            call=settings["call"],
+            layout=settings["layout"],
+            noise=NoiseSettings(settings["noise"], settings["min_std"], settings["activity_threshold"]),
+            **run,
+        )
+        self.fit = FitSettings(beta=settings["beta"], steps=1, noise_samples=1, smoothing=settings["smoothing"])
+        self.choices = settings
+        self._read_layers = None if read_layers is None else tuple(read_layers)
+        self._learnt: Learnt | None = None
+        if trained is not None:
+            self.weights = trained
+
+    @property
+    def learnt(self) -> Learnt:
+        """What is known about the layer so far.
+
+        Raises:
+            StatisticsError: if nothing is.
+        """
+        if self._learnt is None:
+            raise StatisticsError(
+                "it is not known yet what the read layers put out: call fit_statistics or fit_weights"
+            )
+        return self._learnt
+
+    @property
+    def read_layers(self) -> tuple[str, ...]:
+        """Names of the layers that are read, in the order in which they are concatenated; empty if not known yet."""
+        return self._learnt.read_layers if self._learnt is not None else ()
+
+    @property
+    def reads(self) -> Reads:
+        """What is read, and how it is standardised (StatisticsError if that is not known yet)."""
+        return self.learnt.reads
+
+    @property
+    def network(self) -> ReadoutNetwork:
+        """What reads.
+
+        Raises:
+            StatisticsError: if it was not trained.
+        """
+        network = self._learnt.network if self._learnt is not None else None
+        if network is None:
+            raise StatisticsError(
+                f"the readout of layer {self.probe.name!r} is not trained: call fit_weights(batches) with inputs of the kind the "
+                "network was trained on, or train it with `bitlens readout train` and give the file as weights=FILE"
+            )
+        return network
+
+    @property
+    def weights(self) -> ReadoutWeights:
+        """The trained readout, to be saved or given to another object. Setting it checks that it belongs to this network.
+
+        Raises:
+            StatisticsError: if it was not trained, or belongs to another layer or network.
+        """
+        _ = self.network  # if it is missing, say so
+        return self.learnt.weights
+
+    @weights.setter
+    def weights(self, weights: ReadoutWeights) -> None:
+        weights.check_network(self.probe.name, weights_hash(self.model))
+        self._take(Learnt.of(weights, self.probe.device))
+
+    @property
+    def is_trained(self) -> bool:
+        """Whether there are weights."""
+        return self._learnt is not None and self._learnt.network is not None
+
+    def on(self, model: nn.Module) -> "ReadoutIBA":
+        """Return the same readout, unchanged, on another network of its architecture, for the papers' sanity check (G7)."""
+        other = ReadoutIBA(model, self.probe.name, **self.choices, **asdict(self.passes))
+        other._take(Learnt.of(self.weights, other.probe.device))
+        return other
+
+    def _take(self, learnt: Learnt) -> None:
+        self._learnt, self._statistics = learnt, learnt.statistics
+        self._versions = weights_versions(self.model)  # which they belong to, or do not on purpose (`on`)
+        self.probe = reading_probe(self.probe, self.read_layers, conditional=self.choices["conditional"])
+
     def save(self, path: str | Path) -> None:
         """Write the trained readout as one safetensors file, whole or not at all."""
         self.weights.save(path)
 
     @classmethod
     def load(cls, path: str | Path, model: nn.Module, **settings: Any) -> "ReadoutIBA":
-        """A readout from a file that `save` wrote, for the network that it was trained for.
+        """Return a readout from a file that `save` wrote, for the network that it was trained for.
 
         Raises:
             DataError: if the file is missing, damaged, or holds something else.
@@ -156,12 +294,12 @@ class ReadoutIBA(ReadoutExplainer):
         training = training if training is not None else TrainingSettings()
         examples: Examples = batches if isinstance(batches, Examples) else InMemory(batches)
         if start is not None:
-            self._take(begun_at(start, self))
+            self._take(begun_at(start, self.probe, self.choices))
         elif self._learnt is None:
             self.fit_statistics(inputs_of(examples, training.batch), data=data, preprocessing=preprocessing)
         provenance = replace(self.learnt.provenance, data=data, preprocessing=preprocessing)
         self._learnt, done = learn_weights(
-            self,
+            self.probe,
             replace(self.learnt, provenance=provenance),
             examples,
             training,
@@ -169,5 +307,52 @@ class ReadoutIBA(ReadoutExplainer):
             start=start,
             checkpoint=Path(checkpoint) if checkpoint else None,
             progress=progress,
+            seed=self.seed,
         )
         return done
+
+    def check(self) -> None:
+        """Refuse to begin before the readout was trained, and warn if the network has other weights since."""
+        _ = self.network
+        super().check()
+
+    @torch.no_grad()
+    def masks(self, recorded: Recorded) -> Fitted:
+        """Read the masks from what was recorded."""
+        target, recording, features = recorded.target, recorded.recording, recorded.features
+        if not isinstance(target, ClassTarget):
+            raise TargetError(
+                f"a readout answers for classes, not for {type(target).__name__} targets: give class indices, or use method 'iba'"
+            )
+        assert recording is not None
+        classes = target.classes.to(features.device)
+        self._warn_of_others(classes, recording)
+        reads = [*self.reads.seen(recording), *self.reads.told(recording, classes)]
+        logits = self.learnt.logits(self.network.to(features.device), reads, features.shape)
+        u = self.learnt.noise_shares(logits, recorded.layout)
+        return Fitted(logits, u, information(u, recorded.noise.squared_score(features), recorded.noise.active))
+
+    def settings(self) -> dict[str, Any]:
+        """Return everything that decides what a map looks like, as plain values."""
+        statistics = self.statistics
+        return {
+            **self.choices,
+            "read_layers": list(self.read_layers),
+            "readout": self.weights.fingerprint,
+            "training": dict(self.learnt.training),
+            "data": self.learnt.provenance.data,
+            "seed": self.seed,
+            "precision": self.precision,
+            "statistics": f"per {statistics.granularity}, {statistics.samples} inputs",
+            "statistics_fingerprint": statistics.fingerprint,
+            "weights": self.learnt.provenance.weights,
+        }
+
+    def _warn_of_others(self, classes: Tensor, recording: Recording) -> None:
+        others = 0 if self.reads.conditional else int((classes != logits_of(recording.output).argmax(1)).sum())
+        if others:
+            text = (
+                f"{others} of {len(classes)} targets are not the prediction, which is all that this readout explains: train one "
+                "with conditional=True, or use method 'iba'"
+            )
+            warn(text, BitlensWarning, stacklevel=6)

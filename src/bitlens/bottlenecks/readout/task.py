@@ -7,12 +7,13 @@ sample at each step. Mask and information are float32; the readout and what come
 import random
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from bitlens.bottlenecks.readout.learnt import Learnt
 from bitlens.bottlenecks.readout.weights import ReadoutWeights
 from bitlens.core.fitting import QUALITY, Quality, fit_masks
 from bitlens.core.gaussian import NoiseModel, information, noised_features
@@ -20,13 +21,10 @@ from bitlens.core.layout import Layout
 from bitlens.core.passes import in_precision
 from bitlens.core.targets import ClassTarget, logits_of
 from bitlens.errors import SettingError, one_of
-from bitlens.probe import Recording, first_not_finite, watching
+from bitlens.probe import Probe, Recording, first_not_finite, watching
 from bitlens.probe.fingerprint import weights_hash
 from bitlens.training.examples import Batch
 from bitlens.training.task import Losses
-
-if TYPE_CHECKING:
-    from bitlens.bottlenecks.readout.explaining import ReadoutExplainer
 
 __all__ = ["ReadoutTask", "Seen", "Teaching"]
 
@@ -98,43 +96,52 @@ class ReadoutTask:
     """Teaches a readout network the masks of one bottleneck.
 
     Args:
-        iba: the bottleneck, with statistics.
+        probe: of the layer and of all that is read.
+        learnt: what is known of the layer so far.
         module: the readout network.
         teaching: whether masks of the per-sample bottleneck come first.
         start: the weights that it begins at, if it does not begin at random ones.
+        seed: of the teacher's noise.
     """
 
     def __init__(
-        self, iba: "ReadoutExplainer", module: nn.Module, teaching: Teaching, start: ReadoutWeights | None = None
+        self,
+        probe: Probe,
+        learnt: Learnt,
+        module: nn.Module,
+        teaching: Teaching,
+        start: ReadoutWeights | None = None,
+        *,
+        seed: int = 0,
     ) -> None:
-        self.iba, self.module, self.teaching, self.start = iba, module, teaching, start
+        self.probe, self.learnt, self.module = probe, learnt, module
+        self.teaching, self.start, self.seed = teaching, start, seed
 
     def identity(self) -> Mapping[str, Any]:
         """Plain values that must stay the same where a training goes on."""
-        iba = self.iba
         return {
-            **iba.choices,
-            "network": weights_hash(iba.model),
-            "layer": iba.probe.name,
-            "read_layers": list(iba.read_layers),
-            "statistics": iba.statistics.fingerprint,
+            **self.learnt.settings,
+            "network": weights_hash(self.probe.model),
+            "layer": self.probe.name,
+            "read_layers": list(self.learnt.read_layers),
+            "statistics": self.learnt.statistics.fingerprint,
             "teaching": asdict(self.teaching),
             "start": self.start.fingerprint if self.start is not None else None,
         }
 
     def prepare(self, batch: Batch) -> Seen:
         """One clean pass."""
-        recording = self.iba.probe.record(batch.inputs)
+        recording = self.probe.record(batch.inputs)
         scores = logits_of(recording.output)
-        layout = self.iba.statistics.layout.over(tuple(recording.features.shape[1:]), batch.inputs.image_size)
+        layout = self.learnt.statistics.layout.over(tuple(recording.features.shape[1:]), batch.inputs.image_size)
         labels = batch.labels.to(scores.device) if batch.labels is not None else scores.argmax(1)
         ClassTarget(labels).check(recording.output)
-        told = self.iba.reads.conditional
+        told = self.learnt.reads.conditional
         chances, likely = scores.softmax(1).nan_to_num(1.0).topk(min(_LIKELY, scores.shape[1]) if told else 0, 1)
         questions = torch.cat([labels[:, None], likely], 1)
-        evidence = [self.iba.reads.evidence(recording, classes) for classes in questions.T] if told else []
+        evidence = [self.learnt.reads.evidence(recording, classes) for classes in questions.T] if told else []
         recording.forget()
-        reads = self.iba.reads.seen(recording)
+        reads = self.learnt.reads.seen(recording)
         shown = torch.stack(evidence, 1) if told else None
         return Seen(recording, reads, questions, chances, shown, layout, batch.names)
 
@@ -147,7 +154,7 @@ class ReadoutTask:
         asked = self._asked(prepared, seeds)
         classes = prepared.questions.gather(1, asked[:, None])[:, 0]
         features, noise_model = self._features(prepared)
-        u = self.iba.noise_shares(self._predicted(module, prepared, asked), prepared.layout)
+        u = self.learnt.noise_shares(self._predicted(module, prepared, asked), prepared.layout)
         passed = information(u, noise_model.squared_score(features), noise_model.active)
         noise = noise_model.sample(_standard(features.shape[1:], seeds, features.device))
         z = noised_features(features * noise_model.active, u, noise[None])[0]
@@ -156,11 +163,11 @@ class ReadoutTask:
             said = ClassTarget(classes).loss(run(z.clamp_min(0) if noise_model.clamp else z))
         nats = passed.flatten(1).mean(1)
         parts = {"cross_entropy": said.detach(), "information": nats.detach()}
-        return Losses(said + self.teaching.price(self.iba.settings.beta, epoch) * nats, parts)
+        return Losses(said + self.teaching.price(self.learnt.settings["beta"], epoch) * nats, parts)
 
     def diagnose(self, module: nn.Module, prepared: Seen, seeds: Sequence[int], epoch: int | None) -> str:
         """Where a number that is not finite appears first: in what is read, in the readout, or behind the layer."""
-        for read, name in zip(prepared.reads, (*self.iba.read_layers,), strict=True):
+        for read, name in zip(prepared.reads, self.learnt.read_layers, strict=True):
             element = first_not_finite(read)
             if element is not None:
                 return _place(f"layer {name!r} puts out (standardised, channels last)", element, prepared.names)
@@ -168,7 +175,7 @@ class ReadoutTask:
             element = first_not_finite(parameter)
             if element is not None:
                 return f"the readout's {name} is not finite at element {element}: use a smaller learning_rate"
-        with watching(module) as found, watching(self.iba.model) as behind, torch.enable_grad():
+        with watching(module) as found, watching(self.probe.model) as behind, torch.enable_grad():
             losses = self.losses(module, prepared, seeds, epoch, None)
         if found:
             return _place(f"the readout's layer {found[0][0]!r} puts out", found[0][1], prepared.names)
@@ -194,13 +201,12 @@ class ReadoutTask:
 
     def _features(self, seen: Seen) -> tuple[Tensor, NoiseModel]:
         features = seen.recording.features.float()
-        noise_model = self.iba.statistics.noise(self.iba.noise, tuple(features.shape[1:])).to(features.device)
-        return features, noise_model
+        return features, self.learnt.noise(features)
 
     def _predicted(self, module: nn.Module, seen: Seen, asked: Tensor) -> Tensor:
         """The readout's α for one of each sample's questions."""
         told = [] if seen.evidence is None else [seen.evidence[torch.arange(len(asked)), asked]]
-        return self.iba.logits(module, [*seen.reads, *told], seen.recording.features.shape)
+        return self.learnt.logits(module, [*seen.reads, *told], seen.recording.features.shape)
 
     def _imitation(self, module: nn.Module, seen: Seen) -> Losses:
         """Cross-entropy of the readout's λ (before the blur) and the teacher's."""
@@ -216,15 +222,15 @@ class ReadoutTask:
         features, noise_model = self._features(seen)
         settings = replace(
             QUALITY[self.teaching.quality],
-            beta=self.iba.settings.beta,
-            smoothing=self.iba.settings.smoothing,
+            beta=self.learnt.settings["beta"],
+            smoothing=self.learnt.smoothing,
             readout="final",
         )
         with seen.recording.suffix() as suffix, torch.enable_grad():
             run = in_precision(suffix, None, seen.recording.features, seen.layout)
             target, rows = ClassTarget(seen.questions[:, 0]), len(features)
             return fit_masks(
-                run, target, features, noise_model, seen.layout, settings, seed=self.iba.seed, rows=rows
+                run, target, features, noise_model, seen.layout, settings, seed=self.seed, rows=rows
             ).logits
 
 

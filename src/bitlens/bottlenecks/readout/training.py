@@ -1,38 +1,36 @@
 """A readout's training from its beginning to what is kept of it."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import asdict, replace
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import Any
 
 from bitlens.bottlenecks.readout.learnt import Learnt
 from bitlens.bottlenecks.readout.task import ReadoutTask, Teaching
 from bitlens.bottlenecks.readout.weights import ReadoutWeights
 from bitlens.core.inputs import ModelInputs
 from bitlens.errors import SettingError
+from bitlens.probe import Probe
 from bitlens.probe.fingerprint import weights_hash
 from bitlens.training.examples import Examples
 from bitlens.training.loop import Progress, Trained, train
 from bitlens.training.settings import TrainingSettings
 
-if TYPE_CHECKING:
-    from bitlens.bottlenecks.readout.explaining import ReadoutExplainer
-
 __all__ = ["begun_at", "inputs_of", "learn_weights"]
 
 
-def begun_at(start: ReadoutWeights, readout: "ReadoutExplainer") -> Learnt:
+def begun_at(start: ReadoutWeights, probe: Probe, choices: Mapping[str, Any]) -> Learnt:
     """What a training that begins at another readout takes over: its statistics, and what it reads.
 
     Raises:
         StatisticsError: if it is of another layer or network.
         SettingError: if its network has another shape.
     """
-    start.check_network(readout.probe.name, weights_hash(readout.model))
-    shape = {name: readout.choices[name] for name in ("conditional", "hidden", "middle")}
+    start.check_network(probe.name, weights_hash(probe.model))
+    shape = {name: choices[name] for name in ("conditional", "hidden", "middle")}
     if any(start.settings[name] != value for name, value in shape.items()):
         raise SettingError(f"training cannot begin at a readout of another shape: it must have {shape}")
-    return Learnt(start.statistics, start.reads, readout.choices, start.provenance)
+    return Learnt(start.statistics, start.reads, choices, start.provenance)
 
 
 def inputs_of(examples: Examples, size: int) -> Iterator[ModelInputs]:
@@ -42,7 +40,7 @@ def inputs_of(examples: Examples, size: int) -> Iterator[ModelInputs]:
 
 
 def learn_weights(
-    readout: "ReadoutExplainer",
+    probe: Probe,
     known: Learnt,
     examples: Examples,
     settings: TrainingSettings,
@@ -51,26 +49,28 @@ def learn_weights(
     start: ReadoutWeights | None,
     checkpoint: Path | None,
     progress: Progress | None,
+    seed: int,
 ) -> tuple[Learnt, Trained]:
     """Train the network of a readout.
 
     Args:
-        readout: the bottleneck, with these statistics.
-        known: what it knows so far.
+        probe: of the layer and of all that is read.
+        known: what is known of the layer so far.
         examples: what is learnt from.
         settings: how.
         teaching: at what price, and whether masks of the per-sample bottleneck come first.
         start: whose weights it begins at.
         checkpoint: a file that is written now and then.
         progress: called after every step.
+        seed: of the noise of the per-sample bottleneck.
 
     Returns:
         What it knows then, and how it went.
     """
-    network = known.new_network(settings.seed, readout.probe.device)
+    network = known.new_network(settings.seed, probe.device)
     if start is not None:
         network.load_state_dict(dict(start.state))
-    task = ReadoutTask(readout, network, teaching, start)
+    task = ReadoutTask(probe, known, network, teaching, start, seed=seed)
     done = train(task, examples, settings, checkpoint=checkpoint, progress=progress)
     last = done.rows[done.best_epoch - 1]
     training = {

@@ -25,6 +25,7 @@ class Builtin:
         layer: where a bottleneck belongs unless the user says otherwise.
         beta: its price of information, likewise. The papers' 10 is for ImageNet networks with far more features.
         readout: the file of a readout that was trained for it; None where there is none.
+        learns_from: the data set that methods learn from unless the user names another.
     """
 
     build: Callable[[], tuple[nn.Module, Callable[..., Any]]]
@@ -32,6 +33,7 @@ class Builtin:
     layer: str
     beta: float
     readout: Path | None = None
+    learns_from: str = "builtin:scenes-train"
 
 
 BUILTIN: dict[str, Builtin] = {

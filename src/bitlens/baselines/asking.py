@@ -1,0 +1,226 @@
+"""Images and texts, what is asked about them, and the network that answers for changed copies of them."""
+
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import Any, Literal, Protocol
+
+import torch
+from torch import Tensor, nn
+
+from bitlens.baselines.changes import Removal, arranged, without
+from bitlens.core.inputs import ModelInputs
+from bitlens.core.passes import Precision, suffix_dtype
+from bitlens.core.targets import Target, as_target
+from bitlens.data.tokenizing import TokenBatch, Tokenizer
+from bitlens.errors import SettingError, TargetError
+from bitlens.probe import frozen
+
+__all__ = ["ImageQuestion", "TextModel", "TextQuestion", "asking", "gradient_of"]
+
+Quantity = Literal["score", "value"]
+
+_CPU_TOKENS = 512  # more do not make a CPU faster, and texts that share a pass are padded to the longest
+
+
+@dataclass(frozen=True)
+class ImageQuestion:
+    """Images that are explained together, what is asked about them, and the network that answers.
+
+    Attributes:
+        inputs: the arguments of the network for these samples.
+        run: (variants (R, C, H, W), rows (R,)) → output; row r is a variant of sample rows[r].
+        target: the question, one for each of the n samples.
+        output: of the network for the unchanged images, without gradients.
+        rows: how many rows may go through the network at once.
+    """
+
+    inputs: ModelInputs
+    run: Callable[..., Any]
+    target: Target
+    output: Any
+    rows: int
+
+    @property
+    def images(self) -> Tensor:
+        """Return the images (n, C, H, W), the first of the network's arguments."""
+        return self.inputs.first
+
+    @property
+    def size(self) -> tuple[int, int]:
+        """Return the height and width of the images."""
+        return self.images.shape[2], self.images.shape[3]
+
+    def score(self, variants: Tensor, rows: Tensor | None = None) -> Tensor:
+        """Return the target's score (R,) of variants (R, C, H, W), the pre-softmax logit of a class.
+
+        Args:
+            variants: changed images.
+            rows: (R,) to which of the n samples each belongs; by default row b*n + i belongs to sample i.
+        """
+        return self._answers(variants, rows, "score")
+
+    def value(self, variants: Tensor, rows: Tensor | None = None) -> Tensor:
+        """Return what a person reads of the target (R,), the probability of a class; for arguments see `score`."""
+        return self._answers(variants, rows, "value")
+
+    def gradient(self, variants: Tensor) -> Tensor:
+        """Return the gradient of every variant's score with respect to it, (R, C, H, W); see `gradient_of`."""
+        return gradient_of(self.score, variants, "image")
+
+    def _answers(self, variants: Tensor, rows: Tensor | None, quantity: Quantity) -> Tensor:
+        output = self.run(variants.clone(), rows)  # a network may overwrite what it is given
+        target = self.target if rows is None else self.target.select(rows)
+        return _one_each("row", getattr(target, quantity)(output), len(variants))
+
+
+def gradient_of(score: Callable[[Tensor], Tensor], variants: Tensor, place: str) -> Tensor:
+    """Return the gradient of every variant's score (R,) with respect to it, in the shape of the variants (R, ...).
+
+    Args:
+        score: variants → (R,).
+        variants: where the gradient is taken; they get none themselves.
+        place: what they are, for errors.
+
+    Raises:
+        SettingError: if the score has no gradient there.
+    """
+    leaf = variants.detach().requires_grad_()
+    values = score(leaf)
+    if not values.requires_grad:
+        raise SettingError(
+            f"the score has no gradient at the {place}: the network or the target detaches it on the way"
+        )
+    gradient: Tensor = torch.autograd.grad(values.sum(), leaf)[0]
+    return gradient
+
+
+def _one_each(kind: str, answers: Tensor, count: int) -> Tensor:
+    if answers.shape != (count,):
+        raise TargetError(
+            f"the target must give one number per {kind}, shape ({count},); it gave {tuple(answers.shape)}"
+        )
+    return answers
+
+
+class TextModel(Protocol):
+    """A network for texts as `load_model` gives it."""
+
+    @property
+    def model(self) -> nn.Module:
+        """The network, which takes a batch's `inputs` as keywords."""
+        ...
+
+    @property
+    def tokenizer(self) -> Tokenizer:
+        """What cuts texts into the network's tokens."""
+        ...
+
+    @property
+    def embedding(self) -> str:
+        """The dotted name of the word embedding."""
+        ...
+
+
+@dataclass(frozen=True)
+class TextQuestion:
+    """Texts, what is asked about them, and the network that answers.
+
+    Attributes:
+        batch: n texts, on the network's device.
+        target: the question, one for each text.
+        output: of the network for the unchanged texts.
+        run: the network's keyword arguments → output.
+        rows: how many texts may go through the network at once.
+        mask_id: of the token that takes a removed one's place.
+        pad_id: of the token behind the end of a text.
+    """
+
+    batch: TokenBatch
+    target: Target
+    output: Any
+    run: Callable[[dict[str, Tensor]], Any]
+    rows: int
+    mask_id: int
+    pad_id: int
+
+    @torch.no_grad()
+    def without(self, removed: Tensor, rows: Tensor, mode: Removal) -> Tensor:
+        """Return the target's score (R,) for texts without some of their tokens, the pre-softmax logit of a class.
+
+        Args:
+            removed: (R, T) bool.
+            rows: (R,) which of the n texts each is a variant of.
+            mode: "delete" or "replace".
+        """
+        return self.answers(*without(removed, self.batch.present[rows], mode), rows, "score")
+
+    def answers(self, places: Tensor, present: Tensor, rows: Tensor, quantity: Quantity) -> Tensor:
+        """Return what the target says of variants of texts, (R,): its score, or its value (see `Target`).
+
+        Texts of like length go through the network together, without the padding behind the longest of them.
+
+        Args:
+            places: (R, T) which position of the text stands where, see `without`.
+            present: (R, T) bool, where there are tokens.
+            rows: (R,) which of the n texts each is a variant of.
+            quantity: "score" or "value".
+        """
+        lengths = present.sum(1).cpu()
+        order = lengths.argsort(descending=True, stable=True)
+        answers = torch.zeros(len(rows), device=places.device)
+        done = 0
+        while done < len(order):
+            longest = max(1, int(lengths[order[done]]))
+            chosen = order[done : done + self._at_once(longest)].to(places.device)
+            own = rows[chosen]
+            inputs = arranged(
+                self.batch, own, places[chosen, :longest], present[chosen, :longest], self.mask_id, self.pad_id
+            )
+            found = getattr(self.target.select(own), quantity)(self.run(inputs))
+            answers[chosen] = _one_each("text", found, len(own)).float()
+            done += len(chosen)
+        return answers
+
+    def _at_once(self, length: int) -> int:
+        """Return how many texts of this length go through the network together."""
+        if self.batch.real.device.type != "cpu":
+            return self.rows
+        return max(1, min(self.rows, _CPU_TOKENS // length))
+
+
+@contextmanager
+def asking(
+    loaded: TextModel, batch: TokenBatch, targets: Any, rows: int, precision: Precision = "float32", output: Any = None
+) -> Iterator[TextQuestion]:
+    """Hold the network in evaluation mode, without weight gradients, and let it answer for changed texts.
+
+    Args:
+        loaded: the network and its tokenizer.
+        batch: the texts, on the network's device.
+        targets: None for the predicted class, a class index, (n,) indices, a `Target` or a callable.
+        rows: how many texts may go through the network at once.
+        precision: of the network's answers.
+        output: of the network for the texts, if it is known already.
+    """
+    model = loaded.model
+    device = batch.real.device
+    weights = next((p for p in model.parameters() if p.is_floating_point()), torch.empty(0))
+    lower = [suffix_dtype(precision, weights)]
+
+    def run(inputs: dict[str, Tensor]) -> Any:
+        try:
+            with torch.autocast(device.type, dtype=lower[0] or torch.bfloat16, enabled=lower[0] is not None):
+                return model(**inputs)
+        except RuntimeError as error:  # DeBERTa masks with the least float32 number
+            if lower[0] is None or "without overflow" not in str(error):
+                raise
+            lower[0] = None
+            return model(**inputs)
+
+    with frozen(model), torch.autocast(device.type, enabled=False):
+        if output is None:
+            with torch.no_grad():
+                output = run({name: value.clone() for name, value in batch.inputs.items()})
+        target = as_target(targets, output, len(batch))
+        yield TextQuestion(batch, target, output, run, rows, loaded.tokenizer.mask_id, loaded.tokenizer.pad_id)

@@ -1,1 +1,0 @@
-"""Methods for texts that give every token a score, for comparison with the bottleneck."""

@@ -1,0 +1,151 @@
+"""What the bottlenecks of images share: one layer, statistics of its features, and the way from a group to noised features."""
+
+import warnings
+from collections.abc import Iterator
+from contextlib import AbstractContextManager, contextmanager, nullcontext
+from typing import Any, ClassVar, Literal, get_args
+
+import torch
+from torch import Tensor, nn
+from typing_extensions import Unpack
+
+from bitlens.bottlenecks.bottleneck import EVIDENCE_STREAM, Bottleneck, Recorded
+from bitlens.bottlenecks.groups import Group, Samples
+from bitlens.core.fitting import Region
+from bitlens.core.gaussian import NoiseSettings
+from bitlens.core.layout import LAYOUTS, Layout
+from bitlens.core.passes import RunOptions, in_precision, memory_format, suffix_dtype
+from bitlens.core.statistics import FeatureStatistics
+from bitlens.core.targets import as_target
+from bitlens.errors import BitlensWarning, StatisticsError, one_of
+from bitlens.probe import Probe
+from bitlens.probe.fingerprint import weights_hash, weights_versions
+
+__all__ = ["ExtraTokens", "LayerBottleneck"]
+
+ExtraTokens = Literal["restricted", "mean", "whole"]
+
+
+class LayerBottleneck(Bottleneck):
+    """A bottleneck at one layer, against statistics of its features.
+
+    Args:
+        model: the network; left exactly as it was after every call.
+        layer: the module whose output is restricted, or its dotted name.
+        call: which call of the layer, if the network calls it several times in one pass.
+        layout: "CHW", "HWC", "TD" or "D" if the axes of the features cannot be told from their shape.
+        noise: how it is made from the statistics.
+        extra_tokens: what happens to tokens that are no patches.
+        compile: whether what lies behind the layer is to become one graph.
+    """
+
+    runs_behind: ClassVar[bool]
+    """Whether masks are found by running what comes behind the layer."""
+
+    def __init__(
+        self,
+        model: nn.Module,
+        layer: str | nn.Module,
+        *,
+        call: int | None,
+        layout: str | None,
+        noise: NoiseSettings,
+        extra_tokens: ExtraTokens = "restricted",
+        compile: bool = False,  # noqa: A002  (PyTorch's own name)
+        **run: Unpack[RunOptions],
+    ) -> None:
+        super().__init__(**run)
+        self.probe = Probe(model, layer, call=call)
+        self.layout = one_of("layout", layout, LAYOUTS) if layout is not None else None
+        self.noise = noise
+        self.extra_tokens = one_of("extra_tokens", extra_tokens, {name: name for name in get_args(ExtraTokens)})
+        self.compile = compile
+        self._statistics: FeatureStatistics | None = None
+        self._versions: tuple[tuple[int, int], ...] = ()  # of the weights that the statistics are known to belong to
+
+    @property
+    def statistics(self) -> FeatureStatistics:
+        """Of the layer's features. Setting them checks that they belong to this layer and these weights.
+
+        Raises:
+            StatisticsError: if there are none yet, or they belong to something else.
+        """
+        if self._statistics is None:
+            raise StatisticsError(
+                f"there are no statistics of layer {self.probe.name!r} yet: call fit_statistics(batches) with inputs like "
+                "those to explain, or set iba.statistics = FeatureStatistics.load(file)"
+            )
+        return self._statistics
+
+    @statistics.setter
+    def statistics(self, statistics: FeatureStatistics) -> None:
+        statistics.check_network(self.probe.name, weights_hash(self.model))
+        self._statistics = statistics
+        self._versions = weights_versions(self.model)
+
+    def check(self) -> None:
+        """Refuse to begin without statistics, and warn if they are of other weights.
+
+        Weights are read only if something was written to them since.
+        """
+        known, versions = self.statistics.provenance.weights, weights_versions(self.model)
+        if versions != self._versions and known not in ("", weights_hash(self.model)):
+            warnings.warn(
+                f"the network's weights have changed since the statistics of layer {self.probe.name!r} were made, so the bits "
+                "are measured against features that it no longer has: call fit_statistics again",
+                BitlensWarning,
+                stacklevel=3,
+            )
+        self._versions = versions
+
+    def samples(self, inputs: Any) -> Samples:
+        """Read what is to be explained."""
+        return Samples.of(inputs)
+
+    @contextmanager
+    def recorded(self, group: Group) -> Iterator[Recorded]:
+        """Run a group through the network; within the block what comes behind the layer can run again."""
+        behind = self.runs_behind or group.wanted.evidence_samples > 0
+        recording = self.probe.record(group.inputs, check=behind)
+        features = recording.features.float()
+        layout = self.layout_of(features, group.inputs.image_size)
+        target = as_target(group.targets, recording.output, group.inputs.count)
+        dtype = suffix_dtype(self.precision, recording.features)
+        features = features.contiguous(memory_format=memory_format(features, dtype, layout))
+        opened: AbstractContextManager[Any] = (
+            recording.suffix(dtype, packed=not self.compile) if behind else nullcontext()
+        )
+        with opened as suffix:
+            noise = self.statistics.noise(self.noise, tuple(features.shape[1:])).to(features.device)
+            region = Region()
+            if self.extra_tokens == "mean" and layout.extra:
+                held = noise.mean[: layout.extra].expand(len(features), -1, -1)
+                features = torch.cat([held, features[:, layout.extra :]], 1)
+            if self.extra_tokens != "restricted" and layout.extra:
+                restricted = torch.ones(1, features.shape[1], 1, device=features.device)
+                restricted[:, : layout.extra] = 0
+                region = Region(restricted)
+            yield Recorded(
+                group, self.probe.name, features, recording.output, target, noise, layout, region,
+                run=in_precision(suffix, dtype, recording.features, layout),
+                seed=self.seed,
+                evidence_seed=self.seed + EVIDENCE_STREAM,
+                dtype=dtype,
+                recording=recording,
+            )  # fmt: skip
+
+    def layout_of(self, features: Tensor, image_size: tuple[int, int] | None) -> Layout:
+        """Return how the axes of features (n, ...) are meant, and where patches lie in an image of this size.
+
+        Raises:
+            StatisticsError: if the statistics are not about such features.
+        """
+        size = tuple(features.shape[1:])
+        self.statistics.check_features(size)
+        layout = self.statistics.layout.over(size, image_size)
+        if layout.name == "PD" and layout.patches is None:
+            raise StatisticsError(
+                f"the statistics of layer {self.probe.name!r} are of patches of an image, but its {size[0]} tokens are none of "
+                f"an image of {image_size} pixels: make new statistics with fit_statistics"
+            )
+        return layout

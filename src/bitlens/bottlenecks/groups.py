@@ -1,0 +1,331 @@
+"""Samples in groups that share passes of the network, and what is found for them put together again.
+
+Images are taken as they come. Texts are taken longest first, so that those of a group have like lengths, and are cut to the
+longest of them.
+"""
+
+from abc import ABC, abstractmethod
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from typing import Any
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+from typing_extensions import Unpack
+
+from bitlens.core.attribution import Attribution
+from bitlens.core.inputs import ModelInputs, as_captum
+from bitlens.core.passes import Passes, Precision, RunOptions
+from bitlens.core.targets import permuted_targets, select_targets
+from bitlens.data.tokenizing import TokenBatch
+from bitlens.errors import InputError
+from bitlens.probe import Compiler, Probe
+
+__all__ = ["COPIES_AT_ONCE", "ORDINARY", "PADDING", "Group", "GroupedMethod", "Samples", "Wanted"]
+
+ORDINARY, PADDING = -1, -2
+"""Kinds of positions that are not special tokens; a special token's kind is its id."""
+
+COPIES_AT_ONCE = 2  # of each sample; the more samples share a pass, the fuller it is, also where copies are few
+
+
+@dataclass(frozen=True)
+class Wanted:
+    """What a call of `explain` is to give.
+
+    Attributes:
+        evidence_samples: fresh noise samples under which the target is measured; 0 for none.
+        keep_capacity: whether the bits of every feature are kept.
+        watch: called before each optimisation step with the number of steps done and the maps so far.
+        guides: takes what the stages before the last found, group by group, if somebody asks.
+        compiler: of the call's graphs: within it the weights stay what they are.
+    """
+
+    evidence_samples: int = 0
+    keep_capacity: bool = False
+    watch: Callable[[int, Tensor], None] | None = None
+    guides: list[Any] | None = None
+    compiler: Compiler = field(default_factory=Compiler)
+
+
+@dataclass(frozen=True, eq=False)
+class Group:
+    """Samples whose noisy copies go through the network together.
+
+    Attributes:
+        inputs: the network's arguments; of texts cut to the longest.
+        kinds: of texts, what stands at each position (n, T), see `Samples`; (n, 0) for other inputs.
+        targets: what is asked of each, as the user gave it.
+        rows: how many rows may go through the network at once.
+        done: how many samples are done with when these are.
+        wanted: what is to be found.
+    """
+
+    inputs: ModelInputs
+    kinds: Tensor
+    targets: Any
+    rows: int
+    done: int
+    wanted: Wanted
+
+
+@dataclass(frozen=True, eq=False)
+class Samples:
+    """What is explained, in the order in which it is.
+
+    Attributes:
+        inputs: the network's arguments for N samples.
+        kinds: of texts, what stands at each position (N, T): `ORDINARY`, `PADDING`, or the id of a special token; (N, 0) for
+            other inputs.
+        order: (N,) which of the given samples each is; None if none has changed its place (`arranged`).
+    """
+
+    inputs: ModelInputs
+    kinds: Tensor
+    order: Tensor | None = None
+
+    @classmethod
+    def of(cls, inputs: Any) -> "Samples":
+        """Read images, or whatever else a network takes that is no text."""
+        if isinstance(inputs, cls):
+            return inputs
+        given = ModelInputs.of(inputs)
+        return cls(given, torch.empty(given.count, 0, dtype=torch.long))
+
+    @classmethod
+    def of_texts(cls, batch: Any) -> "Samples":
+        """Read a `TokenBatch`, or a mapping of keyword arguments as tokenizers of transformers give it.
+
+        A mapping holds input_ids or inputs_embeds, an attention_mask where there is padding, and may hold a
+        special_tokens_mask (N, T), which says which tokens are special and is not passed on to the network.
+
+        Raises:
+            InputError: if there are no tokens, or a text has none.
+        """
+        if isinstance(batch, cls):
+            return batch
+        if isinstance(batch, TokenBatch):
+            return cls(ModelInputs.of(batch.inputs), _kinds(batch.inputs, batch.present, batch.special))
+        if not isinstance(batch, Mapping):
+            raise InputError(
+                f"texts must be a TokenBatch or a mapping with input_ids and attention_mask, got {type(batch).__name__}"
+            )
+        arguments = dict(batch)
+        special = arguments.pop("special_tokens_mask", None)
+        given = ModelInputs.of(arguments)
+        tokens = arguments.get("input_ids", arguments.get("inputs_embeds"))
+        if tokens is None:
+            raise InputError(f"texts must hold input_ids or inputs_embeds, got {', '.join(arguments)}")
+        size, device = tokens.shape[:2], tokens.device
+        mask = arguments.get("attention_mask")
+        present = torch.ones(size, device=device) if mask is None else mask
+        if present.shape != size or (special is not None and special.shape != size):
+            raise InputError(f"attention_mask and special_tokens_mask must be {tuple(size)}, one entry for each token")
+        special = torch.zeros(size, device=device) if special is None else special
+        kinds = _kinds(arguments, present.bool(), special.to(device).bool())
+        empty = (kinds == PADDING).all(1).nonzero().flatten().tolist()
+        if empty:
+            raise InputError(f"text {empty[0]} has no token: its attention_mask is zero everywhere")
+        return cls(given, kinds)
+
+    def __len__(self) -> int:
+        return self.inputs.count
+
+    @property
+    def lengths(self) -> Tensor:
+        """(N,) how many positions each text needs, up to its last token."""
+        places = torch.arange(1, self.kinds.shape[1] + 1, device=self.kinds.device)
+        return (places * (self.kinds != PADDING)).amax(1)
+
+    def select(self, rows: slice | Tensor) -> "Samples":
+        """Return some samples; texts are cut to the length that the longest of them needs."""
+        some = replace(self, inputs=self.inputs.select(rows), kinds=self.kinds[rows])
+        if any(value.shape[1:] != some.kinds.shape[1:] for value, own in some.inputs.items() if own):
+            return some  # images; a mask between tokens, embeddings: which axes count tokens is not ours to guess
+        length = int(some.lengths.max())
+        return replace(some, inputs=some.inputs.cut(length), kinds=some.kinds[:, :length])
+
+    def arranged(self, device: torch.device) -> "Samples":
+        """Return images as they are; texts on a device and longest first, so that those of like length are neighbours."""
+        if not self.kinds.shape[1]:
+            return self
+        inputs, kinds = self.inputs.to(device), self.kinds.to(device)
+        order = replace(self, kinds=kinds).lengths.argsort(descending=True, stable=True)
+        return Samples(inputs.select(order), kinds[order], order)
+
+    def groups(
+        self, targets: Any, wanted: Wanted, rows_for: Callable[[ModelInputs], int], copies: int
+    ) -> Iterator[Group]:
+        """Give all samples in their order, as many at once as fit.
+
+        Args:
+            targets: what is asked, in the order in which the samples were given.
+            wanted: what is to be found.
+            rows_for: inputs → how many rows like them may go through the network at once; asked once for each size.
+            copies: of each sample that a pass should hold at least.
+
+        Raises:
+            TargetError: if there are several targets, but not one for each sample.
+        """
+        count, start = len(self), 0
+        known: dict[Any, int] = {}
+        targets = targets if self.order is None else permuted_targets(targets, self.order, count)
+        while start < count:
+            ahead = self.select(slice(start, start + 2)).inputs
+            if ahead.signature not in known:
+                known[ahead.signature] = rows_for(ahead)
+            rows = known[ahead.signature]
+            stop = min(count, start + max(1, rows // copies))
+            some, asked = self.select(slice(start, stop)), select_targets(targets, start, stop, count)
+            yield Group(some.inputs, some.kinds, asked, rows, stop, wanted)
+            start = stop
+
+    def restored(self, parts: Sequence[Tensor]) -> Tensor:
+        """Return values of each group (n, ...) as one tensor (N, ...), as the samples were given; texts are padded with 0."""
+        if self.order is None:
+            return torch.cat(list(parts))
+        return torch.cat([self._padded(part) for part in parts])[self.order.argsort().cpu()]
+
+    def together(self, parts: Sequence[Attribution]) -> Attribution:
+        """Return the attributions of all groups as one, as the samples were given; maps of texts are padded with 0."""
+        if self.order is None:
+            return Attribution.join(parts)
+        whole = [
+            replace(
+                part,
+                map=self._padded(part.map),
+                cells=self._padded(part.cells) if part.cells is not None else None,
+                capacity=self._padded(part.capacity) if part.capacity is not None else None,
+            )
+            for part in parts
+        ]
+        joined = Attribution.join(whole)
+        return Attribution.join([joined[int(place)] for place in self.order.argsort().cpu()])
+
+    def _padded(self, values: Tensor) -> Tensor:
+        return F.pad(values, (0, 0) * (values.dim() - 2) + (0, self.kinds.shape[1] - values.shape[1]))
+
+
+def _kinds(inputs: Mapping[str, Any], present: Tensor, special: Tensor) -> Tensor:
+    ids = inputs.get("input_ids", torch.zeros_like(present, dtype=torch.long))
+    return torch.where(present, torch.where(special, ids.long(), ORDINARY), PADDING)
+
+
+class GroupedMethod(ABC):
+    """A method that explains samples in groups.
+
+    Args:
+        seed: of all noise. The same seed gives the same map on the same machine, whatever the batch and its padding, up to
+            rounding.
+        precision: of the network behind the layer: "float32", "bfloat16", or "auto" (bfloat16 where the hardware multiplies it
+            natively, float32 elsewhere). Masks and information are always float32.
+        internal_batch_size: how many rows go through the network at once; "auto" bounds the memory.
+    """
+
+    method: str
+    """Its name in `bitlens.methods`."""
+
+    probe: Probe
+    """The way into the layer."""
+
+    def __init__(self, **run: Unpack[RunOptions]) -> None:
+        self.passes = Passes(**run)
+
+    @property
+    def model(self) -> nn.Module:
+        """The network that is explained."""
+        return self.probe.model
+
+    @property
+    def seed(self) -> int:
+        """Of all noise."""
+        return self.passes.seed
+
+    @property
+    def precision(self) -> Precision:
+        """Of the network behind the layer."""
+        return self.passes.precision
+
+    def explain(
+        self,
+        inputs: Any,
+        targets: Any = None,
+        *,
+        evidence_samples: int = 32,
+        keep_capacity: bool = False,
+        progress: Callable[[int], None] | None = None,
+        watch: Callable[[int, Tensor], None] | None = None,
+    ) -> Attribution:
+        """Explain how much of each part of the inputs the network uses for the targets.
+
+        Args:
+            inputs: N samples: (N, C, H, W) images or whatever the network takes (a tuple or mapping for several arguments, of
+                which the first tensor carries the samples). Texts: a `TokenBatch`, or a mapping of keyword arguments with
+                input_ids and attention_mask (and special_tokens_mask if special tokens are to be known).
+            targets: None for the predicted class, a class index, (N,) indices, a `Target`, or a callable from the
+                network's output to one score per row.
+            evidence_samples: fresh noise samples under which the target is measured; 0 leaves the evidence out.
+            keep_capacity: whether to keep the bits of every feature, (N, ...) like the layer's output.
+            progress: called with the number of samples explained so far.
+            watch: called before each optimisation step with the number of steps done and the maps so far, in bits and on the
+                device of the optimisation, of the samples under way: to show it while it runs.
+
+        Returns:
+            Maps: (N, H, W) for images, (N, T) for tokens, (N, D) for vectors; zero at padding, and at tokens that are left
+            whole.
+
+        Raises:
+            StatisticsError: if what the method must learn first is missing or does not fit the layer's output.
+            InputError: if the inputs are empty or not finite, or not of the kind that the method explains.
+            TargetError: if the targets do not fit the network's output.
+            LayerError: if the layer cannot be restricted.
+            FitError: if the network's output or gradient is not finite under noise.
+        """
+        self.check()
+        samples = self.samples(inputs).arranged(self.probe.device)
+        wanted = Wanted(evidence_samples, keep_capacity, watch)
+        return samples.together(list(self.explained(samples, targets, wanted, progress)))
+
+    def attribute(self, inputs: Any, target: Any = None, additional_forward_args: Any = None) -> Any:
+        """Return the maps as Captum's methods do: (N, 1, H, W) or (N, T) on the inputs' device, in a tuple for a tuple."""
+        given = inputs if additional_forward_args is None else ModelInputs.of(inputs, additional_forward_args)
+        samples = self.samples(given)
+        maps = self.explain(samples, target, evidence_samples=0).map
+        return as_captum(maps, inputs, samples.inputs.first.device)
+
+    def explained(
+        self, samples: Samples, targets: Any, wanted: Wanted, progress: Callable[[int], None] | None
+    ) -> Iterator[Attribution]:
+        """Give the attribution of each group of (arranged) samples."""
+        for group in samples.groups(targets, wanted, self.rows, self.copies):
+            with torch.autocast(self.probe.device.type, enabled=False):  # `precision` alone decides
+                found = self.explain_group(group)
+            yield found
+            if progress is not None:
+                progress(group.done)
+
+    def rows(self, inputs: ModelInputs) -> int:
+        """Return how many rows like these inputs may go through the network at once."""
+        return self.passes.rows(lambda: self.probe.bytes_per_row(inputs), self.probe.device)
+
+    @property
+    def copies(self) -> int:
+        """How many noisy copies of each sample a pass should hold at least."""
+        return COPIES_AT_ONCE
+
+    @abstractmethod
+    def check(self) -> None:
+        """Refuse to begin without what must be learnt first."""
+
+    @abstractmethod
+    def samples(self, inputs: Any) -> Samples:
+        """Read what is to be explained."""
+
+    @abstractmethod
+    def explain_group(self, group: Group) -> Attribution:
+        """Explain samples whose noisy copies go through the network together."""
+
+    @abstractmethod
+    def settings(self) -> dict[str, Any]:
+        """Return everything that decides what a map looks like, as plain values."""

@@ -1,0 +1,165 @@
+"""Methods are taught once: what was learnt is kept beside an evaluation's results and in the user's cache folder.
+
+One rule for statistics, patterns and weights: look into the folder of results if there is one, then into the cache; learn
+only what is in neither, and keep it in both.
+"""
+
+import hashlib
+import json
+import os
+import re
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+from warnings import warn
+
+from bitlens.data.datasets import open_dataset
+from bitlens.data.kinds import Kind
+from bitlens.data.texts import open_texts
+from bitlens.errors import BitlensWarning, DataError
+from bitlens.methods.lessons import Class, How, Lesson, Progress
+from bitlens.models.loaded import Loaded
+from bitlens.probe.fingerprint import weights_hash
+
+__all__ = ["Source", "Teacher", "cache_folder"]
+
+
+def cache_folder() -> Path:
+    """Return BITLENS_CACHE, or `bitlens` in the user's cache folder (XDG_CACHE_HOME, ~/.cache)."""
+    own = os.environ.get("BITLENS_CACHE")
+    if own:
+        return Path(own)
+    return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "bitlens"
+
+
+@dataclass(frozen=True)
+class Source:
+    """Samples that methods learn from.
+
+    Attributes:
+        name: of the data set.
+        samples: photos or texts, all of them.
+        count: how many are learnt from at most, spread over the whole set.
+    """
+
+    name: str
+    samples: Sequence[Any]
+    count: int
+
+    @classmethod
+    def open(cls, name: str, kind: Kind, count: int) -> "Source":
+        """Open a data set by name.
+
+        Raises:
+            DataError: if there is none, or it cannot be read.
+        """
+        return cls(name, open_dataset(name) if kind == "image" else open_texts(name), count)
+
+    @property
+    def total(self) -> int:
+        """How many samples are learnt from."""
+        return min(self.count, len(self.samples))
+
+    def chosen(self) -> list[Any]:
+        """Return those samples; what cannot be read is left out with a warning."""
+        number, chosen = self.total, []
+        for i in range(number):
+            try:
+                chosen.append(self.samples[i * len(self.samples) // number])
+            except DataError as error:
+                warn(f"skipped: {error}", BitlensWarning, stacklevel=2)
+        return chosen
+
+
+@dataclass(frozen=True)
+class Teacher:
+    """Teaches methods of one network and keeps what they learnt.
+
+    Attributes:
+        loaded: the network.
+        source: what is learnt from.
+        how: the rest.
+        beside: a folder of results where it is kept too; None for none.
+        cached: whether the user's cache is looked into and added to.
+        progress: told of the samples seen.
+    """
+
+    loaded: Loaded
+    source: Source
+    how: How = field(default_factory=How)
+    beside: Path | None = None
+    cached: bool = True
+    progress: Progress = lambda _: None
+
+    def teach(self, lesson: Lesson, *methods: Any) -> list[Path]:
+        """Give methods what they must learn, from where it is kept if the very same was learnt before.
+
+        Args:
+            lesson: what the methods learn.
+            methods: on the teacher's network, at least one.
+
+        Returns:
+            The files in the cache, for each method and part; none without the cache.
+        """
+        wanted = [(method, part) for method in methods for part in lesson.parts(method)]
+        chosen = self.source.chosen() if self.cached else []
+        places = [self._places(lesson, method, part, chosen) for method, part in wanted]
+        found = [_found(lesson, mine) for mine in places]
+        missing = [i for i, one in enumerate(found) if one is None]
+        if missing:
+            given = Class(self.loaded, self.source.name, chosen or self.source.chosen(), self.how)
+            made = lesson.learn([wanted[i] for i in missing], given, self.progress)
+            for i, one in zip(missing, made, strict=True):
+                found[i] = one
+                for place in places[i]:
+                    one.save(place)
+        for method in methods:
+            lesson.give(
+                method, {part: one for (owner, part), one in zip(wanted, found, strict=True) if owner is method}
+            )
+        return [mine[-1] for mine in places if self.cached]
+
+    def has(self, lesson: Lesson, method: Any) -> bool:
+        """Say whether everything that a method must learn lies beside the results."""
+        return self.beside is not None and all(
+            self._places(lesson, method, part, ())[0].is_file() for part in lesson.parts(method)
+        )
+
+    def _places(self, lesson: Lesson, method: Any, part: str, chosen: Sequence[Any]) -> list[Path]:
+        """Where a part is kept: beside the results first."""
+        weights, places = weights_hash(self.loaded.model), []
+        if self.beside is not None:
+            label = re.sub(r"[^-.a-zA-Z0-9_]", "_", lesson.label(method, part))
+            places.append(self.beside / f"{label}-{weights}.safetensors")
+        if self.cached:
+            whole = [
+                weights,
+                *lesson.key(method, part, self.how),
+                self._reader(),
+                *(sample.fingerprint for sample in chosen),
+            ]
+            digest = hashlib.sha256(json.dumps(whole).encode()).hexdigest()[:24]
+            places.append(cache_folder() / lesson.name / f"{digest}.safetensors")
+        return places
+
+    def _reader(self) -> list[Any]:
+        """Tell apart how inputs are made of samples."""
+        if self.loaded.kind == "image":
+            return [self.loaded.preprocess.description]
+        return [type(self.loaded.tokenizer).__name__, getattr(self.loaded.tokenizer, "max_length", None)]
+
+
+def _found(lesson: Lesson, places: Sequence[Path]) -> Any:
+    """What the first file holds that can be read, copied to where it is missing; None without any."""
+    for number, place in enumerate(places):
+        if place.is_file():
+            try:
+                one = lesson.load(place)
+            except DataError:
+                continue  # damaged: it is made again and replaced
+            for other in places:
+                if other in places[:number] or not other.is_file():
+                    one.save(other)
+            return one
+    return None
