@@ -10,6 +10,7 @@ import os
 import re
 from collections.abc import Sequence
 from dataclasses import dataclass, field
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 from warnings import warn
@@ -61,8 +62,9 @@ class Source:
         """How many samples are learnt from."""
         return min(self.count, len(self.samples))
 
+    @cached_property
     def chosen(self) -> list[Any]:
-        """Return those samples; what cannot be read is left out with a warning."""
+        """Those samples; what cannot be read is left out with a warning."""
         number, chosen = self.total, []
         for i in range(number):
             try:
@@ -100,48 +102,53 @@ class Teacher:
             methods: on the teacher's network, at least one.
 
         Returns:
-            The files in the cache, for each method and part; none without the cache.
+            The files in the cache, for each method and part that did not lie beside the results.
         """
         wanted = [(method, part) for method in methods for part in lesson.parts(method)]
-        chosen = self.source.chosen() if self.cached else []
-        places = [self._places(lesson, method, part, chosen) for method, part in wanted]
-        found = [_found(lesson, mine) for mine in places]
-        missing = [i for i, one in enumerate(found) if one is None]
+        beside = [self._beside(lesson, *one) for one in wanted]
+        found = [_read(lesson, place) for place in beside]
+        away = [i for i, one in enumerate(found) if one is None]
+        cached = {i: self._in_cache(lesson, *wanted[i]) for i in away} if self.cached else {}
+        found = [one if one is not None else _read(lesson, cached.get(i)) for i, one in enumerate(found)]
+        missing = [i for i in away if found[i] is None]
         if missing:
-            given = Class(self.loaded, self.source.name, chosen or self.source.chosen(), self.how)
+            given = Class(self.loaded, self.source.name, self.source.chosen, self.how)
             made = lesson.learn([wanted[i] for i in missing], given, self.progress)
             for i, one in zip(missing, made, strict=True):
                 found[i] = one
-                for place in places[i]:
-                    one.save(place)
+                if i in cached:
+                    one.save(cached[i])
+        for i in away:
+            if (place := beside[i]) is not None:
+                found[i].save(place)
         for method in methods:
             lesson.give(
                 method, {part: one for (owner, part), one in zip(wanted, found, strict=True) if owner is method}
             )
-        return [mine[-1] for mine in places if self.cached]
+        return list(cached.values())
 
     def has(self, lesson: Lesson, method: Any) -> bool:
         """Say whether everything that a method must learn lies beside the results."""
-        return self.beside is not None and all(
-            self._places(lesson, method, part, ())[0].is_file() for part in lesson.parts(method)
-        )
+        places = [self._beside(lesson, method, part) for part in lesson.parts(method)]
+        return all(place is not None and place.is_file() for place in places)
 
-    def _places(self, lesson: Lesson, method: Any, part: str, chosen: Sequence[Any]) -> list[Path]:
-        """Where a part is kept: beside the results first."""
-        weights, places = weights_hash(self.loaded.model), []
-        if self.beside is not None:
-            label = re.sub(r"[^-.a-zA-Z0-9_]", "_", lesson.label(method, part))
-            places.append(self.beside / f"{label}-{weights}.safetensors")
-        if self.cached:
-            whole = [
-                weights,
-                *lesson.key(method, part, self.how),
-                self._reader(),
-                *(sample.fingerprint for sample in chosen),
-            ]
-            digest = hashlib.sha256(json.dumps(whole).encode()).hexdigest()[:24]
-            places.append(cache_folder() / lesson.name / f"{digest}.safetensors")
-        return places
+    def _beside(self, lesson: Lesson, method: Any, part: str) -> Path | None:
+        """Where a part is kept beside the results."""
+        if self.beside is None:
+            return None
+        label = re.sub(r"[^-.a-zA-Z0-9_]", "_", lesson.label(method, part))
+        return self.beside / f"{label}-{self._weights}.safetensors"
+
+    def _in_cache(self, lesson: Lesson, method: Any, part: str) -> Path:
+        """Where it is kept in the cache: learnt from the very same samples, prepared the same way."""
+        samples = [sample.fingerprint for sample in self.source.chosen]
+        whole = [self._weights, *lesson.key(method, part, self.how), self._reader(), *samples]
+        digest = hashlib.sha256(json.dumps(whole).encode()).hexdigest()[:24]
+        return cache_folder() / lesson.name / f"{digest}.safetensors"
+
+    @cached_property
+    def _weights(self) -> str:
+        return weights_hash(self.loaded.model)
 
     def _reader(self) -> list[Any]:
         """Tell apart how inputs are made of samples."""
@@ -150,16 +157,11 @@ class Teacher:
         return [type(self.loaded.tokenizer).__name__, getattr(self.loaded.tokenizer, "max_length", None)]
 
 
-def _found(lesson: Lesson, places: Sequence[Path]) -> Any:
-    """What the first file holds that can be read, copied to where it is missing; None without any."""
-    for number, place in enumerate(places):
-        if place.is_file():
-            try:
-                one = lesson.load(place)
-            except DataError:
-                continue  # damaged: it is made again and replaced
-            for other in places:
-                if other in places[:number] or not other.is_file():
-                    one.save(other)
-            return one
-    return None
+def _read(lesson: Lesson, place: Path | None) -> Any:
+    """What a file holds, None where there is none; a damaged one is made again and replaced."""
+    if place is None or not place.is_file():
+        return None
+    try:
+        return lesson.load(place)
+    except DataError:
+        return None
