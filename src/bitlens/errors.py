@@ -16,22 +16,6 @@ Each message names the argument, what came, what was expected, and what to do. T
 a `BitlensError` as one line; any other exception is a bug and shows its traceback.
 """
 
-__all__ = [
-    "BitlensError",
-    "BitlensWarning",
-    "ClusterError",
-    "DataError",
-    "DependencyError",
-    "FitError",
-    "InputError",
-    "LayerError",
-    "ModelError",
-    "SettingError",
-    "StatisticsError",
-    "TargetError",
-    "one_of",
-]
-
 from collections.abc import Mapping
 from typing import TypeVar
 

@@ -59,7 +59,7 @@ def test_every_setting_is_explained_and_can_be_typed_with_its_default(bitlens, n
         default = setting["default"]
         if default is not None:
             text = f"{name}:{setting['name']}={str(default).lower() if isinstance(default, bool) else default}"
-            (spec,) = parse_specs(text, entries, "method").values()
+            (spec,) = parse_specs(text, entries, "method", lambda build: build).values()
             assert spec.settings == {setting["name"]: default}
 
 

@@ -8,9 +8,10 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 from torch.utils._python_dispatch import TorchDispatchMode
 
-from bitlens.core.fitting import QUALITY, FitSettings, NoisyCopies, _loss_gradient, fit_masks, measure_under_noise
+from bitlens.core.fitting import QUALITY, FitSettings, _loss_gradient, fit_masks, measure_under_noise
 from bitlens.core.gaussian import NoiseModel, NoiseSettings
 from bitlens.core.layout import LAYOUTS
+from bitlens.core.noise import NoisyCopies
 from bitlens.core.targets import ClassTarget, Score
 from bitlens.errors import FitError, SettingError, TargetError
 from networks import LAYER, noise_images, quadrant_images, quadrant_net, quadrant_statistics

@@ -16,12 +16,12 @@ import torch
 from bitlens.bottlenecks.per_sample import IBA
 from bitlens.data.datasets import open_dataset
 from bitlens.errors import BitlensWarning, ClusterError, DataError
-from bitlens.evaluation import on_workers
-from bitlens.evaluation.on_workers import evaluates_on, summarises_on
+from bitlens.evaluation.on_workers import evaluates_on
 from bitlens.evaluation.run import carry_out, find_tasks, select_samples
 from bitlens.evaluation.store import RowStore
 from bitlens.evaluation.tables import build_table
 from bitlens.methods.lessons import collect_here
+from bitlens.methods.on_workers import summarises_on
 from bitlens.models.load import load_model
 from small_evaluation import NETWORK, context_for
 
@@ -138,7 +138,7 @@ def test_a_run_begins_on_a_laptop_dies_on_a_cluster_and_ends_elsewhere(home, two
 
 @pytest.mark.slow
 def test_statistics_are_those_of_one_process(home, two_workers, monkeypatch):
-    monkeypatch.setattr(on_workers, "_CHUNK", 3)
+    monkeypatch.setattr("bitlens.methods.on_workers._CHUNK", 3)
     (home / "photos" / "5.png").write_bytes(b"no photo")
     loaded = load_model(f"{home / 'net.py'}:build")
     samples, iba = open_dataset(f"csv:{home / 'table.csv'}"), IBA(loaded.model, "0")

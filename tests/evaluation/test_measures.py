@@ -178,8 +178,11 @@ def test_a_fingerprint_is_that_of_the_content(tmp_path):
 
 def test_every_metric_can_be_typed():
     computes = {name: metric.compute for name, metric in METRICS["image"].items()}
-    assert list(parse_specs("all", computes, "metric")) == list(METRICS["image"])
-    assert list(parse_specs("degradation", computes, "metric")) == ["degradation-8", "degradation-14"]
-    (spec,) = parse_specs("insertion:step=10", computes, "metric").values()
+    assert list(parse_specs("all", computes, "metric", lambda build: build)) == list(METRICS["image"])
+    assert list(parse_specs("degradation", computes, "metric", lambda build: build)) == [
+        "degradation-8",
+        "degradation-14",
+    ]
+    (spec,) = parse_specs("insertion:step=10", computes, "metric", lambda build: build).values()
     assert metric_settings(spec)["step"] == 10
     assert metric_settings(Spec("degradation-8", {}))["tile"] == 8

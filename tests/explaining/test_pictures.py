@@ -13,7 +13,7 @@ from bitlens.explaining import pictures
 from bitlens.explaining.photos import Explained, Found, Ready
 from bitlens.explaining.pictures import caption, explain_into, write_picture, write_sheet
 from bitlens.methods import METHODS
-from bitlens.methods.specs import parse_specs
+from bitlens.methods.building import read_methods
 from bitlens.models.load import load_model
 
 
@@ -23,9 +23,7 @@ def attribution(method, unit="score", top=1.0, low=0.0, **more):
 
 
 def found(label, made, alone=False):
-    (spec,) = parse_specs(
-        made.method, {name: entry.build for name, entry in METHODS["image"].items()}, "method"
-    ).values()
+    (spec,) = read_methods(made.method).values()
     return Found(Ready(label, spec, None, alone), made, repeated=False)
 
 

@@ -22,7 +22,7 @@ ENTRIES = {"m": Method, "metric-8": metric, "metric-14": metric}
 
 
 def parse(text):
-    return list(parse_specs(text, ENTRIES, "method").values())
+    return list(parse_specs(text, ENTRIES, "method", lambda build: build).values())
 
 
 @pytest.mark.parametrize(
@@ -71,20 +71,27 @@ def test_what_makes_no_sense_is_refused(text, words):
 
 
 def test_labels_name_what_was_set_in_one_order():
-    specs = parse_specs("m, m:steps=20:beta=100,m:beta=100:steps=20,metric-8:tile=8", ENTRIES, "method")
+    specs = parse_specs(
+        "m, m:steps=20:beta=100,m:beta=100:steps=20,metric-8:tile=8", ENTRIES, "method", lambda build: build
+    )
     assert list(specs) == ["m", "m[beta=100,steps=20]", "metric-8[tile=8]"]
     assert specs["metric-8[tile=8]"] == Spec("metric-8", {"tile": 8})
 
 
 def test_all_stands_for_every_entry():
-    assert list(parse_specs("all", ENTRIES, "method")) == ["m", "metric-8", "metric-14"]
+    assert list(parse_specs("all", ENTRIES, "method", lambda build: build)) == ["m", "metric-8", "metric-14"]
 
 
 def test_a_beginning_stands_for_all_that_begin_so():
-    assert list(parse_specs("metric:tile=3", ENTRIES, "method")) == ["metric-8[tile=3]", "metric-14[tile=3]"]
+    assert list(parse_specs("metric:tile=3", ENTRIES, "method", lambda build: build)) == [
+        "metric-8[tile=3]",
+        "metric-14[tile=3]",
+    ]
 
 
 def test_every_method_of_the_list_can_be_typed():
     builders = {name: entry.build for name, entry in METHODS["image"].items()}
-    assert list(parse_specs("all", builders, "method")) == list(METHODS["image"])
-    assert parse_specs("iba:beta=100:layer=layer2", builders, "method")["iba[beta=100,layer=layer2]"]
+    assert list(parse_specs("all", builders, "method", lambda build: build)) == list(METHODS["image"])
+    assert parse_specs("iba:beta=100:layer=layer2", builders, "method", lambda build: build)[
+        "iba[beta=100,layer=layer2]"
+    ]

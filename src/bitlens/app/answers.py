@@ -24,8 +24,6 @@ from bitlens.methods.building import build_method
 from bitlens.methods.specs import Spec, settings_of_callable
 from bitlens.methods.teaching import Source, Teacher
 
-__all__ = ["Answers", "Question", "Shown"]
-
 _LEARNT_FROM = 256  # photos
 _REMEMBERED = 128  # maps
 Watch = Callable[[int, Tensor, Tensor], None]

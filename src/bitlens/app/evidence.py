@@ -5,8 +5,6 @@ from html import escape
 from bitlens.app.answers import Shown
 from bitlens.explaining.photos import Found
 
-__all__ = ["STYLE", "evidence_html", "message_html"]
-
 STYLE = """
 .bitlens-cards {display: grid; grid-template-columns: repeat(auto-fit, minmax(11rem, 1fr)); gap: .6rem; margin: .2rem 0 .6rem}
 .bitlens-card {border: 1px solid var(--border-color-primary); border-radius: .6rem; padding: .55rem .8rem;

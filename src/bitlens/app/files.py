@@ -8,8 +8,6 @@ from pathlib import Path
 
 from bitlens.errors import InputError
 
-__all__ = ["KEPT_SECONDS", "Folders"]
-
 KEPT_SECONDS = 1800
 
 

@@ -18,8 +18,6 @@ from urllib.parse import parse_qs, urlsplit
 if TYPE_CHECKING:
     from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-__all__ = ["Gate", "Hosts", "Uploads"]
-
 _COOKIE = "bitlens-visitor"
 _MOST_BYTES = 1_000_000  # of a question; photos are uploaded apart
 _API = "/gradio_api"

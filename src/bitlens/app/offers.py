@@ -14,8 +14,6 @@ from bitlens.models.load import load_model, read_classes
 from bitlens.models.loaded import Loaded
 from bitlens.probe import Network
 
-__all__ = ["Offer", "Shelf", "builtin_offers"]
-
 
 @dataclass(frozen=True)
 class Offer:

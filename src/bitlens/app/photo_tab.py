@@ -18,8 +18,6 @@ from bitlens.methods import METHODS
 from bitlens.reports import write_report
 from bitlens.system.optional import need
 
-__all__ = ["PhotoTab"]
-
 _PREDICTED = "what the network says"
 _SCENES = 8
 _WAITING = "Drop a photo, or take one of the examples below. The map appears here."

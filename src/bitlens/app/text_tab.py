@@ -22,8 +22,6 @@ from bitlens.models.loaded import Loaded
 from bitlens.system.files import write_text
 from bitlens.system.optional import need
 
-__all__ = ["TextOffer", "TextTab", "builtin_text_offers"]
-
 _LONGEST = 5000  # characters
 _EXAMPLES = 4
 _LEARNT_FROM = 500  # texts

@@ -13,8 +13,6 @@ from torch import Tensor
 from bitlens.app.answers import Shown, Watch
 from bitlens.view.colours import Scale, dim, overlay
 
-__all__ = ["Work"]
-
 _FRAMES_APART = 0.25  # seconds; more often nobody sees, and drawing would cost more than the network
 _LARGEST = 480  # pixels of a frame's longer side, enlarged without smoothing
 Frame = npt.NDArray[np.float32]

@@ -16,8 +16,6 @@ from bitlens.data.tokenizing import TokenBatch, Tokenizer
 from bitlens.errors import SettingError, TargetError
 from bitlens.probe import frozen
 
-__all__ = ["ImageQuestion", "TextModel", "TextQuestion", "asking", "gradient_of"]
-
 Quantity = Literal["score", "value"]
 
 _CPU_TOKENS = 512  # more do not make a CPU faster, and texts that share a pass are padded to the longest

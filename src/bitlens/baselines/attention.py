@@ -21,18 +21,6 @@ from bitlens.baselines.patches import patches_of
 from bitlens.core.targets import Target
 from bitlens.errors import SettingError
 
-__all__ = [
-    "Attention",
-    "AttentionRollout",
-    "GradientAttentionRollout",
-    "Recorder",
-    "TextAttentionRollout",
-    "TextGradientAttentionRollout",
-    "gradient_rollout",
-    "readers_of",
-    "rollout",
-]
-
 _COPIES = 4  # the weights of every head, their logits and gradients are kept, which fused attention never does
 _SOFTMAX = (F.softmax, torch.softmax, Tensor.softmax)
 

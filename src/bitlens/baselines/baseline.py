@@ -22,8 +22,6 @@ from bitlens.errors import InputError, SettingError
 from bitlens.probe import Network
 from bitlens.version import __version__
 
-__all__ = ["Baseline", "ImageBaseline", "TextBaseline", "fixed_seed"]
-
 Batch = TypeVar("Batch")
 Question = TypeVar("Question", ImageQuestion, TextQuestion)
 

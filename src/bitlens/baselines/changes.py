@@ -13,8 +13,6 @@ from torch import Tensor
 from bitlens.data.tokenizing import TokenBatch
 from bitlens.errors import one_of
 
-__all__ = ["REPLACED", "Removal", "arranged", "selected", "without"]
-
 Removal = Literal["delete", "replace"]
 """What becomes of a removed token: it vanishes and the others move together, or the mask token takes its place."""
 

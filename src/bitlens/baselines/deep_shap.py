@@ -23,8 +23,6 @@ from bitlens.baselines.rules import Interception, Operation, Replacement, passed
 from bitlens.core.passes import SeedAndRows
 from bitlens.errors import BitlensWarning, SettingError
 
-__all__ = ["DeepSHAP"]
-
 
 @final
 class DeepSHAP(ImageBaseline):

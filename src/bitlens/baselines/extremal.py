@@ -19,8 +19,6 @@ from bitlens.core.masks import smoothing_matrix
 from bitlens.core.passes import SeedAndRows
 from bitlens.errors import FitError, SettingError
 
-__all__ = ["ExtremalPerturbation", "MaskGrid", "between_levels", "blur_pyramid", "smooth_maximum"]
-
 _SHARPNESS = 20.0  # of the smooth maximum: weights are exp(20 · value)
 _REFERENCE_SIZE = 224  # lengths are meant for images whose shorter side has so many pixels
 _FINE = 2  # points per cell and side, from which the mask is enlarged bilinearly: at every pixel it costs a pass more

@@ -20,8 +20,6 @@ from bitlens.probe import Probe
 from bitlens.probe.blocks import block_groups, grid_layout
 from bitlens.probe.trace import Call, all_calls, trace_calls
 
-__all__ = ["ActivationMap", "GradCAM", "LayerCAM", "last_spatial_call"]
-
 _POOLING = (nn.AdaptiveAvgPool2d, nn.AdaptiveMaxPool2d)
 
 

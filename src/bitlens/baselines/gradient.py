@@ -17,29 +17,11 @@ from typing_extensions import Unpack
 from bitlens.baselines.asking import ImageQuestion, TextModel, TextQuestion, gradient_of
 from bitlens.baselines.baseline import ImageBaseline, TextBaseline
 from bitlens.baselines.masking import Replacement, colour_of
-from bitlens.core.fitting import NoisyCopies
+from bitlens.core.noise import NoisyCopies
 from bitlens.core.passes import SeedAndRows
 from bitlens.core.targets import Target
 from bitlens.errors import SettingError, one_of
 from bitlens.probe import Probe
-
-__all__ = [
-    "REDUCTIONS",
-    "Embedded",
-    "Gradient",
-    "GradientXInput",
-    "IntegratedGradients",
-    "OnEmbeddings",
-    "Reduction",
-    "Saliency",
-    "SmoothGrad",
-    "Start",
-    "TextGradientXInput",
-    "TextIntegratedGradients",
-    "TextSaliency",
-    "mean_gradient",
-    "quadrature",
-]
 
 Reduction = Literal["mean", "abs-max"]
 """From colour channels to one number per pixel: the signed mean, or the largest absolute value."""

@@ -19,8 +19,6 @@ from bitlens.baselines.rules import passed_back, read
 from bitlens.core.passes import SeedAndRows
 from bitlens.errors import SettingError, one_of
 
-__all__ = ["GuidedBackprop", "GuidedGradCAM"]
-
 
 @final
 class GuidedBackprop(ImageBaseline):

@@ -16,8 +16,6 @@ from torch import Tensor
 
 from bitlens.errors import SettingError
 
-__all__ = ["LinearModel", "Ridge", "Shapley"]
-
 
 @dataclass(frozen=True)
 class LinearModel(ABC):

@@ -32,8 +32,6 @@ from bitlens.baselines.rules import Back, Interception, Operation, Replacement, 
 from bitlens.core.passes import SeedAndRows
 from bitlens.errors import one_of
 
-__all__ = ["LRP", "RULES", "Rule"]
-
 
 @dataclass(frozen=True)
 class Rule:

@@ -14,8 +14,6 @@ from bitlens.baselines.changes import Removal
 from bitlens.core.passes import Precision, SeedAndRows
 from bitlens.errors import SettingError, one_of
 
-__all__ = ["COPIES", "Covering", "Removing", "Replacement", "colour_of", "covered"]
-
 Replacement = Literal["mean-colour", "zero"] | float
 
 COPIES = 16

@@ -11,8 +11,6 @@ from bitlens.baselines.masking import Covering, Removing, Replacement
 from bitlens.core.passes import RunOptions
 from bitlens.errors import SettingError
 
-__all__ = ["Occlusion", "TextOcclusion"]
-
 
 @final
 class Occlusion(Covering):

@@ -8,19 +8,6 @@ from torch import Tensor
 
 from bitlens.baselines.rules import Operation
 
-__all__ = [
-    "ACTIVATIONS",
-    "AVERAGES",
-    "CONVOLUTIONS",
-    "COPIES",
-    "MAX_POOLS",
-    "Linear",
-    "is_computed_from",
-    "is_rectifier",
-    "linear_of",
-    "names",
-]
-
 _DIMENSIONS = (1, 2, 3)
 
 

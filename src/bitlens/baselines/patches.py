@@ -5,8 +5,6 @@ from torch import Tensor
 from bitlens.core.layout import patch_grid
 from bitlens.errors import SettingError
 
-__all__ = ["patches_of"]
-
 
 def patches_of(values: Tensor, image_size: tuple[int, int]) -> Tensor:
     """Return the values of the patches, (N, ..., h, w), of values of all tokens (N, ..., T).

@@ -24,8 +24,6 @@ from bitlens.errors import StatisticsError
 from bitlens.probe.fingerprint import weights_hash
 from bitlens.version import __version__
 
-__all__ = ["PatternAttribution"]
-
 
 @final
 class PatternAttribution(ImageBaseline):

@@ -31,8 +31,6 @@ from bitlens.errors import DataError, StatisticsError
 from bitlens.probe import Network
 from bitlens.system.files import read_arrays, write_arrays
 
-__all__ = ["LINEAR", "WITH_WEIGHTS", "Patterns", "call_name", "collect_patterns"]
-
 LINEAR = frozenset(name for name in CONVOLUTIONS if "transpose" not in name) | {"linear"}
 """What has patterns: weights with one entry of the first axis for every neuron."""
 

@@ -9,8 +9,6 @@ from torch import Tensor
 from bitlens.baselines.asking import ImageQuestion, TextQuestion
 from bitlens.baselines.baseline import ImageBaseline, TextBaseline
 
-__all__ = ["Random", "TextRandom"]
-
 
 @final
 class Random(ImageBaseline):

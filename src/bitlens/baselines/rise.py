@@ -16,8 +16,6 @@ from bitlens.baselines.masking import Covering, Replacement
 from bitlens.core.passes import RunOptions
 from bitlens.errors import SettingError
 
-__all__ = ["RISE", "random_masks"]
-
 
 @final
 class RISE(Covering):

@@ -22,8 +22,6 @@ from bitlens.baselines.asking import ImageQuestion, gradient_of
 from bitlens.baselines.baseline import ImageBaseline
 from bitlens.errors import SettingError
 
-__all__ = ["Back", "Interception", "Operation", "Replacement", "passed_back", "read", "refuse_hidden", "times_value"]
-
 Back = Callable[[Tensor], Sequence[Tensor | None]]
 """From what arrives at an operation's output to what each of its activations is given (None: nothing)."""
 

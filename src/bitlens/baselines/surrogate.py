@@ -20,8 +20,6 @@ from bitlens.baselines.masking import COPIES, Covering, Removing, Replacement
 from bitlens.core.passes import RunOptions
 from bitlens.errors import BitlensWarning, SettingError
 
-__all__ = ["LIME", "KernelSHAP", "Segments", "TextKernelSHAP", "TextLIME", "grid_of_segments"]
-
 Segments = int | Tensor | Callable[[Tensor], Any]
 """How images are divided: into about so many cells of a grid, as (H, W) whole numbers say, or as a function says that
 takes images (n, C, H, W) as the network does and returns (n, H, W) whole numbers."""

@@ -21,8 +21,6 @@ from bitlens.errors import BitlensWarning, StatisticsError, one_of
 from bitlens.probe import Probe
 from bitlens.probe.fingerprint import weights_hash, weights_versions
 
-__all__ = ["ExtraTokens", "LayerBottleneck"]
-
 ExtraTokens = Literal["restricted", "mean", "whole"]
 
 

@@ -22,8 +22,6 @@ from bitlens.core.targets import Target
 from bitlens.probe import Recording
 from bitlens.version import __version__
 
-__all__ = ["EVIDENCE_STREAM", "Bottleneck", "Reading", "Recorded", "optimised"]
-
 EVIDENCE_STREAM = 0x5DEECE66D  # evidence must not reuse the noise that a mask was fitted on
 
 

@@ -22,8 +22,6 @@ from bitlens.data.tokenizing import TokenBatch
 from bitlens.errors import InputError
 from bitlens.probe import Compiler, Probe
 
-__all__ = ["COPIES_AT_ONCE", "ORDINARY", "PADDING", "Group", "GroupedMethod", "Samples", "Wanted"]
-
 ORDINARY, PADDING = -1, -2
 """Kinds of positions that are not special tokens; a special token's kind is its id."""
 

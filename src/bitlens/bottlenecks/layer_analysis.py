@@ -20,8 +20,6 @@ from bitlens.core.attribution import Attribution
 from bitlens.errors import SettingError
 from bitlens.system.files import read_arrays, write_arrays
 
-__all__ = ["LayerAnalysis", "analyse_layers"]
-
 _FORMAT = "bitlens.layers/1"
 
 

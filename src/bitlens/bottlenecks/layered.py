@@ -17,8 +17,6 @@ from bitlens.core.attribution import Attribution, Evidence
 from bitlens.core.inputs import ModelInputs
 from bitlens.errors import SettingError
 
-__all__ = ["LayeredTokenIBA"]
-
 
 @final
 class LayeredTokenIBA(GroupedMethod):

@@ -18,8 +18,6 @@ from bitlens.probe.collecting import collect_statistics
 from bitlens.probe.fingerprint import weights_hash
 from bitlens.version import __version__
 
-__all__ = ["IBA"]
-
 
 @final
 class IBA(LayerBottleneck):

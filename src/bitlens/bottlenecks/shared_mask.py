@@ -10,10 +10,9 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor, nn
 
-from bitlens.core.fitting import NoisyCopies, Region
+from bitlens.core.fitting import Region
 from bitlens.core.gaussian import NoiseModel, noised_features
-
-__all__ = ["SharedMask"]
+from bitlens.core.noise import NoisyCopies
 
 _STREAM = 0x2545F491  # between the seeds of two layers
 

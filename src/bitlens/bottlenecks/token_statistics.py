@@ -25,8 +25,6 @@ from bitlens.probe.fingerprint import weights_hash
 from bitlens.system.files import read_arrays, write_arrays
 from bitlens.version import __version__
 
-__all__ = ["TokenStatistics", "collect_token_statistics"]
-
 _FORMAT = "bitlens.token-statistics/1"
 _ARRAYS = ("mean", "squares", "nonzero")
 

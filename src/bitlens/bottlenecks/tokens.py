@@ -27,8 +27,6 @@ from bitlens.errors import LayerError, StatisticsError, one_of
 from bitlens.probe import Probe, Recording, find_layer
 from bitlens.probe.fingerprint import weights_hash
 
-__all__ = ["MaskForm", "Objective", "SpecialTokens", "TokenIBA"]
-
 NoiseOf = Callable[[Tensor, Tensor], NoiseModel]
 """Features (n, T, D) and kinds (n, T) of texts → the noise at each position."""
 

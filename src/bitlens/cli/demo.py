@@ -9,8 +9,6 @@ import typer
 from bitlens.cli.options import AsJson, DeviceOption, Out, Seed, device_name
 from bitlens.system.console import answers, messages, results_table
 
-__all__ = ["demo"]
-
 
 def demo(
     out: Out = Path("bitlens-demo"),

@@ -33,8 +33,6 @@ if TYPE_CHECKING:
     from bitlens.evaluation.tables import Selection, Table
     from bitlens.workers import Workers
 
-__all__ = ["add_commands", "list_metrics", "print_tables", "run_plan"]
-
 _MOST_NOTES = 8
 Per = Literal["channel", "element"]
 Format = Literal["text", "markdown", "csv", "json"]
@@ -228,9 +226,10 @@ def run_plan(
     """Evaluate what is missing of a plan in a folder, with progress shown, and draw the maps that are kept."""
     from bitlens.evaluation.context import open_context
     from bitlens.evaluation.grids import draw_kept_maps
-    from bitlens.evaluation.on_workers import evaluates_on, summarises_on
+    from bitlens.evaluation.on_workers import evaluates_on
     from bitlens.evaluation.run import carry_out, find_tasks, select_samples
-    from bitlens.view.heatmap import save_figure
+    from bitlens.methods.on_workers import summarises_on
+    from bitlens.view.canvas import save_figure
 
     with messages.status("starting") as status:
         context = open_context(

@@ -33,8 +33,6 @@ if TYPE_CHECKING:
     from bitlens.models.loaded import Loaded
     from bitlens.workers import Workers
 
-__all__ = ["explain"]
-
 Quality = Literal["fast", "paper", "best"]
 PictureFormat = Literal["png", "svg", "pdf"]
 
@@ -233,9 +231,9 @@ def _learn(
     workers: "Workers | None",
 ) -> None:
     """Let a method learn what it must and was not given; what a person was told already is not said again."""
-    from bitlens.evaluation.on_workers import summarises_on
     from bitlens.methods import entry_of
     from bitlens.methods.lessons import How
+    from bitlens.methods.on_workers import summarises_on
     from bitlens.methods.teaching import Source, Teacher
 
     if entry_of(spec.name).needs_layer and "layer" not in spec.settings and loaded.layer is None:

@@ -18,8 +18,6 @@ if TYPE_CHECKING:
     from bitlens.explaining.photo import Photo
     from bitlens.models.loaded import Loaded
 
-__all__ = ["grid"]
-
 _ON_A_PAGE, _LAYERS = 6, 4
 Quality = Literal["fast", "paper", "best"]
 PictureFormat = Literal["png", "svg", "pdf"]

@@ -19,8 +19,6 @@ from bitlens.cli.options import (
 )
 from bitlens.system.console import answers, progress_bar
 
-__all__ = ["patterns", "statistics"]
-
 Per = Literal["channel", "element"]
 Data = Annotated[str, typer.Option("--data", help="folder:DIR, csv:FILE, imagenet:DIR or builtin:scenes-train.")]
 
@@ -39,9 +37,9 @@ def statistics(
     as_json: AsJson = False,
 ) -> None:
     """Learn what a layer puts out on many photos; every explanation at that layer needs it once."""
-    from bitlens.evaluation.on_workers import summarises_on
     from bitlens.methods.building import build_method
     from bitlens.methods.lessons import STATISTICS, How
+    from bitlens.methods.on_workers import summarises_on
     from bitlens.methods.specs import Spec
     from bitlens.methods.teaching import Source, Teacher
     from bitlens.models.load import load_model

@@ -17,8 +17,6 @@ from bitlens.system.console import answers
 if TYPE_CHECKING:
     from bitlens.methods import MethodEntry
 
-__all__ = ["methods"]
-
 _NEEDS = {
     "layer": "a layer (one is chosen unless it is named)",
     "statistics": "statistics of the layer, from photos (--statistics-from, or `bitlens statistics`)",

@@ -9,8 +9,6 @@ from rich.table import Table
 from bitlens.cli.options import AsJson
 from bitlens.system.console import answers
 
-__all__ = ["models"]
-
 
 def models(
     search: Annotated[str, typer.Argument(help="Show the names that contain this.")] = "",

@@ -13,21 +13,6 @@ from bitlens.system.console import messages
 if TYPE_CHECKING:
     from bitlens.workers import Workers
 
-__all__ = [
-    "AsJson",
-    "Cluster",
-    "Device",
-    "DeviceOption",
-    "Layer",
-    "Model",
-    "Out",
-    "Seed",
-    "Weights",
-    "WorkersOption",
-    "device_name",
-    "reached_workers",
-]
-
 Device = Literal["auto", "cpu", "cuda"]
 Model = Annotated[
     str, typer.Option("--model", help="torchvision/NAME, timm/NAME, hf/ORG/NAME, builtin/NAME or FILE.py:CALLABLE.")

@@ -9,8 +9,6 @@ from bitlens.cli.options import DeviceOption, Weights, device_name
 from bitlens.errors import SettingError
 from bitlens.system.console import note
 
-__all__ = ["app"]
-
 _HERE = ("127.0.0.1", "localhost", "::1")
 
 

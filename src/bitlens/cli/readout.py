@@ -16,8 +16,6 @@ if TYPE_CHECKING:
     from bitlens.bottlenecks.readout.readout import ReadoutIBA
     from bitlens.training.loop import Moment, Trained
 
-__all__ = ["readout_app"]
-
 Per = Literal["channel", "element"]
 Precision = Literal["no", "bf16", "fp16"]
 Teacher = Literal["fast", "paper", "best"]

@@ -9,8 +9,6 @@ import typer
 from bitlens.cli.options import AsJson
 from bitlens.system.console import answers, note
 
-__all__ = ["AsReport", "report", "write_beside"]
-
 _MOST_NOTES = 8
 
 AsReport = Annotated[

@@ -12,8 +12,6 @@ from bitlens.cli.options import AsJson, DeviceOption, Out, Seed, device_name
 from bitlens.errors import SettingError
 from bitlens.system.console import answers, messages
 
-__all__ = ["roar"]
-
 
 def roar(
     data: Annotated[str, typer.Option("--data", help="npz:FILE (images, labels) or a data set with labels.")],

@@ -17,8 +17,6 @@ if TYPE_CHECKING:
     from bitlens.data.texts import TextSample
     from bitlens.explaining.explainer import Explainer
 
-__all__ = ["TextLayer", "TextModel", "build_explainer", "chosen_texts", "explain", "teach", "text_app"]
-
 text_app = typer.Typer(help="Explain what networks for texts use, word by word.", no_args_is_help=True)
 
 TextModel = Annotated[

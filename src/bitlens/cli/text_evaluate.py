@@ -20,8 +20,6 @@ from bitlens.cli.options import (
 )
 from bitlens.system.console import answers
 
-__all__ = ["add_text_commands"]
-
 Asked = Literal["label", "predicted"]
 
 

@@ -18,8 +18,6 @@ if TYPE_CHECKING:
     from bitlens.data.tokenizing import TokenBatch
     from bitlens.models.loaded import Loaded
 
-__all__ = ["layers"]
-
 _OWN_TEXTS = "builtin:reviews"
 
 

@@ -13,8 +13,6 @@ from bitlens.core import shown
 from bitlens.errors import DataError, InputError
 from bitlens.system.files import read_arrays, write_arrays
 
-__all__ = ["Attribution", "Evidence"]
-
 _FORMAT = "bitlens.attribution/1"
 
 

@@ -32,17 +32,6 @@ from bitlens.core.noise import NoisyCopies
 from bitlens.core.targets import Target
 from bitlens.errors import FitError, SettingError, TargetError, one_of
 
-__all__ = [
-    "QUALITY",
-    "DeeperLayers",
-    "FitSettings",
-    "Fitted",
-    "NoisyCopies",
-    "Region",
-    "fit_masks",
-    "measure_under_noise",
-]
-
 Run = Callable[[Tensor], Any]
 Watch = Callable[[int, Tensor], None]
 Readout = Literal["last_forward", "final"]

@@ -14,18 +14,6 @@ from torch import Tensor
 
 from bitlens.errors import SettingError, one_of
 
-__all__ = [
-    "NoiseMode",
-    "NoiseModel",
-    "NoiseSettings",
-    "beyond_prior",
-    "beyond_prior_slope",
-    "information",
-    "information_slope",
-    "laid_out_like",
-    "noised_features",
-]
-
 NoiseMode = Literal["gaussian", "clamped", "zero-mean"]
 
 _SMALLEST = 1e-7  # of u: information stays finite (16.1 nats and the part that depends on R)

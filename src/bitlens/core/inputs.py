@@ -9,8 +9,6 @@ from torch import Tensor
 
 from bitlens.errors import InputError
 
-__all__ = ["ModelInputs", "as_captum"]
-
 
 @dataclass(frozen=True)
 class ModelInputs:

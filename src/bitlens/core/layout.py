@@ -6,8 +6,6 @@ from dataclasses import dataclass, field, replace
 
 from bitlens.errors import LayerError
 
-__all__ = ["LAYOUTS", "Layout", "detect_layout", "named_layout", "patch_grid"]
-
 _MOST_EXTRA = 9
 """Tokens besides patches: a class token and eight registers. With more, sequences that are no image would look like one."""
 

@@ -8,8 +8,6 @@ from torch import Tensor
 
 from bitlens.core.layout import Layout
 
-__all__ = ["bits_of", "bits_of_extra", "bits_per_cell", "bits_per_pixel", "unit_of"]
-
 
 def bits_of(nats: Tensor) -> Tensor:
     """Nats as bits."""

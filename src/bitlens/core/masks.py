@@ -11,8 +11,6 @@ from torch import Tensor
 
 from bitlens.core.layout import Layout
 
-__all__ = ["complement", "smoothing_matrices", "smoothing_matrix"]
-
 
 def smoothing_matrix(size: int, sigma: float) -> Tensor:
     """The 1-D Gaussian blur of `size` places as a matrix (size, size) whose rows sum to one.

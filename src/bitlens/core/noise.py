@@ -3,8 +3,6 @@
 import torch
 from torch import Tensor
 
-__all__ = ["NoisyCopies"]
-
 _STREAM = 0x9E3779B1  # between the seeds of two streams, so that neighbouring seeds of a user share none
 
 

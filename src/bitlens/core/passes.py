@@ -10,17 +10,6 @@ from torch import Tensor
 from bitlens.core.layout import Layout
 from bitlens.errors import SettingError, one_of
 
-__all__ = [
-    "Passes",
-    "Precision",
-    "RunOptions",
-    "SeedAndRows",
-    "in_precision",
-    "memory_format",
-    "rows_at_once",
-    "suffix_dtype",
-]
-
 Precision = Literal["float32", "bfloat16", "auto"]
 
 _CPU_BYTES = 2**30

@@ -20,8 +20,6 @@ from bitlens.core.layout import Layout, named_layout
 from bitlens.errors import BitlensWarning, DataError, StatisticsError
 from bitlens.system.files import read_arrays, write_arrays
 
-__all__ = ["FEW_OBSERVATIONS", "FeatureStatistics", "Granularity", "Provenance", "warn_if_few"]
-
 Granularity = Literal["element", "channel"]
 
 FEW_SAMPLES = 1000  # below this, statistics per element are noisy (algorithms A3)

@@ -14,21 +14,6 @@ from torch import Tensor
 
 from bitlens.errors import TargetError
 
-__all__ = [
-    "AnyOf",
-    "ClassTarget",
-    "LogOdds",
-    "NotClass",
-    "Regression",
-    "Score",
-    "Similarity",
-    "Target",
-    "as_target",
-    "logits_of",
-    "permuted_targets",
-    "select_targets",
-]
-
 
 def logits_of(output: Any) -> Tensor:
     """The tensor of class scores (N, classes) in what a network returns.

@@ -17,8 +17,6 @@ from torch import Tensor
 from bitlens.data.preprocessing import Preprocessing
 from bitlens.errors import DataError, InputError
 
-__all__ = ["Box", "box_mask", "check_box", "object_mask", "parse_boxes", "upright_boxes"]
-
 Box: TypeAlias = tuple[float, float, float, float]
 
 

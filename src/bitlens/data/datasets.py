@@ -27,8 +27,6 @@ from bitlens.data.preprocessing import Preprocessing
 from bitlens.data.scenes import Scenes, Split
 from bitlens.errors import BitlensWarning, DataError, InputError
 
-__all__ = ["FORMS", "Sample", "open_dataset", "tensor_batches"]
-
 FORMS = {
     "folder:DIR": "every photo in the folder and its subfolders; where photos lie in subfolders only, each is a class",
     "csv:FILE": "a table with the columns file, label and optionally boxes; files relative to the table",

@@ -15,8 +15,6 @@ from pathlib import Path
 from bitlens.data.boxes import Box, check_box
 from bitlens.errors import DataError
 
-__all__ = ["Annotation", "ImageNet", "read_annotation"]
-
 _LARGEST = 1 << 20  # bytes; an annotation has a few hundred
 
 

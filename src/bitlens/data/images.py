@@ -12,8 +12,6 @@ from PIL import ExifTags, Image, UnidentifiedImageError
 
 from bitlens.errors import BitlensWarning, DataError
 
-__all__ = ["SUFFIXES", "find_images", "natural_key", "read_image", "read_layout"]
-
 SUFFIXES = (
     ".bmp",
     ".gif",

@@ -10,8 +10,6 @@ from typing import Any, TypeAlias
 import numpy as np
 import numpy.typing as npt
 
-__all__ = ["DISTRACTORS", "OBJECTS", "Array", "Maker", "Outline", "posed"]
-
 Array: TypeAlias = npt.NDArray[np.float64]
 Outline: TypeAlias = tuple[Array, ...]
 Maker: TypeAlias = Callable[[np.random.Generator], Outline]

@@ -19,8 +19,6 @@ from torch import Tensor
 from bitlens.data.images import read_image
 from bitlens.errors import BitlensError, BitlensWarning, InputError
 
-__all__ = ["Preprocessing", "photo_batch", "stacked"]
-
 _BLACK, _GREY, _WHITE = (0, 0, 0), (128, 128, 128), (255, 255, 255)
 _PRIMARIES = ((255, 0, 0), (0, 255, 0), (0, 0, 255))
 _TOLERANCE = 0.02  # of the range from black to white; a few steps of 8-bit rounding

@@ -1,7 +1,5 @@
 """Short reviews of films that nobody made, written for this project: something to explain without a download."""
 
-__all__ = ["REVIEWS"]
-
 REVIEWS: tuple[tuple[str, int], ...] = (
     ("A warm, funny film with a wonderful cast, and I loved every minute of it.", 1),
     ("The plot is boring and the acting is terrible. What a waste of time!", 0),

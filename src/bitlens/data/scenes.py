@@ -20,8 +20,6 @@ from bitlens.data.outlines import DISTRACTORS, OBJECTS, Array, Maker, Outline, p
 from bitlens.data.textures import noise, pattern
 from bitlens.errors import DataError
 
-__all__ = ["CLASSES", "Box", "Scene", "Scenes", "Split", "scene"]
-
 Split: TypeAlias = Literal["train", "test"]
 Box: TypeAlias = tuple[int, int, int, int]
 CLASSES: tuple[str, ...] = tuple(OBJECTS)

@@ -11,8 +11,6 @@ from torch import Tensor
 from bitlens.data.datasets import open_dataset
 from bitlens.errors import DataError
 
-__all__ = ["SmallImages", "read_small_images", "to_tensor"]
-
 
 @dataclass(frozen=True, eq=False)
 class SmallImages:

@@ -14,8 +14,6 @@ from typing import Any
 from bitlens.data.reviews import REVIEWS
 from bitlens.errors import DataError
 
-__all__ = ["TEXT_FORMS", "TextSample", "open_texts"]
-
 TEXT_FORMS = {
     "jsonl:FILE": "one JSON object a line with text, and optionally label, pair and id; FILE.gz too",
     "tsv:FILE": "text, label and optionally a second text, separated by tabs; FILE.gz too",

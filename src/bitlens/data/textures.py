@@ -5,8 +5,6 @@ from PIL import Image
 
 from bitlens.data.outlines import Array
 
-__all__ = ["noise", "pattern"]
-
 
 def noise(rng: np.random.Generator, size: int, cells: float) -> Array:
     """Smooth noise with about `cells` hills along a side, mean 0.5."""

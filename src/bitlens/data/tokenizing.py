@@ -14,19 +14,6 @@ from torch import Tensor
 
 from bitlens.errors import BitlensWarning, InputError, ModelError
 
-__all__ = [
-    "HubTokenizer",
-    "Span",
-    "TokenBatch",
-    "Tokenizer",
-    "Word",
-    "check_texts",
-    "checked",
-    "delete_tokens",
-    "joined_text",
-    "warn_of_cuts",
-]
-
 Span = tuple[int, int]
 T = TypeVar("T")
 

@@ -12,8 +12,6 @@ from torch import Tensor
 from bitlens.data.tokenizing import TokenBatch, check_texts, checked, delete_tokens, joined_text, warn_of_cuts
 from bitlens.errors import DataError, InputError
 
-__all__ = ["PAD", "UNKNOWN", "WordTokenizer", "build_vocabulary", "split_words"]
-
 PAD, UNKNOWN = 0, 1
 _SPECIAL = ("<pad>", "<unk>")
 _WORD = re.compile(r"<br\s*/?>|[^\W_]+(?:['’][^\W_]+)*|[^\w\s]|_+")

@@ -16,8 +16,6 @@ from bitlens.metrics.token_removal import TokenAnswer
 from bitlens.models.loaded import Loaded
 from bitlens.probe import Network
 
-__all__ = ["Case", "TextCase"]
-
 
 class Case(CaseOf):
     """One photo and one method.

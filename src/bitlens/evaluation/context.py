@@ -21,8 +21,6 @@ from bitlens.models.load import load_model
 from bitlens.models.loaded import Loaded
 from bitlens.probe.fingerprint import weights_hash
 
-__all__ = ["Context", "make_context", "open_context"]
-
 
 @dataclass(frozen=True)
 class Context:

@@ -13,18 +13,6 @@ from bitlens.evaluation.paired import Mean
 from bitlens.evaluation.papers import Line, Paper, side_by_side
 from bitlens.evaluation.tables import Cell, Table, metric_of
 
-__all__ = [
-    "Grid",
-    "about",
-    "as_csv",
-    "as_markdown",
-    "comparison_grid",
-    "fitting_columns",
-    "means_grid",
-    "paper_grid",
-    "paper_plain",
-]
-
 
 @dataclass(frozen=True)
 class Grid:

@@ -13,10 +13,8 @@ from bitlens.evaluation.context import Context
 from bitlens.explaining.sweeps import roughness_of
 from bitlens.methods import entry_of
 from bitlens.models.loaded import Loaded
-from bitlens.view.heatmap import draw_grid
+from bitlens.view.sheet import draw_grid
 from bitlens.view.sweep import SweepRow, draw_sweep
-
-__all__ = ["draw_kept_maps", "draw_layers_and_betas", "draw_smoothings"]
 
 _ROWS, _COLUMNS = 8, 5  # what fits a page
 _PERCENTILE = 99.5  # gradients have few pixels that are far above all others

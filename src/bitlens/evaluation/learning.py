@@ -19,8 +19,6 @@ from bitlens.methods.specs import Spec
 from bitlens.methods.teaching import Source, Teacher
 from bitlens.models.loaded import Loaded
 
-__all__ = ["Learner", "Told"]
-
 Told = Callable[[str, int, int], None]
 """Told what is learnt, how many samples were seen, and of how many."""
 

@@ -12,8 +12,6 @@ from bitlens.evaluation.metric import Axes, Metric
 from bitlens.evaluation.scored import Scored
 from bitlens.methods.specs import Spec, parse_specs
 
-__all__ = ["METRICS", "metric_named", "metric_settings", "read_metrics", "ready_metric"]
-
 
 def metric_named(name: str) -> Metric:
     """Return a metric for photos or for texts; their names differ."""
@@ -22,7 +20,7 @@ def metric_named(name: str) -> Metric:
 
 def read_metrics(text: str, kind: Kind = "image") -> dict[str, Spec]:
     """Read metrics as a person types them, by label; see `parse_specs`."""
-    return parse_specs(text, {name: metric.compute for name, metric in METRICS[kind].items()}, "metric")
+    return parse_specs(text, METRICS[kind], "metric", lambda metric: metric.compute)
 
 
 def metric_settings(spec: Spec) -> dict[str, Any]:

@@ -9,8 +9,6 @@ from typing import Any, Literal
 from bitlens.data.kinds import Kind
 from bitlens.evaluation.scored import Scored
 
-__all__ = ["Axes", "Metric"]
-
 
 @dataclass(frozen=True)
 class Axes:

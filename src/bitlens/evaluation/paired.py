@@ -9,8 +9,6 @@ from scipy.special import stdtr
 
 from bitlens.evaluation.store import Series
 
-__all__ = ["Comparison", "Mean", "compare", "contributions", "mean_of", "t_test_p"]
-
 
 @dataclass(frozen=True)
 class Mean:

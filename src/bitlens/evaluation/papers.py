@@ -17,8 +17,6 @@ from bitlens.methods import METHODS
 from bitlens.methods.building import read_methods
 from bitlens.methods.specs import Spec
 
-__all__ = ["Line", "Paper", "Published", "load_paper", "paper_names", "side_by_side"]
-
 
 @dataclass(frozen=True)
 class Published:

@@ -9,8 +9,6 @@ from bitlens.errors import DataError, SettingError
 from bitlens.system.files import write_text
 from bitlens.version import __version__
 
-__all__ = ["pin_settings", "read_settings", "result_folders"]
-
 _FILE = "settings.json"
 _FORMAT = "bitlens.evaluation/1"
 _GROWING = ("methods", "metrics")

@@ -9,8 +9,6 @@ from bitlens.core.statistics import Granularity
 from bitlens.data.kinds import Kind
 from bitlens.methods.specs import Spec
 
-__all__ = ["Plan"]
-
 
 @dataclass(frozen=True)
 class Plan:

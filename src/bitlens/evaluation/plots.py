@@ -14,10 +14,8 @@ from bitlens.evaluation.formats import about
 from bitlens.evaluation.metric import Axes
 from bitlens.evaluation.store import RowStore
 from bitlens.evaluation.tables import Selection, Table, build_table, metric_of
+from bitlens.view.canvas import save_figure
 from bitlens.view.curves import Chart, Curve, Dots, draw_charts, draw_dots
-from bitlens.view.heatmap import save_figure
-
-__all__ = ["draw_plots"]
 
 Floats = npt.NDArray[np.float64]
 

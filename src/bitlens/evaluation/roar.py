@@ -24,10 +24,8 @@ from bitlens.methods.specs import Spec
 from bitlens.metrics.retraining import ExplainedImages, Retrained, TrainingSettings, roar, small_resnet, train_network
 from bitlens.models.loaded import Loaded
 from bitlens.system.files import read_arrays, write_arrays, write_text
+from bitlens.view.canvas import save_figure
 from bitlens.view.curves import Chart, Curve, draw_charts
-from bitlens.view.heatmap import save_figure
-
-__all__ = ["RoarPlan", "RoarRow", "run_roar"]
 
 _SHARES = (0.7, 0.1, 0.2)  # training, validation, test
 _LAYER = "4"  # of `small_resnet`: the second stage, half the resolution

@@ -18,8 +18,6 @@ import pyarrow.parquet as pq
 
 from bitlens.system.files import write_bytes
 
-__all__ = ["SCHEMA", "Row", "RowWriter"]
-
 Curve: TypeAlias = Sequence[float] | npt.NDArray[np.float32]
 
 _CURVE = pa.list_(pa.float32())

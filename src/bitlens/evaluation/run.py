@@ -25,20 +25,6 @@ from bitlens.evaluation.store import Done, RowStore
 from bitlens.evaluation.subject import CaseOf, Setup
 from bitlens.view.heatmap import save_raw
 
-__all__ = [
-    "Engine",
-    "Result",
-    "Task",
-    "carry_out",
-    "evaluate_sample",
-    "failure",
-    "find_tasks",
-    "missing_tasks",
-    "read_part",
-    "run_locally",
-    "select_samples",
-]
-
 
 @dataclass(frozen=True)
 class Task:

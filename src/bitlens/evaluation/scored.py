@@ -6,8 +6,6 @@ import numpy as np
 import numpy.typing as npt
 from torch import Tensor
 
-__all__ = ["Scored", "kept_curve"]
-
 _MOST_POINTS = 201  # of a curve that is kept
 
 

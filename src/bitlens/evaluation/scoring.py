@@ -25,23 +25,6 @@ from bitlens.metrics.restricted_accuracy import RestrictedAccuracy, restricted_a
 from bitlens.metrics.sensitivity_n import Draw, Sizes, random_sets, sensitivity_n
 from bitlens.metrics.ssim import ssim
 
-__all__ = [
-    "bounding_box",
-    "degradation_score",
-    "deletion",
-    "effective_heat",
-    "information",
-    "insertion",
-    "mass_inside",
-    "pointing_game",
-    "rank_auc",
-    "sanity",
-    "sanity_steps",
-    "sensitivity",
-    "top1",
-    "top5",
-]
-
 
 def _inside(
     measure: Callable[..., Tensor], case: Case, region: Region, max_area: float, **settings: Any

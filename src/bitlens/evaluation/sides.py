@@ -8,6 +8,7 @@ from typing import Any, final
 
 import torch
 from torch import Tensor
+from typing_extensions import override
 
 from bitlens.core.passes import rows_at_once
 from bitlens.evaluation.case import Case, TextCase
@@ -19,8 +20,6 @@ from bitlens.methods.building import grey_photo
 from bitlens.metrics.randomisation import cascade, cascade_steps
 from bitlens.models.loaded import Loaded
 from bitlens.probe import Network
-
-__all__ = ["Side", "side_of"]
 
 Randomised = Callable[[str, str], Sequence[Any]]
 
@@ -78,30 +77,38 @@ class PhotoSide(Side):
 
     noun = "photos"
 
+    @override
     def read(self, sample: Any) -> Subject:
         return read_photo(sample, self.network, self.loaded.preprocess)
 
+    @override
     def fingerprint(self, sample: Any) -> str:
         return fingerprint(sample)
 
+    @override
     def case(
         self, subject: Any, method: Any, options: Mapping[str, Any], known: Tensor | None, randomised: Randomised
     ) -> CaseOf:
         return Case(subject, self.network, method, self.plan.seed, options=options, known=known, randomised=randomised)
 
+    @override
     def settings(self) -> dict[str, Any]:
         return {"preprocessing": self.loaded.preprocess.description, "statistics": {"per": self.plan.statistics_per}}
 
+    @override
     @cached_property
+    @override
     def probe_input(self) -> Tensor:
         grey = grey_photo(self.loaded)
         return torch.randn(grey.shape, generator=torch.Generator().manual_seed(0)).to(grey)
 
+    @override
     def random_networks(self, layers: Sequence[str] | None, initialiser: str) -> list[Loaded]:
         grey = grey_photo(self.loaded)
         made = cascade(self.loaded.model, grey, layers, initialiser=initialiser, seed=self.plan.seed)
         return [replace(self.loaded, model=network) for _, network in made]
 
+    @override
     def random_layers(self, layers: Sequence[str] | None) -> list[str]:
         return [step.layer for step in cascade_steps(self.loaded.model, grey_photo(self.loaded), layers)]
 
@@ -112,29 +119,35 @@ class TextSide(Side):
 
     noun = "texts"
 
+    @override
     def read(self, sample: Any) -> Subject:
         return read_text(sample, self.loaded, self.plan.max_tokens, predicted=self.plan.asked == "predicted")
 
+    @override
     def fingerprint(self, sample: Any) -> str:
         return text_fingerprint(sample)
 
+    @override
     def case(
         self,
         subject: Any,
         method: Any,
         options: Mapping[str, Any],
         known: Tensor | None,
-        randomised: Randomised,  # noqa: ARG002  (no metric for texts asks for it)
+        randomised: Randomised,
     ) -> CaseOf:
         inputs = self.network.prepared(subject.batch.inputs)
         rows = rows_at_once(self.network.bytes_per_row(inputs), self.network.device)
         return TextCase(subject, self.loaded, method, self.plan.seed, rows=rows, options=options, known=known)
 
+    @override
     def settings(self) -> dict[str, Any]:
         tokenizer = type(self.loaded.tokenizer).__name__
         return {"tokenizer": tokenizer, "max_tokens": self.plan.max_tokens, "asked": self.plan.asked}
 
+    @override
     @property
+    @override
     def probe_input(self) -> Tensor:
         raise NotImplementedError("networks for texts are not randomised")
 

@@ -17,8 +17,6 @@ import pyarrow.parquet as pq
 
 from bitlens.errors import DataError
 
-__all__ = ["Done", "RowStore", "Series"]
-
 _PAIR = ["index", "method", "metric"]
 
 

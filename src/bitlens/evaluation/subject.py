@@ -11,8 +11,6 @@ from torch import Tensor
 from bitlens.evaluation.scored import Scored
 from bitlens.methods.specs import Spec
 
-__all__ = ["CaseOf", "Named", "Planned", "Setup", "Subject"]
-
 T = TypeVar("T")
 
 

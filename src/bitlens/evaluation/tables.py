@@ -17,8 +17,6 @@ from bitlens.evaluation.paired import Comparison, Mean, compare, mean_of
 from bitlens.evaluation.pinned import read_settings
 from bitlens.evaluation.store import RowStore, Series
 
-__all__ = ["Cell", "Selection", "Table", "build_table", "metric_of"]
-
 
 @dataclass(frozen=True)
 class Selection:

@@ -5,20 +5,13 @@ from typing import Any, Literal
 
 import torch
 
+from bitlens.baselines.changes import Removal
 from bitlens.core.passes import Precision
 from bitlens.evaluation.case import TextCase
 from bitlens.evaluation.scored import Scored, kept_curve
 from bitlens.explaining.text import Unit
 from bitlens.metrics.insertion_deletion import InsertionDeletion
-from bitlens.metrics.token_removal import (
-    Removal,
-    share_sets,
-    token_degradation,
-    token_insertion_deletion,
-    token_sensitivity_n,
-)
-
-__all__ = ["deletion", "insertion", "removal", "sensitivity"]
+from bitlens.metrics.token_removal import share_sets, token_degradation, token_insertion_deletion, token_sensitivity_n
 
 _SHARES = (0.1, 0.2, 0.3, 0.4, 0.5, 0.6, 0.7, 0.8, 0.9)
 

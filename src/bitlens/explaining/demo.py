@@ -24,12 +24,12 @@ from bitlens.metrics import bounding_box_ratio
 from bitlens.models.builtin import BUILTIN
 from bitlens.models.load import load_model
 from bitlens.models.loaded import Loaded
+from bitlens.view.canvas import save_figure
 from bitlens.view.colours import Scale
 from bitlens.view.comparison import Panel, draw_comparison
 from bitlens.view.encoding import save_photo
-from bitlens.view.heatmap import draw_grid, save_figure, save_raw
-
-__all__ = ["Demo", "DemoMap", "DemoScene", "run_demo"]
+from bitlens.view.heatmap import save_raw
+from bitlens.view.sheet import draw_grid
 
 _STATISTICS_SCENES = 256
 _DETAILS = {"iba": "searched for this scene", "readout": "read in the clean pass"}

@@ -24,8 +24,6 @@ from bitlens.system.console import answers
 from bitlens.view.colours import Scale
 from bitlens.view.shaded import ShadedText, html_fragment, html_page, number, pieces_of, terminal, word_scale
 
-__all__ = ["ExplainedWord", "Explainer", "Explanation", "page"]
-
 _BATCH = 16
 
 

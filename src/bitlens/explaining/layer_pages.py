@@ -13,8 +13,6 @@ from bitlens.view.colours import Floats
 from bitlens.view.curves import Chart, Curve, draw_charts
 from bitlens.view.layer_maps import LayerPanel, draw_layers
 
-__all__ = ["draw_beta_sweep", "draw_information_plane", "draw_text_layers", "joined_pieces", "short_names"]
-
 _ENOUGH = 5  # texts for a standard error
 
 

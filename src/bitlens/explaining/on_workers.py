@@ -23,8 +23,6 @@ from bitlens.system.files import write_text
 from bitlens.view.encoding import save_photo
 from bitlens.workers import Lost, Workers
 
-__all__ = ["explain_on"]
-
 
 def explain_on(
     workers: Workers,

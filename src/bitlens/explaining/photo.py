@@ -17,8 +17,6 @@ from bitlens.data.preprocessing import Preprocessing
 from bitlens.errors import DataError, InputError
 from bitlens.probe import Network
 
-__all__ = ["Photo", "Region", "fingerprint", "read_photo"]
-
 Region = Literal["boxes", "mask"]
 T = TypeVar("T")
 

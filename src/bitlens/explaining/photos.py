@@ -23,8 +23,6 @@ from bitlens.models.loaded import Loaded
 from bitlens.probe import Network
 from bitlens.probe.fingerprint import weights_hash
 
-__all__ = ["Explained", "Explaining", "Found", "Ready", "class_index", "class_name", "explain_photos", "file_stems"]
-
 
 @dataclass(frozen=True)
 class Ready:

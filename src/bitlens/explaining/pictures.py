@@ -12,23 +12,12 @@ from bitlens.errors import DataError
 from bitlens.explaining.photos import Explained, Found, Ready, explain_photos
 from bitlens.models.loaded import Loaded
 from bitlens.system.files import write_text
+from bitlens.view.canvas import save_figure
 from bitlens.view.colours import Scale
 from bitlens.view.comparison import Panel, draw_comparison
 from bitlens.view.encoding import save_photo
-from bitlens.view.heatmap import draw_explanation, save_figure, save_raw
+from bitlens.view.heatmap import draw_explanation, save_raw
 from bitlens.view.sheet import draw_scaled_grid
-
-__all__ = [
-    "ON_SHEETS",
-    "Outcome",
-    "caption",
-    "explain_into",
-    "raise_tops",
-    "write_picture",
-    "write_sheet",
-    "write_sheets",
-    "write_summary",
-]
 
 _ON_A_SHEET, _ABREAST = 8, 7  # what fits a screen or a page
 ON_SHEETS = 3 * _ON_A_SHEET

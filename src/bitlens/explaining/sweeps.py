@@ -12,8 +12,6 @@ from bitlens.core.attribution import Attribution
 from bitlens.core.statistics import FeatureStatistics
 from bitlens.errors import InputError, LayerError, SettingError
 
-__all__ = ["roughness", "roughness_of", "sweep_betas", "sweep_smoothings"]
-
 Progress = Callable[[], Any]
 
 

@@ -16,8 +16,6 @@ from bitlens.errors import InputError
 from bitlens.metrics.token_removal import Texts
 from bitlens.models.loaded import Loaded
 
-__all__ = ["Text", "Unit", "read_text", "text_fingerprint", "tokenised"]
-
 Unit = Literal["token", "word"]
 """What is removed as a whole: a token, or a word with all its tokens."""
 

@@ -17,8 +17,6 @@ from bitlens.errors import SettingError
 from bitlens.methods import entry_of, method
 from bitlens.methods.lessons import STATISTICS
 
-__all__ = ["quantus_explain_func"]
-
 _BATCH = 16
 
 

@@ -18,8 +18,6 @@ from bitlens.models.default_layer import KNOWN_LAYERS, default_layer
 from bitlens.models.loaded import Loaded
 from bitlens.probe import Network
 
-__all__ = ["build_method", "grey_photo", "layer_for", "map_alone", "method_settings", "read_methods"]
-
 
 def build_method(spec: Spec, loaded: Loaded, *, seed: int = 0, layer: str | None = None) -> Any:
     """A method on a network; what it must learn, it has still to learn.
@@ -71,7 +69,7 @@ def method_settings(spec: Spec, method: Any) -> dict[str, Any]:
 
 def read_methods(text: str, kind: Kind = "image") -> dict[str, Spec]:
     """Read methods as a person types them, `iba,iba:beta=100`, by label; see `parse_specs`."""
-    return parse_specs(text, {name: entry.build for name, entry in METHODS[kind].items()}, "method")
+    return parse_specs(text, METHODS[kind], "method", lambda entry: entry.build)
 
 
 def grey_photo(loaded: Loaded) -> Tensor:

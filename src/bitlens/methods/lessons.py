@@ -31,21 +31,6 @@ from bitlens.training.examples import Photos
 from bitlens.training.settings import TrainingSettings
 from bitlens.version import __version__
 
-__all__ = [
-    "LESSONS",
-    "PATTERNS",
-    "STATISTICS",
-    "TOKEN_STATISTICS",
-    "WEIGHTS",
-    "Class",
-    "Collect",
-    "How",
-    "Lesson",
-    "Progress",
-    "collect_here",
-    "token_batches",
-]
-
 _BATCH = 16
 Progress = Callable[[int], None]
 """Told how many samples were seen so far."""

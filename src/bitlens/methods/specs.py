@@ -6,15 +6,14 @@ import types
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, fields
 from functools import partial
-from typing import Any, Literal, Union, get_args, get_origin, get_type_hints
+from typing import Any, Literal, TypeVar, Union, get_args, get_origin, get_type_hints
 
 from typing_extensions import is_typeddict
 
 from bitlens.core.passes import Passes
 from bitlens.errors import SettingError
 
-__all__ = ["Spec", "defaults_of_callable", "described", "parse_specs", "settings_of_callable"]
-
+E = TypeVar("E")
 _TRUTH = {"true": True, "yes": True, "false": False, "no": False}
 
 
@@ -37,14 +36,17 @@ class Spec:
         return f"{self.name}[{given}]" if given else self.name
 
 
-def parse_specs(text: str, entries: Mapping[str, Callable[..., Any]], kind: str) -> dict[str, Spec]:
+def parse_specs(
+    text: str, entries: Mapping[str, E], kind: str, builder: Callable[[E], Callable[..., Any]]
+) -> dict[str, Spec]:
     """Read `NAME[:SETTING=VALUE]...`, several separated by commas.
 
     Args:
         text: what was typed. `all` stands for every entry, and a name's beginning for all that begin so: `degradation` for
             `degradation-8` and `degradation-14`, with the same settings.
-        entries: by name, what takes the settings; its signature says which there are, and of what types.
+        entries: by name.
         kind: what an entry is, for errors: "method" or "metric".
+        builder: gives of an entry what takes its settings; the signature says which there are, and of what types.
 
     Returns:
         By label, in the order given; one that is named twice counts once.
@@ -57,7 +59,7 @@ def parse_specs(text: str, entries: Mapping[str, Callable[..., Any]], kind: str)
         raise SettingError(f"no {kind} was named: expected {kind}s separated by commas, from {', '.join(entries)}")
     if words == ["all"]:
         words = list(entries)
-    specs = [spec for word in words for spec in _parse(word, entries, kind)]
+    specs = [spec for word in words for spec in _parse(word, entries, kind, builder)]
     return {spec.label: spec for spec in specs}
 
 
@@ -108,13 +110,13 @@ def described(kind: Any) -> str:
     return " or ".join(dict.fromkeys(texts)) if texts != ["none"] else ""
 
 
-def _parse(word: str, entries: Mapping[str, Callable[..., Any]], kind: str) -> list[Spec]:
+def _parse(word: str, entries: Mapping[str, E], kind: str, builder: Callable[[E], Callable[..., Any]]) -> list[Spec]:
     name, *pairs = word.split(":")
     names = [name] if name in entries else [known for known in entries if known.startswith(f"{name}-")]
     if not names:
         close = difflib.get_close_matches(name, entries, n=3) or list(entries)
         raise SettingError(f"there is no {kind} {name!r}; did you mean {' or '.join(close)}?")
-    return [Spec(one, dict(_setting(pair, entries[one], one, word) for pair in pairs)) for one in names]
+    return [Spec(one, dict(_setting(pair, builder(entries[one]), one, word) for pair in pairs)) for one in names]
 
 
 def _setting(pair: str, build: Callable[..., Any], name: str, word: str) -> tuple[str, Any]:

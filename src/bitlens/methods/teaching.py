@@ -23,8 +23,6 @@ from bitlens.methods.lessons import Class, How, Lesson, Progress
 from bitlens.models.loaded import Loaded
 from bitlens.probe.fingerprint import weights_hash
 
-__all__ = ["Source", "Teacher", "cache_folder"]
-
 
 def cache_folder() -> Path:
     """Return BITLENS_CACHE, or `bitlens` in the user's cache folder (XDG_CACHE_HOME, ~/.cache)."""

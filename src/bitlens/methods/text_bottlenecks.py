@@ -13,9 +13,6 @@ from bitlens.errors import LayerError
 from bitlens.models.load_text import default_text_layer, text_layers
 from bitlens.models.loaded import Loaded
 
-__all__ = ["early_layers", "iba", "input_iba", "token_iba"]
-
-
 _BETA = 3.0  # measured on training reviews (docs/transformers)
 
 

@@ -17,8 +17,6 @@ from bitlens.metrics.perturbation import Group, Replacement, in_groups, in_passe
 from bitlens.metrics.ranking import Tiles, by_rank, ranks
 from bitlens.probe import Network
 
-__all__ = ["Degradation", "Integral", "Schedule", "degradation", "tile_counts"]
-
 Schedule = Literal["full", "released"]
 Integral = Literal["trapezoid", "mean"]
 

@@ -18,8 +18,6 @@ from bitlens.metrics.perturbation import Group, Replacement, in_groups, in_passe
 from bitlens.metrics.ranking import Tiles, by_rank, ranks
 from bitlens.probe import Network
 
-__all__ = ["Area", "InsertionDeletion", "insertion_deletion", "step_counts"]
-
 Area = Literal["trapezoid", "released"]
 
 

@@ -13,8 +13,6 @@ from torch import Tensor
 
 from bitlens.errors import InputError, SettingError, one_of
 
-__all__ = ["bounding_box_ratio", "effective_heat_ratio", "mass_inside", "pointing_game", "rank_auc"]
-
 Scale = Literal["maximum", "none"]
 
 _QUANTILES = 11

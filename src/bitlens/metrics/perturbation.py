@@ -18,16 +18,6 @@ from bitlens.core.targets import as_target, select_targets
 from bitlens.errors import InputError, SettingError, TargetError, one_of
 from bitlens.probe import Network
 
-__all__ = [
-    "Answer",
-    "Group",
-    "Replacement",
-    "in_groups",
-    "in_passes",
-    "replaced",
-    "replacing",
-]
-
 T = TypeVar("T")
 Answer: TypeAlias = Callable[[Tensor], Tensor]
 """Variants (b*n, ...), copy-major, to one number for each (b*n,)."""

@@ -20,8 +20,6 @@ from bitlens.probe import find_layer, frozen
 from bitlens.probe.modules import device_of, prepared
 from bitlens.probe.trace import all_calls, trace_calls
 
-__all__ = ["INITIALISERS", "Step", "cascade", "cascade_steps", "randomised"]
-
 _CONTAINERS = (nn.Sequential, nn.ModuleList, nn.ModuleDict)
 
 

@@ -13,8 +13,6 @@ from torch import Tensor
 
 from bitlens.errors import SettingError
 
-__all__ = ["Tiles", "by_rank", "ranks", "tie_order"]
-
 
 @dataclass(frozen=True)
 class Tiles:

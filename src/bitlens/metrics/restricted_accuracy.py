@@ -12,8 +12,6 @@ from bitlens.bottlenecks.at_layer import LayerBottleneck
 from bitlens.core.inputs import ModelInputs
 from bitlens.core.targets import ClassTarget, logits_of
 
-__all__ = ["RestrictedAccuracy", "restricted_accuracy"]
-
 
 @dataclass(frozen=True, eq=False)
 class RestrictedAccuracy:

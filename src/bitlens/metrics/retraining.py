@@ -19,8 +19,6 @@ from bitlens.errors import DataError, FitError, InputError, SettingError
 from bitlens.metrics.ranking import ranks
 from bitlens.system.files import write_text
 
-__all__ = ["ExplainedImages", "Retrained", "TrainingSettings", "remove_top", "roar", "small_resnet", "train_network"]
-
 Labelled = tuple[Tensor, Tensor]
 
 _FORMAT = "bitlens.roar/1"

@@ -12,8 +12,6 @@ from bitlens.metrics.randomisation import cascade
 from bitlens.metrics.ssim import ssim
 from bitlens.probe import Network
 
-__all__ = ["SanityCheck", "sanity_check"]
-
 MakeMaps = Callable[[nn.Module, Any, Any], Tensor]
 
 

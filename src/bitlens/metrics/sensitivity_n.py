@@ -18,8 +18,6 @@ from bitlens.metrics.perturbation import Group, Replacement, in_groups, in_passe
 from bitlens.metrics.ranking import Tiles
 from bitlens.probe import Network
 
-__all__ = ["Draw", "SensitivityN", "Sizes", "random_sets", "sensitivity_n", "set_sizes"]
-
 Sizes = Literal["iba", "input-iba"]
 Draw = Literal["without", "with"]
 

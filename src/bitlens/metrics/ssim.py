@@ -9,8 +9,6 @@ from torch import Tensor
 
 from bitlens.errors import InputError, SettingError
 
-__all__ = ["ssim"]
-
 Array = npt.NDArray[np.float64]
 
 

@@ -19,16 +19,6 @@ from bitlens.metrics.perturbation import in_passes
 from bitlens.metrics.ranking import by_rank, ranks
 from bitlens.metrics.sensitivity_n import SensitivityN, random_sets
 
-__all__ = [
-    "Removal",
-    "Texts",
-    "TokenAnswer",
-    "share_sets",
-    "token_degradation",
-    "token_insertion_deletion",
-    "token_sensitivity_n",
-]
-
 TokenAnswer: TypeAlias = Callable[[Tensor, Tensor], Tensor]
 """Changed texts, copy-major (row b*N + i is a variant of text i), as tokens (b*N, T) or (b*N, T, D) and where there are
 tokens (b*N, T), boolean, to one number for each (b*N,)."""

@@ -11,8 +11,6 @@ from bitlens.probe.blocks import Blocks, block_groups, grid_layout
 from bitlens.probe.modules import frozen
 from bitlens.probe.trace import Call, all_calls, trace_calls
 
-__all__ = ["KNOWN_LAYERS", "default_layer", "grid_layers"]
-
 KNOWN_LAYERS = {"torchvision/vgg16": "features.17", "torchvision/resnet50": "layer2"}
 """The layers of the paper's own networks (algorithms A7), by the model's name."""
 

@@ -19,8 +19,6 @@ from bitlens.errors import ModelError
 from bitlens.models.weight_files import load_weights
 from bitlens.system.optional import need
 
-__all__ = ["Parts", "from_hub", "from_timm", "from_torchvision", "timm_names", "torchvision_names"]
-
 Parts: TypeAlias = tuple[nn.Module, Preprocessing, tuple[str, ...] | None]
 
 

@@ -20,8 +20,6 @@ from bitlens.models.loaded import Loaded
 from bitlens.models.userfile import call_user_file, types_of
 from bitlens.models.weight_files import load_weights
 
-__all__ = ["FORMS", "ModelEntry", "available_models", "load_model", "moved", "read_classes"]
-
 FORMS = {
     "torchvision/NAME": "a classifier of torchvision; NAME@WEIGHTS chooses its weights, NAME@random takes none",
     "timm/NAME": "a classifier of timm; NAME@random takes no weights",

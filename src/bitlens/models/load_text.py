@@ -18,17 +18,6 @@ from bitlens.models.userfile import call_user_file, types_of
 from bitlens.models.weight_files import load_weights
 from bitlens.system.optional import need
 
-__all__ = [
-    "TEXT_FORMS",
-    "as_tokenizer",
-    "class_names",
-    "default_text_layer",
-    "described",
-    "text_layers",
-    "text_network",
-    "word_embedding",
-]
-
 TEXT_FORMS = {
     "builtin/NAME": "a small network that comes with bitlens",
     "hf/NAME": "a text classifier of the Hugging Face hub",

@@ -12,8 +12,6 @@ from bitlens.data.preprocessing import Preprocessing
 from bitlens.data.tokenizing import Tokenizer
 from bitlens.errors import ModelError
 
-__all__ = ["Loaded"]
-
 
 @dataclass(frozen=True)
 class Loaded:

@@ -10,8 +10,6 @@ from typing import Any
 
 from bitlens.errors import ModelError
 
-__all__ = ["call_user_file", "types_of"]
-
 
 def call_user_file(file: Path, attribute: str) -> Any:
     """Run a file as a module of its own (`sys.path` stays as it is), and give what its callable returns.

@@ -10,8 +10,6 @@ from torch import Tensor, nn
 
 from bitlens.errors import ModelError
 
-__all__ = ["load_weights", "read_weights"]
-
 _SHOWN = 4
 
 

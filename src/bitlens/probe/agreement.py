@@ -6,8 +6,6 @@ import torch
 from torch import Tensor
 from torch.utils._pytree import tree_leaves
 
-__all__ = ["agree"]
-
 
 def agree(expected: Any, got: Any) -> bool:
     """Whether two outputs of a network are the same up to rounding, relative to their largest value."""

@@ -6,8 +6,6 @@ from dataclasses import dataclass
 from bitlens.core.layout import Layout, detect_layout
 from bitlens.probe.trace import Call
 
-__all__ = ["Blocks", "block_groups", "grid_layout"]
-
 
 @dataclass(frozen=True)
 class Blocks:

@@ -12,8 +12,6 @@ from bitlens.errors import StatisticsError
 from bitlens.probe.probe import Probe
 from bitlens.probe.several import layer_features
 
-__all__ = ["collect_statistics", "summarise", "summarise_layers"]
-
 
 def collect_statistics(
     probe: Probe,

@@ -15,8 +15,6 @@ from torch.fx.experimental.proxy_tensor import make_fx
 from bitlens.errors import SettingError
 from bitlens.probe.recording import Recording
 
-__all__ = ["Compiler"]
-
 _WORTH_IT = 3  # a shape that comes less often is not compiled
 
 

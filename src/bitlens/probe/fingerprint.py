@@ -5,8 +5,6 @@ import hashlib
 import torch
 from torch import Tensor, nn
 
-__all__ = ["weights_hash", "weights_versions"]
-
 
 def weights_hash(model: nn.Module) -> str:
     """A fingerprint of all parameters and buffers, in order: 16 hexadecimal digits."""

@@ -16,8 +16,6 @@ from bitlens.probe.modules import Forward, Wrapper
 from bitlens.probe.packing import PackedConvolution, can_be_packed
 from bitlens.probe.trace import Call, all_calls
 
-__all__ = ["Fold", "foldable", "folded"]
-
 _CONVOLUTIONS = (nn.Conv1d, nn.Conv2d, nn.Conv3d)
 _NORMS = (nn.BatchNorm1d, nn.BatchNorm2d, nn.BatchNorm3d)
 

@@ -16,8 +16,6 @@ from torch import nn
 from bitlens.core.inputs import ModelInputs
 from bitlens.errors import BitlensWarning, LayerError
 
-__all__ = ["Forward", "Wrapper", "device_of", "find_layer", "frozen", "prepared", "wrapped"]
-
 Forward = Callable[..., Any]
 Wrapper = Callable[[nn.Module, Forward], Forward]
 

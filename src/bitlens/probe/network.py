@@ -18,8 +18,6 @@ from bitlens.probe.modules import device_of, frozen, prepared, wrapped
 from bitlens.probe.recording import Touched
 from bitlens.probe.trace import trace_calls
 
-__all__ = ["Network"]
-
 
 @dataclass(frozen=True)
 class _Known:

@@ -10,8 +10,6 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-__all__ = ["PackedConvolution", "can_be_packed"]
-
 _NEEDED = (
     "_reorder_convolution_weight",
     "_reorder_convolution_transpose_weight",

@@ -19,8 +19,6 @@ from bitlens.probe.recording import Recording, Touched, Value, begin_graph
 from bitlens.probe.replaying import ARGUMENTS, LAYER, REPLACED, Plan, Read, feature_slot, replay_script, sample_axes
 from bitlens.probe.trace import Call, all_calls, trace_calls
 
-__all__ = ["Probe"]
-
 _CHECKED = 2  # samples of each batch: enough to see another way through the network, and little beside its passes
 
 

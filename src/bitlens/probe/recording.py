@@ -15,8 +15,6 @@ from bitlens.probe.folding import folded
 from bitlens.probe.modules import Forward, Wrapper, frozen, wrapped
 from bitlens.probe.replaying import ARGUMENTS, LAYER, REPLACED, Key, Plan, Read, feature_slot
 
-__all__ = ["Recording", "Touched", "Value", "begin_graph"]
-
 
 class Touched(TorchDispatchMode):  # type: ignore[no-untyped-call]
     """Notes which of the watched tensors any operation reads or writes, and how many bytes of results there are."""

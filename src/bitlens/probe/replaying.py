@@ -11,8 +11,6 @@ from bitlens.errors import LayerError
 from bitlens.probe.folding import Fold
 from bitlens.probe.trace import Call, Shapes, all_calls
 
-__all__ = ["ARGUMENTS", "LAYER", "REPLACED", "Key", "Plan", "Read", "feature_slot", "replay_script", "sample_axes"]
-
 Key = tuple[int, int]
 """Which leaf (second) of which recorded call (first); call -1 is the layer itself, call -2 the network's arguments."""
 

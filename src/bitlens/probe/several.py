@@ -10,8 +10,6 @@ from torch.utils._pytree import tree_leaves
 from bitlens.errors import LayerError
 from bitlens.probe.modules import Forward, find_layer, frozen, prepared, wrapped
 
-__all__ = ["layer_features"]
-
 
 def layer_features(
     model: nn.Module, layers: Sequence[str | nn.Module], inputs: Any, *, call: int | None = None

@@ -6,8 +6,6 @@ from torch import nn
 from bitlens.probe.modules import find_layer, frozen, prepared
 from bitlens.probe.trace import Call, all_calls, trace_calls
 
-__all__ = ["stages_behind"]
-
 _MOST = 4
 
 

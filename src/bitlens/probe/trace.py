@@ -11,8 +11,6 @@ from torch.utils._pytree import tree_leaves
 from bitlens.core.inputs import ModelInputs
 from bitlens.probe.modules import Forward, wrapped
 
-__all__ = ["Call", "Shapes", "all_calls", "trace_calls"]
-
 Shapes = Sequence[torch.Size | None]
 
 

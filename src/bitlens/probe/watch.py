@@ -10,8 +10,6 @@ from torch.utils._pytree import tree_leaves
 
 from bitlens.probe.modules import Forward, wrapped
 
-__all__ = ["Culprit", "first_not_finite", "watching"]
-
 Culprit = tuple[str, tuple[int, ...]]
 """The dotted name of a module, and the element of what it puts out."""
 

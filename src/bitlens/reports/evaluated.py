@@ -13,8 +13,6 @@ from bitlens.evaluation.tables import Table, build_table, metric_of
 from bitlens.view.encoding import as_data_uri, picture_uri
 from bitlens.view.report_html import Cell, Column, DataTable, Plot, Section
 
-__all__ = ["evaluation_section"]
-
 _SHEET = 1400  # pixels, of the longer side
 
 

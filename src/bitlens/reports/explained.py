@@ -16,8 +16,6 @@ from bitlens.reports.found import Entry, safe_name
 from bitlens.view.card import Card, MapFigure, Proof, draw_figure, draw_photo_uri
 from bitlens.view.colours import Floats, Scale
 
-__all__ = ["cards_of", "tops_of"]
-
 _PERCENTILE = 99.5  # gradients have a few pixels that are far above all others
 _GREY_SIZE = (1, 1)
 

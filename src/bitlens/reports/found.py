@@ -9,8 +9,6 @@ from typing import Any
 from bitlens.core.attribution import Attribution
 from bitlens.errors import DataError
 
-__all__ = ["Entry", "Results", "read_results", "read_summary", "safe_name"]
-
 SUMMARY = "summary.json"
 
 

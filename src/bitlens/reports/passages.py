@@ -8,8 +8,6 @@ from bitlens.view.card import Proof
 from bitlens.view.report_html import Passage
 from bitlens.view.shaded import ShadedText, pieces_of, word_scale
 
-__all__ = ["passages_of"]
-
 
 def passages_of(rows: Sequence[Mapping[str, Any]], problems: list[str], first: int = 1) -> Iterator[Passage]:
     """A passage for each text and method.

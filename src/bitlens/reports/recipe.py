@@ -12,8 +12,6 @@ from bitlens.methods.lessons import WEIGHTS
 from bitlens.methods.specs import defaults_of_callable, settings_of_callable
 from bitlens.view.report_html import Recipe
 
-__all__ = ["evaluation_recipe", "explained_recipe"]
-
 
 def explained_recipe(title: str, settings: Mapping[str, Any]) -> Recipe:
     """For what explain wrote."""

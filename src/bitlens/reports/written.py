@@ -15,8 +15,6 @@ from bitlens.reports.recipe import evaluation_recipe, explained_recipe
 from bitlens.system.files import write_text
 from bitlens.view.report_html import Report, render
 
-__all__ = ["Written", "write_report"]
-
 
 @dataclass(frozen=True)
 class Written:

@@ -22,8 +22,6 @@ from rich.text import Text
 
 from bitlens.errors import BitlensWarning
 
-__all__ = ["answers", "messages", "note", "progress_bar", "results_table", "show_warning", "warn_of_collapse"]
-
 messages = Console(stderr=True)
 answers = Console()
 _original_showwarning = warnings.showwarning

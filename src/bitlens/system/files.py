@@ -10,8 +10,6 @@ from typing import Any
 
 from bitlens.errors import DataError
 
-__all__ = ["read_arrays", "replacing", "write_arrays", "write_bytes", "write_text"]
-
 
 @contextmanager
 def replacing(path: str | Path) -> Iterator[Path]:

@@ -7,8 +7,6 @@ a tenth of the time of a float32 pass on a CPU (benchmarks/speed.py --keep-memor
 import ctypes
 import sys
 
-__all__ = ["keep_freed_memory"]
-
 _M_TRIM_THRESHOLD, _M_MMAP_THRESHOLD = -1, -3  # malloc.h of the GNU C library
 _LARGEST = 2**31 - 1
 _MMAP_FROM = 2**30

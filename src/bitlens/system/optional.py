@@ -6,8 +6,6 @@ from typing import Any
 
 from bitlens.errors import DependencyError
 
-__all__ = ["need"]
-
 
 def need(module: str, extra: str) -> Any:
     """Import a module of an optional package.

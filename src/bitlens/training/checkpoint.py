@@ -13,8 +13,6 @@ from bitlens.errors import DataError, SettingError
 from bitlens.system.files import read_arrays, write_arrays
 from bitlens.training.curve import EpochRow
 
-__all__ = ["State", "load_checkpoint", "save_checkpoint"]
-
 _FORMAT = "bitlens.checkpoint/1"
 
 

@@ -8,8 +8,6 @@ from typing import Any
 
 from bitlens.system.files import replacing, write_text
 
-__all__ = ["EpochRow", "draw_curve", "write_curve"]
-
 _TRAIN, _HELD = "#0072b2", "#d55e00"
 
 

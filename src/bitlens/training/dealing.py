@@ -9,8 +9,6 @@ import torch
 from bitlens.errors import SettingError
 from bitlens.training.settings import TrainingSettings
 
-__all__ = ["deal", "generator_of", "seed_of", "shares"]
-
 
 def deal(count: int, settings: TrainingSettings, world: int) -> tuple[list[list[int]], list[int]]:
     """The numbers of the samples of each batch, and of those that are held out. A last batch that is not full is left out.

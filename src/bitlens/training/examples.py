@@ -12,8 +12,6 @@ from bitlens.data.datasets import Sample, tensor_batches
 from bitlens.data.preprocessing import Preprocessing
 from bitlens.errors import InputError
 
-__all__ = ["Batch", "Examples", "InMemory", "Pairs", "Photos"]
-
 
 @dataclass(frozen=True)
 class Batch:

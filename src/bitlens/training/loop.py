@@ -23,8 +23,6 @@ from bitlens.training.schedule import SCHEDULES
 from bitlens.training.settings import TrainingSettings
 from bitlens.training.task import Losses, Task
 
-__all__ = ["Moment", "Progress", "Trained", "train"]
-
 _DTYPES = {"no": None, "bf16": torch.bfloat16, "fp16": torch.float16}
 
 

@@ -8,8 +8,6 @@ from bitlens.errors import SettingError
 from bitlens.system.optional import need
 from bitlens.training.settings import TrainingSettings
 
-__all__ = ["accelerator_for"]
-
 
 def accelerator_for(settings: TrainingSettings, device: torch.device) -> Any:
     """What carries a training on this process, alone or among several that `accelerate launch` started.

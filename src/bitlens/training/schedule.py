@@ -4,8 +4,6 @@ import math
 from collections.abc import Callable
 from typing import Literal
 
-__all__ = ["SCHEDULES", "Schedule", "constant", "cosine"]
-
 Schedule = Literal["constant", "cosine"]
 
 _WARM_UP = 0.05  # share of all steps: Adam's first estimates of a gradient's size are of few batches

@@ -6,8 +6,6 @@ from typing import Any, Literal, get_args
 from bitlens.errors import SettingError, one_of
 from bitlens.training.schedule import SCHEDULES, Schedule
 
-__all__ = ["MixedPrecision", "TrainingSettings"]
-
 MixedPrecision = Literal["no", "bf16", "fp16"]
 
 

@@ -9,8 +9,6 @@ from torch import Tensor, nn
 
 from bitlens.training.examples import Batch
 
-__all__ = ["Losses", "Prepared", "Task"]
-
 
 @dataclass(frozen=True)
 class Losses:

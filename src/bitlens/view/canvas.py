@@ -24,8 +24,6 @@ from matplotlib.textpath import TextToPath
 from bitlens.errors import DataError, InputError
 from bitlens.system.files import write_bytes
 
-__all__ = ["FONT", "add_axes", "line_height", "new_page", "save_figure", "shorten", "width_of", "wrap", "write"]
-
 # The generic name is for letters that DejaVu lacks, and for viewers of an SVG that do not have the font.
 FONT = ["DejaVu Sans", "sans-serif"]
 _DPI = 200

@@ -9,8 +9,6 @@ from bitlens.view.colours import Floats, Scale, dim, overlay
 from bitlens.view.encoding import bar_uri, picture_uri
 from bitlens.view.panels import Array, as_map, as_photo
 
-__all__ = ["Card", "MapFigure", "Proof", "draw_figure", "draw_photo_uri"]
-
 _COLUMNS, _ROWS = ("left", "middle", "right"), ("upper", "central", "lower")
 # Smaller changes of a probability are not worth a word.
 _RISE, _FALL = 0.05, 0.9

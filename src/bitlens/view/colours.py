@@ -16,8 +16,6 @@ from numpy.typing import NDArray
 
 from bitlens.errors import InputError
 
-__all__ = ["Floats", "Scale", "dim", "overlay"]
-
 Floats = NDArray[np.float32]
 
 _LUMINANCE = np.array([0.2126, 0.7152, 0.0722], dtype=np.float32)

@@ -20,8 +20,6 @@ from bitlens.view.panels import (
     fit,
 )
 
-__all__ = ["Panel", "draw_comparison"]
-
 # Inches.
 _MARGIN, _GAP = 0.15, 0.16
 _WIDEST, _TALLEST, _NARROWEST = 1.9, 2.4, 1.15

@@ -22,8 +22,6 @@ from matplotlib.ticker import (
 from bitlens.errors import InputError
 from bitlens.view.canvas import FONT, add_axes, line_height, new_page, shorten, width_of, wrap, write
 
-__all__ = ["Chart", "Curve", "Dots", "draw_charts", "draw_dots"]
-
 Numbers = npt.NDArray[np.float64]
 
 # Inches.

@@ -12,8 +12,6 @@ from bitlens.system.files import write_bytes
 from bitlens.view.colours import Floats, Scale
 from bitlens.view.panels import Array, as_photo
 
-__all__ = ["as_data_uri", "bar_uri", "picture_uri", "save_photo"]
-
 _QUALITY = 84
 
 

@@ -6,8 +6,6 @@ from typing import Any
 
 from jinja2 import Environment, PackageLoader, StrictUndefined
 
-__all__ = ["asset", "render_template"]
-
 
 def render_template(name: str, **values: Any) -> str:
     """A template of `view/templates`, filled in."""

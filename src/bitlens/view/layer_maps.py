@@ -19,8 +19,6 @@ from bitlens.errors import InputError
 from bitlens.view.canvas import FONT, add_axes, line_height, new_page, width_of, wrap, write
 from bitlens.view.colours import Floats
 
-__all__ = ["LayerPanel", "draw_layers"]
-
 # Inches.
 _PAGE, _MARGIN, _GAP, _BAND_GAP = 7.0, 0.15, 0.12, 0.1
 _ROW, _COLUMN, _WIDEST_COLUMN, _LONGEST_WORD, _LONGEST_LAYER = 0.17, 0.135, 0.24, 0.9, 1.1

@@ -10,8 +10,6 @@ from bitlens.view.encoding import bar_uri, picture_uri
 from bitlens.view.html import render_template
 from bitlens.view.panels import as_map
 
-__all__ = ["attribution_html"]
-
 _MOST = 8
 _SIDE = 180  # pixels of the longer side
 _GREY = 0.2

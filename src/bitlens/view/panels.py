@@ -18,19 +18,6 @@ from bitlens.errors import InputError
 from bitlens.view.canvas import FONT, width_of
 from bitlens.view.colours import Floats, Scale, dim, overlay
 
-__all__ = [
-    "Array",
-    "as_map",
-    "as_photo",
-    "bar_text_width",
-    "draw_bar",
-    "draw_box",
-    "draw_map",
-    "draw_outline",
-    "draw_photo",
-    "fit",
-]
-
 Array = Tensor | NDArray[Any]
 
 _FRAME = "#bbbbbb"

@@ -16,8 +16,6 @@ from bitlens.view.card import Card, Proof
 from bitlens.view.html import asset, render_template
 from bitlens.view.shaded import ShadedText
 
-__all__ = ["Cell", "Column", "DataTable", "Passage", "Plot", "Recipe", "Report", "Section", "render"]
-
 
 @dataclass(frozen=True)
 class Column:

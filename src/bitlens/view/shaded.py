@@ -19,8 +19,6 @@ from bitlens.errors import InputError
 from bitlens.version import __version__
 from bitlens.view.colours import Scale
 
-__all__ = ["Piece", "ShadedText", "html_fragment", "html_page", "number", "pieces_of", "terminal", "word_scale"]
-
 # From which share of the scale's end a word gets the next stronger style; where there are no colours, bold, underline and
 # reverse remain.
 _STEPS = (0.03, 0.12, 0.3, 0.6)

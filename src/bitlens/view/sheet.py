@@ -10,8 +10,6 @@ from bitlens.view.canvas import add_axes, line_height, new_page, wrap, write
 from bitlens.view.colours import Floats, Scale
 from bitlens.view.panels import Array, as_map, as_photo, bar_text_width, draw_bar, draw_map, draw_photo, fit
 
-__all__ = ["draw_grid", "draw_scaled_grid"]
-
 # Inches. A page of 7 inches shown 700 pixels wide has letters of about 12 pixels.
 _PAGE, _MARGIN, _GAP = 7.0, 0.15, 0.1
 _LABELS = 1.0

@@ -12,8 +12,6 @@ from bitlens.view.canvas import add_axes, line_height, new_page, wrap, write
 from bitlens.view.colours import Floats, Scale
 from bitlens.view.panels import Array, as_map, as_photo, draw_bar, draw_map, draw_photo, fit
 
-__all__ = ["SweepRow", "draw_sweep"]
-
 # Inches.
 _PAGE, _MARGIN, _GAP, _ROW_GAP = 7.0, 0.15, 0.1, 0.12
 _LABELS = 0.92

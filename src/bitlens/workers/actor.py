@@ -15,8 +15,6 @@ from bitlens.errors import BitlensError, BitlensWarning, ClusterError
 from bitlens.system.memory import keep_freed_memory
 from bitlens.version import __version__
 
-__all__ = ["TRIES", "Home", "Ledger", "Lost", "Raised", "Worker"]
-
 TRIES = 3
 """Processes that an item may take along."""
 

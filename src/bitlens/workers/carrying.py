@@ -13,8 +13,6 @@ from bitlens.system.optional import need
 from bitlens.version import __version__
 from bitlens.workers.actor import TRIES, Home, Ledger, Lost, Raised, Worker
 
-__all__ = ["Prepare", "Workers", "first_line", "load_ray"]
-
 Prepare = Callable[[str], Callable[[Any], Any]]
 """Called once in each worker with the device it has; gives what answers an item there."""
 

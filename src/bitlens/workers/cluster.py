@@ -10,8 +10,6 @@ from bitlens.errors import ClusterError, SettingError
 from bitlens.system.optional import need
 from bitlens.workers.carrying import Workers, first_line, load_ray
 
-__all__ = ["open_workers", "share_out"]
-
 _CORES = 4  # of a worker without a GPU, unless their number is given
 _STORE = 2**30  # bytes of shared memory on this machine, for what is on its way
 _QUIET = {

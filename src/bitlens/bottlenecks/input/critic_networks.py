@@ -3,8 +3,6 @@
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-__all__ = ["published_critic", "published_token_critic", "small_critic", "small_token_critic"]
-
 _SLOPE = 0.2  # of LeakyReLU
 
 

@@ -20,11 +20,9 @@ from bitlens.bottlenecks.input.critic_networks import (
     small_token_critic,
 )
 from bitlens.bottlenecks.input.prior import ROUNDING, FirstStage, Generator, check_finite, check_gradient, feature_map
-from bitlens.core.fitting import NoisyCopies
 from bitlens.core.gaussian import NoiseModel
+from bitlens.core.noise import NoisyCopies
 from bitlens.errors import LayerError
-
-__all__ = ["Schedule", "official_wgan", "wgan", "wgan_gp"]
 
 _CLIP = 0.01
 _PENALTY = 10.0  # weight of the gradient penalty, of WGAN-GP

@@ -21,8 +21,6 @@ from bitlens.core.maps import bits_of, unit_of
 from bitlens.core.passes import RunOptions
 from bitlens.errors import one_of
 
-__all__ = ["GuidedBottleneck", "InputStages"]
-
 
 @dataclass(frozen=True, eq=False)
 class InputStages:

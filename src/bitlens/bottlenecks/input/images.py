@@ -38,8 +38,6 @@ from bitlens.core.targets import as_target
 from bitlens.errors import InputError, SettingError, one_of
 from bitlens.probe import Network
 
-__all__ = ["InputIBA"]
-
 _EVIDENCE_STREAM = 0x2C1B3C6D  # of the noise at the input under which masks are judged
 
 

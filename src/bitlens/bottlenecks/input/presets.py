@@ -10,21 +10,6 @@ from bitlens.bottlenecks.input.prior import ROUNDING, Prior, feature_map, featur
 from bitlens.bottlenecks.tokens import Objective
 from bitlens.core.fitting import QUALITY, FitSettings
 
-__all__ = [
-    "INPUT_QUALITY",
-    "INPUT_STREAM",
-    "PRIORS",
-    "PRIOR_STREAM",
-    "TOKEN_INPUT_QUALITY",
-    "TOKEN_PRIORS",
-    "EmbeddingNoise",
-    "InputPreset",
-    "InputQuality",
-    "InputReadout",
-    "PriorName",
-    "TokenInputPreset",
-]
-
 PRIOR_STREAM, INPUT_STREAM = 0x5851F42D, 0x14057B7E  # the stages' noise differs
 
 PriorName = Literal["feature-map", "none", "feature-matching", "wgan-gp", "wgan", "official"]

@@ -12,12 +12,10 @@ from dataclasses import dataclass, replace
 import torch
 from torch import Tensor
 
-from bitlens.core.fitting import NoisyCopies
 from bitlens.core.gaussian import NoiseModel, noised_features
 from bitlens.core.layout import Layout
+from bitlens.core.noise import NoisyCopies
 from bitlens.errors import FitError, LayerError
-
-__all__ = ["ROUNDING", "FirstStage", "Generator", "Prior", "feature_map", "feature_matching"]
 
 ROUNDING = 1e-5
 """The optimisers' eps where a layer norm follows the embedding: the gradient of a token's noise mean is then nothing but

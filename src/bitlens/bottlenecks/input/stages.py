@@ -20,8 +20,6 @@ from bitlens.core.maps import bits_per_cell
 from bitlens.core.passes import in_precision, suffix_dtype
 from bitlens.errors import LayerError
 
-__all__ = ["IMAGES", "Guide", "image_guide", "text_guide"]
-
 IMAGES, _TOKENS = LAYOUTS["CHW"], LAYOUTS["TD"]
 
 

@@ -35,8 +35,6 @@ from bitlens.core.inputs import ModelInputs
 from bitlens.core.passes import RunOptions
 from bitlens.errors import one_of
 
-__all__ = ["TokenInputIBA"]
-
 
 @final
 class TokenInputIBA(GuidedBottleneck):

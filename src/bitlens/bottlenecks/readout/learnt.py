@@ -21,8 +21,6 @@ from bitlens.probe import Probe, stages_behind
 from bitlens.probe.fingerprint import weights_hash
 from bitlens.version import __version__
 
-__all__ = ["Learnt", "learn_statistics"]
-
 
 @dataclass(frozen=True)
 class Learnt:

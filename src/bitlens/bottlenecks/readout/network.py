@@ -17,8 +17,6 @@ from torch import Tensor, nn
 from bitlens.core.layout import Layout
 from bitlens.errors import LayerError
 
-__all__ = ["Normaliser", "ReadoutNetwork", "cut_off"]
-
 _MOST = 5.0
 """Where α is cut off on both sides, and where it begins: 99.3 % of each feature pass."""
 

@@ -34,8 +34,6 @@ from bitlens.training.examples import Examples, InMemory
 from bitlens.training.loop import Progress, Trained
 from bitlens.training.settings import TrainingSettings
 
-__all__ = ["ReadoutIBA"]
-
 
 @final
 class ReadoutIBA(LayerBottleneck):

@@ -21,8 +21,6 @@ from bitlens.core.targets import logits_of
 from bitlens.errors import SettingError, StatisticsError
 from bitlens.probe import Probe, Recording
 
-__all__ = ["OUTPUT", "TARGET", "Reads", "collect_reads", "reading_probe"]
-
 OUTPUT = "output"
 """The name, among the read layers, of the network's own output: its class scores."""
 

@@ -26,8 +26,6 @@ from bitlens.probe.fingerprint import weights_hash
 from bitlens.training.examples import Batch
 from bitlens.training.task import Losses
 
-__all__ = ["ReadoutTask", "Seen", "Teaching"]
-
 _LIKELY = 5  # of a sample's most probable classes a conditional readout is asked about one, half of the time
 
 

@@ -16,8 +16,6 @@ from bitlens.training.examples import Examples
 from bitlens.training.loop import Progress, Trained, train
 from bitlens.training.settings import TrainingSettings
 
-__all__ = ["begun_at", "inputs_of", "learn_weights"]
-
 
 def begun_at(start: ReadoutWeights, probe: Probe, choices: Mapping[str, Any]) -> Learnt:
     """What a training that begins at another readout takes over: its statistics, and what it reads.

@@ -17,8 +17,6 @@ from bitlens.core.statistics import FeatureStatistics, Provenance
 from bitlens.errors import DataError, SettingError, StatisticsError
 from bitlens.system.files import read_arrays, write_arrays
 
-__all__ = ["ReadoutWeights", "settled"]
-
 _DEFAULTS: dict[str, Any] = {
     "beta": 10.0,
     "smoothing": 1.0,

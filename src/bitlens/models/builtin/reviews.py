@@ -23,19 +23,6 @@ from bitlens.bottlenecks.token_statistics import TokenStatistics
 from bitlens.data.words import PAD, WordTokenizer
 from bitlens.errors import ModelError
 
-__all__ = [
-    "FEATURES",
-    "LAYER",
-    "LAYERS",
-    "MAX_LENGTH",
-    "STATISTICS",
-    "VOCABULARY",
-    "WEIGHTS",
-    "ReviewNetwork",
-    "bundled_statistics",
-    "reviews",
-]
-
 LAYER, FEATURES = "embedding", "rnn_3"
 MAX_LENGTH = 400
 WEIGHTS = Path(__file__).with_name("reviews.safetensors")

@@ -22,19 +22,6 @@ from torchvision.transforms import v2
 
 from bitlens.errors import ModelError
 
-__all__ = [
-    "LAYER",
-    "MEAN",
-    "READOUT",
-    "SIZE",
-    "STD",
-    "WEIGHTS",
-    "ResidualBlock",
-    "SceneNetwork",
-    "preprocess",
-    "scenes",
-]
-
 SIZE = 96
 LAYER = "layer2"
 MEAN, STD = 0.47, 0.25

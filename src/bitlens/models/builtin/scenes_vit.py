@@ -16,8 +16,6 @@ from torch import Tensor, nn
 from bitlens.errors import ModelError
 from bitlens.models.builtin.scenes import SIZE, ResidualBlock, preprocess
 
-__all__ = ["LAYER", "PATCH", "WEIGHTS", "Block", "SceneTransformer", "scenes_vit"]
-
 PATCH = 8
 LAYER = "blocks.0"
 WEIGHTS = Path(__file__).with_name("scenes_vit.safetensors")
