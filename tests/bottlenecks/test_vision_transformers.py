@@ -257,7 +257,7 @@ def test_statistics_of_patches_and_an_input_that_is_no_image() -> None:
             return self.layer(x.flatten(2).mT if x.dim() == 4 else x).sum(1)
 
     iba = IBA(Tokens().eval(), "layer").fit_statistics([noise_images(100)], granularity="channel")
-    with pytest.raises(StatisticsError, match="its 256 tokens are none of an image"):
+    with pytest.raises(StatisticsError, match="as PD, but for these inputs they are TD"):
         iba.explain(torch.randn(2, 256, 3), 1)
 
 

@@ -219,6 +219,7 @@ class GroupedMethod(ABC):
         precision: of the network behind the layer: "float32", "bfloat16", or "auto" (bfloat16 where the hardware multiplies it
             natively, float32 elsewhere). Masks and information are always float32.
         internal_batch_size: how many rows go through the network at once; "auto" bounds the memory.
+        allow_bypass: whether a layer is restricted although the input also reaches the output by another way.
     """
 
     method: str
@@ -227,8 +228,8 @@ class GroupedMethod(ABC):
     probe: Probe
     """The way into the layer."""
 
-    def __init__(self, **run: Unpack[RunOptions]) -> None:
-        self.passes = Passes(**run)
+    def __init__(self, *, allow_bypass: bool = False, **run: Unpack[RunOptions]) -> None:
+        self.passes, self.allow_bypass = Passes(**run), allow_bypass
 
     @property
     def model(self) -> nn.Module:

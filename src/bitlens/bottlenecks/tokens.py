@@ -16,12 +16,13 @@ from typing_extensions import Unpack
 
 from bitlens.bottlenecks.bottleneck import EVIDENCE_STREAM, Bottleneck, Reading, Recorded, optimised
 from bitlens.bottlenecks.groups import ORDINARY, PADDING, Group, Samples
+from bitlens.bottlenecks.paths import check_paths
 from bitlens.bottlenecks.shared_mask import SharedMask
 from bitlens.bottlenecks.token_statistics import TokenStatistics, collect_token_statistics
 from bitlens.core.fitting import FitSettings, Fitted, Readout, Region
 from bitlens.core.gaussian import NoiseModel, NoiseSettings
 from bitlens.core.layout import LAYOUTS
-from bitlens.core.passes import RunOptions, in_precision, suffix_dtype
+from bitlens.core.passes import BottleneckOptions, in_precision, suffix_dtype
 from bitlens.core.targets import ClassTarget, LogOdds, Target, as_target
 from bitlens.errors import LayerError, StatisticsError, one_of
 from bitlens.probe import Probe, Recording, find_layer
@@ -89,7 +90,7 @@ class TokenIBA(Bottleneck):
         statistics: "TokenStatistics | Mapping[str, TokenStatistics] | None" = None,
         call: int | None = None,
         min_std: float = 0.01,
-        **run: Unpack[RunOptions],
+        **run: Unpack[BottleneckOptions],
     ) -> None:
         super().__init__(**run)
         self.probe = Probe(model, layer, call=call)
@@ -200,6 +201,7 @@ class TokenIBA(Bottleneck):
             group: the texts.
             noise: that stands in for the features; as the statistics say if not given.
         """
+        check_paths(self.probe, group.inputs, allowed=self.allow_bypass)
         recording, kinds = self.probe.record(group.inputs), group.kinds
         features = recording.features.float()
         if features.shape[:2] != kinds.shape:
@@ -276,6 +278,7 @@ class TokenIBA(Bottleneck):
             "min_std": self.noise.min_std,
             "seed": self.seed,
             "precision": self.precision,
+            **({"allow_bypass": True} if self.allow_bypass else {}),
             "statistics": f"per hidden unit, {statistics.samples} texts",
             "statistics_data": statistics.provenance.data,
             "statistics_fingerprint": statistics.fingerprint,

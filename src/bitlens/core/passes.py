@@ -31,6 +31,12 @@ class RunOptions(SeedAndRows, total=False):
     precision: Precision
 
 
+class BottleneckOptions(RunOptions, total=False):
+    """What a bottleneck takes besides; see `GroupedMethod`."""
+
+    allow_bypass: bool
+
+
 @dataclass(frozen=True)
 class Passes:
     """How a network is run for an explanation.

@@ -11,9 +11,13 @@ from torch import Tensor, nn
 from torch.utils._pytree import tree_flatten, tree_leaves
 
 from bitlens.core.inputs import ModelInputs
+from bitlens.core.layout import LAYOUTS, Layout
 from bitlens.errors import BitlensWarning, LayerError
 from bitlens.probe.agreement import agree
+from bitlens.probe.around import ROUNDING, Around, compare, pair_of
+from bitlens.probe.declared import declared_channel
 from bitlens.probe.folding import foldable, folded
+from bitlens.probe.geometry import Answers, Geometry, answers_of, geometry_of
 from bitlens.probe.modules import Forward, Wrapper, device_of, find_layer, frozen, prepared, wrapped
 from bitlens.probe.recording import Recording, Touched, Value, begin_graph
 from bitlens.probe.replaying import ARGUMENTS, LAYER, REPLACED, Plan, Read, feature_slot, replay_script, sample_axes
@@ -55,11 +59,18 @@ class Probe:
         self._reads = dict(find_layer(self.model, read) for read in reads)
         self._slopes = slopes
         self._plans: dict[Any, Plan] = {}
+        self._geometries: dict[Any, Geometry] = {}
+        self._arounds: dict[Any, Around] = {}
 
     @property
     def device(self) -> torch.device:
         """Where the network's first parameter (or buffer) lives."""
         return device_of(self.model)
+
+    @property
+    def read_layers(self) -> tuple[str, ...]:
+        """The dotted names of what is read."""
+        return tuple(self._reads)
 
     @property
     def mode(self) -> str:
@@ -95,12 +106,67 @@ class Probe:
         inputs = prepared(self.model, inputs)
         with frozen(self.model), torch.no_grad():
             known = next(iter(self._plans.values()), None) or self._plan(inputs)
-            only_layer = replace(known.whole_network(), prefix_folds=known.prefix_folds, reads=())
-            leaves = self._capture(only_layer, inputs, stop=True)[0][LAYER].leaves
-        slot = feature_slot(known.axes[LAYER])
-        axis = known.axes[LAYER][slot]
-        features: Tensor = leaves[slot].movedim(axis, 0)
+            return self._features(known, inputs)
+
+    def _features(self, plan: Plan, inputs: ModelInputs) -> Tensor:
+        only_layer = replace(plan.whole_network(), prefix_folds=plan.prefix_folds, reads=())
+        leaves = self._capture(only_layer, inputs, stop=True)[0][LAYER].leaves
+        slot = feature_slot(plan.axes[LAYER])
+        features: Tensor = leaves[slot].movedim(plan.axes[LAYER][slot], 0)
         return features
+
+    def size(self, inputs: Any) -> tuple[int, ...]:
+        """Return the size of one sample's features, for inputs like these."""
+        inputs = prepared(self.model, inputs)
+        with frozen(self.model):
+            return self._plan(inputs).features
+
+    def geometry(self, inputs: Any, layout: Layout | None = None) -> Geometry:
+        """Return how the axes of the layer's features are meant for inputs like these: said, declared by modules, or measured.
+
+        Args:
+            inputs: a batch.
+            layout: what the user says of it, if anything.
+
+        Raises:
+            LayerError: if nothing tells, or what the user says does not fit.
+        """
+        inputs = prepared(self.model, inputs)
+        key = (inputs.signature, inputs.image_size, layout and layout.name)
+        if key not in self._geometries:
+            with frozen(self.model), torch.no_grad():
+                self._geometries[key] = self._geometry(inputs, layout)
+        return self._geometries[key]
+
+    def _geometry(self, inputs: ModelInputs, layout: Layout | None) -> Geometry:
+        plan = self._plan(inputs)
+        size = plan.features
+        if layout is not None:
+            if len(layout.places) + 1 != len(size):
+                raise LayerError(
+                    f"layout={layout.name!r} does not fit layer {self.name!r}, whose features are {size} for one sample: "
+                    f"expected one of {', '.join(name for name, one in LAYOUTS.items() if len(one.places) + 1 == len(size))}"
+                )
+            return Geometry(layout)
+
+        def measure() -> Answers | None:
+            try:
+                return answers_of(lambda changed: self._features(plan, changed), inputs)
+            except (RuntimeError, ValueError, IndexError):  # a network that takes no changed inputs cannot be measured
+                return None
+
+        found = geometry_of(size, plan.declared, inputs, measure)
+        if found is None:
+            known = [name for name, one in LAYOUTS.items() if len(one.places) + 1 == len(size)]
+            if not known:
+                raise LayerError(
+                    f"layer {self.name!r} puts out {size} for one sample: features with 1 to 4 axes can be restricted"
+                )
+            raise LayerError(
+                f"which axis of the features {size} of layer {self.name!r} counts channels cannot be told: say "
+                f"{' or '.join(f'layout={name!r}' for name in known)}"
+            )
+        return found
 
     @contextmanager
     def reaching(
@@ -167,6 +233,36 @@ class Probe:
 
         return {self.layer: wrap}
 
+    def around(self, inputs: Any) -> Around:
+        """Return how much of what the output owes to inputs like these goes round the layer; measured where it may."""
+        inputs = prepared(self.model, inputs)
+        if inputs.signature not in self._arounds:
+            with frozen(self.model), torch.no_grad():
+                self._arounds[inputs.signature] = self._around(self._plan(inputs), inputs)
+        return self._arounds[inputs.signature]
+
+    def _around(self, plan: Plan, inputs: ModelInputs) -> Around:
+        ways = self._ways(plan)
+        if ways == ():
+            return Around()
+        pair = pair_of(inputs)
+        recording = self._record(plan, pair)
+        with recording.suffix() as run:
+            share, unread = compare(run, recording.features, recording.output)
+        return Around(share if share > ROUNDING else 0.0, ways or (), unread)
+
+    def _ways(self, plan: Plan) -> tuple[str, ...] | None:
+        """What is read behind the layer besides its features and depends on the samples; None where it is not known."""
+        if plan.live is None:
+            return None
+        names = {module: name for name, module in reversed(list(self.model.named_modules()))}
+        found: dict[str, None] = {}
+        for number, leaf in sorted(plan.live):
+            if number in plan.axes and number != LAYER and plan.axes[number][leaf] is not None:
+                name = "the network's arguments" if number == ARGUMENTS else names[plan.recorded[number][0]]
+                found[name] = None
+        return tuple(found)
+
     def overwritten(self, inputs: ModelInputs) -> bool:
         """Whether what comes next writes into the layer's output, as an in-place ReLU does."""
         with frozen(self.model):
@@ -216,6 +312,8 @@ class Probe:
                 f"layer {self.name!r} puts out {tuple(size)} for {few.count} samples, several rows for each (windows, "
                 "perhaps): choose a module that encloses it"
             )
+        declared = declared_channel(layer) if feature_slot(own) == 0 else None
+        samples = own[feature_slot(own)] or 0
         known = {number: value for number, value in axes.items() if value is not None}
         done = {call.module for before in (*recorded, layer) for call in all_calls(before)}
         seen = {layer.module, *self._reads.values()}  # what is looked at must be what the module itself puts out
@@ -229,6 +327,8 @@ class Probe:
         plan = Plan(
             prefix, (layer.module, layer.index), script, known,
             folds=behind, prefix_folds=before, reads=tuple(reads), slopes=self._slopes,
+            features=tuple(n for axis, n in enumerate(size) if axis != samples),
+            declared=None if declared is None or declared == samples else declared - (declared > samples),
         )  # fmt: skip
         return self._checked(plan, few, replayable=len(known) == len(axes))
 

@@ -32,7 +32,7 @@ from bitlens.core.fitting import Region
 from bitlens.core.gaussian import NoiseModel
 from bitlens.core.inputs import ModelInputs
 from bitlens.core.layout import Layout
-from bitlens.core.passes import RunOptions, in_precision, suffix_dtype
+from bitlens.core.passes import BottleneckOptions, in_precision, suffix_dtype
 from bitlens.core.statistics import FeatureStatistics, Granularity
 from bitlens.core.targets import as_target
 from bitlens.errors import InputError, SettingError, one_of
@@ -83,7 +83,7 @@ class InputIBA(GuidedBottleneck):
         statistics: FeatureStatistics | None = None,
         call: int | None = None,
         layout: str | None = None,
-        **run: Unpack[RunOptions],
+        **run: Unpack[BottleneckOptions],
     ) -> None:
         preset = one_of("quality", quality, INPUT_QUALITY)
         super().__init__(
