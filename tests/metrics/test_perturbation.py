@@ -6,6 +6,7 @@ import pytest
 import torch
 from torch import nn
 
+from bitlens.core.passes import Passes
 from bitlens.core.targets import ClassTarget, Score
 from bitlens.errors import BitlensWarning, InputError, SettingError, TargetError
 from bitlens.metrics import degradation, insertion_deletion, sensitivity_n
@@ -126,18 +127,8 @@ def fills(images: torch.Tensor, replacement: Any, rows: int = 16) -> torch.Tenso
         return replaced(group, replacement).expand_as(group.images).permute(0, 3, 1, 2)
 
     size = images.shape[-2:]
-    return torch.cat(
-        in_groups(
-            small_net(),
-            images,
-            0,
-            torch.zeros(len(images), *size),
-            measure,
-            precision="float32",
-            internal_batch_size=rows,
-            progress=None,
-        )
-    )
+    passes = Passes(precision="float32", internal_batch_size=rows)
+    return torch.cat(in_groups(small_net(), images, 0, torch.zeros(len(images), *size), measure, passes, None))
 
 
 def test_replacements():

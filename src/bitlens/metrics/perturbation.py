@@ -11,11 +11,12 @@ from typing import Any, Literal, TypeAlias, TypeVar
 import torch
 from torch import Tensor, nn
 
+from bitlens.baselines.asking import Quantity
 from bitlens.core.inputs import ModelInputs
 from bitlens.core.layout import LAYOUTS
-from bitlens.core.passes import Precision, in_precision, rows_at_once, suffix_dtype
+from bitlens.core.passes import Passes, in_precision, suffix_dtype
 from bitlens.core.targets import as_target, select_targets
-from bitlens.errors import InputError, SettingError, TargetError, one_of
+from bitlens.errors import InputError, TargetError, one_of
 from bitlens.probe import Network
 
 T = TypeVar("T")
@@ -61,11 +62,9 @@ def in_groups(
     targets: Any,
     maps: Tensor,
     measure: Callable[[Group], T],
-    *,
-    quantity: Literal["value", "score"] = "value",
-    precision: Precision,
-    internal_batch_size: int | Literal["auto"],
+    passes: Passes,
     progress: Callable[[int], None] | None,
+    quantity: Quantity = "value",
 ) -> list[T]:
     """Measure images in groups that fit the memory; the network is left as it was.
 
@@ -75,10 +74,9 @@ def in_groups(
         targets: as `bitlens.core.targets.as_target` takes them.
         maps: (N, H, W).
         measure: of one group, run without gradients.
-        quantity: the target's "value" (probability) or "score" (logit).
-        precision: of the network: "float32", "bfloat16", or "auto".
-        internal_batch_size: how many rows go through the network at once; "auto" bounds the memory.
+        passes: how the network is run.
         progress: called with the number of images measured so far.
+        quantity: the target's "value" (probability) or "score" (logit).
 
     Raises:
         InputError: if the inputs are no images, or the maps are not finite or do not fit them.
@@ -88,8 +86,8 @@ def in_groups(
     network = model if isinstance(model, Network) else Network(model)
     batch = network.prepared(inputs)
     maps = _maps_for(batch, maps).to(network.device)
-    rows = _rows(internal_batch_size, network, batch)
-    dtype = suffix_dtype(one_of("precision", precision, _PRECISIONS), batch.first)
+    rows = passes.rows(lambda: network.bytes_per_row(batch), network.device)
+    dtype = suffix_dtype(passes.precision, batch.first)
     parts: list[T] = []
     start = 0
     while start < batch.count:
@@ -112,12 +110,12 @@ def in_groups(
 
 
 def _question(
-    ask: Callable[[Tensor], Any], inputs: ModelInputs, target: Any, quantity: Literal["value", "score"]
+    ask: Callable[[Tensor], Any], inputs: ModelInputs, target: Any, quantity: Quantity
 ) -> tuple[Answer, Tensor]:
     """What the target says of variants with channels last, and of the inputs themselves."""
     output = ask(inputs.first.clone())  # a network may overwrite what it is given
     asked = as_target(target, output, inputs.count)
-    read = asked.score if quantity == "score" else asked.value
+    read: Answer = getattr(asked, quantity)
     clean = read(output)
     if clean.shape != (inputs.count,):
         raise TargetError(
@@ -129,17 +127,6 @@ def _question(
 def _group_size(left: int, rows: int) -> int:
     """How many samples go together: a divisor of the rows, so that whole steps of all of them fill a pass."""
     return max(size for size in range(1, min(left, rows) + 1) if rows % size == 0)
-
-
-_PRECISIONS: dict[str, Precision] = {"float32": "float32", "bfloat16": "bfloat16", "auto": "auto"}
-
-
-def _rows(wanted: int | Literal["auto"], network: Network, batch: ModelInputs) -> int:
-    if wanted == "auto":
-        return rows_at_once(network.bytes_per_row(batch), network.device)
-    if not isinstance(wanted, int) or wanted < 1:
-        raise SettingError(f"internal_batch_size must be 'auto' or a positive integer, got {wanted!r}")
-    return wanted
 
 
 def _maps_for(batch: ModelInputs, maps: Tensor) -> Tensor:
