@@ -8,12 +8,12 @@ import torch
 from torch import Tensor
 
 from bitlens.baselines.asking import Quantity, asking
-from bitlens.core.passes import Precision
+from bitlens.core.passes import Precision, RunOptions
 from bitlens.errors import InputError
 from bitlens.explaining.photo import Photo
-from bitlens.explaining.text import Text
+from bitlens.explaining.text import Text, Unit
 from bitlens.methods.building import map_alone
-from bitlens.metrics.token_removal import TokenAnswer
+from bitlens.metrics.token_removal import Texts, TokenAnswer
 from bitlens.models.loaded import Loaded
 from bitlens.probe import Network
 
@@ -113,6 +113,15 @@ class Case(CaseOf):
         super().__init__(photo, photo.image, photo.image.shape[2:], method, seed, known)
         self.photo, self.network, self.randomised = photo, network, randomised
 
+    @property
+    def asked(self) -> tuple[Network, Tensor, int]:
+        """The network, the image and the class that is asked about, as metrics take them."""
+        return self.network, self.photo.image, self.photo.target
+
+    def run(self, precision: Precision) -> RunOptions:
+        """How a metric runs the network."""
+        return {"seed": self.seed, "precision": precision}
+
 
 class TextCase(CaseOf):
     """One text and one method.
@@ -144,3 +153,12 @@ class TextCase(CaseOf):
                 return question.answers(places, present, rows, quantity)
 
         return answered
+
+    def asked(self, quantity: Quantity, unit: Unit, precision: Precision) -> tuple[TokenAnswer, Texts]:
+        """What answers for the text without some of its units, and the text, as metrics take them."""
+        return self.answer(quantity, precision), self.text.units(unit)
+
+    @property
+    def run(self) -> dict[str, int]:
+        """How a metric runs the network."""
+        return {"rows": self.rows, "seed": self.seed}
