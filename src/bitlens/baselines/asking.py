@@ -107,17 +107,14 @@ class TextModel(Protocol):
     @property
     def model(self) -> nn.Module:
         """The network, which takes a batch's `inputs` as keywords."""
-        ...
 
     @property
     def tokenizer(self) -> Tokenizer:
         """What cuts texts into the network's tokens."""
-        ...
 
     @property
     def embedding(self) -> str:
         """The dotted name of the word embedding."""
-        ...
 
 
 @dataclass(frozen=True)

@@ -14,9 +14,9 @@ from typing_extensions import Unpack
 
 from bitlens.baselines.asking import ImageQuestion
 from bitlens.baselines.baseline import ImageBaseline
-from bitlens.baselines.operations import linear_of
-from bitlens.baselines.patterns import LINEAR, WITH_WEIGHTS, Patterns, call_name, collect_patterns
-from bitlens.baselines.rules import Interception, Operation, Replacement, passed_back, times_value
+from bitlens.baselines.operations import Linear
+from bitlens.baselines.patterns import Patterns, Turns, call_name, collect_patterns
+from bitlens.baselines.rules import Operation, Replacement, passed_back, times_value
 from bitlens.core.inputs import ModelInputs
 from bitlens.core.passes import SeedAndRows, rows_at_once
 from bitlens.core.statistics import Provenance
@@ -132,24 +132,15 @@ class PatternAttribution(ImageBaseline):
         return max(1, rows_at_once(self.network.bytes_per_row(inputs), self.network.device) // self.copies)
 
 
-class _Signals(Interception):
+class _Signals(Turns):
     """Put weights times patterns in the place of weights, on the way back."""
-
-    rules = WITH_WEIGHTS
 
     def __init__(self, method: str, patterns: Patterns) -> None:
         super().__init__(method)
         self.patterns = patterns
-        self.turn = 0
 
-    def replace(self, operation: Operation) -> Replacement | None:
+    def meet(self, turn: int, operation: Operation, linear: Linear) -> Replacement:
         """Return the rule of one layer's call."""
-        turn, self.turn = self.turn, self.turn + 1
-        if not operation.places:
-            return None
-        linear = linear_of(operation) if operation.name in LINEAR else None
-        if linear is None:
-            raise self.refusal(operation.name)
         (x,) = operation.values
         pattern = self.patterns.arrays.get(call_name(turn, operation))
         if pattern is None or pattern.shape != linear.weight.shape:

@@ -6,7 +6,7 @@ operations still write where they wrote, so code that goes on with the old varia
 """
 
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
 from typing import Any, ClassVar
@@ -257,17 +257,21 @@ def refuse_hidden(model: nn.Module, output: Any, method: str) -> None:
             f"{method} cannot look into {type(model).__name__}: it holds TorchScript ({scripted[0]}); give the module that it "
             "was made from"
         )
-    waiting = [leaf.grad_fn for leaf in tree_leaves(output) if isinstance(leaf, Tensor)]
-    seen: set[Any] = set()
-    while waiting:
-        node = waiting.pop()
-        if node is None or node in seen:
-            continue
-        seen.add(node)
+    for node in ancestors([leaf.grad_fn for leaf in tree_leaves(output) if isinstance(leaf, Tensor)]):
         own = getattr(type(node), "_forward_cls", _Replaced)
         if own is not _Replaced:
             raise SettingError(
                 f"{method} cannot look into {type(model).__name__}: it computes {own.__name__}, an autograd function of its "
                 "own (or checkpoints activations); switch that off in the network, or choose a method that needs no rules"
             )
-        waiting.extend(following for following, _ in node.next_functions)
+
+
+def ancestors(nodes: Sequence[Any]) -> Iterator[Any]:
+    """Go through the autograd graph behind some nodes (None: nothing), each node once."""
+    waiting, seen = list(nodes), {None}
+    while waiting:
+        node = waiting.pop()
+        if node not in seen:
+            seen.add(node)
+            yield node
+            waiting.extend(following for following, _ in node.next_functions)

@@ -159,6 +159,6 @@ class TextCase(CaseOf):
         return self.answer(quantity, precision), self.text.units(unit)
 
     @property
-    def run(self) -> dict[str, int]:
+    def run(self) -> dict[str, Any]:
         """How a metric runs the network."""
         return {"rows": self.rows, "seed": self.seed}

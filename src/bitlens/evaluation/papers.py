@@ -60,7 +60,7 @@ class Paper:
     networks: Mapping[str, str]
     columns: tuple[tuple[str, str], ...]
     rows: tuple[Published, ...]
-    notes: tuple[str, ...]
+    notes: Sequence[str]
     statistics_count: int
     statistics_per: Granularity
     measured: str
@@ -112,23 +112,13 @@ def load_paper(name: str) -> Paper:
     """
     if name not in _content():
         raise SettingError(f"there is no paper's table {name!r}: choose one of {', '.join(_content())}")
-    entry = _content()[name]
-    return Paper(
-        name,
-        entry["title"],
-        entry["source"],
-        entry["data"],
-        entry["networks"],
-        tuple((column["network"], column["metric"]) for column in entry["columns"]),
-        tuple(
-            Published(row["name"], row["method"], tuple(row["values"]), tuple(row.get("standard_errors", ())))
-            for row in entry["rows"]
-        ),
-        tuple(entry["notes"]),
-        entry["statistics"]["count"],
-        entry["statistics"]["per"],
-        entry["metrics"],
+    entry = dict(_content()[name])
+    columns = tuple((column["network"], column["metric"]) for column in entry.pop("columns"))
+    rows = tuple(
+        Published(row["name"], row["method"], tuple(row["values"]), tuple(row.get("standard_errors", ())))
+        for row in entry.pop("rows")
     )
+    return Paper(name, columns=columns, rows=rows, **entry)
 
 
 def side_by_side(paper: Paper, tables: Sequence[Table]) -> list[Line]:

@@ -227,14 +227,10 @@ def _measured(context: Context, case: CaseOf, index: int, method: str, metric: s
         target=subject.target,
         predicted=subject.predicted,
         probability=subject.probability,
-        value=found.value if applies else None,
-        scale=found.scale,
-        x=found.x,
-        upper=found.upper,
-        lower=found.lower,
         error=reason,
         seconds=time.perf_counter() - start - making,
         map_seconds=case.map_seconds,
+        **{**vars(found), "value": found.value if applies else None},
     )
 
 

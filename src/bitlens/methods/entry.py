@@ -18,7 +18,6 @@ class Method(Protocol):
 
     def explain(self, inputs: Any, targets: Any = None) -> "Attribution":
         """Explain a batch; see the method's own documentation for what else it takes."""
-        ...
 
 
 @dataclass(frozen=True)

@@ -59,10 +59,8 @@ def cascade(
         The layer that has been reached, and a network of its own in which it and all later ones are random.
     """
     for step in cascade_steps(model, inputs, layers):
-        yield (
-            step.layer,
-            randomised(model, step.modules, initialiser=initialiser, seed=seed, calibration=calibration),
-        )
+        network = randomised(model, step.modules, initialiser=initialiser, seed=seed, calibration=calibration)
+        yield step.layer, network
 
 
 def cascade_steps(model: nn.Module, inputs: Any, layers: Sequence[str] | None = None) -> tuple[Step, ...]:

@@ -34,11 +34,9 @@ class Examples(Protocol):
 
     def __len__(self) -> int:
         """How many there are."""
-        ...
 
     def take(self, rows: Sequence[int]) -> Batch:
         """Those with these numbers, in this order."""
-        ...
 
 
 class InMemory:
