@@ -69,7 +69,7 @@ class ImageQuestion:
     def _answers(self, variants: Tensor, rows: Tensor | None, quantity: Quantity) -> Tensor:
         output = self.run(variants.clone(), rows)  # a network may overwrite what it is given
         target = self.target if rows is None else self.target.select(rows)
-        return _one_each("row", getattr(target, quantity)(output), len(variants))
+        return one_each("row", getattr(target, quantity)(output), len(variants))
 
 
 def gradient_of(score: Callable[[Tensor], Tensor], variants: Tensor, place: str) -> Tensor:
@@ -93,12 +93,27 @@ def gradient_of(score: Callable[[Tensor], Tensor], variants: Tensor, place: str)
     return gradient
 
 
-def _one_each(kind: str, answers: Tensor, count: int) -> Tensor:
+def one_each(kind: str, answers: Tensor, count: int) -> Tensor:
+    """Refuse a target that does not give one number for each of `count` things."""
     if answers.shape != (count,):
         raise TargetError(
             f"the target must give one number per {kind}, shape ({count},); it gave {tuple(answers.shape)}"
         )
     return answers
+
+
+def in_passes(ask: Callable[[slice], Tensor], samples: int, steps: int, rows: int) -> Tensor:
+    """What is answered at every step, (samples, steps), with as many steps in a pass as fit.
+
+    Args:
+        ask: for v of the steps, the answers (v*samples,), copy-major.
+        samples: how many there are.
+        steps: how many there are, one or more.
+        rows: how many variants may go through the network at once.
+    """
+    several = max(1, rows // samples)
+    parts = [ask(slice(start, min(start + several, steps))) for start in range(0, steps, several)]
+    return torch.cat(parts).reshape(steps, samples).T
 
 
 class TextModel(Protocol):
@@ -173,7 +188,7 @@ class TextQuestion:
                 self.batch, own, places[chosen, :longest], present[chosen, :longest], self.mask_id, self.pad_id
             )
             found = getattr(self.target.select(own), quantity)(self.run(inputs))
-            answers[chosen] = _one_each("text", found, len(own)).float()
+            answers[chosen] = one_each("text", found, len(own)).float()
             done += len(chosen)
         return answers
 

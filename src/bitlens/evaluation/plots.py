@@ -11,7 +11,7 @@ import numpy.typing as npt
 import pyarrow as pa
 
 from bitlens.evaluation.formats import about
-from bitlens.evaluation.metric import Axes
+from bitlens.evaluation.measures import Axes
 from bitlens.evaluation.store import RowStore
 from bitlens.evaluation.tables import Selection, Table, build_table, metric_of
 from bitlens.view.canvas import save_figure

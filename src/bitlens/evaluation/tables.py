@@ -11,8 +11,7 @@ import numpy as np
 import numpy.typing as npt
 
 from bitlens.errors import DataError, SettingError
-from bitlens.evaluation.measures import metric_named
-from bitlens.evaluation.metric import Metric
+from bitlens.evaluation.measures import Metric, metric_named
 from bitlens.evaluation.paired import Comparison, Mean, compare, mean_of
 from bitlens.evaluation.pinned import read_settings
 from bitlens.evaluation.store import RowStore, Series

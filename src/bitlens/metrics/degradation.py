@@ -11,10 +11,11 @@ import torch
 from torch import Tensor, nn
 from typing_extensions import Unpack
 
+from bitlens.baselines.asking import in_passes
 from bitlens.core.passes import Passes, RunOptions
 from bitlens.errors import InputError, SettingError, one_of
 from bitlens.metrics.estimate import Estimate
-from bitlens.metrics.perturbation import Group, Replacement, in_groups, in_passes, replaced, replacing
+from bitlens.metrics.perturbation import Group, Replacement, in_groups, replaced, replacing
 from bitlens.metrics.ranking import Tiles, by_rank, ranks
 from bitlens.probe import Network
 

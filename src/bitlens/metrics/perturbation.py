@@ -11,12 +11,12 @@ from typing import Any, Literal, TypeAlias, TypeVar
 import torch
 from torch import Tensor, nn
 
-from bitlens.baselines.asking import Quantity
+from bitlens.baselines.asking import Quantity, one_each
 from bitlens.core.inputs import ModelInputs
 from bitlens.core.layout import LAYOUTS
 from bitlens.core.passes import Passes, in_precision, suffix_dtype
 from bitlens.core.targets import as_target, select_targets
-from bitlens.errors import InputError, TargetError, one_of
+from bitlens.errors import InputError, one_of
 from bitlens.probe import Network
 
 T = TypeVar("T")
@@ -116,11 +116,7 @@ def _question(
     output = ask(inputs.first.clone())  # a network may overwrite what it is given
     asked = as_target(target, output, inputs.count)
     read: Answer = getattr(asked, quantity)
-    clean = read(output)
-    if clean.shape != (inputs.count,):
-        raise TargetError(
-            f"the target must give one number per sample, shape ({inputs.count},); it gave {tuple(clean.shape)}"
-        )
+    clean = one_each("sample", read(output), inputs.count)
     return lambda variants: read(ask(variants.permute(0, 3, 1, 2))), clean
 
 
@@ -160,20 +156,6 @@ def replacing(
         return answer(variants.flatten(0, 1))
 
     return ask
-
-
-def in_passes(ask: Callable[[slice], Tensor], samples: int, steps: int, rows: int) -> Tensor:
-    """What is answered at every step, (samples, steps), with as many steps in a pass as fit.
-
-    Args:
-        ask: for v of the steps, the answers (v*samples,), copy-major.
-        samples: how many there are.
-        steps: how many there are, one or more.
-        rows: how many variants may go through the network at once.
-    """
-    several = max(1, rows // samples)
-    parts = [ask(slice(start, min(start + several, steps))) for start in range(0, steps, several)]
-    return torch.cat(parts).reshape(steps, samples).T
 
 
 def replaced(group: Group, replacement: Replacement) -> Tensor:

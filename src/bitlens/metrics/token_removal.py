@@ -11,11 +11,11 @@ from typing import TypeAlias
 import torch
 from torch import Tensor
 
+from bitlens.baselines.asking import in_passes
 from bitlens.baselines.changes import Removal, without
 from bitlens.errors import InputError, SettingError
 from bitlens.metrics.degradation import Degradation
 from bitlens.metrics.insertion_deletion import InsertionDeletion
-from bitlens.metrics.perturbation import in_passes
 from bitlens.metrics.ranking import by_rank, ranks
 from bitlens.metrics.sensitivity_n import SensitivityN, random_sets
 

@@ -14,13 +14,12 @@ from typing import Any
 import torch
 
 from bitlens.errors import FitError
-from bitlens.training.checkpoint import State, load_checkpoint, save_checkpoint
+from bitlens.training.checkpoint import Checkpoint, State
 from bitlens.training.curve import EpochRow
 from bitlens.training.dealing import deal, generator_of, seed_of, shares
 from bitlens.training.examples import Examples
 from bitlens.training.processes import accelerator_for
-from bitlens.training.schedule import SCHEDULES
-from bitlens.training.settings import TrainingSettings
+from bitlens.training.settings import SCHEDULES, TrainingSettings
 from bitlens.training.task import Losses, Task
 
 _DTYPES = {"no": None, "bf16": torch.bfloat16, "fp16": torch.float16}
@@ -96,7 +95,7 @@ class _Loop:
     """One training on one process of `world`."""
 
     def __init__(self, task: Task, examples: Examples, settings: TrainingSettings, checkpoint: Path | None) -> None:
-        self.task, self.examples, self.settings, self.checkpoint = task, examples, settings, checkpoint
+        self.task, self.examples, self.settings = task, examples, settings
         device = next(task.module.parameters()).device
         self.accelerator = accelerator_for(settings, device)
         self.world, self.rank = self.accelerator.num_processes, self.accelerator.process_index
@@ -106,12 +105,10 @@ class _Loop:
         self.module, self.optimizer = self.accelerator.prepare(task.module, optimizer)
         self.kept: dict[tuple[int, ...], Any] = {}
         self.free = settings.memory * 2**30
-        self.identity = {
-            **settings.identity(),
-            **task.identity(),
-            "samples": sum(map(len, self.groups)),
-            "first": self.groups[0][0],
-        }
+        dealt = {"samples": sum(map(len, self.groups)), "first": self.groups[0][0]}
+        identity = {**settings.identity(), **task.identity(), **dealt}
+        kept = (task.module, self.optimizer, self.accelerator.scaler, identity)
+        self.checkpoint = Checkpoint(checkpoint, *kept) if checkpoint is not None else None
 
     def run(self, progress: Progress | None) -> Trained:
         """Train until the last epoch, or until it gets no better."""
@@ -249,15 +246,13 @@ class _Loop:
 
     def _save(self, state: State) -> None:
         if self.checkpoint is not None and self.rank == 0:
-            scaler = self.accelerator.scaler
-            save_checkpoint(self.checkpoint, state, self.task.module, self.optimizer, scaler, self.identity)
+            self.checkpoint.save(state)
         self.accelerator.wait_for_everyone()
 
     def _resumed(self) -> State:
-        if self.checkpoint is None or not self.checkpoint.is_file():
+        if self.checkpoint is None or not self.checkpoint.path.is_file():
             return State()
-        scaler = self.accelerator.scaler
-        return load_checkpoint(self.checkpoint, self.task.module, self.optimizer, scaler, self.identity)
+        return self.checkpoint.load()
 
 
 def _finite(means: Mapping[str, float]) -> bool:
