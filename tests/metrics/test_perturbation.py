@@ -10,7 +10,7 @@ from bitlens.core.passes import Passes
 from bitlens.core.targets import ClassTarget, Score
 from bitlens.errors import BitlensWarning, InputError, SettingError, TargetError
 from bitlens.metrics import degradation, insertion_deletion, sensitivity_n
-from bitlens.metrics.perturbation import Group, in_groups, replaced
+from bitlens.metrics.perturbation import ImageGroup, in_groups, replaced
 from bitlens.probe import Network
 from networks import model_state, noise_images, small_net
 
@@ -123,7 +123,7 @@ def test_lower_precision_is_close():
 
 
 def fills(images: torch.Tensor, replacement: Any, rows: int = 16) -> torch.Tensor:
-    def measure(group: Group) -> torch.Tensor:
+    def measure(group: ImageGroup) -> torch.Tensor:
         return replaced(group, replacement).expand_as(group.images).permute(0, 3, 1, 2)
 
     size = images.shape[-2:]

@@ -14,13 +14,13 @@ from bitlens.baselines.changes import Removal
 from bitlens.core.passes import Precision, SeedAndRows
 from bitlens.errors import SettingError, one_of
 
-Replacement = Literal["mean-colour", "zero"] | float
+Cover = Literal["mean-colour", "zero"] | float
 
 COPIES = 16
 """Rows for one sample. Hundreds of passes each are long: on a CPU a group, and a step of the progress, is one sample."""
 
 
-def colour_of(images: Tensor, replacement: Replacement) -> Tensor:
+def colour_of(images: Tensor, replacement: Cover) -> Tensor:
     """Return the colour (n, C, 1, 1) that covers parts of images (n, C, H, W).
 
     Args:
@@ -63,7 +63,7 @@ class Covering(ImageBaseline):
         self,
         model: nn.Module,
         *,
-        replacement: Replacement = "mean-colour",
+        replacement: Cover = "mean-colour",
         precision: Precision = "float32",
         **run: Unpack[SeedAndRows],
     ) -> None:

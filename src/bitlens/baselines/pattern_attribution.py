@@ -16,7 +16,7 @@ from bitlens.baselines.asking import ImageQuestion
 from bitlens.baselines.baseline import ImageBaseline
 from bitlens.baselines.operations import Linear
 from bitlens.baselines.patterns import Patterns, Turns, call_name, collect_patterns
-from bitlens.baselines.rules import Operation, Replacement, passed_back, times_value
+from bitlens.baselines.rules import Operation, Ruled, passed_back, times_value
 from bitlens.core.inputs import ModelInputs
 from bitlens.core.passes import SeedAndRows, rows_at_once
 from bitlens.core.statistics import Provenance
@@ -139,7 +139,7 @@ class _Signals(Turns):
         super().__init__(method)
         self.patterns = patterns
 
-    def meet(self, turn: int, operation: Operation, linear: Linear) -> Replacement:
+    def meet(self, turn: int, operation: Operation, linear: Linear) -> Ruled:
         """Return the rule of one layer's call."""
         (x,) = operation.values
         pattern = self.patterns.arrays.get(call_name(turn, operation))
@@ -155,4 +155,4 @@ class _Signals(Turns):
                 given = arriving.new_zeros(shape).requires_grad_()
                 return list(torch.autograd.grad(linear.apply(given, weight), given, arriving))
 
-        return Replacement(operation.run(x), back)
+        return Ruled(operation.run(x), back)

@@ -25,7 +25,7 @@ from torch import Tensor
 from torch.overrides import TorchFunctionMode
 
 from bitlens.baselines.operations import CONVOLUTIONS, Linear, is_rectifier, linear_of
-from bitlens.baselines.rules import Interception, Operation, Replacement, read, refuse_hidden
+from bitlens.baselines.rules import Interception, Operation, Ruled, read, refuse_hidden
 from bitlens.core.inputs import ModelInputs
 from bitlens.core.statistics import Provenance
 from bitlens.errors import DataError, StatisticsError
@@ -202,10 +202,10 @@ class Turns(Interception):
         self.turn = 0
 
     @abstractmethod
-    def meet(self, turn: int, operation: Operation, linear: Linear) -> Replacement | None:
+    def meet(self, turn: int, operation: Operation, linear: Linear) -> Ruled | None:
         """Return what takes the place of one layer's call, given its number in the pass."""
 
-    def replace(self, operation: Operation) -> Replacement | None:
+    def replace(self, operation: Operation) -> Ruled | None:
         """Meet one layer's call; what does not depend on the input is left alone."""
         turn, self.turn = self.turn, self.turn + 1
         if not operation.places:

@@ -69,7 +69,7 @@ class Operation:
 
 
 @dataclass(frozen=True)
-class Replacement:
+class Ruled:
     """An operation's value, the rule of its backward pass, and what it returns besides (constants).
 
     The value must be a tensor of its own: neither an argument nor a view of one.
@@ -99,7 +99,7 @@ class Interception(TorchFunctionMode, ABC):
         self._holders: dict[int, list[ReferenceType[Operation]]] = {}
 
     @abstractmethod
-    def replace(self, operation: Operation) -> Replacement | None:
+    def replace(self, operation: Operation) -> Ruled | None:
         """Return what takes the place of an operation that has a rule; None to leave it as it is."""
 
     def refusal(self, name: str) -> SettingError:
@@ -141,7 +141,7 @@ class Interception(TorchFunctionMode, ABC):
             return written.copy_(result)
         return result if replacement.others is None else (result, *replacement.others)
 
-    def _ask(self, operation: Operation) -> Replacement | None:
+    def _ask(self, operation: Operation) -> Ruled | None:
         replacement = self.replace(operation)
         for leaf in operation.leaves:
             if isinstance(leaf, Tensor):
@@ -188,7 +188,7 @@ def _asks(result: Any) -> bool:
 
 class _Replaced(torch.autograd.Function):
     @staticmethod
-    def forward(ctx: Any, replacement: Replacement, *_activations: Tensor) -> Tensor:
+    def forward(ctx: Any, replacement: Ruled, *_activations: Tensor) -> Tensor:
         ctx.back = replacement.back
         return replacement.value
 
@@ -197,7 +197,7 @@ class _Replaced(torch.autograd.Function):
         return None, *ctx.back(arriving)
 
 
-def _node(replacement: Replacement, activations: Sequence[Tensor]) -> Tensor:
+def _node(replacement: Ruled, activations: Sequence[Tensor]) -> Tensor:
     result: Tensor = _Replaced.apply(replacement, *activations)  # type: ignore[no-untyped-call]
     return result
 
@@ -209,7 +209,7 @@ def times_value(output: Any) -> Any:
         if not isinstance(leaf, Tensor) or not leaf.requires_grad:
             return leaf
         value = leaf.detach().clone()
-        return _node(Replacement(value.clone(), lambda arriving: (arriving * value,)), [leaf])
+        return _node(Ruled(value.clone(), lambda arriving: (arriving * value,)), [leaf])
 
     return tree_map(start, output)
 

@@ -67,7 +67,7 @@ class CaseOf:
 
     @property
     def made_map(self) -> Tensor | None:
-        """Without the first axis, if it was made just now."""
+        """The map without its first axis, if it was made just now."""
         return self._map[0] if self._map is not None and self.map_seconds is not None else None
 
     def once(self, name: str, make: Callable[[], T]) -> T:

@@ -26,7 +26,7 @@ class Published:
         name: as the paper calls the method.
         spec: the same method here, as typed for `--methods`.
         values: one for each column, None where the paper has none.
-        standard_errors: likewise; empty where the paper gives none.
+        standard_errors: of the values; empty where the paper gives none.
     """
 
     name: str
@@ -71,12 +71,12 @@ class Paper:
         return list(dict.fromkeys(metric for _, metric in self.columns))
 
     def specs(self) -> dict[str, Spec]:
-        """By label, the methods of the table that exist here."""
+        """Return the methods of the table that exist here, by label."""
         existing = [row.spec for row in self.rows if row.spec.partition(":")[0] in METHODS["image"]]
         return read_methods(",".join(existing))
 
     def metric_specs(self) -> dict[str, Spec]:
-        """By label, the metrics of the table."""
+        """Return the metrics of the table, by label."""
         return read_metrics(self.measured)
 
     def missing(self) -> list[str]:
@@ -162,7 +162,7 @@ def _fitting(row: Published, table: Table) -> str | None:
 
 
 def _means(table: Table, label: str, paper: Paper) -> dict[str, Mean]:
-    """By name of the metric, one label of each: the one with the fewest settings."""
+    """Choose one label of each metric, by its name: the one with the fewest settings."""
     found: dict[str, Mean] = {}
     for metric in sorted(table.metrics, key=len):
         name, cell = metric.partition("[")[0], table.cells.get((label, metric))

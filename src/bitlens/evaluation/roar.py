@@ -21,7 +21,7 @@ from bitlens.errors import DataError, SettingError
 from bitlens.methods import entry_of
 from bitlens.methods.building import build_method, map_alone
 from bitlens.methods.specs import Spec
-from bitlens.metrics.retraining import ExplainedImages, Retrained, TrainingSettings, roar, small_resnet, train_network
+from bitlens.metrics.retraining import ExplainedImages, Retrained, RetrainingSettings, roar, small_resnet, train_network
 from bitlens.models.loaded import Loaded
 from bitlens.system.files import read_arrays, write_arrays, write_text
 from bitlens.view.canvas import save_figure
@@ -51,7 +51,7 @@ class RoarPlan:
     size: int
     limit: int | None
     width: int
-    training: TrainingSettings
+    training: RetrainingSettings
     seed: int = 0
 
 

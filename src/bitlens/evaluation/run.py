@@ -121,7 +121,7 @@ def missing_tasks(done: Done, indices: Sequence[int], methods: Sequence[str], me
         done: what is there.
         indices: positions of the samples.
         methods: labels of those that are wanted.
-        metrics: likewise.
+        metrics: labels of those that are wanted.
     """
     chosen = np.asarray(indices, dtype=np.int64)
     lacking = np.stack([np.stack([done.lacks((method, metric), chosen) for metric in metrics]) for method in methods])

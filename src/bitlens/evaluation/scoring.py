@@ -19,7 +19,7 @@ from bitlens.evaluation.case import Case
 from bitlens.evaluation.scored import Scored, kept_curve
 from bitlens.explaining.photo import Region
 from bitlens.metrics import localization
-from bitlens.metrics.degradation import Integral, Schedule, degradation
+from bitlens.metrics.degradation import Integral, TileSchedule, degradation
 from bitlens.metrics.insertion_deletion import Area, insertion_deletion
 from bitlens.metrics.ranking import Tiles
 from bitlens.metrics.restricted_accuracy import restricted_accuracy
@@ -68,7 +68,7 @@ def degradation_score(
     *,
     tile: int = 14,
     points: int = 100,
-    schedule: Schedule = "full",
+    schedule: TileSchedule = "full",
     replacement: Literal["mean", "zero", "blur"] = "mean",
     integral: Integral = "trapezoid",
     precision: Precision = "auto",

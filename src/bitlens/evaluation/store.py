@@ -61,7 +61,7 @@ class Done:
         return new
 
     def lacks(self, pair: tuple[str, str], index: npt.NDArray[np.int64]) -> npt.NDArray[np.bool_]:
-        """Of each sample, whether a (method, metric) is not there."""
+        """Say of each sample whether a (method, metric) is not there."""
         seen = self._seen.get(pair, np.zeros(0, bool))
         lacking = np.ones(len(index), bool)
         known = index < len(seen)

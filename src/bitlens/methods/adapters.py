@@ -70,7 +70,7 @@ def quantus_explain_func(
 
 
 def _tensor(array: NDArray[Any] | Tensor) -> Tensor:
-    """In single precision: NumPy's default is double, networks' is not."""
+    """Convert to single precision: NumPy's default is double, networks' is not."""
     return torch.as_tensor(array).float()
 
 

@@ -54,7 +54,7 @@ class MethodEntry:
 
     @cached_property
     def build(self) -> Callable[..., Any]:
-        """From a network (for texts a loaded one) and settings to the method."""
+        """Build the method from a network (for texts a loaded one) and settings."""
         module, _, name = self.builder.partition(":")
         found: Callable[..., Any] = getattr(import_module(f"bitlens.{module}"), name)
         return partial(found, **self.preset) if self.preset else found

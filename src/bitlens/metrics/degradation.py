@@ -15,11 +15,11 @@ from bitlens.baselines.asking import in_passes
 from bitlens.core.passes import Passes, RunOptions
 from bitlens.errors import InputError, SettingError, one_of
 from bitlens.metrics.estimate import Estimate
-from bitlens.metrics.perturbation import Group, Replacement, in_groups, replaced, replacing
+from bitlens.metrics.perturbation import ImageGroup, Replacement, in_groups, replaced, replacing
 from bitlens.metrics.ranking import Tiles, by_rank, ranks
 from bitlens.probe import Network
 
-Schedule = Literal["full", "released"]
+TileSchedule = Literal["full", "released"]
 Integral = Literal["trapezoid", "mean"]
 
 
@@ -112,7 +112,7 @@ _INTEGRALS: dict[str, Callable[[Tensor, Tensor], Tensor]] = {
 }
 
 
-def tile_counts(tiles: int, points: int = 100, schedule: Schedule = "full") -> list[int]:
+def tile_counts(tiles: int, points: int = 100, schedule: TileSchedule = "full") -> list[int]:
     """How many tiles are replaced at each point, from 0 to all, without repetitions.
 
     Args:
@@ -138,7 +138,7 @@ def degradation(
     tile: int = 14,
     *,
     points: int = 100,
-    schedule: Schedule = "full",
+    schedule: TileSchedule = "full",
     replacement: Replacement = "mean",
     progress: Callable[[int], None] | None = None,
     **run: Unpack[RunOptions],
@@ -172,7 +172,7 @@ def degradation(
     """
     passes = Passes(**run)
 
-    def measure(group: Group) -> Degradation:
+    def measure(group: ImageGroup) -> Degradation:
         tiles = Tiles(group.size, tile)
         counts = tile_counts(tiles.count, points, schedule)
         scores, fill = tiles.means(group.maps), replaced(group, replacement)

@@ -16,7 +16,7 @@ from bitlens.baselines.asking import in_passes
 from bitlens.core.passes import Passes, RunOptions
 from bitlens.errors import InputError, SettingError, one_of
 from bitlens.metrics.estimate import Estimate
-from bitlens.metrics.perturbation import Group, Replacement, in_groups, replaced, replacing
+from bitlens.metrics.perturbation import ImageGroup, Replacement, in_groups, replaced, replacing
 from bitlens.metrics.ranking import Tiles, by_rank, ranks
 from bitlens.probe import Network
 
@@ -150,7 +150,7 @@ def insertion_deletion(
     """
     passes = Passes(**run)
 
-    def measure(group: Group) -> InsertionDeletion:
+    def measure(group: ImageGroup) -> InsertionDeletion:
         tiles = Tiles(group.size, 1)
         counts = step_counts(tiles.count, points, step)
         places = tiles.spread(ranks(tiles.means(group.maps), descending=True, seed=passes.seed))[..., None]

@@ -29,14 +29,14 @@ image under a Gaussian of 29 pixels with σ = 15, or given images (N, C, H, W) o
 
 
 @dataclass(frozen=True)
-class Group:
+class ImageGroup:
     """Images that go through the network together, and what it is asked.
 
     Channels come last, as in memory where convolutions want them so: variants need not be reordered for every pass.
 
     Attributes:
         images: (n, H, W, C), on the network's device.
-        maps: (n, H, W), likewise.
+        maps: (n, H, W), on the network's device.
         samples: which of all images these are.
         answer: variants of the images (b*n, H, W, C) to what the target says of each (b*n,).
         clean: (n,) the answer for the images themselves.
@@ -61,7 +61,7 @@ def in_groups(
     inputs: Any,
     targets: Any,
     maps: Tensor,
-    measure: Callable[[Group], T],
+    measure: Callable[[ImageGroup], T],
     passes: Passes,
     progress: Callable[[int], None] | None,
     quantity: Quantity = "value",
@@ -102,7 +102,7 @@ def in_groups(
             ask = in_precision(run, dtype, few.first, LAYOUTS["CHW"])
             answer, clean = _question(ask, few, chosen, quantity)
             images = few.first.permute(0, 2, 3, 1).contiguous()
-            parts.append(measure(Group(images, maps[samples], samples, answer, clean, rows)))
+            parts.append(measure(ImageGroup(images, maps[samples], samples, answer, clean, rows)))
         start = samples.stop
         if progress is not None:
             progress(start)
@@ -158,7 +158,7 @@ def replacing(
     return ask
 
 
-def replaced(group: Group, replacement: Replacement) -> Tensor:
+def replaced(group: ImageGroup, replacement: Replacement) -> Tensor:
     """What takes the place of a group's pixels, channels last, of a shape that broadcasts to its images."""
     if not isinstance(replacement, Tensor):
         return one_of("replacement", replacement, _REPLACEMENTS)(group.images)

@@ -50,7 +50,7 @@ class ExplainedImages:
 
 
 @dataclass(frozen=True)
-class TrainingSettings:
+class RetrainingSettings:
     """How each network is trained: AdamW, the learning rate falling to zero along a half cosine, no augmentation.
 
     Attributes:
@@ -115,7 +115,7 @@ def roar(
     state: str | Path,
     rates: Sequence[float] = (0.1, 0.2, 0.3, 0.4, 0.5, 0.6, 0.7, 0.8, 0.9),
     seeds: Sequence[int] = (0, 1, 2),
-    training: TrainingSettings | None = None,
+    training: RetrainingSettings | None = None,
     progress: Callable[[Retrained], None] | None = None,
 ) -> tuple[Retrained, ...]:
     """Accuracy of networks trained and tested on images without their most important pixels, for each rate and seed.
@@ -126,7 +126,7 @@ def roar(
     Args:
         train: what networks learn from; everything runs on the device of its images.
         validation: measured, never learnt from.
-        test: likewise.
+        test: measured, never learnt from.
         build: makes a network with new parameters, (N, C, H, W) → (N, classes); `small_resnet`, for example.
         state: JSON file that holds what has been trained; a run with the same file, data, network and training goes on.
         rates: shares of pixels to remove.
@@ -142,7 +142,7 @@ def roar(
         DataError: if the file belongs to other data, maps, network or training, or is damaged.
         FitError: if a training diverges.
     """
-    training = training or TrainingSettings()
+    training = training or RetrainingSettings()
     parts = (train, validation, test)
     if len({part.images.shape[1:] for part in parts}) > 1:
         sizes = [tuple(part.images.shape[1:]) for part in parts]
@@ -183,7 +183,7 @@ def _without(parts: Sequence[ExplainedImages], rate: float) -> list[Labelled]:
 
 
 def _accuracies(
-    parts: Sequence[Labelled], build: Callable[[], nn.Module], training: TrainingSettings, seed: int
+    parts: Sequence[Labelled], build: Callable[[], nn.Module], training: RetrainingSettings, seed: int
 ) -> tuple[float, float]:
     """Train one network on the first part; its accuracy on the second and the third."""
     learnt, *others = parts
@@ -193,7 +193,7 @@ def _accuracies(
 
 
 def train_network(
-    build: Callable[[], nn.Module], images: Tensor, labels: Tensor, training: TrainingSettings, seed: int
+    build: Callable[[], nn.Module], images: Tensor, labels: Tensor, training: RetrainingSettings, seed: int
 ) -> nn.Module:
     """A new network trained on (N, C, H, W) images, on their device; parameters and batches come from the seed alone.
 
@@ -207,7 +207,7 @@ def train_network(
     return network
 
 
-def _train(network: nn.Module, images: Tensor, labels: Tensor, training: TrainingSettings) -> None:
+def _train(network: nn.Module, images: Tensor, labels: Tensor, training: RetrainingSettings) -> None:
     labels = labels.to(images.device)
     size = min(training.batch_size, len(images))
     steps = len(images) // size
@@ -236,8 +236,8 @@ def _accuracy(network: nn.Module, images: Tensor, labels: Tensor, batch_size: in
     return float((predicted == labels.to(device)).double().mean())
 
 
-def _fingerprint(parts: Sequence[ExplainedImages], build: Callable[[], nn.Module], training: TrainingSettings) -> str:
-    """Of everything that decides the results, rates and seeds aside."""
+def _fingerprint(parts: Sequence[ExplainedImages], build: Callable[[], nn.Module], training: RetrainingSettings) -> str:
+    """Digest everything that decides the results, rates and seeds aside."""
     with torch.random.fork_rng(devices=[]):
         digest = hashlib.sha256(f"{build()!r}{asdict(training)}".encode())
     for tensor in (tensor for part in parts for tensor in (part.images, part.labels, part.maps)):

@@ -16,7 +16,7 @@ from bitlens.baselines.asking import in_passes
 from bitlens.core.passes import Passes, RunOptions
 from bitlens.errors import InputError, SettingError, one_of
 from bitlens.metrics.estimate import Estimate
-from bitlens.metrics.perturbation import Group, Replacement, in_groups, replaced, replacing
+from bitlens.metrics.perturbation import ImageGroup, Replacement, in_groups, replaced, replacing
 from bitlens.metrics.ranking import Tiles
 from bitlens.probe import Network
 
@@ -90,7 +90,7 @@ class SensitivityN:
 
 
 def _pearson(attributed: Tensor, dropped: Tensor, scores: Tensor) -> Tensor:
-    """Along the last axis; NaN where either does not vary beyond rounding."""
+    """Correlate along the last axis; NaN where either does not vary beyond rounding."""
     a, d = attributed.double(), dropped.double()
     a_spread, d_spread = a.std(-1, correction=0), d.std(-1, correction=0)
     varies = (a_spread > _SAME_SUMS * a.abs().amax(-1)) & (d_spread > _SAME_SCORES * scores.abs())
@@ -179,7 +179,7 @@ def sensitivity_n(
     run.setdefault("precision", "float32")
     passes = Passes(**run)
 
-    def measure(group: Group) -> SensitivityN:
+    def measure(group: ImageGroup) -> SensitivityN:
         tiles = Tiles(group.size, tile)
         chosen = set_sizes(tiles.count, sizes)
         relevance, fill = tiles.sums(group.maps), replaced(group, replacement)

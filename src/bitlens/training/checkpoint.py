@@ -38,7 +38,7 @@ class State:
 
     @property
     def waited(self) -> int:
-        """For how many epochs it has not got better."""
+        """Count the epochs since it last got better."""
         return len(self.rows) - self.best_epoch
 
 

@@ -20,7 +20,7 @@ from bitlens.training.dealing import deal, generator_of, seed_of, shares
 from bitlens.training.examples import Examples
 from bitlens.training.processes import accelerator_for
 from bitlens.training.settings import SCHEDULES, TrainingSettings
-from bitlens.training.task import Losses, Task
+from bitlens.training.task import Losses, Trainee
 
 _DTYPES = {"no": None, "bf16": torch.bfloat16, "fp16": torch.float16}
 
@@ -67,7 +67,7 @@ class Trained:
 
 
 def train(
-    task: Task,
+    task: Trainee,
     examples: Examples,
     settings: TrainingSettings,
     *,
@@ -94,7 +94,7 @@ def train(
 class _Loop:
     """One training on one process of `world`."""
 
-    def __init__(self, task: Task, examples: Examples, settings: TrainingSettings, checkpoint: Path | None) -> None:
+    def __init__(self, task: Trainee, examples: Examples, settings: TrainingSettings, checkpoint: Path | None) -> None:
         self.task, self.examples, self.settings = task, examples, settings
         device = next(task.module.parameters()).device
         self.accelerator = accelerator_for(settings, device)

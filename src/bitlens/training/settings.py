@@ -15,12 +15,12 @@ _WARM_UP = 0.05  # share of all steps: Adam's first estimates of a gradient's si
 
 
 def constant(step: int, steps: int) -> float:  # noqa: ARG001
-    """1 at every step."""
+    """Stay at 1."""
     return 1.0
 
 
 def cosine(step: int, steps: int) -> float:
-    """From next to nothing to 1 over the first twentieth of the steps, then along half a cosine towards 0.
+    """Rise from next to nothing to 1 over the first twentieth of the steps, then fall along half a cosine towards 0.
 
     Args:
         step: from 0.

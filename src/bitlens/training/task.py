@@ -31,7 +31,7 @@ class Prepared(Protocol):
         """How much memory it takes."""
 
 
-class Task(Protocol):
+class Trainee(Protocol):
     """What a network learns.
 
     Attributes:
