@@ -30,8 +30,8 @@ def removal(
     Without tokens a classifier falls back to whatever class it likes best, so that drop is small for half the texts, and no
     measure of what there is to lose: by default areas stay probabilities.
     """
-    settings: dict[str, Any] = {"mode": mode, "points": points}
-    found = token_degradation(*case.asked("value", unit, precision), case.map, **settings, **case.run)
+    settings: dict[str, Any] = {"mode": mode, "points": points, **case.run}
+    found = token_degradation(*case.asked("value", unit, precision), case.map, **settings)
     curves = (kept_curve(values) for values in (found.removed, found.lerf[0], found.morf[0]))
     return Scored(float(found.areas()), float(found.drop) if normalise == "set" else None, *curves)
 
@@ -47,10 +47,10 @@ def _area_under(
     precision: Precision = "auto",
 ) -> Scored:
     """Area under the curve of tokens that appear, or are replaced; both are measured at once."""
-    settings: dict[str, Any] = {"points": points, "step": step, "limit": limit}
+    settings: dict[str, Any] = {"points": points, "step": step, "limit": limit, **case.run}
     found = case.once(
         f"insertion and deletion {unit} {precision} {settings}",
-        lambda: token_insertion_deletion(*case.asked("value", unit, precision), case.map, **settings, **case.run),
+        lambda: token_insertion_deletion(*case.asked("value", unit, precision), case.map, **settings),
     )
     area_of = getattr(found, f"{which}_areas")
     return Scored(float(area_of()), None, kept_curve(found.share[0]), kept_curve(getattr(found, which)[0]))
