@@ -101,13 +101,8 @@ class PatternAttribution(ImageBaseline):
             SettingError: if the network has layers for which there are no patterns.
         """
         made = collect_patterns(self.network, batches, max_samples=max_samples, rows=self._rows, progress=progress)
-        provenance = Provenance(
-            model=type(self.model).__name__,
-            weights=weights_hash(self.model),
-            data=data,
-            preprocessing=preprocessing,
-            version=__version__,
-        )
+        about = {"data": data, "preprocessing": preprocessing, "version": __version__}
+        provenance = Provenance(type(self.model).__name__, weights_hash(self.model), **about)
         self._patterns = replace(made, provenance=provenance)
         return self
 

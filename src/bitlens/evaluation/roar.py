@@ -114,17 +114,8 @@ def run_roar(
 
     def retrained(label: str, maps: Sequence[Tensor], file: str, shares: Sequence[float]) -> tuple[Retrained, ...]:
         train, validation, test = (ExplainedImages(*part) for part in zip(prepared, labels, maps, strict=True))
-        return roar(
-            train,
-            validation,
-            test,
-            build,
-            state=out / file,
-            rates=shares,
-            seeds=range(seeds),
-            training=plan.training,
-            progress=partial(_tell, told, label),
-        )
+        run = partial(roar, train, validation, test, build, seeds=range(seeds), training=plan.training)
+        return run(state=out / file, rates=shares, progress=partial(_tell, told, label))
 
     nothing = [torch.zeros_like(part[:, 0]) for part in prepared]
     untouched = retrained("all pixels", nothing, "untouched.json", [0.0])  # the same whatever the method

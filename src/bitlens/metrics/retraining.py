@@ -19,8 +19,6 @@ from bitlens.errors import DataError, FitError, InputError, SettingError
 from bitlens.metrics.ranking import ranks
 from bitlens.system.files import write_text
 
-Labelled = tuple[Tensor, Tensor]
-
 _FORMAT = "bitlens.roar/1"
 
 
@@ -154,7 +152,8 @@ def roar(
         todo = [seed for seed in seeds if (rate, seed) not in done]
         reduced = _without(parts, rate) if todo else []
         for seed in todo:
-            row = Retrained(rate, seed, *_accuracies(reduced, build, training, seed))
+            network = train_network(build, *reduced[0], training, seed)
+            row = Retrained(rate, seed, *(_accuracy(network, *part, training.batch_size) for part in reduced[1:]))
             done[rate, seed] = row
             _write(file, fingerprint, done.values())
             if progress is not None:
@@ -176,20 +175,10 @@ def small_resnet(classes: int = 10, channels: int = 3, width: int = 64) -> nn.Mo
     return nn.Sequential(*stem, *stages, nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Linear(4 * width, classes))
 
 
-def _without(parts: Sequence[ExplainedImages], rate: float) -> list[Labelled]:
-    """Each part's images without their highest pixels, and its labels."""
+def _without(parts: Sequence[ExplainedImages], rate: float) -> list[tuple[Tensor, Tensor]]:
+    """Return each part's images without their highest pixels, and its labels."""
     fill = parts[0].images.mean((0, 2, 3))
     return [(remove_top(part.images, part.maps.to(part.images.device), rate, fill), part.labels) for part in parts]
-
-
-def _accuracies(
-    parts: Sequence[Labelled], build: Callable[[], nn.Module], training: RetrainingSettings, seed: int
-) -> tuple[float, float]:
-    """Train one network on the first part; its accuracy on the second and the third."""
-    learnt, *others = parts
-    network = train_network(build, *learnt, training, seed)
-    validation, test = (_accuracy(network, *part, training.batch_size) for part in others)
-    return validation, test
 
 
 def train_network(
@@ -203,29 +192,27 @@ def train_network(
     with torch.random.fork_rng([images.device] if images.device.type == "cuda" else []):
         torch.manual_seed(seed)
         network = build().to(images.device)
-        _train(network, images, labels, training)
+        labels = labels.to(images.device)
+        size = min(training.batch_size, len(images))
+        steps = len(images) // size
+        optimizer = torch.optim.AdamW(
+            network.parameters(), lr=training.learning_rate, weight_decay=training.weight_decay
+        )
+        schedule = torch.optim.lr_scheduler.CosineAnnealingLR(optimizer, training.epochs * steps)
+        network.train()
+        for epoch in range(training.epochs):
+            total = torch.zeros((), device=images.device)
+            order = torch.randperm(len(images)).to(images.device)
+            for rows in torch.split(order[: steps * size], size):
+                optimizer.zero_grad()
+                loss = F.cross_entropy(network(images[rows]), labels[rows])
+                torch.autograd.backward(loss)
+                optimizer.step()
+                schedule.step()
+                total += loss.detach()
+            if not bool(torch.isfinite(total)):
+                raise FitError(f"training diverged in epoch {epoch + 1}: lower the learning rate")
     return network
-
-
-def _train(network: nn.Module, images: Tensor, labels: Tensor, training: RetrainingSettings) -> None:
-    labels = labels.to(images.device)
-    size = min(training.batch_size, len(images))
-    steps = len(images) // size
-    optimizer = torch.optim.AdamW(network.parameters(), lr=training.learning_rate, weight_decay=training.weight_decay)
-    schedule = torch.optim.lr_scheduler.CosineAnnealingLR(optimizer, training.epochs * steps)
-    network.train()
-    for epoch in range(training.epochs):
-        total = torch.zeros((), device=images.device)
-        order = torch.randperm(len(images)).to(images.device)
-        for rows in torch.split(order[: steps * size], size):
-            optimizer.zero_grad()
-            loss = F.cross_entropy(network(images[rows]), labels[rows])
-            torch.autograd.backward(loss)
-            optimizer.step()
-            schedule.step()
-            total += loss.detach()
-        if not bool(torch.isfinite(total)):
-            raise FitError(f"training diverged in epoch {epoch + 1}: lower the learning rate")
 
 
 @torch.no_grad()
