@@ -146,9 +146,8 @@ def _trained(
         return network.to(device).eval()
     told("training the network that is explained")
     network = train_network(build, images, labels, plan.training, plan.seed)
-    write_arrays(
-        place, {name: value.cpu() for name, value in network.state_dict().items()}, {"plan": json.dumps(asdict(plan))}
-    )
+    weights = {name: value.cpu() for name, value in network.state_dict().items()}
+    write_arrays(place, weights, {"plan": json.dumps(asdict(plan))})
     return network.eval()
 
 

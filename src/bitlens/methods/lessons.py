@@ -270,10 +270,9 @@ class _TokenStatistics(Lesson):
         return tuple(method.layers)
 
     def take(self, method: Any) -> dict[str, Any]:
-        known = method.statistics
-        return (
-            dict(known) if isinstance(known, Mapping) else {part: method.statistics_of(part) for part in method.layers}
-        )
+        if isinstance(method.statistics, Mapping):
+            return dict(method.statistics)
+        return {part: method.statistics_of(part) for part in method.layers}
 
     def give(self, method: Any, learnt: Mapping[str, Any]) -> None:
         method.statistics = learnt

@@ -120,9 +120,8 @@ class Teacher:
             if (place := beside[i]) is not None:
                 found[i].save(place)
         for method in methods:
-            lesson.give(
-                method, {part: one for (owner, part), one in zip(wanted, found, strict=True) if owner is method}
-            )
+            own = {part: one for (owner, part), one in zip(wanted, found, strict=True) if owner is method}
+            lesson.give(method, own)
         return list(cached.values())
 
     def has(self, lesson: Lesson, method: Any) -> bool:

@@ -192,27 +192,29 @@ def train_network(
     with torch.random.fork_rng([images.device] if images.device.type == "cuda" else []):
         torch.manual_seed(seed)
         network = build().to(images.device)
-        labels = labels.to(images.device)
-        size = min(training.batch_size, len(images))
-        steps = len(images) // size
-        optimizer = torch.optim.AdamW(
-            network.parameters(), lr=training.learning_rate, weight_decay=training.weight_decay
-        )
-        schedule = torch.optim.lr_scheduler.CosineAnnealingLR(optimizer, training.epochs * steps)
-        network.train()
-        for epoch in range(training.epochs):
-            total = torch.zeros((), device=images.device)
-            order = torch.randperm(len(images)).to(images.device)
-            for rows in torch.split(order[: steps * size], size):
-                optimizer.zero_grad()
-                loss = F.cross_entropy(network(images[rows]), labels[rows])
-                torch.autograd.backward(loss)
-                optimizer.step()
-                schedule.step()
-                total += loss.detach()
-            if not bool(torch.isfinite(total)):
-                raise FitError(f"training diverged in epoch {epoch + 1}: lower the learning rate")
+        _train(network, images, labels, training)
     return network
+
+
+def _train(network: nn.Module, images: Tensor, labels: Tensor, training: RetrainingSettings) -> None:
+    labels = labels.to(images.device)
+    size = min(training.batch_size, len(images))
+    steps = len(images) // size
+    optimizer = torch.optim.AdamW(network.parameters(), lr=training.learning_rate, weight_decay=training.weight_decay)
+    schedule = torch.optim.lr_scheduler.CosineAnnealingLR(optimizer, training.epochs * steps)
+    network.train()
+    for epoch in range(training.epochs):
+        total = torch.zeros((), device=images.device)
+        order = torch.randperm(len(images)).to(images.device)
+        for rows in torch.split(order[: steps * size], size):
+            optimizer.zero_grad()
+            loss = F.cross_entropy(network(images[rows]), labels[rows])
+            torch.autograd.backward(loss)
+            optimizer.step()
+            schedule.step()
+            total += loss.detach()
+        if not bool(torch.isfinite(total)):
+            raise FitError(f"training diverged in epoch {epoch + 1}: lower the learning rate")
 
 
 @torch.no_grad()

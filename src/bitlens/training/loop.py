@@ -117,12 +117,9 @@ class _Loop:
             while state.epoch < self.settings.epochs and not self._in_vain(state):
                 self._run_epoch(state, progress if self.rank == 0 else None)
         finally:
-            self.accelerator.unwrap_model(
-                self.module, keep_fp32_wrapper=False
-            )  # takes its autocast off again, and leaves
-            vars(self.task.module).pop(
-                "forward", None
-            )  # the module's own forward on the instance, where copies would keep it
+            # Takes its autocast off again, and leaves the module's own forward on the instance, where copies would keep it
+            self.accelerator.unwrap_model(self.module, keep_fp32_wrapper=False)
+            vars(self.task.module).pop("forward", None)
         self.task.module.load_state_dict(state.best)
         self.accelerator.wait_for_everyone()
         samples = sum(map(len, self.groups))
@@ -133,9 +130,8 @@ class _Loop:
 
     def _run_epoch(self, state: State, progress: Progress | None) -> None:
         began = time.perf_counter()
-        order = torch.randperm(
-            len(self.groups), generator=generator_of(self.settings.seed, "order", state.epoch)
-        ).tolist()
+        generator = generator_of(self.settings.seed, "order", state.epoch)
+        order = torch.randperm(len(self.groups), generator=generator).tolist()
         while state.step < len(order):
             self._set_rate(state.epoch * len(order) + state.step)
             losses = self._step(self.groups[order[state.step]], state.epoch)
@@ -183,7 +179,8 @@ class _Loop:
                 for name, value in self._reduced(losses, len(part)).items():
                     means[name] = means.get(name, 0.0) + value / parts
                 if not _finite(means):
-                    raise FitError(self._diagnosis(prepared, seeds, epoch))
+                    where = self.task.diagnose(self.accelerator.unwrap_model(self.module), prepared, seeds, epoch)
+                    raise FitError(f"training stopped in epoch {epoch + 1}: {where}")
                 self.accelerator.backward(losses.total.mean())
                 if self.accelerator.sync_gradients and self.accelerator.scaler is None:
                     self._check_gradients(epoch)
@@ -228,10 +225,6 @@ class _Loop:
             self.free -= prepared.nbytes
             self.kept[key] = prepared
         return prepared
-
-    def _diagnosis(self, prepared: Any, seeds: Sequence[int], epoch: int) -> str:
-        where = self.task.diagnose(self.accelerator.unwrap_model(self.module), prepared, seeds, epoch)
-        return f"training stopped in epoch {epoch + 1}: {where}"
 
     def _check_gradients(self, epoch: int) -> None:
         named = [(name, p.grad) for name, p in self.task.module.named_parameters() if p.grad is not None]
