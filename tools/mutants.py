@@ -698,8 +698,8 @@ SOURCES: tuple[Source, ...] = (
         (
             (
                 "everything else is replaced",
-                "torch.where(changed(steps), replacement, original)",
-                "torch.where(changed(steps), original, replacement)",
+                "torch.where(changed(some), replacement, original)",
+                "torch.where(changed(some), original, replacement)",
             ),
             ("the mean of rows", "images.mean((1, 2), keepdim=True)", "images.mean(1, keepdim=True)"),
             ("one mean colour", "images.mean((1, 2), keepdim=True)", "images.mean((1, 2, 3), keepdim=True)"),

@@ -11,11 +11,10 @@ import torch
 from torch import Tensor, nn
 from typing_extensions import Unpack
 
-from bitlens.baselines.asking import in_passes
 from bitlens.core.passes import Passes, RunOptions
 from bitlens.errors import InputError, SettingError, one_of
 from bitlens.metrics.estimate import Estimate
-from bitlens.metrics.perturbation import ImageGroup, Replacement, in_groups, replaced, replacing
+from bitlens.metrics.perturbation import ImageGroup, Replacement, in_groups, replaced
 from bitlens.metrics.ranking import Tiles, by_rank, ranks
 from bitlens.probe import Network
 
@@ -179,8 +178,7 @@ def degradation(
 
         def curve(descending: bool, inner: list[int]) -> Tensor:
             places = tiles.spread(ranks(scores, descending=descending, seed=passes.seed))[..., None]
-            ask = replacing(group.answer, group.images, fill, by_rank(places, inner))
-            return in_passes(ask, len(group.images), len(inner), group.rows)
+            return group.answers(group.images, fill, by_rank(places, inner), len(inner))
 
         morf, lerf = curve(True, counts[1:]), curve(False, counts[1:-1])
         first, last = group.clean[:, None], morf[:, -1:]  # the same in both directions

@@ -12,11 +12,10 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 from typing_extensions import Unpack
 
-from bitlens.baselines.asking import in_passes
 from bitlens.core.passes import Passes, RunOptions
 from bitlens.errors import InputError, SettingError, one_of
 from bitlens.metrics.estimate import Estimate
-from bitlens.metrics.perturbation import ImageGroup, Replacement, in_groups, replaced, replacing
+from bitlens.metrics.perturbation import ImageGroup, Replacement, in_groups, replaced
 from bitlens.metrics.ranking import Tiles, by_rank, ranks
 from bitlens.probe import Network
 
@@ -157,8 +156,7 @@ def insertion_deletion(
         empty, fill = replaced(group, start).expand_as(group.images), replaced(group, replacement)
 
         def curve(before: Tensor, after: Tensor, inner: list[int]) -> Tensor:
-            ask = replacing(group.answer, before, after, by_rank(places, inner))
-            return in_passes(ask, len(group.images), len(inner), group.rows)
+            return group.answers(before, after, by_rank(places, inner), len(inner))
 
         whole = group.clean[:, None]  # where deletion begins and insertion ends
         insertion = torch.cat([curve(empty, group.images, counts[:-1]), whole], 1).cpu()

@@ -11,7 +11,7 @@ from typing import Any, Literal, TypeAlias, TypeVar
 import torch
 from torch import Tensor, nn
 
-from bitlens.baselines.asking import Quantity, one_each
+from bitlens.baselines.asking import Quantity, in_passes, one_each
 from bitlens.core.inputs import ModelInputs
 from bitlens.core.layout import LAYOUTS
 from bitlens.core.passes import Passes, in_precision, suffix_dtype
@@ -54,6 +54,22 @@ class ImageGroup:
     def size(self) -> tuple[int, int]:
         """Height and width."""
         return self.images.shape[1], self.images.shape[2]
+
+    def answers(self, original: Tensor, replacement: Tensor, changed: Callable[[slice], Tensor], steps: int) -> Tensor:
+        """What is answered at every step, (n, steps).
+
+        Args:
+            original: (n, ...) samples.
+            replacement: what takes their place, of a shape that broadcasts to theirs.
+            changed: for v of the steps, where; of a shape that broadcasts to (v, n, ...) and has v and n in full, or n = 1.
+            steps: how many there are.
+        """
+
+        def ask(some: slice) -> Tensor:
+            variants = torch.where(changed(some), replacement, original)
+            return self.answer(variants.flatten(0, 1))
+
+        return in_passes(ask, len(self.images), steps, self.rows)
 
 
 def in_groups(
@@ -137,25 +153,6 @@ def _maps_for(batch: ModelInputs, maps: Tensor) -> Tensor:
     if bool(wrong.any()):
         raise InputError(f"maps hold NaN or infinite values in sample {int(wrong.nonzero()[0])}: they cannot be ranked")
     return maps
-
-
-def replacing(
-    answer: Answer, original: Tensor, replacement: Tensor, changed: Callable[[slice], Tensor]
-) -> Callable[[slice], Tensor]:
-    """What is answered at some of the steps, copy-major.
-
-    Args:
-        answer: the network's.
-        original: (n, ...) samples.
-        replacement: what takes their place, of a shape that broadcasts to theirs.
-        changed: for v of the steps, where; of a shape that broadcasts to (v, n, ...) and has v and n in full, or n = 1.
-    """
-
-    def ask(steps: slice) -> Tensor:
-        variants = torch.where(changed(steps), replacement, original)
-        return answer(variants.flatten(0, 1))
-
-    return ask
 
 
 def replaced(group: ImageGroup, replacement: Replacement) -> Tensor:

@@ -15,6 +15,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from bitlens.baselines.baseline import fixed_seed
 from bitlens.errors import DataError, FitError, InputError, SettingError
 from bitlens.metrics.ranking import ranks
 from bitlens.system.files import write_text
@@ -189,8 +190,7 @@ def train_network(
     Raises:
         FitError: if the training diverges.
     """
-    with torch.random.fork_rng([images.device] if images.device.type == "cuda" else []):
-        torch.manual_seed(seed)
+    with fixed_seed(seed, images.device):
         network = build().to(images.device)
         _train(network, images, labels, training)
     return network

@@ -12,11 +12,10 @@ import torch
 from torch import Tensor, nn
 from typing_extensions import Unpack
 
-from bitlens.baselines.asking import in_passes
 from bitlens.core.passes import Passes, RunOptions
 from bitlens.errors import InputError, SettingError, one_of
 from bitlens.metrics.estimate import Estimate
-from bitlens.metrics.perturbation import ImageGroup, Replacement, in_groups, replaced, replacing
+from bitlens.metrics.perturbation import ImageGroup, Replacement, in_groups, replaced
 from bitlens.metrics.ranking import Tiles
 from bitlens.probe import Network
 
@@ -187,8 +186,7 @@ def sensitivity_n(
         for size in chosen:
             members = random_sets(tiles.count, size, sets, passes.seed, draw).to(group.images.device)
             removed = tiles.spread(members)[:, None, ..., None]
-            ask = replacing(group.answer, group.images, fill, removed.__getitem__)
-            left.append(in_passes(ask, len(group.images), sets, group.rows))
+            left.append(group.answers(group.images, fill, removed.__getitem__, sets))
             attributed.append(relevance @ members.T.double())
         dropped = group.clean[:, None, None] - torch.stack(left, 1)
         return SensitivityN(torch.tensor(chosen), torch.stack(attributed, 1).cpu(), dropped.cpu(), group.clean.cpu())
