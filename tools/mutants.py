@@ -698,10 +698,9 @@ SOURCES: tuple[Source, ...] = (
         (
             (
                 "everything else is replaced",
-                "torch.where(changed(steps), replacement, original)",
-                "torch.where(changed(steps), original, replacement)",
+                "torch.where(changed(some), replacement, original)",
+                "torch.where(changed(some), original, replacement)",
             ),
-            ("samples mixed up", ".reshape(steps, samples).T", ".reshape(samples, steps)"),
             ("the mean of rows", "images.mean((1, 2), keepdim=True)", "images.mean(1, keepdim=True)"),
             ("one mean colour", "images.mean((1, 2), keepdim=True)", "images.mean((1, 2, 3), keepdim=True)"),
             ("a smaller blur", "_BLUR = 29", "_BLUR = 27"),
@@ -711,7 +710,7 @@ SOURCES: tuple[Source, ...] = (
                 "select_targets(targets, 0, samples.stop - samples.start, batch.count)",
             ),
             ("maps of the first group", "maps[samples], samples", "maps[: few.count], samples"),
-            ("scores are values", 'asked.score if quantity == "score"', 'asked.value if quantity == "score"'),
+            ("scores are values", "= getattr(asked, quantity)", "= asked.value"),
         ),
     ),
     Source(
@@ -801,8 +800,17 @@ SOURCES: tuple[Source, ...] = (
                 "torch.inf if descending else -torch.inf",
             ),
             ("words count their last token", "total.scatter_add_(", "total.scatter_("),
-            ("deleted from the wrong end", "order = (~kept)", "order = kept"),
         ),
+    ),
+    Source(
+        "baselines/changes.py",
+        ("baselines/test_changes.py", "metrics/test_tokens.py"),
+        (("deleted from the wrong end", "order = (~kept)", "order = kept"),),
+    ),
+    Source(
+        "baselines/asking.py",
+        ("metrics/test_perturbation.py", "baselines/test_occlusion.py"),
+        (("samples mixed up", ".reshape(steps, samples).T", ".reshape(samples, steps)"),),
     ),
 )
 

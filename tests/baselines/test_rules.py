@@ -9,7 +9,7 @@ from torch import nn
 from torch.utils.checkpoint import checkpoint
 
 from bitlens.baselines.baseline import ImageBaseline
-from bitlens.baselines.rules import Interception, Replacement, passed_back, read, times_value
+from bitlens.baselines.rules import Interception, Ruled, passed_back, read, times_value
 from bitlens.errors import SettingError
 from structures import STRUCTURES, images, structure
 
@@ -30,7 +30,7 @@ class Tenfold(Interception):
         if not operation.places:
             return None
         others = len(operation.places) - 1
-        return Replacement(operation.run(*operation.values), lambda arriving: [10 * arriving, *[None] * others])
+        return Ruled(operation.run(*operation.values), lambda arriving: [10 * arriving, *[None] * others])
 
 
 class OnlyReLU(Interception):
@@ -137,7 +137,7 @@ class TimesInput(Tenfold):
     """What goes into every ReLU and sum is multiplied with what arrives there."""
 
     def replace(self, operation):
-        return Replacement(operation.run(*operation.values), lambda arriving: [arriving * operation.values[0]])
+        return Ruled(operation.run(*operation.values), lambda arriving: [arriving * operation.values[0]])
 
 
 def write_half(x):

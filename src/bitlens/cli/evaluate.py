@@ -27,7 +27,7 @@ from bitlens.system.console import answers, messages, note, progress_bar
 
 if TYPE_CHECKING:
     from bitlens.evaluation.formats import Grid
-    from bitlens.evaluation.metric import Metric
+    from bitlens.evaluation.measures import Metric
     from bitlens.evaluation.papers import Paper
     from bitlens.evaluation.plan import Plan
     from bitlens.evaluation.tables import Selection, Table

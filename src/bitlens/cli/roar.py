@@ -35,10 +35,10 @@ def roar(
     from bitlens.data.small import read_small_images
     from bitlens.evaluation.roar import RoarPlan, run_roar
     from bitlens.methods.building import read_methods
-    from bitlens.metrics.retraining import TrainingSettings
+    from bitlens.metrics.retraining import RetrainingSettings
 
     specs = read_methods(methods)
-    plan = RoarPlan(data, size, limit, width, TrainingSettings(epochs, batch_size, learning_rate), seed)
+    plan = RoarPlan(data, size, limit, width, RetrainingSettings(epochs, batch_size, learning_rate), seed)
     with messages.status("reading images") as status:
         images = read_small_images(data, size, limit)
         rows = run_roar(

@@ -19,7 +19,7 @@ from bitlens.data.datasets import open_dataset
 from bitlens.data.kinds import Kind
 from bitlens.data.texts import open_texts
 from bitlens.errors import BitlensWarning, DataError
-from bitlens.methods.lessons import Class, How, Lesson, Progress
+from bitlens.methods.lessons import Class, How, Lesson, Seen
 from bitlens.models.loaded import Loaded
 from bitlens.probe.fingerprint import weights_hash
 
@@ -62,7 +62,7 @@ class Source:
 
     @cached_property
     def chosen(self) -> list[Any]:
-        """Those samples; what cannot be read is left out with a warning."""
+        """Choose those samples; what cannot be read is left out with a warning."""
         number, chosen = self.total, []
         for i in range(number):
             try:
@@ -90,7 +90,7 @@ class Teacher:
     how: How = field(default_factory=How)
     beside: Path | None = None
     cached: bool = True
-    progress: Progress = lambda _: None
+    progress: Seen = lambda _: None
 
     def teach(self, lesson: Lesson, *methods: Any) -> list[Path]:
         """Give methods what they must learn, from where it is kept if the very same was learnt before.
@@ -120,9 +120,8 @@ class Teacher:
             if (place := beside[i]) is not None:
                 found[i].save(place)
         for method in methods:
-            lesson.give(
-                method, {part: one for (owner, part), one in zip(wanted, found, strict=True) if owner is method}
-            )
+            own = {part: one for (owner, part), one in zip(wanted, found, strict=True) if owner is method}
+            lesson.give(method, own)
         return list(cached.values())
 
     def has(self, lesson: Lesson, method: Any) -> bool:

@@ -59,10 +59,8 @@ def cascade(
         The layer that has been reached, and a network of its own in which it and all later ones are random.
     """
     for step in cascade_steps(model, inputs, layers):
-        yield (
-            step.layer,
-            randomised(model, step.modules, initialiser=initialiser, seed=seed, calibration=calibration),
-        )
+        network = randomised(model, step.modules, initialiser=initialiser, seed=seed, calibration=calibration)
+        yield step.layer, network
 
 
 def cascade_steps(model: nn.Module, inputs: Any, layers: Sequence[str] | None = None) -> tuple[Step, ...]:
@@ -129,7 +127,7 @@ def randomised(
 
 
 def _default(module: nn.Module) -> None:
-    """What the module's class does when it is made.
+    """Do what the module's class does when it is made.
 
     Where the class does not say, or leaves a weight matrix as it is (weight norm keeps it under other names): normal, with
     the mean and spread it had.
@@ -144,7 +142,7 @@ def _default(module: nn.Module) -> None:
 
 
 def _inputiba(module: nn.Module) -> None:
-    """As the InputIBA code: convolutions Xavier uniform, linear layers N(0, 0.05²), biases 0; others by default."""
+    """Draw as the InputIBA code: convolutions Xavier uniform, linear layers N(0, 0.05²), biases 0; others by default."""
     if not isinstance(module, _ConvNd | nn.Linear):
         _default(module)
         return
