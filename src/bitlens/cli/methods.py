@@ -11,7 +11,7 @@ import typer
 from rich.table import Table
 from rich.text import Text
 
-from bitlens.cli.options import AsJson
+from bitlens.cli import options
 from bitlens.system.console import answers
 
 if TYPE_CHECKING:
@@ -27,7 +27,7 @@ _NEEDS = {
 
 def methods(
     name: Annotated[str, typer.Argument(help="Show this method alone, with its settings.")] = "",
-    as_json: AsJson = False,
+    as_json: options.AsJson = False,
 ) -> None:
     """List the methods of attribution, or show one with its settings."""
     from bitlens.methods import METHODS

@@ -6,14 +6,10 @@ from typing import Annotated
 
 import typer
 
-from bitlens.cli.options import AsJson
+from bitlens.cli import options
 from bitlens.system.console import answers, note
 
 _MOST_NOTES = 8
-
-AsReport = Annotated[
-    bool, typer.Option("--report", help="Also write report.html into the folder: one page that needs nothing else.")
-]
 
 
 def report(
@@ -28,7 +24,7 @@ def report(
     same_scale: Annotated[
         bool, typer.Option("--same-scale", help="The same colour means the same value on all photos.")
     ] = False,
-    as_json: AsJson = False,
+    as_json: options.AsJson = False,
 ) -> None:
     """Write one page of HTML that carries everything within itself, from what explain, demo and evaluate wrote."""
     from bitlens.reports import write_report

@@ -249,7 +249,7 @@ class Explainer:
         second = [pairs] if isinstance(pairs, str) else None if pairs is None else list(pairs)
         batch = self.loaded.tokenizer(listed, second)
         found = self.method.explain(batch, self._target(target), progress=progress)
-        logits = None if _is_no_class(target) else self._logits(batch)
+        logits = None if _is_no_class(target) else clean_logits(self.loaded, batch)
         explanations = [self._explanation(batch, i, found[i], logits) for i in range(len(batch))]
         return explanations[0] if one else explanations
 
@@ -259,17 +259,6 @@ class Explainer:
         if isinstance(target, list | tuple) and any(isinstance(entry, str) for entry in target):
             return [class_index(str(entry), self.classes) for entry in target]
         return target
-
-    def _logits(self, batch: TokenBatch) -> Tensor:
-        """Of the clean texts, (N, classes), on the CPU."""
-        model = self.loaded.model
-        device = next(model.parameters()).device
-        found = []
-        with frozen(model), torch.no_grad():
-            for start in range(0, len(batch), _BATCH):
-                inputs = {name: value[start : start + _BATCH].to(device) for name, value in batch.inputs.items()}
-                found.append(logits_of(model(**inputs)).cpu())
-        return torch.cat(found)
 
     def _explanation(self, batch: TokenBatch, i: int, found: Attribution, logits: Tensor | None) -> Explanation:
         values = [float(value) for value in found.map[0, : len(batch.tokens[i])]]
@@ -291,8 +280,19 @@ class Explainer:
         )
 
 
+def clean_logits(loaded: Loaded, batch: TokenBatch) -> Tensor:
+    """Ask a network about clean texts: (N, classes), on the CPU."""
+    device = next(loaded.model.parameters()).device
+    found = []
+    with frozen(loaded.model), torch.no_grad():
+        for start in range(0, len(batch), _BATCH):
+            inputs = {name: value[start : start + _BATCH].to(device) for name, value in batch.inputs.items()}
+            found.append(logits_of(loaded.model(**inputs)).cpu())
+    return torch.cat(found)
+
+
 def _joined(values: Sequence[float], found: Attribution) -> float:
-    """The value of a word from those of its tokens: what is counted adds up, shares have a mean."""
+    """Join the values of a word's tokens: what is counted adds up, shares have a mean."""
     return sum(values) / (len(values) if found.unit == "mask" else 1)
 
 
