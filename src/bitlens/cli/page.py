@@ -34,7 +34,7 @@ def app(
     device: options.Device = "auto",
 ) -> None:
     """Explain photos and texts in a browser, on this machine."""
-    from bitlens.app import Offer, TextOffer, builtin_offers, builtin_text_offers, serve
+    from bitlens.app import Offer, builtin_offers, builtin_text_offers, serve
 
     models = model or []
     if models and statistics_from is None:
@@ -45,7 +45,7 @@ def app(
         raise SettingError(
             "--text-model needs --text-statistics-from: texts of the kind that the network was trained on"
         )
-    own_texts = [TextOffer(spec, text_statistics_from or "") for spec in text_model or []]
+    own_texts = [Offer(spec, text_statistics_from or "") for spec in text_model or []]
     own = [Offer(spec, statistics_from or "", weights, classes) for spec in models]
     if host not in _HERE:
         note(f"the page listens on {host}: whoever reaches this machine can use it; there is no password")

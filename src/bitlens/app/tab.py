@@ -1,0 +1,79 @@
+"""What the tabs have in common: networks of a shelf, a price, files to take home, and refusals in one sentence."""
+
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from math import log10
+from pathlib import Path
+from typing import Any
+
+from bitlens.app.files import Folders
+from bitlens.app.offers import Desk, Shelf
+from bitlens.errors import BitlensError
+from bitlens.system.optional import need
+
+PREDICTED = "what the network says"
+
+
+class Tab:
+    """The parts of a tab.
+
+    Args:
+        shelf: the networks that are offered.
+        folders: where files for visitors are put.
+    """
+
+    def __init__(self, shelf: Shelf, folders: Folders) -> None:
+        self.shelf, self.folders = shelf, folders
+        self.gradio = need("gradio", "app")
+
+    def network(self, label: str) -> Desk:
+        """Take a network from the shelf; visitors see why it cannot be used."""
+        try:
+            return self.shelf[label]
+        except BitlensError as error:
+            raise self.gradio.Error(str(error), title="This network cannot be used") from error
+
+    @contextmanager
+    def refusing(self, network: str, what: str) -> Iterator[None]:
+        """Let visitors see why `what` cannot be explained."""
+        try:
+            yield
+        except BitlensError as error:
+            raise self.gradio.Error(str(error), title="This cannot be explained") from error
+        except Exception as error:
+            raise self.gradio.Error(
+                f"the network {network} failed on this {what}: {type(error).__name__}: {error}",
+                title="The network failed",
+            ) from error
+
+    def networks(self) -> Any:
+        """Place what a network is chosen with."""
+        return self.gradio.Dropdown(list(self.shelf.labels), value=self.shelf.labels[0], label="Network")
+
+    def price(self, ends: tuple[float, float], beta: float, name: str) -> Any:
+        """Place what a price is chosen with; its label follows."""
+        gr = self.gradio
+        slider = gr.Slider(*ends, **price_choice(beta), step=0.25, elem_id=name)
+        slider.change(
+            lambda exponent: gr.update(label=_price_label(10**exponent)), [slider], [slider], api_visibility="private"
+        )
+        return slider
+
+    def downloads(self, words: dict[str, str]) -> list[Any]:
+        """Place a button for each file, by its kind."""
+        gr = self.gradio
+        with gr.Row():
+            return [gr.DownloadButton(text, interactive=False, elem_id=f"download-{k}") for k, text in words.items()]
+
+    def handed(self, files: Sequence[Path]) -> list[Any]:
+        """Put files behind the buttons."""
+        return [self.gradio.update(value=str(file), interactive=True) for file in files]
+
+
+def price_choice(beta: float) -> dict[str, Any]:
+    """Say where a price stands, and how it is called."""
+    return {"value": round(log10(beta) * 4) / 4, "label": _price_label(beta)}
+
+
+def _price_label(beta: float) -> str:
+    return f"Price of a bit: β = {beta:.3g} (right: keep less)"
