@@ -5,11 +5,13 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
+from typing_extensions import override
+
 from bitlens.app.answers import Answers, Question, Shown
 from bitlens.app.evidence import evidence_html, message_html
 from bitlens.app.files import Folders
 from bitlens.app.offers import Desk, Shelf
-from bitlens.app.tab import PREDICTED, Tab, price_choice
+from bitlens.app.tab import PREDICTED, Tab
 from bitlens.app.work import Work
 from bitlens.data.datasets import open_dataset
 from bitlens.errors import InputError
@@ -36,7 +38,7 @@ class PhotoTab(Tab):
 
     def build(self) -> None:
         """Put the tab on the page that is being built."""
-        gr, first = self.gradio, self._desk(self.shelf.labels[0])
+        gr, first = self.gradio, self.network(self.shelf.labels[0])
         with gr.Row():
             with gr.Column(scale=2, min_width=300):
                 photo = _upload(gr, self.folders)
@@ -48,9 +50,9 @@ class PhotoTab(Tab):
                     max_choices=6,
                     label="Methods, side by side",
                 )
-                layer = gr.Slider(**_layer_choice(first), step=1, elem_id="layer")
+                layer = gr.Slider(**self.layer_choice(first), step=1, elem_id="layer")
                 beta = self.price((-1, 3), first.beta, "beta")
-                target = gr.Dropdown(**_target_choice(first))
+                target = gr.Dropdown(**self.target_choice(first))
                 quality = gr.Radio(["fast", "paper", "best"], value="fast", label="Work for a map")
                 with gr.Row():
                     go = gr.Button("Explain", variant="primary", elem_id="explain")
@@ -67,33 +69,26 @@ class PhotoTab(Tab):
                 )
                 downloads = self.downloads(_FILES)
         gr.Examples(self._scenes(), inputs=[photo], label="Bundled scenes", cache_examples=False)
-        inputs = [photo, network, methods, layer, beta, target, quality]
-        outputs = [evidence, picture, *downloads]
-        asked = {"inputs": inputs, "outputs": outputs, "api_visibility": "private", "concurrency_id": "networks"}
-        events = [
-            trigger(self.explain, **asked, concurrency_limit=1, show_progress_on=[picture], trigger_mode="always_last")
-            for trigger in (
-                go.click,
-                photo.change,
-                methods.input,
-                beta.release,
-                layer.release,
-                target.input,
-                quality.input,
-            )
-        ]
+        inputs, outputs = [photo, network, methods, layer, beta, target, quality], [evidence, picture, *downloads]
+        triggers = [go.click, photo.change, methods.input, beta.release, layer.release, target.input, quality.input]
+        events = self.answering(self.explain, inputs, outputs, picture, "networks", triggers)
         stop.click(None, cancels=events, api_visibility="private")
-        network.change(
-            self.choose, [network], [layer, beta, target], api_visibility="private", concurrency_limit=1
-        ).then(self.explain, **asked, concurrency_limit=1, show_progress_on=[picture])
         layer.change(self._name_layer, [layer, network], [layer], api_visibility="private")
 
-    def choose(self, network: str) -> tuple[Any, ...]:
-        """Show what can be chosen at another network."""
-        gr, desk = self.gradio, self._desk(network)
-        return tuple(
-            gr.update(**choice) for choice in (_layer_choice(desk), price_choice(desk.beta), _target_choice(desk))
-        )
+    @override
+    def layer_choice(self, desk: Desk) -> dict[str, Any]:
+        place = desk.layers.index(desk.layer) + 1
+        return {"minimum": 1, "maximum": max(2, len(desk.layers)), "value": place, "label": _layer_label(desk, place)}
+
+    @override
+    def target_choice(self, desk: Desk) -> dict[str, Any]:
+        names = [f"{i}: {name}" for i, name in enumerate(desk.classes or ())]
+        return {
+            "choices": [PREDICTED, *names],
+            "value": PREDICTED,
+            "label": "Class" if names else "Class (or its number)",
+            "allow_custom_value": not names,
+        }
 
     def explain(
         self,
@@ -110,7 +105,7 @@ class PhotoTab(Tab):
         if photo is None:
             yield message_html(_WAITING), None, *[gr.update(interactive=False, value=None)] * 4
             return
-        desk = self._desk(network)
+        desk = self.network(network)
         yield message_html(f"{network} looks at the photo …"), *[gr.skip()] * 5
         question = Question(
             photo=Path(photo),
@@ -121,7 +116,7 @@ class PhotoTab(Tab):
             quality=quality,
             target=_target(target),
         )
-        work = Work(partial(self._answers[network].answer, question))
+        work = Work(partial(self._answers.setdefault(network, Answers(desk)).answer, question))
         try:
             with self.refusing(network, "photo"):
                 for text, frame in work.news():
@@ -143,13 +138,8 @@ class PhotoTab(Tab):
         names = (f"{explained.stem}.png", "report.html", f"{stem}.npy", f"{stem}.safetensors")
         return evidence_html(shown), str(folder / names[0]), *self.handed([folder / name for name in names])
 
-    def _desk(self, network: str) -> Desk:
-        desk = self.network(network)
-        self._answers.setdefault(network, Answers(desk))
-        return desk
-
     def _name_layer(self, place: int, network: str) -> Any:
-        desk = self._desk(network)
+        desk = self.network(network)
         return self.gradio.update(label=_layer_label(desk, int(place)))
 
     def _scenes(self) -> list[list[str]]:
@@ -177,21 +167,6 @@ def _upload(gr: Any, folders: Folders) -> Any:
 
 def _layer_label(desk: Desk, place: int) -> str:
     return f"Layer: {desk.layers[min(place, len(desk.layers)) - 1]} (left: fine, right: what the network understands)"
-
-
-def _layer_choice(desk: Desk) -> dict[str, Any]:
-    place = desk.layers.index(desk.layer) + 1
-    return {"minimum": 1, "maximum": max(2, len(desk.layers)), "value": place, "label": _layer_label(desk, place)}
-
-
-def _target_choice(desk: Desk) -> dict[str, Any]:
-    names = [f"{i}: {name}" for i, name in enumerate(desk.classes or ())]
-    return {
-        "choices": [PREDICTED, *names],
-        "value": PREDICTED,
-        "label": "Class" if names else "Class (or its number)",
-        "allow_custom_value": not names,
-    }
 
 
 def _target(text: str | None) -> int | None:

@@ -1,6 +1,7 @@
 """What the tabs have in common: networks of a shelf, a price, files to take home, and refusals in one sentence."""
 
-from collections.abc import Iterator, Sequence
+from abc import ABC, abstractmethod
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from math import log10
 from pathlib import Path
@@ -14,7 +15,7 @@ from bitlens.system.optional import need
 PREDICTED = "what the network says"
 
 
-class Tab:
+class Tab(ABC):
     """The parts of a tab.
 
     Args:
@@ -32,6 +33,45 @@ class Tab:
             return self.shelf[label]
         except BitlensError as error:
             raise self.gradio.Error(str(error), title="This network cannot be used") from error
+
+    def choose(self, label: str) -> tuple[Any, ...]:
+        """Show what can be chosen at another network: layer, price, target."""
+        desk = self.network(label)
+        choices = (self.layer_choice(desk), price_choice(desk.beta), self.target_choice(desk))
+        return tuple(self.gradio.update(**choice) for choice in choices)
+
+    @abstractmethod
+    def layer_choice(self, desk: Desk) -> dict[str, Any]:
+        """Say which layers there are."""
+
+    @abstractmethod
+    def target_choice(self, desk: Desk) -> dict[str, Any]:
+        """Say what can be asked about."""
+
+    def answering(
+        self,
+        explain: Callable[..., Any],
+        inputs: list[Any],
+        outputs: list[Any],
+        shown: Any,
+        queue: str,
+        triggers: list[Any],
+    ) -> list[Any]:
+        """Explain whenever something is chosen, and offer other choices at another network.
+
+        Args:
+            explain: gives an answer, step by step.
+            inputs: what was given, the network, the method, the layer, the price, the target, and whatever else is asked.
+            outputs: what an answer fills.
+            shown: the one of them over which progress is shown.
+            queue: questions of one queue wait for each other.
+            triggers: what an answer follows.
+        """
+        asked = {"inputs": inputs, "outputs": outputs, "api_visibility": "private"}
+        asked |= {"concurrency_id": queue, "concurrency_limit": 1, "show_progress_on": [shown]}
+        _, network, _, *chosen = inputs
+        network.change(self.choose, [network], chosen[:3], api_visibility="private").then(explain, **asked)
+        return [trigger(explain, **asked, trigger_mode="always_last") for trigger in triggers]
 
     @contextmanager
     def refusing(self, network: str, what: str) -> Iterator[None]:

@@ -3,9 +3,11 @@
 from collections.abc import Iterator
 from typing import Any
 
+from typing_extensions import override
+
 from bitlens.app.evidence import message_html
 from bitlens.app.offers import Desk
-from bitlens.app.tab import PREDICTED, Tab, price_choice
+from bitlens.app.tab import PREDICTED, Tab
 from bitlens.data.texts import open_texts
 from bitlens.explaining.explainer import Explainer, Explanation, page
 from bitlens.methods import METHODS, entry_of
@@ -30,9 +32,9 @@ class TextTab(Tab):
                 text = gr.Textbox(label="Text", lines=6, max_length=_LONGEST, elem_id="text")
                 network = self.networks()
                 method = gr.Dropdown(list(METHODS["text"]), value="iba", label="Method")
-                layer = gr.Dropdown(**_layer_choice(first))
+                layer = gr.Dropdown(**self.layer_choice(first))
                 beta = self.price((-3, 3), first.beta, "text-beta")
-                target = gr.Dropdown(**_target_choice(first))
+                target = gr.Dropdown(**self.target_choice(first))
                 go = gr.Button("Explain", variant="primary", elem_id="explain-text")
             with gr.Column(scale=3, min_width=340):
                 shaded = gr.HTML(message_html(_WAITING), elem_id="shaded")
@@ -41,25 +43,17 @@ class TextTab(Tab):
         gr.Examples(
             [[samples[i].text] for i in range(_EXAMPLES)], inputs=[text], label="Bundled reviews", cache_examples=False
         )
-        asked = {
-            "inputs": [text, network, method, layer, beta, target],
-            "outputs": [shaded, *downloads],
-            "api_visibility": "private",
-            "concurrency_id": "texts",
-            "concurrency_limit": 1,
-            "show_progress_on": [shaded],
-        }
-        for trigger in (go.click, text.submit, method.input, layer.input, beta.release, target.input):
-            trigger(self.explain, **asked, trigger_mode="always_last")
-        network.change(self.choose, [network], [layer, beta, target], api_visibility="private").then(
-            self.explain, **asked
-        )
+        triggers = [go.click, text.submit, method.input, layer.input, beta.release, target.input]
+        inputs, outputs = [text, network, method, layer, beta, target], [shaded, *downloads]
+        self.answering(self.explain, inputs, outputs, shaded, "texts", triggers)
 
-    def choose(self, network: str) -> tuple[Any, ...]:
-        """Show what can be chosen at another network."""
-        gr, desk = self.gradio, self.network(network)
-        choices = (_layer_choice(desk), price_choice(desk.beta), _target_choice(desk))
-        return tuple(gr.update(**choice) for choice in choices)
+    @override
+    def layer_choice(self, desk: Desk) -> dict[str, Any]:
+        return {"choices": list(desk.layers), "value": desk.layer or None, "label": "Layer (of the bottlenecks)"}
+
+    @override
+    def target_choice(self, desk: Desk) -> dict[str, Any]:
+        return {"choices": [PREDICTED, *(desk.classes or ())], "value": PREDICTED, "label": "Class"}
 
     def explain(
         self, text: str, network: str, method: str, layer: str, exponent: float, target: str
@@ -89,11 +83,3 @@ class TextTab(Tab):
             samples = Source.open(desk.offer.learns_from or "builtin:reviews", "text", _LEARNT_FROM)
             Teacher(loaded, samples).teach(entry.lesson, explainer.method)
         return explainer(text, target=None if target == PREDICTED else target)
-
-
-def _layer_choice(desk: Desk) -> dict[str, Any]:
-    return {"choices": list(desk.layers), "value": desk.layer or None, "label": "Layer (of the bottlenecks)"}
-
-
-def _target_choice(desk: Desk) -> dict[str, Any]:
-    return {"choices": [PREDICTED, *(desk.classes or ())], "value": PREDICTED, "label": "Class"}

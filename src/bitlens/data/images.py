@@ -12,21 +12,7 @@ from PIL import ExifTags, Image, UnidentifiedImageError
 
 from bitlens.errors import BitlensWarning, DataError
 
-SUFFIXES = (
-    ".bmp",
-    ".gif",
-    ".jp2",
-    ".jpe",
-    ".jpeg",
-    ".jpg",
-    ".pbm",
-    ".pgm",
-    ".png",
-    ".ppm",
-    ".tif",
-    ".tiff",
-    ".webp",
-)
+SUFFIXES = (".bmp", ".gif", ".jp2", ".jpe", ".jpeg", ".jpg", ".pbm", ".pgm", ".png", ".ppm", ".tif", ".tiff", ".webp")
 # The file's content decides, not its name; EPS is left out because PIL hands it to an external program.
 _FORMATS = ("BMP", "GIF", "JPEG", "JPEG2000", "PNG", "PPM", "TIFF", "WEBP")
 _UPRIGHT = {

@@ -80,11 +80,11 @@ class Preprocessing:
         return (pixels - pixels.min()) / (pixels.max() - pixels.min()).clamp(min=1e-12)
 
     def colours(self, height: int, width: int) -> "AffineColours | None":
-        """How this preprocessing maps the colour of a pixel, None where that is not affine; measured once.
+        """Measure once how this preprocessing maps the colour of a pixel, None where that is not affine.
 
         Args:
             height: of the flat pictures that are tried the first time; an input's own size fits every transform.
-            width: likewise.
+            width: of the flat pictures.
         """
         if "_colours" not in self.__dict__:
             self.__dict__["_colours"] = _measure(self, height, width)
@@ -105,11 +105,11 @@ class AffineColours:
     black: Tensor
 
     def apply(self, rgb: tuple[int, int, int]) -> Tensor:
-        """(C,) of an 8-bit colour."""
+        """Map an 8-bit colour to (C,)."""
         return self.black + self.matrix @ (torch.tensor(rgb) / 255)
 
     def undo(self, tensor: Tensor) -> Tensor:
-        """(C, H, W) of a network's input to (3, H, W) in [0, 1]."""
+        """Turn (C, H, W) of a network's input into (3, H, W) in [0, 1]."""
         lifted = tensor.float() - self.black.to(tensor.device)[:, None, None]
         matrix = self.matrix.to(tensor.device)
         if len(matrix) == 1:
@@ -118,7 +118,7 @@ class AffineColours:
         return rgb.view_as(lifted).clamp(0, 1)
 
     def invertible(self) -> bool:
-        """Whether `undo` is possible."""
+        """Say whether `undo` is possible."""
         if len(self.matrix) == 1:
             return bool(self.matrix.sum().abs() > 1e-6)
         return len(self.matrix) == 3 and bool(torch.linalg.cond(self.matrix) < 1e4)

@@ -6,11 +6,8 @@ get two colours. Between words stand the text's own characters, so that what is 
 
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
-from functools import cache
-from importlib.resources import files
 
 import numpy as np
-from jinja2 import Environment, PackageLoader, StrictUndefined
 from markupsafe import Markup
 from rich.console import Group
 from rich.text import Text
@@ -18,6 +15,7 @@ from rich.text import Text
 from bitlens.errors import InputError
 from bitlens.version import __version__
 from bitlens.view.colours import Scale
+from bitlens.view.html import asset, render_template
 
 # From which share of the scale's end a word gets the next stronger style; where there are no colours, bold, underline and
 # reverse remain.
@@ -179,17 +177,6 @@ def number(value: float) -> str:
 
 
 def _render(texts: Sequence[ShadedText], title: str, *, whole: bool) -> str:
-    style = Markup(files("bitlens.view").joinpath("templates", "text.css").read_text("utf-8"))
-    template = _environment().get_template("text.html.j2")
-    return template.render(texts=texts, title=title, style=style, whole=whole, version=__version__).strip() + "\n"
-
-
-@cache
-def _environment() -> Environment:
-    return Environment(
-        loader=PackageLoader("bitlens.view", "templates"),
-        autoescape=True,
-        undefined=StrictUndefined,
-        trim_blocks=True,
-        lstrip_blocks=True,
-    )
+    style = Markup(asset("text.css"))
+    page = render_template("text.html.j2", texts=texts, title=title, style=style, whole=whole, version=__version__)
+    return page.strip() + "\n"
