@@ -67,8 +67,8 @@ class Tab(ABC):
             queue: questions of one queue wait for each other.
             triggers: what an answer follows.
         """
-        asked = {"inputs": inputs, "outputs": outputs, "api_visibility": "private"}
-        asked |= {"concurrency_id": queue, "concurrency_limit": 1, "show_progress_on": [shown]}
+        places = {"inputs": inputs, "outputs": outputs, "show_progress_on": [shown]}
+        asked = {**places, "api_visibility": "private", "concurrency_id": queue, "concurrency_limit": 1}
         _, network, _, *chosen = inputs
         network.change(self.choose, [network], chosen[:3], api_visibility="private").then(explain, **asked)
         return [trigger(explain, **asked, trigger_mode="always_last") for trigger in triggers]

@@ -272,15 +272,20 @@ def _explained(ready: Ready, photo: Photo, identity: Mapping[str, Any], stem: Pa
             if place != places[0]:
                 known.save(places[0])
             return Found(ready, known, repeated=True)
-    made: Attribution = ready.method.explain(photo.image, photo.target)
+    made: Attribution = over_photo(ready.method.explain(photo.image, photo.target))
+    attribution = replace(made, settings=settings)
+    attribution.save(places[0])
+    return Found(ready, attribution, repeated=False)
+
+
+def over_photo(made: Attribution) -> Attribution:
+    """Pass on an attribution that has a grid over the photo; LayerError for any other."""
     if made.map.dim() != 3:
         raise LayerError(
             f"layer {made.layer!r} gives {made.unit.removeprefix('bits/')}s, not a grid over the photo: choose a layer whose "
             "output has height and width"
         )
-    attribution = replace(made, settings=settings)
-    attribution.save(places[0])
-    return Found(ready, attribution, repeated=False)
+    return made
 
 
 def _known(place: Path, settings: Mapping[str, Any], target: int) -> Attribution | None:

@@ -34,24 +34,20 @@ def explained_recipe(title: str, settings: Mapping[str, Any]) -> Recipe:
 def evaluation_recipe(title: str, settings: Mapping[str, Any], samples: int) -> Recipe:
     """For what evaluate wrote."""
     learnt = settings["statistics"]
-    words = ["evaluate", "--model", settings["model"], "--data", settings["data"]]
-    words += [
-        "--methods",
-        ",".join(map(_spec, settings["methods"])),
-        "--metrics",
-        ",".join(map(_spec, settings["metrics"])),
-    ]
-    words += [
-        "--statistics-from",
-        learnt["from"],
-        "--statistics-count",
-        learnt["count"],
-        "--statistics-per",
-        learnt["per"],
-    ]
-    words += ["--limit", samples, "--seed", settings["seed"]]
+    given = {
+        "model": settings["model"],
+        "data": settings["data"],
+        "methods": ",".join(map(_spec, settings["methods"])),
+        "metrics": ",".join(map(_spec, settings["metrics"])),
+        "statistics-from": learnt["from"],
+        "statistics-count": learnt["count"],
+        "statistics-per": learnt["per"],
+        "limit": samples,
+        "seed": settings["seed"],
+    }
+    words = ["evaluate", *(str(word) for name, value in given.items() for word in (f"--{name}", value))]
     listed = [(label, _listed(one)) for kind in ("methods", "metrics") for label, one in settings[kind].items()]
-    return Recipe(title, f"bitlens {shlex.join(map(str, words))}", settings=listed)
+    return Recipe(title, f"bitlens {shlex.join(words)}", settings=listed)
 
 
 def _spec(label: str) -> str:
