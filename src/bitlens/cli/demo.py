@@ -29,7 +29,7 @@ def demo(
     settings = {
         "command": ["demo", "--scenes", scenes],
         "model": "builtin/scenes",
-        "methods": {one.method: one.settings() for one in done.scenes[0].maps},
+        "methods": {one.ready.label: one.ready.settings() for one in done.scenes[0].explained.found},
         "seconds": dict(done.seconds),
     }
     write_summary(rows, settings, out / "summary.json")

@@ -43,7 +43,7 @@ def report(
 
 
 def write_beside(folder: Path, *, same_scale: bool = False) -> None:
-    """The report of a folder, into the folder, as --report asks for it."""
+    """Write the report of a folder into the folder, as --report asks for it."""
     from bitlens.reports import write_report
 
     written = write_report([folder], folder / "report.html", same_scale=same_scale)

@@ -21,6 +21,7 @@ from bitlens.models.load_text import described
 from bitlens.models.loaded import Loaded
 from bitlens.probe import frozen
 from bitlens.system.console import answers
+from bitlens.view.card import Proof
 from bitlens.view.colours import Scale
 from bitlens.view.shaded import ShadedText, html_fragment, html_page, number, pieces_of, terminal, word_scale
 
@@ -132,11 +133,10 @@ class Explanation:
             yield f"{found.method}{where}: {number(float(found.total_bits[0]))} bits in total{apart}"
         else:
             yield f"{found.method}{where}"
-        proof = found.evidence
-        if proof is not None:
+        if (proof := Proof.of(found)) is not None:
             what = "p" if proof.measure == "probability" else proof.measure
-            before, under, spread = (float(v[0]) for v in (proof.before, proof.under_noise, proof.under_noise_std))
-            yield f"{what} of {self.target}: {before:.3f}, with noise in place of what is not needed {under:.3f} ± {spread:.3f}"
+            under = f"{proof.under:.3f} ± {proof.spread:.3f}"
+            yield f"{what} of {self.target}: {proof.before:.3f}, with noise in place of what is not needed {under}"
 
 
 def page(explanations: Sequence[Explanation], title: str, *, same_scale: bool = False) -> str:

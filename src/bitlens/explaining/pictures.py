@@ -12,6 +12,7 @@ from bitlens.errors import BitlensError, DataError
 from bitlens.explaining.photos import Explained, Explaining, Found, Request
 from bitlens.system.files import write_text
 from bitlens.view.canvas import save_figure
+from bitlens.view.card import Proof
 from bitlens.view.colours import Scale
 from bitlens.view.comparison import Panel, draw_comparison
 from bitlens.view.encoding import save_photo
@@ -25,15 +26,12 @@ _PERCENTILE = 99.5  # gradients have a few pixels that are far above all others
 
 
 def caption(attribution: Attribution) -> str:
-    """The evidence, the total and the settings of a bottleneck's map, for below a picture."""
+    """Name the evidence, the total and the settings of a bottleneck's map, for below a picture."""
     parts = []
-    if attribution.evidence is not None:
-        proof = attribution.evidence
+    if (proof := Proof.of(attribution)) is not None:
         symbol = "p" if proof.measure == "probability" else "score"
-        mean, spread = float(proof.under_noise[0]), float(proof.under_noise_std[0])
-        parts.append(
-            f"{symbol} = {float(proof.before[0]):.2f}, and {mean:.2f} ± {spread:.2f} with everything else under noise"
-        )
+        after = f"{proof.under:.2f} ± {proof.spread:.2f} with everything else under noise"
+        parts.append(f"{symbol} = {proof.before:.2f}, and {after}")
     if attribution.total_bits is not None:
         beside = attribution.extra_bits
         apart = f", {float(beside[0].sum()):,.0f} by other tokens than patches" if beside is not None else ""
@@ -99,7 +97,7 @@ def write_sheet(
 
 
 def _names(one: Found) -> tuple[str, str]:
-    """The method's name, and how it was set where that is not as usual, with its layer."""
+    """Name the method, and how it was set where that is not as usual, with its layer."""
     name, _, given = one.ready.label.removesuffix("]").partition("[")
     details = [text for text in given.split(",") if text and not text.startswith("layer=")]
     details += [one.attribution.layer] if one.attribution.layer else []
@@ -119,7 +117,7 @@ def _scale(one: Found, tops: Mapping[str, float]) -> Scale:
 
 
 def _ends(one: Found, tops: Mapping[str, float]) -> dict[str, Any]:
-    """Where the colours of a map end."""
+    """Say where the colours of a map end."""
     top = tops.get(one.ready.label)
     percentile = _PERCENTILE if top is None and one.attribution.unit == "score" else None
     return {"vmax": top, "percentile": percentile, "signed": one.ready.signed}

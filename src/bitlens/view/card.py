@@ -5,6 +5,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
+from bitlens.core.attribution import Attribution
 from bitlens.view.colours import Floats, Scale, dim, overlay
 from bitlens.view.encoding import bar_uri, picture_uri
 from bitlens.view.panels import Array, as_map, as_photo
@@ -29,6 +30,15 @@ class Proof:
     under: float
     spread: float
     measure: str = "probability"
+
+    @classmethod
+    def of(cls, attribution: Attribution, sample: int = 0) -> "Proof | None":
+        """Read it off an attribution, None where the method uses no noise."""
+        found = attribution.evidence
+        if found is None:
+            return None
+        means = (found.before, found.under_noise, found.under_noise_std)
+        return cls(*(float(values[sample]) for values in means), found.measure)
 
     @property
     def collapsed(self) -> bool:
