@@ -20,12 +20,12 @@ class Folders:
 
     @property
     def root(self) -> Path:
-        """Holds all of them."""
+        """Name the folder that holds all of them."""
         return Path(self._root.name).resolve()
 
     @property
     def uploads(self) -> Path:
-        """Where the page puts what visitors upload, and what it answers with."""
+        """Name where the page puts what visitors upload, and what it answers with."""
         return self.root / "uploads"
 
     def uploaded(self, path: str) -> Path:
@@ -50,5 +50,5 @@ class Folders:
         return made
 
     def remove(self) -> None:
-        """All of them, now."""
+        """Remove all of them, now."""
         self._root.cleanup()

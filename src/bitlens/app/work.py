@@ -38,7 +38,7 @@ class Work:
         self._thread.start()
 
     def news(self) -> Iterator[tuple[str, Frame | None]]:
-        """What is being done, with a picture (H, W, 3) of the map so far or None, until it is done."""
+        """Tell what is being done, with a picture (H, W, 3) of the map so far or None, until it is done."""
         while (news := self._news.get()) is not None:
             yield news
 

@@ -49,7 +49,7 @@ def methods(
 
 
 def _row(entry: "MethodEntry", *, whole: bool) -> dict[str, Any]:
-    """What is known of a method, as plain values; its settings and description only if it is to be whole."""
+    """Tell what is known of a method, as plain values; its settings and description only if it is to be whole."""
     needs = (["layer"] if entry.needs_layer else []) + ([entry.learns] if entry.learns else [])
     names = ("name", "summary", "paper", "unit", "signed", "passes", "supports")
     row = {name: getattr(entry, name) for name in names} | {"needs": needs}
@@ -65,7 +65,7 @@ def _undressed(build: Callable[..., Any]) -> Callable[..., Any]:
 
 
 def _settings(build: Callable[..., Any]) -> list[dict[str, Any]]:
-    """What may be typed after the method's name: each setting, its default, what it takes and what it is."""
+    """List what may be typed after the method's name: each setting, its default, what it takes and what it is."""
     from bitlens.core.passes import Passes
     from bitlens.methods.specs import defaults_of_callable, described, settings_of_callable
 
@@ -79,7 +79,7 @@ def _settings(build: Callable[..., Any]) -> list[dict[str, Any]]:
 
 
 def _texts(build: Any) -> dict[str, str]:
-    """What the docstring says of each argument; a class may leave it to what it inherits from."""
+    """Read what the docstring says of each argument; a class may leave it to what it inherits from."""
     found: dict[str, str] = {}
     for one in reversed(inspect.getmro(build) if inspect.isclass(build) else [build]):
         _, *after = re.split(

@@ -10,8 +10,6 @@ from bitlens.cli import options
 from bitlens.cli.evaluate import list_metrics, print_tables, run_plan
 from bitlens.system.console import answers
 
-Asked = Literal["label", "predicted"]
-
 
 def evaluate(
     data: Annotated[str, typer.Option("--data", help="jsonl:FILE, tsv:FILE or builtin:reviews.")],
@@ -28,7 +26,8 @@ def evaluate(
     limit: Annotated[int | None, typer.Option("--limit", min=1, help="At most so many texts; more can follow.")] = None,
     part: Annotated[str, typer.Option("--part", metavar="K/N", help="Only the K-th of N parts of the texts.")] = "1/1",
     asked: Annotated[
-        Asked, typer.Option("--target", help="Ask about each text's label, or about the class that is predicted.")
+        Literal["label", "predicted"],
+        typer.Option("--target", help="Ask about each text's label, or about the class that is predicted."),
     ] = "label",
     max_tokens: Annotated[
         int | None, typer.Option("--max-tokens", min=1, help="Cut texts there (default: what the network reads).")

@@ -90,7 +90,7 @@ def _bar(rng: np.random.Generator) -> Outline:
 
 
 def _half(rng: np.random.Generator) -> Outline:
-    """One half of an object's outline, cut straight: it belongs to no class."""
+    """Cut an object's outline in half, straight: it belongs to no class."""
     makers = (_cross, _flower, _star)
     outline = makers[rng.integers(len(makers))](rng)[0]
     half = outline[: len(outline) // 2 + 1]

@@ -21,7 +21,7 @@ from bitlens.data.textures import noise, pattern
 from bitlens.errors import DataError
 
 Split: TypeAlias = Literal["train", "test"]
-Box: TypeAlias = tuple[int, int, int, int]
+Bounds: TypeAlias = tuple[int, int, int, int]
 CLASSES: tuple[str, ...] = tuple(OBJECTS)
 
 SUPERSAMPLING = 4
@@ -42,7 +42,7 @@ class Scene:
     image: npt.NDArray[np.uint8]
     label: int
     mask: npt.NDArray[np.bool_]
-    boxes: tuple[Box, ...]
+    boxes: tuple[Bounds, ...]
 
 
 class Scenes(Sequence[Scene]):
@@ -108,7 +108,7 @@ def scene(index: int, *, split: Split = "test", seed: int = 0, size: int = 96) -
     return Scene(_rgb(canvas), label, np.logical_or.reduce(masks), tuple(map(_bounds, masks)))
 
 
-def _bounds(mask: npt.NDArray[np.bool_]) -> Box:
+def _bounds(mask: npt.NDArray[np.bool_]) -> Bounds:
     rows, columns = np.flatnonzero(mask.any(axis=1)), np.flatnonzero(mask.any(axis=0))
     return int(columns[0]), int(rows[0]), int(columns[-1]) + 1, int(rows[-1]) + 1
 
@@ -148,7 +148,7 @@ def _palette(rng: np.random.Generator) -> tuple[Array, Array]:
 
 
 def _background(rng: np.random.Generator, size: int, colours: Array) -> Array:
-    """Two patterns, one above the other, under a slow change of light."""
+    """Lay two patterns one above the other, under a slow change of light."""
     first = pattern(rng, size, (0.1 * size, 0.4 * size))
     second = pattern(rng, size, (0.06 * size, 0.3 * size))
     canvas: Array = colours[0] + first[..., None] * (colours[1] - colours[0])
@@ -161,7 +161,7 @@ def _background(rng: np.random.Generator, size: int, colours: Array) -> Array:
 
 
 def _drawn(size: int, draw: Callable[[ImageDraw.ImageDraw, int], None]) -> Array:
-    """What `draw` paints white on a canvas that is finer by `SUPERSAMPLING`."""
+    """Show what `draw` paints white on a canvas that is finer by `SUPERSAMPLING`."""
     fine = Image.new("L", (size * SUPERSAMPLING, size * SUPERSAMPLING))
     draw(ImageDraw.Draw(fine), SUPERSAMPLING)
     return np.asarray(fine.reduce(SUPERSAMPLING), dtype=np.float64) / 255
@@ -210,7 +210,7 @@ def _stroke(rng: np.random.Generator, size: int, thickness: tuple[float, float])
 
 
 def _objects(rng: np.random.Generator, size: int, maker: Maker) -> list[Array]:
-    """One object, or in a third of the scenes two that do not touch."""
+    """Draw one object, or in a third of the scenes two that do not touch."""
     if rng.random() < 2 / 3:
         return [_inside(rng, size, maker, rng.uniform(0.05, 0.14))]
     total, share = rng.uniform(0.08, 0.19), rng.uniform(0.4, 0.6)

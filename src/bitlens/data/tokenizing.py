@@ -63,12 +63,12 @@ class TokenBatch:
 
     @property
     def present(self) -> Tensor:
-        """(N, T) bool, every position that is not padding."""
+        """Mark, (N, T) bool, every position that is not padding."""
         return self.real | self.special
 
     @property
     def word_units(self) -> Tensor:
-        """(N, T) long, the word of each real token, counted from 0 in each text without gaps; -1 elsewhere."""
+        """Number, (N, T) long, the word of each real token, counted from 0 in each text without gaps; -1 elsewhere."""
         units = torch.full(self.real.shape, -1)
         for row, words in enumerate(self.words):
             number = {word: n for n, word in enumerate(sorted({w for w in words if w is not None}))}

@@ -56,7 +56,7 @@ class Explanation:
         words: of the text, their tokens joined.
         target: what was asked.
         prediction: what the network says, empty where it says no class.
-        probability: of the prediction, None likewise.
+        probability: of the prediction, None where it says no class.
         signed: whether the sign of scores means something.
         attribution: everything else: unit, method, settings, total bits, evidence.
         spans: the characters of each token, None for special ones.
@@ -75,7 +75,7 @@ class Explanation:
 
     @property
     def unit(self) -> str:
-        """Of words' and tokens' values: "bits", "score" or "mask"."""
+        """Name what words' and tokens' values count: "bits", "score" or "mask"."""
         return self.attribution.unit.partition("/")[0]
 
     @property
@@ -101,7 +101,7 @@ class Explanation:
         return self.html()
 
     def __rich__(self) -> Any:
-        """What rich prints."""
+        """Give what rich prints."""
         return terminal(self.shaded())
 
     def print(self) -> None:
@@ -187,7 +187,7 @@ class Explainer:
 
     @property
     def ready(self) -> bool:
-        """Whether the method knows what it must; if not, `learn` teaches it."""
+        """Say whether the method knows what it must; if not, `learn` teaches it."""
         return self.entry.lesson is None or self.entry.lesson.knows(self.method)
 
     def learn(self, texts: Iterable[str], *, data: str = "") -> "Explainer":

@@ -45,17 +45,17 @@ class Ready:
 
     @property
     def endings(self) -> tuple[str, str]:
-        """What its files are called after the photo's name, and what a run with more or fewer methods would call them."""
+        """Say what its files are called after the photo's name, and what a run with more or fewer methods would call them."""
         own = "." + re.sub(r"[^\w.=]+", "-", self.label).strip("-")
         return ("", own) if self.alone else (own, "")
 
     @property
     def signed(self) -> bool:
-        """Whether the sign of its scores means something."""
+        """Say whether the sign of its scores means something."""
         return entry_of(self.spec.name).signed
 
     def settings(self) -> dict[str, Any]:
-        """Everything that decides what its maps look like, as plain values."""
+        """Give everything that decides what its maps look like, as plain values."""
         return method_settings(self.spec, self.method)
 
 
@@ -96,7 +96,7 @@ class Explained:
 
     @property
     def seen(self) -> str:
-        """What the file is called that holds the photo as the network sees it."""
+        """Name the file that holds the photo as the network sees it."""
         return f"{self.stem}.seen.jpg"
 
     def rows(self) -> list[dict[str, Any]]:
@@ -139,7 +139,7 @@ def class_index(wanted: str, classes: Sequence[str] | None) -> int | None:
 
 
 def class_name(target: str, classes: Sequence[str] | None) -> str:
-    """How a target is called in pictures: the class's name, or "class 7"."""
+    """Name a target as pictures do: the class's name, or "class 7"."""
     if not target.isdigit():
         return target
     index = int(target)
@@ -254,7 +254,7 @@ def read_file(
 
 
 def file_stems(photos: Sequence[Path]) -> list[str]:
-    """One name for each photo's files, no two alike."""
+    """Find a name for each photo's files, no two alike."""
     stems: dict[str, None] = {}  # a set that keeps its order
     for photo in photos:
         tried = (photo.stem if number == 1 else f"{photo.stem}-{number}" for number in itertools.count(1))
@@ -263,7 +263,7 @@ def file_stems(photos: Sequence[Path]) -> list[str]:
 
 
 def _explained(ready: Ready, photo: Photo, identity: Mapping[str, Any], stem: Path) -> Found:
-    """By one method, from an earlier run if that has made the very same."""
+    """Explain by one method, or take it from an earlier run if that has made the very same."""
     settings = {**ready.settings(), **identity}
     places = [Path(f"{stem}{ending}.safetensors") for ending in ready.endings]
     for place in places:

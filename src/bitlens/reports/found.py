@@ -28,7 +28,7 @@ class Entry:
 
     @property
     def sample(self) -> str:
-        """What was explained, as the summary calls it."""
+        """Name what was explained, as the summary calls it."""
         return str(self.row.get("photo") or self.row.get("scene") or self.stem)
 
     def load(self) -> Attribution:

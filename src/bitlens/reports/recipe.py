@@ -14,7 +14,7 @@ from bitlens.view.report_html import Recipe
 
 
 def explained_recipe(title: str, settings: Mapping[str, Any]) -> Recipe:
-    """For what explain wrote."""
+    """Say how to make again what explain wrote."""
     command = settings.get("command")
     words = [str(word) for word in command] if isinstance(command, list) else []
     methods = settings.get("methods")
@@ -32,7 +32,7 @@ def explained_recipe(title: str, settings: Mapping[str, Any]) -> Recipe:
 
 
 def evaluation_recipe(title: str, settings: Mapping[str, Any], samples: int) -> Recipe:
-    """For what evaluate wrote."""
+    """Say how to make again what evaluate wrote."""
     learnt = settings["statistics"]
     given = {
         "model": settings["model"],
@@ -51,7 +51,7 @@ def evaluation_recipe(title: str, settings: Mapping[str, Any], samples: int) -> 
 
 
 def _spec(label: str) -> str:
-    """As it is typed: `iba[beta=100,steps=20]` is `iba:beta=100:steps=20`."""
+    """Write a label as it is typed: `iba[beta=100,steps=20]` is `iba:beta=100:steps=20`."""
     name, _, given = label.removesuffix("]").partition("[")
     return ":".join([name, *given.split(",")]) if given else name
 
@@ -86,13 +86,13 @@ def _python(model: str, methods: Mapping[str, Mapping[str, Any]], command: Seque
 
 
 def _reads(settings: Mapping[str, Any]) -> bool:
-    """Whether the method has weights of its own."""
+    """Say whether the method has weights of its own."""
     name = settings.get("name")
     return name in METHODS["image"] and METHODS["image"][str(name)].lesson is WEIGHTS
 
 
 def _trained(model: str, command: Sequence[str]) -> str:
-    """Where a method has its weights from: they know all other settings."""
+    """Say where a method has its weights from: they know all other settings."""
     given = _given(command, "--readout")
     if given is None and model.startswith("builtin/"):
         return "weights=loaded.readout"
@@ -100,7 +100,7 @@ def _trained(model: str, command: Sequence[str]) -> str:
 
 
 def _arguments(name: str, settings: Mapping[str, Any]) -> dict[str, Any]:
-    """What the method is built with: what it takes, and is not as by default."""
+    """Choose what the method is built with: what it takes, and is not as by default."""
     build = METHODS["image"][name].build
     taken = settings_of_callable(build)
     known = defaults_of_callable(build)
@@ -124,7 +124,7 @@ def _quality(settings: Mapping[str, Any], chosen: dict[str, Any]) -> dict[str, A
 
 
 def _learning(settings: Mapping[str, Any], command: Sequence[str]) -> Iterator[str]:
-    """How the method gets its statistics, if it needs any."""
+    """Say how the method gets its statistics, if it needs any."""
     if "statistics_data" not in settings:
         return
     kept = _given(command, "--statistics")

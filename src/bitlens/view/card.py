@@ -42,12 +42,12 @@ class Proof:
 
     @property
     def collapsed(self) -> bool:
-        """Whether the noise destroyed the prediction."""
+        """Say whether the noise destroyed the prediction."""
         return self.measure == "probability" and self.under < 0.5 * self.before
 
     @property
     def meaning(self) -> str:
-        """What the numbers say of the map, in one sentence."""
+        """Say in one sentence what the numbers mean for the map."""
         if self.measure != "probability":
             return "Everything that the map leaves out was replaced by noise; compare the two scores."
         if self.collapsed:

@@ -95,7 +95,7 @@ def draw_comparison(
 
 
 def _notes(panels: Sequence[Panel]) -> str:
-    """What a reader must know about the ends of the scales, once for all maps that it is true of."""
+    """Tell a reader about the ends of the scales, once for all maps that it is true of."""
     noted: dict[str, list[str]] = {}
     for panel in panels:
         if panel.scale.note:

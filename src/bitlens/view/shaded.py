@@ -56,7 +56,7 @@ class ShadedText:
 
     @property
     def text(self) -> str:
-        """As it was written."""
+        """Join the pieces to the text as it was written."""
         return "".join(piece.text for piece in self.pieces)
 
     @property
@@ -66,13 +66,13 @@ class ShadedText:
 
     @property
     def meaning(self) -> str:
-        """What the shades stand for, in words."""
+        """Say what the shades stand for."""
         note = f" ({self.scale.note})" if self.scale.note else ""
         for_and_against = ": orange for the answer, blue against it" if self.scale.signed else ""
         return f"{self.scale.unit} of each word{for_and_against}{note}"
 
     def share(self, value: float) -> str:
-        """How strong the shade of a value is, in percent."""
+        """Say how strong the shade of a value is, in percent."""
         return f"{100 * min(abs(value) / self.scale.top, 1.0):.1f}"
 
     def described(self, value: float) -> str:
@@ -137,7 +137,7 @@ def word_scale(
 
 
 def terminal(shaded: ShadedText) -> Group:
-    """What rich prints: title, shaded text, legend, the strongest words in numbers, notes."""
+    """Lay out what rich prints: title, shaded text, legend, the strongest words in numbers, notes."""
     text = Text()
     for piece in shaded.pieces:
         text.append(piece.text, _style((piece.value or 0.0) / shaded.scale.top))
