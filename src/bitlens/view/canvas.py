@@ -143,8 +143,11 @@ def save_figure(figure: Figure, path: str | Path) -> None:
     writer = _WRITERS.get(path.suffix.lower())
     if writer is None:
         raise DataError(f"cannot save a figure as {str(path)!r}: expected a name that ends in {', '.join(_WRITERS)}")
-    buffer = io.BytesIO()
-    writer(figure, buffer)
+    buffer, dpi = io.BytesIO(), figure.dpi
+    try:
+        writer(figure, buffer)
+    finally:
+        figure.dpi = dpi  # writers of vectors leave 72 behind
     write_bytes(path, buffer.getvalue())
 
 
@@ -185,15 +188,11 @@ def _write_svg(figure: Figure, file: io.BytesIO) -> None:
     width, height = figure.get_size_inches()
     text = io.StringIO()
     metadata = {"Date": None, "Creator": "bitlens"}
-    dpi = figure.dpi
-    figure.dpi = 72
-    try:
-        vector = _SvgRenderer(width * 72, height * 72, text, image_dpi=dpi, metadata=metadata)  # type: ignore[no-untyped-call]
-        renderer = MixedModeRenderer(figure, width, height, dpi, vector)  # type: ignore[no-untyped-call]
-        figure.draw(renderer)  # type: ignore[arg-type]  # it hands everything on to a renderer
-        renderer.finalize()
-    finally:
-        figure.dpi = dpi
+    dpi, figure.dpi = figure.dpi, 72
+    vector = _SvgRenderer(width * 72, height * 72, text, image_dpi=dpi, metadata=metadata)  # type: ignore[no-untyped-call]
+    renderer = MixedModeRenderer(figure, width, height, dpi, vector)  # type: ignore[no-untyped-call]
+    figure.draw(renderer)  # type: ignore[arg-type]  # it hands everything on to a renderer
+    renderer.finalize()
     file.write(text.getvalue().encode())
 
 
@@ -202,12 +201,8 @@ def _write_png(figure: Figure, file: io.BytesIO) -> None:
 
 
 def _write_pdf(figure: Figure, file: io.BytesIO) -> None:
-    dpi = figure.dpi
-    try:
-        canvas = FigureCanvasPdf(figure)
-        canvas.print_pdf(file, metadata={"CreationDate": None, "Creator": "bitlens"})  # type: ignore[no-untyped-call]
-    finally:
-        figure.dpi = dpi  # print_pdf leaves 72 behind
+    metadata = {"CreationDate": None, "Creator": "bitlens"}
+    FigureCanvasPdf(figure).print_pdf(file, metadata=metadata)  # type: ignore[no-untyped-call]
 
 
 _WRITERS: dict[str, Callable[[Figure, io.BytesIO], None]] = {".png": _write_png, ".svg": _write_svg, ".pdf": _write_pdf}
