@@ -37,8 +37,8 @@ class Proof:
         found = attribution.evidence
         if found is None:
             return None
-        means = (found.before, found.under_noise, found.under_noise_std)
-        return cls(*(float(values[sample]) for values in means), found.measure)
+        before, under, spread = (float(v[sample]) for v in (found.before, found.under_noise, found.under_noise_std))
+        return cls(before, under, spread, found.measure)
 
     @property
     def collapsed(self) -> bool:
