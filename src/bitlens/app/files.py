@@ -29,7 +29,7 @@ class Folders:
         return self.root / "uploads"
 
     def uploaded(self, path: str) -> Path:
-        """A file that the page put among the uploads.
+        """Find a file that the page put among the uploads.
 
         Raises:
             InputError: if it lies elsewhere, or is a link; the same whether there is such a file or not.
@@ -40,7 +40,7 @@ class Folders:
         return place
 
     def new(self) -> Path:
-        """An empty folder; old ones are removed."""
+        """Make an empty folder; old ones are removed."""
         now = time.time()
         for folder in self.root.glob("answer-*"):
             if now - folder.stat().st_mtime > KEPT_SECONDS:

@@ -171,7 +171,7 @@ class Gate:
         return noting
 
     async def _ask(self, scope: "Scope", receive: "Receive", send: "Send", visitor: str) -> None:
-        """A question passes if it is small, and names nothing but the visitor's own files."""
+        """Let a question pass if it is small, and names nothing but the visitor's own files."""
         body = await _body(receive)
         if body is None:
             await _refuse(send, 413, f"a question may hold {_MOST_BYTES:,} bytes: upload files, and shorten texts")
@@ -232,7 +232,7 @@ def _visitor_of(headers: dict[str, str]) -> str | None:
 
 
 def _cleaned(value: Any) -> Any:
-    """The same, every file told by its path alone: what else a question says of a file is not believed."""
+    """Return the same, every file told by its path alone: what else a question says of a file is not believed."""
     if isinstance(value, dict):
         if _is_file(value):
             return {"path": value.get("path"), "meta": {"_type": "gradio.FileData"}}

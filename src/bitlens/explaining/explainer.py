@@ -80,7 +80,7 @@ class Explanation:
 
     @property
     def special(self) -> float:
-        """The sum over special tokens, which belong to no word; where values are a mask, of their bits."""
+        """Return the sum over special tokens, which belong to no word; where values are a mask, of their bits."""
         cells = self.attribution.cells
         values: Sequence[float] = self.values
         if self.unit == "mask" and cells is not None:
@@ -88,13 +88,13 @@ class Explanation:
         return sum(value for value, span in zip(values, self.spans, strict=True) if span is None)
 
     def shaded(self, scale: Scale | None = None) -> ShadedText:
-        """The text with its words' values, ready to be shown; the scale ends at its strongest word if none is given."""
+        """Return the text with its words' values, ready to be shown; the scale ends at its strongest word if none is given."""
         pieces = pieces_of(self.text, [word.span for word in self.words], [word.value for word in self.words])
         scale = scale or word_scale([pieces], self.unit, signed=self.signed)
         return ShadedText(pieces, scale, self._title(), tuple(self._notes()))
 
     def html(self) -> str:
-        """A piece of HTML with its own style."""
+        """Return a piece of HTML with its own style."""
         return html_fragment([self.shaded()])
 
     def _repr_html_(self) -> str:

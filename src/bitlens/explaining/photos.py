@@ -116,7 +116,7 @@ class Explained:
 
 
 def class_index(wanted: str, classes: Sequence[str] | None) -> int | None:
-    """The class that a person means: "auto" (None: the predicted one), an index, or a name.
+    """Find the class that a person means: "auto" (None: the predicted one), an index, or a name.
 
     Raises:
         TargetError: if no class is called so, or several are.

@@ -112,7 +112,7 @@ def _arguments(name: str, settings: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def _quality(settings: Mapping[str, Any], chosen: dict[str, Any]) -> dict[str, Any]:
-    """The preset, in place of what it stands for."""
+    """Name the preset, in place of what it stands for."""
     for name, preset in QUALITY.items():
         values = asdict(preset)
         implied = ("steps", "noise_samples", "antithetic", "rising")
@@ -140,7 +140,7 @@ def _learning(settings: Mapping[str, Any], command: Sequence[str]) -> Iterator[s
 
 
 def _given(command: Sequence[str], option: str) -> str | None:
-    """The value of an option of a command."""
+    """Read the value of an option of a command."""
     for word, following in zip(command, [*command[1:], ""], strict=False):  # no command: nothing was given
         if word == option:
             return following

@@ -34,7 +34,7 @@ _BREAKS = ((" · ", " · "), (" ", " "), ("(?<=[-/_])", ""), ("", ""))
 
 
 def new_page(width: float, height: float) -> Figure:
-    """An empty white page of `width` x `height` inches.
+    """Make an empty white page of `width` x `height` inches.
 
     Raises:
         InputError: the page would have more than 65,535 pixels on a side.
@@ -59,12 +59,12 @@ def add_axes(page: Figure, left: float, top: float, width: float, height: float)
 
 
 def line_height(size: float) -> float:
-    """The height of one line of text of `size` points, in inches."""
+    """Return the height of one line of text of `size` points, in inches."""
     return 1.35 * size / 72
 
 
 def width_of(text: str, size: float, bold: bool = False) -> float:
-    """The width of a line of text of `size` points, in inches."""
+    """Return the width of a line of text of `size` points, in inches."""
     return float(_MEASURE.get_text_width_height_descent(text, _font(size, bold), False)[0]) / 72
 
 
@@ -93,7 +93,7 @@ def wrap(text: str, width: float, size: float, *, bold: bool = False, max_lines:
 
 
 def shorten(name: str, width: float, size: float) -> str:
-    """A name no wider than `width` inches; what is too much is left out of its middle, since both ends tell names apart."""
+    """Shorten a name to `width` inches; what is too much is left out of its middle, since both ends tell names apart."""
     if width_of(name, size) <= width:
         return name
     for kept in range(len(name) - 1, 1, -1):

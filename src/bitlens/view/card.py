@@ -114,12 +114,12 @@ class Card:
 
     @property
     def proofs(self) -> list[MapFigure]:
-        """The figures whose methods prove something."""
+        """Return the figures whose methods prove something."""
         return [figure for figure in self.figures if figure.proof is not None]
 
 
 def draw_photo_uri(photo: Array) -> str:
-    """A photo (3, H, W) or (1, H, W) in [0, 1] as a data URI."""
+    """Return a photo (3, H, W) or (1, H, W) in [0, 1] as a data URI."""
     return picture_uri(as_photo(photo).transpose(1, 2, 0))
 
 
@@ -169,7 +169,7 @@ def draw_figure(
 
 
 def _centre(values: Floats) -> tuple[float, str]:
-    """The smallest share of the picture that holds half of the magnitudes, and where it lies; (0, "") for a map of zeros."""
+    """Find the smallest share of the picture that holds half of the magnitudes, and where; (0, "") for a map of zeros."""
     magnitude = np.abs(values, dtype=np.float64)
     total = float(magnitude.sum())
     if total == 0:
@@ -189,7 +189,7 @@ def _third(positions: NDArray[np.intp], weights: NDArray[np.float64], length: in
 
 
 def _ends(scale: Scale) -> tuple[str, str]:
-    """The numbers at the ends of the bar; "≥" where values lie beyond."""
+    """Return the numbers at the ends of the bar; "≥" where values lie beyond."""
     below, above = scale.extend in ("min", "both"), scale.extend in ("max", "both")
     return ("≤ " if below else "") + _number(scale.bottom), ("≥ " if above else "") + _number(scale.top)
 

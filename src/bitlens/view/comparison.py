@@ -135,7 +135,7 @@ class _Cells:
 
     @property
     def row(self) -> float:
-        """The height of a row of pictures and bars: where a photo is very wide, the bars are higher."""
+        """Return the height of a row of pictures and bars: where a photo is very wide, the bars are higher."""
         return max(self.panel[1], _LOWEST_BAR)
 
     def heading_height(self, number: int) -> float:

@@ -248,7 +248,7 @@ def _style(number: int) -> tuple[str, str | tuple[float, tuple[float, ...]]]:
 
 
 def _thickness(name: str, order: Sequence[str]) -> float:
-    """The first one is what the others are compared with."""
+    """Draw the first one thicker: the others are compared with it."""
     return 2.0 if name == order[0] else 1.2
 
 

@@ -65,7 +65,7 @@ def as_map(values: Array, size: tuple[int, int] | None = None) -> Floats:
 
 
 def fit(aspect: float, width: float, height: float) -> tuple[float, float]:
-    """The largest (width, height) with width / height = `aspect` inside a box."""
+    """Return the largest (width, height) with width / height = `aspect` inside a box."""
     return (width, width / aspect) if width / aspect <= height else (height * aspect, height)
 
 

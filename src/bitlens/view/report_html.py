@@ -194,7 +194,7 @@ class Report:
 
 
 def render(report: Report) -> str:
-    """The page, as text. The same report always gives the same page."""
+    """Return the page, as text. The same report always gives the same page."""
     style, script = asset("report.css"), asset("report.js")
     policy = (
         f"default-src 'none'; img-src data:; style-src 'unsafe-inline'; script-src '{_hash(script)}'; "

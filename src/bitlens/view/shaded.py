@@ -61,7 +61,7 @@ class ShadedText:
 
     @property
     def ends(self) -> tuple[str, str]:
-        """The values at the two ends of the scale."""
+        """Return the values at the two ends of the scale."""
         return number(self.scale.bottom), number(self.scale.top)
 
     @property
@@ -76,11 +76,11 @@ class ShadedText:
         return f"{100 * min(abs(value) / self.scale.top, 1.0):.1f}"
 
     def described(self, value: float) -> str:
-        """A value with its unit."""
+        """Return a value with its unit."""
         return f"{number(value)} {self.scale.unit}"
 
     def strongest(self, count: int = _LISTED_IN_HTML) -> list[tuple[str, str]]:
-        """The words with the largest magnitudes, and their values as text."""
+        """Return the words with the largest magnitudes, and their values as text."""
         words = [(piece.text, piece.value) for piece in self.pieces if piece.value is not None]
         words.sort(key=lambda word: -abs(word[1]))
         return [(word, number(value)) for word, value in words[:count]]
@@ -119,7 +119,7 @@ def pieces_of(text: str, spans: Sequence[tuple[int, int]], values: Iterable[floa
 def word_scale(
     texts: Iterable[Sequence[Piece]], unit: str, *, vmax: float | None = None, signed: bool = False
 ) -> Scale:
-    """The scale on which the words of all these texts can be compared.
+    """Make the scale on which the words of all these texts can be compared.
 
     Args:
         texts: pieces of each.
@@ -148,12 +148,12 @@ def terminal(shaded: ShadedText) -> Group:
 
 
 def html_fragment(texts: Sequence[ShadedText]) -> str:
-    """The texts as a piece of HTML with its own style, for notebooks."""
+    """Return the texts as a piece of HTML with its own style, for notebooks."""
     return _render(texts, "", whole=False)
 
 
 def html_page(texts: Sequence[ShadedText], title: str) -> str:
-    """The texts as a whole page that asks no server for anything; light or dark as the reader's system is."""
+    """Return the texts as a whole page that asks no server for anything; light or dark as the reader's system is."""
     return _render(texts, title, whole=True)
 
 
