@@ -5,8 +5,8 @@ import warnings
 
 import typer
 
+from bitlens.cli import evaluate, text_evaluate
 from bitlens.cli.demo import demo
-from bitlens.cli.evaluate import add_commands
 from bitlens.cli.explain import explain
 from bitlens.cli.grid import grid
 from bitlens.cli.learn import patterns, statistics
@@ -17,7 +17,6 @@ from bitlens.cli.readout import readout_app
 from bitlens.cli.report import report
 from bitlens.cli.roar import roar
 from bitlens.cli.text import text_app
-from bitlens.cli.text_evaluate import add_text_commands
 from bitlens.cli.text_layers import layers
 from bitlens.errors import BitlensError
 from bitlens.system.console import answers, messages, show_warning
@@ -45,11 +44,11 @@ def version() -> None:
     answers.print(__version__, highlight=False)
 
 
-for command in (demo, explain, grid, report, statistics, patterns, models, methods):
+photo_commands = (demo, explain, grid, report, statistics, patterns, models, methods)
+for command in (*photo_commands, evaluate.evaluate, evaluate.table, evaluate.metrics):
     app.command()(command)
-add_commands(app)
-add_text_commands(text_app)
-text_app.command()(layers)
+for text_command in (text_evaluate.evaluate, text_evaluate.metrics, text_evaluate.methods, layers):
+    text_app.command()(text_command)
 app.add_typer(text_app, name="text")
 app.add_typer(readout_app, name="readout")
 app.command()(roar)

@@ -8,7 +8,7 @@ from collections import deque
 from collections.abc import Callable, Generator, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import closing
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import partial
 from pathlib import Path
 from typing import Generic, Literal, TypeVar, overload
@@ -60,7 +60,7 @@ class Sample:
 
     @property
     def fingerprint(self) -> str:
-        """Changes when the photo's file is replaced or written again."""
+        """Tell the photo's file from one that replaced it or was written again."""
         if self.path is None:
             return self.name
         known = self.path.stat()
@@ -68,7 +68,7 @@ class Sample:
 
     @property
     def image(self) -> Image.Image:
-        """The photo, read anew each time; DataError where that fails."""
+        """Read the photo anew; DataError where that fails."""
         return self.read()
 
 
@@ -215,16 +215,8 @@ def _folder(folder: Path) -> Sequence[Sample]:
     return _Samples(places, build)
 
 
-@dataclass(frozen=True)
-class _Row:
-    name: str
-    path: Path
-    label: int | None
-    boxes: tuple[Box, ...]
-
-
 def _csv(table: Path) -> Sequence[Sample]:
-    rows: dict[str, _Row] = {}
+    rows: dict[str, Sample] = {}
     try:
         with table.open(encoding="utf-8-sig", newline="") as file:
             reader = csv.DictReader(file, restkey="", strict=True)
@@ -241,10 +233,10 @@ def _csv(table: Path) -> Sequence[Sample]:
         raise DataError(f"cannot read the table {table}: {reason}") from error
     if not rows:
         raise DataError(f"the table {table} has no rows")
-    return _Samples(list(rows.values()), _csv_sample)
+    return _Samples(list(rows.values()), _upright)
 
 
-def _row(cells: dict[str, str], folder: Path, line: int) -> _Row:
+def _row(cells: dict[str, str], folder: Path, line: int) -> Sample:
     if "" in cells or None in cells.values():
         raise DataError(f"line {line}: expected as many cells as the first line has (texts with commas in quotes)")
     name, label = cells["file"].strip(), cells["label"].strip()
@@ -256,12 +248,15 @@ def _row(cells: dict[str, str], folder: Path, line: int) -> _Row:
         boxes = parse_boxes(cells.get("boxes", ""))
     except DataError as error:
         raise DataError(f"line {line}: {error}") from error
-    return _Row(name, folder / name, int(label) if label else None, boxes)
+    path = folder / name
+    return Sample(name, partial(read_image, path), int(label) if label else None, boxes, path=path)
 
 
-def _csv_sample(row: _Row) -> Sample:
-    boxes = upright_boxes(row.boxes, *read_layout(row.path)) if row.boxes else ()
-    return Sample(row.name, partial(read_image, row.path), row.label, boxes, path=row.path)
+def _upright(sample: Sample) -> Sample:
+    """Turn boxes of the stored file as its photo is turned."""
+    if not sample.boxes or sample.path is None:
+        return sample
+    return replace(sample, boxes=upright_boxes(sample.boxes, *read_layout(sample.path)))
 
 
 def _imagenet(root: Path) -> Sequence[Sample]:

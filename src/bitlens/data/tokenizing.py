@@ -19,7 +19,7 @@ T = TypeVar("T")
 
 
 def joined_text(text: str, pair: str | None = None) -> str:
-    """The characters that spans count in: a text, or a text and its pair with a line break between them."""
+    """Return the characters that spans count in: a text, or a text and its pair with a line break between them."""
     return text if pair is None else f"{text}\n{pair}"
 
 
@@ -63,12 +63,12 @@ class TokenBatch:
 
     @property
     def present(self) -> Tensor:
-        """(N, T) bool, every position that is not padding."""
+        """Mark, (N, T) bool, every position that is not padding."""
         return self.real | self.special
 
     @property
     def word_units(self) -> Tensor:
-        """(N, T) long, the word of each real token, counted from 0 in each text without gaps; -1 elsewhere."""
+        """Number, (N, T) long, the word of each real token, counted from 0 in each text without gaps; -1 elsewhere."""
         units = torch.full(self.real.shape, -1)
         for row, words in enumerate(self.words):
             number = {word: n for n, word in enumerate(sorted({w for w in words if w is not None}))}
@@ -76,7 +76,7 @@ class TokenBatch:
         return units.to(self.real.device)
 
     def words_of(self, text: int) -> tuple[Word, ...]:
-        """The words of one text, in their order."""
+        """List the words of one text, in their order."""
         places: dict[int, list[int]] = {}
         for position, word in enumerate(self.words[text]):
             if word is not None:
@@ -89,7 +89,7 @@ class TokenBatch:
         return tuple(found)
 
     def to(self, device: torch.device | str) -> "TokenBatch":
-        """The same on another device."""
+        """Return the same on another device."""
         inputs = {name: value.to(device) for name, value in self.inputs.items()}
         return replace(self, inputs=inputs, real=self.real.to(device), special=self.special.to(device))
 
@@ -110,7 +110,7 @@ class Tokenizer(Protocol):
         ...
 
     def without(self, batch: TokenBatch, removed: Tensor) -> TokenBatch:
-        """The batch after the real tokens at `removed` (N, T) bool are deleted; what is left moves together."""
+        """Return the batch after the real tokens at `removed` (N, T) bool are deleted; what is left moves together."""
         ...
 
 
@@ -212,7 +212,7 @@ class HubTokenizer:
         return checked(batch)
 
     def without(self, batch: TokenBatch, removed: Tensor) -> TokenBatch:
-        """The batch after the real tokens at `removed` (N, T) bool are deleted; what is left moves together."""
+        """Return the batch after the real tokens at `removed` (N, T) bool are deleted; what is left moves together."""
         types = self.tokenizer.pad_token_type_id
         return delete_tokens(batch, removed, {"input_ids": self.pad_id, "token_type_ids": types})
 
@@ -239,7 +239,7 @@ class HubTokenizer:
 
 
 def _without_space(text: str, start: int, end: int) -> Span:
-    """A token's characters without the space that some tokenizers count to the word behind it."""
+    """Return a token's characters without the space that some tokenizers count to the word behind it."""
     piece = text[start:end]
     return (start + len(piece) - len(piece.lstrip()), end) if piece.strip() else (start, end)
 
@@ -253,7 +253,7 @@ def check_texts(texts: Sequence[str], pairs: Sequence[str] | None) -> None:
 
 
 def checked(batch: TokenBatch) -> TokenBatch:
-    """The batch, if each of its texts has a token."""
+    """Return the batch, if each of its texts has a token."""
     empty = (~batch.real.any(1)).nonzero().flatten().tolist()
     if empty:
         raise InputError(f"text {empty[0]} is empty: there is no token in {batch.texts[empty[0]]!r:.60}")
