@@ -138,7 +138,7 @@ SOURCES: tuple[Source, ...] = (
             ("the seed is not used", "manual_seed(seed + i * _STREAM)", "manual_seed(i * _STREAM)"),
             ("neighbouring seeds share streams", "_STREAM = 0x9E3779B1", "_STREAM = 1"),
             ("antithetic copies are repetitions", "torch.cat([noise, -noise[", "torch.cat([noise, noise["),
-            ("antithetic is not asked for", "]) if self._antithetic else noise", "])"),
+            ("antithetic is not asked for", "// 2 if self._antithetic else", "// 2 if not self._antithetic else"),
             ("half as many antithetic copies", "independent = (count + 1) // 2 if", "independent = count // 2 if"),
             ("copies share their noise", "torch.randn(size, generator", "torch.randn(size[1:], generator"),
             ("uniform noise", "torch.randn(size", "torch.rand(size"),
