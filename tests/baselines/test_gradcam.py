@@ -24,7 +24,7 @@ FOUND = {
     "shufflenet_v2_x0_5": "conv5",
     "swin_t": "permute",
 }
-LARGE = {"densenet121", "convnext_tiny", "efficientnet_b0", "shufflenet_v2_x0_5", "swin_t"}
+LARGE = {"vgg11", "densenet121", "convnext_tiny", "efficientnet_b0", "shufflenet_v2_x0_5", "swin_t"}
 
 
 def spread(cells: Tensor, size: tuple[int, int] = (16, 16)) -> Tensor:
