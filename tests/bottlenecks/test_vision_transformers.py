@@ -194,6 +194,7 @@ def test_what_happens_to_the_class_token(how: Any) -> None:
     assert result.settings["extra_tokens"] == how
 
 
+@pytest.mark.filterwarnings("ignore:nothing behind layer .* reads its patches")
 @pytest.mark.parametrize("block", [0, 1])
 def test_held_at_its_mean_the_class_token_tells_nothing_of_the_image(block: int) -> None:
     """When patches pass for nothing, the evidence is what the network says with the class token replaced."""
@@ -211,6 +212,7 @@ def test_held_at_its_mean_the_class_token_tells_nothing_of_the_image(block: int)
     assert result.evidence.before.std() > 1e-3
 
 
+@pytest.mark.filterwarnings("ignore:nothing behind layer .* reads its patches")
 @pytest.mark.parametrize("how", ["restricted", "whole"])
 def test_left_whole_the_class_token_passes(how: str) -> None:
     """However dear bits are: behind the last block the head reads the class token alone."""

@@ -11,7 +11,7 @@ from typing_extensions import Unpack
 
 from bitlens.bottlenecks.bottleneck import EVIDENCE_STREAM, Bottleneck, Recorded
 from bitlens.bottlenecks.groups import Group, Samples
-from bitlens.bottlenecks.paths import check_paths
+from bitlens.bottlenecks.paths import check_paths, warn_if_unread
 from bitlens.core.fitting import Region
 from bitlens.core.gaussian import NoiseSettings
 from bitlens.core.inputs import ModelInputs
@@ -110,6 +110,7 @@ class LayerBottleneck(Bottleneck):
         recording = self.probe.record(group.inputs, check=behind)
         check_paths(self.probe, group.inputs, allowed=self.allow_bypass)
         geometry = self.geometry(group.inputs)
+        warn_if_unread(self.probe, group.inputs, geometry.layout)
         layout, features = geometry.layout, geometry.arranged(recording.features.float())
         target = as_target(group.targets, recording.output, group.inputs.count)
         dtype = suffix_dtype(self.precision, recording.features)

@@ -14,7 +14,6 @@ from torch import Tensor
 from torch.utils._pytree import tree_leaves
 
 from bitlens.core.inputs import ModelInputs
-from bitlens.probe.agreement import agree
 
 ROUNDING = 1e-3  # of the difference between two outputs: less is not told from rounding
 
@@ -26,12 +25,10 @@ class Around:
     Attributes:
         share: of the difference between the outputs for two inputs, what is left with noise at the layer.
         through: the dotted names of the modules that it goes through, as far as they are known.
-        unread: whether nothing behind the layer reads its features.
     """
 
     share: float = 0.0
     through: tuple[str, ...] = ()
-    unread: bool = False
 
 
 def pair_of(inputs: ModelInputs) -> ModelInputs:
@@ -66,34 +63,40 @@ def _reworded(ids: Tensor, mask: Any) -> Tensor:
     return torch.stack([row, changed]).reshape(2, *ids.shape[1:])
 
 
-def compare(run: Callable[[Tensor], Any], features: Tensor, clean: Any) -> tuple[float, bool]:
-    """How much of the difference between two samples' outputs is left when both get the same noise at the layer.
+def left_over(run: Callable[[Tensor], Any], features: Tensor, clean: Any) -> float:
+    """Return how much of the difference between two samples' outputs is left when both get the same noise at the layer.
 
     Args:
-        run: features (copies * 2, ...) → output.
-        features: of the two samples, (2, ...).
+        run: features (2, ...) → output.
+        features: of the two samples.
         clean: the output for them.
-
-    Returns:
-        The share, and whether other noise leaves the output as it is.
     """
+    before = answer_of(clean)
+    answers = [answer_of(run(noise)) for noise in _noises(features)]
+    whole, size = _apart(before), float(before.norm()) if before is not None else 0.0
+    return sum(map(_apart, answers)) / len(answers) / whole if whole > ROUNDING * ROUNDING * size else 0.0
+
+
+def unread(run: Callable[[Tensor], Any], features: Tensor, extra: int) -> bool:
+    """Return whether the output is the very same whatever stands at the places of features (n, ...), behind extra tokens."""
+    said = [run(torch.cat([features[:, :extra], noise[:, extra:]], 1)) for noise in _noises(features)]
+    pairs = zip(*(tree_leaves(one) for one in said), strict=True)
+    return all(torch.equal(a, b) for a, b in pairs if isinstance(a, Tensor) and isinstance(b, Tensor))
+
+
+def _noises(features: Tensor) -> list[Tensor]:
+    """Two kinds of noise, each the same for all samples, as large and spread as the features."""
     generator = torch.Generator().manual_seed(0)
-    mean, spread = features.float().mean(), features.float().std()
+    mean, spread = features.float().mean(), features.float().std().nan_to_num(1.0)
     noise = torch.randn(2, *features.shape[1:], generator=generator).to(features.device) * spread + mean
-    said = [run(one.to(features.dtype).expand(features.shape).clone()) for one in noise]
-    unread = agree(said[0], said[1])
-    before, answers = _answer(clean), [_answer(one) for one in said]
-    whole = _apart(before)
-    left = sum(map(_apart, answers)) / len(answers)
-    size = float(before.norm()) if before is not None else 0.0
-    return (left / whole if whole > ROUNDING * ROUNDING * size else 0.0), unread
+    return [one.to(features.dtype).expand(features.shape).clone() for one in noise]
 
 
 def _apart(answer: Tensor | None) -> float:
     return float((answer[0] - answer[1]).norm()) if answer is not None and len(answer) > 1 else 0.0
 
 
-def _answer(output: Any) -> Tensor | None:
+def answer_of(output: Any) -> Tensor | None:
     """What is taken for the network's answer: its logits, else its first tensor of real numbers."""
     said = getattr(output, "logits", None)
     leaves = [leaf for leaf in tree_leaves(said if said is not None else output) if isinstance(leaf, Tensor)]

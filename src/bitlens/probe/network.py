@@ -13,6 +13,7 @@ from torch import Tensor, nn
 
 from bitlens.core.inputs import ModelInputs
 from bitlens.probe.agreement import agree
+from bitlens.probe.behaviour import check_behaviour
 from bitlens.probe.folding import Fold, foldable, folded
 from bitlens.probe.modules import device_of, frozen, prepared, wrapped
 from bitlens.probe.recording import Touched
@@ -83,6 +84,7 @@ class Network:
         if inputs.signature not in self._known:
             few = inputs.select(slice(2))
             with frozen(self.model), torch.no_grad():
+                check_behaviour(type(self.model).__name__, self._pass, inputs)
                 folds = foldable(trace_calls(self.model, few))
                 touched = Touched()
                 with touched:

@@ -14,7 +14,8 @@ from bitlens.core.inputs import ModelInputs
 from bitlens.core.layout import LAYOUTS, Layout
 from bitlens.errors import BitlensWarning, LayerError
 from bitlens.probe.agreement import agree
-from bitlens.probe.around import ROUNDING, Around, compare, pair_of
+from bitlens.probe.around import ROUNDING, Around, left_over, pair_of, unread
+from bitlens.probe.behaviour import check_behaviour
 from bitlens.probe.declared import declared_channel
 from bitlens.probe.folding import foldable, folded
 from bitlens.probe.geometry import Answers, Geometry, answers_of, geometry_of
@@ -61,6 +62,7 @@ class Probe:
         self._plans: dict[Any, Plan] = {}
         self._geometries: dict[Any, Geometry] = {}
         self._arounds: dict[Any, Around] = {}
+        self._unread: dict[Any, bool] = {}
 
     @property
     def device(self) -> torch.device:
@@ -248,8 +250,18 @@ class Probe:
         pair = pair_of(inputs)
         recording = self._record(plan, pair)
         with recording.suffix() as run:
-            share, unread = compare(run, recording.features, recording.output)
-        return Around(share if share > ROUNDING else 0.0, ways or (), unread)
+            share = left_over(run, recording.features, recording.output)
+        return Around(share if share > ROUNDING else 0.0, ways or ())
+
+    def unread(self, inputs: Any, layout: Layout) -> bool:
+        """Return whether nothing behind the layer reads what stands at its places (class attention, after its last block)."""
+        inputs = prepared(self.model, inputs)
+        if inputs.signature not in self._unread:
+            with frozen(self.model), torch.no_grad():
+                recording = self._record(self._plan(inputs), inputs.select(slice(1)))
+                with recording.suffix() as run:
+                    self._unread[inputs.signature] = unread(run, recording.features, layout.extra)
+        return self._unread[inputs.signature]
 
     def _ways(self, plan: Plan) -> tuple[str, ...] | None:
         """What is read behind the layer besides its features and depends on the samples; None where it is not known."""
@@ -283,9 +295,15 @@ class Probe:
 
     def _plan(self, inputs: ModelInputs) -> Plan:
         if inputs.signature not in self._plans:
+            check_behaviour(type(self.model).__name__, self._whole, inputs)
             few = inputs.select(slice(2))  # more than one row: what was kept from another pass then has the wrong shape
             self._plans[inputs.signature] = self._make_plan(few if few.count == 2 else few.tile(2))
         return self._plans[inputs.signature]
+
+    def _whole(self, inputs: ModelInputs) -> Any:
+        own = inputs.clone()
+        with torch.no_grad():
+            return self.model(*own.args, **own.kwargs)
 
     def _make_plan(self, few: ModelInputs) -> Plan:
         once, twice = trace_calls(self.model, few), trace_calls(self.model, few.tile(2))
