@@ -22,7 +22,7 @@ from bitlens.core.fitting import FitSettings, Fitted, Readout, Region
 from bitlens.core.gaussian import NoiseModel, NoiseSettings
 from bitlens.core.layout import LAYOUTS
 from bitlens.core.passes import RunOptions, in_precision, suffix_dtype
-from bitlens.core.targets import ClassTarget, LogOdds, Target, as_target
+from bitlens.core.targets import ClassTarget, LogOdds, Target, as_target, last_token
 from bitlens.errors import LayerError, StatisticsError, one_of
 from bitlens.probe import Probe, Recording, find_layer
 from bitlens.probe.fingerprint import weights_hash
@@ -207,9 +207,15 @@ class TokenIBA(Bottleneck):
                 f"layer {self.probe.name!r} puts out {tuple(features.shape)} for texts of {tuple(kinds.shape)} tokens: choose "
                 "one that gives a vector for each token"
             )
-        target = self._asked(as_target(group.targets, recording.output, len(kinds)))
+        target = self._asked(as_target(group.targets, recording.output, len(kinds), last_token(kinds != PADDING)))
         dtype = self._dtype(recording)
-        region = Region(self.restricted(kinds)[..., None].float(), shared=self.mask == "token", block=_BLOCK)
+        there = kinds != PADDING
+        region = Region(
+            self.restricted(kinds)[..., None].float(),
+            shared=self.mask == "token",
+            block=_BLOCK,
+            starts=there.int().argmax(1),
+        )
         model = (noise or self.noise_of)(features, kinds)
         deeper = self._shared_mask(kinds, region)
         with recording.suffix(dtype, changes=deeper.changes) as suffix:
