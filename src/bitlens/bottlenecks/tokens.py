@@ -26,6 +26,7 @@ from bitlens.core.targets import ClassTarget, LogOdds, Target, as_target, last_t
 from bitlens.errors import LayerError, StatisticsError, one_of
 from bitlens.probe import Probe, Recording, find_layer
 from bitlens.probe.fingerprint import weights_hash
+from bitlens.probe.modules import call_of
 
 NoiseOf = Callable[[Tensor, Tensor], NoiseModel]
 """Features (n, T, D) and kinds (n, T) of texts → the noise at each position."""
@@ -44,7 +45,8 @@ class TokenIBA(Bottleneck):
 
     Args:
         model: the network; left exactly as it was after every call.
-        layer: the module after which hidden states (T, D) are restricted, or its dotted name: any layer of an encoder.
+        layer: the module after which hidden states (T, D) are restricted, or its dotted name: any layer of an encoder; `NAME#2`
+            is the third call of one that is called for several layers (ALBERT).
         deeper: further layers behind it that the same mask restricts too (one mask for several layers, after CoIBA, CVPR
             2025); the information is counted once, at `layer`, which bounds what passes any of them.
         mask: "token": one mask for each token, shared by its hidden units; "unit": one for each hidden unit of each token.
@@ -96,6 +98,8 @@ class TokenIBA(Bottleneck):
         self.deeper = dict(find_layer(self.probe.model, other) for other in deeper)
         if self.probe.name in self.deeper:
             raise LayerError(f"deeper holds {self.probe.name!r}, the layer itself: name layers behind it")
+        if self.probe.layer in self.deeper.values() or any(call_of(name) is not None for name in self.deeper):
+            raise LayerError("deeper holds one of several calls of a layer: name layers that are called once")
         self.mask = one_of("mask", mask, {name: name for name in get_args(MaskForm)})
         self.special_tokens = one_of("special_tokens", special_tokens, {name: name for name in get_args(SpecialTokens)})
         self.objective = one_of("objective", objective, {name: name for name in get_args(Objective)})
