@@ -1,7 +1,7 @@
 """What it takes to carry out a plan: network, data, methods and metrics, ready."""
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import cached_property
 from pathlib import Path
 from typing import Any
@@ -14,6 +14,7 @@ from bitlens.evaluation.sides import Side, side_of
 from bitlens.evaluation.subject import CaseOf, Subject
 from bitlens.methods import entry_of
 from bitlens.methods.building import map_alone, method_settings
+from bitlens.methods.labels import labels_for
 from bitlens.methods.lessons import Collect
 from bitlens.methods.specs import Spec
 from bitlens.methods.teaching import Source
@@ -144,7 +145,9 @@ def open_context(
         collect: runs photos through a network for statistics; by default this process.
     """
     loaded = load_model(plan.model, plan.weights, device, kind=plan.kind)
-    samples = Source.open(plan.data, loaded.kind, 0).samples
+    loaded = loaded if plan.classes is None else replace(loaded, classes=plan.classes)
+    asked = labels_for(loaded) if plan.asked == "label" else None
+    samples = Source.open(plan.data, loaded.kind, 0, asked).samples
     learner = Learner(plan, folder / "learned", samples, told, collect)
     return make_context(plan, loaded, samples, learner, folder / "maps" if keep_maps else None)
 
