@@ -292,9 +292,11 @@ def _holds_space(text: str) -> bool:
 
 
 def _without_space(text: str, start: int, end: int) -> Span:
-    """A token's characters without the space that some tokenizers count to the word behind it."""
+    """A token's characters without the space around them, which some tokenizers count to it."""
     piece = text[start:end]
-    return (start + len(piece) - len(piece.lstrip()), end) if piece.strip() else (start, end)
+    if not piece.strip():
+        return (start, end)
+    return (start + len(piece) - len(piece.lstrip()), end - len(piece) + len(piece.rstrip()))
 
 
 def check_texts(texts: Sequence[str], pairs: Sequence[str] | None) -> None:

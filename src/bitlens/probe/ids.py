@@ -80,7 +80,7 @@ def _ids(model: nn.Module) -> dict[str, Tensor]:
     reserved = {getattr(config, name, None) for name in ("pad_token_id", "eos_token_id")}
     one, two, three, *_ = (number for number in range(8) if number not in reserved)
     end = getattr(config, "eos_token_id", None)
-    row = [three, one, two, one, three, *([end] if isinstance(end, int) and 0 <= end < _smallest(model) else [])]
+    row = [three, one, two, two, one, *([end] if isinstance(end, int) and 0 <= end < _smallest(model) else [])]
     ids = torch.tensor([row] * _ROWS, device=device_of(model))
     takes = inspect.signature(model.forward).parameters
     masked = "attention_mask" in takes or any(p.kind is p.VAR_KEYWORD for p in takes.values())

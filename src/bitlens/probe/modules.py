@@ -79,9 +79,10 @@ def frozen(model: nn.Module) -> Iterator[None]:
         training = {module: module.training for module in model.modules()}
         recurrent = {m: m.dropout for m in training if isinstance(m, nn.RNNBase) and type(m) in _RECURRENT}
         trainable = [parameter for parameter in model.parameters() if parameter.requires_grad]
-        caching = {id(c): c for m in training if getattr(c := getattr(m, "config", None), "use_cache", False) is True}
+        configs: dict[int, Any] = {id(c): c for m in training if (c := getattr(m, "config", None)) is not None}
+        caching = [config for config in configs.values() if getattr(config, "use_cache", False) is True]
         try:
-            for config in caching.values():
+            for config in caching:
                 config.use_cache = False
             for module, mode in training.items():
                 wanted = module in recurrent  # cuDNN gives no gradient of recurrent layers in evaluation mode
@@ -98,7 +99,7 @@ def frozen(model: nn.Module) -> Iterator[None]:
                     module.training = mode
             for layer, dropout in recurrent.items():
                 layer.dropout = dropout
-            for config in caching.values():
+            for config in caching:
                 config.use_cache = True
             for parameter in trainable:
                 parameter.requires_grad_(True)
