@@ -3,14 +3,18 @@
 import csv
 import json
 from pathlib import Path
+from typing import Any
 
 import pytest
 from PIL import Image
+from pyarrow import parquet
 
 from bitlens.data.datasets import open_dataset
 from bitlens.data.labels import Labels
 from bitlens.data.texts import open_texts
 from bitlens.errors import DataError
+from bitlens.methods.labels import labels_for
+from bitlens.models.load import load_model
 
 SENTIMENT = Labels(("Negative", "Positive"))
 
@@ -179,6 +183,66 @@ def test_synonyms_and_two_classes_of_one_name() -> None:
     with pytest.raises(DataError, match="the label is 'crane'"):
         birds.read("crane")
     assert birds.read("2") == 2
+
+
+MEASURED = ("--methods", "occlusion", "--metrics", "removal-delete")
+REVIEWS = 'review,sentiment\na wonderful and moving film,Positive\n"dull, slow and boring",negative\nfine acting,1.0\n'
+
+
+def test_the_command_line_reads_names_of_classes(bitlens: Any, tmp_path: Path) -> None:
+    (tmp_path / "r.csv").write_text(REVIEWS, "utf-8")
+    shown = bitlens("text", "explain", "--data", "csv:r.csv", "--method", "occlusion", "--json")
+    assert [row["label"] for row in json.loads(shown.stdout)] == [1, 0, 1]
+    bitlens("text", "evaluate", "--data", "csv:r.csv", *MEASURED)
+    (rows,) = Path("bitlens-text-evaluation/rows").iterdir()
+    assert parquet.read_table(rows).column("target").to_pylist() == [1, 0, 1]
+
+
+@pytest.mark.parametrize(
+    ("label", "says"),
+    [("7", "the label is '7'"), ("Positiv", "did you mean 'positive'"), ("-1", "the label is '-1'")],
+)
+def test_a_label_that_is_no_class_is_refused_before_the_run(
+    bitlens: Any, tmp_path: Path, label: str, says: str
+) -> None:
+    (tmp_path / "r.csv").write_text(f"{REVIEWS}good,{label}\n", "utf-8")
+    for command in (("evaluate", *MEASURED), ("explain", "--method", "occlusion")):
+        told = bitlens("text", *command, "--data", "csv:r.csv", code=1).stderr
+        assert "r.csv, line 5: the label is" in told
+        assert says in told
+        assert "2 classes, by name (negative, positive)" in told
+    assert not (tmp_path / "bitlens-text-evaluation").exists()
+    bitlens("text", "evaluate", "--target", "predicted", *MEASURED, "--data", "csv:r.csv")  # labels are not asked about
+
+
+def test_classes_of_ones_own(bitlens: Any, tmp_path: Path) -> None:
+    (tmp_path / "names.txt").write_text("bad\ngood\n")
+    (tmp_path / "t.tsv").write_text("text\tlabel\nfine film\tGOOD\n")
+    given = ("--data", "tsv:t.tsv", "--classes", "names.txt")
+    (found,) = json.loads(bitlens("text", "explain", *given, "--method", "occlusion", "--json").stdout)
+    assert found["label"] == 1
+    assert found["prediction"] in ("bad", "good")
+    bitlens("text", "evaluate", *given, *MEASURED)
+
+
+def test_photos_whose_label_is_no_class_are_refused_before_the_run(bitlens: Any, tmp_path: Path) -> None:
+    Image.new("RGB", (64, 64)).save(tmp_path / "a.png")
+    given = ("--model", "builtin/scenes", "--methods", "random", "--metrics", "degradation-8", "--data", "csv:t.csv")
+    for label in ("77", "nothing"):
+        (tmp_path / "t.csv").write_text(f"file,label\na.png,{label}\n")
+        assert f"line 2: the label is '{label}'" in bitlens("evaluate", *given, code=1).stderr
+
+
+def test_a_network_without_names_is_asked_how_many_classes_it_has(tmp_path: Path) -> None:
+    (tmp_path / "net.py").write_text(
+        "import torch\ndef build():\n    return torch.nn.Sequential(torch.nn.AdaptiveAvgPool2d(2), torch.nn.Flatten(), "
+        "torch.nn.Linear(12, 5))\n"
+    )
+    labels = labels_for(load_model(f"{tmp_path}/net.py:build"))
+    assert labels.count == 5
+    assert labels.read("4") == 4
+    with pytest.raises(DataError, match="0 to 4"):
+        labels.read("5")
 
 
 def test_tables_of_photos(tmp_path: Path) -> None:

@@ -11,6 +11,7 @@ from rich.text import Text
 
 from bitlens.cli.options import (
     AsJson,
+    Classes,
     Cluster,
     DeviceOption,
     Layer,
@@ -80,6 +81,7 @@ def evaluate(
         Per | None, typer.Option("--statistics-per", help="element as in the papers, channel for few photos (default).")
     ] = None,
     weights: Weights = None,
+    classes: Classes = None,
     keep_maps: Annotated[
         bool, typer.Option("--keep-maps", help="Keep every map, for pictures and later metrics.")
     ] = False,
@@ -94,8 +96,10 @@ def evaluate(
     """Measure methods by metrics on a data set. A run that was cut short goes on where it was, and can grow."""
     from bitlens.evaluation.papers import load_paper
     from bitlens.evaluation.run import read_part
+    from bitlens.models.load import read_classes
 
     published = load_paper(paper) if paper is not None else None
+    names = read_classes(classes) if classes is not None else None
     if model is None and published is None:
         raise SettingError("no network was named: give --model, or --paper for the networks of a paper")
     models = [model] if model is not None else list(published.networks.values() if published is not None else ())
@@ -106,7 +110,7 @@ def evaluate(
         for name, folder in zip(models, folders, strict=True):
             plan = _plan(
                 name, data, methods, metrics, published, weights=weights, layer=layer, statistics_from=statistics_from,
-                statistics_count=statistics_count, statistics_per=statistics_per, seed=seed,
+                statistics_count=statistics_count, statistics_per=statistics_per, seed=seed, classes=names,
             )  # fmt: skip
             run_plan(
                 plan, folder, device_name(device) if helpers is None else "cpu", read_part(part), limit,

@@ -18,6 +18,7 @@ Model = Annotated[
     str, typer.Option("--model", help="torchvision/NAME, timm/NAME, hf/ORG/NAME, builtin/NAME or FILE.py:CALLABLE.")
 ]
 Weights = Annotated[Path | None, typer.Option("--weights", help="Your own weights: safetensors or a state dict.")]
+Classes = Annotated[Path | None, typer.Option("--classes", help="Class names, one a line, or a csv table.")]
 Layer = Annotated[
     str | None,
     typer.Option(

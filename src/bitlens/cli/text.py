@@ -3,17 +3,19 @@
 import json
 import sys
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from bitlens.cli.options import AsJson, DeviceOption, Seed, Weights, device_name
+from bitlens.cli.options import AsJson, Classes, DeviceOption, Seed, Weights, device_name
 from bitlens.errors import DataError, SettingError
 from bitlens.system.console import answers, messages, note, progress_bar
 from bitlens.system.files import write_text
 
 if TYPE_CHECKING:
+    from bitlens.data.labels import Labels
     from bitlens.data.texts import TextSample
     from bitlens.explaining.explainer import Explainer
 
@@ -36,12 +38,13 @@ def explain(
     texts: Annotated[list[str] | None, typer.Argument(help="Texts, each in quotes.")] = None,
     file: Annotated[Path | None, typer.Option("--file", help="One text from a file; - for standard input.")] = None,
     data: Annotated[
-        str | None, typer.Option("--data", help="Texts from jsonl:FILE, tsv:FILE or builtin:reviews.")
+        str | None, typer.Option("--data", help="Texts from jsonl:FILE, tsv:FILE, csv:FILE or builtin:reviews.")
     ] = None,
     limit: Annotated[int, typer.Option("--limit", min=1, help="How many texts of --data.")] = 10,
     pair: Annotated[str | None, typer.Option("--pair", help="The second text, for networks that compare two.")] = None,
     model: TextModel = "builtin/reviews",
     weights: Weights = None,
+    classes: Classes = None,
     layer: TextLayer = None,
     method: Annotated[
         str, typer.Option("--method", help="token-iba, iba, or a baseline such as lime; iba:steps=20 sets more.")
@@ -61,10 +64,12 @@ def explain(
 ) -> None:
     """Shade the words of texts by the bits (or scores) that a network uses for its answer."""
     from bitlens.explaining.explainer import page
-    from bitlens.models.load import load_model
+    from bitlens.methods.labels import labels_for
+    from bitlens.models.load import load_model, read_classes
 
-    samples = chosen_texts(texts or [], file, data, limit, pair)
     loaded = load_model(model, weights, device_name(device), kind="text")
+    loaded = replace(loaded, classes=read_classes(classes)) if classes is not None else loaded
+    samples = chosen_texts(texts or [], file, data, limit, pair, labels_for(loaded) if data is not None else None)
     explainer = build_explainer(loaded, method, {"layer": layer, "beta": beta}, seed)
     teach(explainer, statistics_from, statistics_count)
     pairs = [sample.pair or "" for sample in samples] if samples[0].pair is not None else None
@@ -83,14 +88,20 @@ def explain(
 
 
 def chosen_texts(
-    texts: Sequence[str], file: Path | None, data: str | None, limit: int, pair: str | None = None
+    texts: Sequence[str],
+    file: Path | None,
+    data: str | None,
+    limit: int,
+    pair: str | None = None,
+    labels: "Labels | None" = None,
 ) -> "Sequence[TextSample]":
-    """The texts that a person named in one of three ways.
+    """The texts that a person named in one of three ways; without `labels` those of a file are not looked at.
 
     Raises:
         SettingError: if it was none of them, or several.
         DataError: if a file cannot be read.
     """
+    from bitlens.data.labels import Labels
     from bitlens.data.texts import TextSample, open_texts
 
     if sum((bool(texts), file is not None, data is not None)) != 1:
@@ -98,7 +109,7 @@ def chosen_texts(
     if data is not None:
         if pair is not None:
             raise SettingError("--pair is for a text on the command line; the pairs of --data stand in the file")
-        return open_texts(data)[:limit]
+        return open_texts(data, labels or Labels(needed=False))[:limit]
     listed = [_read(file)] if file is not None else texts
     return [TextSample(f"text {number}", text, pair=pair) for number, text in enumerate(listed)]
 

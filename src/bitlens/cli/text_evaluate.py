@@ -9,6 +9,7 @@ import typer
 from bitlens.cli.evaluate import list_metrics, print_tables, run_plan
 from bitlens.cli.options import (
     AsJson,
+    Classes,
     Cluster,
     DeviceOption,
     Out,
@@ -30,7 +31,7 @@ def add_text_commands(app: typer.Typer) -> None:
 
 
 def evaluate(
-    data: Annotated[str, typer.Option("--data", help="jsonl:FILE, tsv:FILE or builtin:reviews.")],
+    data: Annotated[str, typer.Option("--data", help="jsonl:FILE, tsv:FILE, csv:FILE or builtin:reviews.")],
     model: Annotated[
         str, typer.Option("--model", help="builtin/reviews, hf/NAME, a folder, or FILE.py:CALLABLE.")
     ] = "builtin/reviews",
@@ -58,6 +59,7 @@ def evaluate(
     ] = None,
     statistics_count: Annotated[int, typer.Option("--statistics-count", min=1, help="From how many texts.")] = 1000,
     weights: Weights = None,
+    classes: Classes = None,
     keep_maps: Annotated[bool, typer.Option("--keep-maps", help="Keep every map, for later metrics.")] = False,
     retry_errors: Annotated[bool, typer.Option("--retry-errors", help="Try texts again that failed.")] = False,
     cluster: Cluster = None,
@@ -71,6 +73,7 @@ def evaluate(
     from bitlens.evaluation.plan import Plan
     from bitlens.evaluation.run import read_part
     from bitlens.methods.building import read_methods
+    from bitlens.models.load import read_classes
 
     plan = Plan(
         model,
@@ -79,6 +82,7 @@ def evaluate(
         read_metrics(metrics, "text"),
         kind="text",
         weights=weights,
+        classes=read_classes(classes) if classes is not None else None,
         layer=layer,
         asked=asked,
         max_tokens=max_tokens,

@@ -25,7 +25,7 @@ def layers(
     texts: Annotated[list[str] | None, typer.Argument(help="Texts, each in quotes.")] = None,
     file: Annotated[Path | None, typer.Option("--file", help="One text from a file; - for standard input.")] = None,
     data: Annotated[
-        str | None, typer.Option("--data", help="Texts from jsonl:FILE, tsv:FILE or builtin:reviews.")
+        str | None, typer.Option("--data", help="Texts from jsonl:FILE, tsv:FILE, csv:FILE or builtin:reviews.")
     ] = None,
     limit: Annotated[int, typer.Option("--limit", min=1, help="How many texts of --data.")] = 10,
     pair: Annotated[str | None, typer.Option("--pair", help="The second text, for networks that compare two.")] = None,
