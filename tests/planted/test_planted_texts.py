@@ -11,6 +11,7 @@ from torch import Tensor, nn
 from typer.testing import CliRunner
 
 import bitlens
+from bitlens.bottlenecks.groups import Samples
 from bitlens.bottlenecks.input.texts import TokenInputIBA
 from bitlens.bottlenecks.token_statistics import TokenStatistics, collect_token_statistics
 from bitlens.bottlenecks.tokens import TokenIBA
@@ -313,6 +314,23 @@ def test_batches_of_as_many_texts_as_tokens_have_the_right_statistics() -> None:
         rows = own if rows is None else rows.merge(own)
     assert rows is not None
     torch.testing.assert_close(whole.groups[-1].mean, rows.groups[-1].mean, rtol=1e-4, atol=1e-5)
+
+
+def test_texts_of_a_network_that_reads_padding_share_no_pass_with_longer_ones() -> None:
+    loaded = _family("XLNet")  # whose head reads the last position, whatever stands there
+    written = ["the great film", "the story is so very long and awful", "an awful plot"]
+    for layer in text_layers(loaded.model)[1:]:
+        iba = TokenIBA(loaded.model, layer, precision="float32").fit_statistics(_many(loaded))
+        together = iba.explain(loaded.tokenizer(written))
+        for row, text in enumerate(written):
+            alone = iba.explain(loaded.tokenizer([text]))
+            length = alone.map.shape[1]
+            torch.testing.assert_close(together.map[row, :length], alone.map[0], rtol=1e-3, atol=1e-4)
+            assert not together.map[row, length:].any()
+            assert float(alone.map.sum()) > 1
+    others = loaded.tokenizer(written)
+    usual = _family("T5")
+    assert not TokenIBA(usual.model, "encoder.encoder.block.0").reads_padding(Samples.of_texts(others))
 
 
 # --- causal language models: what stands at the last token

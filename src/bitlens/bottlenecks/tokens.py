@@ -25,6 +25,7 @@ from bitlens.core.passes import RunOptions, in_precision, suffix_dtype
 from bitlens.core.targets import ClassTarget, LogOdds, Target, as_target, last_token
 from bitlens.errors import LayerError, StatisticsError, one_of
 from bitlens.probe import Probe, Recording, find_layer
+from bitlens.probe.agreement import agree
 from bitlens.probe.fingerprint import weights_hash
 from bitlens.probe.modules import call_of
 
@@ -114,6 +115,7 @@ class TokenIBA(Bottleneck):
             readout=readout,
         )
         self.noise = NoiseSettings(min_std=min_std, activity_threshold=-1)
+        self._reads_padding: bool | None = None  # not known as yet
         self._lower_precision: bool | None = None  # whether the network can; not known as yet
         self._statistics: dict[str, TokenStatistics] = {}
         if statistics is not None:
@@ -191,6 +193,22 @@ class TokenIBA(Bottleneck):
     def samples(self, inputs: Any) -> Samples:
         """Read texts."""
         return Samples.of_texts(inputs)
+
+    def reads_padding(self, samples: Samples) -> bool:
+        """Whether the network's output changes with what the layer puts out at padding (XLNet's head reads the last position).
+
+        It is measured once: what is not restricted there would let everything pass around the bottleneck.
+        """
+        if self._reads_padding is None:
+            few = samples.select(torch.tensor([0, len(samples) - 1], device=samples.kinds.device))
+            recording = self.probe.record(few.inputs, check=False)
+            features = recording.features
+            if features.shape[:2] != few.kinds.shape:
+                return False
+            other = torch.where((few.kinds == PADDING)[..., None], features.flip(-1) * 0.7 + 0.1, features)
+            with recording.suffix() as run, torch.no_grad():
+                self._reads_padding = not agree(run(features), run(other))
+        return self._reads_padding
 
     def restricted(self, kinds: Tensor) -> Tensor:
         """Return which tokens (n, T) are restricted."""
