@@ -518,3 +518,18 @@ def test_a_pipeline_is_explained_by_its_network_and_tokenizer() -> None:
         bitlens.Explainer(pipeline)
     with pytest.raises(ModelError, match="dict is no text classifier"):
         bitlens.Explainer({})
+
+
+class _Particular(nn.Module):
+    """A network that must be told kinds of tokens too."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.rows, self.words = nn.Embedding(900, 4), nn.Embedding(40, 4)
+
+    def forward(self, input_ids: Tensor, attention_mask: Tensor, token_type_ids: Tensor) -> Tensor:
+        return ((self.words(input_ids) + self.rows(token_type_ids)) * attention_mask[..., None]).mean(1)
+
+
+def test_a_network_that_must_be_told_kinds_of_tokens() -> None:
+    assert word_embedding(_Particular()) == "words"

@@ -16,7 +16,7 @@ from bitlens.core.gaussian import NoiseSettings
 from bitlens.core.layout import LAYOUTS, Layout
 from bitlens.core.passes import RunOptions, in_precision, memory_format, suffix_dtype
 from bitlens.core.statistics import FeatureStatistics
-from bitlens.core.targets import as_target
+from bitlens.core.targets import as_target, last_token
 from bitlens.errors import BitlensWarning, StatisticsError, one_of
 from bitlens.probe import Probe
 from bitlens.probe.fingerprint import weights_hash, weights_versions
@@ -107,7 +107,9 @@ class LayerBottleneck(Bottleneck):
         recording = self.probe.record(group.inputs, check=behind)
         features = recording.features.float()
         layout = self.layout_of(features, group.inputs.image_size)
-        target = as_target(group.targets, recording.output, group.inputs.count)
+        mask = group.inputs.kwargs.get("attention_mask")
+        last = last_token(mask.bool()) if isinstance(mask, Tensor) and mask.dim() == 2 else None
+        target = as_target(group.targets, recording.output, group.inputs.count, last)
         dtype = suffix_dtype(self.precision, recording.features)
         features = features.contiguous(memory_format=memory_format(features, dtype, layout))
         opened: AbstractContextManager[Any] = (

@@ -84,7 +84,13 @@ def _ids(model: nn.Module) -> dict[str, Tensor]:
     ids = torch.tensor([row] * _ROWS, device=device_of(model))
     takes = inspect.signature(model.forward).parameters
     masked = "attention_mask" in takes or any(p.kind is p.VAR_KEYWORD for p in takes.values())
-    return {"input_ids": ids, **({"attention_mask": torch.ones_like(ids)} if masked else {})}
+    kinds = takes.get("token_type_ids")
+    given = {"input_ids": ids, **({"attention_mask": torch.ones_like(ids)} if masked else {})}
+    return (
+        given
+        if kinds is None or kinds.default is not kinds.empty
+        else {**given, "token_type_ids": torch.zeros_like(ids)}
+    )
 
 
 def _smallest(model: nn.Module) -> int:
