@@ -233,6 +233,21 @@ def test_photos_whose_label_is_no_class_are_refused_before_the_run(bitlens: Any,
         assert f"line 2: the label is '{label}'" in bitlens("evaluate", *given, code=1).stderr
 
 
+def test_folders_are_classes_by_name_where_all_are_called_so(tmp_path: Path) -> None:
+    for name in ("zebra", "Ape", "cat"):
+        (tmp_path / name).mkdir()
+        Image.new("RGB", (4, 4)).save(tmp_path / name / "1.png")
+
+    def read(labels: Labels | None) -> dict[str, int | None]:
+        return {sample.name[:-6]: sample.label for sample in open_dataset(f"folder:{tmp_path}", labels)}
+
+    assert read(Labels(("dog", "zebra", "cat", "ape"))) == {"zebra": 1, "Ape": 3, "cat": 2}
+    assert read(Labels(("dog", "zebra", "cat"))) == read(None) == {"Ape": 0, "cat": 1, "zebra": 2}
+    with pytest.raises(DataError, match="3 subfolders, each a class, but the network tells 2 apart"):
+        read(Labels(("dog", "zebra")))
+    assert read(Labels(count=2, needed=False)) == {"Ape": 0, "cat": 1, "zebra": 2}
+
+
 def test_a_network_without_names_is_asked_how_many_classes_it_has(tmp_path: Path) -> None:
     (tmp_path / "net.py").write_text(
         "import torch\ndef build():\n    return torch.nn.Sequential(torch.nn.AdaptiveAvgPool2d(2), torch.nn.Flatten(), "

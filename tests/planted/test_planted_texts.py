@@ -19,6 +19,7 @@ from bitlens.cli import app
 from bitlens.core.targets import Score, TextScore, as_target, last_token
 from bitlens.data.tokenizing import HubTokenizer
 from bitlens.errors import LayerError, ModelError, TargetError
+from bitlens.explaining.layer_pages import short_names
 from bitlens.models.load_text import described, text_layers, word_embedding
 from bitlens.models.loaded import Loaded
 from bitlens.probe import Probe
@@ -241,6 +242,8 @@ def test_the_command_line_takes_calls(albert_file: str, tmp_path: Path) -> None:
     rows = json.loads(done.stdout)
     assert [row["layer"] for row in rows] == list(text_layers(_family("Albert").model))
     assert len({row["total_bits"] for row in rows}) == 3
+    assert short_names([row["layer"] for row in rows]) == ["layer 1", "layer 2", "layer 3"]
+    assert short_names(["g.0#0", "g.1#0", "embedding"]) == ["g.0#0", "g.1#0", "embedding"]
 
 
 # --- padding
@@ -277,6 +280,15 @@ def test_padding_on_the_left_changes_nothing(family: str, where: str, *, positio
         assert found.evidence is not None
         torch.testing.assert_close(found.evidence.under_noise[:1], single.evidence.under_noise, rtol=1e-3, atol=1e-4)
     torch.testing.assert_close(iba.explain(both).map[1], other.map[0], rtol=1e-3, atol=1e-4)
+
+
+def test_several_layers_with_one_mask_and_padding_on_the_left() -> None:
+    loaded = _family("Llama")
+    layer, *deeper = (loaded.embedding, *text_layers(loaded.model)[:2])
+    iba = TokenIBA(loaded.model, layer, deeper=deeper, precision="float32").fit_statistics(_many(loaded))
+    short = _given(loaded, "the great film was so very long", positions=False)
+    single, padded = iba.explain(short), iba.explain(_left(short, 4))
+    torch.testing.assert_close(padded.map[0, 4:], single.map[0], rtol=1e-3, atol=1e-4)
 
 
 def test_statistics_of_texts_padded_on_the_left_are_the_same() -> None:

@@ -101,8 +101,9 @@ class _Samples(Sequence[Sample], Generic[Item]):
 def open_dataset(spec: str, labels: Labels | None = None) -> Sequence[Sample]:
     """Open a data set by name.
 
-    `folder:DIR` (or the folder alone): where every photo lies in one of at least two subfolders, the label is the
-    position of that subfolder among the sorted names of all subfolders; otherwise there are no labels.
+    `folder:DIR` (or the folder alone): where every photo lies in one of at least two subfolders, the label is the class
+    that its subfolder is called by (see `labels`), or where not all of them are, the position of that subfolder among the
+    sorted names of all subfolders; otherwise there are no labels.
     `csv:FILE`: label is a number, the name of a class (see `labels`), or empty; boxes are `x0 y0 x1 y1` in pixels of the
     stored file, several separated by `;`; further columns are ignored. Columns are called file (filename, image, photo) and
     label (class, target), or chosen: `csv:FILE?file=NAME&label=NAME`.
@@ -119,14 +120,15 @@ def open_dataset(spec: str, labels: Labels | None = None) -> Sequence[Sample]:
     Raises:
         DataError: the name is of no known form, or the data set is missing, empty or malformed.
     """
+    labels = labels or Labels()
     if spec and Path(spec).expanduser().is_dir():
-        return _folder(Path(spec).expanduser())
+        return _folder(Path(spec).expanduser(), labels)
     kind, _, place = spec.partition(":")
-    openers = {"folder": _folder, "imagenet": _imagenet}
+    openers = {"folder": partial(_folder, labels=labels), "imagenet": _imagenet}
     if spec in ("builtin:scenes", "builtin:scenes-train"):
         return _scenes("train" if spec.endswith("train") else "test")
     if kind == "csv" and place:
-        return _csv(place, labels or Labels())
+        return _csv(place, labels)
     if kind not in openers or not place:
         raise DataError(f"unknown data set {spec!r}: expected {', '.join(FORMS)}, or a folder that exists")
     return openers[kind](Path(place).expanduser())
@@ -211,7 +213,7 @@ def _prepare(samples: Sequence[Sample], index: int, preprocess: Preprocessing) -
         raise DataError(f"{sample.name}: {error}") from error
 
 
-def _folder(folder: Path) -> Sequence[Sample]:
+def _folder(folder: Path, labels: Labels) -> Sequence[Sample]:
     if not folder.is_dir():
         raise DataError(f"{folder} is no folder")
     paths = find_images([folder])
@@ -219,14 +221,29 @@ def _folder(folder: Path) -> Sequence[Sample]:
     used = {place.parts[0] for place in places if len(place.parts) > 1}
     classed = len(used) > 1 and all(len(place.parts) > 1 for place in places)
     names = sorted(entry.name for entry in folder.iterdir() if entry.is_dir() and not entry.name.startswith("."))
-    labels = {name: index for index, name in enumerate(names)} if classed else {}
+    numbers = _numbered(folder, names, labels) if classed else {}
 
     def build(place: Path) -> Sample:
         return Sample(
-            place.as_posix(), partial(read_image, folder / place), labels.get(place.parts[0]), path=folder / place
+            place.as_posix(), partial(read_image, folder / place), numbers.get(place.parts[0]), path=folder / place
         )
 
     return _Samples(places, build)
+
+
+def _numbered(folder: Path, names: Sequence[str], labels: Labels) -> dict[str, int]:
+    """The class of each subfolder: by the names of classes if all are called so, else by their order."""
+    named = {name: labels.named(name) for name in names}
+    found = {name: index for name, index in named.items() if index is not None}
+    if len(found) == len(names):
+        return found
+    most = labels.classes
+    if labels.needed and most is not None and len(names) > most:
+        raise DataError(
+            f"{folder} has {len(names)} subfolders, each a class, but the network tells {most} apart: name them as its classes, "
+            "or take away what is none"
+        )
+    return {name: index for index, name in enumerate(names)}
 
 
 @dataclass(frozen=True)

@@ -44,7 +44,7 @@ class Labels:
         said = (
             value.strip() if isinstance(value, str) else str(value) if isinstance(value, bool | int | float) else None
         )
-        found = self._named(said) if said is not None else None
+        found = self.named(said) if said is not None else None
         if said is not None and found is None:
             if said.lower() in _MISSING:
                 return None
@@ -53,7 +53,8 @@ class Labels:
             raise DataError(f"the label is {_short(value)}, expected {self._expected(said)}")
         return found
 
-    def _named(self, said: str) -> int | None:
+    def named(self, said: str) -> int | None:
+        """The index of the class of this name, in capitals or not; None if none or several are called so."""
         parts = [_parts(name) for name in self.names or ()]
         found = [i for i, names in enumerate(parts) if said.lower() in names]
         return found[0] if len(found) == 1 else None

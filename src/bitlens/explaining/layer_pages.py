@@ -118,8 +118,10 @@ def _kept(analysis: LayerAnalysis) -> str:
 
 
 def short_names(layers: Sequence[str]) -> list[str]:
-    """The number of each layer of an encoder, counted from 1; dotted names where there is no number."""
-    numbers = [layer.rpartition(".")[2] for layer in layers]
+    """The number of each layer of an encoder (or call of its one block), counted from 1; dotted names where there is none."""
+    numbers = [layer.rpartition(".")[2].rpartition("#")[2] for layer in layers]
+    if len(set(numbers)) < len(set(layers)):
+        return list(layers)
     return [
         f"layer {int(number) + 1}" if number.isdigit() else layer for number, layer in zip(numbers, layers, strict=True)
     ]
