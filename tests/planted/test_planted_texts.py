@@ -90,6 +90,25 @@ def test_blocks_of_t5_are_layers_though_they_put_out_a_position_bias() -> None:
     assert float((found.map.argmax(1) == _places(batch, words)).float().mean()) >= 0.7
 
 
+def test_a_layer_that_gives_no_vector_for_each_token() -> None:
+    loaded = _family("Albert")
+    with pytest.raises(LayerError, match="choose one that gives a vector for each token"):
+        collect_token_statistics(loaded.model, ["albert.pooler"], _many(loaded))
+    with pytest.raises(LayerError, match="choose one that gives a vector for each token"):
+        TokenIBA(_Turned().eval(), "turn").fit_statistics(_many(loaded))
+
+
+class _Turned(nn.Module):
+    """Channels before tokens, as SqueezeBERT has them."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.embedding, self.turn, self.head = nn.Embedding(30, 6), nn.Conv1d(6, 6, 1), nn.Linear(6, 2)
+
+    def forward(self, input_ids: Tensor, attention_mask: Tensor) -> Tensor:
+        return self.head((self.turn(self.embedding(input_ids).mT) * attention_mask[:, None]).mean(2))
+
+
 class _Block(nn.Module):
     def __init__(self, *, leaks: bool) -> None:
         super().__init__()

@@ -228,7 +228,7 @@ class Explainer:
             texts: one, or a list.
             pairs: the second text, or one for each, for networks that compare two.
             target: None or "auto" (the prediction), a class by index or name, one for each text, a `Target`, or a callable
-                from the network's output to one score per row.
+                from the network's output to one score per row; one with two arguments gets each row's last token too.
             progress: called with the number of texts explained so far.
 
         Returns:

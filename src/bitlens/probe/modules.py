@@ -79,7 +79,7 @@ def frozen(model: nn.Module) -> Iterator[None]:
         training = {module: module.training for module in model.modules()}
         recurrent = {m: m.dropout for m in training if isinstance(m, nn.RNNBase) and type(m) in _RECURRENT}
         trainable = [parameter for parameter in model.parameters() if parameter.requires_grad]
-        configs: dict[int, Any] = {id(c): c for m in training if (c := getattr(m, "config", None)) is not None}
+        configs: dict[int, Any] = {id(c): c for m in training if (c := m.__dict__.get("config")) is not None}
         caching = [config for config in configs.values() if getattr(config, "use_cache", False) is True]
         try:
             for config in caching:
