@@ -124,7 +124,10 @@ def open_dataset(spec: str, labels: Labels | None = None) -> Sequence[Sample]:
     if spec and Path(spec).expanduser().is_dir():
         return _folder(Path(spec).expanduser(), labels)
     kind, _, place = spec.partition(":")
-    openers = {"folder": partial(_folder, labels=labels), "imagenet": _imagenet}
+    openers: dict[str, Callable[[Path], Sequence[Sample]]] = {
+        "folder": partial(_folder, labels=labels),
+        "imagenet": _imagenet,
+    }
     if spec in ("builtin:scenes", "builtin:scenes-train"):
         return _scenes("train" if spec.endswith("train") else "test")
     if kind == "csv" and place:
