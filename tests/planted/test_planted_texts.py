@@ -407,13 +407,13 @@ def test_a_target_is_told_where_each_text_ends() -> None:
 
 def test_which_callables_are_told() -> None:
     output, last = torch.arange(12.0).reshape(2, 6), torch.tensor([2, 5])
-    told = as_target(lambda output, last: output[torch.arange(len(last)), last], output, 2, last)
+    told = as_target(lambda output, last: output[torch.arange(len(last)), last], output, 2, last=last)
     assert isinstance(told, TextScore)
     assert told.value(output).tolist() == [2, 11]
     assert told.value(torch.cat([output, output + 1])).tolist() == [2, 11, 3, 12]
     assert told.select(torch.tensor([1])).value(output[1:]).tolist() == [11]
     for alone in (lambda output: output[:, 0], lambda output, column=0: output[:, column], nn.Flatten(0)):
-        assert type(as_target(alone, output, 2, last)) is Score
+        assert type(as_target(alone, output, 2, last=last)) is Score
     with pytest.raises(TargetError, match="the inputs are no texts"):
         as_target(lambda output, last: output[:, 0] + last, output, 2).value(output)
     assert last_token(torch.tensor([[1, 1, 0], [0, 1, 1], [1, 0, 0]]).bool()).tolist() == [1, 2, 0]

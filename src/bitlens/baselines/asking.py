@@ -221,5 +221,5 @@ def asking(
         if output is None:
             with torch.no_grad():
                 output = run({name: value.clone() for name, value in batch.inputs.items()})
-        target = as_target(targets, output, len(batch), last_token(batch.present))
+        target = as_target(targets, output, len(batch), last=last_token(batch.present))
         yield TextQuestion(batch, target, output, run, rows, loaded.tokenizer.mask_id, loaded.tokenizer.pad_id)

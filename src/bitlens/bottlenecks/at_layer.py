@@ -109,7 +109,7 @@ class LayerBottleneck(Bottleneck):
         layout = self.layout_of(features, group.inputs.image_size)
         mask = group.inputs.kwargs.get("attention_mask")
         last = last_token(mask.bool()) if isinstance(mask, Tensor) and mask.dim() == 2 else None
-        target = as_target(group.targets, recording.output, group.inputs.count, last)
+        target = as_target(group.targets, recording.output, group.inputs.count, last=last)
         dtype = suffix_dtype(self.precision, recording.features)
         features = features.contiguous(memory_format=memory_format(features, dtype, layout))
         opened: AbstractContextManager[Any] = (

@@ -229,7 +229,7 @@ class TokenIBA(Bottleneck):
                 f"layer {self.probe.name!r} puts out {tuple(features.shape)} for texts of {tuple(kinds.shape)} tokens: choose "
                 "one that gives a vector for each token"
             )
-        target = self._asked(as_target(group.targets, recording.output, len(kinds), last_token(kinds != PADDING)))
+        target = self._asked(as_target(group.targets, recording.output, len(kinds), last=last_token(kinds != PADDING)))
         dtype = self._dtype(recording)
         there = kinds != PADDING
         region = Region(

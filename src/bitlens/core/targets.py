@@ -358,7 +358,7 @@ class Similarity(Target):
         return self if len(self.embeddings) == 1 else Similarity(_chosen(self.embeddings, rows))
 
 
-def as_target(target: Any, output: Any, count: int, last: Tensor | None = None) -> Target:
+def as_target(target: Any, output: Any, count: int, *, last: Tensor | None = None) -> Target:
     """Read what a user gave as a target.
 
     Args:
