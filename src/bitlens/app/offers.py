@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from bitlens.data.datasets import open_dataset
+from bitlens.data.labels import Labels
 from bitlens.errors import SettingError
 from bitlens.methods.building import grey_photo
 from bitlens.models.builtin import BUILTIN, BUILTIN_TEXT
@@ -110,7 +111,7 @@ def builtin_text_offers() -> list[Offer]:
 
 def photo_desk(offer: Offer, device: str) -> Desk:
     """Load a network for photos, and find out what can be chosen at it."""
-    open_dataset(offer.learns_from)  # if it is not there, say so now
+    open_dataset(offer.learns_from, Labels(needed=False))  # if it is not there, say so now
     loaded = load_model(offer.spec, offer.weights, device)
     grey = grey_photo(loaded)
     layers = grid_layers(loaded.model, grey)

@@ -11,7 +11,7 @@ from torch import Tensor, nn
 from bitlens.baselines.changes import Removal, arranged, without
 from bitlens.core.inputs import ModelInputs
 from bitlens.core.passes import Precision, suffix_dtype
-from bitlens.core.targets import Target, as_target
+from bitlens.core.targets import Target, as_target, last_token
 from bitlens.data.tokenizing import TokenBatch, Tokenizer
 from bitlens.errors import SettingError, TargetError
 from bitlens.probe import frozen
@@ -181,7 +181,8 @@ class TextQuestion:
             inputs = arranged(
                 self.batch, own, places[chosen, :longest], present[chosen, :longest], self.mask_id, self.pad_id
             )
-            found = getattr(self.target.select(own), quantity)(self.run(inputs))
+            asked = self.target.select(own).at(last_token(present[chosen, :longest]))
+            found = getattr(asked, quantity)(self.run(inputs))
             answers[chosen] = one_each("text", found, len(own)).float()
             done += len(chosen)
         return answers
@@ -226,5 +227,5 @@ def asking(
         if output is None:
             with torch.no_grad():
                 output = run({name: value.clone() for name, value in batch.inputs.items()})
-        target = as_target(targets, output, len(batch))
+        target = as_target(targets, output, len(batch), last=last_token(batch.present))
         yield TextQuestion(batch, target, output, run, rows, loaded.tokenizer.mask_id, loaded.tokenizer.pad_id)

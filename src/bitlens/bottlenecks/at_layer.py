@@ -6,7 +6,7 @@ from contextlib import AbstractContextManager, contextmanager, nullcontext
 from typing import Any, ClassVar, Literal, get_args
 
 import torch
-from torch import nn
+from torch import Tensor, nn
 from typing_extensions import Unpack
 
 from bitlens.bottlenecks.bottleneck import EVIDENCE_STREAM, Bottleneck, Recorded
@@ -18,7 +18,7 @@ from bitlens.core.inputs import ModelInputs
 from bitlens.core.layout import LAYOUTS
 from bitlens.core.passes import BottleneckOptions, in_precision, memory_format, suffix_dtype
 from bitlens.core.statistics import FeatureStatistics
-from bitlens.core.targets import as_target
+from bitlens.core.targets import as_target, last_token
 from bitlens.errors import BitlensWarning, LayerError, StatisticsError, one_of
 from bitlens.probe import Probe
 from bitlens.probe.fingerprint import weights_hash, weights_versions
@@ -112,7 +112,9 @@ class LayerBottleneck(Bottleneck):
         geometry = self.geometry(group.inputs)
         warn_if_unread(self.probe, group.inputs, geometry.layout)
         layout, features = geometry.layout, geometry.arranged(recording.features.float())
-        target = as_target(group.targets, recording.output, group.inputs.count)
+        mask = group.inputs.kwargs.get("attention_mask")
+        last = last_token(mask.bool()) if isinstance(mask, Tensor) and mask.dim() == 2 else None
+        target = as_target(group.targets, recording.output, group.inputs.count, last=last)
         dtype = suffix_dtype(self.precision, recording.features)
         features = features.contiguous(memory_format=memory_format(features, dtype, layout))
         opened: AbstractContextManager[Any] = (

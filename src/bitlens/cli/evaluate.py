@@ -63,6 +63,7 @@ def evaluate(
         typer.Option("--statistics-per", help="element as in the papers, channel for few photos (default)."),
     ] = None,
     weights: options.Weights = None,
+    classes: options.Classes = None,
     keep_maps: Annotated[
         bool, typer.Option("--keep-maps", help="Keep every map, for pictures and later metrics.")
     ] = False,
@@ -76,8 +77,10 @@ def evaluate(
 ) -> None:
     """Measure methods by metrics on a data set. A run that was cut short goes on where it was, and can grow."""
     from bitlens.evaluation.papers import load_paper
+    from bitlens.models.load import read_classes
 
     published = load_paper(paper) if paper is not None else None
+    names = read_classes(classes) if classes is not None else None
     if model is None and published is None:
         raise SettingError("no network was named: give --model, or --paper for the networks of a paper")
     models = [model] if model is not None else list(published.networks.values() if published is not None else ())
@@ -88,7 +91,7 @@ def evaluate(
         for name, folder in zip(models, folders, strict=True):
             plan = _plan(
                 name, data, methods, metrics, published, weights=weights, layer=layer, statistics_from=statistics_from,
-                statistics_count=statistics_count, statistics_per=statistics_per, seed=seed,
+                statistics_count=statistics_count, statistics_per=statistics_per, seed=seed, classes=names,
             )  # fmt: skip
             run_plan(plan, folder, place, helpers, part, limit, keep_maps=keep_maps, retry_errors=retry_errors)
     if as_report:

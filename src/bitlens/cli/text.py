@@ -3,6 +3,7 @@
 import json
 import sys
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -14,6 +15,7 @@ from bitlens.system.console import answers, messages, note, progress_bar
 from bitlens.system.files import write_text
 
 if TYPE_CHECKING:
+    from bitlens.data.labels import Labels
     from bitlens.data.texts import TextSample
     from bitlens.explaining.explainer import Explainer
 
@@ -36,6 +38,7 @@ def explain(
     pair: options.TextPair = None,
     model: options.TextModel = "builtin/reviews",
     weights: options.Weights = None,
+    classes: options.Classes = None,
     layer: options.TextLayer = None,
     method: Annotated[
         str, typer.Option("--method", help="token-iba, iba, or a baseline such as lime; iba:steps=20 sets more.")
@@ -55,10 +58,12 @@ def explain(
 ) -> None:
     """Shade the words of texts by the bits (or scores) that a network uses for its answer."""
     from bitlens.explaining.explainer import page
-    from bitlens.models.load import load_model
+    from bitlens.methods.labels import labels_for
+    from bitlens.models.load import load_model, read_classes
 
-    samples = chosen_texts(texts or [], file, data, limit, pair)
     loaded = load_model(model, weights, options.device_name(device), kind="text")
+    loaded = replace(loaded, classes=read_classes(classes)) if classes is not None else loaded
+    samples = chosen_texts(texts or [], file, data, limit, pair, labels_for(loaded) if data is not None else None)
     explainer = build_explainer(loaded, method, {"layer": layer, "beta": beta}, seed)
     teach(explainer, statistics_from, statistics_count)
     with progress_bar("explaining", len(samples)) as advance:
@@ -76,14 +81,20 @@ def explain(
 
 
 def chosen_texts(
-    texts: Sequence[str], file: Path | None, data: str | None, limit: int, pair: str | None = None
+    texts: Sequence[str],
+    file: Path | None,
+    data: str | None,
+    limit: int,
+    pair: str | None = None,
+    labels: "Labels | None" = None,
 ) -> "Sequence[TextSample]":
-    """Read the texts that a person named in one of three ways.
+    """Read the texts that a person named in one of three ways; without `labels` those of a file are not looked at.
 
     Raises:
         SettingError: if it was none of them, or several.
         DataError: if a file cannot be read.
     """
+    from bitlens.data.labels import Labels
     from bitlens.data.texts import TextSample, open_texts
 
     if sum((bool(texts), file is not None, data is not None)) != 1:
@@ -91,7 +102,7 @@ def chosen_texts(
     if data is not None:
         if pair is not None:
             raise SettingError("--pair is for a text on the command line; the pairs of --data stand in the file")
-        return open_texts(data)[:limit]
+        return open_texts(data, labels or Labels(needed=False))[:limit]
     listed = [_read(file)] if file is not None else texts
     return [TextSample(f"text {number}", text, pair=pair) for number, text in enumerate(listed)]
 

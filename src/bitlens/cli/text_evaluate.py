@@ -12,7 +12,7 @@ from bitlens.system.console import answers
 
 
 def evaluate(
-    data: Annotated[str, typer.Option("--data", help="jsonl:FILE, tsv:FILE or builtin:reviews.")],
+    data: Annotated[str, typer.Option("--data", help="jsonl:FILE, tsv:FILE, csv:FILE or builtin:reviews.")],
     model: Annotated[
         str, typer.Option("--model", help="builtin/reviews, hf/NAME, a folder, or FILE.py:CALLABLE.")
     ] = "builtin/reviews",
@@ -41,6 +41,7 @@ def evaluate(
     ] = None,
     statistics_count: options.TextCount = 1000,
     weights: options.Weights = None,
+    classes: options.Classes = None,
     keep_maps: Annotated[bool, typer.Option("--keep-maps", help="Keep every map, for later metrics.")] = False,
     retry_errors: Annotated[bool, typer.Option("--retry-errors", help="Try texts again that failed.")] = False,
     cluster: options.Cluster = None,
@@ -53,10 +54,12 @@ def evaluate(
     from bitlens.evaluation.measures import read_metrics
     from bitlens.evaluation.plan import Plan
     from bitlens.methods.building import read_methods
+    from bitlens.models.load import read_classes
 
     plan = Plan(
         model, data, read_methods(methods, "text"), read_metrics(metrics, "text"), kind="text", weights=weights, layer=layer,
         asked=asked, max_tokens=max_tokens, statistics_from=statistics_from, statistics_count=statistics_count, seed=seed,
+        classes=read_classes(classes) if classes is not None else None,
     )  # fmt: skip
     with options.reached_workers(cluster, workers, device) as (helpers, place):
         run_plan(plan, out, place, helpers, part, limit, keep_maps=keep_maps, retry_errors=retry_errors)

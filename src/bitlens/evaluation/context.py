@@ -19,6 +19,7 @@ from bitlens.explaining.photo import Photo, fingerprint, read_photo
 from bitlens.explaining.text import Text, read_text, text_fingerprint
 from bitlens.methods import entry_of
 from bitlens.methods.building import grey_photo, method_settings
+from bitlens.methods.labels import labels_for
 from bitlens.methods.lessons import Collect
 from bitlens.methods.specs import Spec
 from bitlens.methods.teaching import Source
@@ -202,7 +203,9 @@ def open_context(
         collect: runs photos through a network for statistics; by default this process.
     """
     loaded = load_model(plan.model, plan.weights, device, kind=plan.kind)
-    samples = Source.open(plan.data, loaded.kind, 0).samples
+    loaded = loaded if plan.classes is None else replace(loaded, classes=plan.classes)
+    asked = labels_for(loaded) if plan.asked == "label" else None
+    samples = Source.open(plan.data, loaded.kind, 0, asked).samples
     learner = Learner(plan, folder / "learned", samples, told, collect)
     return make_context(plan, loaded, samples, learner, folder / "maps" if keep_maps else None)
 

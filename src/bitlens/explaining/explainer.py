@@ -158,8 +158,8 @@ class Explainer:
     """Explains texts: `explainer = Explainer(model, tokenizer)`, `explainer("a text").print()`.
 
     Args:
-        model: a text classifier (of transformers, for example); or what `load_text_model` gives, or a name for it, then
-            without a tokenizer.
+        model: a text classifier (of transformers, for example); or, then without a tokenizer, a text-classification pipeline of
+            transformers, what `load_model` gives, or a name for it.
         tokenizer: the network's own, of transformers or of bitlens.
         method: one of `bitlens text methods`.
         classes: the names of the network's outputs, if its configuration does not hold them.
@@ -173,7 +173,7 @@ class Explainer:
 
     def __init__(
         self,
-        model: nn.Module | Loaded | str,
+        model: "nn.Module | Loaded | str | Any",
         tokenizer: Any = None,
         *,
         method: str = "token-iba",
@@ -228,7 +228,7 @@ class Explainer:
             texts: one, or a list.
             pairs: the second text, or one for each, for networks that compare two.
             target: None or "auto" (the prediction), a class by index or name, one for each text, a `Target`, or a callable
-                from the network's output to one score per row.
+                from the network's output to one score per row; one with two arguments gets each row's last token too.
             progress: called with the number of texts explained so far.
 
         Returns:
@@ -296,14 +296,25 @@ def _joined(values: Sequence[float], found: Attribution) -> float:
     return sum(values) / (len(values) if found.unit == "mask" else 1)
 
 
-def _loaded(model: nn.Module | Loaded | str, tokenizer: Any) -> Loaded:
+def _loaded(model: Any, tokenizer: Any) -> Loaded:
     if isinstance(model, nn.Module):
         if tokenizer is None:
             raise ModelError(f"{type(model).__name__} comes without a tokenizer: Explainer(model, tokenizer)")
         return described(model, tokenizer, type(model).__name__)
     if tokenizer is not None:
         raise ModelError("a loaded network has its own tokenizer: leave out the other")
-    return load_model(model, kind="text") if isinstance(model, str) else model
+    if isinstance(model, Loaded):
+        return model
+    if isinstance(model, str):
+        return load_model(model, kind="text")
+    network, own, task = (getattr(model, name, None) for name in ("model", "tokenizer", "task"))
+    if not isinstance(network, nn.Module) or own is None or task != "text-classification":
+        kind = type(model).__name__ if task is None else f"{type(model).__name__} for {task}"
+        raise ModelError(
+            f"{kind} is no text classifier: expected a module and its tokenizer, a text-classification pipeline, or the name of "
+            "a network"
+        )
+    return described(network, own, type(network).__name__)
 
 
 def _is_no_class(target: Any) -> bool:

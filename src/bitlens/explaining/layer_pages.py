@@ -116,8 +116,10 @@ def _drawn(
 
 
 def short_names(layers: Sequence[str]) -> list[str]:
-    """Number the layers of an encoder from 1; dotted names stay where there is no number."""
-    numbers = [layer.rpartition(".")[2] for layer in layers]
+    """Number the layers of an encoder (or the calls of its one block) from 1; dotted names stay where there is no number."""
+    numbers = [layer.rpartition(".")[2].rpartition("#")[2] for layer in layers]
+    if len(set(numbers)) < len(set(layers)):
+        return list(layers)
     return [
         f"layer {int(number) + 1}" if number.isdigit() else layer for number, layer in zip(numbers, layers, strict=True)
     ]

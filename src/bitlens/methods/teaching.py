@@ -8,7 +8,7 @@ import hashlib
 import json
 import os
 import re
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
@@ -17,6 +17,7 @@ from warnings import warn
 
 from bitlens.data.datasets import open_dataset
 from bitlens.data.kinds import Kind
+from bitlens.data.labels import Labels
 from bitlens.data.texts import open_texts
 from bitlens.errors import BitlensWarning, DataError
 from bitlens.methods.lessons import Class, How, Lesson, Seen
@@ -47,13 +48,20 @@ class Source:
     count: int
 
     @classmethod
-    def open(cls, name: str, kind: Kind, count: int) -> "Source":
+    def open(cls, name: str, kind: Kind, count: int, labels: Labels | None = None) -> "Source":
         """Open a data set by name.
+
+        Args:
+            name: of the data set.
+            kind: what it holds.
+            count: how many samples are learnt from at most.
+            labels: how labels are read; without, they are not looked at.
 
         Raises:
             DataError: if there is none, or it cannot be read.
         """
-        return cls(name, open_dataset(name) if kind == "image" else open_texts(name), count)
+        read: Callable[[str, Labels], Sequence[Any]] = open_dataset if kind == "image" else open_texts
+        return cls(name, read(name, labels or Labels(needed=False)), count)
 
     @property
     def total(self) -> int:

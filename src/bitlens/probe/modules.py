@@ -24,13 +24,21 @@ _ABSENT = object()
 _RECURRENT = (nn.RNN, nn.LSTM, nn.GRU)  # subclasses may do something else in train mode
 
 
+def call_of(layer: str | nn.Module) -> int | None:
+    """Which call of a layer a name means: `NAME#2` is the third of each pass (ALBERT calls one block for every layer)."""
+    _, mark, call = layer.rpartition("#") if isinstance(layer, str) else ("", "", "")
+    return int(call) if mark and call.isascii() and call.isdigit() else None
+
+
 def find_layer(model: nn.Module, layer: str | nn.Module) -> tuple[str, nn.Module]:
-    """The dotted name and the module of a layer given by either.
+    """The dotted name and the module of a layer given by either; a name may end in the number of a call (`call_of`).
 
     Raises:
         LayerError: if the network has no such layer; names that look alike are listed.
     """
     modules = dict(model.named_modules(remove_duplicate=False))
+    if isinstance(layer, str) and layer not in modules and call_of(layer) is not None:
+        return layer, find_layer(model, layer.rpartition("#")[0])[1]
     if isinstance(layer, nn.Module):
         for name, module in modules.items():
             if module is layer:
@@ -62,12 +70,20 @@ def prepared(model: nn.Module, inputs: Any) -> ModelInputs:
 
 @contextmanager
 def frozen(model: nn.Module) -> Iterator[None]:
-    """Evaluation mode and no weight gradients within the block; everything is put back, also after an error."""
+    """Evaluation mode and no weight gradients within the block; everything is put back, also after an error.
+
+    Networks of transformers keep no cache of keys and values (`use_cache`) in it: nobody reads one here, and what a pass wrote
+    into it would have to be replayed.
+    """
     with _LOCKS.setdefault(model, threading.RLock()), torch.inference_mode(False), _every_module_called():
         training = {module: module.training for module in model.modules()}
         recurrent = {m: m.dropout for m in training if isinstance(m, nn.RNNBase) and type(m) in _RECURRENT}
         trainable = [parameter for parameter in model.parameters() if parameter.requires_grad]
+        configs: dict[int, Any] = {id(c): c for m in training if (c := m.__dict__.get("config")) is not None}
+        caching = [config for config in configs.values() if getattr(config, "use_cache", False) is True]
         try:
+            for config in caching:
+                config.use_cache = False
             for module, mode in training.items():
                 wanted = module in recurrent  # cuDNN gives no gradient of recurrent layers in evaluation mode
                 if mode != wanted:  # setting an attribute of a module is slow
@@ -83,6 +99,8 @@ def frozen(model: nn.Module) -> Iterator[None]:
                     module.training = mode
             for layer, dropout in recurrent.items():
                 layer.dropout = dropout
+            for config in caching:
+                config.use_cache = True
             for parameter in trainable:
                 parameter.requires_grad_(True)
 

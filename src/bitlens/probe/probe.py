@@ -19,7 +19,7 @@ from bitlens.probe.behaviour import check_behaviour
 from bitlens.probe.declared import declared_channel
 from bitlens.probe.folding import foldable, folded
 from bitlens.probe.geometry import Answers, Geometry, answers_of, geometry_of
-from bitlens.probe.modules import Forward, Wrapper, device_of, find_layer, frozen, prepared, wrapped
+from bitlens.probe.modules import Forward, Wrapper, call_of, device_of, find_layer, frozen, prepared, wrapped
 from bitlens.probe.recording import Recording, Touched, Value, begin_graph
 from bitlens.probe.replaying import ARGUMENTS, LAYER, REPLACED, Plan, Read, feature_slot, replay_script, sample_axes
 from bitlens.probe.trace import Call, all_calls, trace_calls
@@ -37,12 +37,12 @@ class Probe:
     Args:
         model: any module; it is left exactly as it was after every call, also after an error.
         layer: the module whose output is restricted, or its dotted name.
-        call: which call of the layer, counted from 0, if the network calls it several times in one pass.
+        call: which call of the layer, counted from 0, if the network calls it several times in one pass; `NAME#2` says it too.
         reads: further modules whose output a recording keeps, in the same pass; each must be called once in it.
         slopes: whether recordings also give gradients, of the same pass, with respect to the last of `reads` in it.
 
     Raises:
-        LayerError: if there is no such layer.
+        LayerError: if there is no such layer, or `call` and the name say different calls.
     """
 
     def __init__(
@@ -56,7 +56,9 @@ class Probe:
     ) -> None:
         self.model = getattr(model, "_orig_mod", model)  # what torch.compile wraps
         self.name, self.layer = find_layer(self.model, layer)
-        self.call = call
+        self.call = call_of(self.name) if call is None else call
+        if call_of(self.name) not in (None, self.call):
+            raise LayerError(f"layer {self.name!r} and call={call} name different calls: leave out call=")
         self._reads = dict(find_layer(self.model, read) for read in reads)
         self._slopes = slopes
         self._plans: dict[Any, Plan] = {}
@@ -356,10 +358,13 @@ class Probe:
             raise LayerError(f"the forward pass does not reach layer {self.name!r}; choose a layer that is used")
         if self.call is None and len(calls) > 1:
             raise LayerError(
-                f"layer {self.name!r} is called {len(calls)} times in one pass: choose one, call=0 to call={len(calls) - 1}"
+                f"layer {self.name!r} is called {len(calls)} times in one pass: choose one, call=0 to call={len(calls) - 1}, or "
+                f"by name {self.name}#0 to {self.name}#{len(calls) - 1}"
             )
         if self.call is not None and not 0 <= self.call < len(calls):
-            raise LayerError(f"call={self.call}, but layer {self.name!r} is called {len(calls)} time(s) in one pass")
+            raise LayerError(
+                f"call={self.call}, but layer {self.name!r} is called {len(calls)} time(s) in one pass, counted from 0"
+            )
         return calls[self.call or 0]
 
     def _checked(self, plan: Plan, few: ModelInputs, *, replayable: bool) -> Plan:
@@ -375,7 +380,7 @@ class Probe:
                     break
         if chosen is whole:
             self._warn("what comes before the layer could not be replayed")
-        self._refuse_leaks(touched)
+        self._refuse_leaks(plan, touched, few)
         return replace(
             chosen,
             live=frozenset(touched.read),
@@ -395,12 +400,30 @@ class Probe:
         touched.note(output, touched.read)
         return output, touched
 
-    def _refuse_leaks(self, touched: Touched) -> None:
-        if any(number == LAYER for number, _ in touched.read):
+    def _refuse_leaks(self, plan: Plan, touched: Touched, few: ModelInputs) -> None:
+        others = [leaf for number, leaf in touched.read if number == LAYER]
+        if others and self._say_something(plan, others, few):
             raise LayerError(
                 f"layer {self.name!r} gives out several tensors that the network goes on to use; restricting one would "
                 "let information pass by the others. Choose a layer before or after it"
             )
+
+    def _say_something(self, plan: Plan, leaves: Sequence[int], few: ModelInputs) -> bool:
+        """Whether further tensors of the layer depend on what the first of the inputs says (T5's position bias does not).
+
+        They are compared with those for other values at the same places: other samples', in another order, and the first alone.
+        """
+        first = few.first
+        if first.dim() < 2:
+            return True
+        changes = (first.roll(1, 0), first.flip(1), first[:, :1].expand_as(first).contiguous())
+        told = [other for other in changes if not torch.equal(other, first)]
+        with torch.no_grad():
+            own, *others = (
+                self._capture(plan.whole_network(), few.with_first(values), stop=True)[0][LAYER].leaves
+                for values in (first, *told)
+            )
+        return not told or any(not torch.equal(own[leaf], other[leaf]) for other in others for leaf in leaves)
 
     def _record(self, plan: Plan, inputs: ModelInputs) -> Recording:
         values, output, seen, sources = self._capture(plan, inputs, stop=False)

@@ -154,6 +154,10 @@ class TokenInputIBA(GuidedBottleneck):
         """Read texts."""
         return Samples.of_texts(inputs)
 
+    def reads_padding(self, samples: Samples) -> bool:
+        """Whether what the embedding puts out at padding is read; see `TokenIBA.reads_padding`."""
+        return self.input_bottleneck.reads_padding(samples)
+
     def rows(self, inputs: ModelInputs) -> int:
         """Return how many rows like these inputs may go through the network at once."""
         return self.input_bottleneck.rows(inputs)
