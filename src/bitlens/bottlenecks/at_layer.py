@@ -108,7 +108,7 @@ class LayerBottleneck(Bottleneck):
         features = recording.features.float()
         layout = self.layout_of(features, group.inputs.image_size)
         target = as_target(group.targets, recording.output, group.inputs.count)
-        dtype = suffix_dtype(self.precision, recording.features)
+        dtype = suffix_dtype(self.precision, recording.features, self.model)
         features = features.contiguous(memory_format=memory_format(features, dtype, layout))
         opened: AbstractContextManager[Any] = (
             recording.suffix(dtype, packed=not self.compile) if behind else nullcontext()

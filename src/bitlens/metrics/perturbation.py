@@ -89,7 +89,7 @@ def in_groups(
     batch = network.prepared(inputs)
     maps = _maps_for(batch, maps).to(network.device)
     rows = _rows(internal_batch_size, network, batch)
-    dtype = suffix_dtype(one_of("precision", precision, _PRECISIONS), batch.first)
+    dtype = suffix_dtype(one_of("precision", precision, _PRECISIONS), batch.first, network.model)
     parts: list[T] = []
     start = 0
     while start < batch.count:

@@ -14,7 +14,7 @@ from bitlens.core.inputs import ModelInputs
 from bitlens.errors import BitlensWarning, LayerError
 from bitlens.probe.agreement import agree
 from bitlens.probe.folding import foldable, folded
-from bitlens.probe.modules import Forward, Wrapper, device_of, find_layer, frozen, prepared, wrapped
+from bitlens.probe.modules import Forward, Wrapper, device_of, find_layer, frozen, prepared, unwrapped, wrapped
 from bitlens.probe.recording import Recording, Touched, Value, begin_graph
 from bitlens.probe.replaying import ARGUMENTS, LAYER, REPLACED, Plan, Read, feature_slot, replay_script, sample_axes
 from bitlens.probe.trace import Call, all_calls, trace_calls
@@ -49,7 +49,7 @@ class Probe:
         reads: Sequence[str | nn.Module] = (),
         slopes: bool = False,
     ) -> None:
-        self.model = getattr(model, "_orig_mod", model)  # what torch.compile wraps
+        self.model = unwrapped(model)
         self.name, self.layer = find_layer(self.model, layer)
         self.call = call
         self._reads = dict(find_layer(self.model, read) for read in reads)
@@ -138,7 +138,7 @@ class Probe:
         def run(first: Tensor, rows: Tensor) -> Tensor:
             turns[0], given[:] = 0, [first]
             of_rows = inputs.select(rows) if len(inputs.carriers) > 1 or entry is not None else inputs
-            arguments = of_rows.with_first(first) if entry is None else of_rows
+            arguments = of_rows.with_first(first.to(inputs.first.dtype)) if entry is None else of_rows
             with suppress(Reached):
                 self.model(*arguments.args, **arguments.kwargs)
             features: Tensor = tree_flatten(outputs.pop())[0][slot].movedim(axis, 0)
