@@ -12,8 +12,9 @@
     ├── ClusterError        a cluster cannot be reached, or its workers cannot work
     └── DependencyError     an optional package is not installed
 
-Each message names the argument, what came, what was expected, and what to do. The command line prints the message of
-a `BitlensError` as one line; any other exception is a bug and shows its traceback.
+Each message names the argument, what came, what was expected, and what to do. What a network raises in a pass becomes an
+`InputError` or a `ModelError`, with what was raised as its cause. The command line prints one line, of any other exception its
+type and text, and a traceback with `--debug` alone.
 """
 
 from collections.abc import Mapping

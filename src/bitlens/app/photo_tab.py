@@ -16,6 +16,7 @@ from bitlens.errors import BitlensError, InputError
 from bitlens.explaining.pictures import write_picture, write_summary
 from bitlens.methods import METHODS
 from bitlens.reports import write_report
+from bitlens.system.console import Debugging
 from bitlens.system.optional import need
 
 _PREDICTED = "what the network says"
@@ -147,11 +148,12 @@ class PhotoTab:
                 yield message_html(text), gr.skip() if frame is None else frame, *[gr.skip()] * 4
             shown = work.result()
         except BitlensError as error:
-            raise gr.Error(str(error), title="This cannot be explained") from error
+            raise gr.Error(str(error), title="This cannot be explained", print_exception=Debugging.wanted) from error
         except Exception as error:
             raise gr.Error(
                 f"the network {network} failed on this photo: {type(error).__name__}: {error}",
                 title="The network failed",
+                print_exception=Debugging.wanted,
             ) from error
         finally:
             work.stop()
@@ -174,7 +176,9 @@ class PhotoTab:
         try:
             desk = self._shelf.desk(network)
         except BitlensError as error:
-            raise self._gradio.Error(str(error), title="This network cannot be used") from error
+            raise self._gradio.Error(
+                str(error), title="This network cannot be used", print_exception=Debugging.wanted
+            ) from error
         self._answers.setdefault(network, Answers(desk))
         return desk
 
@@ -199,7 +203,7 @@ def _upload(gr: Any, folders: Folders) -> Any:
         try:
             return None if payload is None else str(folders.uploaded(payload.path))
         except InputError as error:  # the gate has asked before; nothing here relies on it
-            raise gr.Error(str(error), title="This cannot be explained") from error
+            raise gr.Error(str(error), title="This cannot be explained", print_exception=Debugging.wanted) from error
 
     photo.preprocess = checked
     return photo

@@ -19,6 +19,7 @@ from bitlens.models.builtin import BUILTIN_TEXT
 from bitlens.models.load import load_model
 from bitlens.models.load_text import text_layers
 from bitlens.models.loaded import Loaded
+from bitlens.system.console import Debugging
 from bitlens.system.files import write_text
 from bitlens.system.optional import need
 
@@ -131,11 +132,12 @@ class TextTab:
             with self._lock:
                 found = self._explained(text[:_LONGEST], network, method, layer, 10**exponent, target)
         except BitlensError as error:
-            raise gr.Error(str(error), title="This cannot be explained") from error
+            raise gr.Error(str(error), title="This cannot be explained", print_exception=Debugging.wanted) from error
         except Exception as error:
             raise gr.Error(
                 f"the network {network} failed on this text: {type(error).__name__}: {error}",
                 title="The network failed",
+                print_exception=Debugging.wanted,
             ) from error
         folder = self._folders.new()
         files = [folder / "text.html", folder / "text.safetensors"]
@@ -159,7 +161,9 @@ class TextTab:
                 try:
                     self._loaded[label] = load_model(self._offers[label].spec, None, self._device, kind="text")
                 except BitlensError as error:
-                    raise self._gradio.Error(str(error), title="This network cannot be used") from error
+                    raise self._gradio.Error(
+                        str(error), title="This network cannot be used", print_exception=Debugging.wanted
+                    ) from error
             return self._loaded[label]
 
 
