@@ -266,6 +266,6 @@ def refuse_hidden(model: nn.Module, output: Any, method: str) -> None:
         if own is not _Replaced:
             raise SettingError(
                 f"{method} cannot look into {type(model).__name__}: it computes {own.__name__}, an autograd function of its "
-                "own (or checkpoints activations); switch that off in the network, or choose a method that needs no rules"
+                "own; switch that off in the network, or choose a method that needs no rules"
             )
         waiting.extend(following for following, _ in node.next_functions)

@@ -2,6 +2,7 @@
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import cache
 from typing import Any, Literal, TypedDict, get_args
 
 import torch
@@ -119,8 +120,12 @@ def _quantised(model: nn.Module) -> str:
 
 def is_quantised(module: nn.Module) -> bool:
     """Whether this is one of PyTorch's modules that compute with integers, and have no gradient."""
-    place = type(module).__module__
-    return place.startswith("torch.") and ".quantized" in place
+    return _is_quantised(type(module))
+
+
+@cache
+def _is_quantised(kind: type) -> bool:
+    return kind.__module__.startswith("torch.") and ".quantized" in kind.__module__
 
 
 def memory_format(features: Tensor, dtype: torch.dtype | None, layout: Layout) -> torch.memory_format:

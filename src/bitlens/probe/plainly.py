@@ -46,11 +46,11 @@ def _is_compiled_in_place(module: nn.Module) -> bool:
 def plain_forwards(model: nn.Module) -> dict[nn.Module, Wrapper]:
     """What takes the place of forward where a module was compiled, has no gradient, or takes its keywords in a mapping."""
     found: dict[nn.Module, Wrapper] = {}
-    for name, module in model.named_modules():
+    for module in model.modules():
         if what_was_compiled(module) is not None:
             found[module] = _uncompiled
         elif is_quantised(module):
-            found[module] = _without_gradient(name)
+            found[module] = _without_gradient(next(name for name, known in model.named_modules() if known is module))
     if model not in found and _may_take_a_mapping(model):
         found[model] = _taking_a_mapping
     return found
