@@ -180,6 +180,34 @@ def test_too_little_memory_names_the_setting(way: str) -> None:
         WAYS[way](Around(_few_rows), IMAGES.repeat(2, 1, 1, 1)[:3] if way != "metric" else IMAGES)
 
 
+class OneWay(torch.autograd.Function):
+    @staticmethod
+    def forward(_ctx: Any, x: Tensor) -> Tensor:
+        return x * 2
+
+    @staticmethod
+    def backward(_ctx: Any, *_: Any) -> None:
+        raise NotImplementedError("no way back")
+
+
+def _overwriting(own: Around, image: Tensor) -> Tensor:
+    features = own.net[:3](image).sigmoid()
+    return own.net[3:](features.mul_(2))
+
+
+@pytest.mark.parametrize(
+    ("forward", "raised"),
+    [
+        (lambda own, image: OneWay.apply(own.net(image)), "no way back"),
+        (_overwriting, "modified by an inplace operation"),
+    ],
+)
+def test_a_backward_pass_that_fails_is_one_sentence(forward: Callable[..., Any], raised: str) -> None:
+    for name in ("gradient", "integrated-gradients"):
+        with pytest.raises(ModelError, match=f"no gradient can be computed through Around: .*{raised}"):
+            method(name, Around(forward)).explain(IMAGES)
+
+
 def test_what_a_target_raises_is_the_users_own() -> None:
     def target(_: Tensor) -> Tensor:
         raise KeyError("mine")

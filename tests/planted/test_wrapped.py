@@ -9,12 +9,14 @@ from typing import Any
 import pytest
 import torch
 import torch.utils.checkpoint
+import torchvision
 from torch import Tensor, nn
 
 import bitlens
 from bitlens import metrics
 from bitlens.errors import LayerError, SettingError
 from bitlens.methods import METHODS, method
+from bitlens.models.default_layer import default_layer
 from bitlens.probe import Probe, find_layer, frozen
 from bitlens.probe.fingerprint import weights_hash
 from bitlens.probe.plainly import compiling
@@ -139,6 +141,15 @@ def test_they_are_left_as_they_were(how: str) -> None:
     assert known == (place.CheckpointFunction, getattr(place, "_checkpoint_without_reentrant_generator", None))
 
 
+def test_rules_on_a_compiled_resnet() -> None:
+    """The case of the public report: a map of zeros."""
+    model = torchvision.models.resnet18(num_classes=5).eval()
+    plain = method("lrp-alpha1-beta0", model).explain(torch.ones(1, 3, 64, 64).cumsum(2) / 64, 1).map
+    model.compile()
+    assert torch.equal(method("lrp-alpha1-beta0", model).explain(torch.ones(1, 3, 64, 64).cumsum(2) / 64, 1).map, plain)
+    assert plain.any()
+
+
 def test_what_bitlens_compiles_itself_is_compiled() -> None:
     graphs: list[Any] = []
 
@@ -232,8 +243,32 @@ def test_integers_give_no_gradient_and_say_so(name: str, plain: Mapping[str, Ten
             explained(model, name), plain[name], rtol=0, atol=0.03 * float(plain[name].abs().max())
         )
         return
-    with pytest.raises(LayerError, match=r"no gradient passes module 'head.6' \(quantised Linear\): give the network"):
+    with pytest.raises(
+        LayerError, match=r"no gradient passes module 'head.6' \(quantised Linear\): give the network as it was before"
+    ):
         explained(model, name)
+
+
+def test_a_network_of_integers_alone() -> None:
+    quantization = pytest.importorskip("torch.ao.quantization")
+    if "fbgemm" not in torch.backends.quantized.supported_engines:
+        pytest.skip("PyTorch has no kernels for it here")
+    layers = quadrant_net()
+    model = nn.Sequential(quantization.QuantStub(), *layers, quantization.DeQuantStub()).eval()
+    model.qconfig = quantization.get_default_qconfig("fbgemm")  # type: ignore[assignment]
+    known, torch.backends.quantized.engine = torch.backends.quantized.engine, "fbgemm"
+    try:
+        quantization.prepare(model, inplace=True)(quadrant_images(64, seed=7)[0])
+        quantization.convert(model, inplace=True)
+        maps = method("occlusion-8", model).explain(IMAGES, QUADRANTS).map
+        quarters = maps.clamp_min(0).unflatten(1, (2, 8)).unflatten(3, (2, 8)).sum((2, 4)).flatten(1)
+        assert quarters.argmax(1).tolist() == QUADRANTS.tolist()
+        with pytest.raises(LayerError, match=r"no gradient passes module '0' .quantised Quantize."):
+            method("gradient", model).explain(IMAGES, QUADRANTS)
+        with pytest.raises(LayerError, match=r"layer '3' puts out torch.quint8, not real numbers"):
+            bitlens.IBA(model, "3").fit_statistics([IMAGES]).explain(IMAGES)
+    finally:
+        torch.backends.quantized.engine = known
 
 
 def test_integers_keep_their_precision() -> None:
@@ -416,3 +451,8 @@ def test_checkpointing_of_timm(reentrant: bool) -> None:
         assert torch.equal(maps(True), maps(False))
     finally:
         patch.undo()
+
+
+def test_a_default_layer_of_a_half_precision_network() -> None:
+    model = torchvision.models.resnet18(num_classes=5).eval()
+    assert default_layer(model.half(), torch.zeros(1, 3, 224, 224)) == "layer2"

@@ -120,12 +120,12 @@ def _quantised(model: nn.Module) -> str:
 
 def is_quantised(module: nn.Module) -> bool:
     """Whether this is one of PyTorch's modules that compute with integers, and have no gradient."""
-    return _is_quantised(type(module))
+    return _holds_quantised(type(module).__module__)
 
 
 @cache
-def _is_quantised(kind: type) -> bool:
-    return kind.__module__.startswith("torch.") and ".quantized" in kind.__module__
+def _holds_quantised(place: str) -> bool:
+    return place.startswith("torch.") and ".quantized" in place
 
 
 def memory_format(features: Tensor, dtype: torch.dtype | None, layout: Layout) -> torch.memory_format:

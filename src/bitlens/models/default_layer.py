@@ -8,7 +8,7 @@ from torch import nn
 from bitlens.core.inputs import ModelInputs
 from bitlens.errors import LayerError
 from bitlens.probe.blocks import Blocks, block_groups, grid_layout
-from bitlens.probe.modules import frozen
+from bitlens.probe.modules import frozen, in_precision_of
 from bitlens.probe.trace import Call, all_calls, trace_calls
 
 KNOWN_LAYERS = {"torchvision/vgg16": "features.17", "torchvision/resnet50": "layer2"}
@@ -36,7 +36,7 @@ def default_layer(model: nn.Module, image: torch.Tensor) -> str:
     Raises:
         LayerError: if no layer has a grid of that resolution.
     """
-    inputs = ModelInputs.of(image)
+    inputs = in_precision_of(model, ModelInputs.of(image))
     size = inputs.image_size
     if size is None:
         raise LayerError(
@@ -93,7 +93,7 @@ def grid_layers(model: nn.Module, image: torch.Tensor, fewest: int = 6) -> tuple
         image: (1, C, H, W), one input.
         fewest: go deeper into the nesting until there are so many, if the network has them.
     """
-    inputs = ModelInputs.of(image)
+    inputs = in_precision_of(model, ModelInputs.of(image))
     size = inputs.image_size
     if size is None:
         return ()

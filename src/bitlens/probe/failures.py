@@ -6,6 +6,7 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from typing import Any, NamedTuple
 
+import torch
 from torch import Tensor, nn
 from torch.nn.modules.batchnorm import _BatchNorm
 from torch.nn.modules.conv import _ConvNd
@@ -51,13 +52,15 @@ def _sentence(error: Exception, names: dict[nn.Module, str], model: nn.Module) -
     kind = type(model).__name__
     if isinstance(error, MemoryError) or any(text in str(error) for text in _MEMORY):
         return ModelError(f"the memory is not enough for a pass of {kind}: choose a smaller internal_batch_size")
+    text = (str(error).strip() or "without a word").splitlines()[0][:_MOST]
+    raised = f"{type(error).__name__}: {text}"
     calls = [call for call in _calls(error) if call.module in names]
+    if not calls and any(frame.f_code is _GRAD for frame, _ in traceback.walk_tb(error.__traceback__)):
+        return ModelError(f"no gradient can be computed through {kind}: choose a method that needs none ({raised})")
     if not calls:
         return None
     first, last = calls[0], calls[-1]
     given = _described(first, _count(first))
-    text = (str(error).strip() or "without a word").splitlines()[0][:_MOST]
-    raised = f"{type(error).__name__}: {text}"
     given_whole = last is first or any(isinstance(value, dict) for value in last.args)
     for call in (last, first) if given_whole else (last,):
         takes = _arguments_taken(call) if isinstance(error, TypeError) else None
@@ -86,6 +89,7 @@ def _calls(error: BaseException) -> Iterator[_Called]:
 
 
 _CALL = nn.Module._call_impl.__code__
+_GRAD = torch.autograd.grad.__code__
 
 
 def _named(call: _Called, names: dict[nn.Module, str]) -> str:

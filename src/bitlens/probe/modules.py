@@ -111,10 +111,10 @@ def prepared(model: nn.Module, inputs: Any) -> ModelInputs:
             BitlensWarning,
             stacklevel=4,
         )
-    return _in_precision_of(model, ModelInputs.of(inputs).to(device_of(model)))
+    return in_precision_of(model, ModelInputs.of(inputs).to(device_of(model)))
 
 
-def _in_precision_of(model: nn.Module, inputs: ModelInputs) -> ModelInputs:
+def in_precision_of(model: nn.Module, inputs: ModelInputs) -> ModelInputs:
     """Real numbers in single or half precision as the network's first weights are."""
     wanted = next((p.dtype for p in model.parameters() if p.is_floating_point()), torch.float32)
     if wanted not in _CAST:

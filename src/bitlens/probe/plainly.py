@@ -79,8 +79,8 @@ def _without_gradient(name: str) -> Wrapper:
             given = [leaf for leaf in tree_leaves((args, kwargs)) if isinstance(leaf, Tensor)]
             if torch.is_grad_enabled() and any(tensor.requires_grad for tensor in given):
                 raise LayerError(
-                    f"no gradient passes module {name!r} (quantised {type(module).__name__}): give the network that was "
-                    "quantised, or choose a method that needs no gradient (occlusion, rise)"
+                    f"no gradient passes module {name!r} (quantised {type(module).__name__}): give the network as it "
+                    "was before, or choose a method that needs no gradient (occlusion, rise)"
                 )
             return forward(*args, **kwargs)
 
