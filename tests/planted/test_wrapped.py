@@ -16,8 +16,8 @@ import bitlens
 from bitlens import metrics
 from bitlens.errors import LayerError, SettingError
 from bitlens.methods import METHODS, method
-from bitlens.models.default_layer import default_layer
-from bitlens.probe import Probe, find_layer, frozen
+from bitlens.models.default_layer import default_layer, grid_layers
+from bitlens.probe import Probe, find_layer, frozen, stages_behind
 from bitlens.probe.fingerprint import weights_hash
 from bitlens.probe.plainly import compiling
 from networks import model_state, quadrant_images, quadrant_net
@@ -199,6 +199,14 @@ def test_layers_have_their_own_names_with_and_without_what_torch_compile_puts_be
     with pytest.raises(LayerError, match=r"no layer 'body.9'; did you mean 'body.2'|'body"):
         find_layer(whole, "body.9")
     assert {weights_hash(known) for known in (model, whole, compiled_in_place())} == {weights_hash(Net())}
+
+
+@pytest.mark.parametrize("how", list(COMPILED))
+def test_default_layers_and_stages_are_those_of_the_plain_network(how: str) -> None:
+    model = COMPILED[how]()
+    assert default_layer(model, IMAGES) == default_layer(Net(), IMAGES)
+    assert grid_layers(model, IMAGES) == grid_layers(Net(), IMAGES)
+    assert stages_behind(model, "body.0", IMAGES) == stages_behind(Net(), "body.0", IMAGES)
 
 
 def test_what_was_learnt_of_the_plain_network_serves_the_compiled_one() -> None:

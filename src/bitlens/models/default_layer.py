@@ -8,7 +8,7 @@ from torch import nn
 from bitlens.core.inputs import ModelInputs
 from bitlens.errors import LayerError
 from bitlens.probe.blocks import Blocks, block_groups, grid_layout
-from bitlens.probe.modules import frozen, in_precision_of
+from bitlens.probe.modules import frozen, in_precision_of, names_of
 from bitlens.probe.trace import Call, all_calls, trace_calls
 
 KNOWN_LAYERS = {"torchvision/vgg16": "features.17", "torchvision/resnet50": "layer2"}
@@ -43,7 +43,7 @@ def default_layer(model: nn.Module, image: torch.Tensor) -> str:
             f"a default layer is known for images (N, C, H, W) only, not for {tuple(image.shape)}: name one"
         )
     halvings = 3 if min(size) >= 96 else 2 if min(size) >= 64 else 1
-    names: dict[nn.Module, str] = {module: name for name, module in reversed(list(model.named_modules()))}
+    names = names_of(model)
     with frozen(model):
         root = trace_calls(model, inputs)
     groups = block_groups(root, inputs.count, size)
@@ -97,7 +97,7 @@ def grid_layers(model: nn.Module, image: torch.Tensor, fewest: int = 6) -> tuple
     size = inputs.image_size
     if size is None:
         return ()
-    names: dict[nn.Module, str] = {module: name for name, module in reversed(list(model.named_modules()))}
+    names = names_of(model)
     with frozen(model):
         root = trace_calls(model, inputs)
     groups = block_groups(root, inputs.count, size)

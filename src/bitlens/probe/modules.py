@@ -41,6 +41,16 @@ def plain_name(name: str) -> str:
     return ".".join(part for part in name.split(".") if part not in _WRAPPERS)
 
 
+def names_of(model: nn.Module) -> dict[nn.Module, str]:
+    """The plain dotted name of every module, the first of those that it has."""
+    return {module: plain_name(name) for name, module in reversed(list(model.named_modules()))}
+
+
+def is_wrapper(module: nn.Module) -> bool:
+    """Whether a module only runs the one that torch.compile, or PyTorch's checkpoint wrapper, was given."""
+    return not isinstance(module, torch.jit.ScriptModule) and any(name in module._modules for name in _WRAPPERS)
+
+
 def find_layer(model: nn.Module, layer: str | nn.Module) -> tuple[str, nn.Module]:
     """The dotted name and the module of a layer given by either; names are those of the network that was compiled.
 
