@@ -14,12 +14,14 @@ from torch import Tensor, nn
 
 import bitlens
 from bitlens import metrics
-from bitlens.errors import LayerError, SettingError
+from bitlens.bottlenecks.readout.weights import ReadoutWeights
+from bitlens.errors import LayerError, SettingError, StatisticsError
 from bitlens.methods import METHODS, method
 from bitlens.models.default_layer import default_layer, grid_layers
 from bitlens.probe import Probe, find_layer, frozen, stages_behind
 from bitlens.probe.fingerprint import weights_hash
 from bitlens.probe.plainly import compiling
+from bitlens.training.settings import TrainingSettings
 from networks import model_state, quadrant_images, quadrant_net
 from small_texts import TEXTS, BlankTokenizer, small_transformer
 
@@ -127,6 +129,32 @@ def test_compiled_and_checkpointed_networks_have_the_plain_map(
 ) -> None:
     model = COMPILED[how]()
     assert torch.equal(explained(model, name), plain[name])
+
+
+@pytest.fixture(scope="module")
+def readout() -> ReadoutWeights:
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        ready = bitlens.ReadoutIBA(Net(), "body.2")
+        ready.fit_weights([quadrant_images(64, seed=7)], TrainingSettings(epochs=1, patience=0))
+        return ready.weights
+
+
+@pytest.mark.parametrize("how", list(COMPILED))
+def test_a_readout_of_the_plain_network_serves_the_others(how: str, readout: ReadoutWeights) -> None:
+    plain = bitlens.ReadoutIBA(Net(), weights=readout).explain(IMAGES, QUADRANTS).map
+    model = COMPILED[how]()
+    assert torch.equal(bitlens.ReadoutIBA(model, weights=readout).explain(IMAGES, QUADRANTS).map, plain)
+    trained = bitlens.ReadoutIBA(model, "body.2")
+    trained.fit_weights([quadrant_images(64, seed=7)], TrainingSettings(epochs=1, patience=0))
+    assert torch.equal(trained.explain(IMAGES, QUADRANTS).map, plain)
+
+
+def test_a_readout_cannot_be_trained_through_integers(readout: ReadoutWeights) -> None:
+    with pytest.raises(LayerError, match=r"no gradient passes module 'head.6'"):
+        bitlens.ReadoutIBA(quantised(Net()), "body.2").fit_weights([quadrant_images(64, seed=7)])
+    with pytest.raises(StatisticsError, match="with other weights"):
+        bitlens.ReadoutIBA(quantised(Net()), weights=readout)
 
 
 @pytest.mark.parametrize("how", list(COMPILED))
