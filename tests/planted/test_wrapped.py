@@ -189,9 +189,17 @@ def test_what_bitlens_compiles_itself_is_compiled() -> None:
     with frozen(Net()):
         double(IMAGES)
         assert not graphs
-        with compiling():
-            double(IMAGES)
-    assert len(graphs) == 1
+        first, second = compiling(), compiling()  # of two threads
+        first.__enter__()
+        second.__enter__()
+        first.__exit__(None, None, None)
+        double(IMAGES)
+        second.__exit__(None, None, None)
+        assert len(graphs) == 1
+        double(IMAGES.double())
+        assert len(graphs) == 1
+    double(IMAGES.double())
+    assert len(graphs) == 2
 
 
 def test_threads_explain_one_compiled_network(plain: Mapping[str, Tensor]) -> None:

@@ -124,6 +124,7 @@ class _Switches:
 
     lock = threading.Lock()
     blocks = 0
+    compiling = 0
     put_back = ExitStack()
 
 
@@ -168,7 +169,7 @@ def _attention_unfused() -> Iterator[None]:
 
 
 def _stance(name: str) -> AbstractContextManager[Any]:
-    """How PyTorch runs compiled functions, since 2.6; before, modules alone can be run as written."""
+    """Choose how PyTorch runs compiled functions, since 2.6, from now on or for a block; before, functions run compiled."""
     choose: Callable[[str], AbstractContextManager[Any]] | None = getattr(torch.compiler, "set_stance", None)
     return ExitStack() if choose is None else choose(name)
 
@@ -182,9 +183,17 @@ def _nothing_compiled() -> Iterator[None]:
 
 @contextmanager
 def compiling() -> Iterator[None]:
-    """Within the block, what bitlens itself has compiled runs compiled."""
-    with _stance("default"):
+    """Within the block, itself within one of `one_by_one`, what bitlens has compiled runs compiled."""
+    with _Switches.lock:
+        _Switches.compiling += 1
+        _stance("default")
+    try:
         yield
+    finally:
+        with _Switches.lock:
+            _Switches.compiling -= 1
+            if _Switches.compiling == 0:
+                _stance("force_eager")
 
 
 class _Plain:
