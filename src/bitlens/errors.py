@@ -7,7 +7,7 @@
     ├── StatisticsError     feature statistics are missing, or belong to something else
     ├── SettingError        a setting has a value that makes no sense
     ├── FitError            the optimisation went wrong (NaN, no finite loss)
-    ├── ModelError          a model cannot be found, built or loaded
+    ├── ModelError          a model cannot be found, built, loaded or run
     ├── DataError           a file or a data set cannot be read
     ├── ClusterError        a cluster cannot be reached, or its workers cannot work
     └── DependencyError     an optional package is not installed
@@ -32,7 +32,7 @@ class LayerError(BitlensError, ValueError):
 
 
 class InputError(BitlensError, ValueError):
-    """An input to the network is unusable: NaN, wrong shape, empty."""
+    """An input to the network is unusable: NaN, wrong shape, empty, or not what the network takes."""
 
 
 class TargetError(BitlensError, ValueError):
@@ -52,7 +52,7 @@ class FitError(BitlensError, RuntimeError):
 
 
 class ModelError(BitlensError, ValueError):
-    """A model cannot be found, built or loaded."""
+    """A model cannot be found, built, loaded or run."""
 
 
 class DataError(BitlensError, ValueError):
