@@ -215,7 +215,6 @@ class ByRules(ImageBaseline):
     ("function", "sentence"),
     [
         (Hidden.apply, "by-rules cannot look into Through: it computes Hidden, an autograd function of its own"),
-        (lambda x: checkpoint(F.relu, x, use_reentrant=True), "it computes CheckpointFunction, an autograd function"),
         (torch.jit.script(nn.Sequential(nn.ReLU())), "by-rules cannot look into Through: it holds TorchScript"),
         (torch.detach, "the score has no gradient at the image"),
     ],
@@ -223,3 +222,13 @@ class ByRules(ImageBaseline):
 def test_what_rules_cannot_reach_is_refused(function, sentence):
     with pytest.raises(SettingError, match=sentence):
         ByRules(Through(function).eval()).explain(X.repeat(1, 1, 4, 4))
+
+
+@pytest.mark.parametrize("reentrant", [True, False])
+def test_rules_reach_what_is_checkpointed(reentrant):
+    torch.manual_seed(0)
+    plain = Through(F.relu).eval()
+    checkpointed = Through(lambda x: checkpoint(F.relu, x, use_reentrant=reentrant)).eval()
+    checkpointed.load_state_dict(plain.state_dict())
+    found = [ByRules(model).explain(X.repeat(1, 1, 4, 4), 0).map for model in (plain, checkpointed)]
+    assert torch.equal(*found)

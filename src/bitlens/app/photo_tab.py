@@ -159,7 +159,7 @@ def _upload(gr: Any, folders: Folders) -> Any:
         try:
             return None if payload is None else str(folders.uploaded(payload.path))
         except InputError as error:  # the gate has asked before; nothing here relies on it
-            raise gr.Error(str(error), title="This cannot be explained") from error
+            raise gr.Error(str(error), title="This cannot be explained", print_exception=Debugging.wanted) from error
 
     photo.preprocess = checked
     return photo

@@ -10,6 +10,7 @@ from typing import Any
 from bitlens.app.files import Folders
 from bitlens.app.offers import Desk, Shelf
 from bitlens.errors import BitlensError
+from bitlens.system.console import Debugging
 from bitlens.system.optional import need
 
 PREDICTED = "what the network says"
@@ -32,7 +33,9 @@ class Tab(ABC):
         try:
             return self.shelf[label]
         except BitlensError as error:
-            raise self.gradio.Error(str(error), title="This network cannot be used") from error
+            raise self.gradio.Error(
+                str(error), title="This network cannot be used", print_exception=Debugging.wanted
+            ) from error
 
     def choose(self, label: str) -> tuple[Any, ...]:
         """Show what can be chosen at another network: layer, price, target."""
@@ -79,11 +82,14 @@ class Tab(ABC):
         try:
             yield
         except BitlensError as error:
-            raise self.gradio.Error(str(error), title="This cannot be explained") from error
+            raise self.gradio.Error(
+                str(error), title="This cannot be explained", print_exception=Debugging.wanted
+            ) from error
         except Exception as error:
             raise self.gradio.Error(
                 f"the network {network} failed on this {what}: {type(error).__name__}: {error}",
                 title="The network failed",
+                print_exception=Debugging.wanted,
             ) from error
 
     def networks(self) -> Any:

@@ -41,8 +41,9 @@ class ImageQuestion:
 
     @property
     def images(self) -> Tensor:
-        """Return the images (n, C, H, W), the first of the network's arguments."""
-        return self.inputs.first
+        """Return the images (n, C, H, W), the first of the network's arguments; half precision is the network's alone."""
+        images = self.inputs.first
+        return images.float() if images.dtype in (torch.float16, torch.bfloat16) else images
 
     @property
     def size(self) -> tuple[int, int]:
@@ -211,7 +212,7 @@ def asking(
     model = loaded.model
     device = batch.real.device
     weights = next((p for p in model.parameters() if p.is_floating_point()), torch.empty(0))
-    lower = [suffix_dtype(precision, weights)]
+    lower = [suffix_dtype(precision, weights, model)]
 
     def run(inputs: dict[str, Tensor]) -> Any:
         try:

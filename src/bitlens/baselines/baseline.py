@@ -171,7 +171,7 @@ class ImageBaseline(Baseline[ModelInputs, ImageQuestion]):
     @contextmanager
     def _asking(self, batch: ModelInputs, part: slice, targets: Any, rows: int) -> Iterator[ImageQuestion]:
         inputs = batch.select(part)
-        dtype = suffix_dtype(self.passes.precision, inputs.first)
+        dtype = suffix_dtype(self.passes.precision, inputs.first, self.model)
         with self.network.running(inputs, dtype, fold=self.folds) as passes:
             run = in_precision(passes, dtype, inputs.first, LAYOUTS["CHW"])
             with torch.no_grad():

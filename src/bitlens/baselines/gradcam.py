@@ -18,6 +18,7 @@ from bitlens.errors import SettingError, one_of
 from bitlens.probe import Probe
 from bitlens.probe.blocks import block_groups, grid_layout
 from bitlens.probe.geometry import Geometry
+from bitlens.probe.modules import graph_held
 from bitlens.probe.trace import Call, all_calls, trace_calls
 
 _POOLING = (nn.AdaptiveAvgPool2d, nn.AdaptiveMaxPool2d)
@@ -92,8 +93,9 @@ class ActivationMap(ImageBaseline):
             root = trace_calls(self.model, inputs.select(slice(2)))
             call = last_spatial_call(root, inputs)
             if call is None:
+                remedy = graph_held(*self.model.modules()) or "name a layer"
                 raise SettingError(
-                    f"{self.method} finds no layer of {type(self.model).__name__} that ends in a grid (N, C, h, w): name a layer"
+                    f"{self.method} finds no layer of {type(self.model).__name__} that ends in a grid (N, C, h, w): {remedy}"
                 )
             times = sum(other.module is call.module for other in all_calls(root))
             self._found[inputs.signature] = Probe(self.model, call.module, call=call.index if times > 1 else None)

@@ -21,6 +21,7 @@ from torch.utils._pytree import TreeSpec, tree_flatten, tree_leaves, tree_map, t
 from bitlens.baselines.asking import ImageQuestion, gradient_of
 from bitlens.baselines.baseline import ImageBaseline
 from bitlens.errors import SettingError
+from bitlens.probe.modules import graph_held
 
 Back = Callable[[Tensor], Sequence[Tensor | None]]
 """From what arrives at an operation's output to what each of its activations is given (None: nothing)."""
@@ -251,18 +252,15 @@ def refuse_hidden(model: nn.Module, output: Any, method: str) -> None:
     Raises:
         SettingError: if a module is TorchScript, or the output came through an autograd function of the network's own.
     """
-    scripted = [type(module).__name__ for module in model.modules() if isinstance(module, torch.jit.ScriptModule)]
-    if scripted:
-        raise SettingError(
-            f"{method} cannot look into {type(model).__name__}: it holds TorchScript ({scripted[0]}); give the module that it "
-            "was made from"
-        )
+    script = graph_held(*(module for module in model.modules() if isinstance(module, torch.jit.ScriptModule)))
+    if script:
+        raise SettingError(f"{method} cannot look into {type(model).__name__}: {script}")
     for node in ancestors([leaf.grad_fn for leaf in tree_leaves(output) if isinstance(leaf, Tensor)]):
         own = getattr(type(node), "_forward_cls", _Replaced)
         if own is not _Replaced:
             raise SettingError(
                 f"{method} cannot look into {type(model).__name__}: it computes {own.__name__}, an autograd function of its "
-                "own (or checkpoints activations); switch that off in the network, or choose a method that needs no rules"
+                "own; switch that off in the network, or choose a method that needs no rules"
             )
 
 

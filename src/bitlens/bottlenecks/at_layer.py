@@ -115,7 +115,7 @@ class LayerBottleneck(Bottleneck):
         mask = group.inputs.kwargs.get("attention_mask")
         last = last_token(mask.bool()) if isinstance(mask, Tensor) and mask.dim() == 2 else None
         target = as_target(group.targets, recording.output, group.inputs.count, last=last)
-        dtype = suffix_dtype(self.precision, recording.features)
+        dtype = suffix_dtype(self.precision, recording.features, self.model)
         features = features.contiguous(memory_format=memory_format(features, dtype, layout))
         opened: AbstractContextManager[Any] = (
             recording.suffix(dtype, packed=not self.compile) if behind else nullcontext()

@@ -276,7 +276,7 @@ class TokenIBA(Bottleneck):
 
     def _dtype(self, recording: Recording) -> torch.dtype | None:
         """The lower precision to compute in, unless the network cannot (DeBERTa masks with the least float32 number)."""
-        dtype = suffix_dtype(self.precision, recording.features)
+        dtype = suffix_dtype(self.precision, recording.features, self.model)
         if dtype is None or self._lower_precision is False:
             return None
         if self._lower_precision is None:

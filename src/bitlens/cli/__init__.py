@@ -1,7 +1,9 @@
 """The command line: parse, call, print. Heavy imports wait until a command runs."""
 
 import sys
+import traceback
 import warnings
+from typing import Annotated
 
 import typer
 
@@ -19,11 +21,13 @@ from bitlens.cli.roar import roar
 from bitlens.cli.text import text_app
 from bitlens.cli.text_layers import layers
 from bitlens.errors import BitlensError
-from bitlens.system.console import answers, messages, show_warning
+from bitlens.system.console import Debugging, answers, messages, show_warning
 from bitlens.system.memory import keep_freed_memory
 from bitlens.version import __version__
 
 __all__ = ["app", "main"]
+
+_MOST = 500  # characters of an error that nobody expected
 
 app = typer.Typer(
     help="Show, in bits, which parts of an input a trained PyTorch network uses for its decision.",
@@ -34,8 +38,13 @@ app = typer.Typer(
 
 
 @app.callback()
-def _options() -> None:
+def _options(
+    debug: Annotated[
+        bool, typer.Option("--debug", help="Show the traceback of whatever fails; before the command.")
+    ] = False,
+) -> None:
     """Every command answers --help."""
+    Debugging.wanted = debug
 
 
 @app.command()
@@ -59,11 +68,23 @@ def main() -> None:
     """Run the command line. Exit codes: 0, 1 (it failed: one line says why), 2 (wrong use), 130 (interrupted)."""
     warnings.showwarning = show_warning
     keep_freed_memory()
+    Debugging.wanted = False
     try:
         app()
-    except BitlensError as error:
-        messages.print(f"bitlens: {error}", style="red", highlight=False, soft_wrap=True, markup=False)
-        sys.exit(1)
     except KeyboardInterrupt:
         messages.print("interrupted; the same command goes on where it was", soft_wrap=True)
         sys.exit(130)
+    except Exception as error:
+        if Debugging.wanted:
+            traceback.print_exc()
+        messages.print(f"bitlens: {_line(error)}", style="red", highlight=False, soft_wrap=True, markup=False)
+        sys.exit(1)
+
+
+def _line(error: Exception) -> str:
+    """What is said of an error: its own sentence, or what it is where bitlens did not expect it."""
+    if isinstance(error, BitlensError):
+        return str(error)
+    text = " ".join(str(error).split())[:_MOST]
+    kind = type(error).__name__
+    return f"{kind}: {text} (bitlens did not expect this: `bitlens --debug` before the command shows where it happened)"

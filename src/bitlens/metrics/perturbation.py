@@ -103,7 +103,7 @@ def in_groups(
     batch = network.prepared(inputs)
     maps = _maps_for(batch, maps).to(network.device)
     rows = passes.rows(lambda: network.bytes_per_row(batch), network.device)
-    dtype = suffix_dtype(passes.precision, batch.first)
+    dtype = suffix_dtype(passes.precision, batch.first, network.model)
     parts: list[T] = []
     start = 0
     while start < batch.count:

@@ -17,7 +17,7 @@ from torch.nn.modules.conv import _ConvNd
 from bitlens.core.inputs import ModelInputs
 from bitlens.errors import LayerError, one_of
 from bitlens.probe import find_layer, frozen
-from bitlens.probe.modules import device_of, prepared
+from bitlens.probe.modules import device_of, prepared, unwrapped
 from bitlens.probe.trace import all_calls, trace_calls
 
 _CONTAINERS = (nn.Sequential, nn.ModuleList, nn.ModuleDict)
@@ -77,7 +77,7 @@ def cascade_steps(model: nn.Module, inputs: Any, layers: Sequence[str] | None = 
     Raises:
         LayerError: if there is no such layer, or it has no parameters that a forward pass uses.
     """
-    model = getattr(model, "_orig_mod", model)  # what torch.compile wraps
+    model = unwrapped(model)
     places = _places(model, inputs)
     found = {name: _place(model, name, places) for name in (_blocks(model) if layers is None else layers)}
     for name in layers or ():
@@ -113,7 +113,7 @@ def randomised(
             them they are reset to mean 0 and variance 1.
     """
     initialise = one_of("initialiser", initialiser, INITIALISERS)
-    network = copy.deepcopy(getattr(model, "_orig_mod", model)).eval()
+    network = copy.deepcopy(unwrapped(model)).eval()
     chosen = set(modules)
     device = device_of(network)
     with torch.no_grad(), torch.random.fork_rng([device] if device.type == "cuda" else []):

@@ -10,7 +10,7 @@ from bitlens.core.inputs import ModelInputs
 from bitlens.errors import LayerError
 from bitlens.probe import Probe
 from bitlens.probe.blocks import Blocks, block_groups, grid_layout
-from bitlens.probe.modules import frozen
+from bitlens.probe.modules import frozen, in_precision_of, names_of
 from bitlens.probe.trace import Call, all_calls, trace_calls
 
 KNOWN_LAYERS = {"torchvision/vgg16": "features.17", "torchvision/resnet50": "layer2"}
@@ -38,14 +38,14 @@ def default_layer(model: nn.Module, image: torch.Tensor) -> str:
     Raises:
         LayerError: if no layer has a grid of that resolution.
     """
-    inputs = ModelInputs.of(image)
+    inputs = in_precision_of(model, ModelInputs.of(image))
     size = inputs.image_size
     if size is None:
         raise LayerError(
             f"a default layer is known for images (N, C, H, W) only, not for {tuple(image.shape)}: name one"
         )
     halvings = 3 if min(size) >= 96 else 2 if min(size) >= 64 else 1
-    names: dict[nn.Module, str] = {module: name for name, module in reversed(list(model.named_modules()))}
+    names = names_of(model)
     with frozen(model):
         root = trace_calls(model, inputs)
     groups = block_groups(root, inputs.count, size)
@@ -110,11 +110,11 @@ def grid_layers(model: nn.Module, image: torch.Tensor, fewest: int = 6) -> tuple
         image: (1, C, H, W), one input.
         fewest: go deeper into the nesting until there are so many, if the network has them.
     """
-    inputs = ModelInputs.of(image)
+    inputs = in_precision_of(model, ModelInputs.of(image))
     size = inputs.image_size
     if size is None:
         return ()
-    names: dict[nn.Module, str] = {module: name for name, module in reversed(list(model.named_modules()))}
+    names = names_of(model)
     with frozen(model):
         root = trace_calls(model, inputs)
     groups = block_groups(root, inputs.count, size)

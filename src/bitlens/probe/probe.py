@@ -19,7 +19,18 @@ from bitlens.probe.behaviour import check_behaviour
 from bitlens.probe.declared import declared_channel
 from bitlens.probe.folding import foldable, folded
 from bitlens.probe.geometry import Answers, Geometry, answers_of, geometry_of
-from bitlens.probe.modules import Forward, Wrapper, call_of, device_of, find_layer, frozen, prepared, wrapped
+from bitlens.probe.modules import (
+    Forward,
+    Wrapper,
+    call_of,
+    device_of,
+    find_layer,
+    frozen,
+    names_of,
+    prepared,
+    unwrapped,
+    wrapped,
+)
 from bitlens.probe.recording import Recording, Touched, Value, begin_graph
 from bitlens.probe.replaying import ARGUMENTS, LAYER, REPLACED, Plan, Read, feature_slot, replay_script, sample_axes
 from bitlens.probe.trace import Call, all_calls, trace_calls
@@ -54,7 +65,7 @@ class Probe:
         reads: Sequence[str | nn.Module] = (),
         slopes: bool = False,
     ) -> None:
-        self.model = getattr(model, "_orig_mod", model)  # what torch.compile wraps
+        self.model = unwrapped(model)
         self.name, self.layer = find_layer(self.model, layer)
         self.call = call_of(self.name) if call is None else call
         if call_of(self.name) not in (None, self.call):
@@ -208,7 +219,7 @@ class Probe:
         def run(first: Tensor, rows: Tensor) -> Tensor:
             turns[0], given[:] = 0, [first]
             of_rows = inputs.select(rows) if len(inputs.carriers) > 1 or entry is not None else inputs
-            arguments = of_rows.with_first(first) if entry is None else of_rows
+            arguments = of_rows.with_first(first.to(inputs.first.dtype)) if entry is None else of_rows
             with suppress(Reached):
                 self.model(*arguments.args, **arguments.kwargs)
             features: Tensor = tree_flatten(outputs.pop())[0][slot].movedim(axis, 0)
@@ -269,7 +280,7 @@ class Probe:
         """What is read behind the layer besides its features and depends on the samples; None where it is not known."""
         if plan.live is None:
             return None
-        names = {module: name for name, module in reversed(list(self.model.named_modules()))}
+        names = names_of(self.model)
         found: dict[str, None] = {}
         for number, leaf in sorted(plan.live):
             if number in plan.axes and number != LAYER and plan.axes[number][leaf] is not None:

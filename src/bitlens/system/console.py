@@ -25,6 +25,14 @@ from bitlens.errors import BitlensWarning
 
 messages = Console(stderr=True)
 answers = Console()
+
+
+class Debugging:
+    """Whether tracebacks are shown, by --debug."""
+
+    wanted = False
+
+
 _original_showwarning = warnings.showwarning
 
 

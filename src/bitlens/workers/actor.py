@@ -111,7 +111,9 @@ class Worker:
             except Exception as error:
                 if isinstance(error, (MemoryError, *_lost_device())):
                     os._exit(1)  # this process is of no use any more: Ray starts another
-                answer = Raised(RuntimeError(f"in a worker:\n{traceback.format_exc()}"))  # a bug
+                answer = Raised(
+                    RuntimeError(f"{type(error).__name__}: {error}, in a worker:\n{traceback.format_exc()}")
+                )
         return answer, [str(one.message) for one in caught if issubclass(one.category, BitlensWarning)]
 
 

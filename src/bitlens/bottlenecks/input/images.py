@@ -164,7 +164,7 @@ class InputIBA(GuidedBottleneck):
         hidden = self.hidden(group, images, inputs=inputs, targets=target)
         one = torch.ones(1, 1, 1, device=images.device)
         noise = NoiseModel(self.noise_mean * one, self.noise_std * one, one, hidden=hidden)
-        dtype = suffix_dtype(self.precision, inputs.first)
+        dtype = suffix_dtype(self.precision, inputs.first, self.network.model)
         with self.network.running(inputs, dtype) as passes:
             yield Recorded(
                 group, self.probe.name, images, output, target, noise, IMAGES, Region(shared=self.one_mask),
