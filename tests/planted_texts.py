@@ -119,7 +119,7 @@ def taught(family: str, steps: int = 150, **changes: Any) -> Loaded:
         torch.manual_seed(0)
         model = untaught(family, **changes)
         own = tokenizer(special=family in ("Bert", "Albert"))
-        optimizer = torch.optim.Adam(model.parameters(), lr=5e-3)
+        optimizer = torch.optim.Adam(model.parameters(), lr=2e-3)
         for step in range(steps):
             written, _, labels = texts(32, step + 1)
             output = model(**own(written, padding=True, return_tensors="pt"))

@@ -150,6 +150,7 @@ def test_a_readout_of_the_plain_network_serves_the_others(how: str, readout: Rea
     assert torch.equal(trained.explain(IMAGES, QUADRANTS).map, plain)
 
 
+@pytest.mark.filterwarnings("ignore:.* answers otherwise for a sample alone")
 def test_a_readout_cannot_be_trained_through_integers(readout: ReadoutWeights) -> None:
     with pytest.raises(LayerError, match=r"no gradient passes module 'head.6'"):
         bitlens.ReadoutIBA(quantised(Net()), "body.2").fit_weights([quadrant_images(64, seed=7)])
@@ -279,6 +280,7 @@ def test_other_threads_compile_and_checkpoint_after_the_last_block_ends() -> Non
     assert len(seen) == 12
 
 
+@pytest.mark.filterwarnings("ignore:.* answers otherwise for a sample alone")
 @pytest.mark.parametrize("name", FAMILIES)
 def test_integers_give_no_gradient_and_say_so(name: str, plain: Mapping[str, Tensor]) -> None:
     model = quantised(Net())
@@ -293,6 +295,7 @@ def test_integers_give_no_gradient_and_say_so(name: str, plain: Mapping[str, Ten
         explained(model, name)
 
 
+@pytest.mark.filterwarnings("ignore:.* answers otherwise for a sample alone")
 def test_a_network_of_integers_alone() -> None:
     quantization = pytest.importorskip("torch.ao.quantization")
     if "fbgemm" not in torch.backends.quantized.supported_engines:
@@ -315,6 +318,7 @@ def test_a_network_of_integers_alone() -> None:
         torch.backends.quantized.engine = known
 
 
+@pytest.mark.filterwarnings("ignore:.* answers otherwise for a sample alone")
 def test_integers_keep_their_precision() -> None:
     model = quantised(Net())
     iba = bitlens.IBA(model, "body.2", precision="auto").fit_statistics([quadrant_images(64, seed=7)[0]])
@@ -466,6 +470,7 @@ def test_networks_for_texts_have_the_plain_map(how: str, name: str, plain_texts:
     assert torch.equal(explained_text(name, TEXT_WRAPPED[how]), plain_texts[name])
 
 
+@pytest.mark.filterwarnings("ignore:.* answers otherwise for a sample alone")
 @pytest.mark.parametrize("name", TEXT_METHODS)
 def test_networks_for_texts_of_integers_or_in_half_precision(name: str, plain_texts: Mapping[str, Tensor]) -> None:
     half = explained_text(name, lambda model: model.half())

@@ -18,6 +18,7 @@ from bitlens.errors import InputError
 from bitlens.explaining.pictures import write_picture, write_summary
 from bitlens.methods import METHODS
 from bitlens.reports import write_report
+from bitlens.system.console import Debugging
 
 _SCENES = 8
 _WAITING = "Drop a photo, or take one of the examples below. The map appears here."
