@@ -7,6 +7,7 @@
     ├── StatisticsError     feature statistics are missing, or belong to something else
     ├── SettingError        a setting has a value that makes no sense
     ├── FitError            the optimisation went wrong (NaN, no finite loss)
+    │   └── NotFiniteError  a map, its evidence or a score is NaN or infinite
     ├── ModelError          a model cannot be found, built or loaded
     ├── DataError           a file or a data set cannot be read
     ├── ClusterError        a cluster cannot be reached, or its workers cannot work
@@ -17,7 +18,7 @@ a `BitlensError` as one line; any other exception is a bug and shows its traceba
 """
 
 from collections.abc import Mapping
-from typing import TypeVar
+from typing import Any, TypeVar
 
 T = TypeVar("T")
 
@@ -48,6 +49,33 @@ class SettingError(BitlensError, ValueError):
 
 class FitError(BitlensError, RuntimeError):
     """The optimisation of a mask went wrong."""
+
+
+class NotFiniteError(FitError):
+    """A map, its evidence or a score is NaN or infinite.
+
+    Attributes:
+        what: is not finite.
+        sample: the first of which it is not, counted from 0 among those that were worked on together.
+    """
+
+    def __init__(self, what: str, sample: int, why: str = "") -> None:
+        where = f"for sample {sample}" if sample >= 0 else ""
+        told = f"{what} {'are' if what.endswith('s') else 'is'} NaN or infinite {where}".strip()
+        super().__init__(f"{told}: {why or 'check the inputs and the weights of the network'}")
+        self.what, self.sample, self.why = what, sample, why
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        """Carry it between processes."""
+        return type(self), (self.what, self.sample, self.why)
+
+    @classmethod
+    def refuse(cls, what: str, values: Any, why: str = "") -> None:
+        """Raise it if a tensor (N, ...) holds a number that is not finite; see the attributes."""
+        if values.isfinite().all():
+            return
+        rows = values.reshape(len(values), -1) if values.dim() else values.reshape(1, 1)
+        raise cls(what, int((~rows.isfinite()).any(1).nonzero()[0]), why)
 
 
 class ModelError(BitlensError, ValueError):

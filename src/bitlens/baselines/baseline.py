@@ -19,7 +19,7 @@ from bitlens.core.passes import Passes, SeedAndRows, in_precision, suffix_dtype
 from bitlens.core.targets import as_target, select_targets
 from bitlens.data.tokenizing import TokenBatch
 from bitlens.errors import InputError, SettingError
-from bitlens.probe import Network
+from bitlens.probe import Network, locating
 from bitlens.version import __version__
 
 Batch = TypeVar("Batch")
@@ -111,7 +111,20 @@ class Baseline(ABC, Generic[Batch, Question]):
         for start in range(0, known.count, size):
             end = min(start + size, known.count)
             asked = select_targets(targets, start, end, known.count)
-            parts.append(self._explained(batch, slice(start, end), asked, rows))
+
+            def again(one: int, start: int = start) -> Attribution:
+                place = start + one
+                return self._explained(
+                    batch, slice(place, place + 1), select_targets(targets, place, place + 1, known.count), rows
+                )
+
+            def score(output: Any, one: int, start: int = start) -> Tensor:
+                place = start + one
+                return as_target(select_targets(targets, place, place + 1, known.count), output, 1).score(output)
+
+            some = known.select(slice(start, end))
+            with locating(self.network.model, some, lambda one, start=start: start + one, score, again):
+                parts.append(self._explained(batch, slice(start, end), asked, rows))
             if progress is not None:
                 progress(end)
         return Attribution.join(parts)

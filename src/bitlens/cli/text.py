@@ -9,9 +9,11 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from bitlens.cli.options import AsJson, DeviceOption, Seed, Weights, device_name
+from bitlens.data.cells import check_text
 from bitlens.errors import DataError, SettingError
 from bitlens.system.console import answers, messages, note, progress_bar
 from bitlens.system.files import write_text
+from bitlens.system.reading import MOST_JSON, read_bytes
 
 if TYPE_CHECKING:
     from bitlens.data.texts import TextSample
@@ -144,6 +146,7 @@ def teach(explainer: "Explainer", source: str | None, count: int) -> None:
 
 def _read(file: Path) -> str:
     try:
-        return sys.stdin.read() if str(file) == "-" else file.read_text("utf-8-sig")
-    except (OSError, UnicodeDecodeError) as error:
+        told = sys.stdin.read() if str(file) == "-" else read_bytes(file, MOST_JSON).decode("utf-8-sig")
+        return check_text(told)
+    except (OSError, ValueError) as error:
         raise DataError(f"cannot read the text {file}: {error}") from error

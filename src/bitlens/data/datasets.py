@@ -21,11 +21,13 @@ from PIL import Image
 from torch import Tensor
 
 from bitlens.data.boxes import Box, parse_boxes, upright_boxes
+from bitlens.data.cells import read_label
 from bitlens.data.imagenet import ImageNet
 from bitlens.data.images import find_images, read_image, read_layout
 from bitlens.data.preprocessing import Preprocessing
 from bitlens.data.scenes import Scenes, Split
 from bitlens.errors import BitlensWarning, DataError, InputError
+from bitlens.system.reading import readable
 
 FORMS = {
     "folder:DIR": "every photo in the folder and its subfolders; where photos lie in subfolders only, each is a class",
@@ -64,7 +66,7 @@ class Sample:
         if self.path is None:
             return self.name
         known = self.path.stat()
-        return f"{self.path.resolve()} {known.st_size} {known.st_mtime_ns}"
+        return f"{readable(str(self.path.resolve()))} {known.st_size} {known.st_mtime_ns}"
 
     @property
     def image(self) -> Image.Image:
@@ -209,7 +211,10 @@ def _folder(folder: Path) -> Sequence[Sample]:
 
     def build(place: Path) -> Sample:
         return Sample(
-            place.as_posix(), partial(read_image, folder / place), labels.get(place.parts[0]), path=folder / place
+            readable(place.as_posix()),
+            partial(read_image, folder / place),
+            labels.get(place.parts[0]),
+            path=folder / place,
         )
 
     return _Samples(places, build)
@@ -247,16 +252,14 @@ def _csv(table: Path) -> Sequence[Sample]:
 def _row(cells: dict[str, str], folder: Path, line: int) -> _Row:
     if "" in cells or None in cells.values():
         raise DataError(f"line {line}: expected as many cells as the first line has (texts with commas in quotes)")
-    name, label = cells["file"].strip(), cells["label"].strip()
-    if not name or not (folder / name).is_file():
+    name = cells["file"].strip()
+    if not name or "\0" in name or not (folder / name).is_file():
         raise DataError(f"line {line}: there is no file {folder / name}")
-    if label and not (label.isascii() and label.isdigit()):
-        raise DataError(f"line {line}: the label is {label!r}, expected the index of a class (0, 1, 2, …) or nothing")
     try:
-        boxes = parse_boxes(cells.get("boxes", ""))
+        label, boxes = read_label(cells["label"].strip()), parse_boxes(cells.get("boxes", ""))
     except DataError as error:
         raise DataError(f"line {line}: {error}") from error
-    return _Row(name, folder / name, int(label) if label else None, boxes)
+    return _Row(name, folder / name, label, boxes)
 
 
 def _csv_sample(row: _Row) -> Sample:
@@ -273,7 +276,7 @@ def _imagenet(root: Path) -> Sequence[Sample]:
         across, down = size[0] / known.size[0], size[1] / known.size[1]
         stored = [(x0 * across, y0 * down, x1 * across, y1 * down) for x0, y0, x1, y1 in known.boxes]
         boxes = upright_boxes(stored, size, orientation)
-        return Sample(photo.name, partial(read_image, photo), data.label(known), boxes, path=photo)
+        return Sample(readable(photo.name), partial(read_image, photo), data.label(known), boxes, path=photo)
 
     return _Samples(find_images([data.photos]), build)
 

@@ -115,7 +115,11 @@ def natural_key(path: Path) -> list[list[tuple[str, int]]]:
 def _open(path: Path) -> Image.Image:
     if path.stat().st_size == 0:
         raise DataError("the file is empty")
-    return Image.open(path, formats=_FORMATS)
+    stored = Image.open(path, formats=_FORMATS)
+    if Image.MAX_IMAGE_PIXELS is not None and stored.width * stored.height > Image.MAX_IMAGE_PIXELS:
+        stored.close()
+        raise Image.DecompressionBombError  # where Pillow only warns, a small file already takes half a gigabyte
+    return stored
 
 
 def _orientation(stored: Image.Image, path: Path) -> int:

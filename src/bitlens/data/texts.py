@@ -1,18 +1,17 @@
 """Data sets of texts by name: `jsonl:FILE`, `tsv:FILE`, `builtin:reviews`."""
 
 import csv
-import gzip
 import hashlib
-import io
 import json
-import zlib
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import IO, Any
 
+from bitlens.data.cells import check_text, read_label
 from bitlens.data.reviews import REVIEWS
 from bitlens.errors import DataError
+from bitlens.system.reading import parsed, text_stream
 
 TEXT_FORMS = {
     "jsonl:FILE": "one JSON object a line with text, and optionally label, pair and id; FILE.gz too",
@@ -55,58 +54,64 @@ def open_texts(spec: str) -> Sequence[TextSample]:
     if kind not in _READERS or not place:
         raise DataError(f"unknown texts {spec!r}: expected {', '.join(TEXT_FORMS)}")
     path = Path(place).expanduser()
-    samples = list(_READERS[kind](path, _content(path)))
+    if not path.is_file():
+        raise DataError(f"there is no file {path}")
+    with text_stream(path, newline="\n") as stream:
+        samples = list(_READERS[kind](path, stream))
     if not samples:
         raise DataError(f"there is no text in {path}")
     return samples
 
 
-def _content(path: Path) -> str:
-    if not path.is_file():
-        raise DataError(f"there is no file {path}")
-    try:
-        data = path.read_bytes()
-        return (gzip.decompress(data) if path.suffix == ".gz" else data).decode("utf-8-sig")
-    except (OSError, EOFError, UnicodeDecodeError, zlib.error) as error:
-        raise DataError(f"cannot read the texts {path}: {error}") from error
-
-
-def _jsonl(path: Path, content: str) -> Iterator[TextSample]:
-    for number, line in enumerate(content.split("\n"), 1):
+def _jsonl(path: Path, stream: IO[str]) -> Iterator[TextSample]:
+    for number, line in enumerate(stream, 1):
         if not line.strip():
             continue
         try:
-            entry: Any = json.loads(line)
+            entry: Any = parsed(line)
         except ValueError as error:
             raise DataError(f"{path}, line {number}: not JSON ({error})") from error
         if not isinstance(entry, dict) or "text" not in entry:
-            raise DataError(f"{path}, line {number}: expected an object with 'text', got {line[:60]!r}")
-        name = str(entry.get("id", f"line {number}"))
-        yield _sample(path, number, name, entry["text"], entry.get("label"), entry.get("pair"))
+            raise DataError(f"{path}, line {number}: expected an object with 'text', got {line.strip()[:60]!r}")
+        name = entry.get("id", f"line {number}")
+        if not isinstance(name, str | int | float):
+            raise DataError(f"{path}, line {number}: the id is no text")
+        yield _sample(path, number, str(name), entry["text"], entry.get("label"), entry.get("pair"))
 
 
-def _tsv(path: Path, content: str) -> Iterator[TextSample]:
-    rows = csv.reader(io.StringIO(content), delimiter="\t", quoting=csv.QUOTE_NONE)
-    for number, cells in enumerate(rows, 1):
-        if not cells or (number == 1 and cells[1:2] == ["label"]):
-            continue
-        if len(cells) > 3:
-            raise DataError(
-                f"{path}, line {number}: expected text, label and at most one more text, got {len(cells)} cells"
-            )
-        label = cells[1].strip() if len(cells) > 1 else ""
-        yield _sample(path, number, f"line {number}", cells[0], label or None, cells[2] if len(cells) > 2 else None)
+def _tsv(path: Path, stream: IO[str]) -> Iterator[TextSample]:
+    rows = csv.reader(stream, delimiter="\t", quoting=csv.QUOTE_NONE)
+    number = 0
+    try:
+        for number, cells in enumerate(rows, 1):
+            if not cells or (number == 1 and cells[1:2] == ["label"]):
+                continue
+            if len(cells) > 3:
+                raise DataError(
+                    f"{path}, line {number}: expected text, label and at most one more text, got {len(cells)} cells"
+                )
+            label, pair = (cells[1].strip() if len(cells) > 1 else ""), (cells[2] if len(cells) > 2 else None)
+            yield _sample(path, number, f"line {number}", cells[0], label or None, pair)
+    except csv.Error as error:
+        raise DataError(f"{path}, line {number + 1}: no table ({error})") from error
 
 
 def _sample(path: Path, number: int, name: str, text: Any, label: Any, pair: Any) -> TextSample:
     where = f"{path}, line {number}"
     if not isinstance(text, str) or not text.strip():
-        raise DataError(f"{where}: the text is empty or no text: {text!r}")
+        raise DataError(f"{where}: the text is empty or no text: {_short(text)}")
     if pair is not None and not isinstance(pair, str):
-        raise DataError(f"{where}: the second text is no text: {pair!r}")
-    if label is not None and not (str(label).isascii() and str(label).isdigit()):
-        raise DataError(f"{where}: the label is {label!r}, expected the index of a class (0, 1, 2, …) or nothing")
-    return TextSample(name, text, None if label is None else int(label), pair)
+        raise DataError(f"{where}: the second text is no text: {_short(pair)}")
+    try:
+        for one in (name, text, pair or ""):
+            check_text(one)
+        return TextSample(name, text, read_label(label), pair)
+    except DataError as error:
+        raise DataError(f"{where}: {error}") from error
 
 
-_READERS: dict[str, Callable[[Path, str], Iterator[TextSample]]] = {"jsonl": _jsonl, "tsv": _tsv}
+def _short(value: Any) -> str:
+    return repr(value)[:60] if isinstance(value, str | int | float | bool | None) else f"a {type(value).__name__}"
+
+
+_READERS: dict[str, Callable[[Path, IO[str]], Iterator[TextSample]]] = {"jsonl": _jsonl, "tsv": _tsv}

@@ -23,6 +23,7 @@ from bitlens.evaluation.rows import Row, RowWriter
 from bitlens.evaluation.scored import Scored
 from bitlens.evaluation.store import Done, RowStore
 from bitlens.evaluation.subject import CaseOf, Setup
+from bitlens.system.arrays import read_array
 from bitlens.view.heatmap import save_raw
 
 
@@ -110,7 +111,7 @@ def find_tasks(context: Setup, folder: Path, indices: Sequence[int], *, retry_er
         DataError: if the folder cannot be read or written.
     """
     pin_settings(folder, context.settings())
-    store = RowStore(folder / "rows")
+    store = RowStore(folder / "rows", len(context.samples))
     _check_same_samples(store, context)
     done = store.done(failures=not retry_errors)
     return missing_tasks(done, indices, list(context.plan.methods), list(context.plan.metrics))
@@ -259,7 +260,10 @@ def _kept_map(context: Setup, method: str, index: int) -> Tensor | None:
     place = _map_place(context, method, index)
     if place is None or not place.is_file():
         return None
-    return torch.from_numpy(np.load(place, allow_pickle=False))
+    try:
+        return torch.from_numpy(read_array(place, "a map"))
+    except DataError:
+        return None  # not ours, or damaged: it is made again
 
 
 def _keep(result: Result, context: Setup) -> None:

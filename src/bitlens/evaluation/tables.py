@@ -122,7 +122,7 @@ def build_table(folder: Path, selection: Selection | None = None) -> Table:
     """
     selection = selection or Selection()
     settings = read_settings(folder)
-    found = RowStore(folder / "rows").series()
+    found = RowStore(folder / "rows", settings.get("samples")).series()
     if not found:
         raise DataError(f"{folder} holds no rows yet: `bitlens evaluate … --out {folder}` makes them")
     methods = _chosen("method", selection.methods, _in_order(settings["methods"], (m for m, _ in found)))

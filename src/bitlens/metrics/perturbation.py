@@ -15,8 +15,8 @@ from bitlens.core.inputs import ModelInputs
 from bitlens.core.layout import LAYOUTS
 from bitlens.core.passes import Precision, in_precision, rows_at_once, suffix_dtype
 from bitlens.core.targets import as_target, select_targets
-from bitlens.errors import InputError, SettingError, TargetError, one_of
-from bitlens.probe import Network
+from bitlens.errors import InputError, NotFiniteError, SettingError, TargetError, one_of
+from bitlens.probe import Network, locating
 
 T = TypeVar("T")
 Answer: TypeAlias = Callable[[Tensor], Tensor]
@@ -104,7 +104,9 @@ def in_groups(
             ask = in_precision(run, dtype, few.first, LAYOUTS["CHW"])
             answer, clean = _question(ask, few, chosen, quantity)
             images = few.first.permute(0, 2, 3, 1).contiguous()
-            parts.append(measure(Group(images, maps[samples], samples, answer, clean, rows)))
+            with locating(network.model, few, lambda one, start=start: start + one):
+                NotFiniteError.refuse("the answer", clean)
+                parts.append(measure(Group(images, maps[samples], samples, answer, clean, rows)))
         start = samples.stop
         if progress is not None:
             progress(start)
@@ -186,7 +188,9 @@ def in_passes(ask: Callable[[slice], Tensor], samples: int, steps: int, rows: in
     """
     several = max(1, rows // samples)
     parts = [ask(slice(start, min(start + several, steps))) for start in range(0, steps, several)]
-    return torch.cat(parts).reshape(steps, samples).T
+    answers = torch.cat(parts).reshape(steps, samples).T
+    NotFiniteError.refuse("the answer to changed copies", answers)
+    return answers
 
 
 def replaced(group: Group, replacement: Replacement) -> Tensor:

@@ -17,7 +17,9 @@ from torch import Tensor, nn
 
 from bitlens.errors import DataError, FitError, InputError, SettingError
 from bitlens.metrics.ranking import ranks
+from bitlens.system.checks import listed, mapping, number, whole_number
 from bitlens.system.files import write_text
+from bitlens.system.reading import read_json, whole
 
 Labelled = tuple[Tensor, Tensor]
 
@@ -249,12 +251,14 @@ def _fingerprint(parts: Sequence[ExplainedImages], build: Callable[[], nn.Module
 def _read(file: Path, fingerprint: str) -> list[Retrained]:
     if not file.is_file():
         return []
-    try:
-        held: dict[str, Any] = json.loads(file.read_text("utf-8"))
-        rows = [Retrained(**row) for row in held["rows"]]
+    held = read_json(file, "the state of a ROAR run", "choose another file")
+    with whole(file, "the state of a ROAR run", "choose another file"):
+        rows = [Retrained(**mapping(row, "a row")) for row in listed(held["rows"], "rows")]
         known = (held["format"], held["fingerprint"])
-    except (OSError, ValueError, TypeError, KeyError) as error:
-        raise DataError(f"{file} does not hold the state of a ROAR run: choose another file ({error})") from error
+        for row in rows:
+            whole_number(row.seed, "seed")
+            for name in ("rate", "validation_accuracy", "test_accuracy"):
+                number(getattr(row, name), name, least=0, most=1)
     if known != (_FORMAT, fingerprint):
         raise DataError(f"{file} belongs to other data, maps, network or training: choose another file, or remove it")
     return rows
