@@ -111,23 +111,27 @@ class Baseline(ABC, Generic[Batch, Question]):
         for start in range(0, known.count, size):
             end = min(start + size, known.count)
             asked = select_targets(targets, start, end, known.count)
-
-            def again(one: int, start: int = start) -> Attribution:
-                place = start + one
-                return self._explained(
-                    batch, slice(place, place + 1), select_targets(targets, place, place + 1, known.count), rows
-                )
-
-            def score(output: Any, one: int, start: int = start) -> Tensor:
-                place = start + one
-                return as_target(select_targets(targets, place, place + 1, known.count), output, 1).score(output)
-
-            some = known.select(slice(start, end))
-            with locating(self.network.model, some, lambda one, start=start: start + one, score, again):
+            with self._locating(known, batch, targets, slice(start, end), rows):
                 parts.append(self._explained(batch, slice(start, end), asked, rows))
             if progress is not None:
                 progress(end)
         return Attribution.join(parts)
+
+    def _locating(
+        self, known: ModelInputs, batch: Batch, targets: Any, part: slice, rows: int
+    ) -> AbstractContextManager[None]:
+        """Within the block, maps that are not finite are refused with the sample and the module that they come from."""
+
+        def asked(one: int) -> Any:
+            return select_targets(targets, part.start + one, part.start + one + 1, known.count)
+
+        def score(output: Any, one: int) -> Tensor:
+            return as_target(asked(one), output, 1).score(output)
+
+        def again(one: int) -> Attribution:
+            return self._explained(batch, slice(part.start + one, part.start + one + 1), asked(one), rows)
+
+        return locating(self.network.model, known.select(part), part.start.__add__, score, again)
 
     def _explained(self, batch: Batch, part: slice, targets: Any, rows: int) -> Attribution:
         device = self.network.device

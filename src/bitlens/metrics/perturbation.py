@@ -104,7 +104,7 @@ def in_groups(
             ask = in_precision(run, dtype, few.first, LAYOUTS["CHW"])
             answer, clean = _question(ask, few, chosen, quantity)
             images = few.first.permute(0, 2, 3, 1).contiguous()
-            with locating(network.model, few, lambda one, start=start: start + one):
+            with locating(network.model, few, start.__add__):
                 NotFiniteError.refuse("the answer", clean)
                 parts.append(measure(Group(images, maps[samples], samples, answer, clean, rows)))
         start = samples.stop

@@ -151,7 +151,7 @@ def roar(
         raise InputError(f"the three parts must hold images of one size, got {sizes}")
     file = Path(state)
     fingerprint = _fingerprint(parts, build, training)
-    done = {(row.rate, row.seed): row for row in _read(file, fingerprint)}
+    done = {(row.rate, row.seed): row for row in read_state(file, fingerprint)}
     for rate in rates:
         todo = [seed for seed in seeds if (rate, seed) not in done]
         reduced = _without(parts, rate) if todo else []
@@ -248,7 +248,12 @@ def _fingerprint(parts: Sequence[ExplainedImages], build: Callable[[], nn.Module
     return digest.hexdigest()[:16]
 
 
-def _read(file: Path, fingerprint: str) -> list[Retrained]:
+def read_state(file: Path, fingerprint: str) -> list[Retrained]:
+    """What has been trained, from a file; nothing if there is none.
+
+    Raises:
+        DataError: if it is damaged, or belongs to another run than the fingerprint's.
+    """
     if not file.is_file():
         return []
     held = read_json(file, "the state of a ROAR run", "choose another file")

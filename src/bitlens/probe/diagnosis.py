@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
+from functools import partial
 from typing import Any
 
 import torch
@@ -80,7 +81,7 @@ class _Found(Exception):  # noqa: N818  (no error: it ends a search)
 def _first_call(model: nn.Module, act: Callable[[], Any]) -> str:
     """The innermost module that first puts out something that is not finite."""
 
-    def wrap(name: str, forward: Forward) -> Forward:
+    def wrap(name: str, _: nn.Module, forward: Forward) -> Forward:
         def watched(*args: Any, **kwargs: Any) -> Any:
             given = _finite((args, kwargs))
             output = forward(*args, **kwargs)
@@ -91,7 +92,7 @@ def _first_call(model: nn.Module, act: Callable[[], Any]) -> str:
         return watched
 
     try:
-        with wrapped({m: lambda _, forward, name=n: wrap(name, forward) for m, n in _names(model).items()}):
+        with wrapped({module: partial(wrap, name) for module, name in _names(model).items()}):
             act()
     except _Found as found:
         return str(found)
@@ -104,7 +105,7 @@ def _first_slope(model: nn.Module, inputs: ModelInputs, score: Callable[[Any], T
     """The module through which the gradient of a score first is not finite, on its way back."""
     passed = ["the score"]
 
-    def wrap(name: str, forward: Forward) -> Forward:
+    def wrap(name: str, _: nn.Module, forward: Forward) -> Forward:
         def hook(slope: Tensor) -> None:
             if not _finite(slope):
                 raise _Found(passed[-1])
@@ -114,7 +115,7 @@ def _first_slope(model: nn.Module, inputs: ModelInputs, score: Callable[[Any], T
             output = forward(*args, **kwargs)
             for leaf in tree_leaves(output):
                 if isinstance(leaf, Tensor) and leaf.requires_grad:
-                    leaf.register_hook(hook)
+                    leaf.register_hook(hook)  # type: ignore[no-untyped-call]
             return output
 
         return watched
@@ -122,7 +123,7 @@ def _first_slope(model: nn.Module, inputs: ModelInputs, score: Callable[[Any], T
     first = inputs.first
     if not first.is_floating_point():
         return ""
-    wrappers = {m: lambda _, forward, name=n: wrap(name, forward) for m, n in _names(model).items()}
+    wrappers = {module: partial(wrap, name) for module, name in _names(model).items()}
     try:
         with frozen(model), torch.enable_grad(), wrapped(wrappers):
             given = first.clone().requires_grad_()

@@ -14,6 +14,10 @@ from bitlens.errors import DataError
 from bitlens.system.files import write_bytes
 from bitlens.system.reading import check_archive, whole
 
+_NPY: Any = np.lib.format
+_WORDS = {"format", "details", "provenance", "statistics_provenance", "counts", "identity", "method", "plan"}
+"""Under which names text stands in the files that bitlens writes. A damaged name must not hide what stands under it."""
+
 _SUM = "sha256"
 """Under this name a file keeps a checksum of all else that it holds: no flipped bit goes unseen. Those of 0.1 have none."""
 
@@ -52,6 +56,10 @@ def read_arrays(
         raise DataError(f"{path} is not a readable safetensors file: {error}") from error
     if not required(metadata):
         raise DataError(f"{path} does not hold {kind} written by bitlens")
+    if more := sorted(metadata.keys() - _WORDS - {_SUM}):
+        raise DataError(
+            f"{path} is damaged, or of a later version of bitlens: it holds {more[0][:60]!r}; make it again"
+        )
     kept = metadata.pop(_SUM, None)
     if kept is not None and kept != _checksum(arrays, metadata):
         raise DataError(
@@ -91,7 +99,7 @@ def read_array(path: str | Path, what: str, shape: tuple[int, ...] | None = None
             if left != 4 * kind[1][0] * kind[1][1]:
                 raise ValueError("it is cut short, or too long")
             file.seek(0)
-            values: npt.NDArray[np.float32] = np.lib.format.read_array(file, allow_pickle=False)
+            values: npt.NDArray[np.float32] = _NPY.read_array(file, allow_pickle=False)
         if not values.size or not np.isfinite(values).all():
             raise ValueError("it is empty, or holds NaN or infinite values")
     return values
@@ -99,13 +107,13 @@ def read_array(path: str | Path, what: str, shape: tuple[int, ...] | None = None
 
 def _header(file: Any) -> tuple[np.dtype[Any], tuple[int, ...]]:
     """The type and the shape that the head of an .npy file tells."""
-    version = np.lib.format.read_magic(file)
-    read = {(1, 0): np.lib.format.read_array_header_1_0, (2, 0): np.lib.format.read_array_header_2_0}.get(version)
+    version = _NPY.read_magic(file)
+    read = {(1, 0): _NPY.read_array_header_1_0, (2, 0): _NPY.read_array_header_2_0}.get(version)
     if read is None:
         raise ValueError(f"it has the version {version} of the format, expected (1, 0) or (2, 0)")
     try:
         shape, _, dtype = read(file)
-    except (SyntaxError, MemoryError, RecursionError, TypeError) as error:  # the head is a literal of Python
+    except Exception as error:  # the head is a literal of Python, and its reader raises whatever Python's own does
         raise ValueError(f"its head cannot be read ({type(error).__name__})") from error
     return dtype, shape
 

@@ -98,8 +98,8 @@ def text_stream(path: Path, *, newline: str = "") -> Iterator[IO[str]]:
     try:
         with path.open("rb") as file:
             most = unpacked_limit(path.stat().st_size)
-            source = _Bounded(gzip.GzipFile(fileobj=file), most) if packed else file
-            yield io.TextIOWrapper(io.BufferedReader(source) if packed else source, "utf-8-sig", newline=newline)  # type: ignore[type-var,arg-type]
+            source: Any = io.BufferedReader(_Bounded(gzip.GzipFile(fileobj=file), most)) if packed else file
+            yield io.TextIOWrapper(source, "utf-8-sig", newline=newline)
     except (OSError, EOFError, UnicodeDecodeError, zlib.error) as error:
         reason = "there is no such file" if isinstance(error, FileNotFoundError) else _reason(error)
         raise DataError(f"cannot read {path}: {reason}") from error
@@ -131,16 +131,19 @@ class _Bounded(io.RawIOBase):
 
 
 def check_archive(path: str | Path) -> None:
-    """Refuse a zip archive (.npz, .pt) whose parts unpack to far more than its own size, before any part is read.
+    """Refuse a zip archive (.npz, .pt) whose parts unpack to far more than its own size, or do not agree with their checksums.
 
     Raises:
-        ValueError: if it does, or is no archive.
+        ValueError: if they do, or it is no archive.
     """
     most = unpacked_limit(Path(path).stat().st_size)
     try:
         with zipfile.ZipFile(path) as archive:
             size = sum(part.file_size for part in archive.infolist())
-    except (zipfile.BadZipFile, NotImplementedError) as error:
-        raise ValueError(str(error)) from error
-    if size > most:
-        raise ValueError(f"its parts unpack to {size >> 20} MB, far more than its own size")
+            if size > most:
+                raise ValueError(f"its parts unpack to {size >> 20} MB, far more than its own size")
+            damaged = archive.testzip()
+    except (zipfile.BadZipFile, NotImplementedError, zlib.error, EOFError, RuntimeError) as error:
+        raise ValueError(str(error) or "it is cut short") from error
+    if damaged is not None:
+        raise ValueError(f"its part {damaged} does not agree with its checksum: copy it again")

@@ -42,9 +42,12 @@ def stored_moments(arrays: Mapping[str, Tensor], optimizer: torch.optim.Optimize
         own = parameters[whole_number(int(place), "a parameter's number", most=len(parameters) - 1)]
         if tensor.dim() and tensor.shape != own.shape:
             raise ValueError(f"optimizer.{name} has the shape {tuple(tensor.shape)}, expected {tuple(own.shape)}")
-        if not tensor.is_floating_point() or (key in ("exp_avg_sq", "step") and bool((tensor < 0).any())):
+        allowed = (own.dtype,) if tensor.dim() else (own.dtype, torch.float32)  # counts are kept with more digits
+        if tensor.dtype not in allowed or (key in ("exp_avg_sq", "step") and bool((tensor < 0).any())):
             raise ValueError(f"optimizer.{name} is no {key} of an optimiser")
         states.setdefault(int(place), {})[key] = finite(tensor, f"optimizer.{name}")
+    if len({frozenset(state) for state in states.values()}) > 1:
+        raise ValueError("the optimiser keeps other numbers of some parameters than of others")
     return states
 
 
