@@ -55,14 +55,15 @@ class NotFiniteError(FitError):
     """A map, its evidence or a score is NaN or infinite.
 
     Attributes:
-        what: is not finite.
-        sample: the first of which it is not, counted from 0 among those that were worked on together.
+        what: holds them.
+        sample: the first of which it does, counted from 0 among those that were worked on together; -1 for none.
+        why: that is, and what to do.
     """
 
     def __init__(self, what: str, sample: int, why: str = "") -> None:
-        where = f"for sample {sample}" if sample >= 0 else ""
-        told = f"{what} {'are' if what.endswith('s') else 'is'} NaN or infinite {where}".strip()
-        super().__init__(f"{told}: {why or 'check the inputs and the weights of the network'}")
+        where = f", sample {sample}" if sample >= 0 else ""
+        told = why or "check the inputs and the weights of the network"
+        super().__init__(f"NaN or infinite values in {what}{where}: {told}")
         self.what, self.sample, self.why = what, sample, why
 
     def __reduce__(self) -> tuple[Any, ...]:

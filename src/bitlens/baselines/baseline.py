@@ -18,7 +18,7 @@ from bitlens.core.layout import LAYOUTS
 from bitlens.core.passes import Passes, SeedAndRows, in_precision, suffix_dtype
 from bitlens.core.targets import as_target, select_targets
 from bitlens.data.tokenizing import TokenBatch
-from bitlens.errors import InputError, SettingError
+from bitlens.errors import InputError, NotFiniteError, SettingError
 from bitlens.probe import Network, locating
 from bitlens.version import __version__
 
@@ -141,6 +141,8 @@ class Baseline(ABC, Generic[Batch, Question]):
             self._asking(batch, part, targets, rows) as question,
             torch.enable_grad(),
         ):
+            with torch.no_grad():  # a gradient may well be zero where the answer is NaN
+                NotFiniteError.refuse("the network's answer", question.target.value(question.output))
             maps = self._finished(self.maps(question).detach(), question, batch).float().cpu()
         texts = question.target.describe()
         return Attribution(
