@@ -202,7 +202,7 @@ def damage_photo(folder):
     [
         (damage_summary, "summary.json is damaged"),
         (damage_map, "photo-0.iba.safetensors is not a readable safetensors file"),
-        (damage_details, "photo-0.iba.safetensors is no whole attribution"),
+        (damage_details, "photo-0.iba.safetensors is damaged or does not hold a whole attribution"),
         (damage_values, "NaN or infinite"),
         (damage_shape, "expected the same aspect"),
         (damage_rank, "bits/token of token-iba are not a map over a photo"),
