@@ -27,8 +27,9 @@ from bitlens.evaluation.store import RowStore
 from bitlens.models.weight_files import load_weights
 from bitlens.reports.written import write_report
 from bitlens.system.arrays import read_array, write_arrays
-from fuzz import ARRAYS, Trial
+from fuzz import Trial
 from fuzz_kinds import KINDS
+from fuzz_ways import ARRAYS
 
 TENSORS = [name for name, kind in KINDS.items() if kind.file.endswith((".safetensors", ".pt"))]
 OLD = Path(__file__).parents[1] / "golden" / "0.1"

@@ -101,7 +101,7 @@ def chosen_texts(
         if pair is not None:
             raise SettingError("--pair is for a text on the command line; the pairs of --data stand in the file")
         return open_texts(data)[:limit]
-    listed = [_read(file)] if file is not None else texts
+    listed = [_read(file)] if file is not None else [check_text(text) for text in texts]
     return [TextSample(f"text {number}", text, pair=pair) for number, text in enumerate(listed)]
 
 
