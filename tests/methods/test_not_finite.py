@@ -30,6 +30,9 @@ LIGHT: dict[str, dict[str, Any]] = {
     "extremal-perturbation": {"iterations": 2},
     **{name: {"samples": 20} for name in ("rise", "lime", "kernel-shap")},
 }
+LIGHT_TEXTS: dict[str, dict[str, Any]] = {
+    name: {"steps": 2, "noise_samples": 1} for name in ("token-iba", "iba", "input-iba")
+}
 LAYER = "1.2"
 pytestmark = pytest.mark.filterwarnings("ignore::bitlens.errors.BitlensWarning")
 
@@ -162,6 +165,22 @@ def test_linear_models_say_it_of_texts(name: str, monkeypatch: pytest.MonkeyPatc
     monkeypatch.setattr(TextQuestion, "without", broken)
     with pytest.raises(NotFiniteError, match="in the score of shortened copies, sample 1"):
         method.explain(batch, 1)
+
+
+@pytest.mark.parametrize("name", METHODS["text"])
+def test_no_method_for_texts_gives_a_map(name: str) -> None:
+    loaded = load_model("builtin/reviews")
+    last = [module for module in loaded.model.modules() if isinstance(module, nn.Linear)][-1]
+    method = build_method(Spec(name, LIGHT_TEXTS.get(name, {})), loaded)
+    batch = loaded.tokenizer(["A warm and funny film.", "A dull mess.", "A dull and long mess of a film."])
+    lesson = METHODS["text"][name].lesson
+    if lesson is not None and not lesson.knows(method):
+        lesson.fit(method, [batch], 3)
+    with torch.no_grad():
+        last.weight[0, 0] = torch.inf
+    with pytest.raises(NotFiniteError, match=r", sample \d: .*module '\w+' puts out such values") as refused:
+        method.explain(batch, 0)
+    assert "\n" not in str(refused.value)
 
 
 @pytest.mark.parametrize("part", ["map", "total_bits", "cells", "capacity", "before", "under_noise", "under_noise_std"])
