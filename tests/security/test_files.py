@@ -22,14 +22,16 @@ from bitlens.core.statistics import FeatureStatistics
 from bitlens.data.datasets import open_dataset
 from bitlens.data.texts import open_texts
 from bitlens.errors import BitlensError, DataError, ModelError, SettingError
+from bitlens.evaluation.formats import about, as_markdown, means_grid
 from bitlens.evaluation.rows import SCHEMA, Row, RowWriter
 from bitlens.evaluation.store import RowStore
+from bitlens.evaluation.tables import build_table
 from bitlens.models.weight_files import load_weights
 from bitlens.reports.written import write_report
 from bitlens.system.arrays import read_array, write_arrays
 from fuzz import Trial
 from fuzz_kinds import KINDS
-from fuzz_ways import ARRAYS
+from fuzz_ways import ARRAYS, break_words
 
 TENSORS = [name for name, kind in KINDS.items() if kind.file.endswith((".safetensors", ".pt"))]
 OLD = Path(__file__).parents[1] / "golden" / "0.1"
@@ -57,6 +59,32 @@ def test_broken_files_are_refused_in_one_sentence(name: str, tmp_path: Path) -> 
 def test_many_broken_files(name: str, tmp_path: Path) -> None:
     found = tried(name, tmp_path, 8, 600)
     assert found.keys() <= {"refused", "taken", "changed"}, found.get("traceback") or found.get("wrong")
+
+
+@pytest.mark.parametrize("count", [12, pytest.param(300, marks=pytest.mark.slow)])
+@pytest.mark.parametrize("place", ["explained/summary.json", "texts.json", "evaluation/settings.json"])
+def test_what_is_made_of_broken_words(place: str, count: int, tmp_path: Path) -> None:
+    """Whatever stands in the files beside results: a report and a table are made of them, or refused."""
+    source = (OLD / place).parent if "/" in place else OLD / place
+    copy = tmp_path / source.name
+    shutil.copytree(source, copy) if source.is_dir() else shutil.copy(source, copy)
+    broken = copy / Path(place).name if copy.is_dir() else copy
+    good, outcomes = broken.read_bytes(), []
+    for number in range(count):
+        broken.write_bytes(good)
+        break_words(broken, random.Random(number))
+        try:
+            if "evaluation" in place:
+                table = build_table(copy)
+                about(table)
+                as_markdown(means_grid(table))
+                json.dumps(table.plain())
+            if "evaluation" not in place or number % 10 == 0:
+                write_report([copy], tmp_path / "r.html")
+            outcomes.append("made")
+        except BitlensError:
+            outcomes.append("refused")
+    assert {"made", "refused"} <= {*outcomes, "refused" if count < 100 else ""}
 
 
 @pytest.mark.parametrize("name", TENSORS)

@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from bitlens.errors import DataError, SettingError
-from bitlens.system.checks import mapping, text, whole_number
+from bitlens.system.checks import MOST, mapping, text, whole_number
 from bitlens.system.files import write_text
 from bitlens.system.reading import read_json, whole
 from bitlens.version import __version__
@@ -29,9 +29,14 @@ def read_settings(folder: Path) -> dict[str, Any]:
     with whole(place, "the settings of results", "use another --out"):
         if text(mapping(found, "settings")["format"], "format") != _FORMAT:
             raise DataError(f"{place} has the format {found['format']!r}, this version reads {_FORMAT!r}")
-        for name in {"model", "data", "version"} & found.keys():
+        for name in ("model", "data"):
             text(found[name], name)
+        text(found.get("version", ""), "version")
+        whole_number(found["seed"], "seed", least=-MOST)
         whole_number(found.get("samples", 1), "samples", least=1)
+        if "statistics" in found:
+            text(mapping(found["statistics"], "statistics")["from"], "from")
+            whole_number(found["statistics"]["count"], "count")
         for group in _GROWING:
             for label, settings in mapping(found[group], group).items():
                 mapping(settings, label)
