@@ -27,8 +27,9 @@ def temporary_name(suffix: str) -> str:
 
 def sweep_once(folder: Path) -> None:
     """Remove what killed processes left in a folder, the first time that this process writes there."""
-    if folder not in _swept:
-        _swept.add(folder)
+    place = folder.absolute()
+    if place not in _swept:
+        _swept.add(place)
         sweep(folder)
 
 
