@@ -43,7 +43,7 @@ def sweep(folder: Path) -> None:
 
 def _abandoned(path: Path) -> bool:
     place, process, began, *_ = [*path.name.removeprefix(_PREFIX).split("-"), "", ""]
-    if place == _place() and process.isdecimal() and began.isdecimal() and _visible(int(process)):
+    if place and place == _place() and process.isdecimal() and began.isdecimal() and _visible(int(process)):
         return _began(int(process)) != began
     return time.time() - path.stat().st_mtime > _DAY
 
