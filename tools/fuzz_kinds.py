@@ -36,7 +36,7 @@ from bitlens.models.load import read_classes
 from bitlens.models.weight_files import load_weights
 from bitlens.reports.found import read_results, read_summary
 from bitlens.system.arrays import read_array
-from bitlens.training.checkpoint import State, load_checkpoint, save_checkpoint
+from bitlens.training.checkpoint import Checkpoint, State
 from bitlens.training.curve import EpochRow
 from bitlens.view.heatmap import save_raw
 
@@ -112,12 +112,12 @@ def _checkpoint(path: Path) -> None:
     net, optimizer = _trained()
     rows = [EpochRow(1, 2, {"loss": 0.5}, {"loss": 0.6}, 1.0)]
     best = {name: value.clone() for name, value in net.state_dict().items()}
-    save_checkpoint(path, State(1, 1, {"loss": 0.25}, rows, best, 1), net, optimizer, None, {"seed": 0})
+    Checkpoint(path, net, optimizer, None, {"seed": 0}).save(State(1, 1, {"loss": 0.25}, rows, best, 1))
 
 
 def _read_checkpoint(path: Path) -> Any:
     net, optimizer = _trained()
-    state = load_checkpoint(path, net, optimizer, None, {"seed": 0})
+    state = Checkpoint(path, net, optimizer, None, {"seed": 0}).load()
     return vars(state), net.state_dict(), optimizer.state_dict()["state"]
 
 
@@ -155,7 +155,7 @@ def _read_rows(path: Path) -> Any:
     numbers = {pair: vars(series) for pair, series in store.series().items()}
     curves = [(method, part.to_pylist()) for method, part in store.curves("bbox")]
     done = store.done(failures=True)
-    seen = [(i, metric) for i in range(SAMPLES) for metric in ("bbox", "ehr") if (i, "iba", metric) in done]
+    seen = [done.lacks(("iba", metric), np.arange(SAMPLES)) for metric in ("bbox", "ehr")]
     return numbers, curves, seen, store.first()
 
 

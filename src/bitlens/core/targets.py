@@ -4,13 +4,15 @@ A target turns the network's output into one loss per row and one value per row 
 samples, copy-major: row b*N + i belongs to sample i.
 """
 
+import inspect
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Sequence
 from typing import Any
 
 import torch
 import torch.nn.functional as F
-from torch import Tensor
+from torch import Tensor, nn
+from torch.utils._pytree import tree_leaves
 
 from bitlens.errors import TargetError
 
@@ -74,6 +76,10 @@ class Target(ABC):
     def score(self, output: Any) -> Tensor:
         """What methods differentiate that explain a score: (rows,), the pre-softmax logit where there is one."""
         return self.value(output)
+
+    def at(self, last: Tensor | None) -> "Target":  # noqa: ARG002
+        """The question about texts whose last tokens (N,) are known, or about what has none; the same unless it reads them."""
+        return self
 
     def select(self, rows: slice | Tensor) -> "Target":  # noqa: ARG002
         """The question for some samples (a slice, or indices); the same for all unless it says otherwise."""
@@ -270,6 +276,57 @@ class Score(Target):
         return (self.name,)
 
 
+class TextScore(Score):
+    """A `Score` of texts that is told where each one ends, for networks that answer at the last token.
+
+    In a batch the last position may be padding, and which one is the last token changes when tokens are removed.
+
+    Args:
+        function: (output, last (rows,)) → (rows,); last is the index of the last token that is no padding.
+        name: how the question is called in results.
+        last: (N,) of the texts, once they are known.
+    """
+
+    def __init__(
+        self, function: Callable[[Any, Tensor], Tensor], name: str | None = None, last: Tensor | None = None
+    ) -> None:
+        super().__init__(self._told, name if name is not None else str(getattr(function, "__name__", type(function))))
+        self.asked, self.last = function, last
+        self.count = None if last is None else len(last)
+
+    def _told(self, output: Any) -> Tensor:
+        first = next(leaf for leaf in tree_leaves(output) if isinstance(leaf, Tensor))
+        if self.last is None:
+            raise TargetError(
+                f"target {self.name!r} takes (output, last), but the inputs are no texts with a last token: let it take the "
+                "output alone"
+            )
+        return self.asked(output, _tile(self.last.to(first.device), len(first)))
+
+    def at(self, last: Tensor | None) -> "TextScore":
+        """The question about texts whose last tokens (N,) are known."""
+        return TextScore(self.asked, self.name, last)
+
+    def select(self, rows: slice | Tensor) -> "TextScore":
+        """The question for some texts."""
+        return self if self.last is None else TextScore(self.asked, self.name, _chosen(self.last, rows))
+
+
+def takes_last(function: Callable[..., Any]) -> bool:
+    """Whether a callable must be given two arguments: the output, and the last token of each row."""
+    try:
+        known = inspect.signature(function.forward if isinstance(function, nn.Module) else function)
+    except (TypeError, ValueError):  # built in: it does not say
+        return False
+    places = (inspect.Parameter.POSITIONAL_ONLY, inspect.Parameter.POSITIONAL_OR_KEYWORD)
+    return sum(p.kind in places and p.default is p.empty for p in known.parameters.values()) == 2
+
+
+def last_token(present: Tensor) -> Tensor:
+    """The index of each text's last token (N,), of where there are tokens (N, T) bool."""
+    return (torch.arange(present.shape[1], device=present.device) * present).amax(1)
+
+
 class Similarity(Target):
     """Cosine similarity of the output with a given embedding (M2IB's fit term).
 
@@ -301,18 +358,21 @@ class Similarity(Target):
         return self if len(self.embeddings) == 1 else Similarity(_chosen(self.embeddings, rows))
 
 
-def as_target(target: Any, output: Any, count: int) -> Target:
+def as_target(target: Any, output: Any, count: int, *, last: Tensor | None = None) -> Target:
     """Read what a user gave as a target.
 
     Args:
-        target: None (the predicted class), a class index for all, (N,) indices, a `Target`, or a callable (`Score`).
+        target: None (the predicted class), a class index for all, (N,) indices, a `Target`, or a callable (`Score`). A
+            callable that must be given two arguments gets the output and, of each row, the index of the last token that is
+            no padding (`TextScore`): `lambda output, last: output.logits[range(len(last)), last, word]`.
         output: the network's clean output for the N samples, which says what classes there are.
         count: N.
+        last: of texts, the index of each one's last token (N,).
 
     Raises:
         TargetError: for an index that is no class, a wrong number of indices, or anything else.
     """
-    chosen = _read(target, output, count)
+    chosen = _read(target, output, count).at(last)
     _check_count(chosen.count, count)
     chosen.check(output)
     return chosen
@@ -322,7 +382,7 @@ def _read(target: Any, output: Any, count: int) -> Target:
     if isinstance(target, Target):
         return target
     if callable(target):
-        return Score(target)
+        return TextScore(target) if takes_last(target) else Score(target)
     logits = logits_of(output)
     if target is None:
         return ClassTarget(logits.argmax(1))

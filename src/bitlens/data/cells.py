@@ -1,31 +1,16 @@
-"""What cells of tables of data may hold: labels, and texts."""
+"""What cells of tables and entries of files of texts may hold."""
 
 from typing import Any
 
 from bitlens.errors import DataError
 
-_DIGITS = 9
-"""Of a label; more classes than that nobody has."""
 
-
-def read_label(value: Any) -> int | None:
-    """The index of a class, or None for an empty cell or none.
-
-    Raises:
-        DataError: if it is anything else.
-    """
-    if value is None or value == "":
-        return None
-    digits = value if isinstance(value, str) else str(value) if _small(value) else ""
-    if not (digits.isascii() and digits.isdigit() and len(digits) <= _DIGITS):
-        told = repr(value) if isinstance(value, str) or _small(value) else type(value).__name__
-        told = told if len(told) <= 60 else f"{told[:57]}…"
-        raise DataError(f"the label is {told}, expected the index of a class (0, 1, 2, …) or nothing")
-    return int(digits)
-
-
-def _small(value: Any) -> bool:
-    return isinstance(value, int) and not isinstance(value, bool) and abs(value) < 10**_DIGITS
+def told(value: Any) -> str:
+    """A value as a text: texts and numbers as they are, all else by its kind alone, which may be deep or long."""
+    if not isinstance(value, str | int | float | bool | None):
+        return f"a {type(value).__name__}"
+    said = str(value)
+    return said if len(said) <= 300 else f"{said[:299]}…"
 
 
 def check_text(text: str) -> str:

@@ -74,7 +74,7 @@ def _searched(
     return ""
 
 
-class _Found(Exception):  # noqa: N818  (no error: it ends a search)
+class _Found(BaseException):
     """The name of a module."""
 
 

@@ -12,7 +12,7 @@ from bitlens.system.leftovers import sweep_once, temporary_name
 
 @contextmanager
 def replacing(path: str | Path) -> Iterator[Path]:
-    """A temporary path beside `path`, moved into place when the block ends well and removed when it does not.
+    """Yield a temporary path beside `path`, moved into place when the block ends well and removed when it does not.
 
     Its bytes are on the disk before it gets its name, and the name is before the block is left: whoever relies on the file
     (a run that goes on where it was) finds it whole.

@@ -105,6 +105,12 @@ def text_stream(path: Path, *, newline: str = "") -> Iterator[IO[str]]:
         raise DataError(f"cannot read {path}: {reason}") from error
 
 
+def read_text(path: Path) -> str:
+    """Read a file of UTF-8 text whole; for errors see `text_stream`."""
+    with text_stream(path) as stream:
+        return stream.read()
+
+
 def unpacked_limit(packed: int) -> int:
     """How many bytes a packed file of this size may unpack to."""
     return max(FREE, GROWTH * packed)

@@ -24,7 +24,7 @@ from bitlens.bottlenecks.readout.training import begun_at, inputs_of, learn_weig
 from bitlens.bottlenecks.readout.weights import ReadoutWeights, settled
 from bitlens.core.fitting import FitSettings, Fitted
 from bitlens.core.gaussian import NoiseMode, NoiseSettings, information
-from bitlens.core.passes import RunOptions
+from bitlens.core.passes import BottleneckOptions
 from bitlens.core.statistics import Granularity
 from bitlens.core.targets import ClassTarget, logits_of
 from bitlens.errors import BitlensWarning, SettingError, StatisticsError, TargetError
@@ -94,7 +94,7 @@ class ReadoutIBA(LayerBottleneck):
         noise: NoiseMode | None = None,
         min_std: float | None = None,
         activity_threshold: float | None = None,
-        **run: Unpack[RunOptions],
+        **run: Unpack[BottleneckOptions],
     ) -> None:
         trained = weights if isinstance(weights, ReadoutWeights | None) else ReadoutWeights.load(weights)
         given = {
@@ -341,6 +341,7 @@ class ReadoutIBA(LayerBottleneck):
             "data": self.learnt.provenance.data,
             "seed": self.seed,
             "precision": self.precision,
+            **({"allow_bypass": True} if self.allow_bypass else {}),
             "statistics": f"per {statistics.granularity}, {statistics.samples} inputs",
             "statistics_fingerprint": statistics.fingerprint,
             "weights": self.learnt.provenance.weights,
