@@ -259,6 +259,11 @@ KINDS: dict[str, Kind] = {
         lambda p: p.write_text("text\tlabel\ngood film\t1\nbad\t0\tpair\n", "utf-8"),
         lambda p: open_texts(f"tsv:{p}"),
     ),
+    "texts with commas": Kind(
+        "t.csv",
+        lambda p: p.write_text('text,label\n"good, film",1\nbad,0\n', "utf-8"),
+        lambda p: open_texts(f"csv:{p}"),
+    ),
     "class names": Kind("n.txt", lambda p: p.write_text("cat\ndog\nhorse\n", "utf-8"), read_classes),
     "class table": Kind("n.csv", lambda p: p.write_text("index,name\n0,cat\n1,dog\n", "utf-8"), read_classes),
     "photo": Kind("p.png", _photo, lambda p: np.asarray(read_image(p))),
