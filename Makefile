@@ -3,7 +3,7 @@ PYTHON ?= python3
 BIN := .venv/bin
 READY := .venv/.ready
 
-.PHONY: demo test test-slow check format docs bench clean
+.PHONY: demo test test-slow check format docs bench fuzz clean
 
 demo: $(READY)  ## explain bundled scenes with the bundled network
 	$(BIN)/bitlens demo
@@ -33,6 +33,11 @@ docs: $(READY)  ## the documentation as a site, in site/
 
 bench: $(READY)  ## speed, as ratios measured in one run
 	$(BIN)/python benchmarks/speed.py
+
+SEED ?= 0
+COUNT ?= 2000
+fuzz: $(READY)  ## files of every kind that is read, broken at random: make fuzz SEED=1 COUNT=500
+	$(BIN)/python tools/fuzz.py --seed $(SEED) --count $(COUNT)
 
 clean:
 	rm -rf .venv bitlens-demo .mypy_cache .ruff_cache .pytest_cache

@@ -27,7 +27,7 @@ from bitlens.data.scenes import Scenes
 from bitlens.metrics import bounding_box_ratio, degradation, restricted_accuracy
 from bitlens.models.builtin.scenes import LAYER, MEAN, READOUT, STD, scenes
 from bitlens.models.load import load_model
-from bitlens.system.files import read_arrays, write_arrays
+from bitlens.system.arrays import read_arrays, write_arrays
 from bitlens.training.examples import Examples, InMemory, Pairs
 from bitlens.training.settings import TrainingSettings
 

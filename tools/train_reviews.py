@@ -23,7 +23,8 @@ from bitlens.data.texts import TextSample, open_texts
 from bitlens.data.words import PAD, UNKNOWN, WordTokenizer, build_vocabulary, split_words
 from bitlens.errors import DataError
 from bitlens.models.builtin.reviews import LAYERS, MAX_LENGTH, STATISTICS, VOCABULARY, WEIGHTS, ReviewNetwork
-from bitlens.system.files import write_arrays, write_text
+from bitlens.system.arrays import write_arrays
+from bitlens.system.files import write_text
 
 __all__ = ["Example", "accuracy", "batches", "encode", "main", "train", "write_statistics"]
 

@@ -23,7 +23,7 @@ from torch import nn
 
 from bitlens.data.scenes import CLASSES, Split, scene
 from bitlens.models.builtin.scenes import MEAN, SIZE, STD, WEIGHTS, SceneNetwork
-from bitlens.system.files import write_arrays
+from bitlens.system.arrays import write_arrays
 
 __all__ = ["Examples", "augment", "draw_examples", "evaluate", "make_weights", "train"]
 

@@ -7,6 +7,7 @@
     ├── StatisticsError     feature statistics are missing, or belong to something else
     ├── SettingError        a setting has a value that makes no sense
     ├── FitError            the optimisation went wrong (NaN, no finite loss)
+    │   └── NotFiniteError  a map, its evidence or a score is NaN or infinite
     ├── ModelError          a model cannot be found, built, loaded or run
     ├── DataError           a file or a data set cannot be read
     ├── ClusterError        a cluster cannot be reached, or its workers cannot work
@@ -18,7 +19,7 @@ type and text, and a traceback with `--debug` alone.
 """
 
 from collections.abc import Mapping
-from typing import TypeVar
+from typing import Any, TypeVar
 
 T = TypeVar("T")
 
@@ -49,6 +50,34 @@ class SettingError(BitlensError, ValueError):
 
 class FitError(BitlensError, RuntimeError):
     """The optimisation of a mask went wrong."""
+
+
+class NotFiniteError(FitError):
+    """A map, its evidence or a score is NaN or infinite.
+
+    Attributes:
+        what: holds them.
+        sample: the first of which it does, counted from 0 among those that were worked on together; -1 for none.
+        why: that is, and what to do.
+    """
+
+    def __init__(self, what: str, sample: int, why: str = "") -> None:
+        where = f", sample {sample}" if sample >= 0 else ""
+        told = why or "check the inputs and the weights of the network"
+        super().__init__(f"NaN or infinite values in {what}{where}: {told}")
+        self.what, self.sample, self.why = what, sample, why
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        """Carry it between processes."""
+        return type(self), (self.what, self.sample, self.why)
+
+    @classmethod
+    def refuse(cls, what: str, values: Any, why: str = "") -> None:
+        """Raise it if a tensor (N, ...) holds a number that is not finite; see the attributes."""
+        if values.isfinite().all():
+            return
+        rows = values.reshape(len(values), -1) if values.dim() else values.reshape(1, 1)
+        raise cls(what, int((~rows.isfinite()).any(1).nonzero()[0]), why)
 
 
 class ModelError(BitlensError, ValueError):

@@ -168,7 +168,7 @@ def test_saved_and_loaded(tmp_path):
 def test_files_that_hold_no_patterns(tmp_path):
     with pytest.raises(DataError, match="there is no file"):
         PatternAttribution(small_net(), patterns=tmp_path / "none.safetensors")
-    from bitlens.system.files import write_arrays
+    from bitlens.system.arrays import write_arrays
 
     write_arrays(tmp_path / "a.safetensors", {}, {"format": "bitlens.patterns/1", "details": "{}", "provenance": "{}"})
     with pytest.raises(DataError, match="does not hold complete patterns"):

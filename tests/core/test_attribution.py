@@ -8,7 +8,7 @@ from torch import Tensor
 
 from bitlens.core.attribution import Attribution, Evidence
 from bitlens.errors import DataError, InputError
-from bitlens.system.files import write_arrays
+from bitlens.system.arrays import write_arrays
 
 
 def _full(count: int = 5, seed: int = 0) -> Attribution:
@@ -16,7 +16,7 @@ def _full(count: int = 5, seed: int = 0) -> Attribution:
     generator = torch.Generator().manual_seed(seed)
 
     def some(*shape: int) -> Tensor:
-        return torch.randn(count, *shape, generator=generator) / 3
+        return torch.rand(count, *shape, generator=generator) / 3
 
     return Attribution(
         map=some(8, 6),

@@ -19,7 +19,7 @@ from bitlens.errors import BitlensWarning, DataError, StatisticsError
 from bitlens.probe import Probe
 from bitlens.probe.collecting import collect_statistics
 from bitlens.probe.fingerprint import weights_hash
-from bitlens.system.files import write_arrays
+from bitlens.system.arrays import write_arrays
 
 SHAPES = {
     **{"CHW": (4, 3, 2), "HWC": (3, 2, 4), "TD": (5, 4), "CT": (4, 5), "D": (4,)},

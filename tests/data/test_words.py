@@ -98,7 +98,7 @@ def test_what_is_no_text_is_refused(tokenizer, texts, pairs, says):
 def test_the_vocabulary_comes_from_a_json_list(tmp_path, tokenizer):
     (tmp_path / "v.json").write_text(json.dumps(list(tokenizer.vocabulary)), "utf-8")
     assert WordTokenizer.load(tmp_path / "v.json", 8).vocabulary == tokenizer.vocabulary
-    for content, says in [("{}", "no list"), ("[", "cannot read"), ('["a", "b"]', "must begin")]:
+    for content, says in [("{}", "no list"), ("[", "does not hold a vocabulary"), ('["a", "b"]', "must begin")]:
         (tmp_path / "v.json").write_text(content, "utf-8")
         with pytest.raises(DataError, match=says):
             WordTokenizer.load(tmp_path / "v.json", 8)

@@ -142,7 +142,7 @@ def test_unfinished_files_of_killed_runs_are_ignored_and_removed_when_old(tmp_pa
     old, young = tmp_path / ".bitlens-old.parquet", tmp_path / ".bitlens-young.parquet"
     for path in (old, young):
         path.write_bytes(b"half")
-    os.utime(old, (time.time() - 7200,) * 2)
+    os.utime(old, (time.time() - 2 * 86_400,) * 2)
     write(tmp_path, [row(0, value=0.5)])
     assert len(RowStore(tmp_path).series()) == 1
     assert not old.exists()

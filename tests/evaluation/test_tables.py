@@ -109,7 +109,7 @@ def test_selections(folder):
 def test_a_folder_without_results_is_named(tmp_path):
     with pytest.raises(DataError, match="holds no results"):
         build_table(tmp_path)
-    pin_settings(tmp_path, {"methods": {}, "metrics": {}})
+    pin_settings(tmp_path, {"model": "m", "data": "d", "seed": 0, "methods": {}, "metrics": {}})
     with pytest.raises(DataError, match="no rows yet"):
         build_table(tmp_path)
     (tmp_path / "settings.json").write_text("{")

@@ -48,7 +48,7 @@ def test_nothing_is_left_behind():
     before, kept, state = model_state(model), images.clone(), torch.random.get_rng_state()
     with pytest.warns(BitlensWarning, match="train mode"):
         curves(model, images, 1, MAPS)
-    model[0].register_forward_hook(lambda _module, _args, output: output / (len(output) < 5))
+    model[0].register_forward_hook(lambda _module, _args, output: output * (2 - (len(output) < 5)))
     before = model_state(model)
     with pytest.warns(BitlensWarning), pytest.raises(TargetError):
         degradation(model, images, 9, MAPS, 4)

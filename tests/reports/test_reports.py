@@ -202,7 +202,7 @@ def damage_photo(folder):
     [
         (damage_summary, "summary.json is damaged"),
         (damage_map, "photo-0.iba.safetensors is not a readable safetensors file"),
-        (damage_details, "photo-0.iba.safetensors is no whole attribution"),
+        (damage_details, "photo-0.iba.safetensors is damaged or does not hold a whole attribution"),
         (damage_values, "NaN or infinite"),
         (damage_shape, "expected the same aspect"),
         (damage_rank, "bits/token of token-iba are not a map over a photo"),
@@ -273,7 +273,7 @@ def test_texts_as_the_command_line_prints_them(tmp_path):
     (tmp_path / "texts.json").write_text(json.dumps([row]))
     assert write_report([tmp_path / "texts.json"], tmp_path / "report.html").texts == 1
     assert 'class="word against" style="--share:25.0%" title="-0.5 score"' in (tmp_path / "report.html").read_text()
-    for wrong, said in (("{}", "holds no explained texts"), ("[", "cannot be read as JSON")):
+    for wrong, said in (("{}", "holds no explained texts"), ("[", "does not hold explained texts")):
         (tmp_path / "texts.json").write_text(wrong)
         with pytest.raises(DataError, match=said):
             write_report([tmp_path / "texts.json"], tmp_path / "report.html")

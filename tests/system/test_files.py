@@ -10,7 +10,8 @@ import pytest
 import torch
 
 from bitlens.errors import DataError
-from bitlens.system.files import read_arrays, replacing, write_arrays, write_text
+from bitlens.system.arrays import read_arrays, write_arrays
+from bitlens.system.files import replacing, write_text
 
 ARRAYS = {"a": torch.arange(6.0).reshape(2, 3), "b": torch.tensor([1, 2])}
 

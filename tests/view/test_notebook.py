@@ -7,7 +7,7 @@ import torch
 
 import small_results
 from bitlens.core.attribution import Attribution
-from bitlens.errors import InputError
+from bitlens.errors import NotFiniteError
 
 
 def test_maps_on_one_scale_with_unit_totals_and_evidence():
@@ -48,5 +48,5 @@ def test_names_stay_text_and_broken_maps_are_named():
     hostile = Attribution(torch.rand(1, 4, 4), "score", "<b>x</b>", ("<img src=x onerror=alert(1)>",))
     assert "<b>x</b>" not in hostile._repr_html_()
     assert "<img src=x" not in hostile._repr_html_()
-    with pytest.raises(InputError, match="NaN"):
-        Attribution(torch.full((1, 4, 4), float("nan")), "score", "x", ("1",))._repr_html_()
+    with pytest.raises(NotFiniteError, match="NaN or infinite values in the map of x, sample 1"):
+        Attribution(torch.tensor([0.0, float("nan")])[:, None, None].expand(2, 4, 4), "score", "x", ("1", "2"))

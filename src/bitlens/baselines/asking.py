@@ -13,7 +13,7 @@ from bitlens.core.inputs import ModelInputs
 from bitlens.core.passes import Precision, suffix_dtype
 from bitlens.core.targets import Target, as_target, last_token
 from bitlens.data.tokenizing import TokenBatch, Tokenizer
-from bitlens.errors import SettingError, TargetError
+from bitlens.errors import NotFiniteError, SettingError, TargetError
 from bitlens.probe import frozen
 
 Quantity = Literal["score", "value"]
@@ -108,7 +108,9 @@ def in_passes(ask: Callable[[slice], Tensor], samples: int, steps: int, rows: in
     """
     several = max(1, rows // samples)
     parts = [ask(slice(start, min(start + several, steps))) for start in range(0, steps, several)]
-    return torch.cat(parts).reshape(steps, samples).T
+    answers = torch.cat(parts).reshape(steps, samples).T
+    NotFiniteError.refuse("the answer to changed copies", answers)
+    return answers
 
 
 class TextModel(Protocol):

@@ -18,8 +18,8 @@ from bitlens.core.layout import LAYOUTS
 from bitlens.core.passes import Passes, SeedAndRows, in_precision, suffix_dtype
 from bitlens.core.targets import as_target, select_targets
 from bitlens.data.tokenizing import TokenBatch
-from bitlens.errors import InputError, SettingError
-from bitlens.probe import Network
+from bitlens.errors import InputError, NotFiniteError, SettingError
+from bitlens.probe import Network, locating
 from bitlens.version import __version__
 
 Batch = TypeVar("Batch")
@@ -110,10 +110,27 @@ class Baseline(ABC, Generic[Batch, Question]):
         for start in range(0, known.count, size):
             end = min(start + size, known.count)
             asked = select_targets(targets, start, end, known.count)
-            parts.append(self._explained(batch, slice(start, end), asked, rows))
+            with self._locating(known, batch, targets, slice(start, end), rows):
+                parts.append(self._explained(batch, slice(start, end), asked, rows))
             if progress is not None:
                 progress(end)
         return Attribution.join(parts)
+
+    def _locating(
+        self, known: ModelInputs, batch: Batch, targets: Any, part: slice, rows: int
+    ) -> AbstractContextManager[None]:
+        """Within the block, maps that are not finite are refused with the sample and the module that they come from."""
+
+        def asked(one: int) -> Any:
+            return select_targets(targets, part.start + one, part.start + one + 1, known.count)
+
+        def score(output: Any, one: int) -> Tensor:
+            return as_target(asked(one), output, 1).score(output)
+
+        def again(one: int) -> Attribution:
+            return self._explained(batch, slice(part.start + one, part.start + one + 1), asked(one), rows)
+
+        return locating(self.network.model, known.select(part), part.start.__add__, score, again)
 
     def _explained(self, batch: Batch, part: slice, targets: Any, rows: int) -> Attribution:
         device = self.network.device
@@ -123,6 +140,8 @@ class Baseline(ABC, Generic[Batch, Question]):
             self._asking(batch, part, targets, rows) as question,
             torch.enable_grad(),
         ):
+            with torch.no_grad():  # a gradient may well be zero where the answer is NaN
+                NotFiniteError.refuse("the network's answer", question.target.value(question.output))
             maps = self._finished(self.maps(question).detach(), question, batch).float().cpu()
         texts = question.target.describe()
         return Attribution(

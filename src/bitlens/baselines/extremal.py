@@ -17,7 +17,7 @@ from bitlens.baselines.baseline import ImageBaseline
 from bitlens.baselines.masking import COPIES
 from bitlens.core.masks import smoothing_matrix
 from bitlens.core.passes import SeedAndRows
-from bitlens.errors import FitError, SettingError
+from bitlens.errors import NotFiniteError, SettingError
 
 _SHARPNESS = 20.0  # of the smooth maximum: weights are exp(20 · value)
 _REFERENCE_SIZE = 224  # lengths are meant for images whose shorter side has so many pixels
@@ -89,9 +89,13 @@ class ExtremalPerturbation(ImageBaseline):
         scale = min(question.size) / _REFERENCE_SIZE
         pyramid = blur_pyramid(question.images, self.blur * scale, self.levels)
         masks = torch.stack([self._mask(question, pyramid, area) for area in self.areas])
-        if not bool(torch.isfinite(masks).all()):
-            raise FitError("the network's score or its gradient is not finite for a blurred image: use a smaller blur")
-        return masks.mean(0)
+        mean = masks.mean(0)
+        NotFiniteError.refuse(
+            "the mask",
+            mean,
+            "the network's score or its gradient is not finite for a blurred image: use a smaller blur",
+        )
+        return mean
 
     def _mask(self, question: ImageQuestion, pyramid: Tensor, area: float) -> Tensor:
         """Return the mask of one area for every image."""

@@ -13,6 +13,7 @@ position of a convolution counts as an input. No patches are cut out: Σ x y ove
 
 import hashlib
 import json
+import re
 from abc import abstractmethod
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import asdict, dataclass, field
@@ -28,9 +29,11 @@ from bitlens.baselines.operations import CONVOLUTIONS, Linear, is_rectifier, lin
 from bitlens.baselines.rules import Interception, Operation, Ruled, read, refuse_hidden
 from bitlens.core.inputs import ModelInputs
 from bitlens.core.statistics import Provenance
-from bitlens.errors import DataError, StatisticsError
+from bitlens.errors import StatisticsError
 from bitlens.probe import Network
-from bitlens.system.files import read_arrays, write_arrays
+from bitlens.system.arrays import read_arrays, write_arrays
+from bitlens.system.checks import array, exactly, mapping, whole_number
+from bitlens.system.reading import parsed, whole
 
 LINEAR = frozenset(name for name in CONVOLUTIONS if "transpose" not in name) | {"linear"}
 """What has patterns: weights with one entry of the first axis for every neuron."""
@@ -39,6 +42,7 @@ WITH_WEIGHTS = CONVOLUTIONS | {"linear", "multi_head_attention_forward"}
 """What would need patterns."""
 
 _FORMAT = "bitlens.patterns/1"
+_NAME = re.compile(r"\d{3,}-\w+")
 _SOFT_RECTIFIERS = frozenset({"celu", "elu", "gelu", "hardswish", "mish", "prelu", "selu", "silu", "softplus"})
 _FEW = 2  # positive outputs, below which a neuron says nothing about its input
 _FLAT = 1e-3  # cosine of w and cov, below which w·cov is no number to divide by
@@ -68,9 +72,9 @@ class Patterns:
     def fingerprint(self) -> str:
         """16 hexadecimal digits that differ between patterns whose numbers differ."""
         digest = hashlib.sha256()
-        for name, array in self.arrays.items():
+        for name, patterns in self.arrays.items():
             digest.update(name.encode())
-            digest.update(array.contiguous().numpy().data)
+            digest.update(patterns.contiguous().numpy().data)
         return digest.hexdigest()[:16]
 
     def check_network(self, weights: str) -> None:
@@ -104,11 +108,20 @@ class Patterns:
             DataError: if the file is missing, damaged, or holds something else.
         """
         arrays, metadata = read_arrays(path, "patterns", lambda m: m.get("format") == _FORMAT)
-        try:
-            details, provenance = json.loads(metadata["details"]), json.loads(metadata["provenance"])
-            return cls(arrays, **details, provenance=Provenance(**provenance))
-        except (KeyError, TypeError, ValueError) as error:
-            raise DataError(f"{path} does not hold complete patterns: make new ones ({error})") from error
+        with whole(path, "complete patterns", "make new ones"):
+            details = mapping(parsed(metadata["details"]), "details")
+            exactly(details, ("samples", "neurons", "replaced"), "the details")
+            for name in arrays:
+                if not _NAME.fullmatch(name) or array(arrays, name, torch.float32).dim() < 2:
+                    raise ValueError(f"{name!r} of shape {tuple(arrays[name].shape)} are no patterns of a layer")
+            neurons = sum(map(len, arrays.values()))
+            return cls(
+                arrays,
+                samples=whole_number(details["samples"], "samples", least=1),
+                neurons=whole_number(details["neurons"], "neurons", least=neurons, most=neurons),
+                replaced=whole_number(details["replaced"], "replaced", most=neurons),
+                provenance=Provenance.parsed(metadata["provenance"]),
+            )
 
 
 def collect_patterns(

@@ -18,7 +18,7 @@ from bitlens.baselines.changes import Removal
 from bitlens.baselines.linear_models import LinearModel, Ridge, Shapley
 from bitlens.baselines.masking import COPIES, Cover, Covering, Removing
 from bitlens.core.passes import RunOptions
-from bitlens.errors import BitlensWarning, SettingError
+from bitlens.errors import BitlensWarning, NotFiniteError, SettingError
 
 Segments = int | Tensor | Callable[[Tensor], Any]
 """How images are divided: into about so many cells of a grid, as (H, W) whole numbers say, or as a function says that
@@ -73,6 +73,7 @@ class _Segments(Covering):
             return rows.gather(2, places.expand(len(rows), -1, -1)).view(len(rows), *segments.shape)
 
         answers = self.answers(question, shown.shape[1], masks, question.score).cpu().double()
+        NotFiniteError.refuse("the score of covered copies", answers)
         maps = []
         for own, answer, count in zip(segments, answers, counts, strict=True):
             coalitions, weights = plans[count]
@@ -118,6 +119,8 @@ class _Tokens(Removing):
             removed[:, own] = ~shown
             rows = torch.full((len(shown),), row, device=real.device)
             answers = question.without(removed.to(real.device), rows, self.removal)
+            if not bool(torch.isfinite(answers).all()):
+                raise NotFiniteError("the score of shortened copies", row)
             maps[row, own] = self.linear.fit(shown.double(), weights, answers.cpu().double()).float()
         return maps.to(real.device)
 

@@ -19,6 +19,7 @@ from bitlens.core.gaussian import NoiseModel
 from bitlens.core.layout import Layout
 from bitlens.core.maps import bits_of, bits_of_extra, bits_per_cell, bits_per_pixel, unit_of
 from bitlens.core.targets import Target
+from bitlens.errors import NotFiniteError
 from bitlens.probe import Recording
 from bitlens.version import __version__
 
@@ -103,6 +104,7 @@ class Bottleneck(GroupedMethod):
     def explain_group(self, group: Group) -> Attribution:
         """Explain samples whose noisy copies go through the network together."""
         with self.recorded(group) as recorded, torch.enable_grad():
+            NotFiniteError.refuse("the network's answer", recorded.target.value(recorded.output).detach())
             fitted = self.masks(recorded)
             evidence = self.evidence(recorded, fitted)
         return self.attribution(recorded, fitted, evidence)

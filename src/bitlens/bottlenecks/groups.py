@@ -7,6 +7,7 @@ longest of them.
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from functools import partial
 from typing import Any
 
 import torch
@@ -20,7 +21,7 @@ from bitlens.core.passes import Passes, Precision, RunOptions
 from bitlens.core.targets import permuted_targets, select_targets
 from bitlens.data.tokenizing import TokenBatch
 from bitlens.errors import InputError
-from bitlens.probe import Compiler, Probe
+from bitlens.probe import Compiler, Probe, locating
 
 ORDINARY, PADDING = -1, -2
 """Kinds of positions that are not special tokens; a special token's kind is its id."""
@@ -219,6 +220,12 @@ class Samples:
         return F.pad(values, (0, 0) * (values.dim() - 2) + (0, self.kinds.shape[1] - values.shape[1]))
 
 
+def _place_of(samples: Samples, group: Group, one: int) -> int:
+    """Return which of the samples as they were given one of a group is."""
+    place = group.done - group.inputs.count + one
+    return place if samples.order is None else int(samples.order[place])
+
+
 def _kinds(inputs: Mapping[str, Any], present: Tensor, special: Tensor) -> Tensor:
     ids = inputs.get("input_ids", torch.zeros_like(present, dtype=torch.long))
     return torch.where(present, torch.where(special, ids.long(), ORDINARY), PADDING)
@@ -313,11 +320,24 @@ class GroupedMethod(ABC):
         """Give the attribution of each group of (arranged) samples."""
         alike = samples.padded and self.reads_padding(samples)
         for group in samples.groups(targets, wanted, self.rows, self.copies, alike=alike):
-            with torch.autocast(self.probe.device.type, enabled=False):  # `precision` alone decides
+            with (
+                torch.autocast(self.probe.device.type, enabled=False),  # `precision` alone decides
+                locating(
+                    self.model, group.inputs, partial(_place_of, samples, group), None, partial(self._again, group)
+                ),
+            ):
                 found = self.explain_group(group)
             yield found
             if progress is not None:
                 progress(group.done)
+
+    def _again(self, group: Group, one: int) -> Attribution:
+        """Explain one sample of a group alone."""
+        rows, count = slice(one, one + 1), group.inputs.count
+        asked = select_targets(group.targets, one, one + 1, count)
+        return self.explain_group(
+            replace(group, inputs=group.inputs.select(rows), kinds=group.kinds[rows], targets=asked)
+        )
 
     def rows(self, inputs: ModelInputs) -> int:
         """Return how many rows like these inputs may go through the network at once."""

@@ -17,8 +17,11 @@ from bitlens.bottlenecks.groups import Samples
 from bitlens.bottlenecks.token_statistics import TokenStatistics
 from bitlens.bottlenecks.tokens import TokenIBA
 from bitlens.core.attribution import Attribution
+from bitlens.core.stored import analysis_parts
 from bitlens.errors import SettingError
-from bitlens.system.files import read_arrays, write_arrays
+from bitlens.system.arrays import read_arrays, write_arrays
+from bitlens.system.checks import mapping
+from bitlens.system.reading import parsed, whole
 
 _FORMAT = "bitlens.layers/1"
 
@@ -90,9 +93,8 @@ class LayerAnalysis:
             DataError: if the file is missing, damaged, or holds something else.
         """
         arrays, metadata = read_arrays(path, "an analysis of layers", lambda m: m.get("format") == _FORMAT)
-        details = json.loads(metadata["details"])
-        details |= {name: tuple(details[name]) for name in ("layers", "betas", "targets")}
-        return cls(**arrays, **details)
+        with whole(path, "a whole analysis of layers", "make it again"):
+            return cls(**analysis_parts(arrays, mapping(parsed(metadata["details"]), "details")))
 
 
 def analyse_layers(

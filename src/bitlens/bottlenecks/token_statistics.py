@@ -19,10 +19,13 @@ from bitlens.bottlenecks.groups import ORDINARY, PADDING, Samples
 from bitlens.core.gaussian import NoiseModel, NoiseSettings
 from bitlens.core.layout import LAYOUTS
 from bitlens.core.statistics import FEW_OBSERVATIONS, FeatureStatistics, Provenance
-from bitlens.errors import BitlensWarning, DataError, LayerError, StatisticsError
+from bitlens.core.stored import statistics_parts
+from bitlens.errors import BitlensWarning, LayerError, StatisticsError
 from bitlens.probe import layer_features
 from bitlens.probe.fingerprint import weights_hash
-from bitlens.system.files import read_arrays, write_arrays
+from bitlens.system.arrays import read_arrays, write_arrays
+from bitlens.system.checks import exactly, mapping, whole_number
+from bitlens.system.reading import parsed, whole
 from bitlens.version import __version__
 
 _FORMAT = "bitlens.token-statistics/1"
@@ -131,22 +134,19 @@ class TokenStatistics:
             DataError: if the file is missing, damaged, or holds something else.
         """
         arrays, metadata = read_arrays(path, "statistics of tokens", lambda m: m.get("format") == _FORMAT)
-        try:
-            provenance = Provenance(**json.loads(metadata["provenance"]))
-            groups = {
-                int(kind): FeatureStatistics(
-                    **{name: arrays[f"{kind}.{name}"] for name in _ARRAYS},
-                    samples=samples,
-                    observations=observations,
-                    granularity="channel",
-                    layout=LAYOUTS["TD"],
-                    provenance=provenance,
-                )
-                for kind, (samples, observations) in json.loads(metadata["counts"]).items()
-            }
-        except (KeyError, TypeError, ValueError) as error:
-            raise DataError(f"{path} does not hold complete statistics: make new ones ({error})") from error
-        return cls(groups)
+        with whole(path, "complete statistics", "make new ones"):
+            provenance = Provenance.parsed(metadata["provenance"])
+            counts = mapping(parsed(metadata["counts"]), "counts")
+            exactly(arrays, (f"{kind}.{name}" for kind in counts for name in _ARRAYS), "the arrays")
+            groups: dict[int, FeatureStatistics] = {}
+            for kind, (samples, observations) in counts.items():
+                details = {"samples": samples, "observations": observations, "granularity": "channel"}
+                parts = statistics_parts(arrays, details, LAYOUTS["TD"], f"{kind}.")
+                number = whole_number(int(kind), "the kind of tokens", least=ORDINARY)
+                groups[number] = FeatureStatistics(**parts, provenance=provenance)
+            if len({len(group.mean) for group in groups.values()}) != 1:
+                raise ValueError("the kinds of tokens have different numbers of units")
+            return cls(groups)
 
 
 def collect_token_statistics(

@@ -1,5 +1,6 @@
 """The command line: parse, call, print. Heavy imports wait until a command runs."""
 
+import io
 import sys
 import traceback
 import warnings
@@ -67,6 +68,10 @@ app.command("app")(web_page)
 def main() -> None:
     """Run the command line. Exit codes: 0, 1 (it failed: one line says why), 2 (wrong use), 130 (interrupted)."""
     warnings.showwarning = show_warning
+    warnings.filterwarnings("ignore", "Image size .* exceeds limit")  # such pictures are refused, in one sentence
+    for stream in (sys.stdout, sys.stderr):  # the name of a file may hold what no terminal can show
+        if isinstance(stream, io.TextIOWrapper):
+            stream.reconfigure(errors="backslashreplace")
     keep_freed_memory()
     Debugging.wanted = False
     try:

@@ -10,9 +10,11 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from bitlens.cli import options
+from bitlens.data.cells import check_text
 from bitlens.errors import DataError, SettingError
 from bitlens.system.console import answers, messages, note, progress_bar
 from bitlens.system.files import write_text
+from bitlens.system.reading import MOST_JSON, read_bytes
 
 if TYPE_CHECKING:
     from bitlens.data.labels import Labels
@@ -103,7 +105,7 @@ def chosen_texts(
         if pair is not None:
             raise SettingError("--pair is for a text on the command line; the pairs of --data stand in the file")
         return open_texts(data, labels or Labels(needed=False))[:limit]
-    listed = [_read(file)] if file is not None else texts
+    listed = [_read(file)] if file is not None else [check_text(text) for text in texts]
     return [TextSample(f"text {number}", text, pair=pair) for number, text in enumerate(listed)]
 
 
@@ -153,6 +155,7 @@ def teach(explainer: "Explainer", source: str | None, count: int) -> None:
 
 def _read(file: Path) -> str:
     try:
-        return sys.stdin.read() if str(file) == "-" else file.read_text("utf-8-sig")
-    except (OSError, UnicodeDecodeError) as error:
+        told = sys.stdin.read() if str(file) == "-" else read_bytes(file, MOST_JSON).decode("utf-8-sig")
+        return check_text(told)
+    except (OSError, ValueError) as error:
         raise DataError(f"cannot read the text {file}: {error}") from error

@@ -10,10 +10,18 @@ import torch
 from torch import Tensor
 
 from bitlens.core import shown
-from bitlens.errors import DataError, InputError
-from bitlens.system.files import read_arrays, write_arrays
+from bitlens.core.stored import attribution_parts
+from bitlens.errors import InputError, NotFiniteError
+from bitlens.system.arrays import read_arrays, write_arrays
+from bitlens.system.checks import mapping
+from bitlens.system.reading import parsed, whole
 
 _FORMAT = "bitlens.attribution/1"
+_NAMES = {
+    "total_bits": "total bits",
+    "extra_bits": "bits beside the map",
+    "evidence.under_noise": "evidence under noise",
+}
 
 
 @dataclass(frozen=True, eq=False)
@@ -70,6 +78,15 @@ class Attribution:
     cells: Tensor | None = None
     capacity: Tensor | None = None
     version: str = ""
+
+    def __post_init__(self) -> None:
+        """Refuse maps and evidence that are not finite: a map of NaN would be drawn as one of nothing.
+
+        Raises:
+            NotFiniteError: names the part and the sample.
+        """
+        for name, tensor in self._tensors().items():
+            NotFiniteError.refuse(f"the {_NAMES.get(name, name)} of {self.method}", tensor)
 
     def __len__(self) -> int:
         return len(self.map)
@@ -137,20 +154,13 @@ class Attribution:
         """Read what `save` wrote.
 
         Raises:
-            DataError: if the file is missing, damaged, or holds something else.
+            DataError: if the file is missing, damaged, or holds something else; if a part of it is of another type or shape, not
+                finite, out of range, or does not agree with the others.
         """
         tensors, metadata = read_arrays(path, "an attribution", lambda m: m.get("format") == _FORMAT)
-        try:
-            details = json.loads(metadata["details"])
-            details["targets"] = tuple(details["targets"])
-            proof = details.pop("evidence")
-            if proof is not None:
-                proof |= {
-                    name.partition(".")[2]: tensors.pop(name) for name in list(tensors) if name.startswith("evidence.")
-                }
-            return cls(**tensors, **details, evidence=Evidence(**proof) if proof is not None else None)
-        except (KeyError, TypeError, ValueError, AttributeError) as error:
-            raise DataError(f"{path} is no whole attribution: {type(error).__name__} {error}") from error
+        with whole(path, "a whole attribution", "make it again"):
+            parts, proof = attribution_parts(tensors, mapping(parsed(metadata["details"]), "details"))
+            return cls(**parts, evidence=Evidence(**proof) if proof is not None else None)
 
     def _repr_html_(self) -> str:
         """What a notebook shows: the maps in colours, with their unit, totals and evidence."""

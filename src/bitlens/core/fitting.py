@@ -30,7 +30,7 @@ from bitlens.core.layout import Layout
 from bitlens.core.masks import complement, smoothing_matrices
 from bitlens.core.noise import NoisyCopies
 from bitlens.core.targets import Target
-from bitlens.errors import FitError, SettingError, TargetError, one_of
+from bitlens.errors import FitError, NotFiniteError, SettingError, TargetError, one_of
 
 Run = Callable[[Tensor], Any]
 Watch = Callable[[int, Tensor], None]
@@ -221,8 +221,7 @@ def fit_masks(
     with torch.no_grad():
         u = _share_of_noise(logits, layout, matrices, region, features)
         passed = information(noise_model.counted(u), squared_score, active)
-    if not bool(torch.isfinite(passed).all()):
-        raise FitError("the optimisation gave NaN: the network's output or its gradient is not finite under noise")
+    NotFiniteError.refuse("the mask", passed, "the network's output or its gradient is not finite under noise")
     return Fitted(logits.detach(), u, passed)
 
 

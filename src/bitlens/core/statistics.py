@@ -17,8 +17,11 @@ from torch import Tensor
 
 from bitlens.core.gaussian import NoiseModel, NoiseSettings
 from bitlens.core.layout import Layout, named_layout
-from bitlens.errors import BitlensWarning, DataError, StatisticsError
-from bitlens.system.files import read_arrays, write_arrays
+from bitlens.core.stored import statistics_parts
+from bitlens.errors import BitlensWarning, StatisticsError
+from bitlens.system.arrays import read_arrays, write_arrays
+from bitlens.system.checks import exactly, mapping, text, whole_number
+from bitlens.system.reading import parsed, whole
 
 Granularity = Literal["element", "channel"]
 
@@ -36,6 +39,17 @@ class Provenance:
     data: str = ""
     preprocessing: str = ""
     version: str = ""
+
+    @classmethod
+    def parsed(cls, content: str) -> "Provenance":
+        """Take what was stored as JSON.
+
+        Raises:
+            ValueError: if it is something else.
+        """
+        known = mapping(parsed(content), "provenance")
+        exactly(known, (f.name for f in fields(cls)), "where it came from")
+        return cls(**{name: text(value, name) for name, value in known.items()})
 
 
 @dataclass(frozen=True)
@@ -250,16 +264,17 @@ class FeatureStatistics:
         """Read what `save` wrote.
 
         Raises:
-            DataError: if the file is missing, damaged, or holds something else.
+            DataError: if the file is missing, damaged, or holds something else; if a part of it is of another type or shape, not
+                finite, out of range, or does not agree with the others.
         """
         arrays, metadata = read_arrays(path, "statistics", lambda m: m.get("format") == "bitlens.statistics/1")
-        try:
-            details = json.loads(metadata["details"])
-            provenance = Provenance(**json.loads(metadata["provenance"]))
-            layout = named_layout(details["layout"], details.pop("extra", 0))
-            return cls(**arrays, **{**details, "layout": layout}, provenance=provenance)
-        except (KeyError, TypeError, ValueError) as error:
-            raise DataError(f"{path} does not hold complete statistics: make new ones ({error})") from error
+        with whole(path, "complete statistics", "make new ones"):
+            details = mapping(parsed(metadata["details"]), "details")
+            layout = named_layout(details["layout"], whole_number(details.get("extra", 0), "extra", most=1000))
+            exactly(arrays, ("mean", "squares", "nonzero"), "the arrays")
+            return cls(
+                **statistics_parts(arrays, details, layout), provenance=Provenance.parsed(metadata["provenance"])
+            )
 
 
 def warn_if_few(statistics: FeatureStatistics) -> None:

@@ -27,6 +27,7 @@ from bitlens.data.preprocessing import Preprocessing
 from bitlens.data.scenes import Scenes, Split
 from bitlens.data.tables import column, rows_of_csv, split_columns
 from bitlens.errors import BitlensWarning, DataError, InputError
+from bitlens.system.reading import read_text, readable
 
 FORMS = {
     "folder:DIR": "every photo in the folder and its subfolders; where photos lie in subfolders only, each is a class",
@@ -71,7 +72,7 @@ class Sample:
         if self.path is None:
             return self.name
         known = self.path.stat()
-        return f"{self.path.resolve()} {known.st_size} {known.st_mtime_ns}"
+        return f"{readable(str(self.path.resolve()))} {known.st_size} {known.st_mtime_ns}"
 
     @property
     def image(self) -> Image.Image:
@@ -228,7 +229,10 @@ def _folder(folder: Path, labels: Labels) -> Sequence[Sample]:
 
     def build(place: Path) -> Sample:
         return Sample(
-            place.as_posix(), partial(read_image, folder / place), numbers.get(place.parts[0]), path=folder / place
+            readable(place.as_posix()),
+            partial(read_image, folder / place),
+            numbers.get(place.parts[0]),
+            path=folder / place,
         )
 
     return _Samples(places, build)
@@ -254,7 +258,7 @@ def _csv(place: str, labels: Labels) -> Sequence[Sample]:
     table = Path(place).expanduser()
     rows: dict[str, Sample] = {}
     try:
-        every = rows_of_csv(table.read_bytes().decode("utf-8-sig"))
+        every = rows_of_csv(read_text(table))
         names = list(every[0].cells) if every else []
         places = {part: column(names, [chosen[part]] if part in chosen else own) for part, own in _COLUMNS.items()}
         missing = [chosen.get(part, part) for part in ("file", "label") if places[part] is None]
@@ -276,7 +280,7 @@ def _csv(place: str, labels: Labels) -> Sequence[Sample]:
 
 def _row(cells: Mapping[str, str], folder: Path, line: int, labels: Labels) -> Sample:
     name = cells["file"].strip()
-    if not name or not (folder / name).is_file():
+    if not name or "\0" in name or not (folder / name).is_file():
         raise DataError(f"line {line}: there is no file {folder / name}")
     try:
         label, boxes, path = labels.read(cells["label"]), parse_boxes(cells["boxes"]), folder / name
@@ -301,7 +305,7 @@ def _imagenet(root: Path) -> Sequence[Sample]:
         across, down = size[0] / known.size[0], size[1] / known.size[1]
         stored = [(x0 * across, y0 * down, x1 * across, y1 * down) for x0, y0, x1, y1 in known.boxes]
         boxes = upright_boxes(stored, size, orientation)
-        return Sample(photo.name, partial(read_image, photo), data.label(known), boxes, path=photo)
+        return Sample(readable(photo.name), partial(read_image, photo), data.label(known), boxes, path=photo)
 
     return _Samples(find_images([data.photos]), build)
 

@@ -14,6 +14,7 @@ from pathlib import Path
 
 from bitlens.data.boxes import Box, check_box
 from bitlens.errors import DataError
+from bitlens.system.reading import text_stream
 
 _LARGEST = 1 << 20  # bytes; an annotation has a few hundred
 
@@ -102,7 +103,7 @@ def read_annotation(path: Path) -> Annotation:
             [float(_text(thing, f"bndbox/{key}")) for key in ("xmin", "ymin", "xmax", "ymax")] for thing in objects
         ]
         return Annotation(names.pop(), size, tuple(check_box(box) for box in boxes))
-    except (OSError, ET.ParseError, ValueError, LookupError) as error:
+    except (OSError, ET.ParseError, ValueError, LookupError, RecursionError, OverflowError) as error:
         reason = "there is no such file" if isinstance(error, FileNotFoundError) else str(error)
         raise DataError(f"cannot read the annotation {path}: {reason}") from error
 
@@ -117,7 +118,8 @@ def _text(element: ET.Element, path: str) -> str:
 def _classes(root: Path, top: Path) -> dict[str, int]:
     mapping, train = root / "LOC_synset_mapping.txt", top / "Data" / "CLS-LOC" / "train"
     if mapping.is_file():
-        lines = mapping.read_text("utf-8", errors="replace").splitlines()
+        with text_stream(mapping, newline="\n") as stream:
+            lines = list(stream)
         wnids = {line.split()[0] for line in lines if line.strip()}
     elif train.is_dir():
         wnids = {folder.name for folder in train.iterdir() if folder.is_dir() and not folder.name.startswith(".")}

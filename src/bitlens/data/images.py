@@ -98,6 +98,8 @@ def _opened(path: Path) -> Iterator[Image.Image]:
         if path.stat().st_size == 0:
             raise DataError("the file is empty")
         with Image.open(path, formats=_FORMATS) as stored:
+            if Image.MAX_IMAGE_PIXELS is not None and stored.width * stored.height > Image.MAX_IMAGE_PIXELS:
+                raise Image.DecompressionBombError  # where Pillow only warns, a small file already takes half a gigabyte
             yield stored
     except Exception as error:  # a damaged file can raise anything at all inside a decoder
         raise _data_error(path, error) from error

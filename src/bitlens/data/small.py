@@ -10,6 +10,7 @@ from torch import Tensor
 
 from bitlens.data.datasets import open_dataset
 from bitlens.errors import DataError
+from bitlens.system.arrays import read_archive
 
 
 @dataclass(frozen=True, eq=False)
@@ -67,11 +68,10 @@ def read_small_images(spec: str, size: int, limit: int | None = None) -> SmallIm
 
 
 def _from_npz(file: Path, size: int, limit: int | None) -> tuple[Tensor, Tensor]:
-    try:
-        with np.load(file, allow_pickle=False) as held:
-            pixels, labels = held["images"], held["labels"]
-    except (OSError, ValueError, KeyError) as error:
-        raise DataError(f"{file} is not an .npz file with arrays 'images' and 'labels': {error}") from error
+    what, remedy = "an .npz file with arrays 'images' and 'labels'", "save them with numpy.savez"
+    pixels, labels = read_archive(file, what, remedy, ("images", "labels"))
+    if labels.dtype.kind not in "iu" or (labels.size and not 0 <= labels.min() <= labels.max() < 10**9):
+        raise DataError(f"{file}: labels are {labels.dtype}, expected whole numbers 0, 1, 2, …")
     if pixels.ndim != 4 or pixels.shape[3] != 3 or pixels.dtype != np.uint8 or labels.shape != (len(pixels),):
         raise DataError(
             f"{file}: expected images (N, H, W, 3) of bytes and labels (N,), got {pixels.shape} of {pixels.dtype} and "

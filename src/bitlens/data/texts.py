@@ -1,17 +1,17 @@
 """Data sets of texts by name: `jsonl:FILE`, `tsv:FILE`, `csv:FILE`, `builtin:reviews`."""
 
-import gzip
 import hashlib
 import json
-import zlib
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
+from bitlens.data.cells import check_text, told
 from bitlens.data.labels import Labels
 from bitlens.data.tables import Row, column, rows_of_csv, rows_of_tsv, split_columns
 from bitlens.errors import DataError
+from bitlens.system.reading import parsed, read_text
 
 _REVIEWS = Path(__file__).with_name("reviews.tsv")  # of films that nobody made, written for this project
 TEXT_FORMS = {
@@ -75,7 +75,9 @@ def open_texts(spec: str, labels: Labels | None = None) -> Sequence[TextSample]:
         raise DataError(f"unknown texts {spec!r}: expected {', '.join(TEXT_FORMS)}")
     place, chosen = split_columns(place, tuple(_COLUMNS))
     path = Path(place).expanduser()
-    entries = _READERS[kind](path, _content(path), chosen)
+    if not path.is_file():
+        raise DataError(f"there is no file {path}")
+    entries = _READERS[kind](path, read_text(path), chosen)
     samples = [_sample(path, entry, labels or Labels()) for entry in entries]
     if not samples:
         raise DataError(f"there is no text in {path}")
@@ -93,22 +95,12 @@ class _Entry:
     pair: Any
 
 
-def _content(path: Path) -> str:
-    if not path.is_file():
-        raise DataError(f"there is no file {path}")
-    try:
-        data = path.read_bytes()
-        return (gzip.decompress(data) if path.suffix == ".gz" else data).decode("utf-8-sig")
-    except (OSError, EOFError, UnicodeDecodeError, zlib.error) as error:
-        raise DataError(f"cannot read the texts {path}: {error}") from error
-
-
 def _jsonl(path: Path, content: str, chosen: Mapping[str, str]) -> Iterator[_Entry]:
     for number, line in enumerate(content.split("\n"), 1):
         if not line.strip():
             continue
         try:
-            entry: Any = json.loads(line)
+            entry: Any = parsed(line)
         except ValueError as error:
             raise DataError(f"{path}, line {number}: not JSON ({error})") from error
         own = {part: chosen.get(part) or _first(names, entry) for part, names in _COLUMNS.items()}
@@ -117,7 +109,7 @@ def _jsonl(path: Path, content: str, chosen: Mapping[str, str]) -> Iterator[_Ent
                 f"{path}, line {number}: expected an object with {chosen.get('text', 'text')!r}, got {line[:60]!r}"
             )
         text, label, pair = (entry.get(own[part]) for part in ("text", "label", "pair"))
-        yield _Entry(number, str(entry.get("id", f"line {number}")), text, label, pair)
+        yield _Entry(number, told(entry.get("id", f"line {number}")), text, label, pair)
 
 
 def _first(names: Sequence[str], entry: Any) -> str | None:
@@ -178,10 +170,12 @@ def _places(path: Path, names: Sequence[str], chosen: Mapping[str, str], form: s
 def _sample(path: Path, entry: _Entry, labels: Labels) -> TextSample:
     where, text, pair = f"{path}, line {entry.line}", entry.text, entry.pair
     if not isinstance(text, str) or not text.strip():
-        raise DataError(f"{where}: the text is empty or no text: {text!r}")
+        raise DataError(f"{where}: the text is empty or no text: {told(text)}")
     if pair is not None and not isinstance(pair, str):
-        raise DataError(f"{where}: the second text is no text: {pair!r}")
+        raise DataError(f"{where}: the second text is no text: {told(pair)}")
     try:
+        for one in (entry.name, text, pair or ""):
+            check_text(one)
         return TextSample(entry.name, text, labels.read(entry.label), pair)
     except DataError as error:
         raise DataError(f"{where}: {error}") from error

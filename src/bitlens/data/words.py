@@ -1,6 +1,5 @@
 """A tokenizer of whole words that needs nothing installed: lower case, punctuation split off."""
 
-import json
 import re
 from collections import Counter
 from collections.abc import Iterable, Sequence
@@ -11,6 +10,7 @@ from torch import Tensor
 
 from bitlens.data.tokenizing import TokenBatch, check_texts, checked, delete_tokens, joined_text, warn_of_cuts
 from bitlens.errors import DataError, InputError
+from bitlens.system.reading import read_json
 
 PAD, UNKNOWN = 0, 1
 _SPECIAL = ("<pad>", "<unk>")
@@ -55,10 +55,7 @@ class WordTokenizer:
         Raises:
             DataError: if the file is missing or holds something else.
         """
-        try:
-            words = json.loads(path.read_text("utf-8"))
-        except (OSError, ValueError) as error:
-            raise DataError(f"cannot read the vocabulary {path}: {error}") from error
+        words = read_json(path, "a vocabulary", "give a JSON list of words")
         if not isinstance(words, list) or not all(isinstance(word, str) for word in words):
             raise DataError(f"the vocabulary {path} is no list of words")
         return cls(words, max_length)

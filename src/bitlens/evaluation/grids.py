@@ -3,7 +3,6 @@
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
-import numpy as np
 from matplotlib.figure import Figure
 from torch import Tensor
 
@@ -13,6 +12,7 @@ from bitlens.evaluation.context import Context
 from bitlens.explaining.sweeps import roughness_of
 from bitlens.methods import entry_of
 from bitlens.models.loaded import Loaded
+from bitlens.system.arrays import read_array
 from bitlens.view.sheet import draw_grid
 from bitlens.view.sweep import SweepRow, draw_sweep
 
@@ -44,7 +44,7 @@ def draw_kept_maps(context: Context, folder: Path, indices: Sequence[int]) -> li
         except BitlensError:
             continue  # its failure is in the rows
         photos.append(context.loaded.preprocess.display(image))
-        rows.append([np.load(place, allow_pickle=False) for place in places])
+        rows.append([read_array(place, "a map") for place in places])
         titles.append(_title(context.loaded, sample.label, sample.name))
     units = [entry_of(context.plan.methods[label].name).unit for label in labels]
     parts = [slice(start, start + _COLUMNS) for start in range(0, len(labels), _COLUMNS)] if photos else []

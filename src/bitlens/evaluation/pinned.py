@@ -6,7 +6,9 @@ from pathlib import Path
 from typing import Any
 
 from bitlens.errors import DataError, SettingError
+from bitlens.system.checks import MOST, mapping, text, whole_number
 from bitlens.system.files import write_text
+from bitlens.system.reading import read_json, whole
 from bitlens.version import __version__
 
 _FILE = "settings.json"
@@ -23,13 +25,22 @@ def read_settings(folder: Path) -> dict[str, Any]:
     place = folder / _FILE
     if not place.is_file():
         raise DataError(f"{folder} holds no results: `bitlens evaluate … --out {folder}` makes them")
-    try:
-        found: dict[str, Any] = json.loads(place.read_text("utf-8"))
-        if found["format"] != _FORMAT:
+    found = read_json(place, "the settings of results", "use another --out")
+    with whole(place, "the settings of results", "use another --out"):
+        if text(mapping(found, "settings")["format"], "format") != _FORMAT:
             raise DataError(f"{place} has the format {found['format']!r}, this version reads {_FORMAT!r}")
-    except (OSError, ValueError, KeyError, TypeError) as error:
-        raise DataError(f"{place} is damaged ({type(error).__name__}): use another --out") from error
-    return found
+        for name in ("model", "data"):
+            text(found[name], name)
+        text(found.get("version", ""), "version")
+        whole_number(found["seed"], "seed", least=-MOST)
+        whole_number(found.get("samples", 1), "samples", least=1)
+        if "statistics" in found:
+            text(mapping(found["statistics"], "statistics")["from"], "from")
+            whole_number(found["statistics"]["count"], "count")
+        for group in _GROWING:
+            for label, settings in mapping(found[group], group).items():
+                mapping(settings, label)
+    return mapping(found, "settings")
 
 
 def result_folders(folder: Path) -> list[Path]:

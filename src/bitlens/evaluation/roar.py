@@ -23,7 +23,11 @@ from bitlens.methods.building import build_method, map_alone
 from bitlens.methods.specs import Spec
 from bitlens.metrics.retraining import ExplainedImages, Retrained, RetrainingSettings, roar, small_resnet, train_network
 from bitlens.models.loaded import Loaded
-from bitlens.system.files import read_arrays, write_arrays, write_text
+from bitlens.models.weight_files import load_weights
+from bitlens.system.arrays import read_arrays, write_arrays
+from bitlens.system.checks import array, exactly
+from bitlens.system.files import write_text
+from bitlens.system.reading import read_json, whole
 from bitlens.view.canvas import save_figure
 from bitlens.view.curves import Chart, Curve, draw_charts
 
@@ -131,7 +135,7 @@ def run_roar(
 
 def _check_plan(plan: RoarPlan, out: Path) -> None:
     place, content = out / "plan.json", json.dumps(asdict(plan), indent=1)
-    if place.is_file() and place.read_text("utf-8") != content:
+    if place.is_file() and read_json(place, "the plan of a run", "choose another --out") != json.loads(content):
         raise DataError(f"{out} belongs to a run with other settings: choose another --out, or the same settings")
     write_text(place, content)
 
@@ -142,7 +146,8 @@ def _trained(
     """The network that is explained, from an earlier run if there is one."""
     if place.is_file():
         network = build()
-        network.load_state_dict(read_arrays(place, "a trained network", lambda _: True)[0])
+        read_arrays(place, "a trained network", lambda _: True)  # its checksum
+        load_weights(network, place)
         return network.to(device).eval()
     told("training the network that is explained")
     network = train_network(build, images, labels, plan.training, plan.seed)
@@ -164,7 +169,12 @@ def _maps(
     place = out / "maps" / f"{_stem(label)}.safetensors"
     if place.is_file():
         kept, _ = read_arrays(place, "maps", lambda _: True)
-        return [kept[str(part)] for part in range(len(images))]
+        with whole(place, "the maps of this run", "remove it, and the same command makes them again"):
+            exactly(kept, map(str, range(len(images))), "the arrays")
+            return [
+                array(kept, str(number), torch.float32, (len(part), *part.shape[2:]))
+                for number, part in enumerate(images)
+            ]
     method = build_method(spec, loaded)
     lesson = entry_of(spec.name).lesson
     if lesson is not None:

@@ -17,6 +17,8 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from bitlens.system.files import write_bytes
+from bitlens.system.leftovers import sweep
+from bitlens.system.reading import readable
 
 Curve: TypeAlias = Sequence[float] | npt.NDArray[np.float32]
 
@@ -42,7 +44,6 @@ SCHEMA = pa.schema(
     }
 )
 _TEXTS = [field.name for field in SCHEMA if field.type == pa.string()]
-_ABANDONED = 3600  # seconds after which a file that was begun and not finished is nobody's
 
 
 @dataclass(frozen=True)
@@ -99,7 +100,7 @@ class RowWriter:
         self.folder, self.every_rows, self.every_seconds = folder, every_rows, every_seconds
         self._rows: list[Row] = []
         self._written = time.monotonic()
-        _remove_abandoned(folder)
+        sweep(folder)
 
     def __enter__(self) -> "RowWriter":
         return self
@@ -126,7 +127,8 @@ class RowWriter:
         columns = {name: _column(rows, name) for name in SCHEMA.names}
         sink = pa.BufferOutputStream()
         # No two numbers are alike: looking for repeated ones takes most of the time
-        pq.write_table(pa.table(columns, schema=SCHEMA), sink, compression="zstd", use_dictionary=_TEXTS)
+        table = pa.table(columns, schema=SCHEMA)
+        pq.write_table(table, sink, compression="zstd", use_dictionary=_TEXTS, write_page_checksum=True)
         # Names in the order of time: what was written first counts, and a person sees what is new
         path = self.folder / f"{time.time_ns():020d}-{uuid.uuid4().hex[:8]}.parquet"
         write_bytes(path, sink.getvalue().to_pybytes())
@@ -134,15 +136,10 @@ class RowWriter:
 
 def _column(rows: Sequence[Row], name: str) -> Any:
     values = [getattr(row, name) for row in rows]
+    if name in _TEXTS:
+        return [text and readable(text) for text in values]
     if SCHEMA.field(name).type != _CURVE:
         return values
     curves = [np.asarray(value, np.float32) for value in values]  # joined here, many times faster than one by one there
     ends = np.cumsum([0, *map(len, curves)], dtype=np.int32)
     return pa.ListArray.from_arrays(ends, np.concatenate(curves))
-
-
-def _remove_abandoned(folder: Path) -> None:
-    """Remove what killed runs left behind; a file that another run is writing now is younger."""
-    for path in folder.glob(".bitlens-*") if folder.is_dir() else ():
-        if time.time() - path.stat().st_mtime > _ABANDONED:
-            path.unlink(missing_ok=True)

@@ -23,6 +23,7 @@ from bitlens.evaluation.pinned import pin_settings
 from bitlens.evaluation.rows import Row, RowWriter
 from bitlens.evaluation.scored import Scored
 from bitlens.evaluation.store import Done, RowStore
+from bitlens.system.arrays import read_array
 from bitlens.view.heatmap import save_raw
 
 
@@ -108,7 +109,7 @@ def find_tasks(context: Context, folder: Path, indices: Sequence[int], *, retry_
         DataError: if the folder cannot be read or written.
     """
     pin_settings(folder, context.settings())
-    store = RowStore(folder / "rows")
+    store = RowStore(folder / "rows", len(context.samples))
     _check_same_samples(store, context)
     done = store.done(failures=not retry_errors)
     return missing_tasks(done, indices, list(context.plan.methods), list(context.plan.metrics))
@@ -253,7 +254,10 @@ def _kept_map(context: Context, method: str, index: int) -> Tensor | None:
     place = _map_place(context, method, index)
     if place is None or not place.is_file():
         return None
-    return torch.from_numpy(np.load(place, allow_pickle=False))
+    try:
+        return torch.from_numpy(read_array(place, "a map"))
+    except DataError:
+        return None  # not ours, or damaged: it is made again
 
 
 def _keep(result: Result, context: Context) -> None:

@@ -1,10 +1,13 @@
 """What a metric says of one map, of a photo or of a text."""
 
+import math
 from dataclasses import dataclass, field
 
 import numpy as np
 import numpy.typing as npt
 from torch import Tensor
+
+from bitlens.errors import NotFiniteError
 
 _MOST_POINTS = 201  # of a curve that is kept
 
@@ -26,6 +29,15 @@ class Scored:
     x: npt.NDArray[np.float32] = field(default_factory=lambda: np.empty(0, np.float32))
     upper: npt.NDArray[np.float32] = field(default_factory=lambda: np.empty(0, np.float32))
     lower: npt.NDArray[np.float32] = field(default_factory=lambda: np.empty(0, np.float32))
+
+    def __post_init__(self) -> None:
+        """Refuse a score that is infinite, or whose divisor is no number; NaN says that the metric does not apply.
+
+        Raises:
+            NotFiniteError: if it is.
+        """
+        if math.isinf(self.value) or not (self.scale is None or math.isnan(self.value) or math.isfinite(self.scale)):
+            raise NotFiniteError("the score", -1, "the network's answers are too large to be compared")
 
 
 def kept_curve(values: Tensor) -> npt.NDArray[np.float32]:

@@ -13,9 +13,8 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
-import pyarrow.parquet as pq
 
-from bitlens.errors import DataError
+from bitlens.evaluation.row_files import read_rows
 
 _PAIR = ["index", "method", "metric"]
 
@@ -74,10 +73,11 @@ class RowStore:
 
     Args:
         folder: made when the first rows are written.
+        samples: how many samples the data set has, if that is known: rows of others are refused.
     """
 
-    def __init__(self, folder: Path) -> None:
-        self.folder = folder
+    def __init__(self, folder: Path, samples: int | None = None) -> None:
+        self.folder, self.samples = folder, samples
 
     def done(self, *, failures: bool) -> Done:
         """What need not be done again; failures belong to it if `failures`."""
@@ -117,22 +117,15 @@ class RowStore:
 
     def first(self) -> dict[str, Any] | None:
         """Index, sample and photo of some row that is no failure, to compare with the data at hand."""
-        for part in self._parts(["index", "sample", "photo", "error"]):
+        for part in self._parts([*_PAIR, "sample", "photo", "error"]):
             good = np.flatnonzero(_is_null(part["error"]))
             if len(good):
-                return dict(part.slice(int(good[0]), 1).to_pylist()[0])
+                return dict(part.select(["index", "sample", "photo", "error"]).slice(int(good[0]), 1).to_pylist()[0])
         return None
 
     def _parts(self, columns: list[str], metric: str | None = None) -> Iterator[pa.Table]:
         for path in sorted(self.folder.glob("[!.]*.parquet")):
-            try:
-                yield _read(path, columns, metric)
-            except (OSError, pa.ArrowException, KeyError) as error:
-                reason = " ".join(str(error).split())[:200]
-                raise DataError(
-                    f"{path} holds no rows of bitlens or is damaged ({reason}): delete it, and the same `bitlens evaluate` "
-                    "makes its rows again"
-                ) from error
+            yield from read_rows(path, columns, metric, self.samples)
 
 
 class _Collected:
@@ -184,13 +177,6 @@ class _Failed:
         reasons = self._reasons.pop(pair, {})
         left = np.setdiff1d(np.fromiter(reasons, np.int64, len(reasons)), succeeded, assume_unique=True)
         return {index: reasons[index] for index in np.sort(left).tolist()}
-
-
-def _read(path: Path, columns: list[str], metric: str | None) -> pa.Table:
-    if metric is None:  # without the detour that filters need
-        with pq.ParquetFile(path) as file:
-            return file.read(columns=columns)
-    return pq.read_table(path, columns=columns, filters=[("metric", "=", metric)], partitioning=None)
 
 
 def _by_pair(part: pa.Table) -> Iterator[tuple[tuple[str, str], npt.NDArray[np.int64]]]:

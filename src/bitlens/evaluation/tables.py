@@ -121,11 +121,15 @@ def build_table(folder: Path, selection: Selection | None = None) -> Table:
     """
     selection = selection or Selection()
     settings = read_settings(folder)
-    found = RowStore(folder / "rows").series()
+    found = RowStore(folder / "rows", settings.get("samples")).series()
     if not found:
         raise DataError(f"{folder} holds no rows yet: `bitlens evaluate … --out {folder}` makes them")
     methods = _chosen("method", selection.methods, _in_order(settings["methods"], (m for m, _ in found)))
     metrics = _chosen("metric", selection.metrics, _in_order(settings["metrics"], (m for _, m in found)))
+    if not methods or not metrics:
+        raise DataError(
+            f"the rows in {folder} are of methods or metrics that its settings do not name: use another --out"
+        )
     part = {
         (method, metric): _restricted(found[method, metric], selection)
         for method in methods

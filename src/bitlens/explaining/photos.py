@@ -123,7 +123,7 @@ def class_index(wanted: str, classes: Sequence[str] | None) -> int | None:
     """
     if wanted == "auto":
         return None
-    if wanted.isascii() and wanted.isdigit():
+    if wanted.isascii() and wanted.isdigit() and len(wanted) <= 9:
         return int(wanted)
     if classes is None:
         raise TargetError(

@@ -16,8 +16,8 @@ from bitlens.core.inputs import ModelInputs
 from bitlens.core.layout import LAYOUTS
 from bitlens.core.passes import Passes, in_precision, suffix_dtype
 from bitlens.core.targets import as_target, select_targets
-from bitlens.errors import InputError, one_of
-from bitlens.probe import Network
+from bitlens.errors import InputError, NotFiniteError, one_of
+from bitlens.probe import Network, locating
 
 T = TypeVar("T")
 Answer: TypeAlias = Callable[[Tensor], Tensor]
@@ -118,7 +118,9 @@ def in_groups(
             ask = in_precision(run, dtype, few.first, LAYOUTS["CHW"])
             answer, clean = _question(ask, few, chosen, quantity)
             images = few.first.permute(0, 2, 3, 1).contiguous()
-            parts.append(measure(ImageGroup(images, maps[samples], samples, answer, clean, rows)))
+            with locating(network.model, few, start.__add__):
+                NotFiniteError.refuse("the answer", clean)
+                parts.append(measure(ImageGroup(images, maps[samples], samples, answer, clean, rows)))
         start = samples.stop
         if progress is not None:
             progress(start)

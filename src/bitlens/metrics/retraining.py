@@ -18,7 +18,9 @@ from torch import Tensor, nn
 from bitlens.baselines.baseline import fixed_seed
 from bitlens.errors import DataError, FitError, InputError, SettingError
 from bitlens.metrics.ranking import ranks
+from bitlens.system.checks import listed, mapping, number, whole_number
 from bitlens.system.files import write_text
+from bitlens.system.reading import read_json, whole
 
 _FORMAT = "bitlens.roar/1"
 
@@ -148,7 +150,7 @@ def roar(
         raise InputError(f"the three parts must hold images of one size, got {sizes}")
     file = Path(state)
     fingerprint = _fingerprint(parts, build, training)
-    done = {(row.rate, row.seed): row for row in _read(file, fingerprint)}
+    done = {(row.rate, row.seed): row for row in read_state(file, fingerprint)}
     for rate in rates:
         todo = [seed for seed in seeds if (rate, seed) not in done]
         reduced = _without(parts, rate) if todo else []
@@ -235,15 +237,22 @@ def _fingerprint(parts: Sequence[ExplainedImages], build: Callable[[], nn.Module
     return digest.hexdigest()[:16]
 
 
-def _read(file: Path, fingerprint: str) -> list[Retrained]:
+def read_state(file: Path, fingerprint: str) -> list[Retrained]:
+    """What has been trained, from a file; nothing if there is none.
+
+    Raises:
+        DataError: if it is damaged, or belongs to another run than the fingerprint's.
+    """
     if not file.is_file():
         return []
-    try:
-        held: dict[str, Any] = json.loads(file.read_text("utf-8"))
-        rows = [Retrained(**row) for row in held["rows"]]
+    held = read_json(file, "the state of a ROAR run", "choose another file")
+    with whole(file, "the state of a ROAR run", "choose another file"):
+        rows = [Retrained(**mapping(row, "a row")) for row in listed(held["rows"], "rows")]
         known = (held["format"], held["fingerprint"])
-    except (OSError, ValueError, TypeError, KeyError) as error:
-        raise DataError(f"{file} does not hold the state of a ROAR run: choose another file ({error})") from error
+        for row in rows:
+            whole_number(row.seed, "seed")
+            for name in ("rate", "validation_accuracy", "test_accuracy"):
+                number(getattr(row, name), name, least=0, most=1)
     if known != (_FORMAT, fingerprint):
         raise DataError(f"{file} belongs to other data, maps, network or training: choose another file, or remove it")
     return rows

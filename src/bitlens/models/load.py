@@ -19,6 +19,7 @@ from bitlens.models.load_text import text_network
 from bitlens.models.loaded import Loaded
 from bitlens.models.userfile import call_user_file, types_of
 from bitlens.models.weight_files import load_weights
+from bitlens.system.reading import MOST_JSON, read_bytes, text_stream
 
 FORMS = {
     "torchvision/NAME": "a classifier of torchvision; NAME@WEIGHTS chooses its weights, NAME@random takes none",
@@ -112,8 +113,10 @@ def read_classes(path: str | Path) -> tuple[str, ...]:
         if path.suffix.lower() == ".csv":
             names = _classes_of_table(path)
         else:
-            names = [line.strip() for line in path.read_text("utf-8-sig").splitlines()]
-    except (OSError, UnicodeDecodeError, csv.Error) as error:
+            names = [line.strip() for line in read_bytes(path, MOST_JSON).decode("utf-8-sig").splitlines()]
+    except (OSError, ValueError, csv.Error) as error:
+        if isinstance(error, DataError):
+            raise
         raise DataError(f"cannot read the class names {path}: {error}") from error
     if not names or not all(names):
         raise DataError(f"the class names {path} have an empty line: expected one name for each class")
@@ -121,7 +124,7 @@ def read_classes(path: str | Path) -> tuple[str, ...]:
 
 
 def _classes_of_table(path: Path) -> list[str]:
-    with path.open(encoding="utf-8-sig", newline="") as file:
+    with text_stream(path) as file:
         reader = csv.DictReader(file)
         columns = reader.fieldnames or ()
         column = next((name for name in ("name", "names") if name in columns), None)

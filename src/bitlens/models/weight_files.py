@@ -1,6 +1,7 @@
 """Weights from a file into a network: tensors only, every one of them accounted for."""
 
 import re
+import zipfile
 from pathlib import Path
 from typing import Any
 
@@ -9,6 +10,8 @@ from safetensors.torch import load_file
 from torch import Tensor, nn
 
 from bitlens.errors import ModelError
+from bitlens.models.weight_values import check_values, refuse_all_but_tensors
+from bitlens.system.reading import check_archive
 
 _SHOWN = 4
 
@@ -26,16 +29,15 @@ def read_weights(path: Path) -> dict[str, Tensor]:
         raise ModelError(f"there is no weights file {path}")
     try:
         state: Any = load_file(path) if path.suffix == ".safetensors" else _load_pickled(path)
+        if isinstance(state, dict) and isinstance(state.get("state_dict"), dict):
+            state = state["state_dict"]
+        refuse_all_but_tensors(state)
     except Exception as error:  # a damaged or hostile file can raise anything while it is parsed
         reason = str(error).strip().split("\n", 1)[0]
         raise ModelError(
             f"cannot read the weights {path}: expected a .safetensors file or a state dict of tensors alone "
-            f"({type(error).__name__}: {reason})"
+            f"({type(error).__name__}: {reason[:300]})"
         ) from error
-    if isinstance(state, dict) and isinstance(state.get("state_dict"), dict):
-        state = state["state_dict"]
-    if not isinstance(state, dict) or not state or not all(isinstance(value, Tensor) for value in state.values()):
-        raise ModelError(f"the weights {path} are no state dict: expected tensors by name, nothing else")
     if all(key.startswith("module.") for key in state):
         state = {key.removeprefix("module."): value for key, value in state.items()}
     tensors: dict[str, Tensor] = state
@@ -63,10 +65,16 @@ def load_weights(model: nn.Module, path: Path) -> None:
     if any(found for _, found in problems):
         told = "; ".join(f"{len(found)} {what}: {_some(found)}" for what, found in problems if found)
         raise ModelError(f"the weights {path} do not fit {type(model).__name__}: {told}")
+    try:
+        check_values(model, state)
+    except ValueError as error:
+        raise ModelError(f"the weights {path} do not fit {type(model).__name__}: {error}") from error
     model.load_state_dict(state)
 
 
 def _load_pickled(path: Path) -> Any:
+    if zipfile.is_zipfile(path):  # of those older than PyTorch 1.6 no part is packed
+        check_archive(path)
     return torch.load(path, map_location="cpu", weights_only=True)
 
 

@@ -10,6 +10,7 @@ warning.
 """
 
 from bitlens.probe.compiled import Compiler
+from bitlens.probe.diagnosis import locating
 from bitlens.probe.modules import find_layer, frozen
 from bitlens.probe.network import Network
 from bitlens.probe.probe import Probe
@@ -28,6 +29,7 @@ __all__ = [
     "first_not_finite",
     "frozen",
     "layer_features",
+    "locating",
     "stages_behind",
     "watching",
 ]

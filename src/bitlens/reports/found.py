@@ -1,6 +1,5 @@
 """What `bitlens explain` left in a folder, read back: each attribution with its row of the summary."""
 
-import json
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -8,6 +7,8 @@ from typing import Any
 
 from bitlens.core.attribution import Attribution
 from bitlens.errors import DataError
+from bitlens.system.checks import listed, mapping
+from bitlens.system.reading import read_json, whole
 
 SUMMARY = "summary.json"
 
@@ -106,22 +107,18 @@ def read_summary(folder: Path) -> dict[str, Any]:
         DataError: if it is damaged.
     """
     place = folder / SUMMARY
-    try:
-        found: dict[str, Any] = json.loads(place.read_text("utf-8"))
-        found = {"settings": {}, "photos": [], "texts": [], **found}
-        rows = [*found["photos"], *found["texts"]]
-        if not isinstance(found["settings"], dict) or not all(isinstance(row, dict) for row in rows):
-            raise TypeError("settings or rows")
-    except (OSError, ValueError, TypeError) as error:
-        raise DataError(f"{place} is damaged ({type(error).__name__}): names and settings are missing") from error
+    what, remedy = "a whole summary", "names and settings are missing; run explain again"
+    held = read_json(place, what, remedy)
+    with whole(place, what, remedy):
+        found = {"settings": {}, "photos": [], "texts": [], **mapping(held, "the summary")}
+        mapping(found["settings"], "settings")
+        for row in (*listed(found["photos"], "photos"), *listed(found["texts"], "texts")):
+            mapping(row, "a row")
     return found
 
 
 def _read_texts(place: Path) -> list[Mapping[str, Any]]:
-    try:
-        rows = json.loads(place.read_text("utf-8"))
-    except (OSError, ValueError) as error:
-        raise DataError(f"{place} cannot be read as JSON ({type(error).__name__})") from error
+    rows = read_json(place, "explained texts", "give what `bitlens text explain … --json` prints")
     if not isinstance(rows, list) or not rows or not all(isinstance(row, dict) and "words" in row for row in rows):
         raise DataError(f"{place} holds no explained texts: expected what `bitlens text explain … --json` prints")
     return rows

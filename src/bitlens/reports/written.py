@@ -13,6 +13,7 @@ from bitlens.reports.found import Results, read_results
 from bitlens.reports.passages import passages_of
 from bitlens.reports.recipe import evaluation_recipe, explained_recipe
 from bitlens.system.files import write_text
+from bitlens.system.reading import whole
 from bitlens.view.report_html import Report, render
 
 
@@ -84,7 +85,11 @@ def _add_evaluation(report: Report, folder: Path) -> None:
         report.problems.append(str(error))
         return
     report.sections.append(section)
-    report.recipes.append(evaluation_recipe(section.title, table.settings, table.samples))
+    try:
+        with whole(folder / "settings.json", "all settings of its results", "they are not told"):
+            report.recipes.append(evaluation_recipe(section.title, table.settings, table.samples))
+    except DataError as error:
+        report.problems.append(str(error))
 
 
 def _title(report: Report) -> str:

@@ -2,13 +2,12 @@
 
 import errno
 import os
-import uuid
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
 
 from bitlens.errors import DataError
+from bitlens.system.leftovers import sweep_once, temporary_name
 
 
 @contextmanager
@@ -23,9 +22,10 @@ def replacing(path: str | Path) -> Iterator[Path]:
     """
     path = Path(path)
     # Not tempfile: its files are readable by their owner alone, and the rights would stay with the finished file.
-    temporary = path.parent / f".bitlens-{uuid.uuid4().hex}{path.suffix}"
+    temporary = path.parent / temporary_name(path.suffix)
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
+        sweep_once(path.parent)
         try:
             yield temporary
             _settle(temporary)
@@ -56,42 +56,9 @@ def write_bytes(path: str | Path, content: bytes) -> None:
 
 
 def write_text(path: str | Path, text: str) -> None:
-    """Write UTF-8 text, whole or not at all."""
-    with replacing(path) as temporary:
-        temporary.write_text(text, encoding="utf-8")
+    """Write UTF-8 text, whole or not at all.
 
-
-def write_arrays(path: str | Path, arrays: Mapping[str, Any], metadata: Mapping[str, str]) -> None:
-    """Write tensors and text as safetensors, whole or not at all."""
-    from safetensors.torch import save
-
-    # Not save_file: what it writes is readable by its owner alone.
-    write_bytes(path, save({name: tensor.contiguous() for name, tensor in arrays.items()}, dict(metadata)))
-
-
-def read_arrays(
-    path: str | Path, kind: str, required: Callable[[Mapping[str, str]], bool]
-) -> tuple[dict[str, Any], dict[str, str]]:
-    """Read what `write_arrays` wrote.
-
-    Args:
-        path: the file.
-        kind: what the file should hold, for the error.
-        required: whether the metadata are those of such a file.
-
-    Raises:
-        DataError: if the file is missing, damaged, or holds something else.
+    What is no text (half of a character, a byte of a file's name) is told as an escape; in JSON it then is what it was.
     """
-    from safetensors import SafetensorError, safe_open
-
-    if not Path(path).is_file():
-        raise DataError(f"there is no file {path}")
-    try:
-        with safe_open(path, "pt") as file:
-            metadata = dict(file.metadata() or {})
-            arrays = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118  (not a mapping)
-    except (SafetensorError, OSError) as error:
-        raise DataError(f"{path} is not a readable safetensors file: {error}") from error
-    if not required(metadata):
-        raise DataError(f"{path} does not hold {kind} written by bitlens")
-    return arrays, metadata
+    with replacing(path) as temporary:
+        temporary.write_text(text, encoding="utf-8", errors="backslashreplace")

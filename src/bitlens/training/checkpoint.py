@@ -1,7 +1,7 @@
 """Everything that a training needs to go on exactly where it was, in one file that is never half written."""
 
 import json
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
@@ -9,11 +9,15 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from bitlens.errors import DataError, SettingError
-from bitlens.system.files import read_arrays, write_arrays
+from bitlens.errors import SettingError
+from bitlens.system.arrays import read_arrays, write_arrays
+from bitlens.system.checks import mapping, whole_number
+from bitlens.system.reading import parsed, whole
 from bitlens.training.curve import EpochRow
+from bitlens.training.stored import numbers, stored_best, stored_moments, stored_rows, stored_weights
 
 _FORMAT = "bitlens.checkpoint/1"
+_ANEW = "remove it to begin anew"
 
 
 @dataclass
@@ -85,10 +89,8 @@ class Checkpoint:
             SettingError: if it belongs to a training with other settings, data or network; the message names them.
         """
         arrays, metadata = read_arrays(self.path, "a checkpoint", lambda m: m.get("format") == _FORMAT)
-        try:
-            details, known = json.loads(metadata["details"]), json.loads(metadata["identity"])
-        except (KeyError, ValueError) as error:
-            raise DataError(f"{self.path} is no complete checkpoint: remove it to begin anew ({error})") from error
+        with whole(self.path, "a complete checkpoint", _ANEW):
+            details, known = (mapping(parsed(metadata[name]), name) for name in ("details", "identity"))
         wanted = json.loads(json.dumps(dict(self.identity)))
         differing = [
             f"{name} was {known.get(name)!r}, now {wanted.get(name)!r}"
@@ -99,18 +101,16 @@ class Checkpoint:
             raise SettingError(
                 f"{self.path} is of another training ({'; '.join(differing)}): repeat those settings, or use another place"
             )
-        self.module.load_state_dict(dict(_part(arrays, "weights.")))
-        states: dict[int, dict[str, Tensor]] = {}
-        for name, tensor in _part(arrays, "optimizer."):
-            number, _, key = name.partition(".")
-            states.setdefault(int(number), {})[key] = tensor
-        self.optimizer.load_state_dict({"state": states, "param_groups": self.optimizer.state_dict()["param_groups"]})
-        if self.scaler is not None and details["scaler"] is not None:
-            self.scaler.load_state_dict(details["scaler"])
-        rows = [EpochRow(**row) for row in details["rows"]]
-        best = dict(_part(arrays, "best."))
-        return State(details["epoch"], details["step"], details["sums"], rows, best, details["best_epoch"])
-
-
-def _part(arrays: Mapping[str, Tensor], prefix: str) -> Iterator[tuple[str, Tensor]]:
-    yield from ((name.removeprefix(prefix), tensor) for name, tensor in arrays.items() if name.startswith(prefix))
+        with whole(self.path, "a complete checkpoint", _ANEW):
+            rows, best_epoch = stored_rows(details), whole_number(details["best_epoch"], "best_epoch")
+            if best_epoch > len(rows):
+                raise ValueError(f"best_epoch is {best_epoch} of {len(rows)} epochs")
+            epoch, step = (whole_number(details[name], name) for name in ("epoch", "step"))
+            best, sums = stored_best(arrays, best_epoch, self.module), numbers(details["sums"], "sums")
+            weights, moments = stored_weights(arrays, "weights.", self.module), stored_moments(arrays, self.optimizer)
+            if self.scaler is not None and details["scaler"] is not None:
+                self.scaler.load_state_dict(mapping(details["scaler"], "scaler"))
+            groups = self.optimizer.state_dict()["param_groups"]
+            self.optimizer.load_state_dict({"state": moments, "param_groups": groups})
+            self.module.load_state_dict(weights)
+        return State(epoch, step, sums, rows, best, best_epoch)

@@ -10,12 +10,15 @@ from typing import Any
 
 from torch import Tensor
 
-from bitlens.bottlenecks.readout.network import Normaliser
 from bitlens.bottlenecks.readout.reads import Reads
+from bitlens.bottlenecks.readout.stored import stored_network, stored_reads
 from bitlens.core.layout import named_layout
 from bitlens.core.statistics import FeatureStatistics, Provenance
-from bitlens.errors import DataError, SettingError, StatisticsError
-from bitlens.system.files import read_arrays, write_arrays
+from bitlens.core.stored import statistics_parts
+from bitlens.errors import SettingError, StatisticsError
+from bitlens.system.arrays import read_arrays, write_arrays
+from bitlens.system.checks import exactly, mapping
+from bitlens.system.reading import parsed, whole
 
 _DEFAULTS: dict[str, Any] = {
     "beta": 10.0,
@@ -115,39 +118,22 @@ class ReadoutWeights:
             DataError: if the file is missing, damaged, or holds something else.
         """
         arrays, metadata = read_arrays(path, "a readout", lambda m: m.get("format") == _FORMAT)
-        try:
-            details = json.loads(metadata["details"])
+        with whole(path, "a complete readout", "train it again"):
+            details = mapping(parsed(metadata["details"]), "details")
+            known = mapping(details["statistics"], "statistics")
+            parts = statistics_parts(arrays, known, named_layout(*known["layout"]), "statistics.")
+            statistics = FeatureStatistics(**parts, provenance=Provenance.parsed(metadata["statistics_provenance"]))
+            reads = stored_reads(arrays, details)
+            settings = mapping(details["settings"], "settings")
+            exactly(settings, _DEFAULTS, "the settings")
             return cls(
-                state={n.removeprefix("network."): t for n, t in arrays.items() if n.startswith("network.")},
-                statistics=_statistics(arrays, details["statistics"], metadata["statistics_provenance"]),
-                reads=_reads(arrays, details),
-                settings=details["settings"],
-                training=details["training"],
-                provenance=Provenance(**json.loads(metadata["provenance"])),
+                state=stored_network(arrays, reads, statistics, settings),
+                statistics=statistics,
+                reads=reads,
+                settings=settings,
+                training=mapping(details["training"], "training"),
+                provenance=Provenance.parsed(metadata["provenance"]),
             )
-        except (KeyError, TypeError, ValueError) as error:
-            raise DataError(f"{path} does not hold a complete readout: train it again ({error})") from error
-
-
-def _reads(arrays: Mapping[str, Tensor], details: Mapping[str, Any]) -> Reads:
-    normalisers = {
-        name: Normaliser(named_layout(*layout), arrays[f"read.{number}.mean"], arrays[f"read.{number}.std"])
-        for number, (name, layout) in enumerate(details["reads"])
-    }
-    return Reads(normalisers, details["classes"], details["conditional"])
-
-
-def _statistics(arrays: Mapping[str, Tensor], details: Mapping[str, Any], provenance: str) -> FeatureStatistics:
-    return FeatureStatistics(
-        mean=arrays["statistics.mean"],
-        squares=arrays["statistics.squares"],
-        nonzero=arrays["statistics.nonzero"],
-        samples=details["samples"],
-        observations=details["observations"],
-        granularity=details["granularity"],
-        layout=named_layout(*details["layout"]),
-        provenance=Provenance(**json.loads(provenance)),
-    )
 
 
 def settled(given: Mapping[str, Any], trained: ReadoutWeights | None) -> dict[str, Any]:

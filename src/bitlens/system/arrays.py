@@ -1,0 +1,131 @@
+"""Arrays in files: tensors with text about them as safetensors, single maps as .npy. Nothing that is read can run code."""
+
+import hashlib
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import torch
+from torch import Tensor
+
+from bitlens.errors import DataError
+from bitlens.system.files import write_bytes
+from bitlens.system.reading import check_archive, whole
+
+_NPY: Any = np.lib.format
+_WORDS = {"format", "details", "provenance", "statistics_provenance", "counts", "identity", "method", "plan"}
+"""Under which names text stands in the files that bitlens writes. A damaged name must not hide what stands under it."""
+
+_SUM = "sha256"
+"""Under this name a file keeps a checksum of all else that it holds: no flipped bit goes unseen. Those of 0.1 have none."""
+
+
+def write_arrays(path: str | Path, arrays: Mapping[str, Tensor], metadata: Mapping[str, str]) -> None:
+    """Write tensors and text as safetensors, whole or not at all."""
+    from safetensors.torch import save
+
+    held = {name: tensor.contiguous() for name, tensor in arrays.items()}
+    # Not save_file: what it writes is readable by its owner alone.
+    write_bytes(path, save(held, {**metadata, _SUM: _checksum(held, metadata)}))
+
+
+def read_arrays(
+    path: str | Path, kind: str, required: Callable[[Mapping[str, str]], bool]
+) -> tuple[dict[str, Tensor], dict[str, str]]:
+    """Read what `write_arrays` wrote.
+
+    Args:
+        path: the file.
+        kind: what the file should hold, for the error.
+        required: whether the metadata are those of such a file.
+
+    Raises:
+        DataError: if the file is missing, damaged, changed, or holds something else.
+    """
+    from safetensors import SafetensorError, safe_open
+
+    if not Path(path).is_file():
+        raise DataError(f"there is no file {path}")
+    try:
+        with safe_open(path, "pt") as file:
+            metadata = dict(file.metadata() or {})
+            arrays = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118  (not a mapping)
+    except (SafetensorError, OSError, ValueError, TypeError, AttributeError, RuntimeError) as error:
+        raise DataError(f"{path} is not a readable safetensors file: {error}") from error
+    if not required(metadata):
+        raise DataError(f"{path} does not hold {kind} written by bitlens")
+    if more := sorted(metadata.keys() - _WORDS - {_SUM}):
+        raise DataError(
+            f"{path} is damaged, or of a later version of bitlens: it holds {more[0][:60]!r}; make it again"
+        )
+    kept = metadata.pop(_SUM, None)
+    if kept is not None and kept != _checksum(arrays, metadata):
+        raise DataError(
+            f"{path} is damaged: its checksum is not that of what it holds; make it again, or copy it again"
+        )
+    return arrays, metadata
+
+
+def _checksum(arrays: Mapping[str, Tensor], metadata: Mapping[str, str]) -> str:
+    digest = hashlib.sha256()
+    for name, value in sorted(metadata.items()):
+        digest.update(f"{len(name)} {len(value)} {name}{value}".encode())
+    for name, tensor in sorted(arrays.items()):
+        digest.update(f"{len(name)} {name} {tensor.dtype} {tuple(tensor.shape)}".encode())
+        digest.update(tensor.detach().cpu().contiguous().reshape(-1).view(torch.uint8).numpy().data)
+    return digest.hexdigest()
+
+
+def read_array(path: str | Path, what: str, shape: tuple[int, ...] | None = None) -> npt.NDArray[np.float32]:
+    """Read a map (H, W) of finite float32 numbers from an .npy file.
+
+    Args:
+        path: the file.
+        what: it should hold, for the error.
+        shape: that the map must have, if it is known.
+
+    Raises:
+        DataError: if it is missing, cut, or holds something else.
+    """
+    with whole(path, what, "remove it, and the command that wrote it makes it again"):
+        with Path(path).open("rb") as file:
+            kind = _header(file)
+            if kind[0] != np.dtype(np.float32) or len(kind[1]) != 2 or shape not in (None, kind[1]):
+                wanted = "a map (H, W)" if shape is None else f"a map {shape}"
+                raise ValueError(f"it is {kind[0]} of shape {kind[1]}, expected {wanted} of float32")
+            left = Path(path).stat().st_size - file.tell()
+            if left != 4 * kind[1][0] * kind[1][1]:
+                raise ValueError("it is cut short, or too long")
+            file.seek(0)
+            values: npt.NDArray[np.float32] = _NPY.read_array(file, allow_pickle=False)
+        if not values.size or not np.isfinite(values).all():
+            raise ValueError("it is empty, or holds NaN or infinite values")
+    return values
+
+
+def _header(file: Any) -> tuple[np.dtype[Any], tuple[int, ...]]:
+    """The type and the shape that the head of an .npy file tells."""
+    version = _NPY.read_magic(file)
+    read = {(1, 0): _NPY.read_array_header_1_0, (2, 0): _NPY.read_array_header_2_0}.get(version)
+    if read is None:
+        raise ValueError(f"it has the version {version} of the format, expected (1, 0) or (2, 0)")
+    try:
+        shape, _, dtype = read(file)
+    except Exception as error:  # the head is a literal of Python, and its reader raises whatever Python's own does
+        raise ValueError(f"its head cannot be read ({type(error).__name__})") from error
+    return dtype, shape
+
+
+def read_archive(path: str | Path, what: str, remedy: str, names: tuple[str, ...]) -> tuple[npt.NDArray[Any], ...]:
+    """Read named arrays from an .npz file; for errors see `whole`."""
+    with whole(path, what, remedy):
+        check_archive(path)
+        try:
+            with np.load(path, allow_pickle=False) as held:
+                return tuple(held[name] for name in names)
+        except KeyError:
+            raise
+        except Exception as error:  # a damaged archive raises whatever its parts raise
+            raise ValueError(f"{type(error).__name__}: {error}") from error
