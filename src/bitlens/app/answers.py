@@ -106,11 +106,13 @@ class Answers:
             photo=Path(question.name),
             stem="explanation",
             shown=desk.loaded.preprocess.display(photo.image[0].cpu()),
-            name=class_name(str(photo.target), desk.classes),
+            name=class_name(photo.asked, desk.classes),
             probability=photo.probability,
             found=tuple(found),
+            measure=photo.measure,
         )
-        return Shown(explained, class_name(str(photo.predicted), desk.classes), refused)
+        predicted = class_name(str(photo.predicted), desk.classes) if photo.measure == "probability" else explained.name
+        return Shown(explained, predicted, refused)
 
     def _photo(self, question: Question) -> Photo:
         sample = Sample(question.name, partial(read_image, question.photo), question.target, path=question.photo)

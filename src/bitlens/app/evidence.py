@@ -27,7 +27,8 @@ _COLLAPSED = 0.5  # of the probability before: below it, the map does not hold w
 def evidence_html(shown: Shown) -> str:
     """The numbers of an answer, with a sentence on each that says what it means."""
     photo = shown.explained
-    cards = [_card(f"{photo.probability:.3f}", f"probability of “{photo.name}” for the whole photo")]
+    said_of = f"probability of “{photo.name}”" if photo.measure == "probability" else "the network's answer"
+    cards = [_card(f"{photo.probability:.3f}", f"{said_of} for the whole photo")]
     said: list[str] = []
     if photo.name != shown.predicted:
         said.append(f"The network's own answer is “{escape(shown.predicted)}”; you asked about “{escape(photo.name)}”.")
@@ -64,7 +65,9 @@ def _of_bottleneck(one: Found, *, several: bool) -> list[str]:
     proof = one.attribution.evidence
     if proof is not None:
         mean, spread = float(proof.under_noise[0]), float(proof.under_noise_std[0])
-        cards.append(_card(f"{mean:.3f} ± {spread:.3f}", f"probability when noise hides all else{whose}"))
+        cards.append(
+            _card(f"{mean:.3f} ± {spread:.3f}", f"{_quantity(proof.measure)} when noise hides all else{whose}")
+        )
     return cards
 
 
@@ -73,16 +76,20 @@ def _sentences(one: Found, before: float) -> list[str]:
     if proof is None:
         return []
     after = float(proof.under_noise[0])
-    if after < _COLLAPSED * before:
+    if proof.measure == "probability" and after < _COLLAPSED * before:
         return [
             "<b>The map does not hold what the network needs:</b> with the rest under noise the probability falls "
             f"from {before:.2f} to {after:.2f}. Lower the price of a bit (β)."
         ]
     return [
-        "Noise hid everything but these bits, and the network still came to this probability: where the map is dark, less "
-        "than the smallest colour of information was needed. A bit here is an upper bound on what the layer lets through "
-        "at that place, not a share of the decision."
+        f"Noise hid everything but these bits, and the network still came to this {_quantity(proof.measure)}: where the map is "
+        "dark, less than the smallest colour of information was needed. A bit here is an upper bound on what the layer lets "
+        "through at that place, not a share of the decision."
     ]
+
+
+def _quantity(measure: str) -> str:
+    return "probability" if measure == "probability" else "value"
 
 
 def _card(number: str, meaning: str) -> str:

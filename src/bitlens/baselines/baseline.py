@@ -58,8 +58,8 @@ class Baseline(ABC, Generic[Batch, Question]):
     def __init__(self, model: nn.Module, **run: Unpack[SeedAndRows]) -> None:
         if "precision" in run:
             raise SettingError(f"{type(self).__name__} computes in the network's own precision: leave out precision")
-        self.network = Network(model)
         self.passes = Passes(precision="float32", **run)
+        self.network = Network(model, output=self.passes.output)
 
     @property
     def model(self) -> nn.Module:
@@ -77,7 +77,7 @@ class Baseline(ABC, Generic[Batch, Question]):
 
     def settings(self) -> dict[str, Any]:
         """Return everything that decides what a map looks like, as plain values."""
-        return {**self.choices(), "seed": self.seed}
+        return {**self.choices(), "seed": self.seed, **self.passes.declared()}
 
     @abstractmethod
     def maps(self, question: Question) -> Tensor:
@@ -183,7 +183,8 @@ class ImageBaseline(Baseline[ModelInputs, ImageQuestion]):
             run = in_precision(passes, dtype, inputs.first, LAYOUTS["CHW"])
             with torch.no_grad():
                 output = run(inputs.first.clone())
-            yield ImageQuestion(inputs, run, as_target(targets, output, inputs.count), output, rows)
+            target = as_target(targets, output, inputs.count, self.network.form(inputs, output))
+            yield ImageQuestion(inputs, run, target, output, rows)
 
 
 class TextBaseline(Baseline[TokenBatch, TextQuestion]):
@@ -211,7 +212,9 @@ class TextBaseline(Baseline[TokenBatch, TextQuestion]):
     @contextmanager
     def _asking(self, batch: TokenBatch, part: slice, targets: Any, rows: int) -> Iterator[TextQuestion]:
         with (
-            asking(self.loaded, selected(batch, part), targets, rows, self.passes.precision) as question,
+            asking(
+                self.loaded, selected(batch, part), targets, rows, self.passes.precision, choice=self.passes.output
+            ) as question,
             torch.backends.cudnn.flags(enabled=False),  # its LSTMs have no gradient in evaluation mode
         ):
             yield question

@@ -53,7 +53,7 @@ class LayerBottleneck(Bottleneck):
         **run: Unpack[RunOptions],
     ) -> None:
         super().__init__(**run)
-        self.probe = Probe(model, layer, call=call)
+        self.probe = Probe(model, layer, call=call, output=self.passes.output)
         self.layout = one_of("layout", layout, LAYOUTS) if layout is not None else None
         self.noise = noise
         self.extra_tokens = one_of("extra_tokens", extra_tokens, {name: name for name in get_args(ExtraTokens)})
@@ -107,7 +107,7 @@ class LayerBottleneck(Bottleneck):
         recording = self.probe.record(group.inputs, check=behind)
         features = recording.features.float()
         layout = self.layout_of(features, group.inputs.image_size)
-        target = as_target(group.targets, recording.output, group.inputs.count)
+        target = as_target(group.targets, recording.output, group.inputs.count, recording.form)
         dtype = suffix_dtype(self.precision, recording.features)
         features = features.contiguous(memory_format=memory_format(features, dtype, layout))
         opened: AbstractContextManager[Any] = (

@@ -156,6 +156,7 @@ class IBA(LayerBottleneck):
             **asdict(self.noise),
             "seed": self.seed,
             "precision": self.precision,
+            **self.passes.declared(),
             "statistics": f"per {statistics.granularity}, {statistics.samples} inputs",
             "statistics_data": statistics.provenance.data,
             "statistics_fingerprint": statistics.fingerprint,

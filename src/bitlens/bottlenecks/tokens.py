@@ -92,7 +92,7 @@ class TokenIBA(Bottleneck):
         **run: Unpack[RunOptions],
     ) -> None:
         super().__init__(**run)
-        self.probe = Probe(model, layer, call=call)
+        self.probe = Probe(model, layer, call=call, output=self.passes.output)
         self.deeper = dict(find_layer(self.probe.model, other) for other in deeper)
         if self.probe.name in self.deeper:
             raise LayerError(f"deeper holds {self.probe.name!r}, the layer itself: name layers behind it")
@@ -207,7 +207,7 @@ class TokenIBA(Bottleneck):
                 f"layer {self.probe.name!r} puts out {tuple(features.shape)} for texts of {tuple(kinds.shape)} tokens: choose "
                 "one that gives a vector for each token"
             )
-        target = self._asked(as_target(group.targets, recording.output, len(kinds)))
+        target = self._asked(as_target(group.targets, recording.output, len(kinds), recording.form))
         dtype = self._dtype(recording)
         region = Region(self.restricted(kinds)[..., None].float(), shared=self.mask == "token", block=_BLOCK)
         model = (noise or self.noise_of)(features, kinds)
@@ -242,7 +242,7 @@ class TokenIBA(Bottleneck):
 
     def _asked(self, target: Target) -> Target:
         plain = type(target) is ClassTarget and self.objective == "log-odds"
-        return LogOdds(target.classes) if plain and isinstance(target, ClassTarget) else target
+        return LogOdds.instead_of(target) if plain and isinstance(target, ClassTarget) else target
 
     def _dtype(self, recording: Recording) -> torch.dtype | None:
         """The lower precision to compute in, unless the network cannot (DeBERTa masks with the least float32 number)."""
@@ -276,6 +276,7 @@ class TokenIBA(Bottleneck):
             "min_std": self.noise.min_std,
             "seed": self.seed,
             "precision": self.precision,
+            **self.passes.declared(),
             "statistics": f"per hidden unit, {statistics.samples} texts",
             "statistics_data": statistics.provenance.data,
             "statistics_fingerprint": statistics.fingerprint,

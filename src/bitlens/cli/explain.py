@@ -17,6 +17,7 @@ from bitlens.cli.options import (
     Model,
     Out,
     Seed,
+    TargetOption,
     Weights,
     WorkersOption,
     device_name,
@@ -42,7 +43,7 @@ def explain(
     model: Model,
     out: Out = Path("bitlens-out"),
     layer: Layer = None,
-    target: Annotated[str, typer.Option("--target", help="auto (the prediction), an index, or a class name.")] = "auto",
+    target: TargetOption = "auto",
     method: Annotated[
         str,
         typer.Option(
@@ -88,8 +89,8 @@ def explain(
 ) -> None:
     """Explain photos by one method, or by several side by side. A run that was cut short goes on where it was."""
     from bitlens.data.images import find_images
+    from bitlens.explaining.asked import read_target, with_output
     from bitlens.explaining.on_workers import explain_on
-    from bitlens.explaining.photos import class_index
     from bitlens.explaining.pictures import explain_into, write_summary
     from bitlens.models.load import load_model, read_classes
 
@@ -100,7 +101,7 @@ def explain(
     with reached_workers(cluster, workers, device) as helpers:
         loaded = load_model(model, weights, device_name(device) if helpers is None else "cpu")
         names = read_classes(classes) if classes else loaded.classes
-        wanted = class_index(target, names)
+        loaded, wanted = read_target(target, with_output(loaded, [spec.settings for spec in specs.values()]), names)
         ready, refused = _ready(specs, loaded, statistics_from, statistics_count, seed, helpers)
         work = explain_into if helpers is None else partial(explain_on, helpers)
         with progress_bar("explaining", len(found) * len(ready)) as advance:

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import typer
 
-from bitlens.cli.options import AsJson, DeviceOption, Model, Out, Seed, Weights, device_name
+from bitlens.cli.options import AsJson, DeviceOption, Model, Out, Seed, TargetOption, Weights, device_name
 from bitlens.errors import DataError, SettingError
 from bitlens.system.console import answers, messages, note, progress_bar
 
@@ -42,7 +42,7 @@ def grid(
             "--smoothings", help="Instead of layers and β: σ of the mask's blur in cells of the layer, as 0,0.5,1,2."
         ),
     ] = None,
-    target: Annotated[str, typer.Option("--target", help="auto (the prediction), an index, or a class name.")] = "auto",
+    target: TargetOption = "auto",
     quality: Annotated[Quality, typer.Option("--quality", help="How much work.")] = "paper",
     statistics_from: Annotated[
         str | None,
@@ -59,7 +59,8 @@ def grid(
 ) -> None:
     """Photos by layers and prices β, or by smoothings of the mask, on one colour scale (Schulz et al., figures 4, 9, 10)."""
     from bitlens.data.images import find_images
-    from bitlens.explaining.photos import class_index, class_name
+    from bitlens.explaining.asked import read_target
+    from bitlens.explaining.photos import class_name
     from bitlens.models.load import load_model, read_classes
     from bitlens.system.files import write_text
 
@@ -69,13 +70,16 @@ def grid(
     prices = _numbers("--betas", betas, above=0.0) if betas else _usual_betas(usual, bool(sigmas))
     names = read_classes(classes) if classes else loaded.classes
     paths = find_images(photos)
+    loaded, wanted = read_target(target, loaded, names)
     settings: dict[str, Any] = {"quality": quality, "seed": seed}
+    if loaded.output is not None:
+        settings["output"] = loaded.output
     bottlenecks = _bottlenecks(loaded, layers, single=bool(sigmas))
     if sigmas and (len(bottlenecks) > 1 or len(prices) > 1):
         raise SettingError("--smoothings compares widths of the blur at one layer and one β: give one of each")
     _learn(loaded, bottlenecks, statistics_from, statistics_count)
-    seen = _read(paths, loaded, class_index(target, names))
-    titles = [class_name(str(one.target), names) for one in seen]
+    seen = _read(paths, loaded, wanted)
+    titles = [class_name(one.asked, names) for one in seen]
     rows, written = (
         _smoothings(loaded, seen, titles, bottlenecks[0], sigmas, prices[0], settings, out, picture_format)
         if sigmas
@@ -154,7 +158,7 @@ def _read(paths: "Sequence[Path]", loaded: "Loaded", target: int | None) -> "lis
     from bitlens.explaining.photo import read_photo
     from bitlens.probe import Network
 
-    network, found = Network(loaded.model), []
+    network, found = Network(loaded.model, output=loaded.output), []
     for path in paths:
         try:
             sample = Sample(str(path), partial(read_image, path), target, path=path)
@@ -196,8 +200,7 @@ def _betas(
         mine = {layer: [column[number] for column in row] for layer, row in zip(known, found, strict=True)}
         figure = draw_layers_and_betas(
             loaded.preprocess.display(one.image[0].cpu()), mine, prices, title=title,
-            caption=f"p = {one.probability:.2f}. Below each map: the bits that pass the layer, and p with noise in place of "
-            "everything else.",
+            caption=_caption(one),
         )  # fmt: skip
         written.append(out / f"{stem}.{suffix}")
         save_figure(figure, written[-1])
@@ -251,6 +254,14 @@ def _smoothings(
     return rows, written
 
 
+def _caption(photo: "Photo") -> str:
+    before = (
+        f"p = {photo.probability:.2f}" if photo.measure == "probability" else f"The answer is {photo.probability:.4g}"
+    )
+    what = "p" if photo.measure == "probability" else "the answer"
+    return f"{before}. Below each map: the bits that pass the layer, and {what} with noise in place of everything else."
+
+
 def _row(made: "Attribution", photo: "Photo", title: str, **settings: float) -> dict[str, Any]:
     """Plain values of one map."""
     return {"photo": photo.sample.name, "name": title, **settings, **made.summary()[0]}
@@ -263,15 +274,19 @@ def _print(rows: Sequence[dict[str, Any]]) -> None:
         "photo": lambda row: Path(row["photo"]).name,
         "target": lambda row: row["name"].partition(",")[0],
         "p before": lambda row: f"{row['probability_before']:.3f}",
+        "value before": lambda row: f"{row['score_before']:.4g}",
         "layer": lambda row: row["layer"],
         "β": lambda row: f"{row['beta']:g}",
         "σ": lambda row: f"{row['smoothing']:g}",
         "bits": lambda row: f"{row['total_bits']:,.0f}",
         "p under noise": lambda row: f"{row['probability_under_noise']:.3f}",
+        "value under noise": lambda row: f"{row['score_under_noise']:.4g}",
         "roughness": lambda row: f"{row['roughness']:.2f}",
     }
     swept = "smoothing" in rows[0]
-    shown = {name: text for name, text in columns.items() if swept or name not in ("σ", "roughness")}
+    other = "p" if "score_before" in rows[0] else "value"
+    hidden = {f"{other} before", f"{other} under noise"} | (set() if swept else {"σ", "roughness"})
+    shown = {name: text for name, text in columns.items() if name not in hidden}
     table = Table(box=None, header_style="bold", pad_edge=False)
     for name in shown:
         table.add_column(name, justify="left" if name in ("photo", "target", "layer") else "right", overflow="fold")

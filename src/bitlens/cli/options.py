@@ -29,6 +29,14 @@ Layer = Annotated[
 DeviceOption = Annotated[Device, typer.Option("--device", help="Where the network runs.")]
 Seed = Annotated[int, typer.Option("--seed", help="Of the noise.")]
 AsJson = Annotated[bool, typer.Option("--json", help="Print JSON for machines.")]
+TargetOption = Annotated[
+    str,
+    typer.Option(
+        "--target",
+        help="auto (the prediction), an index, or a class name; or what the network's output is: regression, binary:1, "
+        "multi-label:NAME.",
+    ),
+]
 Out = Annotated[Path, typer.Option("--out", help="Folder for what is written.")]
 
 Cluster = Annotated[

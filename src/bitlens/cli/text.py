@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from bitlens.cli.options import AsJson, DeviceOption, Seed, Weights, device_name
+from bitlens.cli.options import AsJson, DeviceOption, Seed, TargetOption, Weights, device_name
 from bitlens.errors import DataError, SettingError
 from bitlens.system.console import answers, messages, note, progress_bar
 from bitlens.system.files import write_text
@@ -47,7 +47,7 @@ def explain(
         str, typer.Option("--method", help="token-iba, iba, or a baseline such as lime; iba:steps=20 sets more.")
     ] = "token-iba",
     beta: Annotated[float | None, typer.Option("--beta", help="Price of information: larger keeps less.")] = None,
-    target: Annotated[str, typer.Option("--target", help="auto (the prediction), an index, or a class name.")] = "auto",
+    target: TargetOption = "auto",
     statistics_from: Annotated[
         str | None,
         typer.Option("--statistics-from", help="Texts that a bottleneck's statistics are made from, and kept."),

@@ -2,8 +2,9 @@
 
 import json
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
@@ -52,6 +53,7 @@ def layers(
     as_json: AsJson = False,
 ) -> None:
     """Restrict each layer by itself: which words it uses, how many bits, and what of the prediction they keep."""
+    from bitlens.explaining.asked import read_target
     from bitlens.models.load import load_model
 
     prices = _numbers(betas)
@@ -64,7 +66,9 @@ def layers(
     batch, classes = networks[0].tokenizer([sample.text for sample in samples], pairs), networks[0].classes or ()
     if any(other.tokenizer([s.text for s in samples], pairs).tokens != batch.tokens for other in networks[1:]):
         raise InputError(f"{against} cuts the texts into other tokens than {model}: they cannot stand side by side")
-    asked: Any = _asked(networks[0], batch, target)
+    networks[0], index = read_target(target, networks[0], classes)
+    networks = [replace(loaded, output=networks[0].output) for loaded in networks]
+    asked = [index] * len(batch) if index is not None else _answers(networks[0], batch)
     analyses = {}
     for spec, loaded in zip(specs, networks, strict=True):
         known = _statistics(loaded, at, statistics_from, statistics_count)
@@ -88,24 +92,21 @@ def _numbers(betas: str) -> tuple[float, ...]:
         raise SettingError(f"--betas is {betas!r}: expected numbers separated by commas, as 1,10,100") from None
 
 
-def _asked(loaded: "Loaded", batch: "TokenBatch", target: str) -> list[int]:
-    """The class that every text is asked about, in all networks alike."""
+def _answers(loaded: "Loaded", batch: "TokenBatch") -> list[int]:
+    """What the network answers to each text, which all networks are asked about alike; 0 for the value of a regression."""
     import torch
 
-    from bitlens.core.targets import logits_of
-    from bitlens.explaining.photos import class_index
     from bitlens.probe import frozen
+    from bitlens.probe.endings import output_form
 
-    if target != "auto":
-        index = class_index(target, loaded.classes)
-        if index is not None:
-            return [index] * len(batch)
     found: list[int] = []
     place = next(loaded.model.parameters()).device
     with frozen(loaded.model), torch.no_grad():
         for row in range(len(batch)):
             one = {name: value[row : row + 1].to(place) for name, value in batch.inputs.items()}
-            found.append(int(logits_of(loaded.model(**one)).argmax()))
+            output = loaded.model(**one)
+            form = output_form(loaded.model, one, output, loaded.output)
+            found.append(0 if form.numbers == "regression" else int(form.scores(output).argmax()))
     return found
 
 
@@ -138,7 +139,15 @@ def _analysed(
 
     with progress_bar(f"layers of {loaded.name}", len(known) * len(prices)) as advance:
         return analyse_layers(
-            loaded.model, batch, asked, statistics=known, betas=prices, mask=mask, seed=seed, progress=advance
+            loaded.model,
+            batch,
+            asked,
+            statistics=known,
+            betas=prices,
+            mask=mask,
+            seed=seed,
+            output=loaded.output,
+            progress=advance,
         )
 
 

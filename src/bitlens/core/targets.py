@@ -4,51 +4,39 @@ A target turns the network's output into one loss per row and one value per row 
 samples, copy-major: row b*N + i belongs to sample i.
 """
 
+import copy
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Sequence
-from typing import Any
+from typing import Any, TypeVar
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from bitlens.core.outputs import Numbers, OutputForm
 from bitlens.errors import TargetError
 
 
 def logits_of(output: Any) -> Tensor:
-    """The tensor of class scores (N, classes) in what a network returns.
+    """The tensor of class scores (N, classes) in what a network returns, where nothing is known of the network.
 
-    A tensor, the `logits` of a model output, or a tuple's first tensor. One column (or none) is the log-odds of class 1
+    A tensor, the `logits` of a model output, or the only tensor of a tuple. One column (or none) is the log-odds of class 1
     of two. Always float32 or wider.
 
     Raises:
-        TargetError: if there is no such tensor.
+        TargetError: if there is no such tensor, or several.
     """
-    tensor = _columns(output)
-    return torch.cat([torch.zeros_like(tensor), tensor], 1) if tensor.shape[1] == 1 else tensor
+    return OutputForm().scores(output)
 
 
-def _columns(output: Any) -> Tensor:
-    tensor = getattr(output, "logits", output)
-    if isinstance(tensor, tuple | list) and tensor:
-        tensor = tensor[0]
-    if not isinstance(tensor, Tensor):
-        raise TargetError(
-            f"the network returns {type(output).__name__}: give a callable target that reads a score from it"
-        )
-    tensor = tensor.float() if tensor.dtype in (torch.float16, torch.bfloat16) else tensor
-    if tensor.dim() == 1:
-        tensor = tensor[:, None]
-    if tensor.dim() != 2:
-        raise TargetError(
-            f"the network's output has shape {tuple(tensor.shape)}, not (samples, classes): give a callable target "
-            "that turns it into one score per sample"
-        )
-    return tensor
+T = TypeVar("T", bound="Target")
 
 
 class Target(ABC):
     """One question per sample."""
+
+    form: OutputForm = OutputForm()
+    """How the network's output is read."""
 
     measure = "probability"
     """What `value` is: "probability", or "score" for anything else."""
@@ -58,6 +46,16 @@ class Target(ABC):
 
     def check(self, output: Any) -> None:  # noqa: B027  (most targets refuse nothing)
         """Refuse a network whose clean output cannot answer the question."""
+
+    def asked_of(self, form: OutputForm, output: Any, count: int) -> "Target":  # noqa: ARG002
+        """The same question of a network whose output is read in a form.
+
+        Args:
+            form: how.
+            output: the clean one of `count` samples.
+            count: how many samples there are.
+        """
+        return _with(self, form=form)
 
     @abstractmethod
     def loss(self, output: Any) -> Tensor:
@@ -80,12 +78,25 @@ class Target(ABC):
         return self
 
 
+def _with(target: T, **changed: Any) -> T:
+    """A copy that differs in some attributes."""
+    other = copy.copy(target)
+    vars(other).update(changed)
+    return other
+
+
 def _chosen(values: Tensor, rows: slice | Tensor) -> Tensor:
     return values[rows if isinstance(rows, slice) else rows.to(values.device)]
 
 
 def _tile(values: Tensor, rows: int) -> Tensor:
     return values.repeat(rows // len(values), *[1] * (values.dim() - 1))
+
+
+def _check_indices(asked: Tensor, number: int) -> None:
+    wrong = asked[(asked < 0) | (asked >= number)]
+    if len(wrong):
+        raise TargetError(f"class {int(wrong[0])} does not exist: the network has classes 0 to {number - 1}")
 
 
 class _ClassQuestion(Target):
@@ -100,24 +111,26 @@ class _ClassQuestion(Target):
         """Ln of the answer's probability per row, from those of all classes (rows, classes); the same for logits."""
 
     def check(self, output: Any) -> None:
-        """Refuse classes that the network does not have."""
-        number, asked = logits_of(output).shape[1], self._asked()
-        wrong = asked[(asked < 0) | (asked >= number)]
-        if len(wrong):
-            raise TargetError(f"class {int(wrong[0])} does not exist: the network has classes 0 to {number - 1}")
+        """Refuse classes that the network does not have, and columns that are no classes of which one is right."""
+        number, asked = self.form.scores(output).shape[1], self._asked()
+        if self.form.labels or self.form.numbers == "regression":
+            raise TargetError(
+                f"{type(self).__name__} asks about classes of which one is right, but the network's output is "
+                f"{self.form.numbers}: give indices, {'MultiLabel' if self.form.labels else 'Regression()'} or a callable"
+            )
+        _check_indices(asked, number)
 
     def loss(self, output: Any) -> Tensor:
         """-ln of the probability."""
-        return -self._answer(F.log_softmax(logits_of(output), 1))
+        return -self._answer(F.log_softmax(self.form.scores(output), 1))
 
     def value(self, output: Any) -> Tensor:
         """The probability."""
-        return self._answer(F.log_softmax(logits_of(output), 1)).exp()
+        return self._answer(F.log_softmax(self.form.scores(output), 1)).exp()
 
     def score(self, output: Any) -> Tensor:
         """The logit (of log-odds: with a minus for class 0); of several classes the log of the sum of exponentials."""
-        columns = _columns(output)
-        return self._answer(torch.cat([-columns, columns], 1) if columns.shape[1] == 1 else columns)
+        return self._answer(self.form.margins(output))
 
 
 class ClassTarget(_ClassQuestion):
@@ -130,6 +143,16 @@ class ClassTarget(_ClassQuestion):
     def __init__(self, classes: Tensor) -> None:
         self.classes, self.count = classes, len(classes)
 
+    def asked_of(self, form: OutputForm, output: Any, count: int) -> Target:
+        """The same; of a network whose columns are labels or values, about the label or the value with this index."""
+        if type(self) in (ClassTarget, LogOdds) and form.labels and not form.refusal:
+            return MultiLabel(self.classes).asked_of(form, output, count)
+        if type(self) in (ClassTarget, LogOdds) and form.numbers == "regression" and not form.refusal:
+            column = _only_column(self.classes)
+            one = column == 0 and form.columns(output).shape[1] == 1
+            return Regression(column=None if one else column).asked_of(form, output, count)
+        return super().asked_of(form, output, count)
+
     def _asked(self) -> Tensor:
         return self.classes
 
@@ -141,9 +164,10 @@ class ClassTarget(_ClassQuestion):
         """The index of each sample's class."""
         return tuple(str(int(index)) for index in self.classes)
 
-    def select(self, rows: slice | Tensor) -> "ClassTarget":
+    def select(self: T, rows: slice | Tensor) -> T:
         """The classes of some samples."""
-        return ClassTarget(_chosen(self.classes, rows))
+        classes = _chosen(vars(self)["classes"], rows)
+        return _with(self, classes=classes, count=len(classes))
 
 
 class LogOdds(ClassTarget):
@@ -156,15 +180,91 @@ class LogOdds(ClassTarget):
         classes: (N,) class indices, one for each sample.
     """
 
+    @classmethod
+    def instead_of(cls, target: ClassTarget) -> "LogOdds":
+        """The same classes of the same network, asked about otherwise."""
+        return _with(cls(target.classes), form=target.form)
+
     def loss(self, output: Any) -> Tensor:
         """Minus the log-odds."""
-        logits = logits_of(output)
+        logits = self.form.scores(output)
         index = _tile(self.classes.to(logits.device), len(logits))[:, None]
         return torch.logsumexp(logits.scatter(1, index, -torch.inf), 1) - logits.gather(1, index)[:, 0]
 
-    def select(self, rows: slice | Tensor) -> "LogOdds":
+
+class Binary(ClassTarget):
+    """Class 0 or 1 of a network with one column, which is thereby said to be log-odds where nothing else says what it is.
+
+    Args:
+        classes: (N,) of 0 and 1, one for each sample; None for the class that the network names.
+    """
+
+    def __init__(self, classes: Tensor | None = None) -> None:
+        super().__init__(classes if classes is not None else torch.empty(0, dtype=torch.long))
+        self.count = None if classes is None else len(classes)
+
+    def asked_of(self, form: OutputForm, output: Any, count: int) -> Target:  # noqa: ARG002
+        """The same, about the class that the network names if none was given."""
+        form = form if form.numbers == "binary-probability" else form.read_as("binary")
+        classes = form.scores(output).argmax(1) if self.count is None else self.classes
+        return _with(self, form=form, classes=classes, count=len(classes))
+
+    def select(self, rows: slice | Tensor) -> "Binary":
         """The classes of some samples."""
-        return LogOdds(_chosen(self.classes, rows))
+        return self if self.count is None else super().select(rows)
+
+
+class MultiLabel(Target):
+    """The label with this index, whatever the others are: loss is minus its own log-odds, value its own probability.
+
+    Args:
+        labels: (N,) indices, one for each sample; None for each sample's label with the highest score.
+    """
+
+    def __init__(self, labels: Tensor | None = None) -> None:
+        self.labels, self.count = labels, None if labels is None else len(labels)
+
+    def asked_of(self, form: OutputForm, output: Any, count: int) -> Target:  # noqa: ARG002
+        """The same of a network whose columns are labels, which is thereby said where nothing else says what they are."""
+        behind: Numbers = "multi-label-probabilities" if "probabilit" in form.numbers else "multi-label"
+        form = form.read_as(behind)
+        labels = form.scores(output).argmax(1) if self.labels is None else self.labels
+        return _with(self, form=form, labels=labels, count=len(labels))
+
+    def check(self, output: Any) -> None:
+        """Refuse labels that the network does not have."""
+        _check_indices(self._labels, self.form.scores(output).shape[1])
+
+    def loss(self, output: Any) -> Tensor:
+        """Minus the label's log-odds."""
+        return -self.score(output)
+
+    def value(self, output: Any) -> Tensor:
+        """The label's probability."""
+        return self.score(output).sigmoid()
+
+    def score(self, output: Any) -> Tensor:
+        """The label's log-odds."""
+        scores = (self.form if self.form.labels else self.form.read_as("multi-label")).scores(output)
+        index = _tile(self._labels.to(scores.device), len(scores))
+        return scores.gather(1, index[:, None])[:, 0]
+
+    def describe(self) -> tuple[str, ...]:
+        """The index of each sample's label."""
+        return tuple(str(int(index)) for index in self._labels)
+
+    def select(self, rows: slice | Tensor) -> "MultiLabel":
+        """The labels of some samples."""
+        if self.labels is None:
+            return self
+        labels = _chosen(self.labels, rows)
+        return _with(self, labels=labels, count=len(labels))
+
+    @property
+    def _labels(self) -> Tensor:
+        if self.labels is None:
+            raise TargetError("MultiLabel() names no label until it is asked of a network: give MultiLabel(labels)")
+        return self.labels
 
 
 class AnyOf(_ClassQuestion):
@@ -208,33 +308,64 @@ class Regression(Target):
     """Keep an output at its value: loss is the squared error in units of `scale`, value the output itself.
 
     Args:
-        values: (N,) what the network should go on to say, its own clean output as a rule.
+        values: (N,) what the network should go on to say; None for its own clean output.
         scale: the error that matters (> 0); the loss is ((output - value) / scale)² / 2.
-        column: which output of several.
+        column: which output of several; None for the only one.
     """
 
     measure = "score"
 
-    def __init__(self, values: Tensor, *, scale: float = 1.0, column: int = 0) -> None:
-        self.values, self.scale, self.column, self.count = values, scale, column, len(values)
+    def __init__(self, values: Tensor | None = None, *, scale: float = 1.0, column: int | None = None) -> None:
+        self.values, self.scale, self.column = values, scale, column
+        self.count = None if values is None else len(values)
+
+    def asked_of(self, form: OutputForm, output: Any, count: int) -> Target:  # noqa: ARG002
+        """The same of a network that is thereby said to give values; what it gives if no other was named."""
+        asked = _with(self, form=form.read_as("regression"))
+        asked.check(output)
+        values = asked.value(output).detach() if asked.values is None else asked.values
+        return _with(asked, values=values, count=len(values))
+
+    def check(self, output: Any) -> None:
+        """Refuse columns that the network does not have, or to choose among several."""
+        number = self.form.columns(output).shape[1]
+        if self.column is None and number > 1:
+            raise TargetError(
+                f"the network gives {number} values for each sample: say which with Regression(column=...)"
+            )
+        if not -number <= (self.column or 0) < number:
+            raise TargetError(f"column {self.column} does not exist: the network gives values 0 to {number - 1}")
 
     def loss(self, output: Any) -> Tensor:
         """Half the squared error."""
         got = self.value(output)
+        if self.values is None:
+            raise TargetError("Regression() knows no values until it is asked of a network: give Regression(values)")
         return 0.5 * ((got - _tile(self.values.to(got.device), len(got))) / self.scale).square()
 
     def value(self, output: Any) -> Tensor:
         """The output."""
-        tensor: Tensor = getattr(output, "logits", output)
-        return (tensor[:, self.column] if tensor.dim() > 1 else tensor).float()
+        columns = self.form.columns(output)
+        return columns[:, (self.column or 0) if columns.shape[1] > 1 else 0].float()
 
     def describe(self) -> tuple[str, ...]:
         """The value to keep, for each sample."""
-        return tuple(f"value {float(value):.4g}" for value in self.values)
+        of = "" if self.column is None else f" of output {self.column}"
+        return ("value",) if self.values is None else tuple(f"value {float(value):.4g}{of}" for value in self.values)
 
     def select(self, rows: slice | Tensor) -> "Regression":
         """The values of some samples."""
-        return Regression(_chosen(self.values, rows), scale=self.scale, column=self.column)
+        if self.values is None:
+            return self
+        values = _chosen(self.values, rows)
+        return _with(self, values=values, count=len(values))
+
+
+def _only_column(indices: Tensor) -> int:
+    columns = sorted(set(indices.tolist()))
+    if len(columns) != 1:
+        raise TargetError(f"targets name the values {columns[:5]} of a regression: ask about one at a time")
+    return int(columns[0])
 
 
 class Score(Target):
@@ -301,31 +432,36 @@ class Similarity(Target):
         return self if len(self.embeddings) == 1 else Similarity(_chosen(self.embeddings, rows))
 
 
-def as_target(target: Any, output: Any, count: int) -> Target:
+def as_target(target: Any, output: Any, count: int, form: OutputForm | None = None) -> Target:
     """Read what a user gave as a target.
 
     Args:
-        target: None (the predicted class), a class index for all, (N,) indices, a `Target`, or a callable (`Score`).
+        target: None (the predicted class, the label with the highest score, or the value), a class index for all, (N,)
+            indices (of labels or values where the columns are those), a `Target`, or a callable (`Score`).
         output: the network's clean output for the N samples, which says what classes there are.
         count: N.
+        form: how the output is read; as class scores where nobody knows.
 
     Raises:
-        TargetError: for an index that is no class, a wrong number of indices, or anything else.
+        TargetError: for an index that is no class, a wrong number of indices, an output that nobody can read, or anything
+            else.
     """
-    chosen = _read(target, output, count)
+    form = form if form is not None else OutputForm()
+    chosen = _read(target, output, count, form)
     _check_count(chosen.count, count)
+    chosen = chosen.asked_of(form, output, count)
     chosen.check(output)
     return chosen
 
 
-def _read(target: Any, output: Any, count: int) -> Target:
+def _read(target: Any, output: Any, count: int, form: OutputForm) -> Target:
     if isinstance(target, Target):
         return target
     if callable(target):
         return Score(target)
-    logits = logits_of(output)
+    scores = form.scores(output)
     if target is None:
-        return ClassTarget(logits.argmax(1))
+        return _predicted(scores, form)
     try:
         classes = torch.as_tensor(target)
     except (TypeError, ValueError, RuntimeError) as error:
@@ -336,8 +472,12 @@ def _read(target: Any, output: Any, count: int) -> Target:
         raise TargetError(
             f"target has shape {tuple(classes.shape)} for {count} samples: give one index, or one for each sample"
         )
-    classes = classes.long().to(logits.device)
+    classes = classes.long().to(scores.device)
     return ClassTarget(classes if classes.dim() else classes.expand(count))
+
+
+def _predicted(scores: Tensor, form: OutputForm) -> Target:
+    return Regression() if form.numbers == "regression" else ClassTarget(scores.argmax(1))
 
 
 def _check_count(targets: int | None, samples: int) -> None:

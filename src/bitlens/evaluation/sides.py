@@ -37,7 +37,7 @@ class Side(ABC):
 
     def __init__(self, plan: Plan, loaded: Loaded) -> None:
         self.plan, self.loaded = plan, loaded
-        self.network = Network(loaded.model)
+        self.network = Network(loaded.model, output=loaded.output)
 
     @abstractmethod
     def read(self, sample: Any) -> Subject:

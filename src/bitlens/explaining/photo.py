@@ -10,7 +10,7 @@ import torch
 from PIL import Image
 from torch import Tensor
 
-from bitlens.core.targets import as_target, logits_of
+from bitlens.core.targets import as_target
 from bitlens.data.boxes import box_mask, object_mask
 from bitlens.data.datasets import Sample
 from bitlens.data.preprocessing import Preprocessing
@@ -31,9 +31,11 @@ class Photo:
         size: (width, height) of the photo before it was prepared.
         preprocess: how the image was made.
         fingerprint: of its file's bytes or of its pixels, 16 hexadecimal digits.
-        target: the class that is asked about: the sample's label, or the predicted one where there is none.
+        target: the class, label or value (its index) that is asked about: the sample's, or the predicted one where it has none.
         predicted: the class that the network names.
-        probability: of the target.
+        probability: of the target; of a regression the value.
+        asked: what is asked about, as attributions say it: the index, or the value of a regression.
+        measure: what `probability` is: "probability" or "score".
     """
 
     sample: Sample
@@ -44,6 +46,8 @@ class Photo:
     target: int
     predicted: int
     probability: float
+    asked: str = ""
+    measure: str = "probability"
     _shared: dict[str, Any] = field(default_factory=dict, init=False, repr=False)
 
     def once(self, name: str, make: Callable[[], T]) -> T:
@@ -104,8 +108,12 @@ def read_photo(sample: Sample, network: Network, preprocess: Preprocessing) -> P
     inputs = network.prepared(image)
     with torch.no_grad(), network.running(inputs) as run:
         output = run(inputs.first.clone())  # a network may overwrite what it is given
-    predicted = int(logits_of(output).argmax(1))
+    form = network.form(inputs, output)
+    question = as_target(sample.label, output, 1, form)
+    predicted = 0 if form.numbers == "regression" else int(form.scores(output).argmax(1))
     target = predicted if sample.label is None else sample.label
-    probability = float(as_target(target, output, 1).value(output))
+    (asked,), value = question.describe(), float(question.value(output))
     identity = fingerprint(sample, picture)
-    return Photo(sample, inputs.first, picture.size, preprocess, identity, target, predicted, probability)
+    return Photo(
+        sample, inputs.first, picture.size, preprocess, identity, target, predicted, value, asked, question.measure
+    )

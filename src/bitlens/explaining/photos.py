@@ -80,8 +80,9 @@ class Explained:
         stem: what the files written for it are called.
         shown: (3, H, W) in [0, 1], the photo as the network sees it.
         name: of the target.
-        probability: of the target.
+        probability: of the target; of a regression the value.
         found: by each method.
+        measure: what `probability` is: "probability" or "score".
     """
 
     photo: Path
@@ -90,6 +91,7 @@ class Explained:
     name: str
     probability: float
     found: tuple[Found, ...]
+    measure: str = "probability"
 
     @property
     def seen(self) -> str:
@@ -104,7 +106,7 @@ class Explained:
                 "name": self.name,
                 "files": f"{self.stem}{one.ready.endings[0]}",
                 "seen": self.seen,
-                "probability_before": self.probability,
+                f"{self.measure}_before": self.probability,
                 **one.attribution.summary()[0],
                 "method": one.ready.label,
             }
@@ -203,7 +205,7 @@ class Explaining:
         refused: Callable[[str, BitlensError], None] | None = None,
     ) -> None:
         self.loaded, self.target, self.out, self.classes, self.refused = loaded, target, out, classes, refused
-        self._network, self._left, self._all = Network(loaded.model), list(methods), len(methods)
+        self._network, self._left, self._all = Network(loaded.model, output=loaded.output), list(methods), len(methods)
         self._made_by = {
             "model": loaded.name,
             "weights": weights_hash(loaded.model),
@@ -231,8 +233,8 @@ class Explaining:
         if not self._left:
             raise SettingError(f"none of the {self._all} methods can be used on {self.loaded.name}: choose others")
         shown = self.loaded.preprocess.display(photo.image[0].cpu())
-        name = class_name(str(photo.target), self.classes)
-        return Explained(path, stem, shown, name, photo.probability, tuple(found))
+        name = class_name(photo.asked, self.classes)
+        return Explained(path, stem, shown, name, photo.probability, tuple(found), photo.measure)
 
 
 def file_stems(photos: Sequence[Path]) -> list[str]:
@@ -249,7 +251,7 @@ def _explained(ready: Ready, photo: Photo, identity: Mapping[str, Any], stem: Pa
     settings = {**ready.settings(), **identity}
     places = [Path(f"{stem}{ending}.safetensors") for ending in ready.endings]
     for place in places:
-        known = _known(place, settings, photo.target)
+        known = _known(place, settings, photo.asked)
         if known is not None:
             if place != places[0]:
                 known.save(places[0])
@@ -265,12 +267,12 @@ def _explained(ready: Ready, photo: Photo, identity: Mapping[str, Any], stem: Pa
     return Found(ready, attribution, repeated=False)
 
 
-def _known(place: Path, settings: Mapping[str, Any], target: int) -> Attribution | None:
+def _known(place: Path, settings: Mapping[str, Any], target: str) -> Attribution | None:
     if not place.is_file():
         return None
     try:
         found = Attribution.load(place)
     except DataError:
         return None  # not ours, or damaged: it is made again
-    same = found.settings == json.loads(json.dumps(settings)) and found.targets == (str(target),)
+    same = found.settings == json.loads(json.dumps(settings)) and found.targets == (target,)
     return found if same else None

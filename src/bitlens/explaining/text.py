@@ -9,7 +9,6 @@ import torch
 
 from bitlens.baselines.asking import asking
 from bitlens.baselines.changes import REPLACED
-from bitlens.core.targets import as_target, logits_of
 from bitlens.data.texts import TextSample
 from bitlens.data.tokenizing import TokenBatch, Tokenizer, joined_text
 from bitlens.errors import InputError
@@ -32,7 +31,7 @@ class Text:
         fingerprint: of its characters, 16 hexadecimal digits.
         target: the class that is asked about.
         predicted: the class that the network names.
-        probability: of the target.
+        probability: of the target; of a regression the value.
         output: of the network.
     """
 
@@ -90,9 +89,10 @@ def read_text(sample: TextSample, loaded: Loaded, max_tokens: int | None, *, pre
     """
     device = next((p.device for p in loaded.model.parameters()), torch.device("cpu"))
     batch = tokenised(sample, loaded.tokenizer, max_tokens).to(device)
-    with asking(loaded, batch, None, 1) as question:
-        output = question.output
-    named = int(logits_of(output).argmax(1))
-    target = named if predicted or sample.label is None else sample.label
-    probability = float(as_target(target, output, 1).value(output))
+    label = None if predicted else sample.label
+    with asking(loaded, batch, label, 1, choice=loaded.output) as question:
+        output, form = question.output, question.form
+    named = 0 if form.numbers == "regression" else int(form.scores(output).argmax(1))
+    target = named if label is None else label
+    probability = float(question.target.value(output))
     return Text(sample, batch, text_fingerprint(sample), target, named, probability, output)

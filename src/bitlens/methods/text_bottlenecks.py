@@ -8,6 +8,7 @@ from bitlens.bottlenecks.input.texts import TokenInputIBA
 from bitlens.bottlenecks.layered import LayeredTokenIBA
 from bitlens.bottlenecks.token_statistics import TokenStatistics
 from bitlens.bottlenecks.tokens import MaskForm, Objective, SpecialTokens, TokenIBA
+from bitlens.core.outputs import OutputChoice
 from bitlens.core.passes import Precision
 from bitlens.errors import LayerError
 from bitlens.models.load_text import default_text_layer, text_layers
@@ -30,6 +31,7 @@ def iba(
     precision: Precision = "auto",
     statistics: TokenStatistics | None = None,
     internal_batch_size: int | Literal["auto"] = "auto",
+    output: OutputChoice = None,
 ) -> TokenIBA:
     """The published recipe on a loaded network, with the layer, the price of information and the statistics that come with it.
 
@@ -46,6 +48,7 @@ def iba(
         precision: of the network behind the layer.
         statistics: of the layer; what comes with the network if not given, else call `fit_statistics`.
         internal_batch_size: how many rows go through the network at once; "auto" bounds the memory.
+        output: what the network's output is, where it does not say so itself, see `Passes`.
 
     Raises:
         LayerError: if the network has no such layer, or none is given for a network without a default.
@@ -68,6 +71,7 @@ def iba(
         precision=precision,
         statistics=statistics or loaded.statistics.get(name),
         internal_batch_size=internal_batch_size,
+        output=output,
     )
     bottleneck.method = "iba"
     return bottleneck
@@ -88,6 +92,7 @@ def token_iba(
     precision: Precision = "auto",
     statistics: Mapping[str, TokenStatistics] | None = None,
     internal_batch_size: int | Literal["auto"] = "auto",
+    output: OutputChoice = None,
 ) -> LayeredTokenIBA:
     """The settings that measured best, at several layers of a loaded network: see `LayeredTokenIBA` and docs/transformers.
 
@@ -106,6 +111,7 @@ def token_iba(
         precision: of the network behind the layers.
         statistics: of the layers by name; what comes with the network if not given, else call `fit_statistics`.
         internal_batch_size: how many rows go through the network at once; "auto" bounds the memory.
+        output: what the network's output is, where it does not say so itself, see `Passes`.
 
     Raises:
         LayerError: if the network has no such layer.
@@ -126,6 +132,7 @@ def token_iba(
         precision=precision,
         statistics=known if set(names) <= set(known) else None,
         internal_batch_size=internal_batch_size,
+        output=output,
     )
 
 
@@ -166,6 +173,7 @@ def input_iba(
     precision: Precision = "auto",
     statistics: Mapping[str, TokenStatistics] | None = None,
     internal_batch_size: int | Literal["auto"] = "auto",
+    output: OutputChoice = None,
 ) -> TokenInputIBA:
     """Bits at the word embedding of a loaded network: see `TokenInputIBA`.
 
@@ -189,6 +197,7 @@ def input_iba(
         statistics: of the layer and the embedding by name; what comes with the network if not given, else call
             `fit_statistics`.
         internal_batch_size: how many rows go through the network at once; "auto" bounds the memory.
+        output: what the network's output is, where it does not say so itself, see `Passes`.
 
     Raises:
         LayerError: if the network has no such layer.
@@ -214,4 +223,5 @@ def input_iba(
         precision=precision,
         statistics=statistics if statistics is not None else loaded.statistics or None,
         internal_batch_size=internal_batch_size,
+        output=output,
     )

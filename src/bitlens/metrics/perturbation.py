@@ -102,7 +102,7 @@ def in_groups(
             network.running(few, dtype) as run,
         ):
             ask = in_precision(run, dtype, few.first, LAYOUTS["CHW"])
-            answer, clean = _question(ask, few, chosen, quantity)
+            answer, clean = _question(network, ask, few, chosen, quantity)
             images = few.first.permute(0, 2, 3, 1).contiguous()
             parts.append(measure(Group(images, maps[samples], samples, answer, clean, rows)))
         start = samples.stop
@@ -112,11 +112,15 @@ def in_groups(
 
 
 def _question(
-    ask: Callable[[Tensor], Any], inputs: ModelInputs, target: Any, quantity: Literal["value", "score"]
+    network: Network,
+    ask: Callable[[Tensor], Any],
+    inputs: ModelInputs,
+    target: Any,
+    quantity: Literal["value", "score"],
 ) -> tuple[Answer, Tensor]:
     """What the target says of variants with channels last, and of the inputs themselves."""
     output = ask(inputs.first.clone())  # a network may overwrite what it is given
-    asked = as_target(target, output, inputs.count)
+    asked = as_target(target, output, inputs.count, network.form(inputs, output))
     read = asked.score if quantity == "score" else asked.value
     clean = read(output)
     if clean.shape != (inputs.count,):

@@ -12,7 +12,9 @@ import torch
 from torch import Tensor, nn
 
 from bitlens.core.inputs import ModelInputs
+from bitlens.core.outputs import OutputChoice, OutputForm
 from bitlens.probe.agreement import agree
+from bitlens.probe.endings import output_form
 from bitlens.probe.folding import Fold, foldable, folded
 from bitlens.probe.modules import device_of, frozen, prepared, wrapped
 from bitlens.probe.recording import Touched
@@ -32,9 +34,11 @@ class Network:
 
     Args:
         model: any module; left exactly as it was after every block.
+        output: what a user says of its output.
     """
 
-    def __init__(self, model: nn.Module) -> None:
+    def __init__(self, model: nn.Module, *, output: OutputChoice = None) -> None:
+        self.output = output
         self.model = getattr(model, "_orig_mod", model)  # what torch.compile wraps
         self._known: dict[Any, _Known] = {}
 
@@ -46,6 +50,10 @@ class Network:
     def prepared(self, inputs: Any) -> ModelInputs:
         """The inputs on the network's device; a network in train mode is warned of."""
         return prepared(self.model, inputs)
+
+    def form(self, inputs: ModelInputs, output: Any) -> OutputForm:
+        """How the network's output for (prepared) inputs is read."""
+        return output_form(self.model, inputs, output, self.output)
 
     def bytes_per_row(self, inputs: ModelInputs) -> int:
         """Memory for the intermediate results of one row, for (prepared) inputs like these."""

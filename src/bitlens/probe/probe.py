@@ -11,8 +11,10 @@ from torch import Tensor, nn
 from torch.utils._pytree import tree_flatten, tree_leaves
 
 from bitlens.core.inputs import ModelInputs
+from bitlens.core.outputs import OutputChoice
 from bitlens.errors import BitlensWarning, LayerError
 from bitlens.probe.agreement import agree
+from bitlens.probe.endings import output_form
 from bitlens.probe.folding import foldable, folded
 from bitlens.probe.modules import Forward, Wrapper, device_of, find_layer, frozen, prepared, wrapped
 from bitlens.probe.recording import Recording, Touched, Value, begin_graph
@@ -35,6 +37,7 @@ class Probe:
         call: which call of the layer, counted from 0, if the network calls it several times in one pass.
         reads: further modules whose output a recording keeps, in the same pass; each must be called once in it.
         slopes: whether recordings also give gradients, of the same pass, with respect to the last of `reads` in it.
+        output: what a user says of the network's output, for the `form` of recordings.
 
     Raises:
         LayerError: if there is no such layer.
@@ -48,12 +51,13 @@ class Probe:
         call: int | None = None,
         reads: Sequence[str | nn.Module] = (),
         slopes: bool = False,
+        output: OutputChoice = None,
     ) -> None:
         self.model = getattr(model, "_orig_mod", model)  # what torch.compile wraps
         self.name, self.layer = find_layer(self.model, layer)
         self.call = call
         self._reads = dict(find_layer(self.model, read) for read in reads)
-        self._slopes = slopes
+        self._slopes, self.output = slopes, output
         self._plans: dict[Any, Plan] = {}
 
     @property
@@ -88,6 +92,7 @@ class Probe:
                 self._warn("its replayed pass differs from the full one for this batch")
                 self._plans[inputs.signature] = plan.whole_network()
                 recording = self._record(plan.whole_network(), inputs)
+            recording.form = output_form(self.model, inputs, recording.output, self.output)
         return recording
 
     def features(self, inputs: Any) -> Tensor:

@@ -73,16 +73,21 @@ _COLUMNS: dict[str, tuple[str, Callable[[dict[str, Any]], str]]] = {
         "p under noise",
         lambda row: f"{row['probability_under_noise']:.3f} ± {row['probability_under_noise_std']:.3f}",
     ),
+    "score_before": ("value before", lambda row: f"{row['score_before']:.4g}"),
+    "score_under_noise": (
+        "value under noise",
+        lambda row: f"{row['score_under_noise']:.4g} ± {row['score_under_noise_std']:.2g}",
+    ),
     "total_bits": ("bits", lambda row: f"{row['total_bits']:,.0f}"),
     "extra_bits": ("not in the picture", lambda row: f"{row['extra_bits']:,.0f}"),
     "top_pixels_on_object": ("top pixels on object", lambda row: f"{row['top_pixels_on_object']:.0%}"),
 }
 """By the name of a value in a row: the column's title, and how the value is written."""
 
-_TEXTS, _WHOLE = ("scene", "photo", "name", "method"), ("method", "probability_under_noise")
+_TEXTS, _WHOLE = ("scene", "photo", "name", "method"), ("method", "probability_under_noise", "score_under_noise")
 """What stands on the left of its column, and what is not broken into lines."""
 
-_OF_A_PHOTO = ("scene", "photo", "name", "probability_before")
+_OF_A_PHOTO = ("scene", "photo", "name", "probability_before", "score_before")
 """What is said once where several methods explain the same photo."""
 
 

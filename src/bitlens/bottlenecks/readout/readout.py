@@ -26,7 +26,7 @@ from bitlens.core.fitting import FitSettings, Fitted
 from bitlens.core.gaussian import NoiseMode, NoiseSettings, information
 from bitlens.core.passes import RunOptions
 from bitlens.core.statistics import Granularity
-from bitlens.core.targets import ClassTarget, logits_of
+from bitlens.core.targets import ClassTarget
 from bitlens.errors import BitlensWarning, SettingError, StatisticsError, TargetError
 from bitlens.probe import Recording
 from bitlens.probe.fingerprint import weights_hash, weights_versions
@@ -341,13 +341,16 @@ class ReadoutIBA(LayerBottleneck):
             "data": self.learnt.provenance.data,
             "seed": self.seed,
             "precision": self.precision,
+            **self.passes.declared(),
             "statistics": f"per {statistics.granularity}, {statistics.samples} inputs",
             "statistics_fingerprint": statistics.fingerprint,
             "weights": self.learnt.provenance.weights,
         }
 
     def _warn_of_others(self, classes: Tensor, recording: Recording) -> None:
-        others = 0 if self.reads.conditional else int((classes != logits_of(recording.output).argmax(1)).sum())
+        others = (
+            0 if self.reads.conditional else int((classes != recording.form.scores(recording.output).argmax(1)).sum())
+        )
         if others:
             text = (
                 f"{others} of {len(classes)} targets are not the prediction, which is all that this readout explains: train one "
