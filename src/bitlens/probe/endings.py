@@ -65,11 +65,15 @@ def output_form(model: nn.Module, inputs: Any, output: Any, choice: OutputChoice
         return form.read_as(declared)
     inside = bool(((columns >= 0) & (columns <= 1)).all())
     made_by = _ending(model, inputs, form) if inside else ""
-    one = columns.shape[1] == 1
-    return (_of_one if one else _of_several)(form, columns, declared, made_by, inside=inside)
+    if columns.shape[1] == 1:
+        return _of_one(form, declared, made_by, inside=inside)
+    exact = answer_of(output, form.part).dtype
+    if declared != "multi-label" and inside and _sums_to_one(columns, exact):
+        return form.read_as("probabilities")
+    return _of_several(form, declared, made_by)
 
 
-def _of_one(form: OutputForm, _columns: Tensor, declared: Numbers | None, made_by: str, *, inside: bool) -> OutputForm:
+def _of_one(form: OutputForm, declared: Numbers | None, made_by: str, *, inside: bool) -> OutputForm:
     if made_by == "sigmoid":
         return form.read_as("binary-probability")
     if declared is not None:
@@ -82,11 +86,7 @@ def _of_one(form: OutputForm, _columns: Tensor, declared: Numbers | None, made_b
     )
 
 
-def _of_several(
-    form: OutputForm, columns: Tensor, declared: Numbers | None, made_by: str, *, inside: bool
-) -> OutputForm:
-    if declared != "multi-label" and inside and _sums_to_one(columns):
-        return form.read_as("probabilities")
+def _of_several(form: OutputForm, declared: Numbers | None, made_by: str) -> OutputForm:
     if made_by == "sigmoid":
         return form.read_as("multi-label-probabilities")
     if made_by == "softmax" and declared is None:
@@ -98,9 +98,9 @@ def _of_several(
     return form.read_as(declared or "logits")
 
 
-def _sums_to_one(columns: Tensor) -> bool:
-    close = 1e-3 if columns.dtype == torch.float32 else 1e-6
-    return bool((columns.sum(1) - 1).abs().max() <= close)
+def _sums_to_one(columns: Tensor, given: torch.dtype) -> bool:
+    """Whether each row does, as far as the precision goes that it was given in."""
+    return bool((columns.sum(1) - 1).abs().max() <= 8 * max(torch.finfo(given).eps, 1e-5))
 
 
 def _declared(model: nn.Module, columns: int) -> Numbers | None:
