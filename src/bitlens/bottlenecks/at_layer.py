@@ -3,6 +3,7 @@
 import warnings
 from collections.abc import Iterator
 from contextlib import AbstractContextManager, contextmanager, nullcontext
+from dataclasses import replace
 from typing import Any, ClassVar, Literal, get_args
 
 import torch
@@ -20,6 +21,7 @@ from bitlens.core.targets import as_target
 from bitlens.errors import BitlensWarning, StatisticsError, one_of
 from bitlens.probe import Probe
 from bitlens.probe.fingerprint import weights_hash, weights_versions
+from bitlens.probe.pictured import pictured
 
 ExtraTokens = Literal["restricted", "mean", "whole"]
 
@@ -99,6 +101,11 @@ class LayerBottleneck(Bottleneck):
     def samples(self, inputs: Any) -> Samples:
         """Read what is to be explained."""
         return Samples.of(inputs)
+
+    def read(self, inputs: Any) -> Samples:
+        """Read what is to be explained, and find out which image the layer looks at, of several that differ in size."""
+        samples = super().read(inputs)
+        return replace(samples, inputs=pictured(self.probe, samples.inputs))
 
     @contextmanager
     def recorded(self, group: Group) -> Iterator[Recorded]:

@@ -21,6 +21,7 @@ from bitlens.core.targets import permuted_targets, select_targets
 from bitlens.data.tokenizing import TokenBatch
 from bitlens.errors import InputError
 from bitlens.probe import Compiler, Probe
+from bitlens.probe.following import following
 
 ORDINARY, PADDING = -1, -2
 """Kinds of positions that are not special tokens; a special token's kind is its id."""
@@ -281,7 +282,7 @@ class GroupedMethod(ABC):
             FitError: if the network's output or gradient is not finite under noise.
         """
         self.check()
-        samples = self.samples(inputs).arranged(self.probe.device)
+        samples = self.read(inputs).arranged(self.probe.device)
         wanted = Wanted(evidence_samples, keep_capacity, watch)
         return samples.together(list(self.explained(samples, targets, wanted, progress)))
 
@@ -319,6 +320,11 @@ class GroupedMethod(ABC):
     @abstractmethod
     def samples(self, inputs: Any) -> Samples:
         """Read what is to be explained."""
+
+    def read(self, inputs: Any) -> Samples:
+        """Read what is to be explained, and ask the network which arguments belong to the samples."""
+        samples = self.samples(inputs)
+        return replace(samples, inputs=following(self.model, samples.inputs))
 
     @abstractmethod
     def explain_group(self, group: Group) -> Attribution:

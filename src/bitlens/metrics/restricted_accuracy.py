@@ -11,6 +11,7 @@ from torch import Tensor
 from bitlens.bottlenecks.at_layer import LayerBottleneck
 from bitlens.core.inputs import ModelInputs
 from bitlens.core.targets import ClassTarget
+from bitlens.probe.following import following
 
 
 @dataclass(frozen=True, eq=False)
@@ -70,7 +71,7 @@ def restricted_accuracy(
         StatisticsError: if the statistics are missing or do not fit.
         TargetError: if the labels are not one class index for each sample.
     """
-    batch = ModelInputs.of(inputs)
+    batch = following(iba.model, ModelInputs.of(inputs))
     hits = _Hits(torch.as_tensor(labels))
     made = iba.explain(batch, hits, evidence_samples=noise_samples, progress=progress)
     assert made.evidence is not None

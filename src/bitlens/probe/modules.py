@@ -4,7 +4,6 @@ import difflib
 import functools
 import itertools
 import threading
-import warnings
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from typing import Any
@@ -13,8 +12,7 @@ from weakref import WeakKeyDictionary
 import torch
 from torch import nn
 
-from bitlens.core.inputs import ModelInputs
-from bitlens.errors import BitlensWarning, LayerError
+from bitlens.errors import LayerError
 
 Forward = Callable[..., Any]
 Wrapper = Callable[[nn.Module, Forward], Forward]
@@ -47,17 +45,6 @@ def device_of(model: nn.Module) -> torch.device:
     """Where the network's first parameter (or buffer) lives."""
     first = next(itertools.chain(model.parameters(), model.buffers()), None)
     return first.device if first is not None else torch.device("cpu")
-
-
-def prepared(model: nn.Module, inputs: Any) -> ModelInputs:
-    """The inputs, read and moved to the network's device; a network in train mode is warned of."""
-    if model.training:
-        warnings.warn(
-            f"{type(model).__name__} is in train mode; it is explained in eval mode (model.eval() silences this)",
-            BitlensWarning,
-            stacklevel=4,
-        )
-    return ModelInputs.of(inputs).to(device_of(model))
 
 
 @contextmanager

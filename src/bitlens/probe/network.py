@@ -16,7 +16,8 @@ from bitlens.core.outputs import OutputChoice, OutputForm
 from bitlens.probe.agreement import agree
 from bitlens.probe.endings import output_form
 from bitlens.probe.folding import Fold, foldable, folded
-from bitlens.probe.modules import device_of, frozen, prepared, wrapped
+from bitlens.probe.following import prepared
+from bitlens.probe.modules import device_of, frozen, wrapped
 from bitlens.probe.recording import Touched
 from bitlens.probe.trace import trace_calls
 

@@ -16,7 +16,8 @@ from bitlens.errors import BitlensWarning, LayerError
 from bitlens.probe.agreement import agree
 from bitlens.probe.endings import output_form
 from bitlens.probe.folding import foldable, folded
-from bitlens.probe.modules import Forward, Wrapper, device_of, find_layer, frozen, prepared, wrapped
+from bitlens.probe.following import prepared
+from bitlens.probe.modules import Forward, Wrapper, device_of, find_layer, frozen, wrapped
 from bitlens.probe.recording import Recording, Touched, Value, begin_graph
 from bitlens.probe.replaying import ARGUMENTS, LAYER, REPLACED, Plan, Read, feature_slot, replay_script, sample_axes
 from bitlens.probe.trace import Call, all_calls, trace_calls

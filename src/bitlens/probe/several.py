@@ -8,7 +8,8 @@ from torch import Tensor, nn
 from torch.utils._pytree import tree_leaves
 
 from bitlens.errors import LayerError
-from bitlens.probe.modules import Forward, find_layer, frozen, prepared, wrapped
+from bitlens.probe.following import prepared
+from bitlens.probe.modules import Forward, find_layer, frozen, wrapped
 
 
 def layer_features(

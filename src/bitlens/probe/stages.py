@@ -3,7 +3,8 @@
 import torch
 from torch import nn
 
-from bitlens.probe.modules import find_layer, frozen, prepared
+from bitlens.probe.following import prepared
+from bitlens.probe.modules import find_layer, frozen
 from bitlens.probe.trace import Call, all_calls, trace_calls
 
 _MOST = 4

@@ -4,7 +4,7 @@ Trained once on many inputs, it explains a new one in the clean pass that every 
 matrix products. algorithms C; the faults of the released code (J.6, J.7) are not repeated.
 """
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any, final
@@ -30,6 +30,7 @@ from bitlens.core.targets import ClassTarget
 from bitlens.errors import BitlensWarning, SettingError, StatisticsError, TargetError
 from bitlens.probe import Recording
 from bitlens.probe.fingerprint import weights_hash, weights_versions
+from bitlens.probe.following import arguments_of
 from bitlens.training.examples import Examples, InMemory
 from bitlens.training.loop import Progress, Trained
 from bitlens.training.settings import TrainingSettings
@@ -290,7 +291,7 @@ class ReadoutIBA(LayerBottleneck):
             DependencyError: if the package accelerate is not installed.
         """
         training = training if training is not None else TrainingSettings()
-        examples: Examples = batches if isinstance(batches, Examples) else InMemory(batches)
+        examples: Examples = batches if isinstance(batches, Examples) else InMemory(self._read(batches))
         if start is not None:
             self._take(begun_at(start, self.probe, self.choices))
         elif self._learnt is None:
@@ -308,6 +309,11 @@ class ReadoutIBA(LayerBottleneck):
             seed=self.seed,
         )
         return done
+
+    def _read(self, batches: Iterable[Any]) -> Iterator[tuple[Any, Any]]:
+        """What the network is called with, and the labels that come with it."""
+        for batch in batches:
+            yield arguments_of(self.model, batch)
 
     def check(self) -> None:
         """Refuse to begin before the readout was trained, and warn if the network has other weights since."""
