@@ -103,7 +103,7 @@ class Baseline(ABC, Generic[Batch, Question]):
             TargetError: if the targets do not fit the network's output.
             SettingError: if the method cannot be used on this network.
         """
-        known = self.network.prepared(self._arguments(inputs))
+        known = self.network.prepared(self._arguments(inputs), targets)
         batch = self._read(inputs, known)
         rows = self.passes.rows(lambda: self.network.bytes_per_row(known), self.network.device)
         size = max(1, rows // self.copies)

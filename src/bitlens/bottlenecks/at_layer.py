@@ -102,9 +102,9 @@ class LayerBottleneck(Bottleneck):
         """Read what is to be explained."""
         return Samples.of(inputs)
 
-    def read(self, inputs: Any) -> Samples:
+    def read(self, inputs: Any, targets: Any) -> Samples:
         """Read what is to be explained, and find out which image the layer looks at, of several that differ in size."""
-        samples = super().read(inputs)
+        samples = super().read(inputs, targets)
         return replace(samples, inputs=pictured(self.probe, samples.inputs))
 
     @contextmanager

@@ -105,17 +105,20 @@ class Samples:
         if isinstance(batch, cls):
             return batch
         if isinstance(batch, TokenBatch):
-            return cls(ModelInputs.of(batch.inputs), _kinds(batch.inputs, batch.present, batch.special))
+            return cls(
+                ModelInputs.of(batch.inputs, first=_tokens_of(batch.inputs)),
+                _kinds(batch.inputs, batch.present, batch.special),
+            )
         if not isinstance(batch, Mapping):
             raise InputError(
                 f"texts must be a TokenBatch or a mapping with input_ids and attention_mask, got {type(batch).__name__}"
             )
         arguments = dict(batch)
         special = arguments.pop("special_tokens_mask", None)
-        given = ModelInputs.of(arguments)
-        tokens = arguments.get("input_ids", arguments.get("inputs_embeds"))
-        if tokens is None:
+        if _tokens_of(arguments) is None:
             raise InputError(f"texts must hold input_ids or inputs_embeds, got {', '.join(arguments)}")
+        given = ModelInputs.of(arguments, first=_tokens_of(arguments))
+        tokens = given.first
         size, device = tokens.shape[:2], tokens.device
         mask = arguments.get("attention_mask")
         present = torch.ones(size, device=device) if mask is None else mask
@@ -206,6 +209,10 @@ class Samples:
         return F.pad(values, (0, 0) * (values.dim() - 2) + (0, self.kinds.shape[1] - values.shape[1]))
 
 
+def _tokens_of(arguments: Mapping[str, Any]) -> str | None:
+    return next((name for name in ("input_ids", "inputs_embeds") if arguments.get(name) is not None), None)
+
+
 def _kinds(inputs: Mapping[str, Any], present: Tensor, special: Tensor) -> Tensor:
     ids = inputs.get("input_ids", torch.zeros_like(present, dtype=torch.long))
     return torch.where(present, torch.where(special, ids.long(), ORDINARY), PADDING)
@@ -282,7 +289,7 @@ class GroupedMethod(ABC):
             FitError: if the network's output or gradient is not finite under noise.
         """
         self.check()
-        samples = self.read(inputs).arranged(self.probe.device)
+        samples = self.read(inputs, targets).arranged(self.probe.device)
         wanted = Wanted(evidence_samples, keep_capacity, watch)
         return samples.together(list(self.explained(samples, targets, wanted, progress)))
 
@@ -321,10 +328,10 @@ class GroupedMethod(ABC):
     def samples(self, inputs: Any) -> Samples:
         """Read what is to be explained."""
 
-    def read(self, inputs: Any) -> Samples:
+    def read(self, inputs: Any, targets: Any) -> Samples:
         """Read what is to be explained, and ask the network which arguments belong to the samples."""
         samples = self.samples(inputs)
-        return replace(samples, inputs=following(self.model, samples.inputs))
+        return replace(samples, inputs=following(self.model, samples.inputs, self.passes.output, targets))
 
     @abstractmethod
     def explain_group(self, group: Group) -> Attribution:

@@ -32,6 +32,7 @@ class ModelInputs:
         count: how many samples there are.
         carriers: positions and names of the arguments that belong to the samples.
         decided: whether the user or the network has said which these are, so that lengths are not all that speaks for it.
+        chosen: which argument carries the samples, where its kind does not say it.
         shown: which argument is the image that maps are drawn over; None for the one that carries the samples.
     """
 
@@ -40,15 +41,19 @@ class ModelInputs:
     count: int
     carriers: frozenset[Key]
     decided: bool = False
+    chosen: Key | None = None
     shown: Key | None = None
 
     @classmethod
-    def of(cls, inputs: Any, additional: Any = None, *, follows: Collection[Key] | None = None) -> "ModelInputs":
+    def of(
+        cls, inputs: Any, additional: Any = None, *, first: Key | None = None, follows: Collection[Key] | None = None
+    ) -> "ModelInputs":
         """Read a tensor, a tuple of positional arguments, or a mapping of keyword arguments.
 
         Args:
             inputs: tensor (N, ...), tuple or list of arguments, or mapping (a tokenizer's output, for example).
             additional: further positional arguments, or a mapping of keyword arguments.
+            first: position or name of the argument that carries the samples; found by its kind if not given.
             follows: positions and names of the arguments that belong to the samples, besides the one that carries them; by
                 default those of its length, of which the network is asked where that may be chance.
 
@@ -67,14 +72,16 @@ class ModelInputs:
                 f"inputs must hold a tensor with samples along the first axis, got {type(inputs).__name__}"
             )
         named: dict[Key, Any] = {**dict(enumerate(args)), **kwargs}
-        lead = _lead(named)
-        first = named[lead]
-        if first.shape[0] == 0:
-            raise InputError(f"inputs hold no sample: the first tensor has shape {tuple(first.shape)}")
-        _refuse(~torch.isfinite(first), "NaN or infinite values")
-        for tensor in tensors:  # a mask that is added to attention scores may hold -inf
-            _refuse(torch.isnan(tensor), "NaN values")
-        count = first.shape[0]
+        lead = _lead(named) if first is None else first
+        tensor = named.get(lead)
+        if not isinstance(tensor, Tensor) or tensor.dim() == 0:
+            raise InputError(f"first names {first!r}, which is no tensor with samples along its first axis")
+        if tensor.shape[0] == 0:
+            raise InputError(f"inputs hold no sample: the first tensor has shape {tuple(tensor.shape)}")
+        _refuse(~torch.isfinite(tensor), "NaN or infinite values")
+        for other in tensors:  # a mask that is added to attention scores may hold -inf
+            _refuse(torch.isnan(other), "NaN values")
+        count = tensor.shape[0]
         alike = {k for k, v in named.items() if isinstance(v, Tensor) and v.dim() > 0 and v.shape[0] == count}
         wrong = [key for key in follows or () if key not in alike]
         if wrong:
@@ -82,7 +89,7 @@ class ModelInputs:
                 f"follows names {wrong[0]!r}, which is no argument with one entry for each of {count} samples"
             )
         carriers = alike if follows is None else {lead, *follows}
-        return cls(args, kwargs, count, frozenset(carriers), decided=follows is not None)
+        return cls(args, kwargs, count, frozenset(carriers), decided=follows is not None, chosen=first)
 
     def __getitem__(self, key: Key) -> Any:
         return self.args[key] if isinstance(key, int) else self.kwargs[key]
@@ -90,7 +97,7 @@ class ModelInputs:
     @property
     def lead(self) -> Key:
         """Which argument carries the samples."""
-        return _lead(self.named)
+        return _lead(self.named) if self.chosen is None else self.chosen
 
     @property
     def first(self) -> Tensor:

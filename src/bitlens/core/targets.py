@@ -310,7 +310,7 @@ class Regression(Target):
     Args:
         values: (N,) what the network should go on to say; None for its own clean output.
         scale: the error that matters (> 0); the loss is ((output - value) / scale)² / 2.
-        column: which output of several; None for the only one.
+        column: which output of several; None for the only one (the first, where values are given).
     """
 
     measure = "score"
@@ -329,7 +329,7 @@ class Regression(Target):
     def check(self, output: Any) -> None:
         """Refuse columns that the network does not have, or to choose among several."""
         number = self.form.columns(output).shape[1]
-        if self.column is None and number > 1:
+        if self.column is None and self.values is None and number > 1:
             raise TargetError(
                 f"the network gives {number} values for each sample: say which with Regression(column=...)"
             )
@@ -430,6 +430,13 @@ class Similarity(Target):
     def select(self, rows: slice | Tensor) -> "Similarity":
         """The embeddings of some samples."""
         return self if len(self.embeddings) == 1 else Similarity(_chosen(self.embeddings, rows))
+
+
+def function_of(target: Any) -> Callable[[Any], Any] | None:
+    """The function of the output that a target is, as the user gave it; None if it is no function."""
+    if isinstance(target, Score):
+        return target.function
+    return target if callable(target) and not isinstance(target, Target) else None
 
 
 def as_target(target: Any, output: Any, count: int, form: OutputForm | None = None) -> Target:

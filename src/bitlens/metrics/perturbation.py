@@ -86,7 +86,7 @@ def in_groups(
         SettingError: if a setting makes no sense.
     """
     network = model if isinstance(model, Network) else Network(model)
-    batch = network.prepared(inputs)
+    batch = network.prepared(inputs, targets)
     maps = _maps_for(batch, maps).to(network.device)
     rows = _rows(internal_batch_size, network, batch)
     dtype = suffix_dtype(one_of("precision", precision, _PRECISIONS), batch.first)

@@ -8,8 +8,9 @@ how many others there are. It is asked for two samples and for three under each 
 import inspect
 import itertools
 import warnings
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
+from functools import partial
 from typing import Any
 from weakref import WeakKeyDictionary
 
@@ -18,7 +19,9 @@ from torch import Tensor, nn
 from torch.utils._pytree import tree_leaves
 
 from bitlens.core.inputs import Key, ModelInputs
-from bitlens.errors import BitlensWarning
+from bitlens.core.outputs import OutputChoice, OutputForm, Part, answer_of
+from bitlens.core.targets import function_of
+from bitlens.errors import BitlensWarning, TargetError
 from bitlens.probe.agreement import agree
 from bitlens.probe.modules import device_of, frozen
 
@@ -27,41 +30,57 @@ _FOLLOWING: "WeakKeyDictionary[nn.Module, dict[Any, frozenset[Key]]]" = WeakKeyD
 _MOST_GROUPS = 4  # of arguments that may follow by themselves: sixteen hypotheses
 
 
-def prepared(model: nn.Module, inputs: Any) -> ModelInputs:
-    """The inputs, read and moved to the network's device; a network in train mode is warned of."""
+def prepared(model: nn.Module, inputs: Any, choice: OutputChoice = None, targets: Any = None) -> ModelInputs:
+    """The inputs, read and moved to the network's device; a network in train mode is warned of. See `following`."""
     if model.training:
         warnings.warn(
             f"{type(model).__name__} is in train mode; it is explained in eval mode (model.eval() silences this)",
             BitlensWarning,
             stacklevel=4,
         )
-    return following(model, ModelInputs.of(inputs)).to(device_of(model))
+    return following(model, ModelInputs.of(inputs), choice, targets).to(device_of(model))
 
 
-def following(model: nn.Module, inputs: ModelInputs) -> ModelInputs:
+def following(model: nn.Module, inputs: ModelInputs, choice: OutputChoice = None, targets: Any = None) -> ModelInputs:
     """The same arguments, of which those follow the samples that belong to them.
 
     Args:
         model: the network.
         inputs: as they were read; what the user said of them is not doubted.
+        choice: what the user says of the output, of which the answer alone counts.
+        targets: what is asked; of a function of the output, its score is what counts.
     """
     doubtful = () if inputs.decided else inputs.doubtful
     if not doubtful:
         return inputs
-    known, key = _FOLLOWING.setdefault(model, {}), (inputs.signature, frozenset(doubtful), inputs.count == 1)
+    known = _FOLLOWING.setdefault(model, {})
+    part, function = OutputForm.chosen(choice)[0].part, function_of(targets)
+    key = (inputs.signature, frozenset(doubtful), inputs.lead, inputs.count == 1, part)
+    if function is not None:  # another may come by the same name
+        known, part = {}, None
     if key not in known:
-        known[key] = _measured(model, inputs, doubtful)
+        known[key] = _measured(model, inputs, doubtful, function or partial(_told, part=part))
     return replace(inputs, carriers=inputs.carriers - frozenset(doubtful) | known[key], decided=True)
 
 
-def _measured(model: nn.Module, inputs: ModelInputs, doubtful: tuple[Key, ...]) -> frozenset[Key]:
+def _told(output: Any, part: Part | None) -> Any:
+    """The answer, or all that the network gives where nobody says which that is."""
+    try:
+        return answer_of(output, part)
+    except TargetError:
+        return output
+
+
+def _measured(
+    model: nn.Module, inputs: ModelInputs, doubtful: tuple[Key, ...], read: Callable[[Any], Any]
+) -> frozenset[Key]:
     """Which of the doubtful arguments follow; all of them, as their lengths say, where no hypothesis holds."""
     inputs = inputs.to(device_of(model))
     two = torch.arange(2, device=inputs.first.device) % inputs.count
     with frozen(model), torch.no_grad():
         for follows in _hypotheses(inputs, doubtful):
             supposed = replace(inputs, carriers=inputs.carriers - frozenset(doubtful) | follows)
-            if _holds(model, supposed, two):
+            if _holds(model, supposed, two, read):
                 return follows
     return frozenset(doubtful)
 
@@ -78,14 +97,14 @@ def _hypotheses(inputs: ModelInputs, doubtful: tuple[Key, ...]) -> Iterator[froz
             yield frozenset(itertools.chain(*chosen))
 
 
-def _holds(model: nn.Module, inputs: ModelInputs, two: Tensor) -> bool:
+def _holds(model: nn.Module, inputs: ModelInputs, two: Tensor, read: Callable[[Any], Any]) -> bool:
     """Whether two samples, and three made of them, are told the same."""
     again = torch.tensor([0, 1, 0], device=two.device)
     outputs = []
     for rows in (two, two[again]):
         some = inputs.select(rows).clone()
         try:
-            outputs.append(model(*some.args, **some.kwargs))
+            outputs.append(read(model(*some.args, **some.kwargs)))
         except Exception:
             return False
     pairs = list(zip(*map(_tensors, outputs), strict=False))

@@ -48,9 +48,9 @@ class Network:
         """Where the network's first parameter (or buffer) lives."""
         return device_of(self.model)
 
-    def prepared(self, inputs: Any) -> ModelInputs:
-        """The inputs on the network's device; a network in train mode is warned of."""
-        return prepared(self.model, inputs)
+    def prepared(self, inputs: Any, targets: Any = None) -> ModelInputs:
+        """The inputs on the network's device, see `following`; a network in train mode is warned of."""
+        return prepared(self.model, inputs, self.output, targets)
 
     def form(self, inputs: ModelInputs, output: Any) -> OutputForm:
         """How the network's output for (prepared) inputs is read."""
