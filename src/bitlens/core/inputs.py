@@ -71,7 +71,7 @@ class ModelInputs:
             raise InputError(
                 f"inputs must hold a tensor with samples along the first axis, got {type(inputs).__name__}"
             )
-        named: dict[Key, Any] = {**dict(enumerate(args)), **kwargs}
+        named: dict[Key, Any] = dict([*enumerate(args), *kwargs.items()])
         lead = _lead(named) if first is None else first
         tensor = named.get(lead)
         if not isinstance(tensor, Tensor) or tensor.dim() == 0:
@@ -126,7 +126,7 @@ class ModelInputs:
     @property
     def named(self) -> dict[Key, Any]:
         """Every argument by its place or name, positional ones first."""
-        return {**dict(enumerate(self.args)), **self.kwargs}
+        return dict([*enumerate(self.args), *self.kwargs.items()])
 
     @property
     def signature(self) -> tuple[Any, ...]:
