@@ -297,6 +297,22 @@ def clip() -> nn.Module:
     return seeded(lambda: transformers.CLIPModel(config))
 
 
+def test_clip_asked_about_each_pair(clip: nn.Module) -> None:
+    """The question says which arguments follow: a text for each image, where each is compared with its own."""
+    ids = torch.randint(3, 28, (3, 6), generator=torch.Generator().manual_seed(0))
+    ids[:, -1] = 29
+    inputs = {"input_ids": ids, "attention_mask": torch.ones_like(ids), "pixel_values": IMAGES}
+
+    def own(output: Any) -> Tensor:
+        return nn.functional.cosine_similarity(output.image_embeds, output.text_embeds)
+
+    method: Any = bitlens.method("occlusion-8", clip)
+    together = method.explain(inputs, own)
+    for one in range(3):
+        alone = method.explain({name: value[one : one + 1] for name, value in inputs.items()}, own)
+        torch.testing.assert_close(together.map[one], alone.map[0], atol=1e-4, rtol=1e-2)
+
+
 @pytest.mark.parametrize("name", ["iba", "occlusion-8", "integrated-gradients"])
 def test_clip_with_as_many_texts_as_images(clip: nn.Module, name: str) -> None:
     ids = torch.randint(3, 28, (3, 6), generator=torch.Generator().manual_seed(0))

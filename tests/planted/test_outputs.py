@@ -12,7 +12,7 @@ from torch import Tensor, nn
 import bitlens
 from bitlens.core.outputs import OutputForm
 from bitlens.core.targets import AnyOf, Binary, ClassTarget, LogOdds, MultiLabel, Regression, Target, as_target
-from bitlens.errors import SettingError, TargetError
+from bitlens.errors import InputError, SettingError, TargetError
 from bitlens.explaining.explainer import Explainer
 from bitlens.metrics.degradation import degradation
 from bitlens.models.load_text import described
@@ -110,6 +110,13 @@ def test_probabilities_of_classes_are_used_as_they_are(softmax: Any) -> None:
     for name in ("occlusion-8", "integrated-gradients", "saliency"):
         other = explained(name, model, lambda output: output[:, 2].log())
         torch.testing.assert_close(explained(name, model, 2).map, other.map)
+
+
+def test_one_column_of_a_softmax_is_the_probability_of_class_one() -> None:
+    model = Behind(2, lambda x: x.softmax(1)[:, 1])
+    assert form_of(model).numbers == "binary-probability"
+    plain = explained("occlusion-8", model.inner, lambda output: output[:, 1] - output[:, 0]).map
+    torch.testing.assert_close(explained("occlusion-8", model, 1).map, plain, rtol=1e-3, atol=1e-5)
 
 
 def test_two_columns_made_of_one_probability_are_probabilities() -> None:
@@ -421,7 +428,7 @@ from torch import nn
 
 def made(ending):
     torch.manual_seed(0)
-    parts = [nn.Conv2d(3, 6, 3, stride=2, padding=1), nn.ReLU(), nn.Conv2d(6, 8, 3, padding=1), nn.ReLU()]
+    parts = [nn.Conv2d(3, 6, 5, stride=4, padding=2), nn.ReLU(), nn.Conv2d(6, 8, 3, stride=2, padding=1), nn.ReLU()]
     return nn.Sequential(*parts, nn.AdaptiveAvgPool2d(2), nn.Flatten(), nn.Linear(32, 1), *ending).eval()
 
 def one():
@@ -430,6 +437,38 @@ def one():
 def sigmoid():
     return made([nn.Sigmoid()])
 """
+
+
+def test_the_page_and_the_evaluation_say_the_value(bitlens: Any, tmp_path: Any) -> None:
+    pytest.importorskip("gradio")
+    from PIL import Image
+
+    from bitlens.app.answers import Answers, Question
+    from bitlens.app.evidence import evidence_html
+    from bitlens.app.offers import Offer, Shelf
+
+    (tmp_path / "net.py").write_text(NETWORK)
+    Image.new("RGB", (64, 64), (200, 30, 90)).save(tmp_path / "photo.png")
+    answers = Answers(Shelf([Offer(f"{tmp_path}/net.py:one", "builtin:scenes-train")], "cpu").desk("net.py:one"))
+    question = [
+        tmp_path / "photo.png",
+        "photo.png",
+        ("grad-cam", "occlusion-14"),
+        answers.desk.layer,
+        1.0,
+        "fast",
+        None,
+    ]
+    with pytest.raises(InputError, match="does not say what it is"):
+        answers.answer(Question(*question))
+    shown = answers.answer(Question(*question, output="regression"))
+    assert shown.explained.name == shown.predicted
+    assert shown.explained.name.startswith("value ")
+    assert "probability" not in evidence_html(shown)
+    assert "probability of" in evidence_html(answers.answer(Question(*question, output="binary")))
+    where = ["evaluate", "--model", f"{tmp_path}/net.py:one", "--data", "builtin:scenes", "--limit", 2, "--metrics"]
+    spec = "occlusion-14:output=binary,random"
+    bitlens(*where, "degradation-14", "--methods", spec, "--out", "r", "--device", "cpu")
 
 
 def test_commands_take_the_word_and_say_the_value(bitlens: Any, tmp_path: Any) -> None:

@@ -11,8 +11,10 @@ from bitlens.app.evidence import evidence_html, message_html
 from bitlens.app.files import Folders
 from bitlens.app.offers import Desk, Shelf
 from bitlens.app.work import Work
+from bitlens.core.outputs import OutputChoice
 from bitlens.data.datasets import open_dataset
 from bitlens.errors import BitlensError, InputError
+from bitlens.explaining.asked import OUTPUT_WORDS, read_target
 from bitlens.explaining.pictures import write_picture, write_summary
 from bitlens.methods import METHODS
 from bitlens.reports import write_report
@@ -131,6 +133,10 @@ class PhotoTab:
             yield message_html(_WAITING), None, *[gr.update(interactive=False, value=None)] * 4
             return
         desk = self._desk(network)
+        try:
+            output, asked = _target(target, desk)
+        except BitlensError as error:
+            raise gr.Error(str(error), title="This cannot be asked") from error
         yield message_html(f"{network} looks at the photo …"), *[gr.skip()] * 5
         question = Question(
             photo=Path(photo),
@@ -139,7 +145,8 @@ class PhotoTab:
             layer=desk.layers[min(int(layer), len(desk.layers)) - 1],
             beta=float(f"{10**exponent:.3g}"),
             quality=quality,
-            target=_target(target),
+            target=asked,
+            output=output,
         )
         work = Work(partial(self._answers[network].answer, question))
         try:
@@ -219,16 +226,20 @@ def _target_choice(desk: Desk) -> dict[str, Any]:
     return {
         "choices": [_PREDICTED, *names],
         "value": _PREDICTED,
-        "label": "Class" if names else "Class (or its number)",
+        "label": "Class" if names else "Class (or its number; or: binary, regression, multi-label:2)",
         "allow_custom_value": not names,
     }
 
 
-def _target(text: str | None) -> int | None:
-    if not text or text == _PREDICTED:
-        return None
-    number = text.partition(":")[0].strip()
-    return int(number) if number.isascii() and number.isdigit() else None
+def _target(text: str | None, desk: Desk) -> tuple[OutputChoice, int | None]:
+    """What a visitor says of the output, if anything, and the index that is asked about."""
+    number = (text or "").partition(":")[0].strip()
+    if number.isascii() and number.isdigit():
+        return None, int(number)
+    if number not in OUTPUT_WORDS:
+        return None, None
+    loaded, index = read_target((text or "").strip(), desk.loaded, desk.classes)
+    return loaded.output, index
 
 
 def _beta_label(beta: float) -> str:

@@ -171,7 +171,12 @@ def _layer_choice(loaded: Loaded) -> dict[str, Any]:
 
 
 def _target_choice(loaded: Loaded) -> dict[str, Any]:
-    return {"choices": [_PREDICTED, *(loaded.classes or ())], "value": _PREDICTED, "label": "Class"}
+    return {
+        "choices": [_PREDICTED, *(loaded.classes or ())],
+        "value": _PREDICTED,
+        "label": "Class" if loaded.classes else "Class (its number; or: binary, regression, multi-label:2)",
+        "allow_custom_value": not loaded.classes,
+    }
 
 
 def _exponent(loaded: Loaded) -> float:

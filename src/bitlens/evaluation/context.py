@@ -12,6 +12,7 @@ from bitlens.evaluation.plan import Plan
 from bitlens.evaluation.scored import Scored
 from bitlens.evaluation.sides import Side, side_of
 from bitlens.evaluation.subject import CaseOf, Subject
+from bitlens.explaining.asked import with_output
 from bitlens.methods import entry_of
 from bitlens.methods.building import map_alone, method_settings
 from bitlens.methods.lessons import Collect
@@ -143,7 +144,8 @@ def open_context(
         keep_maps: whether maps are kept in the folder, and used again.
         collect: runs photos through a network for statistics; by default this process.
     """
-    loaded = load_model(plan.model, plan.weights, device, kind=plan.kind)
+    named = [spec.settings for spec in plan.methods.values()]
+    loaded = with_output(load_model(plan.model, plan.weights, device, kind=plan.kind), named)
     samples = Source.open(plan.data, loaded.kind, 0).samples
     learner = Learner(plan, folder / "learned", samples, told, collect)
     return make_context(plan, loaded, samples, learner, folder / "maps" if keep_maps else None)

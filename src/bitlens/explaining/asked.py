@@ -12,7 +12,13 @@ from bitlens.errors import SettingError, TargetError
 from bitlens.explaining.photos import class_index
 from bitlens.models.loaded import Loaded
 
-_SAID: dict[str, Numbers] = {name: name for name in ("regression", "binary", "binary-probability", "multi-label")}
+OUTPUT_WORDS: dict[str, Numbers] = {
+    "regression": "regression",
+    "binary": "binary",
+    "binary-probability": "binary-probability",
+    "multi-label": "multi-label",
+}
+"""What may be said of an output in place of a class, or before it."""
 
 
 def read_target(wanted: str, loaded: Loaded, classes: Sequence[str] | None) -> tuple[Loaded, int | None]:
@@ -29,12 +35,12 @@ def read_target(wanted: str, loaded: Loaded, classes: Sequence[str] | None) -> t
     """
     kind, colon, which = wanted.partition(":")
     named = {part.strip().lower() for name in classes or () for part in (name, *name.split(","))}
-    if kind not in _SAID or wanted.lower() in named:
+    if kind not in OUTPUT_WORDS or wanted.lower() in named:
         return loaded, class_index(wanted, classes)
     if colon and not which:
         raise TargetError(f"target {wanted!r} ends with a colon: name what is asked about behind it, or leave it out")
     part = OutputForm.chosen(loaded.output)[0].part
-    said: OutputChoice = _SAID[kind] if part is None else (part, _SAID[kind])
+    said: OutputChoice = OUTPUT_WORDS[kind] if part is None else (part, OUTPUT_WORDS[kind])
     return replace(loaded, output=said), class_index(which, classes) if which else None
 
 

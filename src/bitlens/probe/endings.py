@@ -74,7 +74,7 @@ def output_form(model: nn.Module, inputs: Any, output: Any, choice: OutputChoice
 
 
 def _of_one(form: OutputForm, declared: Numbers | None, made_by: str, *, inside: bool) -> OutputForm:
-    if made_by == "sigmoid":
+    if made_by in ("sigmoid", "softmax"):  # of a softmax the one column that the network gives out
         return form.read_as("binary-probability")
     if declared is not None:
         return form.read_as("binary")
