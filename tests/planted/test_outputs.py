@@ -98,6 +98,14 @@ def test_behind_a_sigmoid_every_method_finds_what_it_finds_before_it(name: str) 
     assert expected.settings["output"] == "binary"
 
 
+@pytest.mark.parametrize("name", ["lrp-alpha1-beta0", "deep-shap"])
+@pytest.mark.parametrize("ending", [torch.sigmoid, lambda x: x.softmax(1)])
+def test_what_begins_at_the_score_refuses_probabilities(name: str, ending: Any) -> None:
+    model = Behind(1 if ending is torch.sigmoid else 3, ending)
+    with pytest.raises(SettingError, match="before the last sigmoid or softmax, but this network gives probabilities"):
+        explained(name, model)
+
+
 @pytest.mark.parametrize("softmax", [lambda x: x.softmax(1), lambda x: F.softmax(x, 1).clone(), nn.Softmax(1)])
 def test_probabilities_of_classes_are_used_as_they_are(softmax: Any) -> None:
     model = Behind(4, softmax)

@@ -16,7 +16,7 @@ from bitlens.baselines.asking import ImageQuestion
 from bitlens.baselines.baseline import ImageBaseline
 from bitlens.baselines.operations import linear_of
 from bitlens.baselines.patterns import LINEAR, WITH_WEIGHTS, Patterns, call_name, collect_patterns
-from bitlens.baselines.rules import Interception, Operation, Replacement, passed_back, times_value
+from bitlens.baselines.rules import Interception, Operation, Replacement, passed_back, refuse_probabilities, times_value
 from bitlens.core.inputs import ModelInputs
 from bitlens.core.passes import SeedAndRows, rows_at_once
 from bitlens.core.statistics import Provenance
@@ -123,6 +123,7 @@ class PatternAttribution(ImageBaseline):
 
     def maps(self, question: ImageQuestion) -> Tensor:
         """Return maps (n, H, W)."""
+        refuse_probabilities(question, self.method)
         rules = _Signals(self.method, self.patterns)
         return passed_back(question, rules, self, times_value).sum(1)
 
