@@ -3,6 +3,7 @@
 import os
 import sys
 import warnings
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -12,6 +13,7 @@ from torch import nn
 
 from bitlens.cli import main
 from bitlens.workers import open_workers
+from drawn_scenes import drawn_once
 from ray_cluster import started_ray
 from small_evaluation import make_home
 
@@ -19,6 +21,12 @@ from small_evaluation import make_home
 @pytest.fixture(autouse=True)
 def _seed() -> None:
     torch.manual_seed(0)
+
+
+@pytest.fixture(autouse=True, scope="session")
+def _scenes_are_drawn_once() -> Iterator[None]:
+    with drawn_once():
+        yield
 
 
 @pytest.fixture(scope="session")

@@ -76,6 +76,62 @@ class Mutant:
 
 SOURCES: tuple[Source, ...] = (
     Source(
+        "app/gate.py",
+        ("security/test_gate.py",),
+        (
+            ("a question for two names", "if len(hosts) != 1 or hosts[0] not in", "if hosts[0] not in"),
+            (
+                "any number is this machine's",
+                "return address.is_loopback or self._any_address or name",
+                "return True or name",
+            ),
+            ("any name is this machine's", "return name in self._names", "return True"),
+            (
+                "the origin does not matter",
+                "if origin is not None and origin not in",
+                "if origin is None and origin not in",
+            ),
+            ("other pages may ask", 'in ("same-origin", "none")', 'in ("same-origin", "none", "cross-site")'),
+            ("everything can be read", "return path in _READS or path.startswith(_READS_BELOW)", "return True"),
+            ("every file can be fetched", 'inside = file.startswith(self._files) and ".."', 'inside = ".."'),
+            ("the way out of the folder", ' and ".." not in file.split("/")', ""),
+            (
+                "files of others can be fetched",
+                "return inside and not self._uploads.is_another_s(file, visitor)",
+                "return inside",
+            ),
+            (
+                "sessions of others are heard",
+                "return all(self._uploads.asks_in(session, visitor) for session in asked)",
+                "return True",
+            ),
+            ("examples are nobody's", "return path in self._shared or visitor in", "return visitor in"),
+            ("what nobody uploaded is everybody's", "self._owners.get(path, ())", "self._owners.get(path, (visitor,))"),
+            (
+                "the last who names a session has it",
+                "self._sessions.setdefault(session, visitor) == visitor",
+                "bool(self._sessions.update({session: visitor}) or True)",
+            ),
+            ("one upload is looked at", "for path in named):", "for path in named[:1]):"),
+            (
+                "a file without a path",
+                'return bool({"path", "url", "is_stream"} & value.keys())',
+                'return "path" in value',
+            ),
+            (
+                "what a question says of a file",
+                'return {"path": value.get("path"),',
+                'return {**value, "path": value.get("path"),',
+            ),
+            ("questions in sessions of others", "if isinstance(session, str) and not", "if session is None and not"),
+            ("a question of any length", "if size > _MOST_BYTES:", "if size < 0:"),
+            ("uploads are nobody's", "self._uploads.add(str(path), visitor)", 'self._uploads.add(str(path), "")'),
+            ("scripts read the visitor's name", "HttpOnly; ", ""),
+            ("other pages send the visitor's name", "; SameSite=Strict", ""),
+            ("leave for other pages", 'if not name.lower().startswith(b"access-control-")', "if name"),
+        ),
+    ),
+    Source(
         "core/gaussian.py",
         ("core/test_gaussian.py", "core/test_fitting.py"),
         (
@@ -138,7 +194,7 @@ SOURCES: tuple[Source, ...] = (
             ("the seed is not used", "manual_seed(seed + i * _STREAM)", "manual_seed(i * _STREAM)"),
             ("neighbouring seeds share streams", "_STREAM = 0x9E3779B1", "_STREAM = 1"),
             ("antithetic copies are repetitions", "torch.cat([noise, -noise[", "torch.cat([noise, noise["),
-            ("antithetic is not asked for", "]) if self._antithetic else noise", "])"),
+            ("antithetic is not asked for", "// 2 if self._antithetic else", "// 2 if not self._antithetic else"),
             ("half as many antithetic copies", "independent = (count + 1) // 2 if", "independent = count // 2 if"),
             ("copies share their noise", "torch.randn(size, generator", "torch.randn(size[1:], generator"),
             ("uniform noise", "torch.randn(size", "torch.rand(size"),
@@ -726,10 +782,9 @@ SOURCES: tuple[Source, ...] = (
         (
             (
                 "everything else is replaced",
-                "torch.where(changed(steps), replacement, original)",
-                "torch.where(changed(steps), original, replacement)",
+                "torch.where(changed(some), replacement, original)",
+                "torch.where(changed(some), original, replacement)",
             ),
-            ("samples mixed up", ".reshape(steps, samples).T", ".reshape(samples, steps)"),
             ("the mean of rows", "images.mean((1, 2), keepdim=True)", "images.mean(1, keepdim=True)"),
             ("one mean colour", "images.mean((1, 2), keepdim=True)", "images.mean((1, 2, 3), keepdim=True)"),
             ("a smaller blur", "_BLUR = 29", "_BLUR = 27"),
@@ -739,7 +794,7 @@ SOURCES: tuple[Source, ...] = (
                 "select_targets(targets, 0, samples.stop - samples.start, batch.count)",
             ),
             ("maps of the first group", "maps[samples], samples", "maps[: few.count], samples"),
-            ("scores are values", 'asked.score if quantity == "score"', 'asked.value if quantity == "score"'),
+            ("scores are values", "= getattr(asked, quantity)", "= asked.value"),
         ),
     ),
     Source(
@@ -829,8 +884,17 @@ SOURCES: tuple[Source, ...] = (
                 "torch.inf if descending else -torch.inf",
             ),
             ("words count their last token", "total.scatter_add_(", "total.scatter_("),
-            ("deleted from the wrong end", "order = (~kept)", "order = kept"),
         ),
+    ),
+    Source(
+        "baselines/changes.py",
+        ("baselines/test_changes.py", "metrics/test_tokens.py"),
+        (("deleted from the wrong end", "order = (~kept)", "order = kept"),),
+    ),
+    Source(
+        "baselines/asking.py",
+        ("metrics/test_perturbation.py", "baselines/test_occlusion.py"),
+        (("samples mixed up", ".reshape(steps, samples).T", ".reshape(samples, steps)"),),
     ),
 )
 

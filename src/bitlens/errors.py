@@ -7,13 +7,14 @@
     ├── StatisticsError     feature statistics are missing, or belong to something else
     ├── SettingError        a setting has a value that makes no sense
     ├── FitError            the optimisation went wrong (NaN, no finite loss)
-    ├── ModelError          a model cannot be found, built or loaded
+    ├── ModelError          a model cannot be found, built, loaded or run
     ├── DataError           a file or a data set cannot be read
     ├── ClusterError        a cluster cannot be reached, or its workers cannot work
     └── DependencyError     an optional package is not installed
 
-Each message names the argument, what came, what was expected, and what to do. The command line prints the message of
-a `BitlensError` as one line; any other exception is a bug and shows its traceback.
+Each message names the argument, what came, what was expected, and what to do. What a network raises in a pass becomes an
+`InputError` or a `ModelError`, with what was raised as its cause. The command line prints one line, of any other exception its
+type and text, and a traceback with `--debug` alone.
 """
 
 from collections.abc import Mapping
@@ -31,7 +32,7 @@ class LayerError(BitlensError, ValueError):
 
 
 class InputError(BitlensError, ValueError):
-    """An input to the network is unusable: NaN, wrong shape, empty."""
+    """An input to the network is unusable: NaN, wrong shape, empty, or not what the network takes."""
 
 
 class TargetError(BitlensError, ValueError):
@@ -51,7 +52,7 @@ class FitError(BitlensError, RuntimeError):
 
 
 class ModelError(BitlensError, ValueError):
-    """A model cannot be found, built or loaded."""
+    """A model cannot be found, built, loaded or run."""
 
 
 class DataError(BitlensError, ValueError):

@@ -70,5 +70,5 @@ def test_part_of_a_batch_ends_where_its_longest_text_does(batch):
 
 
 def test_another_way_of_removing_is_refused(batch):
-    with pytest.raises(SettingError, match="removal"):
+    with pytest.raises(SettingError, match="mode"):
         without(batch.real, batch.present, "hide")

@@ -24,7 +24,7 @@ FOUND = {
     "shufflenet_v2_x0_5": "conv5",
     "swin_t": "permute",
 }
-LARGE = {"densenet121", "convnext_tiny", "efficientnet_b0", "shufflenet_v2_x0_5", "swin_t"}
+LARGE = {"vgg11", "densenet121", "convnext_tiny", "efficientnet_b0", "shufflenet_v2_x0_5", "swin_t"}
 
 
 def spread(cells: Tensor, size: tuple[int, int] = (16, 16)) -> Tensor:
@@ -204,7 +204,7 @@ def test_layers_that_cannot_be_used_are_refused() -> None:
         GradCAM(small_net(), "layer9")
     with pytest.raises(SettingError, match="call=1 needs a layer"):
         GradCAM(small_net(), call=1)
-    with pytest.raises(SettingError, match=r"layer '5' puts out \(1, 32\), which has no places"):
+    with pytest.raises(SettingError, match=r"layer '5' puts out \(1, 32\), whose places are no grid"):
         GradCAM(small_net(), "5").explain(noise_images(1))
     with pytest.raises(SettingError, match="finds no layer of Sequential"):
         GradCAM(nn.Sequential(nn.Flatten(), nn.Linear(48, 2)).eval()).explain(noise_images(1, size=(4, 4)))

@@ -9,7 +9,7 @@ from torch import nn
 from torch.utils.checkpoint import checkpoint
 
 from bitlens.baselines.baseline import ImageBaseline
-from bitlens.baselines.rules import Interception, Replacement, passed_back, read, times_value
+from bitlens.baselines.rules import Interception, Ruled, passed_back, read, times_value
 from bitlens.errors import SettingError
 from structures import STRUCTURES, images, structure
 
@@ -30,7 +30,7 @@ class Tenfold(Interception):
         if not operation.places:
             return None
         others = len(operation.places) - 1
-        return Replacement(operation.run(*operation.values), lambda arriving: [10 * arriving, *[None] * others])
+        return Ruled(operation.run(*operation.values), lambda arriving: [10 * arriving, *[None] * others])
 
 
 class OnlyReLU(Interception):
@@ -137,7 +137,7 @@ class TimesInput(Tenfold):
     """What goes into every ReLU and sum is multiplied with what arrives there."""
 
     def replace(self, operation):
-        return Replacement(operation.run(*operation.values), lambda arriving: [arriving * operation.values[0]])
+        return Ruled(operation.run(*operation.values), lambda arriving: [arriving * operation.values[0]])
 
 
 def write_half(x):
@@ -215,7 +215,6 @@ class ByRules(ImageBaseline):
     ("function", "sentence"),
     [
         (Hidden.apply, "by-rules cannot look into Through: it computes Hidden, an autograd function of its own"),
-        (lambda x: checkpoint(F.relu, x, use_reentrant=True), "it computes CheckpointFunction, an autograd function"),
         (torch.jit.script(nn.Sequential(nn.ReLU())), "by-rules cannot look into Through: it holds TorchScript"),
         (torch.detach, "the score has no gradient at the image"),
     ],
@@ -223,3 +222,13 @@ class ByRules(ImageBaseline):
 def test_what_rules_cannot_reach_is_refused(function, sentence):
     with pytest.raises(SettingError, match=sentence):
         ByRules(Through(function).eval()).explain(X.repeat(1, 1, 4, 4))
+
+
+@pytest.mark.parametrize("reentrant", [True, False])
+def test_rules_reach_what_is_checkpointed(reentrant):
+    torch.manual_seed(0)
+    plain = Through(F.relu).eval()
+    checkpointed = Through(lambda x: checkpoint(F.relu, x, use_reentrant=reentrant)).eval()
+    checkpointed.load_state_dict(plain.state_dict())
+    found = [ByRules(model).explain(X.repeat(1, 1, 4, 4), 0).map for model in (plain, checkpointed)]
+    assert torch.equal(*found)

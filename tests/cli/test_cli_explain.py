@@ -14,6 +14,8 @@ from bitlens.methods import METHODS as EVERY
 
 MODEL = ["--model", "builtin/scenes", "--statistics-count", 20, "--device", "cpu"]
 LIGHT = {
+    "iba": "steps=2:noise_samples=1",
+    "input-iba": "steps=2:noise_samples=1",
     "extremal-perturbation": "iterations=5",
     "rise": "samples=20",
     "lime": "samples=60",

@@ -32,5 +32,5 @@ def test_lists(bitlens):
 def test_wrong_use_says_why(bitlens):
     failed = bitlens(*COMMON, "--methods", "lyme", code=1)
     assert "there is no method 'lyme'; did you mean lime" in failed.stderr
-    failed = bitlens("text", "evaluate", "--data", "csv:x", code=1)
-    assert "unknown texts 'csv:x'" in failed.stderr
+    failed = bitlens("text", "evaluate", "--data", "zip:x", code=1)
+    assert "unknown texts 'zip:x'" in failed.stderr

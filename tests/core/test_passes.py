@@ -1,6 +1,6 @@
 import pytest
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from bitlens import IBA
 from bitlens.core import passes
@@ -33,7 +33,8 @@ def _seen(precision: str, features: Tensor) -> tuple[torch.dtype, torch.dtype, T
         given.append(z.dtype)
         return z @ weight
 
-    output = in_precision(run, suffix_dtype(precision, features), features, LAYOUTS["D"])(features.float())  # type: ignore[arg-type]
+    dtype = suffix_dtype(precision, features, nn.Identity())  # type: ignore[arg-type]
+    output = in_precision(run, dtype, features, LAYOUTS["D"])(features.float())
     return given[0], output.dtype, output
 
 

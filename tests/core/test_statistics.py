@@ -21,7 +21,10 @@ from bitlens.probe.collecting import collect_statistics
 from bitlens.probe.fingerprint import weights_hash
 from bitlens.system.files import write_arrays
 
-SHAPES = {"CHW": (4, 3, 2), "HWC": (3, 2, 4), "TD": (5, 4), "D": (4,)}
+SHAPES = {
+    **{"CHW": (4, 3, 2), "HWC": (3, 2, 4), "TD": (5, 4), "CT": (4, 5), "D": (4,)},
+    **{"CDHW": (5, 2, 3, 4), "DHWC": (2, 3, 4, 5)},
+}
 few = pytest.mark.filterwarnings("ignore:statistics per")
 
 

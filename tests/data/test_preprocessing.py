@@ -1,13 +1,12 @@
-from pathlib import Path
-
 import numpy as np
 import pytest
 import torch
 from PIL import Image
 from torchvision.transforms import v2
 
-from bitlens.data.preprocessing import Preprocessing, photo_batch
-from bitlens.errors import BitlensWarning, DataError, InputError
+from bitlens.data.images import read_image
+from bitlens.data.preprocessing import Preprocessing
+from bitlens.errors import BitlensWarning, InputError
 
 MEAN, STD = [0.485, 0.456, 0.406], [0.229, 0.224, 0.225]
 TENSOR = v2.Compose([v2.ToImage(), v2.ToDtype(torch.float32, scale=True)])
@@ -108,26 +107,5 @@ def test_the_description_is_the_same_every_time() -> None:
     assert "0x" not in Preprocessing(Mine()).description
     assert "Normalize(mean=[0.485" in Preprocessing(IMAGENET).description
     assert "\n" not in Preprocessing(IMAGENET).description
-    assert Preprocessing(photo_batch).description == "bitlens.data.preprocessing.photo_batch"
+    assert Preprocessing(read_image).description == "bitlens.data.images.read_image"
     assert Preprocessing(IMAGENET, "mine").description == "mine"
-
-
-def test_a_batch_of_files_and_pictures(tmp_path: Path, photo: Image.Image) -> None:
-    photo.save(tmp_path / "a.png")
-    batch = photo_batch([tmp_path / "a.png", str(tmp_path / "a.png"), photo], Preprocessing(IMAGENET))
-    assert batch.shape == (3, 3, 48, 48)
-    assert torch.equal(batch[0], batch[2])
-
-
-def test_a_batch_names_the_photo_that_fails(tmp_path: Path, photo: Image.Image) -> None:
-    photo.save(tmp_path / "a.png")
-    photo.crop((0, 0, 50, 80)).save(tmp_path / "b.png")
-    (tmp_path / "c.png").write_bytes(b"no")
-    with pytest.raises(InputError, match=r"\(3, 80, 50\) for .*b\.png but \(3, 80, 100\) for .*a\.png"):
-        photo_batch([tmp_path / "a.png", tmp_path / "b.png"], Preprocessing(TENSOR))
-    with pytest.raises(DataError, match=r"c\.png"):
-        photo_batch([tmp_path / "c.png"], Preprocessing(TENSOR))
-    with pytest.raises(InputError, match=r"a\.png: .*ndarray"):
-        photo_batch([tmp_path / "a.png"], Preprocessing(np.asarray))
-    with pytest.raises(InputError, match="at least one"):
-        photo_batch([], Preprocessing(TENSOR))

@@ -6,13 +6,14 @@ import pytest
 
 from bitlens.data.scenes import CLASSES, Scene, Scenes, scene
 from bitlens.errors import DataError
+from drawn_scenes import drawn_scenes
 
 COUNT = 800
 
 
 @pytest.fixture(scope="module")
 def drawn() -> list[Scene]:
-    return list(Scenes("test", COUNT))
+    return drawn_scenes("test", COUNT)
 
 
 def bounds(mask: npt.NDArray[np.bool_]) -> tuple[int, int, int, int]:

@@ -56,7 +56,8 @@ def test_damaged_missing_and_unknown(tmp_path):
     for spec, says in [
         (f"jsonl:{tmp_path}/t.jsonl.gz", "cannot read"),
         (f"tsv:{tmp_path}/none.tsv", "there is no file"),
-        ("csv:t.csv", "unknown texts"),
+        ("csv:t.csv", "there is no file t.csv"),
+        ("zip:t.csv", "unknown texts"),
         ("reviews", "unknown texts"),
     ]:
         with pytest.raises(DataError, match=says):

@@ -10,7 +10,7 @@ from torchvision.transforms.v2 import functional
 from bitlens.core.attribution import Attribution
 from bitlens.data.preprocessing import Preprocessing
 from bitlens.errors import LayerError, TargetError
-from bitlens.explaining.photos import Ready, class_index, class_name, explain_photos, file_stems
+from bitlens.explaining.photos import Explaining, Ready, Request, class_index, class_name, file_stems
 from bitlens.methods.specs import Spec
 from bitlens.models.loaded import Loaded
 from networks import small_net
@@ -89,7 +89,7 @@ def network(prepare="plain"):
 
 def run(photos, loaded, methods, out, target=None):
     ready = [Ready(name, Spec("rise", {}), method, len(methods) == 1) for name, method in methods.items()]
-    return list(explain_photos(photos, loaded, ready, target, out, None))
+    return list(Explaining(Request(loaded, ready, target, None, out)).each(photos))
 
 
 def test_all_methods_are_asked_about_the_predicted_class_of_each_photo(photos, tmp_path):

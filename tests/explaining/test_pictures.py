@@ -10,7 +10,7 @@ from bitlens.core.attribution import Attribution, Evidence
 from bitlens.data.datasets import open_dataset
 from bitlens.errors import DataError, SettingError
 from bitlens.explaining import pictures
-from bitlens.explaining.photos import Explained, Found, Ready
+from bitlens.explaining.photos import Explained, Found, Ready, Request
 from bitlens.explaining.pictures import caption, explain_into, write_picture, write_sheet
 from bitlens.methods import METHODS
 from bitlens.methods.building import read_methods
@@ -131,12 +131,12 @@ def ready(name, refuses=99, alone=False):
 def test_one_scale_for_all_pictures_of_a_method(drawn, scenes, tmp_path):
     loaded = load_model("builtin/scenes")
     methods = [ready("gradient"), ready("saliency")]
-    explain_into(tmp_path, scenes, loaded, methods, None, loaded.classes, same_scale=True)
+    explain_into(Request(loaded, methods, None, loaded.classes, tmp_path, same_scale=True), scenes)
     first, second = (call[1][1] for call in drawn if call[0] == "draw_comparison")
     (scales,) = (call[1][2] for call in drawn if call[0] == "draw_scaled_grid")
     assert [panel.scale.top for panel in first] == [panel.scale.top for panel in second]
     drawn.clear()
-    explain_into(tmp_path, scenes, loaded, methods, None, loaded.classes)
+    explain_into(Request(loaded, methods, None, loaded.classes, tmp_path), scenes)
     own = [[panel.scale.top for panel in call[1][1]] for call in drawn if call[0] == "draw_comparison"]
     assert [panel.scale.top for panel in first] == [max(tops) for tops in zip(*own, strict=True)]
     assert [[scale.top for scale in row] for row in scales] == [[panel.scale.top for panel in first]] * 2
@@ -145,7 +145,7 @@ def test_one_scale_for_all_pictures_of_a_method(drawn, scenes, tmp_path):
 def test_a_method_that_drops_out_is_named_and_leaves_the_sheet(drawn, scenes, tmp_path):
     loaded = load_model("builtin/scenes")
     methods = [ready("gradient"), ready("saliency", refuses=1)]
-    done = explain_into(tmp_path, scenes, loaded, methods, None, loaded.classes)
+    done = explain_into(Request(loaded, methods, None, loaded.classes, tmp_path), scenes)
     assert [(Path(row["photo"]).name, row["method"]) for row in done.rows] == [
         ("0.png", "gradient"),
         ("0.png", "saliency"),
@@ -159,7 +159,7 @@ def test_a_method_that_drops_out_is_named_and_leaves_the_sheet(drawn, scenes, tm
 def test_many_methods_are_spread_evenly_over_sheets(drawn, scenes, tmp_path):
     loaded = load_model("builtin/scenes")
     names = [name for name, entry in METHODS["image"].items() if entry.lesson is None][:9]
-    explain_into(tmp_path, scenes, loaded, [ready(name) for name in names], 0, loaded.classes, suffix="svg")
+    explain_into(Request(loaded, [ready(name) for name in names], 0, loaded.classes, tmp_path, "svg"), scenes)
     columns = [call[2]["column_titles"] for call in drawn if call[0] == "draw_scaled_grid"]
     assert columns == [names[:5], names[5:]]
     assert [call for call in drawn if isinstance(call, str)][-3:] == ["1.svg", "sheet.svg", "sheet-2.svg"]
@@ -171,7 +171,7 @@ def test_no_photo_at_all_is_an_error(tmp_path):
         path.write_bytes(b"no photo")
     loaded = load_model("builtin/scenes")
     with pytest.raises(DataError, match="none of the 2 photos could be read"):
-        explain_into(tmp_path, broken, loaded, [ready("gradient")], None, None)
+        explain_into(Request(loaded, [ready("gradient")], None, None, tmp_path), broken)
 
 
 def test_a_map_of_zeros_does_not_set_the_scale_of_others(drawn, scenes, tmp_path):
@@ -182,6 +182,6 @@ def test_a_map_of_zeros_does_not_set_the_scale_of_others(drawn, scenes, tmp_path
 
     loaded = load_model("builtin/scenes")
     method = replace(ready("rise", alone=True), method=FirstZero("rise"))
-    explain_into(tmp_path, scenes, loaded, [method], None, None, same_scale=True)
+    explain_into(Request(loaded, [method], None, None, tmp_path, same_scale=True), scenes)
     tops = [call[2]["vmax"] for call in drawn if call[0] == "draw_explanation"]
     assert tops[0] == tops[1] < 0.01

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from bitlens.app.answers import Answers, Question
-from bitlens.app.offers import Offer, Shelf
+from bitlens.app.offers import Offer, Shelf, photo_desk
 from bitlens.data.datasets import open_dataset
 from bitlens.errors import LayerError, SettingError
 from bitlens.methods import METHODS
@@ -63,8 +63,9 @@ def test_the_settings_of_a_taught_method_are_plain_values(home, name):
 def answers(tmp_path_factory):
     patch = pytest.MonkeyPatch()
     patch.setenv("BITLENS_CACHE", str(tmp_path_factory.mktemp("cache")))
-    shelf = Shelf([Offer("builtin/scenes", "builtin:scenes-train")], "cpu")
-    yield Answers(shelf.desk("builtin/scenes"))
+    patch.setattr("bitlens.app.answers._LEARNT_FROM", 64)  # a thousand, to be shown to somebody
+    shelf = Shelf([Offer("builtin/scenes", "builtin:scenes-train")], "cpu", photo_desk)
+    yield Answers(shelf["builtin/scenes"])
     patch.undo()
 
 

@@ -10,11 +10,11 @@ from PIL import Image
 from torch import nn
 
 from bitlens.core.targets import Score
-from bitlens.data.scenes import Scenes
 from bitlens.errors import InputError
 from bitlens.metrics import Degradation, degradation
 from bitlens.metrics.degradation import tile_counts
 from bitlens.models.builtin.scenes import preprocess, scenes
+from drawn_scenes import drawn_scenes
 from networks import noise_images, small_net
 
 FLOAT32 = {"precision": "float32"}
@@ -151,7 +151,7 @@ def test_parts_are_joined_and_others_refused():
 
 @pytest.fixture(scope="module")
 def pictures():
-    drawn = list(Scenes("test", 24))
+    drawn = drawn_scenes("test", 24)
     images = torch.stack([preprocess(Image.fromarray(s.image)) for s in drawn])
     masks = torch.stack([torch.from_numpy(s.mask) for s in drawn]).float()
     return scenes()[0], images, [s.label for s in drawn], masks

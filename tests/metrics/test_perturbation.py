@@ -6,10 +6,11 @@ import pytest
 import torch
 from torch import nn
 
+from bitlens.core.passes import Passes
 from bitlens.core.targets import ClassTarget, Score
 from bitlens.errors import BitlensWarning, InputError, SettingError, TargetError
 from bitlens.metrics import degradation, insertion_deletion, sensitivity_n
-from bitlens.metrics.perturbation import Group, in_groups, replaced
+from bitlens.metrics.perturbation import ImageGroup, in_groups, replaced
 from bitlens.probe import Network
 from networks import model_state, noise_images, small_net
 
@@ -122,22 +123,12 @@ def test_lower_precision_is_close():
 
 
 def fills(images: torch.Tensor, replacement: Any, rows: int = 16) -> torch.Tensor:
-    def measure(group: Group) -> torch.Tensor:
+    def measure(group: ImageGroup) -> torch.Tensor:
         return replaced(group, replacement).expand_as(group.images).permute(0, 3, 1, 2)
 
     size = images.shape[-2:]
-    return torch.cat(
-        in_groups(
-            small_net(),
-            images,
-            0,
-            torch.zeros(len(images), *size),
-            measure,
-            precision="float32",
-            internal_batch_size=rows,
-            progress=None,
-        )
-    )
+    passes = Passes(precision="float32", internal_batch_size=rows)
+    return torch.cat(in_groups(small_net(), images, 0, torch.zeros(len(images), *size), measure, passes, None))
 
 
 def test_replacements():

@@ -9,9 +9,9 @@ from torch import nn
 
 from bitlens.errors import DataError, FitError, InputError, SettingError
 from bitlens.metrics import roar
-from bitlens.metrics.retraining import ExplainedImages, TrainingSettings, remove_top, small_resnet
+from bitlens.metrics.retraining import ExplainedImages, RetrainingSettings, remove_top, small_resnet
 
-QUICK = TrainingSettings(epochs=15, batch_size=32, learning_rate=0.01)
+QUICK = RetrainingSettings(epochs=15, batch_size=32, learning_rate=0.01)
 
 
 def build():
@@ -148,7 +148,7 @@ def test_what_cannot_be_trained_is_refused(tmp_path):
         roar(good, good, good, build, state=tmp_path / "b", training=replace(QUICK, learning_rate=1e30))
     assert not (tmp_path / "b").exists()
     with pytest.raises(SettingError, match="epochs"):
-        TrainingSettings(epochs=0)
+        RetrainingSettings(epochs=0)
 
 
 def test_small_resnet_has_three_stages():

@@ -52,6 +52,16 @@ def test_sets_of_different_sizes_have_nothing_to_do_with_each_other(small, large
     assert overlap.std().item() == pytest.approx(spread, rel=0.25)
 
 
+def test_the_first_sets_of_different_sizes_share_no_draws():
+    """Drawn with replacement from one stream, the smaller set would be the beginning of the larger one, whatever the seed."""
+
+    def first(size, seed):
+        return random_sets(50, size, 1, seed, draw="with")[0]
+
+    within = [bool((first(5, seed) <= first(20, seed)).all()) for seed in range(40)]
+    assert sum(within) < 5  # a share of about 0.33 ** 5 by chance
+
+
 @pytest.mark.parametrize("tile", [1, 4, 5])
 def test_exact_relevance_of_a_linear_network_correlates_fully(tile):
     model = nn.Sequential(nn.Flatten(), nn.Linear(3 * 16 * 16, 4)).eval()

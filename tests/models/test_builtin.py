@@ -1,6 +1,7 @@
 """The built-in scene network: accurate, small, and dependent on the object's pixels."""
 
 import sys
+from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
 import pytest
@@ -11,11 +12,12 @@ from safetensors.torch import load_file
 from torch import nn
 
 from bitlens.core.layout import detect_layout
-from bitlens.data.scenes import Scene, Scenes, scene
+from bitlens.data.scenes import Scene, scene
 from bitlens.errors import ModelError
 from bitlens.models.builtin import BUILTIN
 from bitlens.models.builtin import scenes as scenes_module
 from bitlens.models.builtin.scenes import MEAN, STD, WEIGHTS, SceneNetwork, preprocess, scenes
+from drawn_scenes import drawn_scenes
 from train_scenes import TILE, Examples, augment, draw_examples, evaluate, make_weights, train
 
 COUNT = 500
@@ -23,7 +25,7 @@ COUNT = 500
 
 @pytest.fixture(scope="module")
 def drawn() -> list[Scene]:
-    return list(Scenes("test", COUNT))
+    return drawn_scenes("test", COUNT)
 
 
 @pytest.fixture(scope="module")
@@ -122,7 +124,7 @@ def test_preprocess_cuts_the_centre_and_normalises() -> None:
 
 
 def examples(count: int) -> Examples:
-    drawn = Scenes("train", count)
+    drawn = drawn_scenes("train", count)
     masks = torch.from_numpy(np.stack([s.mask for s in drawn]))[:, None].float()
     return Examples(
         torch.from_numpy(np.stack([s.image for s in drawn])).permute(0, 3, 1, 2),
@@ -166,6 +168,7 @@ def test_the_training_command_writes_what_it_measures(tmp_path, monkeypatch, cap
         return SceneNetwork()
 
     monkeypatch.setattr("train_scenes.TEST_SCENES", 4)
+    monkeypatch.setattr("train_scenes.ProcessPoolExecutor", lambda count, **_: ThreadPoolExecutor(count))
     monkeypatch.setattr(sys, "argv", ["train", "--out", str(place), "--seed", "3"])
     threads = torch.get_num_threads()
     try:

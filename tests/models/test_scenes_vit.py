@@ -8,11 +8,12 @@ from PIL import Image
 from safetensors.torch import load_file
 from torch import Tensor, nn
 
-from bitlens.data.scenes import Scene, Scenes
+from bitlens.data.scenes import Scene
 from bitlens.errors import ModelError
 from bitlens.models.builtin import scenes_vit as vit_module
 from bitlens.models.builtin.scenes import preprocess, scenes
 from bitlens.models.builtin.scenes_vit import PATCH, WEIGHTS, SceneTransformer, scenes_vit
+from drawn_scenes import drawn_scenes
 from train_scenes import TILE, Examples
 from train_scenes_vit import ALL, FEWEST, patches_at, some_patches, train
 
@@ -21,7 +22,7 @@ COUNT = 200
 
 @pytest.fixture(scope="module")
 def drawn() -> list[Scene]:
-    return list(Scenes("test", COUNT))
+    return drawn_scenes("test", COUNT)
 
 
 @pytest.fixture(scope="module")
@@ -59,7 +60,7 @@ def test_missing_weights_are_named(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def examples(count: int) -> Examples:
-    drawn = Scenes("train", count)
+    drawn = drawn_scenes("train", count)
     masks = torch.from_numpy(np.stack([s.mask for s in drawn]))[:, None].float()
     images = torch.from_numpy(np.stack([s.image for s in drawn])).permute(0, 3, 1, 2)
     return Examples(images, torch.tensor([s.label for s in drawn]), F.max_pool2d(masks, PATCH).bool())

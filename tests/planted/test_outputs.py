@@ -453,11 +453,12 @@ def test_the_page_and_the_evaluation_say_the_value(bitlens: Any, tmp_path: Any) 
 
     from bitlens.app.answers import Answers, Question
     from bitlens.app.evidence import evidence_html
-    from bitlens.app.offers import Offer, Shelf
+    from bitlens.app.offers import Offer, Shelf, photo_desk
 
     (tmp_path / "net.py").write_text(NETWORK)
     Image.new("RGB", (64, 64), (200, 30, 90)).save(tmp_path / "photo.png")
-    answers = Answers(Shelf([Offer(f"{tmp_path}/net.py:one", "builtin:scenes-train")], "cpu").desk("net.py:one"))
+    shelf = Shelf([Offer(f"{tmp_path}/net.py:one", "builtin:scenes-train")], "cpu", photo_desk)
+    answers = Answers(shelf["net.py:one"])
     question = [
         tmp_path / "photo.png",
         "photo.png",

@@ -67,12 +67,13 @@ def test_one_graph_serves_every_batch(monkeypatch: pytest.MonkeyPatch) -> None:
     assert len(graphs) == 2  # one for three copies, one for a single copy
 
 
+@pytest.mark.filterwarnings("ignore:with noise at layer")
 def test_maps_are_those_without_compiling(monkeypatch: pytest.MonkeyPatch) -> None:
     graphs = _without_code_generation(monkeypatch)
     torch.manual_seed(0)
     model, images = Skipping().eval(), torch.randn(5, 3, 8, 8)
     plain, compiled = (
-        IBA(model, "layer", internal_batch_size=4, precision="float32", compile=wanted)
+        IBA(model, "layer", internal_batch_size=4, precision="float32", compile=wanted, allow_bypass=True)
         .fit_statistics([OTHERS], granularity="channel")
         .explain(images)
         for wanted in (False, True)
@@ -81,12 +82,13 @@ def test_maps_are_those_without_compiling(monkeypatch: pytest.MonkeyPatch) -> No
     torch.testing.assert_close(compiled.map, plain.map, rtol=1e-4, atol=1e-5 * float(plain.map.max()))
 
 
+@pytest.mark.filterwarnings("ignore:with noise at layer")
 def test_a_machine_that_cannot_compile_says_so(monkeypatch: pytest.MonkeyPatch) -> None:
     def broken(*_: object, **__: object) -> object:
         raise RuntimeError("no compiler was found\nand much more")
 
     monkeypatch.setattr(module.torch, "compile", broken)
-    iba = IBA(Skipping().eval(), "layer", compile=True).fit_statistics(
+    iba = IBA(Skipping().eval(), "layer", compile=True, allow_bypass=True).fit_statistics(
         [torch.randn(64, 3, 8, 8)], granularity="channel"
     )
     with pytest.raises(
@@ -96,11 +98,12 @@ def test_a_machine_that_cannot_compile_says_so(monkeypatch: pytest.MonkeyPatch) 
 
 
 @pytest.mark.slow
+@pytest.mark.filterwarnings("ignore:with noise at layer")
 def test_code_is_generated_and_right() -> None:
     torch.manual_seed(0)
     model, images = Skipping().eval(), torch.randn(4, 3, 8, 8)
     plain, compiled = (
-        IBA(model, "layer", precision="float32", compile=wanted)
+        IBA(model, "layer", precision="float32", compile=wanted, allow_bypass=True)
         .fit_statistics([OTHERS], granularity="channel")
         .explain(images)
         for wanted in (False, True)

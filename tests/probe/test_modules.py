@@ -9,7 +9,7 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from bitlens.errors import BitlensWarning, LayerError
+from bitlens.errors import BitlensWarning, LayerError, ModelError
 from bitlens.probe import Probe, find_layer, frozen
 
 X = torch.linspace(-1, 1, 2 * 3 * 16 * 16).reshape(2, 3, 16, 16).sin()
@@ -116,7 +116,7 @@ class FailsAt(nn.Module):
 @pytest.mark.parametrize("turn", [1, 2, 3, 4])
 def test_the_network_is_left_as_it_was_when_it_fails(odd_cnn: nn.Sequential, turn: int) -> None:
     odd_cnn.append(FailsAt(turn))
-    with unchanged(odd_cnn), pytest.raises(RuntimeError, match="broken network"):
+    with unchanged(odd_cnn), pytest.raises(ModelError, match="broken network"):
         Probe(odd_cnn, "6").record(X)
 
 

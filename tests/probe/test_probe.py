@@ -228,12 +228,12 @@ def test_layers_without_samples_or_without_real_numbers_are_refused() -> None:
             self.layer, self.give = nn.Identity(), give
 
         def forward(self, x: Tensor) -> Tensor:
-            return x * self.layer(self.give(x)).sum()
+            return x * self.layer(self.give(x)).sum(-1, keepdim=True)
 
     with pytest.raises(LayerError, match="one entry for each sample"):
-        Probe(Constant(lambda x: x[0]).eval(), "layer").record(torch.randn(2, 4))
+        Probe(Constant(lambda _: torch.ones(4)).eval(), "layer").record(torch.randn(2, 4))
     with pytest.raises(LayerError, match=r"torch\.int64, not real numbers"):
-        Probe(Constant(lambda x: x.argmax(1)).eval(), "layer").record(torch.randn(2, 4))
+        Probe(Constant(lambda x: x.argmax(1, keepdim=True)).eval(), "layer").record(torch.randn(2, 4))
 
 
 def test_networks_without_parameters_and_of_double_precision() -> None:

@@ -5,6 +5,7 @@ import torch
 from torch import Tensor, nn
 
 from bitlens.core.inputs import ModelInputs
+from bitlens.errors import InputError
 from bitlens.probe import Probe
 from networks import LAYER, model_state, noise_images, small_net
 
@@ -79,7 +80,7 @@ def test_an_error_is_passed_on_and_everything_is_put_back() -> None:
     with probe.reaching(inputs):
         pass
     state = model_state(model)
-    with pytest.raises(RuntimeError), probe.reaching(inputs) as run:
+    with pytest.raises(InputError, match="takes 3 channels, but was given 7"), probe.reaching(inputs) as run:
         run(torch.zeros(2, 7, 16, 16), torch.arange(2))
     assert model_state(model) == state
 

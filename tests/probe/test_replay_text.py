@@ -232,7 +232,7 @@ def test_dataclass_outputs_are_compared_too() -> None:
 
         def forward(self, x: Tensor) -> Answer:
             self.stem(x)
-            return Answer(self.layer(x) + self.stem.kept.sum())
+            return Answer(self.layer(x) + self.stem.kept.sum(1, keepdim=True))
 
     class Keeper(nn.Linear):
         kept: Tensor

@@ -191,6 +191,18 @@ def test_an_upload_of_one_s_own_passes_told_by_its_path_alone():
     assert dict(scope["headers"])[b"content-length"] == str(len(passed)).encode()
 
 
+def test_each_of_several_files_is_looked_at_and_examples_are_everybody_s():
+    uploads, example = owned(), "/files/examples/scene.png"
+    uploads.share([example])
+
+    def status(*files):
+        body = json.dumps({"data": [[{"path": file} for file in files]]}).encode()
+        return ask(Page(), "POST", JOIN, body=body, uploads=uploads, cookie="bitlens-visitor=me")[0]
+
+    assert status(OWN, example) == status(example) == 200
+    assert status(OWN, ANOTHER) == status(example, OWN, ANOTHER) == status(ANOTHER, OWN) == 403
+
+
 def test_what_is_uploaded_belongs_to_who_uploaded_it():
     uploads = Uploads()
     page = Page(json.dumps([OWN]).encode())

@@ -1,6 +1,7 @@
 """What is not installed is asked for in one sentence, wherever it is used."""
 
 import ast
+import functools
 import sys
 from pathlib import Path
 
@@ -45,20 +46,30 @@ def required_packages():
     return {line.strip(' ",').split(">")[0].lower() for line in listed.splitlines() if line.strip()}
 
 
-@pytest.mark.parametrize("path", sorted(SOURCE.rglob("*.py")), ids=lambda path: str(path.relative_to(SOURCE)))
-def test_optional_packages_are_lazy_and_guarded(path):
-    optional = OPTIONAL - required_packages()
-    tree = ast.parse(path.read_text("utf-8"))
-    room = path.parent.rglob("*.py") if path.parent != SOURCE else [path]
-    guarded = {
+@functools.cache
+def parsed(path):
+    return list(ast.walk(ast.parse(path.read_text("utf-8"))))
+
+
+@functools.cache
+def guarded_by(room):
+    """The packages that some file of a folder asks for with `need`."""
+    return {
         str(call.args[0].value).partition(".")[0]
-        for file in room
-        for call in ast.walk(ast.parse(file.read_text("utf-8")))
+        for file in room.rglob("*.py")
+        for call in parsed(file)
         if isinstance(call, ast.Call) and isinstance(call.func, ast.Name) and call.func.id == "need" and call.args
         if isinstance(call.args[0], ast.Constant)
     }
+
+
+@pytest.mark.parametrize("path", sorted(SOURCE.rglob("*.py")), ids=lambda path: str(path.relative_to(SOURCE)))
+def test_optional_packages_are_lazy_and_guarded(path):
+    optional = OPTIONAL - required_packages()
+    tree = parsed(path)[0]
+    guarded = guarded_by(path.parent) if path.parent != SOURCE else set()
     typed = [n for node in tree.body if isinstance(node, ast.If) for n in ast.walk(node)]  # if TYPE_CHECKING
-    used = [(node, name) for node in ast.walk(tree) for name in imported(node) if name in optional]
+    used = [(node, name) for node in parsed(path) for name in imported(node) if name in optional]
     assert not [name for node, name in used if node in tree.body]
     assert {name for node, name in used if node not in typed} <= guarded
 

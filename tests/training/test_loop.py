@@ -14,7 +14,7 @@ from line import Line, PowerCutError, losses_of, points, settings
 from bitlens.errors import DependencyError, FitError, SettingError
 from bitlens.training.curve import draw_curve, write_curve
 from bitlens.training.loop import _Loop, train
-from bitlens.training.schedule import cosine
+from bitlens.training.settings import cosine
 
 
 def test_it_learns_and_keeps_the_best_epoch():

@@ -8,12 +8,12 @@ from typing import Any
 from bitlens.app.evidence import STYLE
 from bitlens.app.files import KEPT_SECONDS, Folders
 from bitlens.app.gate import Gate, Hosts, Uploads
-from bitlens.app.offers import Offer, Shelf, builtin_offers
+from bitlens.app.offers import Offer, Shelf, builtin_offers, builtin_text_offers, photo_desk, text_desk
 from bitlens.app.photo_tab import PhotoTab
-from bitlens.app.text_tab import TextOffer, TextTab, builtin_text_offers
+from bitlens.app.text_tab import TextTab
 from bitlens.system.optional import need
 
-__all__ = ["Offer", "TextOffer", "builtin_offers", "builtin_text_offers", "make_page", "serve"]
+__all__ = ["Offer", "builtin_offers", "builtin_text_offers", "make_page", "serve"]
 
 _SWEEP_SECONDS = 300
 _HEAD = (
@@ -22,8 +22,8 @@ _HEAD = (
 )
 
 
-def make_page(offers: Sequence[Offer], texts: Sequence[TextOffer], device: str, folders: Folders) -> Any:
-    """The page, not yet served.
+def make_page(offers: Sequence[Offer], texts: Sequence[Offer], device: str, folders: Folders) -> Any:
+    """Make the page, not yet served.
 
     Args:
         offers: the networks for photos.
@@ -40,15 +40,15 @@ def make_page(offers: Sequence[Offer], texts: Sequence[TextOffer], device: str, 
     with gr.Blocks(title="bitlens", analytics_enabled=False, delete_cache=(_SWEEP_SECONDS, KEPT_SECONDS)) as page:
         gr.HTML(_HEAD)
         with gr.Tab("Photo"):
-            PhotoTab(Shelf(offers, device), folders).build()
+            PhotoTab(Shelf(offers, device, photo_desk), folders).build()
         with gr.Tab("Text"):
-            TextTab(list(texts), device, folders).build()
+            TextTab(Shelf(texts, device, text_desk), folders).build()
     return page.queue(default_concurrency_limit=1, max_size=64)
 
 
 def serve(
     offers: Sequence[Offer],
-    texts: Sequence[TextOffer],
+    texts: Sequence[Offer],
     device: str,
     *,
     host: str,
@@ -81,7 +81,7 @@ def serve(
 
     @asynccontextmanager
     async def guarded(app: Any) -> AsyncIterator[None]:
-        """Before the first request: the gate stands outside everything that the page is made of."""
+        """Put the gate, before the first request, outside everything that the page is made of."""
         app.middleware_stack = Gate(app.middleware_stack, Hosts(host), uploads, str(folders.uploads))
         yield
 
@@ -114,7 +114,7 @@ def serve(
 
 
 def _theme(gr: Any) -> Any:
-    """Quiet, in light and dark, with the fonts that the visitor's machine has: nothing is fetched from elsewhere."""
+    """Look quiet, in light and dark, with the fonts that the visitor's machine has: nothing is fetched from elsewhere."""
     font = ["system-ui", "Segoe UI", "Helvetica", "sans-serif"]
     theme = gr.themes.Soft(
         primary_hue="orange", neutral_hue="slate", font=font, font_mono=["ui-monospace", "monospace"]

@@ -1,7 +1,6 @@
 """From a visitor's question to maps: methods are built once, and what was asked before is not computed again."""
 
 import hashlib
-import threading
 from collections import OrderedDict
 from collections.abc import Callable
 from dataclasses import dataclass, replace
@@ -43,7 +42,7 @@ class Question:
         methods: names, at least one.
         layer: of methods that need one.
         beta: price of information, of methods that have one.
-        quality: likewise.
+        quality: how much work, of methods that ask.
         target: class index; None for the predicted one.
         output: what the network's output is, if the visitor says it.
     """
@@ -78,7 +77,6 @@ class Answers:
         self.desk = desk
         self._ready: dict[str, Ready] = {}
         self._known: OrderedDict[tuple[str, str, int], Attribution] = OrderedDict()
-        self._lock = threading.Lock()
 
     def answer(
         self, question: Question, progress: Callable[[str], None] = lambda _: None, watch: Watch = lambda *_: None
@@ -138,8 +136,7 @@ class Answers:
     ) -> Found:
         ready = self._method(name, question, len(question.methods) == 1, progress)
         key = (photo.fingerprint, _identity(ready), photo.target)
-        with self._lock:
-            known = self._known.get(key)
+        known = self._known.get(key)
         if known is None:
             progress(f"{name} …")
             shown = self.desk.loaded.preprocess.display(photo.image[0].cpu())
@@ -147,10 +144,9 @@ class Answers:
             known = ready.method.explain(photo.image, photo.target, **options)
             if known.map.dim() != 3:
                 raise LayerError(f"layer {known.layer!r} has no grid over the photo: choose another layer")
-            with self._lock:
-                self._known[key] = known
-                while len(self._known) > _REMEMBERED:
-                    self._known.popitem(last=False)
+            self._known[key] = known
+            while len(self._known) > _REMEMBERED:
+                self._known.popitem(last=False)
         return Found(ready, known, repeated=False)
 
     def _method(self, name: str, question: Question, alone: bool, progress: Callable[[str], None]) -> Ready:
@@ -164,7 +160,7 @@ class Answers:
         return Ready(name, kept.spec, kept.method, alone)
 
     def _spec(self, name: str, question: Question) -> Spec:
-        """With what the visitor chose, as far as the method takes it."""
+        """Set a method as the visitor chose, as far as it takes that."""
         entry = entry_of(name)
         known = settings_of_callable(entry.build)
         chosen = {"beta": question.beta, "quality": question.quality, "layer": question.layer}

@@ -20,16 +20,16 @@ class Folders:
 
     @property
     def root(self) -> Path:
-        """Holds all of them."""
+        """Name the folder that holds all of them."""
         return Path(self._root.name).resolve()
 
     @property
     def uploads(self) -> Path:
-        """Where the page puts what visitors upload, and what it answers with."""
+        """Name where the page puts what visitors upload, and what it answers with."""
         return self.root / "uploads"
 
     def uploaded(self, path: str) -> Path:
-        """A file that the page put among the uploads.
+        """Find a file that the page put among the uploads.
 
         Raises:
             InputError: if it lies elsewhere, or is a link; the same whether there is such a file or not.
@@ -40,7 +40,7 @@ class Folders:
         return place
 
     def new(self) -> Path:
-        """An empty folder; old ones are removed."""
+        """Make an empty folder; old ones are removed."""
         now = time.time()
         for folder in self.root.glob("answer-*"):
             if now - folder.stat().st_mtime > KEPT_SECONDS:
@@ -50,5 +50,5 @@ class Folders:
         return made
 
     def remove(self) -> None:
-        """All of them, now."""
+        """Remove all of them, now."""
         self._root.cleanup()

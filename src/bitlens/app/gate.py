@@ -53,7 +53,7 @@ class Hosts:
             self._names |= {socket.gethostname().lower(), socket.getfqdn().lower()}
 
     def __contains__(self, value: str) -> bool:
-        """Whether a Host header names this machine; its port does not matter."""
+        """Say whether a Host header names this machine; its port does not matter."""
         try:
             name = urlsplit(f"//{value}").hostname or ""
         except ValueError:
@@ -74,24 +74,24 @@ class Uploads:
         self._lock = threading.Lock()
 
     def add(self, path: str, visitor: str) -> None:
-        """Two visitors may have uploaded the same photo."""
+        """Note whose a file is; two visitors may have uploaded the same photo."""
         with self._lock:
             self._owners.setdefault(path, set()).add(visitor)
 
     def share(self, paths: Collection[str]) -> None:
-        """Everybody may name these: the examples."""
+        """Let everybody name these: the examples."""
         self._shared.update(paths)
 
     def may_name(self, path: str, visitor: str) -> bool:
-        """Whether a visitor may ask about a file; nothing is looked up on the disk."""
+        """Say whether a visitor may ask about a file; nothing is looked up on the disk."""
         return path in self._shared or visitor in self._owners.get(path, ())
 
     def is_another_s(self, path: str, visitor: str) -> bool:
-        """Whether it was uploaded, and by others alone."""
+        """Say whether a file was uploaded, and by others alone."""
         return path in self._owners and not self.may_name(path, visitor)
 
     def asks_in(self, session: str, visitor: str) -> bool:
-        """Whether a session is the visitor's; the first who names it has it."""
+        """Say whether a session is the visitor's; the first who names it has it."""
         with self._lock:
             return self._sessions.setdefault(session, visitor) == visitor
 
@@ -110,7 +110,7 @@ class Gate:
         self._app, self._hosts, self._uploads, self._files = app, hosts, uploads, files.rstrip("/") + "/"
 
     async def __call__(self, scope: "Scope", receive: "Receive", send: "Send") -> None:
-        """One request."""
+        """Answer one request, or hand it on."""
         if scope["type"] == "lifespan":
             await self._app(scope, receive, send)
         elif scope["type"] != "http":  # the page needs no other connections
@@ -171,7 +171,7 @@ class Gate:
         return noting
 
     async def _ask(self, scope: "Scope", receive: "Receive", send: "Send", visitor: str) -> None:
-        """A question passes if it is small, and names nothing but the visitor's own files."""
+        """Let a question pass if it is small, and names nothing but the visitor's own files."""
         body = await _body(receive)
         if body is None:
             await _refuse(send, 413, f"a question may hold {_MOST_BYTES:,} bytes: upload files, and shorten texts")
@@ -216,7 +216,7 @@ def _address(name: str) -> ipaddress.IPv4Address | ipaddress.IPv6Address | None:
 
 
 def _from_here(headers: dict[str, str], host: str, path: str) -> bool:
-    """Whether the page itself asks, or a person who opens it; programs that are no browsers do not say where they come from."""
+    """Say whether the page itself or who opens it asks; programs that are no browsers do not say where they come from."""
     origin = headers.get("origin")
     if origin is not None and origin not in (f"http://{host}", f"https://{host}"):
         return False
@@ -232,7 +232,7 @@ def _visitor_of(headers: dict[str, str]) -> str | None:
 
 
 def _cleaned(value: Any) -> Any:
-    """The same, every file told by its path alone: what else a question says of a file is not believed."""
+    """Return the same, every file told by its path alone: what else a question says of a file is not believed."""
     if isinstance(value, dict):
         if _is_file(value):
             return {"path": value.get("path"), "meta": {"_type": "gradio.FileData"}}
@@ -257,7 +257,7 @@ def _files_in(value: Any) -> Iterator[str]:
 
 
 async def _body(receive: "Receive") -> bytes | None:
-    """All of it, or None where it is too long."""
+    """Read all of it; None where it is too long."""
     parts, size, more = [], 0, True
     while more:
         message = await receive()

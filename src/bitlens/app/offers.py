@@ -1,16 +1,18 @@
 """The networks that the page offers: loaded when they are first asked for, and what can be chosen at each."""
 
 import threading
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 from bitlens.data.datasets import open_dataset
+from bitlens.data.labels import Labels
 from bitlens.errors import SettingError
 from bitlens.methods.building import grey_photo
-from bitlens.models.builtin import BUILTIN
+from bitlens.models.builtin import BUILTIN, BUILTIN_TEXT
 from bitlens.models.default_layer import default_layer, grid_layers
 from bitlens.models.load import load_model, read_classes
+from bitlens.models.load_text import text_layers
 from bitlens.models.loaded import Loaded
 from bitlens.probe import Network
 
@@ -20,20 +22,20 @@ class Offer:
     """A network that whoever started the page allows to be asked. Visitors choose among these; they name no files.
 
     Attributes:
-        spec: as `bitlens models` lists it.
-        learns_from: the data set that statistics are made from.
+        spec: as `bitlens models` lists it, or as `bitlens text explain --model` takes it.
+        learns_from: the data set that statistics are made from; not needed by bundled networks for texts.
         weights: a file of weights, or None.
         classes: a file of class names, or None.
     """
 
     spec: str
-    learns_from: str
+    learns_from: str = ""
     weights: Path | None = None
     classes: Path | None = None
 
     @property
     def label(self) -> str:
-        """What visitors see: no folders of this machine."""
+        """Name what visitors see: no folders of this machine."""
         return self.spec if self.spec.startswith(("builtin/", "torchvision/", "timm/", "hf/")) else Path(self.spec).name
 
 
@@ -45,8 +47,8 @@ class Desk:
         offer: what it was made of.
         loaded: the network.
         network: runs it whole.
-        layers: that have a grid over the photo, from shallow to deep.
-        layer: of these, the one to begin with.
+        layers: of photos, those with a grid over them, from shallow to deep.
+        layer: of these, the one to begin with; empty where each method chooses its own.
         classes: the names of its outputs; None where they are unknown.
         beta: the price of information to begin with.
         lock: one question at a time: a network that is being explained is not to be run by others.
@@ -63,26 +65,27 @@ class Desk:
 
 
 class Shelf:
-    """All offers, by label; each network is loaded once, when it is first asked for.
+    """All offers, by label; each network is prepared once, when it is first asked for.
 
     Args:
         offers: at least one.
         device: where the networks run.
+        prepare: loads the network of an offer.
     """
 
-    def __init__(self, offers: Sequence[Offer], device: str) -> None:
+    def __init__(self, offers: Sequence[Offer], device: str, prepare: Callable[[Offer, str], Desk]) -> None:
         self._offers = {offer.label: offer for offer in offers}
-        self._device = device
-        self._desks: dict[str, Desk] = {}
+        self._device, self._prepare = device, prepare
+        self._prepared: dict[str, Desk] = {}
         self._lock = threading.Lock()
 
     @property
     def labels(self) -> tuple[str, ...]:
-        """What there is, in order."""
+        """Name what there is, in order."""
         return tuple(self._offers)
 
-    def desk(self, label: str) -> Desk:
-        """The network of an offer, ready.
+    def __getitem__(self, label: str) -> Desk:
+        """Hand out the network of an offer, ready.
 
         Raises:
             SettingError: if nothing is offered under this label.
@@ -91,18 +94,24 @@ class Shelf:
         if label not in self._offers:
             raise SettingError(f"network {label!r} is not offered here; choose {' or '.join(self._offers)}")
         with self._lock:
-            if label not in self._desks:
-                self._desks[label] = _prepared(self._offers[label], self._device)
-            return self._desks[label]
+            if label not in self._prepared:
+                self._prepared[label] = self._prepare(self._offers[label], self._device)
+            return self._prepared[label]
 
 
 def builtin_offers() -> list[Offer]:
-    """The networks that come with bitlens."""
+    """List the networks for photos that come with bitlens."""
     return [Offer(f"builtin/{name}", "builtin:scenes-train") for name in BUILTIN]
 
 
-def _prepared(offer: Offer, device: str) -> Desk:
-    open_dataset(offer.learns_from)  # if it is not there, say so now
+def builtin_text_offers() -> list[Offer]:
+    """List the networks for texts that come with bitlens."""
+    return [Offer(f"builtin/{name}") for name in BUILTIN_TEXT]
+
+
+def photo_desk(offer: Offer, device: str) -> Desk:
+    """Load a network for photos, and find out what can be chosen at it."""
+    open_dataset(offer.learns_from, Labels(needed=False))  # if it is not there, say so now
     loaded = load_model(offer.spec, offer.weights, device)
     grey = grey_photo(loaded)
     layers = grid_layers(loaded.model, grey)
@@ -113,3 +122,14 @@ def _prepared(offer: Offer, device: str) -> Desk:
     beta = 10.0 if loaded.beta is None else loaded.beta
     network = Network(loaded.model, output=loaded.output)
     return Desk(offer, loaded, network, layers, layer, tuple(classes) if classes else None, beta, threading.RLock())
+
+
+def text_desk(offer: Offer, device: str) -> Desk:
+    """Load a network for texts, and find out what can be chosen at it."""
+    loaded = load_model(offer.spec, None, device, kind="text")
+    layers = tuple(dict.fromkeys([loaded.embedding, *text_layers(loaded.model)]))
+    if loaded.layer is not None and loaded.layer not in layers:
+        layers = (loaded.layer, *layers)
+    beta = 1.0 if loaded.beta is None else loaded.beta
+    classes = tuple(loaded.classes or ()) or None
+    return Desk(offer, loaded, Network(loaded.model), layers, loaded.layer or "", classes, beta, threading.RLock())

@@ -38,12 +38,12 @@ class Work:
         self._thread.start()
 
     def news(self) -> Iterator[tuple[str, Frame | None]]:
-        """What is being done, with a picture (H, W, 3) of the map so far or None, until it is done."""
+        """Tell what is being done, with a picture (H, W, 3) of the map so far or None, until it is done."""
         while (news := self._news.get()) is not None:
             yield news
 
     def result(self) -> Shown:
-        """The answer; raises what the work raised."""
+        """Return the answer; raises what the work raised."""
         self._thread.join()
         (found,) = self._found
         if isinstance(found, Exception):
@@ -80,7 +80,7 @@ class Work:
 
 
 def _frame(photo: Frame, values: Frame) -> Frame:
-    """The map so far over the dimmed photo, in colours that end at its own maximum."""
+    """Return the map so far over the dimmed photo, in colours that end at its own maximum."""
     picture = overlay(dim(photo), values, Scale.over([values], "bits/pixel"))
     times = max(1, _LARGEST // max(picture.shape[:2]))
     enlarged: Frame = picture.repeat(times, 0).repeat(times, 1)

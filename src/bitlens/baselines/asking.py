@@ -12,7 +12,7 @@ from bitlens.baselines.changes import Removal, arranged, without
 from bitlens.core.inputs import ModelInputs
 from bitlens.core.outputs import OutputChoice, OutputForm
 from bitlens.core.passes import Precision, suffix_dtype
-from bitlens.core.targets import Target, as_target
+from bitlens.core.targets import Target, as_target, last_token
 from bitlens.data.tokenizing import TokenBatch, Tokenizer
 from bitlens.errors import SettingError, TargetError
 from bitlens.probe import frozen
@@ -29,7 +29,7 @@ class ImageQuestion:
 
     Attributes:
         inputs: the arguments of the network for these samples.
-        run: (variants (R, C, H, W), rows (R,)) → output; row r is a variant of sample rows[r].
+        run: variants (R, C, H, W) → output; row b*n + i is a variant of sample i.
         target: the question, one for each of the n samples.
         output: of the network for the unchanged images, without gradients.
         rows: how many rows may go through the network at once.
@@ -43,35 +43,30 @@ class ImageQuestion:
 
     @property
     def images(self) -> Tensor:
-        """Return the images (n, C, H, W), the first of the network's arguments."""
-        return self.inputs.first
+        """Return the images (n, C, H, W), the first of the network's arguments; half precision is the network's alone."""
+        images = self.inputs.first
+        return images.float() if images.dtype in (torch.float16, torch.bfloat16) else images
 
     @property
     def size(self) -> tuple[int, int]:
         """Return the height and width of the images."""
         return self.images.shape[2], self.images.shape[3]
 
-    def score(self, variants: Tensor, rows: Tensor | None = None) -> Tensor:
-        """Return the target's score (R,) of variants (R, C, H, W), the pre-softmax logit of a class.
+    def score(self, variants: Tensor) -> Tensor:
+        """Return the target's score (R,) of variants (R, C, H, W), the pre-softmax logit of a class; see `run`."""
+        return self._answers(variants, "score")
 
-        Args:
-            variants: changed images.
-            rows: (R,) to which of the n samples each belongs; by default row b*n + i belongs to sample i.
-        """
-        return self._answers(variants, rows, "score")
-
-    def value(self, variants: Tensor, rows: Tensor | None = None) -> Tensor:
-        """Return what a person reads of the target (R,), the probability of a class; for arguments see `score`."""
-        return self._answers(variants, rows, "value")
+    def value(self, variants: Tensor) -> Tensor:
+        """Return what a person reads of the target (R,), the probability of a class."""
+        return self._answers(variants, "value")
 
     def gradient(self, variants: Tensor) -> Tensor:
         """Return the gradient of every variant's score with respect to it, (R, C, H, W); see `gradient_of`."""
         return gradient_of(self.score, variants, "image")
 
-    def _answers(self, variants: Tensor, rows: Tensor | None, quantity: Quantity) -> Tensor:
-        output = self.run(variants.clone(), rows)  # a network may overwrite what it is given
-        target = self.target if rows is None else self.target.select(rows)
-        return _one_each("row", getattr(target, quantity)(output), len(variants))
+    def _answers(self, variants: Tensor, quantity: Quantity) -> Tensor:
+        output = self.run(variants.clone())  # a network may overwrite what it is given
+        return one_each("row", getattr(self.target, quantity)(output), len(variants))
 
 
 def gradient_of(score: Callable[[Tensor], Tensor], variants: Tensor, place: str) -> Tensor:
@@ -95,12 +90,27 @@ def gradient_of(score: Callable[[Tensor], Tensor], variants: Tensor, place: str)
     return gradient
 
 
-def _one_each(kind: str, answers: Tensor, count: int) -> Tensor:
+def one_each(kind: str, answers: Tensor, count: int) -> Tensor:
+    """Refuse a target that does not give one number for each of `count` things."""
     if answers.shape != (count,):
         raise TargetError(
             f"the target must give one number per {kind}, shape ({count},); it gave {tuple(answers.shape)}"
         )
     return answers
+
+
+def in_passes(ask: Callable[[slice], Tensor], samples: int, steps: int, rows: int) -> Tensor:
+    """What is answered at every step, (samples, steps), with as many steps in a pass as fit.
+
+    Args:
+        ask: for v of the steps, the answers (v*samples,), copy-major.
+        samples: how many there are.
+        steps: how many there are, one or more.
+        rows: how many variants may go through the network at once.
+    """
+    several = max(1, rows // samples)
+    parts = [ask(slice(start, min(start + several, steps))) for start in range(0, steps, several)]
+    return torch.cat(parts).reshape(steps, samples).T
 
 
 class TextModel(Protocol):
@@ -109,17 +119,14 @@ class TextModel(Protocol):
     @property
     def model(self) -> nn.Module:
         """The network, which takes a batch's `inputs` as keywords."""
-        ...
 
     @property
     def tokenizer(self) -> Tokenizer:
         """What cuts texts into the network's tokens."""
-        ...
 
     @property
     def embedding(self) -> str:
         """The dotted name of the word embedding."""
-        ...
 
 
 @dataclass(frozen=True)
@@ -179,8 +186,9 @@ class TextQuestion:
             inputs = arranged(
                 self.batch, own, places[chosen, :longest], present[chosen, :longest], self.mask_id, self.pad_id
             )
-            found = getattr(self.target.select(own), quantity)(self.run(inputs))
-            answers[chosen] = _one_each("text", found, len(own)).float()
+            asked = self.target.select(own).at(last_token(present[chosen, :longest]))
+            found = getattr(asked, quantity)(self.run(inputs))
+            answers[chosen] = one_each("text", found, len(own)).float()
             done += len(chosen)
         return answers
 
@@ -216,7 +224,7 @@ def asking(
     model = loaded.model
     device = batch.real.device
     weights = next((p for p in model.parameters() if p.is_floating_point()), torch.empty(0))
-    lower = [suffix_dtype(precision, weights)]
+    lower = [suffix_dtype(precision, weights, model)]
 
     def run(inputs: dict[str, Tensor]) -> Any:
         try:
@@ -233,5 +241,5 @@ def asking(
             with torch.no_grad():
                 output = run({name: value.clone() for name, value in batch.inputs.items()})
         form = output_form(model, batch.inputs, output, choice)
-        target = as_target(targets, output, len(batch), form)
+        target = as_target(targets, output, len(batch), form, last=last_token(batch.present))
         yield TextQuestion(batch, target, form, output, run, rows, loaded.tokenizer.mask_id, loaded.tokenizer.pad_id)

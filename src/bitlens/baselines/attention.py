@@ -140,11 +140,12 @@ Rollout = Callable[[Tensor, Sequence[Attention], Tensor], Tensor]
 """From readers, layers and score to what of each token reaches the readers; see `rollout`."""
 
 
-class _ImageRollout(ImageBaseline):
-    """A map of patches made of the attention of all layers."""
+class AttentionRollout(ImageBaseline):
+    """Give every patch what the attention of all layers brings of it to the tokens that the head reads; see `rollout`."""
 
+    method = "attention-rollout"
     copies = _COPIES
-    rolled: Rollout
+    rolled: Rollout = staticmethod(rollout)
 
     def maps(self, question: ImageQuestion) -> Tensor:
         """Return maps (n, H, W), at least 0."""
@@ -154,11 +155,12 @@ class _ImageRollout(ImageBaseline):
         return F.interpolate(cells[:, None], question.size, mode="bilinear", align_corners=False)[:, 0]
 
 
-class _TextRollout(OnEmbeddings):
-    """A map of tokens made of the attention of all layers."""
+class TextAttentionRollout(OnEmbeddings):
+    """Give every token what the attention of all layers brings of it to the positions that the head reads; see `rollout`."""
 
+    method = "attention-rollout"
     copies = _COPIES
-    rolled: Rollout
+    rolled: Rollout = staticmethod(rollout)
 
     def maps(self, question: TextQuestion) -> Tensor:
         """Return maps (n, T), at least 0."""
@@ -170,23 +172,7 @@ class _TextRollout(OnEmbeddings):
 
 
 @final
-class AttentionRollout(_ImageRollout):
-    """Give every patch what the attention of all layers brings of it to the tokens that the head reads; see `rollout`."""
-
-    method = "attention-rollout"
-    rolled = staticmethod(rollout)
-
-
-@final
-class TextAttentionRollout(_TextRollout):
-    """Give every token what the attention of all layers brings of it to the positions that the head reads; see `rollout`."""
-
-    method = "attention-rollout"
-    rolled = staticmethod(rollout)
-
-
-@final
-class GradientAttentionRollout(_ImageRollout):
+class GradientAttentionRollout(AttentionRollout):
     """Weight each head of the rollout by what it does for the score; see `gradient_rollout`."""
 
     method = "gradient-attention-rollout"
@@ -194,7 +180,7 @@ class GradientAttentionRollout(_ImageRollout):
 
 
 @final
-class TextGradientAttentionRollout(_TextRollout):
+class TextGradientAttentionRollout(TextAttentionRollout):
     """Weight each head of the rollout by what it does for the score; see `gradient_rollout`."""
 
     method = "gradient-attention-rollout"

@@ -103,8 +103,7 @@ class Baseline(ABC, Generic[Batch, Question]):
             TargetError: if the targets do not fit the network's output.
             SettingError: if the method cannot be used on this network.
         """
-        known = self.network.prepared(self._arguments(inputs), targets)
-        batch = self._read(inputs, known)
+        known, batch = self._read(inputs, targets)
         rows = self.passes.rows(lambda: self.network.bytes_per_row(known), self.network.device)
         size = max(1, rows // self.copies)
         parts = []
@@ -138,12 +137,8 @@ class Baseline(ABC, Generic[Batch, Question]):
         )
 
     @abstractmethod
-    def _arguments(self, inputs: Any) -> Any:
-        """Return what the network is called with."""
-
-    @abstractmethod
-    def _read(self, inputs: Any, known: ModelInputs) -> Batch:
-        """Return the samples on the network's device, or refuse what is of another kind."""
+    def _read(self, inputs: Any, targets: Any) -> tuple[ModelInputs, Batch]:
+        """Return what the network is called with, and the samples on its device, or refuse what is of another kind."""
 
     @abstractmethod
     def _asking(self, batch: Batch, part: slice, targets: Any, rows: int) -> AbstractContextManager[Question]:
@@ -165,20 +160,18 @@ class ImageBaseline(Baseline[ModelInputs, ImageQuestion]):
         given = ModelInputs.of(inputs, additional_forward_args)
         return as_captum(self.explain(given, target).map, inputs, given.first.device)
 
-    def _arguments(self, inputs: Any) -> Any:
-        return inputs
-
-    def _read(self, inputs: Any, known: ModelInputs) -> ModelInputs:  # noqa: ARG002
+    def _read(self, inputs: Any, targets: Any) -> tuple[ModelInputs, ModelInputs]:
+        known = self.network.prepared(inputs, targets)
         if known.image_size is None:
             raise InputError(
                 f"{self.method} needs images (N, C, H, W), got {tuple(known.first.shape)} of {known.first.dtype}"
             )
-        return known
+        return known, known
 
     @contextmanager
     def _asking(self, batch: ModelInputs, part: slice, targets: Any, rows: int) -> Iterator[ImageQuestion]:
         inputs = batch.select(part)
-        dtype = suffix_dtype(self.passes.precision, inputs.first)
+        dtype = suffix_dtype(self.passes.precision, inputs.first, self.model)
         with self.network.running(inputs, dtype, fold=self.folds) as passes:
             run = in_precision(passes, dtype, inputs.first, LAYOUTS["CHW"])
             with torch.no_grad():
@@ -199,15 +192,12 @@ class TextBaseline(Baseline[TokenBatch, TextQuestion]):
         super().__init__(loaded.model, **run)
         self.loaded = loaded
 
-    def _arguments(self, inputs: Any) -> Any:
+    def _read(self, inputs: Any, targets: Any) -> tuple[ModelInputs, TokenBatch]:  # noqa: ARG002
         if not isinstance(inputs, TokenBatch):
             raise InputError(
                 f"{self.method} needs a TokenBatch, as the network's tokenizer makes of texts, got {type(inputs).__name__}"
             )
-        return inputs.inputs
-
-    def _read(self, inputs: TokenBatch, known: ModelInputs) -> TokenBatch:  # noqa: ARG002
-        return inputs.to(self.network.device)
+        return self.network.prepared(inputs.inputs), inputs.to(self.network.device)
 
     @contextmanager
     def _asking(self, batch: TokenBatch, part: slice, targets: Any, rows: int) -> Iterator[TextQuestion]:

@@ -3,7 +3,6 @@
 Everything stays on the device; a variant of a text is which of its positions stands where.
 """
 
-from collections.abc import Callable
 from dataclasses import replace
 from typing import Literal
 
@@ -24,26 +23,19 @@ def without(removed: Tensor, present: Tensor, mode: Removal) -> tuple[Tensor, Te
     """Return which positions of a text stand where when some are removed.
 
     Args:
-        removed: (R, T) bool.
-        present: (R, T) bool, where the whole texts have tokens.
+        removed: (..., T) bool.
+        present: (..., T) bool, where the whole texts have tokens.
         mode: "delete" or "replace".
 
     Returns:
-        The positions (R, T), `REPLACED` where there is none, and where there are tokens (R, T).
+        The positions (..., T), `REPLACED` where there is none, and where there are tokens (..., T).
     """
-    choices: dict[str, Callable[[Tensor, Tensor], tuple[Tensor, Tensor]]] = {"delete": _deleted, "replace": _replaced}
-    return one_of("removal", mode, choices)(removed, present)
-
-
-def _replaced(removed: Tensor, present: Tensor) -> tuple[Tensor, Tensor]:
-    here = torch.arange(removed.shape[1], device=removed.device)
-    return torch.where(removed, REPLACED, here), present
-
-
-def _deleted(removed: Tensor, present: Tensor) -> tuple[Tensor, Tensor]:
+    here = torch.arange(removed.shape[-1], device=removed.device)
+    if one_of("mode", mode, {"delete": False, "replace": True}):
+        return torch.where(removed, REPLACED, here), present
     kept = present & ~removed
-    order = (~kept).to(torch.uint8).argsort(dim=1, stable=True)
-    there = torch.arange(kept.shape[1], device=kept.device) < kept.sum(1, keepdim=True)
+    order = (~kept).to(torch.uint8).argsort(dim=-1, stable=True)
+    there = here < kept.sum(-1, keepdim=True)
     return torch.where(there, order, REPLACED), there
 
 

@@ -19,7 +19,7 @@ from bitlens.baselines.asking import ImageQuestion
 from bitlens.baselines.baseline import ImageBaseline
 from bitlens.baselines.gradient import quadrature
 from bitlens.baselines.operations import ACTIVATIONS, AVERAGES, CONVOLUTIONS, COPIES, MAX_POOLS, names
-from bitlens.baselines.rules import Interception, Operation, Replacement, passed_back, refuse_probabilities
+from bitlens.baselines.rules import Interception, Operation, Ruled, passed_back, refuse_probabilities
 from bitlens.core.passes import SeedAndRows
 from bitlens.errors import BitlensWarning, SettingError
 
@@ -145,7 +145,7 @@ class _Differences(Interception):
         super().__init__(method)
         self.baseline = baseline
 
-    def replace(self, operation: Operation) -> Replacement | None:
+    def replace(self, operation: Operation) -> Ruled | None:
         """Return the rule of an operation; what is linear in one activation has its gradient."""
         name, places = operation.name, operation.places
         if name in _LINEAR:
@@ -178,7 +178,7 @@ _CLOSE = 1e-5  # relative to the values; below that the quotient of differences 
 _NODES = 10  # of the quadrature on the way from baseline to image
 
 
-def _rescaled(operation: Operation, before: Tensor) -> Replacement:
+def _rescaled(operation: Operation, before: Tensor) -> Ruled:
     """Take the quotient of the differences of a function of single numbers, or the slope half-way where there is hardly any."""
     (after,) = operation.values
     value, rise, run = operation.run(after), operation.run(after) - operation.run(before), after - before
@@ -187,10 +187,10 @@ def _rescaled(operation: Operation, before: Tensor) -> Replacement:
         (slope,) = torch.autograd.grad(operation.run(middle).sum(), middle)
     far = run.abs() > _CLOSE * (after.abs() + before.abs())
     multiplier = torch.where(far, rise / torch.where(far, run, 1), slope)
-    return Replacement(value, lambda arriving: [(arriving * multiplier).sum_to_size(after.shape)])
+    return Ruled(value, lambda arriving: [(arriving * multiplier).sum_to_size(after.shape)])
 
 
-def _pooled(operation: Operation, before: Tensor) -> Replacement:
+def _pooled(operation: Operation, before: Tensor) -> Ruled:
     """Give a maximum's rise to where it is in the image, its fall to where it was in the baseline."""
     (after,) = operation.values
     args, kwargs = operation.call
@@ -207,10 +207,10 @@ def _pooled(operation: Operation, before: Tensor) -> Replacement:
         total.scatter_add_(-1, places, arriving.flatten(-dimensions) * multiplier)
         return [total.reshape(after.shape)]
 
-    return Replacement(value, back)
+    return Ruled(value, back)
 
 
-def _averaged(operation: Operation, before: Sequence[Tensor], nodes: int) -> Replacement:
+def _averaged(operation: Operation, before: Sequence[Tensor], nodes: int) -> Ruled:
     """Take the mean gradient of several activations on the straight way from the baseline's values to the image's."""
     value = operation.run(*operation.values)
     value, others = (value[0], value[1:]) if isinstance(value, tuple) else (value, None)
@@ -227,4 +227,4 @@ def _averaged(operation: Operation, before: Sequence[Tensor], nodes: int) -> Rep
             total = [sums + gradient for sums, gradient in zip(total, gradients, strict=True)]
         return total
 
-    return Replacement(value, back, others)
+    return Ruled(value, back, others)

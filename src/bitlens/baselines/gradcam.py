@@ -11,13 +11,14 @@ from typing_extensions import Unpack
 
 from bitlens.baselines.asking import ImageQuestion
 from bitlens.baselines.baseline import ImageBaseline
-from bitlens.baselines.patches import patches_of
 from bitlens.core.inputs import ModelInputs
-from bitlens.core.layout import detect_layout
+from bitlens.core.layout import LAYOUTS, detect_layout
 from bitlens.core.passes import SeedAndRows
-from bitlens.errors import SettingError
+from bitlens.errors import SettingError, one_of
 from bitlens.probe import Probe
 from bitlens.probe.blocks import block_groups, grid_layout
+from bitlens.probe.geometry import Geometry
+from bitlens.probe.modules import graph_held
 from bitlens.probe.pictured import pictured
 from bitlens.probe.trace import Call, all_calls, trace_calls
 
@@ -33,11 +34,12 @@ class ActivationMap(ImageBaseline):
             transformer; by default the last with a grid (see `last_spatial_call`), in a vision transformer with a class token
             what comes first in its last block: behind the last attention no patch matters any more.
         call: which call of the layer, if the network calls it several times in one pass.
+        layout: what the axes of the features are, one of `LAYOUTS`, where neither modules nor a measurement tell.
         **run: as of `Baseline`.
 
     Raises:
         LayerError: if the network has no such layer.
-        SettingError: if a call is named, but no layer.
+        SettingError: if a call or layout is named, but no layer.
     """
 
     folds = False  # a convolution before a folded batch norm would put out something else
@@ -48,11 +50,14 @@ class ActivationMap(ImageBaseline):
         layer: str | nn.Module | None = None,
         *,
         call: int | None = None,
+        layout: str | None = None,
         **run: Unpack[SeedAndRows],
     ) -> None:
         super().__init__(model, **run)
-        if layer is None and call is not None:
-            raise SettingError(f"call={call} needs a layer: name it, or leave both to {self.method}")
+        for name, value in (("call", call), ("layout", layout)):
+            if layer is None and value is not None:
+                raise SettingError(f"{name}={value!r} needs a layer: name it, or leave both to {self.method}")
+        self.layout = one_of("layout", layout, LAYOUTS) if layout is not None else None
         self._named = Probe(self.model, layer, call=call) if layer is not None else None
         self._found: dict[Any, Probe] = {}
         self.layer = self._named.name if self._named is not None else ""
@@ -62,8 +67,9 @@ class ActivationMap(ImageBaseline):
         """Make maps (n, h, w) of features (n, C, h, w) and the gradient of the score there."""
 
     def choices(self) -> dict[str, Any]:
-        """Return which call of the layer; the layer itself stands in the attribution."""
-        return {"call": self._named.call if self._named is not None else None}
+        """Return which call of the layer, and the layout if it was said; the layer itself stands in the attribution."""
+        said = {"layout": self.layout.name} if self.layout is not None else {}
+        return {"call": self._named.call if self._named is not None else None, **said}
 
     def maps(self, question: ImageQuestion) -> Tensor:
         """Return maps (n, H, W), at least 0."""
@@ -80,7 +86,8 @@ class ActivationMap(ImageBaseline):
                     f"the score has no gradient at layer {probe.name!r}: choose a layer that it depends on"
                 )
             (gradient,) = torch.autograd.grad(score.sum(), features)
-        cells = self.weighted(*(_channels_first(t, probe.name, size) for t in (features.detach(), gradient)))
+        geometry = probe.geometry(question.inputs, self.layout)
+        cells = self.weighted(*(_as_grid(t, geometry, probe.name, size) for t in (features.detach(), gradient)))
         return F.interpolate(cells.clamp_min(0)[:, None], size, mode="bilinear", align_corners=False)[:, 0]
 
     def _default(self, inputs: ModelInputs) -> Probe:
@@ -88,8 +95,9 @@ class ActivationMap(ImageBaseline):
             root = trace_calls(self.model, inputs.select(slice(2)))
             call = last_spatial_call(root, inputs)
             if call is None:
+                remedy = graph_held(*self.model.modules()) or "name a layer"
                 raise SettingError(
-                    f"{self.method} finds no layer of {type(self.model).__name__} that ends in a grid (N, C, h, w): name a layer"
+                    f"{self.method} finds no layer of {type(self.model).__name__} that ends in a grid (N, C, h, w): {remedy}"
                 )
             times = sum(other.module is call.module for other in all_calls(root))
             self._found[inputs.signature] = Probe(self.model, call.module, call=call.index if times > 1 else None)
@@ -164,10 +172,13 @@ def _from_the_end(call: Call) -> Iterator[Call]:
         yield from _from_the_end(child)
 
 
-def _channels_first(values: Tensor, layer: str, image_size: tuple[int, int]) -> Tensor:
-    """Return features (N, ...) of any layout with places as (N, C, h, w)."""
-    layout = detect_layout(tuple(values.shape[1:]), image_size)
-    if not layout.places:
-        raise SettingError(f"layer {layer!r} puts out {tuple(values.shape)}, which has no places: choose one before it")
-    values = values.movedim(layout.channel + 1, 1)
-    return values if len(layout.places) == 2 else patches_of(values, image_size)
+def _as_grid(values: Tensor, geometry: Geometry, layer: str, image_size: tuple[int, int]) -> Tensor:
+    """Return features (n, ...) of a layer whose places form a grid as (n, C, h, w)."""
+    layout = geometry.layout.over(tuple(values.shape[1:]), image_size)
+    if not layout.on_image:
+        raise SettingError(
+            f"layer {layer!r} puts out {tuple(values.shape)}, whose places are no grid over images of {image_size} pixels: "
+            "choose another"
+        )
+    values = geometry.arranged(values).movedim(layout.channel + 1, 1)
+    return values if layout.patches is None else values[..., layout.extra :].reshape(*values.shape[:2], *layout.patches)

@@ -16,7 +16,7 @@ from typing_extensions import Unpack
 
 from bitlens.baselines.asking import ImageQuestion, TextModel, TextQuestion, gradient_of
 from bitlens.baselines.baseline import ImageBaseline, TextBaseline
-from bitlens.baselines.masking import Replacement, colour_of
+from bitlens.baselines.masking import Cover, colour_of
 from bitlens.core.noise import NoisyCopies
 from bitlens.core.passes import SeedAndRows
 from bitlens.core.targets import Target
@@ -166,7 +166,7 @@ class IntegratedGradients(ImageBaseline):
         model: nn.Module,
         *,
         steps: int = 50,
-        baseline: Replacement | Tensor = "zero",
+        baseline: Cover | Tensor = "zero",
         multiply: bool = True,
         reduce: Reduction = "mean",
         **run: Unpack[SeedAndRows],

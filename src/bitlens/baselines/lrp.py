@@ -28,15 +28,7 @@ from bitlens.baselines.operations import (
     is_computed_from,
     linear_of,
 )
-from bitlens.baselines.rules import (
-    Back,
-    Interception,
-    Operation,
-    Replacement,
-    passed_back,
-    refuse_probabilities,
-    times_value,
-)
+from bitlens.baselines.rules import Back, Interception, Operation, Ruled, passed_back, refuse_probabilities, times_value
 from bitlens.core.passes import SeedAndRows
 from bitlens.errors import one_of
 
@@ -111,11 +103,11 @@ class _Relevance(Interception):
         super().__init__(method)
         self.rule = rule
 
-    def replace(self, operation: Operation) -> Replacement | None:
+    def replace(self, operation: Operation) -> Ruled | None:
         """Return the rule of an operation; what does not depend on the input is left alone."""
         if not operation.places:
             return None
-        return Replacement(operation.run(*operation.values), self._back(operation))
+        return Ruled(operation.run(*operation.values), self._back(operation))
 
     def _back(self, operation: Operation) -> Back:
         if operation.name in self.weighted:

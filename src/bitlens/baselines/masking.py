@@ -8,19 +8,19 @@ import torch
 from torch import Tensor, nn
 from typing_extensions import Unpack
 
-from bitlens.baselines.asking import ImageQuestion, TextModel
+from bitlens.baselines.asking import ImageQuestion, TextModel, in_passes
 from bitlens.baselines.baseline import ImageBaseline, TextBaseline
 from bitlens.baselines.changes import Removal
 from bitlens.core.passes import Precision, SeedAndRows
 from bitlens.errors import SettingError, one_of
 
-Replacement = Literal["mean-colour", "zero"] | float
+Cover = Literal["mean-colour", "zero"] | float
 
 COPIES = 16
 """Rows for one sample. Hundreds of passes each are long: on a CPU a group, and a step of the progress, is one sample."""
 
 
-def colour_of(images: Tensor, replacement: Replacement) -> Tensor:
+def colour_of(images: Tensor, replacement: Cover) -> Tensor:
     """Return the colour (n, C, 1, 1) that covers parts of images (n, C, H, W).
 
     Args:
@@ -63,7 +63,7 @@ class Covering(ImageBaseline):
         self,
         model: nn.Module,
         *,
-        replacement: Replacement = "mean-colour",
+        replacement: Cover = "mean-colour",
         precision: Precision = "float32",
         **run: Unpack[SeedAndRows],
     ) -> None:
@@ -91,14 +91,8 @@ class Covering(ImageBaseline):
             masks: the masks of a slice: (k, 1, H, W), or (k, n, H, W) if every image has its own.
             read: variants (R, C, H, W) → (R,): `question.score` or `question.value`.
         """
-        colour = colour_of(question.images, self.replacement)
-        number = len(question.images)
-        at_once = max(1, question.rows // number)
-        parts = []
-        for start in range(0, count, at_once):
-            variants = covered(question.images, masks(slice(start, min(start + at_once, count))), colour)
-            parts.append(read(variants).view(-1, number))
-        return torch.cat(parts).T
+        images, colour = question.images, colour_of(question.images, self.replacement)
+        return in_passes(lambda chunk: read(covered(images, masks(chunk), colour)), len(images), count, question.rows)
 
 
 class Removing(TextBaseline):

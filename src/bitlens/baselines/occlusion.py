@@ -7,7 +7,7 @@ from torch import Tensor, nn
 from typing_extensions import Unpack
 
 from bitlens.baselines.asking import ImageQuestion, TextQuestion
-from bitlens.baselines.masking import Covering, Removing, Replacement
+from bitlens.baselines.masking import Cover, Covering, Removing
 from bitlens.core.passes import RunOptions
 from bitlens.errors import SettingError
 
@@ -30,7 +30,7 @@ class Occlusion(Covering):
     """
 
     def __init__(
-        self, model: nn.Module, *, window: int = 14, replacement: Replacement = "mean-colour", **run: Unpack[RunOptions]
+        self, model: nn.Module, *, window: int = 14, replacement: Cover = "mean-colour", **run: Unpack[RunOptions]
     ) -> None:
         super().__init__(model, replacement=replacement, **run)
         if not isinstance(window, int) or window < 1:

@@ -6,7 +6,7 @@ from typing import Any
 
 from torch import Tensor
 
-from bitlens.baselines.rules import Operation
+from bitlens.baselines.rules import Operation, ancestors
 
 _DIMENSIONS = (1, 2, 3)
 
@@ -84,12 +84,4 @@ def linear_of(operation: Operation) -> Linear | None:
 
 def is_computed_from(node: Any, origin: Any) -> bool:
     """Say whether one node of the autograd graph depends on another."""
-    waiting, seen = [node], {node}
-    while waiting:
-        current = waiting.pop()
-        if current is origin:
-            return True
-        following = {parent for parent, _ in current.next_functions if parent is not None} - seen
-        seen |= following
-        waiting.extend(following)
-    return False
+    return any(one is origin for one in ancestors([node]))

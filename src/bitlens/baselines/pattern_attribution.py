@@ -14,9 +14,9 @@ from typing_extensions import Unpack
 
 from bitlens.baselines.asking import ImageQuestion
 from bitlens.baselines.baseline import ImageBaseline
-from bitlens.baselines.operations import linear_of
-from bitlens.baselines.patterns import LINEAR, WITH_WEIGHTS, Patterns, call_name, collect_patterns
-from bitlens.baselines.rules import Interception, Operation, Replacement, passed_back, refuse_probabilities, times_value
+from bitlens.baselines.operations import Linear
+from bitlens.baselines.patterns import Patterns, Turns, call_name, collect_patterns
+from bitlens.baselines.rules import Operation, Ruled, passed_back, refuse_probabilities, times_value
 from bitlens.core.inputs import ModelInputs
 from bitlens.core.passes import SeedAndRows, rows_at_once
 from bitlens.core.statistics import Provenance
@@ -101,13 +101,8 @@ class PatternAttribution(ImageBaseline):
             SettingError: if the network has layers for which there are no patterns.
         """
         made = collect_patterns(self.network, batches, max_samples=max_samples, rows=self._rows, progress=progress)
-        provenance = Provenance(
-            model=type(self.model).__name__,
-            weights=weights_hash(self.model),
-            data=data,
-            preprocessing=preprocessing,
-            version=__version__,
-        )
+        about = {"data": data, "preprocessing": preprocessing, "version": __version__}
+        provenance = Provenance(type(self.model).__name__, weights_hash(self.model), **about)
         self._patterns = replace(made, provenance=provenance)
         return self
 
@@ -133,24 +128,15 @@ class PatternAttribution(ImageBaseline):
         return max(1, rows_at_once(self.network.bytes_per_row(inputs), self.network.device) // self.copies)
 
 
-class _Signals(Interception):
+class _Signals(Turns):
     """Put weights times patterns in the place of weights, on the way back."""
-
-    rules = WITH_WEIGHTS
 
     def __init__(self, method: str, patterns: Patterns) -> None:
         super().__init__(method)
         self.patterns = patterns
-        self.turn = 0
 
-    def replace(self, operation: Operation) -> Replacement | None:
+    def meet(self, turn: int, operation: Operation, linear: Linear) -> Ruled:
         """Return the rule of one layer's call."""
-        turn, self.turn = self.turn, self.turn + 1
-        if not operation.places:
-            return None
-        linear = linear_of(operation) if operation.name in LINEAR else None
-        if linear is None:
-            raise self.refusal(operation.name)
         (x,) = operation.values
         pattern = self.patterns.arrays.get(call_name(turn, operation))
         if pattern is None or pattern.shape != linear.weight.shape:
@@ -165,4 +151,4 @@ class _Signals(Interception):
                 given = arriving.new_zeros(shape).requires_grad_()
                 return list(torch.autograd.grad(linear.apply(given, weight), given, arriving))
 
-        return Replacement(operation.run(x), back)
+        return Ruled(operation.run(x), back)

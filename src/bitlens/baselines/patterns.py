@@ -13,6 +13,7 @@ position of a convolution counts as an input. No patches are cut out: Σ x y ove
 
 import hashlib
 import json
+from abc import abstractmethod
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import asdict, dataclass, field
 from functools import cached_property
@@ -24,7 +25,7 @@ from torch import Tensor
 from torch.overrides import TorchFunctionMode
 
 from bitlens.baselines.operations import CONVOLUTIONS, Linear, is_rectifier, linear_of
-from bitlens.baselines.rules import Interception, Operation, read, refuse_hidden
+from bitlens.baselines.rules import Interception, Operation, Ruled, read, refuse_hidden
 from bitlens.core.inputs import ModelInputs
 from bitlens.core.statistics import Provenance
 from bitlens.errors import DataError, StatisticsError
@@ -192,30 +193,44 @@ class _Followed(TorchFunctionMode):
         return result
 
 
-class _Sums(Interception):
-    """Sum what the patterns of all layers are made of over the inputs."""
+class Turns(Interception):
+    """Meet the layers that have patterns in the order of their calls."""
 
     rules = WITH_WEIGHTS
+
+    def __init__(self, method: str) -> None:
+        super().__init__(method)
+        self.turn = 0
+
+    @abstractmethod
+    def meet(self, turn: int, operation: Operation, linear: Linear) -> Ruled | None:
+        """Return what takes the place of one layer's call, given its number in the pass."""
+
+    def replace(self, operation: Operation) -> Ruled | None:
+        """Meet one layer's call; what does not depend on the input is left alone."""
+        turn, self.turn = self.turn, self.turn + 1
+        if not operation.places:
+            return None
+        linear = linear_of(operation) if operation.name in LINEAR else None
+        if linear is None:
+            raise self.refusal(operation.name)
+        return self.meet(turn, operation, linear)
+
+
+class _Sums(Turns):
+    """Sum what the patterns of all layers are made of over the inputs."""
 
     def __init__(self) -> None:
         super().__init__("pattern-attribution")
         self.layers: dict[str, _Layer] = {}
         self.rectified: set[int] | None = None
-        self.turn = 0
 
-    def replace(self, operation: Operation) -> None:
+    def meet(self, turn: int, operation: Operation, linear: Linear) -> None:
         """Add the inputs of one layer's call, which is computed as it is."""
-        turn, self.turn = self.turn, self.turn + 1
-        if not operation.places:
-            return
-        linear = linear_of(operation) if operation.name in LINEAR else None
-        if linear is None:
-            raise self.refusal(operation.name)
-        (x,) = operation.values
         name = call_name(turn, operation)
         if name not in self.layers:
             self.layers[name] = _Layer(linear.weight, rectified=turn in (self.rectified or ()))
-        self.layers[name].add(linear, x)
+        self.layers[name].add(linear, *operation.values)
 
 
 def call_name(turn: int, operation: Operation) -> str:

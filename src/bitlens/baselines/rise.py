@@ -12,7 +12,7 @@ from torch import Tensor, nn
 from typing_extensions import Unpack
 
 from bitlens.baselines.asking import ImageQuestion
-from bitlens.baselines.masking import Covering, Replacement
+from bitlens.baselines.masking import Cover, Covering
 from bitlens.core.passes import RunOptions
 from bitlens.errors import SettingError
 
@@ -43,7 +43,7 @@ class RISE(Covering):
         samples: int = 1000,
         grid: int = 7,
         share: float = 0.5,
-        replacement: Replacement = "zero",
+        replacement: Cover = "zero",
         **run: Unpack[RunOptions],
     ) -> None:
         super().__init__(model, replacement=replacement, **run)

@@ -6,7 +6,7 @@ operations still write where they wrote, so code that goes on with the old varia
 """
 
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
 from typing import Any, ClassVar
@@ -22,6 +22,7 @@ from bitlens.baselines.asking import ImageQuestion, gradient_of
 from bitlens.baselines.baseline import ImageBaseline
 from bitlens.core.targets import function_of
 from bitlens.errors import SettingError
+from bitlens.probe.modules import graph_held
 
 Back = Callable[[Tensor], Sequence[Tensor | None]]
 """From what arrives at an operation's output to what each of its activations is given (None: nothing)."""
@@ -70,7 +71,7 @@ class Operation:
 
 
 @dataclass(frozen=True)
-class Replacement:
+class Ruled:
     """An operation's value, the rule of its backward pass, and what it returns besides (constants).
 
     The value must be a tensor of its own: neither an argument nor a view of one.
@@ -100,7 +101,7 @@ class Interception(TorchFunctionMode, ABC):
         self._holders: dict[int, list[ReferenceType[Operation]]] = {}
 
     @abstractmethod
-    def replace(self, operation: Operation) -> Replacement | None:
+    def replace(self, operation: Operation) -> Ruled | None:
         """Return what takes the place of an operation that has a rule; None to leave it as it is."""
 
     def refusal(self, name: str) -> SettingError:
@@ -142,7 +143,7 @@ class Interception(TorchFunctionMode, ABC):
             return written.copy_(result)
         return result if replacement.others is None else (result, *replacement.others)
 
-    def _ask(self, operation: Operation) -> Replacement | None:
+    def _ask(self, operation: Operation) -> Ruled | None:
         replacement = self.replace(operation)
         for leaf in operation.leaves:
             if isinstance(leaf, Tensor):
@@ -189,7 +190,7 @@ def _asks(result: Any) -> bool:
 
 class _Replaced(torch.autograd.Function):
     @staticmethod
-    def forward(ctx: Any, replacement: Replacement, *_activations: Tensor) -> Tensor:
+    def forward(ctx: Any, replacement: Ruled, *_activations: Tensor) -> Tensor:
         ctx.back = replacement.back
         return replacement.value
 
@@ -198,7 +199,7 @@ class _Replaced(torch.autograd.Function):
         return None, *ctx.back(arriving)
 
 
-def _node(replacement: Replacement, activations: Sequence[Tensor]) -> Tensor:
+def _node(replacement: Ruled, activations: Sequence[Tensor]) -> Tensor:
     result: Tensor = _Replaced.apply(replacement, *activations)  # type: ignore[no-untyped-call]
     return result
 
@@ -210,7 +211,7 @@ def times_value(output: Any) -> Any:
         if not isinstance(leaf, Tensor) or not leaf.requires_grad:
             return leaf
         value = leaf.detach().clone()
-        return _node(Replacement(value.clone(), lambda arriving: (arriving * value,)), [leaf])
+        return _node(Ruled(value.clone(), lambda arriving: (arriving * value,)), [leaf])
 
     return tree_map(start, output)
 
@@ -265,23 +266,24 @@ def refuse_hidden(model: nn.Module, output: Any, method: str) -> None:
     Raises:
         SettingError: if a module is TorchScript, or the output came through an autograd function of the network's own.
     """
-    scripted = [type(module).__name__ for module in model.modules() if isinstance(module, torch.jit.ScriptModule)]
-    if scripted:
-        raise SettingError(
-            f"{method} cannot look into {type(model).__name__}: it holds TorchScript ({scripted[0]}); give the module that it "
-            "was made from"
-        )
-    waiting = [leaf.grad_fn for leaf in tree_leaves(output) if isinstance(leaf, Tensor)]
-    seen: set[Any] = set()
-    while waiting:
-        node = waiting.pop()
-        if node is None or node in seen:
-            continue
-        seen.add(node)
+    script = graph_held(*(module for module in model.modules() if isinstance(module, torch.jit.ScriptModule)))
+    if script:
+        raise SettingError(f"{method} cannot look into {type(model).__name__}: {script}")
+    for node in ancestors([leaf.grad_fn for leaf in tree_leaves(output) if isinstance(leaf, Tensor)]):
         own = getattr(type(node), "_forward_cls", _Replaced)
         if own is not _Replaced:
             raise SettingError(
                 f"{method} cannot look into {type(model).__name__}: it computes {own.__name__}, an autograd function of its "
-                "own (or checkpoints activations); switch that off in the network, or choose a method that needs no rules"
+                "own; switch that off in the network, or choose a method that needs no rules"
             )
-        waiting.extend(following for following, _ in node.next_functions)
+
+
+def ancestors(nodes: Sequence[Any]) -> Iterator[Any]:
+    """Go through the autograd graph behind some nodes (None: nothing), each node once."""
+    waiting, seen = list(nodes), {None}
+    while waiting:
+        node = waiting.pop()
+        if node not in seen:
+            seen.add(node)
+            yield node
+            waiting.extend(following for following, _ in node.next_functions)

@@ -16,7 +16,7 @@ from typing_extensions import Unpack
 from bitlens.baselines.asking import ImageQuestion, TextModel, TextQuestion
 from bitlens.baselines.changes import Removal
 from bitlens.baselines.linear_models import LinearModel, Ridge, Shapley
-from bitlens.baselines.masking import COPIES, Covering, Removing, Replacement
+from bitlens.baselines.masking import COPIES, Cover, Covering, Removing
 from bitlens.core.passes import RunOptions
 from bitlens.errors import BitlensWarning, SettingError
 
@@ -33,7 +33,7 @@ class _Segments(Covering):
         model: nn.Module,
         linear: LinearModel,
         segments: Segments,
-        replacement: Replacement,
+        replacement: Cover,
         **run: Unpack[RunOptions],
     ) -> None:
         super().__init__(model, replacement=replacement, **run)
@@ -151,7 +151,7 @@ class LIME(_Segments):
         samples: int = 1000,
         width: float = 0.25,
         ridge: float = 1.0,
-        replacement: Replacement = "mean-colour",
+        replacement: Cover = "mean-colour",
         **run: Unpack[RunOptions],
     ) -> None:
         super().__init__(model, Ridge(samples, width, ridge, _one_in_two, spread=1), segments, replacement, **run)
@@ -213,7 +213,7 @@ class KernelSHAP(_Segments):
         *,
         segments: Segments = 25,
         samples: int = 1000,
-        replacement: Replacement = "mean-colour",
+        replacement: Cover = "mean-colour",
         **run: Unpack[RunOptions],
     ) -> None:
         super().__init__(model, Shapley(samples), segments, replacement, **run)

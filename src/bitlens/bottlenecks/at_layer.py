@@ -12,15 +12,18 @@ from typing_extensions import Unpack
 
 from bitlens.bottlenecks.bottleneck import EVIDENCE_STREAM, Bottleneck, Recorded
 from bitlens.bottlenecks.groups import Group, Samples
+from bitlens.bottlenecks.paths import check_paths, warn_if_unread
 from bitlens.core.fitting import Region
 from bitlens.core.gaussian import NoiseSettings
-from bitlens.core.layout import LAYOUTS, Layout
-from bitlens.core.passes import RunOptions, in_precision, memory_format, suffix_dtype
+from bitlens.core.inputs import ModelInputs
+from bitlens.core.layout import LAYOUTS
+from bitlens.core.passes import BottleneckOptions, in_precision, memory_format, suffix_dtype
 from bitlens.core.statistics import FeatureStatistics
-from bitlens.core.targets import as_target
-from bitlens.errors import BitlensWarning, StatisticsError, one_of
+from bitlens.core.targets import as_target, last_token
+from bitlens.errors import BitlensWarning, LayerError, StatisticsError, one_of
 from bitlens.probe import Probe
 from bitlens.probe.fingerprint import weights_hash, weights_versions
+from bitlens.probe.geometry import Geometry
 from bitlens.probe.pictured import pictured
 
 ExtraTokens = Literal["restricted", "mean", "whole"]
@@ -33,7 +36,7 @@ class LayerBottleneck(Bottleneck):
         model: the network; left exactly as it was after every call.
         layer: the module whose output is restricted, or its dotted name.
         call: which call of the layer, if the network calls it several times in one pass.
-        layout: "CHW", "HWC", "TD" or "D" if the axes of the features cannot be told from their shape.
+        layout: what the axes of the features are, one of `LAYOUTS`, where neither modules nor a measurement tell.
         noise: how it is made from the statistics.
         extra_tokens: what happens to tokens that are no patches.
         compile: whether what lies behind the layer is to become one graph.
@@ -52,7 +55,7 @@ class LayerBottleneck(Bottleneck):
         noise: NoiseSettings,
         extra_tokens: ExtraTokens = "restricted",
         compile: bool = False,  # noqa: A002  (PyTorch's own name)
-        **run: Unpack[RunOptions],
+        **run: Unpack[BottleneckOptions],
     ) -> None:
         super().__init__(**run)
         self.probe = Probe(model, layer, call=call, output=self.passes.output)
@@ -112,10 +115,14 @@ class LayerBottleneck(Bottleneck):
         """Run a group through the network; within the block what comes behind the layer can run again."""
         behind = self.runs_behind or group.wanted.evidence_samples > 0
         recording = self.probe.record(group.inputs, check=behind)
-        features = recording.features.float()
-        layout = self.layout_of(features, group.inputs.image_size)
-        target = as_target(group.targets, recording.output, group.inputs.count, recording.form)
-        dtype = suffix_dtype(self.precision, recording.features)
+        check_paths(self.probe, group.inputs, allowed=self.allow_bypass)
+        geometry = self.geometry(group.inputs)
+        warn_if_unread(self.probe, group.inputs, geometry.layout)
+        layout, features = geometry.layout, geometry.arranged(recording.features.float())
+        mask = group.inputs.kwargs.get("attention_mask")
+        last = last_token(mask.bool()) if isinstance(mask, Tensor) and mask.dim() == 2 else None
+        target = as_target(group.targets, recording.output, group.inputs.count, recording.form, last=last)
+        dtype = suffix_dtype(self.precision, recording.features, self.model)
         features = features.contiguous(memory_format=memory_format(features, dtype, layout))
         opened: AbstractContextManager[Any] = (
             recording.suffix(dtype, packed=not self.compile) if behind else nullcontext()
@@ -132,25 +139,32 @@ class LayerBottleneck(Bottleneck):
                 region = Region(restricted)
             yield Recorded(
                 group, self.probe.name, features, recording.output, target, noise, layout, region,
-                run=in_precision(suffix, dtype, recording.features, layout),
+                run=in_precision(lambda z: suffix(geometry.as_found(z)), dtype, recording.features, layout),
                 seed=self.seed,
                 evidence_seed=self.seed + EVIDENCE_STREAM,
                 dtype=dtype,
                 recording=recording,
             )  # fmt: skip
 
-    def layout_of(self, features: Tensor, image_size: tuple[int, int] | None) -> Layout:
-        """Return how the axes of features (n, ...) are meant, and where patches lie in an image of this size.
+    def geometry(self, inputs: ModelInputs) -> Geometry:
+        """Return how the axes of the layer's features are meant for inputs like these.
 
         Raises:
-            StatisticsError: if the statistics are not about such features.
+            StatisticsError: if the statistics are about other features, or take their axes otherwise.
         """
-        size = tuple(features.shape[1:])
-        self.statistics.check_features(size)
-        layout = self.statistics.layout.over(size, image_size)
-        if layout.name == "PD" and layout.patches is None:
+        said = self.statistics.layout
+        try:
+            found = self.probe.geometry(inputs, self.layout)
+        except LayerError:
+            if self.layout is not None or said.name == "PD":
+                raise
+            found = self.probe.geometry(inputs, said)  # nothing tells, but somebody did when the statistics were made
+        size = self.probe.size(inputs)
+        if found.layout != said:
+            extra = f" with {said.extra} tokens more" if said.extra else ""
             raise StatisticsError(
-                f"the statistics of layer {self.probe.name!r} are of patches of an image, but its {size[0]} tokens are none of "
-                f"an image of {image_size} pixels: make new statistics with fit_statistics"
+                f"the statistics of layer {self.probe.name!r} take the axes of its features {size} as {said.name}{extra}, but "
+                f"for these inputs they are {found.layout.name}: make new ones with fit_statistics, or say layout={said.name!r}"
             )
-        return layout
+        self.statistics.check_features(size)
+        return found

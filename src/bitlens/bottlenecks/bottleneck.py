@@ -122,6 +122,7 @@ class Bottleneck(GroupedMethod):
             seed=recorded.evidence_seed,
             rows=recorded.group.rows,
             block=recorded.region.block,
+            starts=recorded.region.starts,
             deeper=recorded.deeper,
         )
         before = target.value(recorded.output).detach()

@@ -140,6 +140,11 @@ class Samples:
         places = torch.arange(1, self.kinds.shape[1] + 1, device=self.kinds.device)
         return (places * (self.kinds != PADDING)).amax(1)
 
+    @property
+    def padded(self) -> bool:
+        """Whether a text ends before the longest does."""
+        return bool(self.kinds.shape[1]) and int(self.lengths.min()) < int(self.lengths.max())
+
     def select(self, rows: slice | Tensor) -> "Samples":
         """Return some samples; texts are cut to the length that the longest of them needs."""
         some = replace(self, inputs=self.inputs.select(rows), kinds=self.kinds[rows])
@@ -157,7 +162,13 @@ class Samples:
         return Samples(inputs.select(order), kinds[order], order)
 
     def groups(
-        self, targets: Any, wanted: Wanted, rows_for: Callable[[ModelInputs], int], copies: int
+        self,
+        targets: Any,
+        wanted: Wanted,
+        rows_for: Callable[[ModelInputs], int],
+        copies: int,
+        *,
+        alike: bool = False,
     ) -> Iterator[Group]:
         """Give all samples in their order, as many at once as fit.
 
@@ -166,6 +177,7 @@ class Samples:
             wanted: what is to be found.
             rows_for: inputs → how many rows like them may go through the network at once; asked once for each size.
             copies: of each sample that a pass should hold at least.
+            alike: whether only texts of one length share a group, so that none is padded.
 
         Raises:
             TargetError: if there are several targets, but not one for each sample.
@@ -179,6 +191,8 @@ class Samples:
                 known[ahead.signature] = rows_for(ahead)
             rows = known[ahead.signature]
             stop = min(count, start + max(1, rows // copies))
+            if alike:
+                stop = start + int((self.lengths[start:stop] == self.lengths[start]).sum())
             some, asked = self.select(slice(start, stop)), select_targets(targets, start, stop, count)
             yield Group(some.inputs, some.kinds, asked, rows, stop, wanted)
             start = stop
@@ -227,6 +241,7 @@ class GroupedMethod(ABC):
         precision: of the network behind the layer: "float32", "bfloat16", or "auto" (bfloat16 where the hardware multiplies it
             natively, float32 elsewhere). Masks and information are always float32.
         internal_batch_size: how many rows go through the network at once; "auto" bounds the memory.
+        allow_bypass: whether a layer is restricted although the input also reaches the output by another way.
     """
 
     method: str
@@ -235,8 +250,8 @@ class GroupedMethod(ABC):
     probe: Probe
     """The way into the layer."""
 
-    def __init__(self, **run: Unpack[RunOptions]) -> None:
-        self.passes = Passes(**run)
+    def __init__(self, *, allow_bypass: bool = False, **run: Unpack[RunOptions]) -> None:
+        self.passes, self.allow_bypass = Passes(**run), allow_bypass
 
     @property
     def model(self) -> nn.Module:
@@ -304,7 +319,8 @@ class GroupedMethod(ABC):
         self, samples: Samples, targets: Any, wanted: Wanted, progress: Callable[[int], None] | None
     ) -> Iterator[Attribution]:
         """Give the attribution of each group of (arranged) samples."""
-        for group in samples.groups(targets, wanted, self.rows, self.copies):
+        alike = samples.padded and self.reads_padding(samples)
+        for group in samples.groups(targets, wanted, self.rows, self.copies, alike=alike):
             with torch.autocast(self.probe.device.type, enabled=False):  # `precision` alone decides
                 found = self.explain_group(group)
             yield found
@@ -319,6 +335,10 @@ class GroupedMethod(ABC):
     def copies(self) -> int:
         """How many noisy copies of each sample a pass should hold at least."""
         return COPIES_AT_ONCE
+
+    def reads_padding(self, samples: Samples) -> bool:  # noqa: ARG002
+        """Whether the network reads what stands at padding, so that (arranged) texts of other lengths must not share a group."""
+        return False
 
     @abstractmethod
     def check(self) -> None:

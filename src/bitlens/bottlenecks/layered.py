@@ -95,6 +95,10 @@ class LayeredTokenIBA(GroupedMethod):
         """Return how many rows like these inputs may go through the network at once, whichever layer is restricted."""
         return min(part.rows(inputs) for part in self.parts)
 
+    def reads_padding(self, samples: Samples) -> bool:
+        """Whether what one of the layers puts out at padding is read; see `TokenIBA.reads_padding`."""
+        return any(part.reads_padding(samples) for part in self.parts)
+
     @property
     def copies(self) -> int:
         """How many noisy copies of each text a pass should hold at least."""

@@ -11,7 +11,7 @@ from bitlens.bottlenecks.at_layer import ExtraTokens, LayerBottleneck
 from bitlens.bottlenecks.bottleneck import Recorded, optimised
 from bitlens.core.fitting import QUALITY, Fitted, Quality, Readout
 from bitlens.core.gaussian import NoiseMode, NoiseSettings
-from bitlens.core.passes import RunOptions
+from bitlens.core.passes import BottleneckOptions
 from bitlens.core.statistics import FeatureStatistics, Granularity, Provenance
 from bitlens.errors import one_of
 from bitlens.probe.collecting import collect_statistics
@@ -77,7 +77,7 @@ class IBA(LayerBottleneck):
         readout: Readout = "last_forward",
         extra_tokens: ExtraTokens = "restricted",
         compile: bool = False,  # noqa: A002  (PyTorch's own name)
-        **run: Unpack[RunOptions],
+        **run: Unpack[BottleneckOptions],
     ) -> None:
         super().__init__(
             model,
@@ -157,6 +157,7 @@ class IBA(LayerBottleneck):
             "seed": self.seed,
             "precision": self.precision,
             **self.passes.declared(),
+            **({"allow_bypass": True} if self.allow_bypass else {}),
             "statistics": f"per {statistics.granularity}, {statistics.samples} inputs",
             "statistics_data": statistics.provenance.data,
             "statistics_fingerprint": statistics.fingerprint,

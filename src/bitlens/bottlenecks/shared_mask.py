@@ -12,7 +12,6 @@ from torch import Tensor, nn
 
 from bitlens.core.fitting import Region
 from bitlens.core.gaussian import NoiseModel, noised_features
-from bitlens.core.noise import NoisyCopies
 
 _STREAM = 0x2545F491  # between the seeds of two layers
 
@@ -37,7 +36,7 @@ class SharedMask:
     def __init__(self, models: Mapping[nn.Module, NoiseModel], region: Region, seed: int) -> None:
         self._models, self._region = models, region
         self._sources = {
-            module: NoisyCopies(model.mean.shape[1:], seed + (i + 1) * _STREAM, model.mean.device, block=region.block)
+            module: region.copies(model.mean.shape[1:], seed + (i + 1) * _STREAM, model.mean.device)
             for i, (module, model) in enumerate(models.items())
         }
         self._now: _Pass | None = None

@@ -19,7 +19,7 @@ from bitlens.bottlenecks.groups import ORDINARY, PADDING, Samples
 from bitlens.core.gaussian import NoiseModel, NoiseSettings
 from bitlens.core.layout import LAYOUTS
 from bitlens.core.statistics import FEW_OBSERVATIONS, FeatureStatistics, Provenance
-from bitlens.errors import BitlensWarning, DataError, StatisticsError
+from bitlens.errors import BitlensWarning, DataError, LayerError, StatisticsError
 from bitlens.probe import layer_features
 from bitlens.probe.fingerprint import weights_hash
 from bitlens.system.files import read_arrays, write_arrays
@@ -185,6 +185,11 @@ def collect_token_statistics(
         texts = Samples.of_texts(batch)
         texts = texts.select(torch.arange(min(len(texts), max_samples - seen), device=texts.kinds.device))
         for name, features in zip(layers, layer_features(model, layers, texts.inputs, call=call), strict=True):
+            if features.dim() != 3 or features.shape[:2] != texts.kinds.shape:
+                raise LayerError(
+                    f"layer {name!r} puts out {tuple(features.shape)} for texts of {tuple(texts.kinds.shape)} tokens: choose one "
+                    "that gives a vector for each token"
+                )
             summary = TokenStatistics.of(features, texts.kinds.to(features.device))
             totals[name] = totals[name].merge(summary) if name in totals else summary
         seen += len(texts)

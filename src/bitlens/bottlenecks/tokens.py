@@ -16,16 +16,19 @@ from typing_extensions import Unpack
 
 from bitlens.bottlenecks.bottleneck import EVIDENCE_STREAM, Bottleneck, Reading, Recorded, optimised
 from bitlens.bottlenecks.groups import ORDINARY, PADDING, Group, Samples
+from bitlens.bottlenecks.paths import check_paths
 from bitlens.bottlenecks.shared_mask import SharedMask
 from bitlens.bottlenecks.token_statistics import TokenStatistics, collect_token_statistics
 from bitlens.core.fitting import FitSettings, Fitted, Readout, Region
 from bitlens.core.gaussian import NoiseModel, NoiseSettings
 from bitlens.core.layout import LAYOUTS
-from bitlens.core.passes import RunOptions, in_precision, suffix_dtype
-from bitlens.core.targets import ClassTarget, LogOdds, Target, as_target
+from bitlens.core.passes import BottleneckOptions, in_precision, suffix_dtype
+from bitlens.core.targets import ClassTarget, LogOdds, Target, as_target, last_token
 from bitlens.errors import LayerError, StatisticsError, one_of
 from bitlens.probe import Probe, Recording, find_layer
+from bitlens.probe.agreement import agree
 from bitlens.probe.fingerprint import weights_hash
+from bitlens.probe.modules import call_of
 
 NoiseOf = Callable[[Tensor, Tensor], NoiseModel]
 """Features (n, T, D) and kinds (n, T) of texts → the noise at each position."""
@@ -44,7 +47,8 @@ class TokenIBA(Bottleneck):
 
     Args:
         model: the network; left exactly as it was after every call.
-        layer: the module after which hidden states (T, D) are restricted, or its dotted name: any layer of an encoder.
+        layer: the module after which hidden states (T, D) are restricted, or its dotted name: any layer of an encoder; `NAME#2`
+            is the third call of one that is called for several layers (ALBERT).
         deeper: further layers behind it that the same mask restricts too (one mask for several layers, after CoIBA, CVPR
             2025); the information is counted once, at `layer`, which bounds what passes any of them.
         mask: "token": one mask for each token, shared by its hidden units; "unit": one for each hidden unit of each token.
@@ -89,13 +93,15 @@ class TokenIBA(Bottleneck):
         statistics: "TokenStatistics | Mapping[str, TokenStatistics] | None" = None,
         call: int | None = None,
         min_std: float = 0.01,
-        **run: Unpack[RunOptions],
+        **run: Unpack[BottleneckOptions],
     ) -> None:
         super().__init__(**run)
         self.probe = Probe(model, layer, call=call, output=self.passes.output)
         self.deeper = dict(find_layer(self.probe.model, other) for other in deeper)
         if self.probe.name in self.deeper:
             raise LayerError(f"deeper holds {self.probe.name!r}, the layer itself: name layers behind it")
+        if self.probe.layer in self.deeper.values() or any(call_of(name) is not None for name in self.deeper):
+            raise LayerError("deeper holds one of several calls of a layer: name layers that are called once")
         self.mask = one_of("mask", mask, {name: name for name in get_args(MaskForm)})
         self.special_tokens = one_of("special_tokens", special_tokens, {name: name for name in get_args(SpecialTokens)})
         self.objective = one_of("objective", objective, {name: name for name in get_args(Objective)})
@@ -110,6 +116,7 @@ class TokenIBA(Bottleneck):
             readout=readout,
         )
         self.noise = NoiseSettings(min_std=min_std, activity_threshold=-1)
+        self._reads_padding: bool | None = None  # not known as yet
         self._lower_precision: bool | None = None  # whether the network can; not known as yet
         self._statistics: dict[str, TokenStatistics] = {}
         if statistics is not None:
@@ -188,6 +195,22 @@ class TokenIBA(Bottleneck):
         """Read texts."""
         return Samples.of_texts(inputs)
 
+    def reads_padding(self, samples: Samples) -> bool:
+        """Whether the network's output changes with what the layer puts out at padding (XLNet's head reads the last position).
+
+        It is measured once: what is not restricted there would let everything pass around the bottleneck.
+        """
+        if self._reads_padding is None:
+            few = samples.select(torch.tensor([0, len(samples) - 1], device=samples.kinds.device))
+            recording = self.probe.record(few.inputs, check=False)
+            features = recording.features
+            if features.shape[:2] != few.kinds.shape:
+                return False
+            other = torch.where((few.kinds == PADDING)[..., None], features.flip(-1) * 0.7 + 0.1, features)
+            with recording.suffix() as run, torch.no_grad():
+                self._reads_padding = not agree(run(features), run(other))
+        return self._reads_padding
+
     def restricted(self, kinds: Tensor) -> Tensor:
         """Return which tokens (n, T) are restricted."""
         return kinds != PADDING if self.special_tokens == "restricted" else kinds == ORDINARY
@@ -200,6 +223,7 @@ class TokenIBA(Bottleneck):
             group: the texts.
             noise: that stands in for the features; as the statistics say if not given.
         """
+        check_paths(self.probe, group.inputs, allowed=self.allow_bypass)
         recording, kinds = self.probe.record(group.inputs), group.kinds
         features = recording.features.float()
         if features.shape[:2] != kinds.shape:
@@ -207,9 +231,16 @@ class TokenIBA(Bottleneck):
                 f"layer {self.probe.name!r} puts out {tuple(features.shape)} for texts of {tuple(kinds.shape)} tokens: choose "
                 "one that gives a vector for each token"
             )
-        target = self._asked(as_target(group.targets, recording.output, len(kinds), recording.form))
+        last = last_token(kinds != PADDING)
+        target = self._asked(as_target(group.targets, recording.output, len(kinds), recording.form, last=last))
         dtype = self._dtype(recording)
-        region = Region(self.restricted(kinds)[..., None].float(), shared=self.mask == "token", block=_BLOCK)
+        there = kinds != PADDING
+        region = Region(
+            self.restricted(kinds)[..., None].float(),
+            shared=self.mask == "token",
+            block=_BLOCK,
+            starts=there.int().argmax(1),
+        )
         model = (noise or self.noise_of)(features, kinds)
         deeper = self._shared_mask(kinds, region)
         with recording.suffix(dtype, changes=deeper.changes) as suffix:
@@ -246,7 +277,7 @@ class TokenIBA(Bottleneck):
 
     def _dtype(self, recording: Recording) -> torch.dtype | None:
         """The lower precision to compute in, unless the network cannot (DeBERTa masks with the least float32 number)."""
-        dtype = suffix_dtype(self.precision, recording.features)
+        dtype = suffix_dtype(self.precision, recording.features, self.model)
         if dtype is None or self._lower_precision is False:
             return None
         if self._lower_precision is None:
@@ -277,6 +308,7 @@ class TokenIBA(Bottleneck):
             "seed": self.seed,
             "precision": self.precision,
             **self.passes.declared(),
+            **({"allow_bypass": True} if self.allow_bypass else {}),
             "statistics": f"per hidden unit, {statistics.samples} texts",
             "statistics_data": statistics.provenance.data,
             "statistics_fingerprint": statistics.fingerprint,

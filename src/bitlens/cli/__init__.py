@@ -1,12 +1,14 @@
 """The command line: parse, call, print. Heavy imports wait until a command runs."""
 
 import sys
+import traceback
 import warnings
+from typing import Annotated
 
 import typer
 
+from bitlens.cli import evaluate, text_evaluate
 from bitlens.cli.demo import demo
-from bitlens.cli.evaluate import add_commands
 from bitlens.cli.explain import explain
 from bitlens.cli.grid import grid
 from bitlens.cli.learn import patterns, statistics
@@ -17,14 +19,15 @@ from bitlens.cli.readout import readout_app
 from bitlens.cli.report import report
 from bitlens.cli.roar import roar
 from bitlens.cli.text import text_app
-from bitlens.cli.text_evaluate import add_text_commands
 from bitlens.cli.text_layers import layers
 from bitlens.errors import BitlensError
-from bitlens.system.console import answers, messages, show_warning
+from bitlens.system.console import Debugging, answers, messages, show_warning
 from bitlens.system.memory import keep_freed_memory
 from bitlens.version import __version__
 
 __all__ = ["app", "main"]
+
+_MOST = 500  # characters of an error that nobody expected
 
 app = typer.Typer(
     help="Show, in bits, which parts of an input a trained PyTorch network uses for its decision.",
@@ -35,8 +38,13 @@ app = typer.Typer(
 
 
 @app.callback()
-def _options() -> None:
+def _options(
+    debug: Annotated[
+        bool, typer.Option("--debug", help="Show the traceback of whatever fails; before the command.")
+    ] = False,
+) -> None:
     """Every command answers --help."""
+    Debugging.wanted = debug
 
 
 @app.command()
@@ -45,11 +53,11 @@ def version() -> None:
     answers.print(__version__, highlight=False)
 
 
-for command in (demo, explain, grid, report, statistics, patterns, models, methods):
+photo_commands = (demo, explain, grid, report, statistics, patterns, models, methods)
+for command in (*photo_commands, evaluate.evaluate, evaluate.table, evaluate.metrics):
     app.command()(command)
-add_commands(app)
-add_text_commands(text_app)
-text_app.command()(layers)
+for text_command in (text_evaluate.evaluate, text_evaluate.metrics, text_evaluate.methods, layers):
+    text_app.command()(text_command)
 app.add_typer(text_app, name="text")
 app.add_typer(readout_app, name="readout")
 app.command()(roar)
@@ -60,11 +68,23 @@ def main() -> None:
     """Run the command line. Exit codes: 0, 1 (it failed: one line says why), 2 (wrong use), 130 (interrupted)."""
     warnings.showwarning = show_warning
     keep_freed_memory()
+    Debugging.wanted = False
     try:
         app()
-    except BitlensError as error:
-        messages.print(f"bitlens: {error}", style="red", highlight=False, soft_wrap=True, markup=False)
-        sys.exit(1)
     except KeyboardInterrupt:
         messages.print("interrupted; the same command goes on where it was", soft_wrap=True)
         sys.exit(130)
+    except Exception as error:
+        if Debugging.wanted:
+            traceback.print_exc()
+        messages.print(f"bitlens: {_line(error)}", style="red", highlight=False, soft_wrap=True, markup=False)
+        sys.exit(1)
+
+
+def _line(error: Exception) -> str:
+    """What is said of an error: its own sentence, or what it is where bitlens did not expect it."""
+    if isinstance(error, BitlensError):
+        return str(error)
+    text = " ".join(str(error).split())[:_MOST]
+    kind = type(error).__name__
+    return f"{kind}: {text} (bitlens did not expect this: `bitlens --debug` before the command shows where it happened)"

@@ -6,16 +6,16 @@ from typing import Annotated
 
 import typer
 
-from bitlens.cli.options import AsJson, DeviceOption, Out, Seed, device_name
+from bitlens.cli import options
 from bitlens.system.console import answers, messages, results_table
 
 
 def demo(
-    out: Out = Path("bitlens-demo"),
+    out: options.Out = Path("bitlens-demo"),
     scenes: Annotated[int, typer.Option("--scenes", min=1, max=64, help="How many scenes.")] = 8,
-    device: DeviceOption = "auto",
-    seed: Seed = 0,
-    as_json: AsJson = False,
+    device: options.Device = "auto",
+    seed: options.Seed = 0,
+    as_json: options.AsJson = False,
 ) -> None:
     """Explain generated scenes with the bundled network: nothing to download."""
     from bitlens.explaining.demo import run_demo
@@ -23,13 +23,13 @@ def demo(
 
     with messages.status("starting") as status:
         done = run_demo(
-            out, scenes, device=device_name(device), seed=seed, progress=lambda step: status.update(f"{step} …")
+            out, scenes, device=options.device_name(device), seed=seed, progress=lambda step: status.update(f"{step} …")
         )
     rows = [row for scene in done.scenes for row in scene.rows()]
     settings = {
         "command": ["demo", "--scenes", scenes],
         "model": "builtin/scenes",
-        "methods": {one.method: one.settings() for one in done.scenes[0].maps},
+        "methods": {one.ready.label: one.ready.settings() for one in done.scenes[0].explained.found},
         "seconds": dict(done.seconds),
     }
     write_summary(rows, settings, out / "summary.json")

@@ -1,7 +1,7 @@
 """The commands that measure: evaluate, table, metrics. Heavy imports wait until a command runs."""
 
 import json
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal
 
@@ -9,43 +9,25 @@ import typer
 from rich.table import Table as RichTable
 from rich.text import Text
 
-from bitlens.cli.options import (
-    AsJson,
-    Cluster,
-    DeviceOption,
-    Layer,
-    Out,
-    Seed,
-    Weights,
-    WorkersOption,
-    device_name,
-    reached_workers,
-)
-from bitlens.cli.report import AsReport, write_beside
+from bitlens.cli import options
+from bitlens.cli.report import write_beside
 from bitlens.errors import SettingError
 from bitlens.system.console import answers, messages, note, progress_bar
 
 if TYPE_CHECKING:
+    from bitlens.data.kinds import Kind
     from bitlens.evaluation.formats import Grid
-    from bitlens.evaluation.metric import Metric
     from bitlens.evaluation.papers import Paper
     from bitlens.evaluation.plan import Plan
     from bitlens.evaluation.tables import Selection, Table
     from bitlens.workers import Workers
 
 _MOST_NOTES = 8
-Per = Literal["channel", "element"]
 Format = Literal["text", "markdown", "csv", "json"]
 PaperOption = Annotated[
     str | None, typer.Option("--paper", help="iba-table1, iba-table4, inputiba-table2 or inputiba-table3.")
 ]
 Part = Annotated[str, typer.Option("--part", metavar="K/N", help="Only the K-th of N parts of the samples.")]
-
-
-def add_commands(app: typer.Typer) -> None:
-    """Give the command line its commands that measure."""
-    for command in (evaluate, table, metrics):
-        app.command()(command)
 
 
 def evaluate(
@@ -63,13 +45,13 @@ def evaluate(
         str | None,
         typer.Option("--metrics", help="From `bitlens metrics`: degradation,bbox (default: degradation-14,bbox)."),
     ] = None,
-    out: Out = Path("bitlens-evaluation"),
+    out: options.Out = Path("bitlens-evaluation"),
     paper: PaperOption = None,
     limit: Annotated[
         int | None, typer.Option("--limit", min=1, help="At most so many samples; more can follow.")
     ] = None,
     part: Part = "1/1",
-    layer: Layer = None,
+    layer: options.Layer = None,
     statistics_from: Annotated[
         str | None, typer.Option("--statistics-from", help="What methods learn from (default: --data, without labels).")
     ] = None,
@@ -77,41 +59,41 @@ def evaluate(
         int | None, typer.Option("--statistics-count", min=1, help="From how many photos (default: 1000).")
     ] = None,
     statistics_per: Annotated[
-        Per | None, typer.Option("--statistics-per", help="element as in the papers, channel for few photos (default).")
+        options.Per | None,
+        typer.Option("--statistics-per", help="element as in the papers, channel for few photos (default)."),
     ] = None,
-    weights: Weights = None,
+    weights: options.Weights = None,
+    classes: options.Classes = None,
     keep_maps: Annotated[
         bool, typer.Option("--keep-maps", help="Keep every map, for pictures and later metrics.")
     ] = False,
     retry_errors: Annotated[bool, typer.Option("--retry-errors", help="Try samples again that failed.")] = False,
-    as_report: AsReport = False,
-    cluster: Cluster = None,
-    workers: WorkersOption = None,
-    device: DeviceOption = "auto",
-    seed: Seed = 0,
-    as_json: AsJson = False,
+    as_report: options.AsReport = False,
+    cluster: options.Cluster = None,
+    workers: options.WorkerCount = None,
+    device: options.Device = "auto",
+    seed: options.Seed = 0,
+    as_json: options.AsJson = False,
 ) -> None:
     """Measure methods by metrics on a data set. A run that was cut short goes on where it was, and can grow."""
     from bitlens.evaluation.papers import load_paper
-    from bitlens.evaluation.run import read_part
+    from bitlens.models.load import read_classes
 
     published = load_paper(paper) if paper is not None else None
+    names = read_classes(classes) if classes is not None else None
     if model is None and published is None:
         raise SettingError("no network was named: give --model, or --paper for the networks of a paper")
     models = [model] if model is not None else list(published.networks.values() if published is not None else ())
     if weights is not None and len(models) > 1:
         raise SettingError("--weights are those of one network: name it with --model")
     folders = [out / _folder_name(name) for name in models] if published is not None else [out]
-    with reached_workers(cluster, workers, device) as helpers:
+    with options.reached_workers(cluster, workers, device) as (helpers, place):
         for name, folder in zip(models, folders, strict=True):
             plan = _plan(
                 name, data, methods, metrics, published, weights=weights, layer=layer, statistics_from=statistics_from,
-                statistics_count=statistics_count, statistics_per=statistics_per, seed=seed,
+                statistics_count=statistics_count, statistics_per=statistics_per, seed=seed, classes=names,
             )  # fmt: skip
-            run_plan(
-                plan, folder, device_name(device) if helpers is None else "cpu", read_part(part), limit,
-                keep_maps=keep_maps, retry_errors=retry_errors, workers=helpers,
-            )  # fmt: skip
+            run_plan(plan, folder, place, helpers, part, limit, keep_maps=keep_maps, retry_errors=retry_errors)
     if as_report:
         write_beside(out)
     print_tables(out, None, published, "json" if as_json else "text")
@@ -135,7 +117,7 @@ def table(
     ] = 0.0,
     format_: Annotated[Format, typer.Option("--format", help="How to print it.")] = "text",
     plots: Annotated[Path | None, typer.Option("--plots", help="Draw curves and comparisons into this folder.")] = None,
-    as_json: AsJson = False,
+    as_json: options.AsJson = False,
 ) -> None:
     """Print what evaluate measured: means, standard errors, paired tests, and the papers' numbers beside them."""
     from bitlens.evaluation.papers import load_paper
@@ -161,17 +143,17 @@ def table(
                 messages.print(str(path), style="dim", highlight=False, markup=False, soft_wrap=True)
 
 
-def metrics(as_json: AsJson = False) -> None:
+def metrics(as_json: options.AsJson = False) -> None:
     """List the metrics: what they say, which direction is better, where they come from, what they cost."""
+    list_metrics("image", as_json=as_json)
+
+
+def list_metrics(kind: "Kind", *, as_json: bool) -> None:
+    """Show the metrics of photos or texts, one after the other."""
     from bitlens.evaluation.measures import METRICS
 
-    list_metrics(METRICS["image"].values(), as_json=as_json)
-
-
-def list_metrics(metrics: "Iterable[Metric]", *, as_json: bool) -> None:
-    """Metrics, one after the other."""
     names = ("name", "summary", "better", "range", "source", "passes", "needs")
-    rows = [{name: getattr(metric, name) for name in names} for metric in metrics]
+    rows = [{name: getattr(metric, name) for name in names} for metric in METRICS[kind].values()]
     if as_json:
         print(json.dumps(rows, ensure_ascii=False))
         return
@@ -189,25 +171,23 @@ def _plan(
     paper: "Paper | None",
     *,
     statistics_count: int | None,
-    statistics_per: Per | None,
+    statistics_per: options.Per | None,
     **others: Any,
 ) -> "Plan":
-    """The paper's settings where a paper is asked for, changed by what was named."""
+    """Take the paper's settings where a paper is asked for, changed by what was named."""
     from bitlens.evaluation.measures import read_metrics
     from bitlens.evaluation.plan import Plan
     from bitlens.methods.building import read_methods
 
-    if paper is not None and paper.missing() and methods is None:
+    if paper and paper.missing() and methods is None:
         note(f"not available here: {', '.join(paper.missing())}")
     return Plan(
         model,
         data,
-        paper.specs() if paper is not None and methods is None else read_methods(methods or "iba"),
-        paper.metric_specs()
-        if paper is not None and metrics is None
-        else read_metrics(metrics or "degradation-14,bbox"),
-        statistics_count=statistics_count or (paper.statistics_count if paper is not None else 1000),
-        statistics_per=statistics_per or (paper.statistics_per if paper is not None else "channel"),
+        paper.specs() if paper and methods is None else read_methods(methods or "iba"),
+        paper.metric_specs() if paper and metrics is None else read_metrics(metrics or "degradation-14,bbox"),
+        statistics_count=statistics_count or (paper.statistics_count if paper else 1000),
+        statistics_per=statistics_per or (paper.statistics_per if paper else "channel"),
         **others,
     )
 
@@ -216,29 +196,31 @@ def run_plan(
     plan: "Plan",
     folder: Path,
     device: str,
-    part: tuple[int, int],
+    workers: "Workers | None",
+    part: str,
     limit: int | None,
     *,
     keep_maps: bool,
     retry_errors: bool,
-    workers: "Workers | None",
 ) -> None:
     """Evaluate what is missing of a plan in a folder, with progress shown, and draw the maps that are kept."""
     from bitlens.evaluation.context import open_context
     from bitlens.evaluation.grids import draw_kept_maps
     from bitlens.evaluation.on_workers import evaluates_on
-    from bitlens.evaluation.run import carry_out, find_tasks, select_samples
+    from bitlens.evaluation.run import carry_out, find_tasks, read_part, select_samples
     from bitlens.methods.on_workers import summarises_on
     from bitlens.view.canvas import save_figure
 
+    share = read_part(part)
     with messages.status("starting") as status:
         context = open_context(
             plan, folder, device, lambda what, seen, total: status.update(f"{what}: {seen} of {total}"),
             keep_maps=keep_maps, collect=summarises_on(workers) if workers is not None else None,
         )  # fmt: skip
-        indices = select_samples(len(context.samples), part, limit)
+        indices = select_samples(len(context.samples), share, limit)
         tasks = find_tasks(context, folder, indices, retry_errors=retry_errors)
-    _note_known(len(indices) - len(tasks), len(indices))
+    if known := len(indices) - len(tasks):
+        messages.print(f"{known} of {len(indices)} samples were there already", style="dim", highlight=False)
     with progress_bar(plan.model, len(tasks), unit=context.noun) as advance:
         engine = evaluates_on(workers) if workers is not None else None
         carry_out(context, folder, tasks, engine=engine, advance=advance)
@@ -249,14 +231,8 @@ def run_plan(
         messages.print(str(place), style="dim", highlight=False, markup=False, soft_wrap=True)
 
 
-def _note_known(known: int, wanted: int) -> None:
-    """Say how much of the work was done before."""
-    if known:
-        messages.print(f"{known} of {wanted} samples were there already", style="dim", highlight=False)
-
-
 def print_tables(folder: Path, selection: "Selection | None", paper: "Paper | None", how: Format) -> None:
-    """What a folder of results says, and which samples failed."""
+    """Print what a folder of results says, and which samples failed."""
     from bitlens.evaluation import formats
     from bitlens.evaluation.pinned import result_folders
     from bitlens.evaluation.tables import build_table
@@ -319,5 +295,5 @@ def _tell_failures(tables: "Sequence[Table]") -> None:
 
 
 def _folder_name(model: str) -> str:
-    """`resnet50` of `torchvision/resnet50@IMAGENET1K_V1`, `build` of `net.py:build`."""
+    """Shorten a model: `resnet50` of `torchvision/resnet50@IMAGENET1K_V1`, `build` of `net.py:build`."""
     return model.rpartition("/")[2].partition("@")[0].rpartition(":")[2]

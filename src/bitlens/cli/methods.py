@@ -11,7 +11,7 @@ import typer
 from rich.table import Table
 from rich.text import Text
 
-from bitlens.cli.options import AsJson
+from bitlens.cli import options
 from bitlens.system.console import answers
 
 if TYPE_CHECKING:
@@ -27,7 +27,7 @@ _NEEDS = {
 
 def methods(
     name: Annotated[str, typer.Argument(help="Show this method alone, with its settings.")] = "",
-    as_json: AsJson = False,
+    as_json: options.AsJson = False,
 ) -> None:
     """List the methods of attribution, or show one with its settings."""
     from bitlens.methods import METHODS
@@ -49,7 +49,7 @@ def methods(
 
 
 def _row(entry: "MethodEntry", *, whole: bool) -> dict[str, Any]:
-    """What is known of a method, as plain values; its settings and description only if it is to be whole."""
+    """Tell what is known of a method, as plain values; its settings and description only if it is to be whole."""
     needs = (["layer"] if entry.needs_layer else []) + ([entry.learns] if entry.learns else [])
     names = ("name", "summary", "paper", "unit", "signed", "passes", "supports")
     row = {name: getattr(entry, name) for name in names} | {"needs": needs}
@@ -65,7 +65,7 @@ def _undressed(build: Callable[..., Any]) -> Callable[..., Any]:
 
 
 def _settings(build: Callable[..., Any]) -> list[dict[str, Any]]:
-    """What may be typed after the method's name: each setting, its default, what it takes and what it is."""
+    """List what may be typed after the method's name: each setting, its default, what it takes and what it is."""
     from bitlens.core.passes import Passes
     from bitlens.methods.specs import defaults_of_callable, described, settings_of_callable
 
@@ -79,7 +79,7 @@ def _settings(build: Callable[..., Any]) -> list[dict[str, Any]]:
 
 
 def _texts(build: Any) -> dict[str, str]:
-    """What the docstring says of each argument; a class may leave it to what it inherits from."""
+    """Read what the docstring says of each argument; a class may leave it to what it inherits from."""
     found: dict[str, str] = {}
     for one in reversed(inspect.getmro(build) if inspect.isclass(build) else [build]):
         _, *after = re.split(

@@ -6,13 +6,13 @@ from typing import Annotated
 import typer
 from rich.table import Table
 
-from bitlens.cli.options import AsJson
+from bitlens.cli import options
 from bitlens.system.console import answers
 
 
 def models(
     search: Annotated[str, typer.Argument(help="Show the names that contain this.")] = "",
-    as_json: AsJson = False,
+    as_json: options.AsJson = False,
 ) -> None:
     """List the networks that can be named. Nothing is downloaded."""
     from bitlens.models.load import FORMS, available_models

@@ -3,21 +3,38 @@
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Literal
+from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import typer
 
 from bitlens.errors import ModelError, SettingError
-from bitlens.system.console import messages
+from bitlens.system.console import messages, progress_bar
 
 if TYPE_CHECKING:
+    from bitlens.methods.lessons import How, Lesson
+    from bitlens.methods.teaching import Source
+    from bitlens.models.loaded import Loaded
     from bitlens.workers import Workers
 
-Device = Literal["auto", "cpu", "cuda"]
+Where = Literal["auto", "cpu", "cuda"]
+Per = Literal["channel", "element"]
+Quality = Literal["fast", "paper", "best"]
+
+Photos = Annotated[list[str], typer.Argument(help="Photos, folders, or patterns such as 'photos/**/*.jpg'.")]
+Texts = Annotated[list[str] | None, typer.Argument(help="Texts, each in quotes.")]
+TextFile = Annotated[Path | None, typer.Option("--file", help="One text from a file; - for standard input.")]
+TextData = Annotated[str | None, typer.Option("--data", help="Texts from jsonl:FILE, tsv:FILE or builtin:reviews.")]
+TextLimit = Annotated[int, typer.Option("--limit", min=1, help="How many texts of --data.")]
+TextPair = Annotated[str | None, typer.Option("--pair", help="The second text, for networks that compare two.")]
+Learnt = Annotated[str, typer.Option("--data", help="folder:DIR, csv:FILE, imagenet:DIR or builtin:scenes-train.")]
 Model = Annotated[
     str, typer.Option("--model", help="torchvision/NAME, timm/NAME, hf/ORG/NAME, builtin/NAME or FILE.py:CALLABLE.")
 ]
+TextModel = Annotated[
+    str, typer.Option("--model", help="builtin/reviews, hf/NAME, a folder, or FILE.py:CALLABLE -> (module, tokenizer).")
+]
 Weights = Annotated[Path | None, typer.Option("--weights", help="Your own weights: safetensors or a state dict.")]
+Classes = Annotated[Path | None, typer.Option("--classes", help="Class names, one a line, or a csv table.")]
 Layer = Annotated[
     str | None,
     typer.Option(
@@ -26,10 +43,8 @@ Layer = Annotated[
         "transformers an early block).",
     ),
 ]
-DeviceOption = Annotated[Device, typer.Option("--device", help="Where the network runs.")]
-Seed = Annotated[int, typer.Option("--seed", help="Of the noise.")]
-AsJson = Annotated[bool, typer.Option("--json", help="Print JSON for machines.")]
-TargetOption = Annotated[
+TextLayer = Annotated[str | None, typer.Option("--layer", help="The layer to restrict, by its dotted name.")]
+Target = Annotated[
     str,
     typer.Option(
         "--target",
@@ -37,7 +52,18 @@ TargetOption = Annotated[
         "multi-label:NAME.",
     ),
 ]
+PhotoCount = Annotated[int, typer.Option("--statistics-count", min=1, help="From how many photos.")]
+TextCount = Annotated[int, typer.Option("--statistics-count", min=1, help="From how many texts.")]
+Count = Annotated[int, typer.Option("--count", min=1, help="How many photos at most.")]
+Pictures = Annotated[Literal["png", "svg", "pdf"], typer.Option("--format", help="Of the pictures.")]
+Device = Annotated[Where, typer.Option("--device", help="Where the network runs.")]
+Seed = Annotated[int, typer.Option("--seed", help="Of the noise.")]
+AsJson = Annotated[bool, typer.Option("--json", help="Print JSON for machines.")]
+AsReport = Annotated[
+    bool, typer.Option("--report", help="Also write report.html into the folder: one page that needs nothing else.")
+]
 Out = Annotated[Path, typer.Option("--out", help="Folder for what is written.")]
+OutFile = Annotated[Path, typer.Option("--out", help="The file to write (.safetensors).")]
 
 Cluster = Annotated[
     str | None,
@@ -47,7 +73,7 @@ Cluster = Annotated[
         help="Work on a Ray cluster: ray for the one this machine belongs to (or one made of this machine).",
     ),
 ]
-WorkersOption = Annotated[
+WorkerCount = Annotated[
     int | None,
     typer.Option(
         "--workers", min=1, help="Processes of --cluster (default: one for each GPU, or for every four cores)."
@@ -56,16 +82,17 @@ WorkersOption = Annotated[
 
 
 @contextmanager
-def reached_workers(cluster: str | None, workers: int | None, device: Device) -> "Iterator[Workers | None]":
-    """The workers of the cluster that was asked for, or None.
+def reached_workers(cluster: str | None, workers: int | None, device: Where) -> "Iterator[tuple[Workers | None, str]]":
+    """Open the workers of the cluster that was asked for, if any; also says where this process runs its network.
 
     Raises:
         SettingError: if workers are wanted of no cluster.
+        ModelError: if there is no such device.
     """
     if cluster is None:
         if workers is not None:
             raise SettingError("--workers are those of a cluster: add --cluster ray")
-        yield None
+        yield None, device_name(device)
         return
     from bitlens.workers import open_workers
 
@@ -73,11 +100,11 @@ def reached_workers(cluster: str | None, workers: int | None, device: Device) ->
     with open_workers(cluster, workers, device) as found:
         each = "a GPU" if found.device == "cuda" else f"{found.cores} core{'s' if found.cores > 1 else ''}"
         messages.print(f"workers: {found.count}, each with {each}", style="dim", highlight=False)
-        yield found
+        yield found, "cpu"
 
 
-def device_name(device: Device) -> str:
-    """What `auto` means on this machine.
+def device_name(device: Where) -> str:
+    """Say what `auto` means on this machine.
 
     Raises:
         ModelError: if there is no such device.
@@ -89,3 +116,36 @@ def device_name(device: Device) -> str:
     if device == "cuda" and not torch.cuda.is_available():
         raise ModelError("--device cuda, but no CUDA device can be used here: choose --device cpu")
     return device
+
+
+def numbers(option: str, text: str, *, above: float = float("-inf"), least: float = float("-inf")) -> tuple[float, ...]:
+    """Read finite numbers separated by commas.
+
+    Raises:
+        SettingError: if it is something else, or one of them is too small.
+    """
+    try:
+        found = tuple(float(part) for part in text.split(","))
+    except ValueError:
+        found = ()
+    if not found or not all(above < number < float("inf") and number >= least for number in found):
+        kind = f" above {above:g}" if above > float("-inf") else f" of {least:g} or more" if least > above else ""
+        raise SettingError(f"{option} is {text!r}: expected numbers{kind}, separated by commas")
+    return found
+
+
+def teach(
+    loaded: "Loaded",
+    source: "Source",
+    lesson: "Lesson",
+    *methods: Any,
+    title: str | None = None,
+    how: "How | None" = None,
+    cached: bool = True,
+) -> list[Path]:
+    """Teach methods of a network, with progress shown; gives the files in the cache."""
+    from bitlens.methods.lessons import How
+    from bitlens.methods.teaching import Teacher
+
+    with progress_bar(title or lesson.name, source.total) as advance:
+        return Teacher(loaded, source, how or How(), cached=cached, progress=advance).teach(lesson, *methods)

@@ -1,11 +1,10 @@
 """`bitlens app`: the web page."""
 
-from pathlib import Path
 from typing import Annotated
 
 import typer
 
-from bitlens.cli.options import DeviceOption, Weights, device_name
+from bitlens.cli import options
 from bitlens.errors import SettingError
 from bitlens.system.console import note
 
@@ -26,16 +25,16 @@ def app(
     text_statistics_from: Annotated[
         str | None, typer.Option("--text-statistics-from", help="Texts for its statistics: jsonl:FILE or tsv:FILE.")
     ] = None,
-    weights: Weights = None,
-    classes: Annotated[Path | None, typer.Option("--classes", help="Class names, one a line, or a csv table.")] = None,
+    weights: options.Weights = None,
+    classes: options.Classes = None,
     host: Annotated[str, typer.Option("--host", help="Where to listen; by default this machine alone.")] = _HERE[0],
     port: Annotated[int | None, typer.Option("--port", help="By default the first free one from 7860 on.")] = None,
     max_upload: Annotated[str, typer.Option("--max-upload", help="The largest file that is taken.")] = "20mb",
     open_browser: Annotated[bool, typer.Option("--open", help="Show it in the browser at once.")] = False,
-    device: DeviceOption = "auto",
+    device: options.Device = "auto",
 ) -> None:
     """Explain photos and texts in a browser, on this machine."""
-    from bitlens.app import Offer, TextOffer, builtin_offers, builtin_text_offers, serve
+    from bitlens.app import Offer, builtin_offers, builtin_text_offers, serve
 
     models = model or []
     if models and statistics_from is None:
@@ -46,14 +45,14 @@ def app(
         raise SettingError(
             "--text-model needs --text-statistics-from: texts of the kind that the network was trained on"
         )
-    own_texts = [TextOffer(spec, text_statistics_from or "") for spec in text_model or []]
+    own_texts = [Offer(spec, text_statistics_from or "") for spec in text_model or []]
     own = [Offer(spec, statistics_from or "", weights, classes) for spec in models]
     if host not in _HERE:
         note(f"the page listens on {host}: whoever reaches this machine can use it; there is no password")
     serve(
         [*own, *builtin_offers()],
         [*own_texts, *builtin_text_offers()],
-        device_name(device),
+        options.device_name(device),
         host=host,
         port=port,
         max_upload=max_upload,

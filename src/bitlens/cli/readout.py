@@ -2,36 +2,30 @@
 
 import json
 import os
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
 
-from bitlens.cli.options import AsJson, DeviceOption, Layer, Model, Weights, device_name
-from bitlens.system.console import answers, messages
+from bitlens.cli import options
+from bitlens.system.console import answers, progress_bars
 
 if TYPE_CHECKING:
     from bitlens.bottlenecks.readout.readout import ReadoutIBA
     from bitlens.training.loop import Moment, Trained
-
-Per = Literal["channel", "element"]
-Precision = Literal["no", "bf16", "fp16"]
-Teacher = Literal["fast", "paper", "best"]
-Schedule = Literal["constant", "cosine"]
 
 readout_app = typer.Typer(help="Train the Readout Bottleneck once; it explains in one pass.", no_args_is_help=True)
 
 
 @readout_app.command()
 def train(
-    model: Model,
-    data: Annotated[str, typer.Option("--data", help="folder:DIR, csv:FILE, imagenet:DIR or builtin:scenes-train.")],
+    model: options.Model,
+    data: options.Learnt,
     out: Annotated[
         Path, typer.Option("--out", help="The file to write (.safetensors); checkpoint and curve lie beside it.")
     ],
-    layer: Layer = None,
+    layer: options.Layer = None,
     read_layers: Annotated[
         str | None,
         typer.Option(
@@ -59,10 +53,10 @@ def train(
         float, typer.Option("--learning-rate", help="Of Adam (the paper's for all of ImageNet: 1e-5).")
     ] = 1e-3,
     schedule: Annotated[
-        Schedule,
+        Literal["constant", "cosine"],
         typer.Option("--schedule", help="Of the learning rate; cosine: up at first, to nothing by the last step."),
     ] = "cosine",
-    precision: Annotated[Precision, typer.Option("--precision", help="Mixed precision.")] = "no",
+    precision: Annotated[Literal["no", "bf16", "fp16"], typer.Option("--precision", help="Mixed precision.")] = "no",
     held_out: Annotated[float, typer.Option("--held-out", help="Share of the photos that is only measured on.")] = 0.1,
     patience: Annotated[
         int, typer.Option("--patience", min=0, help="Epochs without a lower held-out loss that end it; 0: never.")
@@ -78,20 +72,22 @@ def train(
     teacher_epochs: Annotated[
         int, typer.Option("--teacher-epochs", min=0, help="First epochs that learn masks of method iba instead.")
     ] = 0,
-    teacher: Annotated[Teacher, typer.Option("--teacher", help="Quality of those masks.")] = "fast",
+    teacher: Annotated[options.Quality, typer.Option("--teacher", help="Quality of those masks.")] = "fast",
     start: Annotated[
         Path | None, typer.Option("--start", help="A readout to begin at, trained with another --beta, for example.")
     ] = None,
-    per: Annotated[Per, typer.Option("--per", help="Statistics: channel, or element as in the paper.")] = "channel",
+    per: Annotated[
+        options.Per, typer.Option("--per", help="Statistics: channel, or element as in the paper.")
+    ] = "channel",
     statistics_count: Annotated[
         int, typer.Option("--statistics-count", min=1, help="From how many photos at most.")
     ] = 1000,
     limit: Annotated[int | None, typer.Option("--limit", min=1, help="Photos at most, spread over the data.")] = None,
     memory: Annotated[float, typer.Option("--memory", help="GiB for what does not change between epochs.")] = 2.0,
-    weights: Weights = None,
-    device: DeviceOption = "auto",
+    weights: options.Weights = None,
+    device: options.Device = "auto",
     seed: Annotated[int, typer.Option("--seed", help="Of weights, order, held-out photos and noise.")] = 0,
-    as_json: AsJson = False,
+    as_json: options.AsJson = False,
 ) -> None:
     """Train a readout on photos. A training that was cut short goes on where it was.
 
@@ -102,6 +98,7 @@ def train(
     from bitlens.bottlenecks.readout.weights import ReadoutWeights
     from bitlens.data.datasets import open_dataset, tensor_batches
     from bitlens.methods.building import layer_for
+    from bitlens.methods.labels import labels_for
     from bitlens.models.load import load_model
     from bitlens.training.examples import Examples, Pairs, Photos
     from bitlens.training.settings import TrainingSettings
@@ -111,8 +108,8 @@ def train(
         schedule=schedule, precision=precision, held_out=held_out, patience=patience, seed=seed, memory=memory,
     )  # fmt: skip
     teaching = Teaching(ramp if ramp is not None else epochs // 2, teacher_epochs, teacher)
-    samples = open_dataset(data)
-    loaded = load_model(model, weights, _own_device(device_name(device)))
+    loaded = load_model(model, weights, _own_device(options.device_name(device)))
+    samples = open_dataset(data, labels_for(loaded))
     readout = ReadoutIBA(
         loaded.model, layer or layer_for(loaded), read_layers.split(",") if read_layers else None,
         beta=beta if beta is not None else loaded.beta, conditional=conditional, hidden=hidden,
@@ -123,7 +120,7 @@ def train(
         "data": f"{data} ({number} photos{', in pairs' if pairs else ''})",
         "preprocessing": loaded.preprocess.description,
     }
-    with _watching() as watch:
+    with progress_bars(hidden=os.environ.get("RANK", "0") != "0") as watch:
         batches = (images for images, _ in tensor_batches(photos, loaded.preprocess, settings.batch))
         begin = ReadoutWeights.load(start) if start is not None else None
         if begin is None:
@@ -140,15 +137,15 @@ def train(
 
 @readout_app.command("explain")
 def explain_photos(
-    photos: Annotated[list[str], typer.Argument(help="Photos, folders, or patterns such as 'photos/**/*.jpg'.")],
-    model: Model,
+    photos: options.Photos,
+    model: options.Model,
     readout: Annotated[Path, typer.Option("--readout", help="Made by `bitlens readout train`.")],
-    out: Annotated[Path, typer.Option("--out", help="Folder for what is written.")] = Path("bitlens-out"),
-    target: Annotated[str, typer.Option("--target", help="auto (the prediction), an index, or a class name.")] = "auto",
-    weights: Weights = None,
-    classes: Annotated[Path | None, typer.Option("--classes", help="Class names, one a line, or a csv table.")] = None,
-    device: DeviceOption = "auto",
-    as_json: AsJson = False,
+    out: options.Out = Path("bitlens-out"),
+    target: options.Target = "auto",
+    weights: options.Weights = None,
+    classes: options.Classes = None,
+    device: options.Device = "auto",
+    as_json: options.AsJson = False,
 ) -> None:
     """Explain photos by a trained readout: the same as `bitlens explain --method readout --readout FILE`."""
     from bitlens.cli.explain import explain
@@ -160,7 +157,7 @@ def explain_photos(
 
 
 def _own_device(name: str) -> str:
-    """Of several processes on one machine each has a GPU of its own."""
+    """Give each of several processes on one machine a GPU of its own."""
     rank = os.environ.get("LOCAL_RANK")
     return f"{name}:{rank}" if name == "cuda" and rank is not None else name
 
@@ -169,28 +166,8 @@ def _beside(out: Path, ending: str) -> Path:
     return out.with_name(f"{out.stem}.{ending}")
 
 
-@contextmanager
-def _watching() -> Iterator[Callable[[str, int], Callable[..., None]]]:
-    """A bar on the error stream for each thing to do: watch(what, total) gives what is called with how much is done."""
-    from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
-
-    columns = [TextColumn("{task.description}", markup=False), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn()]
-    leads = os.environ.get("RANK", "0") == "0"
-    with Progress(*columns, console=messages, transient=True, disable=not leads) as progress:
-
-        def watch(what: str, total: int) -> Callable[..., None]:
-            task = progress.add_task(what, total=total)
-
-            def done(number: int, text: str = what) -> None:
-                progress.update(task, completed=number, description=text)
-
-            return done
-
-        yield watch
-
-
 def _told(watch: Callable[[str, int], Callable[..., None]]) -> "Callable[[Moment], None]":
-    """Shows each epoch as a bar, with the losses on what is trained on and on what is held out."""
+    """Show each epoch as a bar, with the losses on what is trained on and on what is held out."""
     bars: dict[int, Callable[..., None]] = {}
 
     def told(moment: "Moment") -> None:

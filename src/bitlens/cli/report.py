@@ -6,14 +6,10 @@ from typing import Annotated
 
 import typer
 
-from bitlens.cli.options import AsJson
+from bitlens.cli import options
 from bitlens.system.console import answers, note
 
 _MOST_NOTES = 8
-
-AsReport = Annotated[
-    bool, typer.Option("--report", help="Also write report.html into the folder: one page that needs nothing else.")
-]
 
 
 def report(
@@ -28,7 +24,7 @@ def report(
     same_scale: Annotated[
         bool, typer.Option("--same-scale", help="The same colour means the same value on all photos.")
     ] = False,
-    as_json: AsJson = False,
+    as_json: options.AsJson = False,
 ) -> None:
     """Write one page of HTML that carries everything within itself, from what explain, demo and evaluate wrote."""
     from bitlens.reports import write_report
@@ -47,7 +43,7 @@ def report(
 
 
 def write_beside(folder: Path, *, same_scale: bool = False) -> None:
-    """The report of a folder, into the folder, as --report asks for it."""
+    """Write the report of a folder into the folder, as --report asks for it."""
     from bitlens.reports import write_report
 
     written = write_report([folder], folder / "report.html", same_scale=same_scale)

@@ -8,15 +8,14 @@ from typing import Annotated
 import typer
 from rich.table import Table
 
-from bitlens.cli.options import AsJson, DeviceOption, Out, Seed, device_name
-from bitlens.errors import SettingError
+from bitlens.cli import options
 from bitlens.system.console import answers, messages
 
 
 def roar(
     data: Annotated[str, typer.Option("--data", help="npz:FILE (images, labels) or a data set with labels.")],
     methods: Annotated[str, typer.Option("--methods", help="From `bitlens methods`.")] = "random,iba,grad-cam",
-    out: Out = Path("bitlens-roar"),
+    out: options.Out = Path("bitlens-roar"),
     size: Annotated[int, typer.Option("--size", min=8, help="Images are resized to so many pixels a side.")] = 32,
     limit: Annotated[int | None, typer.Option("--limit", min=20, help="At most so many images.")] = None,
     rates: Annotated[
@@ -27,44 +26,29 @@ def roar(
     width: Annotated[int, typer.Option("--width", min=4, help="Channels of the network's first stage.")] = 64,
     batch_size: Annotated[int, typer.Option("--batch-size", min=2, help="Of every training.")] = 128,
     learning_rate: Annotated[float, typer.Option("--learning-rate", help="Of every training.")] = 1e-3,
-    device: DeviceOption = "auto",
-    seed: Seed = 0,
-    as_json: AsJson = False,
+    device: options.Device = "auto",
+    seed: options.Seed = 0,
+    as_json: options.AsJson = False,
 ) -> None:
     """Remove the pixels that methods call important, train again, and see what is still learnt. Resumes."""
     from bitlens.data.small import read_small_images
     from bitlens.evaluation.roar import RoarPlan, run_roar
     from bitlens.methods.building import read_methods
-    from bitlens.metrics.retraining import TrainingSettings
+    from bitlens.metrics.retraining import RetrainingSettings
 
     specs = read_methods(methods)
-    plan = RoarPlan(data, size, limit, width, TrainingSettings(epochs, batch_size, learning_rate), seed)
+    plan = RoarPlan(data, size, limit, width, RetrainingSettings(epochs, batch_size, learning_rate), seed)
     with messages.status("reading images") as status:
         images = read_small_images(data, size, limit)
-        rows = run_roar(
-            plan,
-            images,
-            specs,
-            _numbers(rates),
-            seeds,
-            out,
-            device_name(device),
-            lambda text: status.update(f"{text} …"),
-        )
+        shares, place = options.numbers("--rates", rates), options.device_name(device)
+        rows = run_roar(plan, images, specs, shares, seeds, out, place, lambda text: status.update(f"{text} …"))
     if as_json:
         print(json.dumps([asdict(row) for row in rows]))
         return
-    shares = list(dict.fromkeys(row.rate for row in rows))
-    table = Table("test accuracy", *[f"{share:.0%} removed" for share in shares], box=None, header_style="bold")
+    rated = list(dict.fromkeys(row.rate for row in rows))
+    table = Table("test accuracy", *[f"{share:.0%} removed" for share in rated], box=None, header_style="bold")
     for label in specs:
         own = {row.rate: row for row in rows if row.method == label}
-        table.add_row(label, *[f"{own[share].accuracy:.3f} ± {own[share].error:.3f}" for share in shares])
+        table.add_row(label, *[f"{own[share].accuracy:.3f} ± {own[share].error:.3f}" for share in rated])
     answers.print(table)
     answers.print(f"lower is better; rows.json and roar.png are in {out}/", soft_wrap=True)
-
-
-def _numbers(text: str) -> list[float]:
-    try:
-        return [float(part) for part in text.split(",")]
-    except ValueError as error:
-        raise SettingError(f"--rates must be numbers separated by commas, got {text!r}") from error

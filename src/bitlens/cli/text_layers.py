@@ -8,9 +8,9 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from bitlens.cli.options import AsJson, DeviceOption, Out, Seed, Weights, device_name
-from bitlens.cli.text import TextModel, chosen_texts
-from bitlens.errors import InputError, SettingError
+from bitlens.cli import options
+from bitlens.cli.text import OWN_TEXTS, chosen_texts, columns_of
+from bitlens.errors import InputError
 from bitlens.system.console import answers, note, progress_bar
 
 if TYPE_CHECKING:
@@ -19,19 +19,15 @@ if TYPE_CHECKING:
     from bitlens.data.tokenizing import TokenBatch
     from bitlens.models.loaded import Loaded
 
-_OWN_TEXTS = "builtin:reviews"
-
 
 def layers(
-    texts: Annotated[list[str] | None, typer.Argument(help="Texts, each in quotes.")] = None,
-    file: Annotated[Path | None, typer.Option("--file", help="One text from a file; - for standard input.")] = None,
-    data: Annotated[
-        str | None, typer.Option("--data", help="Texts from jsonl:FILE, tsv:FILE or builtin:reviews.")
-    ] = None,
-    limit: Annotated[int, typer.Option("--limit", min=1, help="How many texts of --data.")] = 10,
-    pair: Annotated[str | None, typer.Option("--pair", help="The second text, for networks that compare two.")] = None,
-    model: TextModel = "builtin/reviews",
-    weights: Weights = None,
+    texts: options.Texts = None,
+    file: options.TextFile = None,
+    data: options.TextData = None,
+    limit: options.TextLimit = 10,
+    pair: options.TextPair = None,
+    model: options.TextModel = "builtin/reviews",
+    weights: options.Weights = None,
     against: Annotated[
         str | None, typer.Option("--against", help="Another network, drawn below: the same before fine-tuning, say.")
     ] = None,
@@ -45,26 +41,25 @@ def layers(
     ] = "auto",
     statistics_from: Annotated[
         str, typer.Option("--statistics-from", help="Texts that statistics are made from, and kept.")
-    ] = _OWN_TEXTS,
-    statistics_count: Annotated[int, typer.Option("--statistics-count", min=1, help="From how many texts.")] = 1000,
-    out: Out = Path("bitlens-layers"),
-    device: DeviceOption = "auto",
-    seed: Seed = 0,
-    as_json: AsJson = False,
+    ] = OWN_TEXTS,
+    statistics_count: options.TextCount = 1000,
+    out: options.Out = Path("bitlens-layers"),
+    device: options.Device = "auto",
+    seed: options.Seed = 0,
+    as_json: options.AsJson = False,
 ) -> None:
     """Restrict each layer by itself: which words it uses, how many bits, and what of the prediction they keep."""
-    from bitlens.explaining.asked import read_target
+    from bitlens.bottlenecks.layer_analysis import analyse_layers
+    from bitlens.explaining.wanted import read_target
     from bitlens.models.load import load_model
 
-    prices = _numbers(betas)
+    prices = options.numbers("--betas", betas)
     samples = chosen_texts(texts or [], file, data, limit, pair)
-    pairs = [sample.pair or "" for sample in samples] if samples[0].pair is not None else None
+    given, place = columns_of(samples), options.device_name(device)
     specs = [model] if against is None else [model, against]
-    networks = [
-        load_model(spec, weights if n == 0 else None, device_name(device), kind="text") for n, spec in enumerate(specs)
-    ]
-    batch, classes = networks[0].tokenizer([sample.text for sample in samples], pairs), networks[0].classes or ()
-    if any(other.tokenizer([s.text for s in samples], pairs).tokens != batch.tokens for other in networks[1:]):
+    networks = [load_model(spec, weights if n == 0 else None, place, kind="text") for n, spec in enumerate(specs)]
+    batch, classes = networks[0].tokenizer(*given), networks[0].classes or ()
+    if any(other.tokenizer(*given).tokens != batch.tokens for other in networks[1:]):
         raise InputError(f"{against} cuts the texts into other tokens than {model}: they cannot stand side by side")
     networks[0], index = read_target(target, networks[0], classes)
     networks = [replace(loaded, output=networks[0].output) for loaded in networks]
@@ -72,7 +67,18 @@ def layers(
     analyses = {}
     for spec, loaded in zip(specs, networks, strict=True):
         known = _statistics(loaded, at, statistics_from, statistics_count)
-        analyses[spec] = _analysed(loaded, batch, asked, known, prices, mask, seed)
+        with progress_bar(f"layers of {loaded.name}", len(known) * len(prices)) as advance:
+            analyses[spec] = analyse_layers(
+                loaded.model,
+                batch,
+                asked,
+                statistics=known,
+                betas=prices,
+                mask=mask,
+                seed=seed,
+                output=loaded.output,
+                progress=advance,
+            )
     written = _write(analyses, batch, out, classes)
     rows = [
         {"model": spec, "name": samples[row["text"]].name, **row} for spec, a in analyses.items() for row in a.rows()
@@ -85,74 +91,31 @@ def layers(
     answers.print(f"{', '.join(written)} and layers.json are in {out}", soft_wrap=True)
 
 
-def _numbers(betas: str) -> tuple[float, ...]:
-    try:
-        return tuple(float(part) for part in betas.split(","))
-    except ValueError:
-        raise SettingError(f"--betas is {betas!r}: expected numbers separated by commas, as 1,10,100") from None
-
-
 def _answers(loaded: "Loaded", batch: "TokenBatch") -> list[int]:
-    """What the network answers to each text, which all networks are asked about alike; 0 for the value of a regression."""
-    import torch
+    """Read what the network answers to each text, which all networks are asked about alike; 0 for a regression's value."""
+    from bitlens.explaining.explainer import clean_answers
 
-    from bitlens.probe import frozen
-    from bitlens.probe.endings import output_form
-
-    found: list[int] = []
-    place = next(loaded.model.parameters()).device
-    with frozen(loaded.model), torch.no_grad():
-        for row in range(len(batch)):
-            one = {name: value[row : row + 1].to(place) for name, value in batch.inputs.items()}
-            output = loaded.model(**one)
-            form = output_form(loaded.model, one, output, loaded.output)
-            found.append(0 if form.numbers == "regression" else int(form.scores(output).argmax()))
-    return found
+    said = clean_answers(loaded, batch, loaded.output)
+    return [0] * len(batch) if said is None else said.argmax(1).tolist()
 
 
 def _statistics(loaded: "Loaded", at: str, source: str, count: int) -> "dict[str, TokenStatistics]":
     from bitlens.bottlenecks.layered import LayeredTokenIBA
     from bitlens.methods.lessons import TOKEN_STATISTICS
-    from bitlens.methods.teaching import Source, Teacher
+    from bitlens.methods.teaching import Source
     from bitlens.models.load_text import text_layers
 
     names = text_layers(loaded.model) if at == "all" else tuple(at.split(","))
     samples = Source.open(source, "text", count)
-    if source == _OWN_TEXTS:
-        note(f"statistics come from the short reviews of {_OWN_TEXTS}; better from texts like yours: --statistics-from")
+    if source == OWN_TEXTS:
+        note(f"statistics come from the short reviews of {OWN_TEXTS}; better from texts like yours: --statistics-from")
     bottlenecks = LayeredTokenIBA(loaded.model, names)
-    with progress_bar("statistics", samples.total) as advance:
-        Teacher(loaded, samples, progress=advance).teach(TOKEN_STATISTICS, bottlenecks)
+    options.teach(loaded, samples, TOKEN_STATISTICS, bottlenecks)
     return dict(bottlenecks.statistics)
 
 
-def _analysed(
-    loaded: "Loaded",
-    batch: "TokenBatch",
-    asked: Sequence[int],
-    known: "dict[str, TokenStatistics]",
-    prices: tuple[float, ...],
-    mask: str,
-    seed: int,
-) -> "LayerAnalysis":
-    from bitlens.bottlenecks.layer_analysis import analyse_layers
-
-    with progress_bar(f"layers of {loaded.name}", len(known) * len(prices)) as advance:
-        return analyse_layers(
-            loaded.model,
-            batch,
-            asked,
-            statistics=known,
-            betas=prices,
-            mask=mask,
-            seed=seed,
-            output=loaded.output,
-            progress=advance,
-        )
-
-
 def _write(analyses: "dict[str, LayerAnalysis]", batch: "TokenBatch", out: Path, classes: Sequence[str]) -> list[str]:
-    """All pictures and numbers; gives the names of the files."""
+    """Write all pictures and numbers; gives the names of the files."""
     from bitlens.explaining.layer_pages import draw_beta_sweep, draw_information_plane, draw_text_layers
     from bitlens.view.canvas import save_figure
 
@@ -190,13 +153,7 @@ def _print(analyses: "dict[str, LayerAnalysis]") -> None:
             table.add_column(f"bits at β = {beta:g}", justify="right")
             table.add_column("kept", justify="right")
         for depth, layer in enumerate(short_names(analysis.layers)):
-            cells = [
-                text
-                for number in range(len(analysis.betas))
-                for text in (
-                    f"{float(analysis.total_bits[number, depth].mean()):,.0f}",
-                    f"{float(analysis.kept[number, depth].mean()):.2f}",
-                )
-            ]
+            bits, kept = analysis.total_bits[:, depth].mean(1).tolist(), analysis.kept[:, depth].mean(1).tolist()
+            cells = [text for b, k in zip(bits, kept, strict=True) for text in (f"{b:,.0f}", f"{k:.2f}")]
             table.add_row(layer, *cells)
         answers.print(table)

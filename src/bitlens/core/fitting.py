@@ -126,17 +126,23 @@ class Region:
             None: everything is restricted.
         shared: whether all channels of a place share one mask.
         block: see `NoisyCopies`.
+        starts: likewise.
     """
 
     restricted: Tensor | None = None
     shared: bool = False
     block: int | None = None
+    starts: Tensor | None = None
 
     def counts(self, features: Tensor) -> Tensor:
         """(N,) how many features of each sample are restricted, at least 1."""
         if self.restricted is None:
             return features.new_full((len(features),), float(features[0].numel()))
         return self.restricted.expand_as(features).flatten(1).sum(1).clamp_min(1)
+
+    def copies(self, shape: torch.Size, seed: int, device: torch.device, *, antithetic: bool = False) -> NoisyCopies:
+        """Noise for what has such features, from a seed alone."""
+        return NoisyCopies(shape, seed, device, antithetic=antithetic, block=self.block, starts=self.starts)
 
     def of(self, values: Tensor) -> Tensor:
         """The values where features are restricted, zero elsewhere."""
@@ -193,7 +199,7 @@ def fit_masks(
     region = region or Region()
     size = tuple(features.shape[1:])
     matrices = [matrix.to(features.device) for matrix in smoothing_matrices(layout, size, settings.smoothing)]
-    noise = NoisyCopies(features.shape[1:], seed, features.device, antithetic=settings.antithetic, block=region.block)
+    noise = region.copies(features.shape[1:], seed, features.device, antithetic=settings.antithetic)
     noise_model = noise_model.laid_out_like(features)
     squared_score, active = noise_model.squared_score(features), region.of(noise_model.active)
     price = active * (settings.beta / region.counts(features)).reshape(-1, *(1 for _ in size))
@@ -282,11 +288,12 @@ def measure_under_noise(
     seed: int = 0,
     rows: int = 16,
     block: int | None = None,
+    starts: Tensor | None = None,
     deeper: DeeperLayers | None = None,
 ) -> tuple[Tensor, Tensor]:
     """Mean and standard deviation (N,) of the target's value over fresh noise at fixed masks u (N, ...)."""
     copies = max(1, rows // len(features))
-    standard = NoisyCopies(features.shape[1:], seed, features.device, block=block)
+    standard = Region(block=block, starts=starts).copies(features.shape[1:], seed, features.device)
     noise_model = noise_model.laid_out_like(features)
     used = features * noise_model.active
     values = []

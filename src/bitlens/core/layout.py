@@ -15,9 +15,10 @@ class Layout:
     """Axes of one sample's features (the samples' axis not counted).
 
     Attributes:
-        name: "CHW", "HWC", "TD" (tokens, hidden units), "PD" (tokens that are patches of an image, hidden units) or "D".
+        name: "CHW" or "HWC" (images), "TD" (tokens or times, hidden units), "CT" (channels, times), "PD" (tokens that are patches
+            of an image, hidden units), "CDHW" or "DHWC" (volumes), or "D" (a vector).
         channel: the axis of channels, hidden units or features.
-        places: the axes of positions: two for images, one for tokens, none for vectors.
+        places: the axes of positions: three for volumes, two for images, one for tokens and times, none for vectors.
         extra: how many tokens stand before the patches and are no part of the image: class token, registers.
         patches: (h, w), how the tokens behind them lie in the image, row by row; None if they do not, or before the size of
             the image is known. Layouts for images of different sizes are one layout.
@@ -35,7 +36,7 @@ class Layout:
         return len(self.places) == 2 or self.patches is not None
 
     def grid(self, features: tuple[int, ...]) -> tuple[int, ...]:
-        """How many positions there are along each axis of places: (H, W), (T,) or ()."""
+        """How many positions there are along each axis of places: (D, H, W), (H, W), (T,) or ()."""
         return self.patches or tuple(features[axis] for axis in self.places)
 
     def over(self, features: tuple[int, ...], image_size: tuple[int, int] | None) -> "Layout":
@@ -49,8 +50,18 @@ class Layout:
 
 LAYOUTS = {
     layout.name: layout
-    for layout in (Layout("CHW", 0, (1, 2)), Layout("HWC", 2, (0, 1)), Layout("TD", 1, (0,)), Layout("D", 0, ()))
+    for layout in (
+        Layout("CHW", 0, (1, 2)),
+        Layout("HWC", 2, (0, 1)),
+        Layout("TD", 1, (0,)),
+        Layout("CT", 0, (1,)),
+        Layout("CDHW", 0, (1, 2, 3)),
+        Layout("DHWC", 3, (0, 1, 2)),
+        Layout("D", 0, ()),
+    )
 }
+BY_CHANNEL = {(len(layout.places) + 1, layout.channel): layout for layout in LAYOUTS.values()}
+"""The layouts by how many axes features have, and which of them counts channels."""
 
 
 def named_layout(name: str, extra: int = 0) -> Layout:

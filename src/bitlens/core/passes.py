@@ -2,10 +2,11 @@
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import cache
 from typing import Any, Literal, TypedDict, get_args
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from bitlens.core.layout import Layout
 from bitlens.core.outputs import OutputChoice, OutputForm
@@ -31,6 +32,12 @@ class RunOptions(SeedAndRows, total=False):
     """What every other method takes besides its own settings; see `Passes`."""
 
     precision: Precision
+
+
+class BottleneckOptions(RunOptions, total=False):
+    """What a bottleneck takes besides; see `GroupedMethod`."""
+
+    allow_bypass: bool
 
 
 @dataclass(frozen=True)
@@ -98,13 +105,44 @@ def _has_fast_bfloat16(device: torch.device) -> bool:
     return any(supported() for supported in known if supported is not None)
 
 
-def suffix_dtype(precision: Precision, features: Tensor) -> torch.dtype | None:
-    """The lower precision to compute in behind the layer, or None for the network's own."""
+def suffix_dtype(precision: Precision, features: Tensor, model: nn.Module) -> torch.dtype | None:
+    """The lower precision to compute in behind the layer, or None for the network's own.
+
+    Args:
+        precision: what was asked for.
+        features: what goes into the part of the network that runs.
+        model: the network; "auto" leaves it alone unless it is made of single precision.
+
+    Raises:
+        SettingError: if "bfloat16" was asked for of a network whose integers take single precision alone.
+    """
     if precision == "float32" or features.dtype != torch.float32:
         return None
+    quantised = _quantised(model)
     if precision == "bfloat16":
+        if quantised:
+            raise SettingError(
+                f"precision='bfloat16', but {type(model).__name__} holds quantised modules ({quantised}), which take single "
+                "precision alone: leave precision at 'auto'"
+            )
         return torch.bfloat16
-    return torch.bfloat16 if _has_fast_bfloat16(features.device) else None
+    single = not quantised and all(p.dtype == torch.float32 for p in model.parameters() if p.is_floating_point())
+    return torch.bfloat16 if single and _has_fast_bfloat16(features.device) else None
+
+
+def _quantised(model: nn.Module) -> str:
+    """The class of the first module that computes with integers, if there is one."""
+    return next((type(module).__name__ for module in model.modules() if is_quantised(module)), "")
+
+
+def is_quantised(module: nn.Module) -> bool:
+    """Whether this is one of PyTorch's modules that compute with integers, and have no gradient."""
+    return _holds_quantised(type(module).__module__)
+
+
+@cache
+def _holds_quantised(place: str) -> bool:
+    return place.startswith("torch.") and ".quantized" in place
 
 
 def memory_format(features: Tensor, dtype: torch.dtype | None, layout: Layout) -> torch.memory_format:

@@ -59,6 +59,10 @@ class Target(ABC):
         """What methods differentiate that explain a score: (rows,), the pre-softmax logit where there is one."""
         return self.value(output)
 
+    def at(self, last: Tensor | None) -> "Target":  # noqa: ARG002
+        """The question about texts whose last tokens (N,) are known, or about what has none; the same unless it reads them."""
+        return self
+
     def select(self, rows: slice | Tensor) -> "Target":  # noqa: ARG002
         """The question for some samples (a slice, or indices); the same for all unless it says otherwise."""
         return self

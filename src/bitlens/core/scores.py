@@ -1,10 +1,13 @@
 """What is asked of a network beside classes: a label by itself, a value, any function of the output, a similarity."""
 
+import inspect
 from collections.abc import Callable
 from typing import Any
 
+import torch
 import torch.nn.functional as F
-from torch import Tensor
+from torch import Tensor, nn
+from torch.utils._pytree import tree_leaves
 
 from bitlens.core.outputs import Numbers, OutputForm
 from bitlens.core.questions import Target, changed, check_indices, chosen_rows, tiled
@@ -152,6 +155,57 @@ class Score(Target):
     def describe(self) -> tuple[str, ...]:
         """One text, which stands for all samples."""
         return (self.name,)
+
+
+class TextScore(Score):
+    """A `Score` of texts that is told where each one ends, for networks that answer at the last token.
+
+    In a batch the last position may be padding, and which one is the last token changes when tokens are removed.
+
+    Args:
+        function: (output, last (rows,)) → (rows,); last is the index of the last token that is no padding.
+        name: how the question is called in results.
+        last: (N,) of the texts, once they are known.
+    """
+
+    def __init__(
+        self, function: Callable[[Any, Tensor], Tensor], name: str | None = None, last: Tensor | None = None
+    ) -> None:
+        super().__init__(self._told, name if name is not None else str(getattr(function, "__name__", type(function))))
+        self.asked, self.last = function, last
+        self.count = None if last is None else len(last)
+
+    def _told(self, output: Any) -> Tensor:
+        first = next(leaf for leaf in tree_leaves(output) if isinstance(leaf, Tensor))
+        if self.last is None:
+            raise TargetError(
+                f"target {self.name!r} takes (output, last), but the inputs are no texts with a last token: let it take the "
+                "output alone"
+            )
+        return self.asked(output, tiled(self.last.to(first.device), len(first)))
+
+    def at(self, last: Tensor | None) -> "TextScore":
+        """The question about texts whose last tokens (N,) are known."""
+        return TextScore(self.asked, self.name, last)
+
+    def select(self, rows: slice | Tensor) -> "TextScore":
+        """The question for some texts."""
+        return self if self.last is None else TextScore(self.asked, self.name, chosen_rows(self.last, rows))
+
+
+def takes_last(function: Callable[..., Any]) -> bool:
+    """Whether a callable must be given two arguments: the output, and the last token of each row."""
+    try:
+        known = inspect.signature(function.forward if isinstance(function, nn.Module) else function)
+    except (TypeError, ValueError):  # built in: it does not say
+        return False
+    places = (inspect.Parameter.POSITIONAL_ONLY, inspect.Parameter.POSITIONAL_OR_KEYWORD)
+    return sum(p.kind in places and p.default is p.empty for p in known.parameters.values()) == 2
+
+
+def last_token(present: Tensor) -> Tensor:
+    """The index of each text's last token (N,), of where there are tokens (N, T) bool."""
+    return (torch.arange(present.shape[1], device=present.device) * present).amax(1)
 
 
 class Similarity(Target):

@@ -20,6 +20,9 @@ from bitlens.core.scores import MultiLabel as MultiLabel
 from bitlens.core.scores import Regression as Regression
 from bitlens.core.scores import Score as Score
 from bitlens.core.scores import Similarity as Similarity
+from bitlens.core.scores import TextScore as TextScore
+from bitlens.core.scores import last_token as last_token
+from bitlens.core.scores import takes_last as takes_last
 from bitlens.errors import TargetError
 
 
@@ -37,27 +40,34 @@ def logits_of(output: Any) -> Tensor:
 
 def function_of(target: Any) -> Callable[[Any], Any] | None:
     """The function of the output that a target is, as the user gave it; None if it is no function."""
+    if isinstance(target, TextScore):
+        return None  # it wants to know where texts end, too
     if isinstance(target, Score):
         return target.function
-    return target if callable(target) and not isinstance(target, Target) else None
+    return target if callable(target) and not isinstance(target, Target) and not takes_last(target) else None
 
 
-def as_target(target: Any, output: Any, count: int, form: OutputForm | None = None) -> Target:
+def as_target(
+    target: Any, output: Any, count: int, form: OutputForm | None = None, *, last: Tensor | None = None
+) -> Target:
     """Read what a user gave as a target.
 
     Args:
         target: None (the predicted class, the label with the highest score, or the value), a class index for all, (N,)
-            indices (of labels or values where the columns are those), a `Target`, or a callable (`Score`).
+            indices (of labels or values where the columns are those), a `Target`, or a callable (`Score`). A callable that
+            must be given two arguments gets the output and, of each row, the index of the last token that is no padding
+            (`TextScore`): `lambda output, last: output.logits[range(len(last)), last, word]`.
         output: the network's clean output for the N samples, which says what classes there are.
         count: N.
         form: how the output is read; as class scores where nobody knows.
+        last: of texts, the index of each one's last token (N,).
 
     Raises:
         TargetError: for an index that is no class, a wrong number of indices, an output that nobody can read, or anything
             else.
     """
     form = form if form is not None else OutputForm()
-    chosen = _read(target, output, count, form)
+    chosen = _read(target, output, count, form).at(last)
     _check_count(chosen.count, count)
     chosen = _suited(chosen, form, output).asked_of(form, output, count)
     chosen.check(output)
@@ -68,7 +78,7 @@ def _read(target: Any, output: Any, count: int, form: OutputForm) -> Target:
     if isinstance(target, Target):
         return target
     if callable(target):
-        return Score(target)
+        return TextScore(target) if takes_last(target) else Score(target)
     scores = form.scores(output)
     if target is None:
         return _predicted(scores, form)

@@ -77,7 +77,7 @@ def box_mask(boxes: Sequence[Box], image_size: tuple[int, int], preprocess: Prep
 
 
 def object_mask(pixels: npt.NDArray[np.bool_], preprocess: Preprocessing) -> Tensor:
-    """The exact pixels of objects as the network's input would show them.
+    """Show the exact pixels of objects as the network's input would show them.
 
     Args:
         pixels: (height, width) of the upright photo, true on the objects.

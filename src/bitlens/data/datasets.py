@@ -3,12 +3,11 @@
 Each is a sequence of samples, built when asked for; pixels are read when a sample's image is asked for.
 """
 
-import csv
 from collections import deque
-from collections.abc import Callable, Generator, Iterator, Sequence
+from collections.abc import Callable, Generator, Iterator, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import closing
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import partial
 from pathlib import Path
 from typing import Generic, Literal, TypeVar, overload
@@ -23,8 +22,10 @@ from torch import Tensor
 from bitlens.data.boxes import Box, parse_boxes, upright_boxes
 from bitlens.data.imagenet import ImageNet
 from bitlens.data.images import find_images, read_image, read_layout
+from bitlens.data.labels import Labels
 from bitlens.data.preprocessing import Preprocessing
 from bitlens.data.scenes import Scenes, Split
+from bitlens.data.tables import column, rows_of_csv, split_columns
 from bitlens.errors import BitlensWarning, DataError, InputError
 
 FORMS = {
@@ -34,6 +35,12 @@ FORMS = {
     "builtin:scenes": "generated scenes with known objects; nothing to download",
     "builtin:scenes-train": "such scenes as the bundled network was trained on",
 }
+_COLUMNS = {
+    "file": ("file", "filename", "image", "photo"),
+    "label": ("label", "labels", "class", "target"),
+    "boxes": ("boxes",),
+}
+"""What columns of tables are called, the first that is there."""
 _THREADS = 4
 Item = TypeVar("Item")
 
@@ -60,7 +67,7 @@ class Sample:
 
     @property
     def fingerprint(self) -> str:
-        """Changes when the photo's file is replaced or written again."""
+        """Tell the photo's file from one that replaced it or was written again."""
         if self.path is None:
             return self.name
         known = self.path.stat()
@@ -68,7 +75,7 @@ class Sample:
 
     @property
     def image(self) -> Image.Image:
-        """The photo, read anew each time; DataError where that fails."""
+        """Read the photo anew; DataError where that fails."""
         return self.read()
 
 
@@ -91,15 +98,21 @@ class _Samples(Sequence[Sample], Generic[Item]):
         return self.build(self.items[index])
 
 
-def open_dataset(spec: str) -> Sequence[Sample]:
+def open_dataset(spec: str, labels: Labels | None = None) -> Sequence[Sample]:
     """Open a data set by name.
 
-    `folder:DIR` (or the folder alone): where every photo lies in one of at least two subfolders, the label is the
-    position of that subfolder among the sorted names of all subfolders; otherwise there are no labels.
-    `csv:FILE`: label is a whole number or empty; boxes are `x0 y0 x1 y1` in pixels of the stored file, several
-    separated by `;`; further columns are ignored.
+    `folder:DIR` (or the folder alone): where every photo lies in one of at least two subfolders, the label is the class
+    that its subfolder is called by (see `labels`), or where not all of them are, the position of that subfolder among the
+    sorted names of all subfolders; otherwise there are no labels.
+    `csv:FILE`: label is a number, the name of a class (see `labels`), or empty; boxes are `x0 y0 x1 y1` in pixels of the
+    stored file, several separated by `;`; further columns are ignored. Columns are called file (filename, image, photo) and
+    label (class, target), or chosen: `csv:FILE?file=NAME&label=NAME`.
     `imagenet:DIR`: the label is the position of the class among the sorted WordNet ids; boxes are scaled where the
     photos were. `builtin:scenes`: 1,000 test scenes with boxes and masks.
+
+    Args:
+        spec: the name.
+        labels: how labels of tables are read; without, they are numbers, true or false, or missing.
 
     Returns:
         At least one sample. Boxes and annotations are read when a sample is asked for.
@@ -107,12 +120,18 @@ def open_dataset(spec: str) -> Sequence[Sample]:
     Raises:
         DataError: the name is of no known form, or the data set is missing, empty or malformed.
     """
+    labels = labels or Labels()
     if spec and Path(spec).expanduser().is_dir():
-        return _folder(Path(spec).expanduser())
+        return _folder(Path(spec).expanduser(), labels)
     kind, _, place = spec.partition(":")
-    openers = {"folder": _folder, "csv": _csv, "imagenet": _imagenet}
+    openers: dict[str, Callable[[Path], Sequence[Sample]]] = {
+        "folder": partial(_folder, labels=labels),
+        "imagenet": _imagenet,
+    }
     if spec in ("builtin:scenes", "builtin:scenes-train"):
         return _scenes("train" if spec.endswith("train") else "test")
+    if kind == "csv" and place:
+        return _csv(place, labels)
     if kind not in openers or not place:
         raise DataError(f"unknown data set {spec!r}: expected {', '.join(FORMS)}, or a folder that exists")
     return openers[kind](Path(place).expanduser())
@@ -197,7 +216,7 @@ def _prepare(samples: Sequence[Sample], index: int, preprocess: Preprocessing) -
         raise DataError(f"{sample.name}: {error}") from error
 
 
-def _folder(folder: Path) -> Sequence[Sample]:
+def _folder(folder: Path, labels: Labels) -> Sequence[Sample]:
     if not folder.is_dir():
         raise DataError(f"{folder} is no folder")
     paths = find_images([folder])
@@ -205,63 +224,72 @@ def _folder(folder: Path) -> Sequence[Sample]:
     used = {place.parts[0] for place in places if len(place.parts) > 1}
     classed = len(used) > 1 and all(len(place.parts) > 1 for place in places)
     names = sorted(entry.name for entry in folder.iterdir() if entry.is_dir() and not entry.name.startswith("."))
-    labels = {name: index for index, name in enumerate(names)} if classed else {}
+    numbers = _numbered(folder, names, labels) if classed else {}
 
     def build(place: Path) -> Sample:
         return Sample(
-            place.as_posix(), partial(read_image, folder / place), labels.get(place.parts[0]), path=folder / place
+            place.as_posix(), partial(read_image, folder / place), numbers.get(place.parts[0]), path=folder / place
         )
 
     return _Samples(places, build)
 
 
-@dataclass(frozen=True)
-class _Row:
-    name: str
-    path: Path
-    label: int | None
-    boxes: tuple[Box, ...]
+def _numbered(folder: Path, names: Sequence[str], labels: Labels) -> dict[str, int]:
+    """Give the class of each subfolder: by the names of classes if all are called so, else by their order."""
+    named = {name: labels.named(name) for name in names}
+    found = {name: index for name, index in named.items() if index is not None}
+    if len(found) == len(names):
+        return found
+    most = labels.classes
+    if labels.needed and most is not None and len(names) > most:
+        raise DataError(
+            f"{folder} has {len(names)} subfolders, each a class, but the network tells {most} apart: name them as its classes, "
+            "or take away what is none"
+        )
+    return {name: index for index, name in enumerate(names)}
 
 
-def _csv(table: Path) -> Sequence[Sample]:
-    rows: dict[str, _Row] = {}
+def _csv(place: str, labels: Labels) -> Sequence[Sample]:
+    place, chosen = split_columns(place, tuple(_COLUMNS))
+    table = Path(place).expanduser()
+    rows: dict[str, Sample] = {}
     try:
-        with table.open(encoding="utf-8-sig", newline="") as file:
-            reader = csv.DictReader(file, restkey="", strict=True)
-            missing = {"file", "label"} - set(reader.fieldnames or ())
-            if missing:
-                raise DataError(f"the column {' and '.join(sorted(missing))} is missing: found {reader.fieldnames}")
-            for cells in reader:
-                row = _row(cells, table.parent, reader.line_num)
-                if row.name in rows:
-                    raise DataError(f"line {reader.line_num}: the file {row.name} is listed twice")
-                rows[row.name] = row
-    except (OSError, UnicodeDecodeError, csv.Error, DataError) as error:
+        every = rows_of_csv(table.read_bytes().decode("utf-8-sig"))
+        names = list(every[0].cells) if every else []
+        places = {part: column(names, [chosen[part]] if part in chosen else own) for part, own in _COLUMNS.items()}
+        missing = [chosen.get(part, part) for part in ("file", "label") if places[part] is None]
+        if missing:
+            raise DataError(f"the column {' and '.join(missing)} is missing: found {names}")
+        for line in every[1:]:
+            cells = {part: "" if place is None else line.cells[place] for part, place in places.items()}
+            row = _row(cells, table.parent, line.line, labels)
+            if row.name in rows:
+                raise DataError(f"line {line.line}: the file {row.name} is listed twice")
+            rows[row.name] = row
+    except (OSError, UnicodeDecodeError, DataError) as error:
         reason = "there is no such file" if isinstance(error, FileNotFoundError) else str(error)
         raise DataError(f"cannot read the table {table}: {reason}") from error
     if not rows:
         raise DataError(f"the table {table} has no rows")
-    return _Samples(list(rows.values()), _csv_sample)
+    return _Samples(list(rows.values()), _upright)
 
 
-def _row(cells: dict[str, str], folder: Path, line: int) -> _Row:
-    if "" in cells or None in cells.values():
-        raise DataError(f"line {line}: expected as many cells as the first line has (texts with commas in quotes)")
-    name, label = cells["file"].strip(), cells["label"].strip()
+def _row(cells: Mapping[str, str], folder: Path, line: int, labels: Labels) -> Sample:
+    name = cells["file"].strip()
     if not name or not (folder / name).is_file():
         raise DataError(f"line {line}: there is no file {folder / name}")
-    if label and not (label.isascii() and label.isdigit()):
-        raise DataError(f"line {line}: the label is {label!r}, expected the index of a class (0, 1, 2, …) or nothing")
     try:
-        boxes = parse_boxes(cells.get("boxes", ""))
+        label, boxes, path = labels.read(cells["label"]), parse_boxes(cells["boxes"]), folder / name
     except DataError as error:
         raise DataError(f"line {line}: {error}") from error
-    return _Row(name, folder / name, int(label) if label else None, boxes)
+    return Sample(name, partial(read_image, path), label, boxes, path=path)
 
 
-def _csv_sample(row: _Row) -> Sample:
-    boxes = upright_boxes(row.boxes, *read_layout(row.path)) if row.boxes else ()
-    return Sample(row.name, partial(read_image, row.path), row.label, boxes, path=row.path)
+def _upright(sample: Sample) -> Sample:
+    """Turn boxes of the stored file as its photo is turned."""
+    if not sample.boxes or sample.path is None:
+        return sample
+    return replace(sample, boxes=upright_boxes(sample.boxes, *read_layout(sample.path)))
 
 
 def _imagenet(root: Path) -> Sequence[Sample]:

@@ -47,7 +47,7 @@ class ImageNet:
         return cls(photos, annotations, _classes(root, top))
 
     def annotation(self, photo: Path) -> "Annotation":
-        """What is known about a validation photo."""
+        """Read what is known about a validation photo."""
         return read_annotation(self.annotations / f"{photo.stem}.xml")
 
     def label(self, annotation: "Annotation") -> int:

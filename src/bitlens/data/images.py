@@ -4,6 +4,7 @@ import os
 import re
 import warnings
 from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from glob import glob, has_magic
 from pathlib import Path
 
@@ -12,21 +13,7 @@ from PIL import ExifTags, Image, UnidentifiedImageError
 
 from bitlens.errors import BitlensWarning, DataError
 
-SUFFIXES = (
-    ".bmp",
-    ".gif",
-    ".jp2",
-    ".jpe",
-    ".jpeg",
-    ".jpg",
-    ".pbm",
-    ".pgm",
-    ".png",
-    ".ppm",
-    ".tif",
-    ".tiff",
-    ".webp",
-)
+SUFFIXES = (".bmp", ".gif", ".jp2", ".jpe", ".jpeg", ".jpg", ".pbm", ".pgm", ".png", ".ppm", ".tif", ".tiff", ".webp")
 # The file's content decides, not its name; EPS is left out because PIL hands it to an external program.
 _FORMATS = ("BMP", "GIF", "JPEG", "JPEG2000", "PNG", "PPM", "TIFF", "WEBP")
 _UPRIGHT = {
@@ -55,14 +42,10 @@ def read_image(path: str | Path) -> Image.Image:
     Raises:
         DataError: the file is missing, empty, no image, corrupt, truncated, too large, or of 32-bit numbers.
     """
-    path = Path(path)
-    try:
-        with _open(path) as stored:
-            stored.load()
-            orientation = _orientation(stored, path)  # after load(), which turns TIFF files upright by itself
-            picture = _rgb(stored)
-    except Exception as error:  # a damaged file can raise anything at all inside a decoder
-        raise _data_error(path, error) from error
+    with _opened(Path(path)) as stored:
+        stored.load()
+        orientation = _orientation(stored, Path(path))  # after load(), which turns TIFF files upright by itself
+        picture = _rgb(stored)
     return picture.transpose(_UPRIGHT[orientation]) if orientation in _UPRIGHT else picture
 
 
@@ -72,12 +55,8 @@ def read_layout(path: str | Path) -> tuple[tuple[int, int], int]:
     Raises:
         DataError: as `read_image`, as far as the header shows it.
     """
-    path = Path(path)
-    try:
-        with _open(path) as stored:
-            return stored.size, _orientation(stored, path)
-    except Exception as error:
-        raise _data_error(path, error) from error
+    with _opened(Path(path)) as stored:
+        return stored.size, _orientation(stored, Path(path))
 
 
 def find_images(sources: Sequence[str | Path]) -> list[Path]:
@@ -112,10 +91,16 @@ def natural_key(path: Path) -> list[list[tuple[str, int]]]:
     ]
 
 
-def _open(path: Path) -> Image.Image:
-    if path.stat().st_size == 0:
-        raise DataError("the file is empty")
-    return Image.open(path, formats=_FORMATS)
+@contextmanager
+def _opened(path: Path) -> Iterator[Image.Image]:
+    """Open a file, and say in one sentence why it cannot be read."""
+    try:
+        if path.stat().st_size == 0:
+            raise DataError("the file is empty")
+        with Image.open(path, formats=_FORMATS) as stored:
+            yield stored
+    except Exception as error:  # a damaged file can raise anything at all inside a decoder
+        raise _data_error(path, error) from error
 
 
 def _orientation(stored: Image.Image, path: Path) -> int:

@@ -16,7 +16,7 @@ Maker: TypeAlias = Callable[[np.random.Generator], Outline]
 
 
 def _polar(radius: Any, points: int = 60) -> Array:
-    """A closed curve from its radius at each of `points` angles."""
+    """Draw a closed curve from its radius at each of `points` angles."""
     t = np.arange(points) * 2 * np.pi / points
     r = radius(t) if callable(radius) else radius
     return np.stack([r * np.cos(t), r * np.sin(t)], axis=1)
@@ -90,7 +90,7 @@ def _bar(rng: np.random.Generator) -> Outline:
 
 
 def _half(rng: np.random.Generator) -> Outline:
-    """One half of an object's outline, cut straight: it belongs to no class."""
+    """Cut an object's outline in half, straight: it belongs to no class."""
     makers = (_cross, _flower, _star)
     outline = makers[rng.integers(len(makers))](rng)[0]
     half = outline[: len(outline) // 2 + 1]
@@ -119,7 +119,7 @@ def _area(outline: Outline) -> float:
 
 
 def posed(rng: np.random.Generator, outline: Outline, area: float) -> Outline:
-    """The outline slightly stretched, turned anywhere, and scaled to `area` pixels."""
+    """Return the outline slightly stretched, turned anywhere, and scaled to `area` pixels."""
     stretch, angle = rng.uniform(0.9, 1.12), rng.uniform(0, 2 * np.pi)
     pose = np.diag([stretch, 1 / stretch]) @ np.array([[np.cos(angle), np.sin(angle)], [-np.sin(angle), np.cos(angle)]])
     return tuple(part @ pose * np.sqrt(area / _area(outline)) for part in outline)

@@ -6,9 +6,8 @@ deviation per channel, swapped channels, conversion to grey), it is undone exact
 """
 
 import re
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 from warnings import warn
 
@@ -16,7 +15,6 @@ import torch
 from PIL import Image
 from torch import Tensor
 
-from bitlens.data.images import read_image
 from bitlens.errors import BitlensError, BitlensWarning, InputError
 
 _BLACK, _GREY, _WHITE = (0, 0, 0), (128, 128, 128), (255, 255, 255)
@@ -80,11 +78,11 @@ class Preprocessing:
         return (pixels - pixels.min()) / (pixels.max() - pixels.min()).clamp(min=1e-12)
 
     def colours(self, height: int, width: int) -> "AffineColours | None":
-        """How this preprocessing maps the colour of a pixel, None where that is not affine; measured once.
+        """Measure once how this preprocessing maps the colour of a pixel, None where that is not affine.
 
         Args:
             height: of the flat pictures that are tried the first time; an input's own size fits every transform.
-            width: likewise.
+            width: of the flat pictures.
         """
         if "_colours" not in self.__dict__:
             self.__dict__["_colours"] = _measure(self, height, width)
@@ -105,11 +103,11 @@ class AffineColours:
     black: Tensor
 
     def apply(self, rgb: tuple[int, int, int]) -> Tensor:
-        """(C,) of an 8-bit colour."""
+        """Map an 8-bit colour to (C,)."""
         return self.black + self.matrix @ (torch.tensor(rgb) / 255)
 
     def undo(self, tensor: Tensor) -> Tensor:
-        """(C, H, W) of a network's input to (3, H, W) in [0, 1]."""
+        """Turn (C, H, W) of a network's input into (3, H, W) in [0, 1]."""
         lifted = tensor.float() - self.black.to(tensor.device)[:, None, None]
         matrix = self.matrix.to(tensor.device)
         if len(matrix) == 1:
@@ -118,44 +116,10 @@ class AffineColours:
         return rgb.view_as(lifted).clamp(0, 1)
 
     def invertible(self) -> bool:
-        """Whether `undo` is possible."""
+        """Say whether `undo` is possible."""
         if len(self.matrix) == 1:
             return bool(self.matrix.sum().abs() > 1e-6)
         return len(self.matrix) == 3 and bool(torch.linalg.cond(self.matrix) < 1e4)
-
-
-def photo_batch(photos: Sequence[str | Path | Image.Image], preprocess: Preprocessing) -> Tensor:
-    """Read and prepare a few photos.
-
-    Returns:
-        (N, C, H, W) float32.
-
-    Raises:
-        DataError: a file cannot be read.
-        InputError: the preprocessing fails, or gives tensors of different shapes; the message names the file.
-    """
-    names, tensors = [], []
-    for index, photo in enumerate(photos):
-        picture = photo if isinstance(photo, Image.Image) else read_image(photo)
-        names.append(f"photo {index}" if picture is photo else str(photo))
-        try:
-            tensors.append(preprocess(picture))
-        except InputError as error:
-            raise InputError(f"{names[-1]}: {error}") from error
-    return stacked(tensors, names)
-
-
-def stacked(tensors: Sequence[Tensor], names: Sequence[str]) -> Tensor:
-    """One batch of prepared photos; InputError names the first whose shape is not that of the first one."""
-    if not tensors:
-        raise InputError("no photo was given: a batch needs at least one")
-    for tensor, name in zip(tensors, names, strict=True):
-        if tensor.shape != tensors[0].shape:
-            raise InputError(
-                f"the preprocessing gives {tuple(tensor.shape)} for {name} but {tuple(tensors[0].shape)} for "
-                f"{names[0]}: let it end with a fixed size, or use one photo at a time"
-            )
-    return torch.stack(list(tensors))
 
 
 def _checked(result: Any) -> Tensor:

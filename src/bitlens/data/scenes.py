@@ -21,7 +21,7 @@ from bitlens.data.textures import noise, pattern
 from bitlens.errors import DataError
 
 Split: TypeAlias = Literal["train", "test"]
-Box: TypeAlias = tuple[int, int, int, int]
+Bounds: TypeAlias = tuple[int, int, int, int]
 CLASSES: tuple[str, ...] = tuple(OBJECTS)
 
 SUPERSAMPLING = 4
@@ -42,7 +42,7 @@ class Scene:
     image: npt.NDArray[np.uint8]
     label: int
     mask: npt.NDArray[np.bool_]
-    boxes: tuple[Box, ...]
+    boxes: tuple[Bounds, ...]
 
 
 class Scenes(Sequence[Scene]):
@@ -63,7 +63,7 @@ class Scenes(Sequence[Scene]):
     @overload
     def __getitem__(self, index: slice) -> list[Scene]: ...
     def __getitem__(self, index: int | slice) -> Scene | list[Scene]:
-        """The scene at `index`, negative counting from the end; IndexError past the end."""
+        """Return the scene at `index`, negative counting from the end; IndexError past the end."""
         if isinstance(index, slice):
             return [self[i] for i in range(self._length)[index]]
         return scene(range(self._length)[index], split=self.split, seed=self.seed, size=self.size)
@@ -108,7 +108,7 @@ def scene(index: int, *, split: Split = "test", seed: int = 0, size: int = 96) -
     return Scene(_rgb(canvas), label, np.logical_or.reduce(masks), tuple(map(_bounds, masks)))
 
 
-def _bounds(mask: npt.NDArray[np.bool_]) -> Box:
+def _bounds(mask: npt.NDArray[np.bool_]) -> Bounds:
     rows, columns = np.flatnonzero(mask.any(axis=1)), np.flatnonzero(mask.any(axis=0))
     return int(columns[0]), int(rows[0]), int(columns[-1]) + 1, int(rows[-1]) + 1
 
@@ -148,7 +148,7 @@ def _palette(rng: np.random.Generator) -> tuple[Array, Array]:
 
 
 def _background(rng: np.random.Generator, size: int, colours: Array) -> Array:
-    """Two patterns, one above the other, under a slow change of light."""
+    """Lay two patterns one above the other, under a slow change of light."""
     first = pattern(rng, size, (0.1 * size, 0.4 * size))
     second = pattern(rng, size, (0.06 * size, 0.3 * size))
     canvas: Array = colours[0] + first[..., None] * (colours[1] - colours[0])
@@ -161,14 +161,14 @@ def _background(rng: np.random.Generator, size: int, colours: Array) -> Array:
 
 
 def _drawn(size: int, draw: Callable[[ImageDraw.ImageDraw, int], None]) -> Array:
-    """What `draw` paints white on a canvas that is finer by `SUPERSAMPLING`."""
+    """Show what `draw` paints white on a canvas that is finer by `SUPERSAMPLING`."""
     fine = Image.new("L", (size * SUPERSAMPLING, size * SUPERSAMPLING))
     draw(ImageDraw.Draw(fine), SUPERSAMPLING)
     return np.asarray(fine.reduce(SUPERSAMPLING), dtype=np.float64) / 255
 
 
 def _figure(size: int, outline: Outline, centre: Array) -> Array:
-    """A filled outline with its origin at `centre`."""
+    """Draw a filled outline with its origin at `centre`."""
 
     def draw(pen: ImageDraw.ImageDraw, scale: int) -> None:
         for part, fill in zip(outline, (255, *[0] * len(outline)), strict=False):
@@ -178,7 +178,7 @@ def _figure(size: int, outline: Outline, centre: Array) -> Array:
 
 
 def _inside(rng: np.random.Generator, size: int, maker: Maker, area: float) -> Array:
-    """A figure of `area` (a fraction of the picture) anywhere inside it; smaller only if it does not fit."""
+    """Draw a figure of `area` (a fraction of the picture) anywhere inside it; smaller only if it does not fit."""
     margin = 2
     outline = posed(rng, maker(rng), area * size**2)
     low, high = outline[0].min(axis=0), outline[0].max(axis=0)
@@ -189,7 +189,7 @@ def _inside(rng: np.random.Generator, size: int, maker: Maker, area: float) -> A
 
 
 def _stroke(rng: np.random.Generator, size: int, thickness: tuple[float, float]) -> Array:
-    """An arc, a zigzag or a letter-like line; thickness as a fraction of the side."""
+    """Draw an arc, a zigzag or a letter-like line; thickness as a fraction of the side."""
     start, angle, length = rng.uniform(0, size, 2), rng.uniform(0, 2 * np.pi), rng.uniform(0.15, 0.6) * size
     if rng.random() < 0.5:
         bends = np.linspace(0, rng.uniform(-4, 4), 24)
@@ -210,7 +210,7 @@ def _stroke(rng: np.random.Generator, size: int, thickness: tuple[float, float])
 
 
 def _objects(rng: np.random.Generator, size: int, maker: Maker) -> list[Array]:
-    """One object, or in a third of the scenes two that do not touch."""
+    """Draw one object, or in a third of the scenes two that do not touch."""
     if rng.random() < 2 / 3:
         return [_inside(rng, size, maker, rng.uniform(0.05, 0.14))]
     total, share = rng.uniform(0.08, 0.19), rng.uniform(0.4, 0.6)
@@ -240,7 +240,7 @@ def _paint(rng: np.random.Generator, canvas: Array, colours: Array, contrast: fl
 
 
 def _standing_out(rng: np.random.Generator, ground: Array, coverage: Array, colours: Array, contrast: float) -> Array:
-    """A colour, or failing that a pale or dark shade of one, that differs from what lies nearly all round."""
+    """Choose a colour, or failing that a pale or dark shade of one, that differs from what lies nearly all round."""
     around = ground[(_filtered(coverage, ImageFilter.MaxFilter(5)) > 0.5) & (coverage < 0.5)]
     shades = np.concatenate([colours, [0.94, 0, 0] + colours * [0, 0.4, 0.4], [0.26, 0, 0] + colours * [0, 0.6, 0.6]])
     score = np.quantile(np.linalg.norm(shades[:, None] - around, axis=-1), 0.03, axis=1)
@@ -250,7 +250,7 @@ def _standing_out(rng: np.random.Generator, ground: Array, coverage: Array, colo
 
 
 def _texture(rng: np.random.Generator, size: int, colour: Array, coverage: Array) -> Array:
-    """The colour with a pattern in most figures and a drawn outline in some."""
+    """Return the colour with a pattern in most figures and a drawn outline in some."""
     height, width = coverage.shape
     fill = np.tile(colour, (height, width, 1))
     if rng.random() < 0.65:

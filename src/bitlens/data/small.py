@@ -47,7 +47,7 @@ class SmallImages:
 
 
 def read_small_images(spec: str, size: int, limit: int | None = None) -> SmallImages:
-    """All images of a data set at one small size.
+    """Read all images of a data set at one small size.
 
     Args:
         spec: `npz:FILE` with arrays `images` (N, H, W, 3) of bytes and `labels` (N,), or a data set with labels as
@@ -106,5 +106,5 @@ def _resized(picture: Image.Image, size: int) -> Tensor:
 
 
 def to_tensor(picture: Image.Image) -> Tensor:
-    """(3, H, W) float32 in [0, 1]."""
+    """Turn a picture into (3, H, W) float32 in [0, 1]."""
     return torch.from_numpy(np.asarray(picture.convert("RGB"), dtype=np.float32) / 255).permute(2, 0, 1)

@@ -1,24 +1,33 @@
-"""Data sets of texts by name: `jsonl:FILE`, `tsv:FILE`, `builtin:reviews`."""
+"""Data sets of texts by name: `jsonl:FILE`, `tsv:FILE`, `csv:FILE`, `builtin:reviews`."""
 
-import csv
 import gzip
 import hashlib
-import io
 import json
 import zlib
-from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from bitlens.data.reviews import REVIEWS
+from bitlens.data.labels import Labels
+from bitlens.data.tables import Row, column, rows_of_csv, rows_of_tsv, split_columns
 from bitlens.errors import DataError
 
+_REVIEWS = Path(__file__).with_name("reviews.tsv")  # of films that nobody made, written for this project
 TEXT_FORMS = {
     "jsonl:FILE": "one JSON object a line with text, and optionally label, pair and id; FILE.gz too",
-    "tsv:FILE": "text, label and optionally a second text, separated by tabs; FILE.gz too",
+    "tsv:FILE": "text, label and optionally a second text, separated by tabs, or columns of such names; FILE.gz too",
+    "csv:FILE": "the same, separated by commas; csv:FILE?text=NAME&label=NAME chooses columns by name",
     "builtin:reviews": "short reviews of films, half of them positive; nothing to download",
 }
+
+
+_COLUMNS = {
+    "text": ("text", "sentence", "review", "content", "sentence1", "premise", "question"),
+    "label": ("label", "labels", "class", "target", "sentiment"),
+    "pair": ("pair", "text_pair", "sentence2", "hypothesis"),
+}
+"""What columns are called that hold the text, its label, and a second text, the first that is there."""
 
 
 @dataclass(frozen=True)
@@ -43,22 +52,45 @@ class TextSample:
         return hashlib.sha256(json.dumps([self.text, self.pair]).encode()).hexdigest()[:24]
 
 
-def open_texts(spec: str) -> Sequence[TextSample]:
+def open_texts(spec: str, labels: Labels | None = None) -> Sequence[TextSample]:
     """Read a data set of texts by name (see `TEXT_FORMS`).
 
+    Columns of tables and entries of JSON are found by their names (text, sentence, review, content; label, class, target,
+    sentiment), or chosen: `csv:FILE?text=NAME&label=NAME&pair=NAME`. A table without a line of names holds text, label and
+    pair in this order. Quotes of a tab-separated table quote, line breaks included, where the whole table reads so without
+    fault; else (GLUE) they are characters of the text.
+
+    Args:
+        spec: the name.
+        labels: how labels are read; without, they are numbers, true or false, or missing.
+
     Raises:
-        DataError: the name is of no known form, or the file is missing, empty or malformed; the message names the line.
+        DataError: the name is of no known form, or the file is missing, empty or malformed, or a label is no class; the
+            message names the line.
     """
     if spec == "builtin:reviews":
-        return [TextSample(f"review {number}", text, label) for number, (text, label) in enumerate(REVIEWS)]
+        return [replace(one, name=f"review {number}") for number, one in enumerate(open_texts(f"tsv:{_REVIEWS}"))]
     kind, _, place = spec.partition(":")
     if kind not in _READERS or not place:
         raise DataError(f"unknown texts {spec!r}: expected {', '.join(TEXT_FORMS)}")
+    place, chosen = split_columns(place, tuple(_COLUMNS))
     path = Path(place).expanduser()
-    samples = list(_READERS[kind](path, _content(path)))
+    entries = _READERS[kind](path, _content(path), chosen)
+    samples = [_sample(path, entry, labels or Labels()) for entry in entries]
     if not samples:
         raise DataError(f"there is no text in {path}")
     return samples
+
+
+@dataclass(frozen=True)
+class _Entry:
+    """What one line of a file says, as it stands there."""
+
+    line: int
+    name: str
+    text: Any
+    label: Any
+    pair: Any
 
 
 def _content(path: Path) -> str:
@@ -71,7 +103,7 @@ def _content(path: Path) -> str:
         raise DataError(f"cannot read the texts {path}: {error}") from error
 
 
-def _jsonl(path: Path, content: str) -> Iterator[TextSample]:
+def _jsonl(path: Path, content: str, chosen: Mapping[str, str]) -> Iterator[_Entry]:
     for number, line in enumerate(content.split("\n"), 1):
         if not line.strip():
             continue
@@ -79,34 +111,80 @@ def _jsonl(path: Path, content: str) -> Iterator[TextSample]:
             entry: Any = json.loads(line)
         except ValueError as error:
             raise DataError(f"{path}, line {number}: not JSON ({error})") from error
-        if not isinstance(entry, dict) or "text" not in entry:
-            raise DataError(f"{path}, line {number}: expected an object with 'text', got {line[:60]!r}")
-        name = str(entry.get("id", f"line {number}"))
-        yield _sample(path, number, name, entry["text"], entry.get("label"), entry.get("pair"))
-
-
-def _tsv(path: Path, content: str) -> Iterator[TextSample]:
-    rows = csv.reader(io.StringIO(content), delimiter="\t", quoting=csv.QUOTE_NONE)
-    for number, cells in enumerate(rows, 1):
-        if not cells or (number == 1 and cells[1:2] == ["label"]):
-            continue
-        if len(cells) > 3:
+        own = {part: chosen.get(part) or _first(names, entry) for part, names in _COLUMNS.items()}
+        if not isinstance(entry, dict) or own["text"] not in entry:
             raise DataError(
-                f"{path}, line {number}: expected text, label and at most one more text, got {len(cells)} cells"
+                f"{path}, line {number}: expected an object with {chosen.get('text', 'text')!r}, got {line[:60]!r}"
             )
-        label = cells[1].strip() if len(cells) > 1 else ""
-        yield _sample(path, number, f"line {number}", cells[0], label or None, cells[2] if len(cells) > 2 else None)
+        text, label, pair = (entry.get(own[part]) for part in ("text", "label", "pair"))
+        yield _Entry(number, str(entry.get("id", f"line {number}")), text, label, pair)
 
 
-def _sample(path: Path, number: int, name: str, text: Any, label: Any, pair: Any) -> TextSample:
-    where = f"{path}, line {number}"
+def _first(names: Sequence[str], entry: Any) -> str | None:
+    return next((name for name in names if isinstance(entry, dict) and name in entry), None)
+
+
+def _tsv(path: Path, content: str, chosen: Mapping[str, str]) -> Iterator[_Entry]:
+    head = content.lstrip("\r\n").partition("\n")[0].rstrip("\r").split("\t")
+    label = column(head, [chosen["label"]] if "label" in chosen else _COLUMNS["label"])
+    return _of_rows(path, rows_of_tsv(content, 1 if label is None else label), chosen, "tsv")
+
+
+def _csv(path: Path, content: str, chosen: Mapping[str, str]) -> Iterator[_Entry]:
+    try:
+        rows = rows_of_csv(content)
+    except DataError as error:
+        raise DataError(f"cannot read the texts {path}: {error}") from error
+    return _of_rows(path, rows, chosen, "csv")
+
+
+def _of_rows(path: Path, rows: Sequence[Row], chosen: Mapping[str, str], form: str) -> Iterator[_Entry]:
+    places = _places(path, rows[0].cells, chosen, form) if rows else None
+    for row in rows[places is not None :]:
+        if places is None and len(row.cells) > 3:
+            raise DataError(
+                f"{path}, line {row.line}: expected text, label and at most one more text, got {len(row.cells)} cells; where the "
+                f"first line names columns, choose: {form}:FILE?text=NAME&label=NAME"
+            )
+        where = places or {"text": 0, "label": 1, "pair": 2}
+        cells = [row.cells[place] if 0 <= place < len(row.cells) else None for place in where.values()]
+        text, label, pair = cells
+        yield _Entry(row.line, f"line {row.line}", text, label, pair)
+
+
+def _places(path: Path, names: Sequence[str], chosen: Mapping[str, str], form: str) -> dict[str, int] | None:
+    """Where text, label and pair stand in every row (-1: nowhere), by the first; None if that is a row itself."""
+    wanted = {part: [chosen[part]] if part in chosen else known for part, known in _COLUMNS.items()}
+    found = {part: column(names, own) for part, own in wanted.items()}
+    missing = [chosen[part] for part in chosen if found[part] is None]
+    if missing:
+        raise DataError(f"{path}: there is no column {missing[0]!r} among {list(names)}")
+    text, label = found["text"], found["label"]
+    if text is None and label is None:
+        return None
+    others = [place for place in range(len(names)) if place not in found.values()]
+    if text is None and len(others) == 1:
+        text = others[0]
+    if text is None:
+        raise DataError(
+            f"{path}: no column is called text: choose one of {list(names)}, as in {form}:FILE?text={names[0]}"
+        )
+    places = {**found, "text": text}
+    if places["pair"] is None and len(names) == 2:
+        places["pair"] = 2  # which has no name, and is there in some rows
+    return {part: -1 if place is None else place for part, place in places.items()}
+
+
+def _sample(path: Path, entry: _Entry, labels: Labels) -> TextSample:
+    where, text, pair = f"{path}, line {entry.line}", entry.text, entry.pair
     if not isinstance(text, str) or not text.strip():
         raise DataError(f"{where}: the text is empty or no text: {text!r}")
     if pair is not None and not isinstance(pair, str):
         raise DataError(f"{where}: the second text is no text: {pair!r}")
-    if label is not None and not (str(label).isascii() and str(label).isdigit()):
-        raise DataError(f"{where}: the label is {label!r}, expected the index of a class (0, 1, 2, …) or nothing")
-    return TextSample(name, text, None if label is None else int(label), pair)
+    try:
+        return TextSample(entry.name, text, labels.read(entry.label), pair)
+    except DataError as error:
+        raise DataError(f"{where}: {error}") from error
 
 
-_READERS: dict[str, Callable[[Path, str], Iterator[TextSample]]] = {"jsonl": _jsonl, "tsv": _tsv}
+_READERS = {"jsonl": _jsonl, "tsv": _tsv, "csv": _csv}

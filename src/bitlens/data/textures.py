@@ -13,7 +13,7 @@ def noise(rng: np.random.Generator, size: int, cells: float) -> Array:
 
 
 def _wave(t: Array, period: float) -> Array:
-    """A square wave along t (pixels) with edges one pixel wide."""
+    """Return a square wave along t (pixels) with edges one pixel wide."""
     return np.clip(0.5 + np.sin(2 * np.pi * t / period) * period / (2 * np.pi), 0, 1)
 
 

@@ -4,6 +4,7 @@ Each token knows which characters of the text it stands for and which word it be
 tokens can be shown on the words that people wrote.
 """
 
+import re
 import warnings
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
@@ -15,11 +16,20 @@ from torch import Tensor
 from bitlens.errors import BitlensWarning, InputError, ModelError
 
 Span = tuple[int, int]
+_UNSPACED = re.compile("[\u0e00-\u0eff\u1000-\u109f\u1780-\u17ff\u3000-\u30ff\u3400-\u9fff\uf900-\ufaff]")
+"""Characters of scripts that put no space between words: Thai to Khmer, Chinese and Japanese."""
 T = TypeVar("T")
 
 
+NEEDS_PADDING = (
+    "has no padding token, without which texts and noisy copies do not share a pass: set tokenizer.pad_token = "
+    "tokenizer.eos_token and model.config.pad_token_id = tokenizer.pad_token_id"
+)
+"""What is said of a tokenizer or a network that has none."""
+
+
 def joined_text(text: str, pair: str | None = None) -> str:
-    """The characters that spans count in: a text, or a text and its pair with a line break between them."""
+    """Return the characters that spans count in: a text, or a text and its pair with a line break between them."""
     return text if pair is None else f"{text}\n{pair}"
 
 
@@ -63,12 +73,12 @@ class TokenBatch:
 
     @property
     def present(self) -> Tensor:
-        """(N, T) bool, every position that is not padding."""
+        """Mark, (N, T) bool, every position that is not padding."""
         return self.real | self.special
 
     @property
     def word_units(self) -> Tensor:
-        """(N, T) long, the word of each real token, counted from 0 in each text without gaps; -1 elsewhere."""
+        """Number, (N, T) long, the word of each real token, counted from 0 in each text without gaps; -1 elsewhere."""
         units = torch.full(self.real.shape, -1)
         for row, words in enumerate(self.words):
             number = {word: n for n, word in enumerate(sorted({w for w in words if w is not None}))}
@@ -76,20 +86,21 @@ class TokenBatch:
         return units.to(self.real.device)
 
     def words_of(self, text: int) -> tuple[Word, ...]:
-        """The words of one text, in their order."""
+        """List the words of one text, in their order."""
         places: dict[int, list[int]] = {}
         for position, word in enumerate(self.words[text]):
             if word is not None:
                 places.setdefault(word, []).append(position)
         found = []
         for word in sorted(places):
-            spans = [span for position in places[word] if (span := self.spans[text][position]) is not None]
+            known = [span for position in places[word] if (span := self.spans[text][position]) is not None]
+            spans = [span for span in known if self.texts[text][slice(*span)].strip()] or known
             span = _without_space(self.texts[text], min(s for s, _ in spans), max(e for _, e in spans))
             found.append(Word(span, tuple(places[word])))
         return tuple(found)
 
     def to(self, device: torch.device | str) -> "TokenBatch":
-        """The same on another device."""
+        """Return the same on another device."""
         inputs = {name: value.to(device) for name, value in self.inputs.items()}
         return replace(self, inputs=inputs, real=self.real.to(device), special=self.special.to(device))
 
@@ -110,7 +121,7 @@ class Tokenizer(Protocol):
         ...
 
     def without(self, batch: TokenBatch, removed: Tensor) -> TokenBatch:
-        """The batch after the real tokens at `removed` (N, T) bool are deleted; what is left moves together."""
+        """Return the batch after the real tokens at `removed` (N, T) bool are deleted; what is left moves together."""
         ...
 
 
@@ -181,7 +192,7 @@ class HubTokenizer:
         """
         check_texts(texts, pairs)
         if self.tokenizer.pad_token is None and len(texts) > 1:
-            raise ModelError("the tokenizer has no padding token: set tokenizer.pad_token, or give one text at a time")
+            raise ModelError(f"the tokenizer {NEEDS_PADDING}")
         encoded = self.tokenizer(
             list(texts),
             list(pairs) if pairs is not None else None,
@@ -212,7 +223,7 @@ class HubTokenizer:
         return checked(batch)
 
     def without(self, batch: TokenBatch, removed: Tensor) -> TokenBatch:
-        """The batch after the real tokens at `removed` (N, T) bool are deleted; what is left moves together."""
+        """Return the batch after the real tokens at `removed` (N, T) bool are deleted; what is left moves together."""
         types = self.tokenizer.pad_token_type_id
         return delete_tokens(batch, removed, {"input_ids": self.pad_id, "token_type_ids": types})
 
@@ -235,13 +246,57 @@ class HubTokenizer:
             start, end = _without_space(text if not part else pair, *encoding.offsets[position])
             spans.append((start + shift, end + shift))
             words.append(numbers.setdefault((part, encoding.word_ids[position]), len(numbers)))
-        return tuple(encoding.tokens[:count]), tuple(spans), tuple(words)
+        whole = joined_text(text, pair)
+        return tuple(encoding.tokens[:count]), tuple(spans), words_by_space(whole, spans, words)
+
+
+def words_by_space(text: str, spans: Sequence[Span | None], words: Sequence[int | None]) -> tuple[int | None, ...]:
+    """The word of each token; where a tokenizer takes more for a word than stands between two spaces, found by the spaces.
+
+    Tokenizers without a pre-tokenizer (Llama 2, Gemma) take the whole text for one word. A word then begins behind white space,
+    and at each token of a script that writes none; a token of white space alone belongs to the word behind it.
+
+    Args:
+        text: the characters that spans count in.
+        spans: of each token, None for special ones.
+        words: as the tokenizer counts them.
+    """
+    ends: dict[int, Span] = {}
+    for span, word in zip(spans, words, strict=True):
+        if span is not None and word is not None:
+            first, last = ends.get(word, span)
+            ends[word] = (min(first, span[0]), max(last, span[1]))
+    pieces = [text[start:end].strip() for start, end in ends.values()]
+    if not any(map(_holds_space, pieces)) and not (len(pieces) == 1 and _UNSPACED.search(pieces[0])):
+        return tuple(words)
+    found: list[int | None] = []
+    number, end, begins, opened, unspaced = -1, 0, True, False, False
+    for span in spans:
+        if span is None:
+            found.append(None)
+            begins = True
+            continue
+        piece, before = text[slice(*span)], unspaced
+        blank, unspaced = not piece.strip(), bool(_UNSPACED.search(piece))
+        begins = begins or _holds_space(text[end : span[0]]) or unspaced or before
+        begins = begins or (blank and bool(text[span[1] :].strip()))
+        if number < 0 or (begins and not opened and span[0] >= end):
+            number += 1
+        begins, opened, end = False, blank, max(end, span[1])
+        found.append(number)
+    return tuple(found)
+
+
+def _holds_space(text: str) -> bool:
+    return any(character.isspace() for character in text)
 
 
 def _without_space(text: str, start: int, end: int) -> Span:
-    """A token's characters without the space that some tokenizers count to the word behind it."""
+    """Return a token's characters without the space around them, which some tokenizers count to it."""
     piece = text[start:end]
-    return (start + len(piece) - len(piece.lstrip()), end) if piece.strip() else (start, end)
+    if not piece.strip():
+        return (start, end)
+    return (start + len(piece) - len(piece.lstrip()), end - len(piece) + len(piece.rstrip()))
 
 
 def check_texts(texts: Sequence[str], pairs: Sequence[str] | None) -> None:
@@ -253,7 +308,7 @@ def check_texts(texts: Sequence[str], pairs: Sequence[str] | None) -> None:
 
 
 def checked(batch: TokenBatch) -> TokenBatch:
-    """The batch, if each of its texts has a token."""
+    """Return the batch, if each of its texts has a token."""
     empty = (~batch.real.any(1)).nonzero().flatten().tolist()
     if empty:
         raise InputError(f"text {empty[0]} is empty: there is no token in {batch.texts[empty[0]]!r:.60}")

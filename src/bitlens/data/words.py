@@ -18,7 +18,7 @@ _WORD = re.compile(r"<br\s*/?>|[^\W_]+(?:['’][^\W_]+)*|[^\w\s]|_+")
 
 
 def split_words(text: str) -> list[tuple[str, int, int]]:
-    """The words and punctuation marks of a text: (lower-cased, first character, behind the last).
+    """Find the words and punctuation marks of a text: (lower-cased, first character, behind the last).
 
     A word keeps its apostrophes (`don't`); line breaks written as HTML vanish.
     """
@@ -27,7 +27,7 @@ def split_words(text: str) -> list[tuple[str, int, int]]:
 
 
 def build_vocabulary(texts: Iterable[str], size: int) -> list[str]:
-    """The most frequent words, padding and the unknown word first; ties in alphabetical order."""
+    """List the most frequent words, padding and the unknown word first; ties in alphabetical order."""
     counts = Counter(word for text in texts for word, _, _ in split_words(text))
     ordered = sorted(counts, key=lambda word: (-counts[word], word))
     return [*_SPECIAL, *ordered[: size - len(_SPECIAL)]]
@@ -93,7 +93,7 @@ class WordTokenizer:
         return checked(batch)
 
     def without(self, batch: TokenBatch, removed: Tensor) -> TokenBatch:
-        """The batch after the words at `removed` (N, T) bool are deleted; what is left moves together."""
+        """Return the batch after the words at `removed` (N, T) bool are deleted; what is left moves together."""
         return delete_tokens(batch, removed, {"input_ids": self.pad_id})
 
     def _shown(self, word: str) -> str:

@@ -1,20 +1,89 @@
 """What a metric may look at: one sample and one method's map of it, made when it is first looked at."""
 
-from collections.abc import Callable, Mapping, Sequence
-from typing import Any, Literal
+import time
+from collections.abc import Callable, Sequence
+from typing import Any, ClassVar, TypeVar
 
 import torch
 from torch import Tensor
 
-from bitlens.baselines.asking import asking
-from bitlens.core.passes import Precision
+from bitlens.baselines.asking import Quantity, asking
+from bitlens.core.passes import Precision, RunOptions
 from bitlens.errors import InputError
-from bitlens.evaluation.subject import CaseOf
 from bitlens.explaining.photo import Photo
-from bitlens.explaining.text import Text
-from bitlens.metrics.token_removal import TokenAnswer
+from bitlens.explaining.text import Text, Unit
+from bitlens.methods.building import map_alone
+from bitlens.metrics.token_removal import Texts, TokenAnswer
 from bitlens.models.loaded import Loaded
 from bitlens.probe import Network
+
+T = TypeVar("T")
+
+
+class CaseOf:
+    """One sample and one method.
+
+    Args:
+        subject: the sample.
+        inputs: what of it the method explains.
+        shape: of a map.
+        method: ready to explain.
+        seed: of whatever a metric draws at random.
+        known: the map without its first axis, if it is there already.
+    """
+
+    misfit: ClassVar[str]
+    """What is said of a map of another shape."""
+
+    def __init__(
+        self, subject: Photo | Text, inputs: Any, shape: Sequence[int], method: Any, seed: int, known: Tensor | None
+    ) -> None:
+        self.subject, self.method, self.seed = subject, method, seed
+        self.map_seconds: float | None = None
+        self._inputs, self._shape = inputs, tuple(shape)
+        self._shared: dict[str, Any] = {}
+        self._map = known[None] if known is not None else None
+        self._failure: Exception | None = None
+
+    def map_of(self, method: Any) -> Tensor:
+        """(1, ...), what another method of the same kind makes of this sample."""
+        made: Tensor = method.explain(self._inputs, self.subject.target, **map_alone(method)).map
+        return made
+
+    @property
+    def map(self) -> Tensor:
+        """(1, ...), made the first time; whatever the method raised then, it raises every time."""
+        if self._failure is not None:
+            raise self._failure
+        if self._map is None:
+            start = time.perf_counter()
+            try:
+                self._map = self._checked(self.map_of(self.method))
+            except Exception as error:
+                self._failure = error
+                raise
+            self.map_seconds = time.perf_counter() - start
+        return self._map
+
+    @property
+    def made_map(self) -> Tensor | None:
+        """The map without its first axis, if it was made just now."""
+        return self._map[0] if self._map is not None and self.map_seconds is not None else None
+
+    def once(self, name: str, make: Callable[[], T]) -> T:
+        """What several metrics read different numbers from, made the first time."""
+        if name not in self._shared:
+            self._shared[name] = make()
+        shared: T = self._shared[name]
+        return shared
+
+    def _checked(self, found: Tensor) -> Tensor:
+        if tuple(found.shape) != (1, *self._shape):
+            shape = tuple(found.shape[1:])
+            raise InputError(f"the method gives a map of shape {shape} for {self.misfit.format(*self._shape)}")
+        if not bool(torch.isfinite(found).all()):
+            raise InputError("the map holds NaN or infinite values")
+        return found
 
 
 class Case(CaseOf):
@@ -23,13 +92,14 @@ class Case(CaseOf):
     Args:
         photo: the photo.
         network: that is explained.
-        method: ready to explain.
-        seed: of whatever a metric draws at random.
-        options: that the method's `explain` is called with.
-        known: (H, W), the map if it is there already.
+        method: see `CaseOf`.
+        seed: see `CaseOf`.
+        known: (H, W), see `CaseOf`.
         randomised: (names of layers joined by "+", or nothing for all blocks; name of an initialiser) → the method on networks
             that have lost what they learnt, from their last layer back to ever earlier ones.
     """
+
+    misfit = "a photo of {0}x{1}: choose a layer whose output has height and width"
 
     def __init__(
         self,
@@ -37,32 +107,20 @@ class Case(CaseOf):
         network: Network,
         method: Any,
         seed: int,
-        *,
-        options: Mapping[str, Any] | None = None,
         known: Tensor | None = None,
         randomised: Callable[[str, str], Sequence[Any]] = lambda layers, initialiser: (),  # noqa: ARG005
     ) -> None:
-        super().__init__(photo, known)
-        self.photo, self.network, self.method, self.seed = photo, network, method, seed
-        self.randomised = randomised
-        self._options = options or {}
+        super().__init__(photo, photo.image, photo.image.shape[2:], method, seed, known)
+        self.photo, self.network, self.randomised = photo, network, randomised
 
-    def map_of(self, method: Any) -> Tensor:
-        """(1, H, W), what another method of the same kind makes of this photo."""
-        made: Tensor = method.explain(self.photo.image, self.photo.target, **self._options).map
-        return made
+    @property
+    def asked(self) -> tuple[Network, Tensor, int]:
+        """The network, the image and the class that is asked about, as metrics take them."""
+        return self.network, self.photo.image, self.photo.target
 
-    def _explain(self) -> Tensor:
-        found = self.map_of(self.method)
-        wanted = (1, *self.photo.image.shape[2:])
-        if tuple(found.shape) != wanted:
-            raise InputError(
-                f"the method gives a map of shape {tuple(found.shape[1:])} for a photo of {wanted[1]}x{wanted[2]}: choose a "
-                "layer whose output has height and width"
-            )
-        if not bool(torch.isfinite(found).all()):
-            raise InputError("the map holds NaN or infinite values")
-        return found
+    def run(self, precision: Precision) -> RunOptions:
+        """How a metric runs the network."""
+        return {"seed": self.seed, "precision": precision}
 
 
 class TextCase(CaseOf):
@@ -71,29 +129,21 @@ class TextCase(CaseOf):
     Args:
         text: the text.
         loaded: the network that is explained.
-        method: ready to explain.
-        seed: of whatever a metric draws at random.
+        method: see `CaseOf`.
+        seed: see `CaseOf`.
+        known: (T,), see `CaseOf`.
         rows: how many texts may go through the network at once.
-        options: that the method's `explain` is called with.
-        known: (T,), the map if it is there already.
     """
 
-    def __init__(
-        self,
-        text: Text,
-        loaded: Loaded,
-        method: Any,
-        seed: int,
-        *,
-        rows: int,
-        options: Mapping[str, Any],
-        known: Tensor | None = None,
-    ) -> None:
-        super().__init__(text, known)
-        self.text, self.loaded, self.method, self.seed, self.rows = text, loaded, method, seed, rows
-        self._options = options
+    misfit = "a text of {0} tokens: choose a layer that gives a vector for each token"
 
-    def answer(self, quantity: Literal["score", "value"], precision: Precision) -> TokenAnswer:
+    def __init__(
+        self, text: Text, loaded: Loaded, method: Any, seed: int, known: Tensor | None = None, *, rows: int
+    ) -> None:
+        super().__init__(text, text.batch, text.batch.real.shape[1:], method, seed, known)
+        self.text, self.loaded, self.rows = text, loaded, rows
+
+    def answer(self, quantity: Quantity, precision: Precision) -> TokenAnswer:
         """What the target says of changed texts, told as positions (R, T): see `Text.units`."""
         text = self.text
 
@@ -107,13 +157,11 @@ class TextCase(CaseOf):
 
         return answered
 
-    def _explain(self) -> Tensor:
-        found: Tensor = self.method.explain(self.text.batch, self.text.target, **self._options).map
-        if found.shape != self.text.batch.real.shape:
-            raise InputError(
-                f"the method gives a map of shape {tuple(found.shape[1:])} for a text of {self.text.batch.real.shape[1]} "
-                "tokens: choose a layer that gives a vector for each token"
-            )
-        if not bool(torch.isfinite(found).all()):
-            raise InputError("the map holds NaN or infinite values")
-        return found
+    def asked(self, quantity: Quantity, unit: Unit, precision: Precision) -> tuple[TokenAnswer, Texts]:
+        """What answers for the text without some of its units, and the text, as metrics take them."""
+        return self.answer(quantity, precision), self.text.units(unit)
+
+    @property
+    def run(self) -> dict[str, Any]:
+        """How a metric runs the network."""
+        return {"rows": self.rows, "seed": self.seed}

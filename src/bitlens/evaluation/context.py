@@ -1,35 +1,43 @@
 """What it takes to carry out a plan: network, data, methods and metrics, ready."""
 
+from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
-from functools import cached_property
+from dataclasses import dataclass, field, replace
+from functools import cached_property, partial
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar, final
 
+from torch import Tensor
+
+from bitlens.core.passes import rows_at_once
+from bitlens.evaluation.case import Case, CaseOf, TextCase
 from bitlens.evaluation.learning import Learner, Told
 from bitlens.evaluation.measures import metric_settings, ready_metric
 from bitlens.evaluation.plan import Plan
 from bitlens.evaluation.scored import Scored
-from bitlens.evaluation.sides import Side, side_of
-from bitlens.evaluation.subject import CaseOf, Subject
-from bitlens.explaining.asked import with_output
+from bitlens.explaining.photo import Photo, fingerprint, read_photo
+from bitlens.explaining.text import Text, read_text, text_fingerprint
+from bitlens.explaining.wanted import with_output
 from bitlens.methods import entry_of
-from bitlens.methods.building import map_alone, method_settings
+from bitlens.methods.building import grey_photo, method_settings
+from bitlens.methods.labels import labels_for
 from bitlens.methods.lessons import Collect
 from bitlens.methods.specs import Spec
 from bitlens.methods.teaching import Source
+from bitlens.metrics.randomisation import cascade, cascade_steps
 from bitlens.models.load import load_model
 from bitlens.models.loaded import Loaded
+from bitlens.probe import Network
 from bitlens.probe.fingerprint import weights_hash
 
 
 @dataclass(frozen=True)
-class Context:
-    """What a plan needs, ready.
+class Context(ABC):
+    """What a plan needs, ready, for photos or for texts.
 
     Attributes:
         plan: the plan.
-        side: the network, and what is particular to photos or to texts.
+        loaded: the network.
         samples: the data set.
         learner: builds methods on other networks, too.
         methods: by label, ready to explain.
@@ -38,7 +46,7 @@ class Context:
     """
 
     plan: Plan
-    side: Side
+    loaded: Loaded
     samples: Sequence[Any]
     learner: Learner
     methods: Mapping[str, Any]
@@ -47,19 +55,33 @@ class Context:
     _networks: dict[tuple[str, str], list[Loaded]] = field(default_factory=dict, init=False)
     _randomised: dict[tuple[str, str, str], list[Any]] = field(default_factory=dict, init=False)
 
-    @property
-    def loaded(self) -> Loaded:
-        """The network."""
-        return self.side.loaded
+    noun: ClassVar[str]
+    """What many samples are called."""
 
-    @property
-    def noun(self) -> str:
-        """What many samples are called."""
-        return self.side.noun
+    @abstractmethod
+    def read(self, sample: Any) -> Photo | Text:
+        """Read a sample of the data set as the network sees it, and ask the network about it."""
+
+    @abstractmethod
+    def fingerprint(self, sample: Any) -> str:
+        """Tell a sample's content apart from others."""
+
+    @abstractmethod
+    def case(self, subject: Any, method: str, known: Tensor | None = None) -> CaseOf:
+        """Bring one sample and one method together; `known` is its map without the first axis if it is there already."""
+
+    @abstractmethod
+    def own_settings(self) -> dict[str, Any]:
+        """Return what of this kind decides the rows, as plain values."""
+
+    @cached_property
+    def network(self) -> Network:
+        """The network as the probe holds it."""
+        return Network(self.loaded.model)
 
     def settings(self) -> dict[str, Any]:
         """Return everything that decides the rows, as plain values."""
-        plan, own = self.plan, self.side.settings()
+        plan, own = self.plan, self.own_settings()
         statistics = {"from": _without_folder(plan.learns_from), "count": plan.statistics_count}
         return {
             "model": _without_folder(plan.model),
@@ -82,47 +104,84 @@ class Context:
                     if entry_of(method.name, self.loaded.kind).lesson is not None:
                         self._on_random_networks(label, settings["layers"], settings["initialiser"])
 
-    def read(self, sample: Any) -> Subject:
-        """Read a sample of the data set as the network sees it."""
-        return self.side.read(sample)
-
-    def fingerprint(self, sample: Any) -> str:
-        """Tell a sample's content apart from others."""
-        return self.side.fingerprint(sample)
-
-    def case(self, subject: Any, method: str, known: Any = None) -> CaseOf:
-        """Bring one sample and one method together; `known` is its map without the first axis if it is there already."""
-        ready = self.methods[method]
-        return self.side.case(
-            subject,
-            ready,
-            map_alone(ready),
-            known,
-            lambda layers, initialiser: self._on_random_networks(method, layers, initialiser),
-        )
-
     def _on_random_networks(self, method: str, layers: str, initialiser: str) -> list[Any]:
         """The method on networks that are randomised step by step; they are kept, one copy of the network for each step."""
         key = (layers, initialiser)
         if key not in self._networks:
-            self._networks[key] = self.side.random_networks(_names(layers), initialiser)
+            made = cascade(
+                self.loaded.model,
+                grey_photo(self.loaded),
+                _names(layers),
+                initialiser=initialiser,
+                seed=self.plan.seed,
+            )
+            self._networks[key] = [replace(self.loaded, model=network) for _, network in made]
         mine = (method, layers, initialiser)
         if mine not in self._randomised:
             spec, trained = self.plan.methods[method], self.methods[method]
-            self._randomised[mine] = [
-                self.learner.ready(spec, loaded, (trained, self.side)) for loaded in self._networks[key]
-            ]
+            self._randomised[mine] = [self.learner.ready(spec, loaded, trained) for loaded in self._networks[key]]
         return self._randomised[mine]
 
     def _metric_settings(self, spec: Spec) -> dict[str, Any]:
         settings = metric_settings(spec)
         if "layers" in settings:  # which ones there are by default, only the network can tell
-            settings["layers"] = "+".join(self.side.random_layers(_names(settings["layers"])))
+            steps = cascade_steps(self.loaded.model, grey_photo(self.loaded), _names(settings["layers"]))
+            settings["layers"] = "+".join(step.layer for step in steps)
         return settings
 
     @cached_property
     def _weights(self) -> str:
         return weights_hash(self.loaded.model)
+
+
+@final
+class PhotoContext(Context):
+    """What a plan for photos needs."""
+
+    noun = "photos"
+
+    def read(self, sample: Any) -> Photo:
+        """Read and prepare a photo."""
+        return read_photo(sample, self.network, self.loaded.preprocess)
+
+    def fingerprint(self, sample: Any) -> str:
+        """Return that of its file or pixels."""
+        return fingerprint(sample)
+
+    def case(self, subject: Any, method: str, known: Tensor | None = None) -> Case:
+        """Bring one photo and one method together."""
+        randomised = partial(self._on_random_networks, method)
+        return Case(subject, self.network, self.methods[method], self.plan.seed, known, randomised)
+
+    def own_settings(self) -> dict[str, Any]:
+        """Return how photos are prepared, and how statistics are made of them."""
+        return {"preprocessing": self.loaded.preprocess.description, "statistics": {"per": self.plan.statistics_per}}
+
+
+@final
+class TextContext(Context):
+    """What a plan for texts needs."""
+
+    noun = "texts"
+
+    def read(self, sample: Any) -> Text:
+        """Cut a text into tokens."""
+        return read_text(sample, self.loaded, self.plan.max_tokens, predicted=self.plan.asked == "predicted")
+
+    def fingerprint(self, sample: Any) -> str:
+        """Return that of its characters."""
+        return text_fingerprint(sample)
+
+    def case(self, subject: Any, method: str, known: Tensor | None = None) -> TextCase:
+        """Bring one text and one method together."""
+        inputs = self.network.prepared(subject.batch.inputs)
+        rows = rows_at_once(self.network.bytes_per_row(inputs), self.network.device)
+        return TextCase(subject, self.loaded, self.methods[method], self.plan.seed, known, rows=rows)
+
+    def own_settings(self) -> dict[str, Any]:
+        """Return how texts are read, and what is asked about them."""
+        tokenizer = type(self.loaded.tokenizer).__name__
+        return {"tokenizer": tokenizer, "max_tokens": self.plan.max_tokens, "asked": self.plan.asked}
 
 
 def open_context(
@@ -144,18 +203,21 @@ def open_context(
         keep_maps: whether maps are kept in the folder, and used again.
         collect: runs photos through a network for statistics; by default this process.
     """
-    named = [spec.settings for spec in plan.methods.values()]
-    loaded = with_output(load_model(plan.model, plan.weights, device, kind=plan.kind), named)
-    samples = Source.open(plan.data, loaded.kind, 0).samples
+    loaded = load_model(plan.model, plan.weights, device, kind=plan.kind)
+    loaded = with_output(loaded, [spec.settings for spec in plan.methods.values()])
+    loaded = loaded if plan.classes is None else replace(loaded, classes=plan.classes)
+    asked = labels_for(loaded) if plan.asked == "label" else None
+    samples = Source.open(plan.data, loaded.kind, 0, asked).samples
     learner = Learner(plan, folder / "learned", samples, told, collect)
     return make_context(plan, loaded, samples, learner, folder / "maps" if keep_maps else None)
 
 
 def make_context(plan: Plan, loaded: Loaded, samples: Sequence[Any], learner: Learner, maps: Path | None) -> Context:
     """Build the methods and let them learn what they must; see `Context`."""
-    return Context(
+    kind = PhotoContext if loaded.kind == "image" else TextContext
+    return kind(
         plan,
-        side_of(plan, loaded),
+        loaded,
         samples,
         learner,
         {label: learner.ready(spec, loaded) for label, spec in plan.methods.items()},

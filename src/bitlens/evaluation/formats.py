@@ -129,19 +129,13 @@ def as_csv(tables: Sequence[Table]) -> str:
     """One line for each network, method and metric, numbers in full."""
     text = io.StringIO()
     writer = csv.writer(text, lineterminator="\n")
-    names = ["model", "data", "method", "metric", "mean", "standard_error", "count", "failures"]
-    names += ["reference", "difference", "difference_standard_error", "difference_count", "difference_p"]
-    writer.writerow(names)
+    own = ["method", "metric", "mean", "standard_error", "count", "failures"]
+    compared = ["difference", "difference_standard_error", "difference_count", "difference_p"]
+    writer.writerow(["model", "data", *own, "reference", *compared])
     for table in tables:
-        for cell in table.cells.values():
-            versus = cell.versus
-            compared: list[Any] = [""] * 5
-            if versus is not None:
-                numbers = (versus.difference, versus.standard_error, versus.count, versus.p)
-                compared = [table.reference, *(_finite(number) for number in numbers)]
-            mean = (_finite(cell.mean.mean), _finite(cell.mean.standard_error), cell.mean.count, cell.failures)
-            place = (table.settings["model"], table.settings["data"], cell.method, cell.metric)
-            writer.writerow([*place, *mean, *compared])
+        for row in table.plain()["rows"]:
+            versus = row["versus"].values() if "versus" in row else [""] * 5
+            writer.writerow([table.settings["model"], table.settings["data"], *(row[name] for name in own), *versus])
     return text.getvalue()
 
 

@@ -11,9 +11,8 @@ from typing import Any
 import torch
 
 from bitlens.evaluation.plan import Plan
-from bitlens.evaluation.sides import Side
 from bitlens.methods import entry_of
-from bitlens.methods.building import build_method
+from bitlens.methods.building import build_method, grey_photo
 from bitlens.methods.lessons import WEIGHTS, Collect, How, Lesson
 from bitlens.methods.specs import Spec
 from bitlens.methods.teaching import Source, Teacher
@@ -40,18 +39,17 @@ class Learner:
         self.plan, self.folder, self.told, self._evaluated = plan, folder, told, samples
         self._how = How(plan.statistics_per, collect)
 
-    def ready(self, spec: Spec, loaded: Loaded, trained: tuple[Any, Side] | None = None) -> Any:
+    def ready(self, spec: Spec, loaded: Loaded, trained: Any | None = None) -> Any:
         """Return a method on a network, ready to explain.
 
         Args:
             spec: the method.
             loaded: the network.
-            trained: the same method on another network of the same architecture, and the side of that: what it learnt is taken
-                over where it holds.
+            trained: the same method on another network of the same architecture: what it learnt is taken over where it holds.
         """
         lesson = entry_of(spec.name, loaded.kind).lesson
         if lesson is WEIGHTS and trained is not None:
-            return trained[0].on(loaded.model)  # the papers do not train it again for random networks
+            return trained.on(loaded.model)  # the papers do not train it again for random networks
         method = build_method(spec, loaded, seed=self.plan.seed, layer=self.plan.layer)
         if lesson is not None and not self._comes_with(lesson, method):
             self._teach(lesson, method, loaded, trained)
@@ -61,7 +59,7 @@ class Learner:
         """Whether a method knows what it must, and nobody wants it to learn from elsewhere."""
         return lesson.knows(method) and (self.plan.kind == "image" or self.plan.statistics_from is None)
 
-    def _teach(self, lesson: Lesson, method: Any, loaded: Loaded, trained: tuple[Any, Side] | None) -> None:
+    def _teach(self, lesson: Lesson, method: Any, loaded: Loaded, trained: Any | None) -> None:
         what = f"{lesson.name} of {', '.join(part for part in lesson.parts(method) if part) or loaded.name}"
         teacher = Teacher(
             loaded,
@@ -72,8 +70,7 @@ class Learner:
             progress=lambda seen: self.told(what, seen, self._source.total),
         )
         if trained is not None and not teacher.has(lesson, method):
-            known, side = trained
-            learnt = lesson.follow(method, known, lambda: _same_features(method, known, side))
+            learnt = lesson.follow(method, trained, lambda: _same_features(method, trained, loaded))
             if learnt is not None:
                 lesson.give(method, learnt)
                 return
@@ -88,7 +85,8 @@ class Learner:
         return Source.open(name, self.plan.kind, count)
 
 
-def _same_features(one: Any, other: Any, side: Side) -> bool:
-    """Whether two networks agree up to the layer: on noise, where every weight counts."""
-    noise = side.probe_input
+def _same_features(one: Any, other: Any, loaded: Loaded) -> bool:
+    """Whether two networks for photos agree up to the layer: on noise, where every weight counts."""
+    grey = grey_photo(loaded)
+    noise = torch.randn(grey.shape, generator=torch.Generator().manual_seed(0)).to(grey)
     return torch.equal(one.probe.features(noise), other.probe.features(noise))

@@ -5,12 +5,11 @@ the photos must lie at the same place everywhere.
 """
 
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 from tempfile import TemporaryDirectory
+from typing import Any
 
-from bitlens.data.datasets import Sample
 from bitlens.errors import BitlensError
 from bitlens.evaluation.context import Context, make_context
 from bitlens.evaluation.learning import Learner
@@ -32,37 +31,24 @@ def evaluates_on(workers: Workers) -> Engine:
         if not waiting:
             return
         context.learn_all()
-        prepare = partial(_evaluator, _Parcel.of(context))
+        learnt = {path.name: path.read_bytes() for path in context.learner.folder.glob("[!.]*")}
+        prepare = partial(_evaluator, context.plan, context.loaded, context.samples, learnt, context.maps)
         for position, answer in workers.carry_out(prepare, waiting, places=_places(context.plan.data)):
             yield _given_up(context, waiting[position], answer) if isinstance(answer, Lost) else answer
 
     return engine
 
 
-@dataclass(frozen=True)
-class _Parcel:
-    """What a worker needs to have the context that the run began with."""
-
-    plan: Plan
-    loaded: Loaded
-    samples: Sequence[Sample]
-    learnt: Mapping[str, bytes]
-    maps: Path | None
-
-    @classmethod
-    def of(cls, context: Context) -> "_Parcel":
-        learnt = {path.name: path.read_bytes() for path in context.learner.folder.glob("[!.]*")}
-        return cls(context.plan, context.loaded, context.samples, learnt, context.maps)
-
-
-def _evaluator(parcel: _Parcel, device: str) -> Callable[[Task], Result]:
-    """What evaluates a sample in a worker."""
-    parcel.loaded.model.to(device)
+def _evaluator(
+    plan: Plan, loaded: Loaded, samples: Sequence[Any], learnt: Mapping[str, bytes], maps: Path | None, device: str
+) -> Callable[[Task], Result]:
+    """What evaluates a sample in a worker, with the context that the run began with."""
+    loaded.model.to(device)
     kept = TemporaryDirectory(prefix="bitlens-")
-    for name, content in parcel.learnt.items():
+    for name, content in learnt.items():
         write_bytes(Path(kept.name) / name, content)
-    learner = Learner(parcel.plan, Path(kept.name), parcel.samples, lambda *_: None)
-    context = make_context(parcel.plan, parcel.loaded, parcel.samples, learner, parcel.maps)
+    learner = Learner(plan, Path(kept.name), samples, lambda *_: None)
+    context = make_context(plan, loaded, samples, learner, maps)
 
     def evaluated(task: Task, _kept: object = kept) -> Result:  # the folder lives as long as the function
         return evaluate_sample(context, task)

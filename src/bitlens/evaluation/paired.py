@@ -76,9 +76,8 @@ def compare(one: Series, other: Series) -> Comparison:
         known = np.flatnonzero(~np.isnan(series.value))[chosen]
         parts.append(contributions(series.value[known], series.scale[known]))
     found = _mean(parts[0] - parts[1])
-    return Comparison(
-        found.mean, found.standard_error, found.count, t_test_p(found.mean, found.standard_error, found.count - 1)
-    )
+    p = t_test_p(found.mean, found.standard_error, found.count - 1)
+    return Comparison(found.mean, found.standard_error, found.count, p)
 
 
 def t_test_p(mean: float, standard_error: float, freedom: int) -> float:

@@ -26,7 +26,7 @@ class Published:
         name: as the paper calls the method.
         spec: the same method here, as typed for `--methods`.
         values: one for each column, None where the paper has none.
-        standard_errors: likewise; empty where the paper gives none.
+        standard_errors: of the values; empty where the paper gives none.
     """
 
     name: str
@@ -60,7 +60,7 @@ class Paper:
     networks: Mapping[str, str]
     columns: tuple[tuple[str, str], ...]
     rows: tuple[Published, ...]
-    notes: tuple[str, ...]
+    notes: Sequence[str]
     statistics_count: int
     statistics_per: Granularity
     measured: str
@@ -71,12 +71,12 @@ class Paper:
         return list(dict.fromkeys(metric for _, metric in self.columns))
 
     def specs(self) -> dict[str, Spec]:
-        """By label, the methods of the table that exist here."""
+        """Return the methods of the table that exist here, by label."""
         existing = [row.spec for row in self.rows if row.spec.partition(":")[0] in METHODS["image"]]
         return read_methods(",".join(existing))
 
     def metric_specs(self) -> dict[str, Spec]:
-        """By label, the metrics of the table."""
+        """Return the metrics of the table, by label."""
         return read_metrics(self.measured)
 
     def missing(self) -> list[str]:
@@ -112,23 +112,13 @@ def load_paper(name: str) -> Paper:
     """
     if name not in _content():
         raise SettingError(f"there is no paper's table {name!r}: choose one of {', '.join(_content())}")
-    entry = _content()[name]
-    return Paper(
-        name,
-        entry["title"],
-        entry["source"],
-        entry["data"],
-        entry["networks"],
-        tuple((column["network"], column["metric"]) for column in entry["columns"]),
-        tuple(
-            Published(row["name"], row["method"], tuple(row["values"]), tuple(row.get("standard_errors", ())))
-            for row in entry["rows"]
-        ),
-        tuple(entry["notes"]),
-        entry["statistics"]["count"],
-        entry["statistics"]["per"],
-        entry["metrics"],
+    entry = dict(_content()[name])
+    columns = tuple((column["network"], column["metric"]) for column in entry.pop("columns"))
+    rows = tuple(
+        Published(row["name"], row["method"], tuple(row["values"]), tuple(row.get("standard_errors", ())))
+        for row in entry.pop("rows")
     )
+    return Paper(name, columns=columns, rows=rows, **entry)
 
 
 def side_by_side(paper: Paper, tables: Sequence[Table]) -> list[Line]:
@@ -172,7 +162,7 @@ def _fitting(row: Published, table: Table) -> str | None:
 
 
 def _means(table: Table, label: str, paper: Paper) -> dict[str, Mean]:
-    """By name of the metric, one label of each: the one with the fewest settings."""
+    """Choose one label of each metric, by its name: the one with the fewest settings."""
     found: dict[str, Mean] = {}
     for metric in sorted(table.metrics, key=len):
         name, cell = metric.partition("[")[0], table.cells.get((label, metric))

@@ -29,6 +29,7 @@ class Plan:
         statistics_count: from how many samples of it at most.
         statistics_per: of photos: "channel" or "element".
         seed: of everything that is random.
+        classes: the names of the network's outputs, in place of its own; labels may be names.
     """
 
     model: str
@@ -44,6 +45,7 @@ class Plan:
     statistics_count: int = 1000
     statistics_per: Granularity = "channel"
     seed: int = 0
+    classes: tuple[str, ...] | None = None
 
     @property
     def learns_from(self) -> str:

@@ -11,7 +11,7 @@ import numpy.typing as npt
 import pyarrow as pa
 
 from bitlens.evaluation.formats import about
-from bitlens.evaluation.metric import Axes
+from bitlens.evaluation.measures import Axes
 from bitlens.evaluation.store import RowStore
 from bitlens.evaluation.tables import Selection, Table, build_table, metric_of
 from bitlens.view.canvas import save_figure
@@ -37,7 +37,7 @@ def draw_plots(folder: Path, out: Path, selection: Selection | None = None, suff
     save_figure(_scores(table), written[0])
     for metric in table.metrics:
         axes = metric_of(metric).axes
-        means = _mean_curves(RowStore(folder / "rows"), metric, table) if axes is not None else {}
+        means = _mean_curves(RowStore(folder / "rows"), metric, axes, table) if axes is not None else {}
         if axes is not None and means:
             written.append(out / f"curves-{re.sub('[^a-z0-9.]+', '-', metric).strip('-')}.{suffix}")
             save_figure(_curves(table, metric, axes, means), written[-1])
@@ -131,9 +131,7 @@ class _MeanCurves:
             return Curve(name, self.x, ratio, np.sqrt(variance * count) / abs(b))
 
 
-def _mean_curves(store: RowStore, metric: str, table: Table) -> dict[str, _MeanCurves]:
-    axes = metric_of(metric).axes
-    assert axes is not None  # asked only for metrics with curves
+def _mean_curves(store: RowStore, metric: str, axes: Axes, table: Table) -> dict[str, _MeanCurves]:
     found: dict[str, _MeanCurves] = {}
     for method, part in store.curves(metric):
         if (method, metric) not in table.indices:

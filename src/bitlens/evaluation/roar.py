@@ -21,7 +21,7 @@ from bitlens.errors import DataError, SettingError
 from bitlens.methods import entry_of
 from bitlens.methods.building import build_method, map_alone
 from bitlens.methods.specs import Spec
-from bitlens.metrics.retraining import ExplainedImages, Retrained, TrainingSettings, roar, small_resnet, train_network
+from bitlens.metrics.retraining import ExplainedImages, Retrained, RetrainingSettings, roar, small_resnet, train_network
 from bitlens.models.loaded import Loaded
 from bitlens.system.files import read_arrays, write_arrays, write_text
 from bitlens.view.canvas import save_figure
@@ -51,7 +51,7 @@ class RoarPlan:
     size: int
     limit: int | None
     width: int
-    training: TrainingSettings
+    training: RetrainingSettings
     seed: int = 0
 
 
@@ -114,17 +114,8 @@ def run_roar(
 
     def retrained(label: str, maps: Sequence[Tensor], file: str, shares: Sequence[float]) -> tuple[Retrained, ...]:
         train, validation, test = (ExplainedImages(*part) for part in zip(prepared, labels, maps, strict=True))
-        return roar(
-            train,
-            validation,
-            test,
-            build,
-            state=out / file,
-            rates=shares,
-            seeds=range(seeds),
-            training=plan.training,
-            progress=partial(_tell, told, label),
-        )
+        run = partial(roar, train, validation, test, build, seeds=range(seeds), training=plan.training)
+        return run(state=out / file, rates=shares, progress=partial(_tell, told, label))
 
     nothing = [torch.zeros_like(part[:, 0]) for part in prepared]
     untouched = retrained("all pixels", nothing, "untouched.json", [0.0])  # the same whatever the method
@@ -155,9 +146,8 @@ def _trained(
         return network.to(device).eval()
     told("training the network that is explained")
     network = train_network(build, images, labels, plan.training, plan.seed)
-    write_arrays(
-        place, {name: value.cpu() for name, value in network.state_dict().items()}, {"plan": json.dumps(asdict(plan))}
-    )
+    weights = {name: value.cpu() for name, value in network.state_dict().items()}
+    write_arrays(place, weights, {"plan": json.dumps(asdict(plan))})
     return network.eval()
 
 

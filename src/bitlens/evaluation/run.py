@@ -10,19 +10,19 @@ import time
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any
 
 import numpy as np
 import torch
 from torch import Tensor
 
 from bitlens.errors import BitlensError, DataError, SettingError
+from bitlens.evaluation.case import CaseOf
 from bitlens.evaluation.context import Context
 from bitlens.evaluation.pinned import pin_settings
 from bitlens.evaluation.rows import Row, RowWriter
 from bitlens.evaluation.scored import Scored
 from bitlens.evaluation.store import Done, RowStore
-from bitlens.evaluation.subject import CaseOf, Setup
 from bitlens.view.heatmap import save_raw
 
 
@@ -54,8 +54,6 @@ class Result:
 
 Engine = Callable[[Context, Iterable[Task]], Iterator[Result]]
 """Carries out tasks, in any order."""
-
-S = TypeVar("S", bound=Setup)
 
 
 def read_part(text: str) -> tuple[int, int]:
@@ -96,7 +94,7 @@ def _shuffled(index: int) -> bytes:
     return hashlib.sha256(str(index).encode()).digest()  # the same on every machine and in every version
 
 
-def find_tasks(context: Setup, folder: Path, indices: Sequence[int], *, retry_errors: bool = False) -> list[Task]:
+def find_tasks(context: Context, folder: Path, indices: Sequence[int], *, retry_errors: bool = False) -> list[Task]:
     """What is missing in a folder, sample by sample; what the rows are going to be made with is pinned there.
 
     Args:
@@ -123,7 +121,7 @@ def missing_tasks(done: Done, indices: Sequence[int], methods: Sequence[str], me
         done: what is there.
         indices: positions of the samples.
         methods: labels of those that are wanted.
-        metrics: likewise.
+        metrics: labels of those that are wanted.
     """
     chosen = np.asarray(indices, dtype=np.int64)
     lacking = np.stack([np.stack([done.lacks((method, metric), chosen) for metric in metrics]) for method in methods])
@@ -141,11 +139,11 @@ def missing_tasks(done: Done, indices: Sequence[int], methods: Sequence[str], me
 
 
 def carry_out(
-    context: S,
+    context: Context,
     folder: Path,
     tasks: Iterable[Task],
     *,
-    engine: Callable[[S, Iterable[Task]], Iterator[Result]] | None = None,
+    engine: Engine | None = None,
     every_seconds: float = 30.0,
     advance: Callable[[], Any] | None = None,
 ) -> None:
@@ -173,13 +171,13 @@ def carry_out(
                 advance()
 
 
-def run_locally(context: Setup, tasks: Iterable[Task]) -> Iterator[Result]:
+def run_locally(context: Context, tasks: Iterable[Task]) -> Iterator[Result]:
     """The engine of one process: a sample after the other."""
     for task in tasks:
         yield evaluate_sample(context, task)
 
 
-def evaluate_sample(context: Setup, task: Task) -> Result:
+def evaluate_sample(context: Context, task: Task) -> Result:
     """Read one sample, and measure the maps that all wanted methods make of it.
 
     Whatever a sample, a method or a metric raises becomes the reason in its rows. A map is made when a metric first looks
@@ -209,7 +207,7 @@ def failure(task: Task, name: str, reason: str, seconds: float | None = None) ->
     return Result([Row(task.index, name, "", *pair, error=reason, seconds=seconds) for pair in pairs], {})
 
 
-def _measured(context: Setup, case: CaseOf, index: int, method: str, metric: str) -> Row:
+def _measured(context: Context, case: CaseOf, index: int, method: str, metric: str) -> Row:
     start, made_before = time.perf_counter(), case.map_seconds
     scored, reason = None, None
     try:
@@ -229,14 +227,10 @@ def _measured(context: Setup, case: CaseOf, index: int, method: str, metric: str
         target=subject.target,
         predicted=subject.predicted,
         probability=subject.probability,
-        value=found.value if applies else None,
-        scale=found.scale,
-        x=found.x,
-        upper=found.upper,
-        lower=found.lower,
         error=reason,
         seconds=time.perf_counter() - start - making,
         map_seconds=case.map_seconds,
+        **{**vars(found), "value": found.value if applies else None},
     )
 
 
@@ -251,18 +245,18 @@ def _reason(error: Exception) -> str:
     return (text if isinstance(error, BitlensError) and text else f"{type(error).__name__}: {text}")[:500]
 
 
-def _map_place(context: Setup, method: str, index: int) -> Path | None:
+def _map_place(context: Context, method: str, index: int) -> Path | None:
     return context.maps / method / f"{index:08d}.npy" if context.maps is not None else None
 
 
-def _kept_map(context: Setup, method: str, index: int) -> Tensor | None:
+def _kept_map(context: Context, method: str, index: int) -> Tensor | None:
     place = _map_place(context, method, index)
     if place is None or not place.is_file():
         return None
     return torch.from_numpy(np.load(place, allow_pickle=False))
 
 
-def _keep(result: Result, context: Setup) -> None:
+def _keep(result: Result, context: Context) -> None:
     """Maps are written before the rows that were made from them."""
     for method, values in result.maps.items():
         place = _map_place(context, method, result.rows[0].index)
@@ -270,7 +264,7 @@ def _keep(result: Result, context: Setup) -> None:
             save_raw(values, place)
 
 
-def _check_same_samples(store: RowStore, context: Setup) -> None:
+def _check_same_samples(store: RowStore, context: Context) -> None:
     """One sample stands for all: data sets are replaced as a whole, or not at all."""
     known = store.first()
     if known is None:

@@ -6,6 +6,7 @@ to the photo or the method.
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
+from functools import partial
 from typing import Any, Literal
 
 import numpy as np
@@ -18,24 +19,28 @@ from bitlens.evaluation.case import Case
 from bitlens.evaluation.scored import Scored, kept_curve
 from bitlens.explaining.photo import Region
 from bitlens.metrics import localization
-from bitlens.metrics.degradation import Integral, Schedule, degradation
-from bitlens.metrics.insertion_deletion import Area, InsertionDeletion, insertion_deletion
+from bitlens.metrics.degradation import Integral, TileSchedule, degradation
+from bitlens.metrics.insertion_deletion import Area, insertion_deletion
 from bitlens.metrics.ranking import Tiles
-from bitlens.metrics.restricted_accuracy import RestrictedAccuracy, restricted_accuracy
+from bitlens.metrics.restricted_accuracy import restricted_accuracy
 from bitlens.metrics.sensitivity_n import Draw, Sizes, random_sets, sensitivity_n
 from bitlens.metrics.ssim import ssim
 
 
 def _inside(
-    measure: Callable[..., Tensor], case: Case, region: Region, max_area: float, **settings: Any
+    measure: Callable[..., Tensor], case: Case, *, region: Region = "mask", max_area: float = 1.0, **settings: Any
 ) -> Scored | None:
     inside = case.photo.inside(region, max_area)
     return Scored(float(measure(case.map, inside, **settings))) if inside is not None else None
 
 
+mass_inside = partial(_inside, localization.mass_inside)
+rank_auc = partial(_inside, localization.rank_auc)
+
+
 def bounding_box(case: Case, *, region: Region = "boxes", max_area: float = 0.33) -> Scored | None:
     """Share of the highest pixels that lie inside."""
-    return _inside(localization.bounding_box_ratio, case, region, max_area, seed=case.seed)
+    return _inside(localization.bounding_box_ratio, case, region=region, max_area=max_area, seed=case.seed)
 
 
 def effective_heat(
@@ -50,22 +55,12 @@ def effective_heat(
 ) -> Scored | None:
     """Share of the heat that lies inside, over all thresholds."""
     settings = {"scale": scale, "base_threshold": base_threshold, "cap": cap, "weighted": weighted}
-    return _inside(localization.effective_heat_ratio, case, region, max_area, **settings)
-
-
-def mass_inside(case: Case, *, region: Region = "mask", max_area: float = 1.0) -> Scored | None:
-    """Share of the positive values that lies inside."""
-    return _inside(localization.mass_inside, case, region, max_area)
+    return _inside(localization.effective_heat_ratio, case, region=region, max_area=max_area, **settings)
 
 
 def pointing_game(case: Case, *, region: Region = "mask", max_area: float = 1.0, tolerance: int = 0) -> Scored | None:
     """Whether the highest pixel lies inside."""
-    return _inside(localization.pointing_game, case, region, max_area, tolerance=tolerance)
-
-
-def rank_auc(case: Case, *, region: Region = "mask", max_area: float = 1.0) -> Scored | None:
-    """How often a pixel inside is higher than one outside."""
-    return _inside(localization.rank_auc, case, region, max_area)
+    return _inside(localization.pointing_game, case, region=region, max_area=max_area, tolerance=tolerance)
 
 
 def degradation_score(
@@ -73,30 +68,20 @@ def degradation_score(
     *,
     tile: int = 14,
     points: int = 100,
-    schedule: Schedule = "full",
+    schedule: TileSchedule = "full",
     replacement: Literal["mean", "zero", "blur"] = "mean",
     integral: Integral = "trapezoid",
     precision: Precision = "auto",
 ) -> Scored:
     """Area between the curves, over the drop from the photo to everything replaced: a ratio of means."""
-    photo = case.photo
-    found = degradation(
-        case.network,
-        photo.image,
-        photo.target,
-        case.map,
-        tile,
-        points=points,
-        schedule=schedule,
-        replacement=replacement,
-        seed=case.seed,
-        precision=precision,
-    )
+    settings: dict[str, Any] = {"points": points, "schedule": schedule, "replacement": replacement}
+    found = degradation(*case.asked, case.map, tile, **settings, **case.run(precision))
     curves = (kept_curve(values) for values in (found.removed, found.lerf[0], found.morf[0]))
     return Scored(float(found.areas(integral)), float(found.drop), *curves)
 
 
-def insertion(
+def _area_under(
+    which: Literal["insertion", "deletion"],
     case: Case,
     *,
     points: int = 224,
@@ -106,36 +91,18 @@ def insertion(
     area: Area = "trapezoid",
     precision: Precision = "auto",
 ) -> Scored:
-    """Area under the curve of pixels that appear."""
-    found = _inserted_and_deleted(
-        case, points=points, step=step, start=start, replacement=replacement, precision=precision
+    """Area under the curve of pixels that appear, or vanish; both are measured at once."""
+    settings: dict[str, Any] = {"points": points, "step": step, "start": start, "replacement": replacement}
+    found = case.once(
+        f"insertion and deletion {settings} {precision}",
+        lambda: insertion_deletion(*case.asked, case.map, **settings, **case.run(precision)),
     )
-    return Scored(float(found.insertion_areas(area)), None, kept_curve(found.share[0]), kept_curve(found.insertion[0]))
+    area_of = getattr(found, f"{which}_areas")
+    return Scored(float(area_of(area)), None, kept_curve(found.share[0]), kept_curve(getattr(found, which)[0]))
 
 
-def deletion(
-    case: Case,
-    *,
-    points: int = 224,
-    step: int | None = None,
-    start: Literal["blur", "zero", "mean"] = "blur",
-    replacement: Literal["zero", "mean", "blur"] = "zero",
-    area: Area = "trapezoid",
-    precision: Precision = "auto",
-) -> Scored:
-    """Area under the curve of pixels that vanish."""
-    found = _inserted_and_deleted(
-        case, points=points, step=step, start=start, replacement=replacement, precision=precision
-    )
-    return Scored(float(found.deletion_areas(area)), None, kept_curve(found.share[0]), kept_curve(found.deletion[0]))
-
-
-def _inserted_and_deleted(case: Case, **settings: Any) -> InsertionDeletion:
-    photo = case.photo
-    return case.once(
-        f"insertion and deletion {settings}",
-        lambda: insertion_deletion(case.network, photo.image, photo.target, case.map, seed=case.seed, **settings),
-    )
+insertion = partial(_area_under, "insertion")
+deletion = partial(_area_under, "deletion")
 
 
 def sensitivity(
@@ -149,24 +116,12 @@ def sensitivity(
     precision: Precision = "float32",
 ) -> Scored:
     """Correlation of summed relevance with the drop of the score, mean over the sizes of the sets."""
-    photo, settings = case.photo, {"sizes": sizes, "sets": sets, "draw": draw}
-    measured = (
-        photo.once(  # what the network loses without a set does not depend on the map: one measurement for all methods
-            f"sensitivity-n {tile} {settings} {replacement} {precision}",
-            lambda: sensitivity_n(
-                case.network,
-                photo.image,
-                photo.target,
-                torch.zeros_like(photo.image[:, 0]),
-                tile,
-                sizes=sizes,
-                sets=sets,
-                draw=draw,
-                replacement=replacement,
-                seed=case.seed,
-                precision=precision,
-            ),
-        )
+    settings: dict[str, Any] = {"sizes": sizes, "sets": sets, "draw": draw, "replacement": replacement}
+    nothing = torch.zeros_like(case.photo.image[:, 0])
+    # What the network loses without a set does not depend on the map: one measurement for all methods
+    measured = case.photo.once(
+        f"sensitivity-n {tile} {settings} {precision}",
+        lambda: sensitivity_n(*case.asked, nothing, tile, **settings, **case.run(precision)),
     )
     tiles = Tiles((case.map.shape[1], case.map.shape[2]), tile)
     relevance = tiles.sums(case.map)
@@ -176,8 +131,8 @@ def sensitivity(
     return Scored(float(found.means()), None, kept_curve(found.sizes * tile**2), kept_curve(found.correlations()[0]))
 
 
-def _restricted(read: Callable[[RestrictedAccuracy], Tensor], case: Case, noise_samples: int) -> Scored | None:
-    """Only bottlenecks restrict; the mask is fitted once for all that is read from it."""
+def _restricted(number: str, case: Case, *, noise_samples: int = 32) -> Scored | None:
+    """One number of `RestrictedAccuracy`. Only bottlenecks restrict; the mask is fitted once for all that is read from it."""
     iba, photo = case.method, case.photo
     if not isinstance(iba, LayerBottleneck):
         return None
@@ -185,22 +140,12 @@ def _restricted(read: Callable[[RestrictedAccuracy], Tensor], case: Case, noise_
         f"restricted {noise_samples}",
         lambda: restricted_accuracy(iba, photo.image, [photo.target], noise_samples=noise_samples),
     )
-    return Scored(float(read(found)))
+    return Scored(float(getattr(found, number)))
 
 
-def top1(case: Case, *, noise_samples: int = 32) -> Scored | None:
-    """How often the target comes first under noise."""
-    return _restricted(lambda found: found.top1, case, noise_samples)
-
-
-def top5(case: Case, *, noise_samples: int = 32) -> Scored | None:
-    """How often the target is among the first five under noise."""
-    return _restricted(lambda found: found.top5, case, noise_samples)
-
-
-def information(case: Case, *, noise_samples: int = 32) -> Scored | None:
-    """Bits per feature that pass."""
-    return _restricted(lambda found: found.information, case, noise_samples)
+top1 = partial(_restricted, "top1")
+top5 = partial(_restricted, "top5")
+information = partial(_restricted, "information")
 
 
 def sanity(

@@ -61,17 +61,12 @@ class Done:
         return new
 
     def lacks(self, pair: tuple[str, str], index: npt.NDArray[np.int64]) -> npt.NDArray[np.bool_]:
-        """Of each sample, whether a (method, metric) is not there."""
+        """Say of each sample whether a (method, metric) is not there."""
         seen = self._seen.get(pair, np.zeros(0, bool))
         lacking = np.ones(len(index), bool)
         known = index < len(seen)
         lacking[known] = ~seen[index[known]]
         return lacking
-
-    def __contains__(self, key: tuple[int, str, str]) -> bool:
-        index, method, metric = key
-        seen = self._seen.get((method, metric), ())
-        return index < len(seen) and bool(seen[index])
 
 
 class RowStore:
@@ -128,13 +123,8 @@ class RowStore:
                 return dict(part.slice(int(good[0]), 1).to_pylist()[0])
         return None
 
-    def _files(self) -> list[Path]:
-        if not self.folder.is_dir():
-            return []
-        return sorted(path for path in self.folder.glob("*.parquet") if not path.name.startswith("."))
-
     def _parts(self, columns: list[str], metric: str | None = None) -> Iterator[pa.Table]:
-        for path in self._files():
+        for path in sorted(self.folder.glob("[!.]*.parquet")):
             try:
                 yield _read(path, columns, metric)
             except (OSError, pa.ArrowException, KeyError) as error:
@@ -171,11 +161,9 @@ class _Collected:
     def series(self, failed: "_Failed", pair: tuple[str, str]) -> Series:
         order = np.argsort(self._columns["index"][: self._count], kind="stable")
         columns = {name: column[: self._count][order] for name, column in self._columns.items()}
-        index = columns["index"].astype(np.int64)
-        others = {name: columns[name] for name in ("value", "scale", "correct")}
-        return Series(
-            index, **others, probability=columns["probability"].astype(float), failures=failed.without(pair, index)
-        )
+        columns["index"] = index = columns["index"].astype(np.int64)
+        columns["probability"] = columns["probability"].astype(float)
+        return Series(**columns, failures=failed.without(pair, index))
 
 
 class _Failed:

@@ -11,8 +11,7 @@ import numpy as np
 import numpy.typing as npt
 
 from bitlens.errors import DataError, SettingError
-from bitlens.evaluation.measures import metric_named
-from bitlens.evaluation.metric import Metric
+from bitlens.evaluation.measures import Metric, metric_named
 from bitlens.evaluation.paired import Comparison, Mean, compare, mean_of
 from bitlens.evaluation.pinned import read_settings
 from bitlens.evaluation.store import RowStore, Series
@@ -198,9 +197,8 @@ def _cell(pair: tuple[str, str], part: Mapping[tuple[str, str], Series], referen
     method, metric = pair
     series, other = part[pair], part.get((reference, metric))
     versus = compare(series, other) if other is not None and method != reference else None
-    return Cell(
-        method, metric, mean_of(series), len(series.failures), versus=versus if versus and versus.count else None
-    )
+    compared = versus if versus and versus.count else None
+    return Cell(method, metric, mean_of(series), len(series.failures), versus=compared)
 
 
 def _with_best(cells: Mapping[tuple[str, str], Cell]) -> dict[tuple[str, str], Cell]:

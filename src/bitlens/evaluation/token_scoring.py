@@ -1,6 +1,7 @@
 """How one text and one map become a number: the functions of `bitlens.metrics.token_removal`, fitted to a single sample."""
 
 from dataclasses import replace
+from functools import partial
 from typing import Any, Literal
 
 import torch
@@ -10,7 +11,6 @@ from bitlens.core.passes import Precision
 from bitlens.evaluation.case import TextCase
 from bitlens.evaluation.scored import Scored, kept_curve
 from bitlens.explaining.text import Unit
-from bitlens.metrics.insertion_deletion import InsertionDeletion
 from bitlens.metrics.token_removal import share_sets, token_degradation, token_insertion_deletion, token_sensitivity_n
 
 _SHARES = (0.1, 0.2, 0.3, 0.4, 0.5, 0.6, 0.7, 0.8, 0.9)
@@ -30,20 +30,14 @@ def removal(
     Without tokens a classifier falls back to whatever class it likes best, so that drop is small for half the texts, and no
     measure of what there is to lose: by default areas stay probabilities.
     """
-    found = token_degradation(
-        case.answer("value", precision),
-        case.text.units(unit),
-        case.map,
-        mode=mode,
-        points=points,
-        rows=case.rows,
-        seed=case.seed,
-    )
+    settings: dict[str, Any] = {"mode": mode, "points": points, **case.run}
+    found = token_degradation(*case.asked("value", unit, precision), case.map, **settings)
     curves = (kept_curve(values) for values in (found.removed, found.lerf[0], found.morf[0]))
     return Scored(float(found.areas()), float(found.drop) if normalise == "set" else None, *curves)
 
 
-def insertion(
+def _area_under(
+    which: Literal["insertion", "deletion"],
     case: TextCase,
     *,
     unit: Unit = "token",
@@ -52,54 +46,29 @@ def insertion(
     limit: float = 1.0,
     precision: Precision = "auto",
 ) -> Scored:
-    """Area under the curve of tokens that appear."""
-    found = _inserted_and_deleted(case, unit, points=points, step=step, limit=limit, precision=precision)
-    return Scored(float(found.insertion_areas()), None, kept_curve(found.share[0]), kept_curve(found.insertion[0]))
-
-
-def deletion(
-    case: TextCase,
-    *,
-    unit: Unit = "token",
-    points: int = 10,
-    step: int | None = None,
-    limit: float = 1.0,
-    precision: Precision = "auto",
-) -> Scored:
-    """Area under the curve of tokens that are replaced."""
-    found = _inserted_and_deleted(case, unit, points=points, step=step, limit=limit, precision=precision)
-    return Scored(float(found.deletion_areas()), None, kept_curve(found.share[0]), kept_curve(found.deletion[0]))
-
-
-def _inserted_and_deleted(case: TextCase, unit: Unit, *, precision: Precision, **settings: Any) -> InsertionDeletion:
-    return case.once(
+    """Area under the curve of tokens that appear, or are replaced; both are measured at once."""
+    settings: dict[str, Any] = {"points": points, "step": step, "limit": limit, **case.run}
+    found = case.once(
         f"insertion and deletion {unit} {precision} {settings}",
-        lambda: token_insertion_deletion(
-            case.answer("value", precision),
-            case.text.units(unit),
-            case.map,
-            rows=case.rows,
-            seed=case.seed,
-            **settings,
-        ),
+        lambda: token_insertion_deletion(*case.asked("value", unit, precision), case.map, **settings),
     )
+    area_of = getattr(found, f"{which}_areas")
+    return Scored(float(area_of()), None, kept_curve(found.share[0]), kept_curve(getattr(found, which)[0]))
+
+
+insertion = partial(_area_under, "insertion")
+deletion = partial(_area_under, "deletion")
 
 
 def sensitivity(case: TextCase, *, unit: Unit = "token", sets: int = 100, precision: Precision = "float32") -> Scored:
     """Correlation of summed relevance with the drop of the score, mean over the shares of the text."""
-    text, units = case.text, case.text.units(unit)
+    text = case.text
+    answer, units = case.asked("score", unit, precision)
+    nothing = torch.zeros(text.batch.real.shape, device=text.batch.real.device)
     # What the network loses without a set does not depend on the map: one measurement for all methods
     measured = text.once(
         f"sensitivity-n {unit} {sets} {precision}",
-        lambda: token_sensitivity_n(
-            case.answer("score", precision),
-            units,
-            torch.zeros(text.batch.real.shape, device=text.batch.real.device),
-            shares=_SHARES,
-            sets=sets,
-            rows=case.rows,
-            seed=case.seed,
-        ),
+        lambda: token_sensitivity_n(answer, units, nothing, shares=_SHARES, sets=sets, **case.run),
     )
     relevance = units.sums(case.map)[0].cpu()
     count = len(relevance)

@@ -1,67 +1,48 @@
-"""What a person asks about, in a word: a class, or what the network's output is and which of its columns."""
+"""What a network says of one sample, asked once."""
 
-from collections.abc import Mapping, Sequence
-from dataclasses import replace
-from typing import Any
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from typing import Any, TypeVar
 
-import torch
+from bitlens.core.outputs import OutputForm
+from bitlens.core.targets import as_target
 
-from bitlens.core.outputs import Numbers, OutputChoice, OutputForm
-from bitlens.core.targets import Binary, MultiLabel, Regression, Target
-from bitlens.errors import SettingError, TargetError
-from bitlens.explaining.photos import class_index
-from bitlens.models.loaded import Loaded
-
-OUTPUT_WORDS: dict[str, Numbers] = {
-    "regression": "regression",
-    "binary": "binary",
-    "binary-probability": "binary-probability",
-    "multi-label": "multi-label",
-}
-"""What may be said of an output in place of a class, or before it."""
+T = TypeVar("T")
 
 
-def read_target(wanted: str, loaded: Loaded, classes: Sequence[str] | None) -> tuple[Loaded, int | None]:
-    """The network, with what is said of its output, and the index of what is asked about; None for what it answers itself.
+@dataclass(frozen=True)
+class Asked:
+    """One sample, and what the network says of it.
 
-    Args:
-        wanted: "auto", an index, the name of a class; or "regression", "binary", "binary-probability" or "multi-label", each by
-            itself or with an index or a name behind a colon ("multi-label:smiling", "regression:2").
-        loaded: the network.
-        classes: names of its outputs, if they are known.
-
-    Raises:
-        TargetError: if no class is called so, or several are.
+    Attributes:
+        fingerprint: of the sample's content, 16 hexadecimal digits.
+        target: the class, label or value (its index) that is asked about: the sample's label, or the predicted one where there
+            is none.
+        predicted: the class that the network names; 0 of a regression with one value.
+        probability: of the target; of a regression the value.
+        asked: what is asked about, as attributions say it: the index, or the value of a regression.
+        measure: what `probability` is: "probability" or "score".
     """
-    kind, colon, which = wanted.partition(":")
-    named = {part.strip().lower() for name in classes or () for part in (name, *name.split(","))}
-    if kind not in OUTPUT_WORDS or wanted.lower() in named:
-        return loaded, class_index(wanted, classes)
-    if colon and not which:
-        raise TargetError(f"target {wanted!r} ends with a colon: name what is asked about behind it, or leave it out")
-    part = OutputForm.chosen(loaded.output)[0].part
-    said: OutputChoice = OUTPUT_WORDS[kind] if part is None else (part, OUTPUT_WORDS[kind])
-    return replace(loaded, output=said), class_index(which, classes) if which else None
+
+    fingerprint: str
+    target: int
+    predicted: int
+    probability: float
+    asked: str
+    measure: str
+    _shared: dict[str, Any] = field(default_factory=dict, init=False, repr=False)
+
+    def once(self, name: str, make: Callable[[], T]) -> T:
+        """Make what does not depend on a map and several methods are measured with, the first time."""
+        if name not in self._shared:
+            self._shared[name] = make()
+        shared: T = self._shared[name]
+        return shared
 
 
-def target_of(output: OutputChoice, index: int | None, count: int) -> Target:
-    """The question about this index of an output that is said to be values, labels or two classes."""
-    numbers = OutputForm.chosen(output)[0].numbers
-    if numbers == "regression":
-        return Regression(column=index)
-    indices = None if index is None else torch.full((count,), index)
-    return MultiLabel(indices) if numbers.startswith("multi-label") else Binary(indices)
-
-
-def with_output(loaded: Loaded, settings: Sequence[Mapping[str, Any]]) -> Loaded:
-    """The network, with what the settings of the methods say of its output: they are of one network.
-
-    Raises:
-        SettingError: if they say different things.
-    """
-    said = list(dict.fromkeys(given["output"] for given in settings if given.get("output") is not None))
-    if len(said) > 1:
-        raise SettingError(
-            f"output is {' and '.join(map(repr, said))} in different methods: one network has one output"
-        )
-    return replace(loaded, output=said[0]) if said else loaded
+def answered(output: Any, label: int | None, form: OutputForm) -> tuple[int, int, float, str, str]:
+    """Read off a network's output what is asked about, what it names, and what it says: see `Asked`."""
+    question = as_target(label, output, 1, form)
+    predicted = 0 if form.numbers == "regression" else int(form.scores(output).argmax(1))
+    (asked,) = question.describe()
+    return predicted if label is None else label, predicted, float(question.value(output)), asked, question.measure

@@ -14,11 +14,11 @@ from torch import Tensor
 
 from bitlens.bottlenecks.per_sample import IBA
 from bitlens.bottlenecks.readout.readout import ReadoutIBA
-from bitlens.core.attribution import Attribution
 from bitlens.data.datasets import Sample, open_dataset
-from bitlens.explaining.photos import class_name
+from bitlens.explaining.photos import Explained, Found, Ready, class_name
 from bitlens.explaining.pictures import caption
 from bitlens.methods.lessons import STATISTICS
+from bitlens.methods.specs import Spec
 from bitlens.methods.teaching import Source, Teacher
 from bitlens.metrics import bounding_box_ratio
 from bitlens.models.builtin import BUILTIN
@@ -36,66 +36,29 @@ _DETAILS = {"iba": "searched for this scene", "readout": "read in the clean pass
 
 
 @dataclass(frozen=True)
-class DemoMap:
-    """One method's map of one scene.
-
-    Attributes:
-        method: its name.
-        attribution: of this scene alone.
-        on_object: share of the n highest pixels of the map on the object, for an object of n pixels.
-    """
-
-    method: str
-    attribution: Attribution
-    on_object: float
-
-    def settings(self) -> dict[str, Any]:
-        """Everything that decides what the map looks like, as plain values."""
-        return {"name": self.method, "layer": self.attribution.layer, **self.attribution.settings}
-
-    @property
-    def ending(self) -> str:
-        """What its files are called after the scene."""
-        return "" if self.method == "iba" else f".{self.method}"
-
-
-@dataclass(frozen=True)
 class DemoScene:
     """One scene, explained.
 
     Attributes:
         sample: the scene, with the exact mask of its objects.
-        name: of the class that was asked for.
-        maps: of the methods.
+        explained: by each method.
+        on_object: by each method, the share of the n highest pixels of its map on the object, for an object of n pixels.
         object_share: share of the picture that the object takes, what a random map would score.
-        shown: (3, H, W) in [0, 1].
     """
 
     sample: Sample
-    name: str
-    maps: Sequence[DemoMap]
+    explained: Explained
+    on_object: Sequence[float]
     object_share: float
-    shown: Tensor
 
     def rows(self) -> list[dict[str, Any]]:
-        """Plain values for the summary, one mapping for each method."""
-        return [
-            {
-                "scene": self.sample.name,
-                "name": self.name,
-                "files": f"{self.stem}{one.ending}",
-                "seen": f"{self.stem}.seen.jpg",
-                **one.attribution.summary()[0],
-                "top_pixels_on_object": one.on_object,
-                "object_share": self.object_share,
-            }
-            for one in self.maps
-        ]
-
-    @property
-    def stem(self) -> str:
-        """What its files are called."""
-        return self.sample.name.replace(" ", "-")
+        """Give plain values for the summary, one mapping for each method."""
+        rows = []
+        for row, hits in zip(self.explained.rows(), self.on_object, strict=True):
+            del row["photo"]
+            measured = {"top_pixels_on_object": hits, "object_share": self.object_share}
+            rows.append({"scene": self.sample.name, **row, **measured})
+        return rows
 
 
 @dataclass(frozen=True)
@@ -112,7 +75,7 @@ class Demo:
 
     @property
     def ratio(self) -> float:
-        """How many times cheaper the readout was."""
+        """Say how many times cheaper the readout was."""
         return self.seconds["iba"] / self.seconds["readout"]
 
 
@@ -124,11 +87,24 @@ def run_demo(out: Path, count: int, *, device: str, seed: int, progress: Callabl
     samples = [open_dataset("builtin:scenes")[i] for i in range(count)]
     images = torch.stack([loaded.preprocess(sample.image) for sample in samples])
     labels = [sample.label for sample in samples]
-    on_device = images.to(methods["iba"].probe.device)
+    on_device = images.to(methods[0].method.probe.device)
     progress("explaining")
-    found = {name: method.explain(on_device, labels) for name, method in methods.items()}
-    seconds = {name: _seconds(method, on_device, labels) for name, method in methods.items()}
-    scenes = _scenes(samples, loaded, images, found)
+    found = [ready.method.explain(on_device, labels) for ready in methods]
+    seconds = {ready.label: _seconds(ready.method, on_device, labels) for ready in methods}
+    masks = torch.stack([torch.from_numpy(sample.mask) for sample in samples if sample.mask is not None])
+    ratios = [bounding_box_ratio(one.map, masks) for one in found]
+    scenes = []
+    for i, sample in enumerate(samples):
+        maps = [Found(r, replace(one[i], model=loaded.name), False) for r, one in zip(methods, found, strict=True)]
+        proof, stem, name = (
+            maps[0].attribution,
+            sample.name.replace(" ", "-"),
+            class_name(found[0].targets[i], loaded.classes),
+        )
+        before = float(proof.evidence.before[0]) if proof.evidence is not None else 0.0
+        explained = Explained(Path(stem), stem, loaded.preprocess.display(images[i]), name, before, tuple(maps))
+        hits = [float(ratio[i]) for ratio in ratios]
+        scenes.append(DemoScene(sample, explained, hits, float(masks[i].float().mean())))
     progress("drawing")
     for scene in scenes:
         _write(scene, out)
@@ -136,61 +112,44 @@ def run_demo(out: Path, count: int, *, device: str, seed: int, progress: Callabl
     return Demo(scenes, seconds)
 
 
-def _methods(loaded: Loaded, seed: int) -> dict[str, IBA | ReadoutIBA]:
+def _methods(loaded: Loaded, seed: int) -> list[Ready]:
     bundled = BUILTIN["scenes"]
     iba = IBA(loaded.model, bundled.layer, beta=bundled.beta, seed=seed)
     train = open_dataset("builtin:scenes-train")[:_STATISTICS_SCENES]
     Teacher(loaded, Source("builtin:scenes-train", train, len(train))).teach(STATISTICS, iba)
-    return {"iba": iba, "readout": ReadoutIBA(loaded.model, weights=bundled.readout, seed=seed)}
+    readout = ReadoutIBA(loaded.model, weights=bundled.readout, seed=seed)
+    return [Ready("iba", Spec("iba", {}), iba), Ready("readout", Spec("readout", {}), readout, alone=False)]
 
 
-def _seconds(method: IBA | ReadoutIBA, images: Tensor, labels: Sequence[int | None]) -> float:
-    """Of a method that has explained these images before, for the map of one of them; maps are on the CPU when it returns."""
+def _seconds(method: Any, images: Tensor, labels: Sequence[int | None]) -> float:
+    """Time a method that has explained these images before, for the map of one of them; maps are on the CPU when it returns."""
     began = time.perf_counter()
     method.explain(images, labels, evidence_samples=0)
     return (time.perf_counter() - began) / len(images)
 
 
-def _scenes(
-    samples: Sequence[Sample], loaded: Loaded, images: Tensor, found: Mapping[str, Attribution]
-) -> list[DemoScene]:
-    masks = torch.stack([torch.from_numpy(sample.mask) for sample in samples if sample.mask is not None])
-    ratios = {name: bounding_box_ratio(one.map, masks) for name, one in found.items()}
-    return [
-        DemoScene(
-            sample,
-            class_name(found["iba"].targets[i], loaded.classes),
-            [DemoMap(name, replace(one[i], model=loaded.name), float(ratios[name][i])) for name, one in found.items()],
-            float(masks[i].float().mean()),
-            loaded.preprocess.display(images[i]),
-        )
-        for i, sample in enumerate(samples)
-    ]
-
-
 def _write(scene: DemoScene, out: Path) -> None:
-    stem = out / scene.stem
-    maps = [one.attribution.map[0].numpy() for one in scene.maps]
-    scale = Scale.over(maps, scene.maps[0].attribution.unit)
-    panels = [
-        Panel(values, scale, one.method, _DETAILS[one.method]) for values, one in zip(maps, scene.maps, strict=True)
-    ]
-    proofs = "\n".join(f"{one.method}: {caption(one.attribution)}" for one in scene.maps)
-    figure = draw_comparison(scene.shown, panels, title=scene.name, caption=proofs, outline=scene.sample.mask)
-    save_figure(figure, stem.with_suffix(".png"))
-    save_photo(scene.shown, stem.with_suffix(".seen.jpg"))
-    for one in scene.maps:
-        save_raw(one.attribution.map[0], stem.with_suffix(f"{one.ending}.npy"))
-        one.attribution.save(stem.with_suffix(f"{one.ending}.safetensors"))
+    explained = scene.explained
+    maps = [one.attribution for one in explained.found]
+    scale = Scale.over([one.map[0].numpy() for one in maps], maps[0].unit)
+    panels = [Panel(one.map[0].numpy(), scale, one.method, _DETAILS[one.method]) for one in maps]
+    proofs = "\n".join(f"{one.method}: {caption(one)}" for one in maps)
+    figure = draw_comparison(explained.shown, panels, title=explained.name, caption=proofs, outline=scene.sample.mask)
+    save_figure(figure, out / f"{explained.stem}.png")
+    save_photo(explained.shown, out / explained.seen)
+    for one in explained.found:
+        save_raw(one.attribution.map[0], out / f"{explained.stem}{one.ready.endings[0]}.npy")
+        one.attribution.save(out / f"{explained.stem}{one.ready.endings[0]}.safetensors")
 
 
 def _draw_sheet(scenes: Sequence[DemoScene], path: Path) -> None:
+    shown = [scene.explained for scene in scenes]
     sheet = draw_grid(
-        [scene.shown for scene in scenes],
-        [[one.attribution.map[0] for one in scene.maps] for scene in scenes],
-        unit=scenes[0].maps[0].attribution.unit,
-        row_titles=[scene.name for scene in scenes],
-        column_titles=[f"{one.method}, {_DETAILS[one.method]}" for one in scenes[0].maps],
-        captions=[[f"{one.on_object:.0%} of top pixels on the object" for one in scene.maps] for scene in scenes],
+        [one.shown for one in shown],
+        [[one.attribution.map[0] for one in scene.found] for scene in shown],
+        unit=shown[0].found[0].attribution.unit,
+        row_titles=[one.name for one in shown],
+        column_titles=[f"{name}, {details}" for name, details in _DETAILS.items()],
+        captions=[[f"{share:.0%} of top pixels on the object" for share in scene.on_object] for scene in scenes],
     )
     save_figure(sheet, path)

@@ -13,8 +13,8 @@ from bitlens.core.targets import Target
 from bitlens.data.texts import TextSample
 from bitlens.data.tokenizing import Span, TokenBatch
 from bitlens.errors import ModelError, StatisticsError
-from bitlens.explaining.asked import read_target, target_of
 from bitlens.explaining.photos import class_index, class_name
+from bitlens.explaining.wanted import read_target, target_of
 from bitlens.methods import entry_of
 from bitlens.methods import method as method_named
 from bitlens.methods.lessons import token_batches
@@ -24,6 +24,7 @@ from bitlens.models.loaded import Loaded
 from bitlens.probe import frozen
 from bitlens.probe.endings import output_form
 from bitlens.system.console import answers
+from bitlens.view.card import Proof
 from bitlens.view.colours import Scale
 from bitlens.view.shaded import ShadedText, html_fragment, html_page, number, pieces_of, terminal, word_scale
 
@@ -58,7 +59,7 @@ class Explanation:
         words: of the text, their tokens joined.
         target: what was asked.
         prediction: what the network says, empty where it says no class.
-        probability: of the prediction, None likewise.
+        probability: of the prediction, None where it says no class.
         signed: whether the sign of scores means something.
         attribution: everything else: unit, method, settings, total bits, evidence.
         spans: the characters of each token, None for special ones.
@@ -77,12 +78,12 @@ class Explanation:
 
     @property
     def unit(self) -> str:
-        """Of words' and tokens' values: "bits", "score" or "mask"."""
+        """Name what words' and tokens' values count: "bits", "score" or "mask"."""
         return self.attribution.unit.partition("/")[0]
 
     @property
     def special(self) -> float:
-        """The sum over special tokens, which belong to no word; where values are a mask, of their bits."""
+        """Return the sum over special tokens, which belong to no word; where values are a mask, of their bits."""
         cells = self.attribution.cells
         values: Sequence[float] = self.values
         if self.unit == "mask" and cells is not None:
@@ -90,20 +91,20 @@ class Explanation:
         return sum(value for value, span in zip(values, self.spans, strict=True) if span is None)
 
     def shaded(self, scale: Scale | None = None) -> ShadedText:
-        """The text with its words' values, ready to be shown; the scale ends at its strongest word if none is given."""
+        """Return the text with its words' values, ready to be shown; the scale ends at its strongest word if none is given."""
         pieces = pieces_of(self.text, [word.span for word in self.words], [word.value for word in self.words])
         scale = scale or word_scale([pieces], self.unit, signed=self.signed)
         return ShadedText(pieces, scale, self._title(), tuple(self._notes()))
 
     def html(self) -> str:
-        """A piece of HTML with its own style."""
+        """Return a piece of HTML with its own style."""
         return html_fragment([self.shaded()])
 
     def _repr_html_(self) -> str:
         return self.html()
 
     def __rich__(self) -> Any:
-        """What rich prints."""
+        """Give what rich prints."""
         return terminal(self.shaded())
 
     def print(self) -> None:
@@ -135,11 +136,10 @@ class Explanation:
             yield f"{found.method}{where}: {number(float(found.total_bits[0]))} bits in total{apart}"
         else:
             yield f"{found.method}{where}"
-        proof = found.evidence
-        if proof is not None:
+        if (proof := Proof.of(found)) is not None:
             what = "p" if proof.measure == "probability" else proof.measure
-            before, under, spread = (float(v[0]) for v in (proof.before, proof.under_noise, proof.under_noise_std))
-            yield f"{what} of {self.target}: {before:.3f}, with noise in place of what is not needed {under:.3f} ± {spread:.3f}"
+            under = f"{proof.under:.3f} ± {proof.spread:.3f}"
+            yield f"{what} of {self.target}: {proof.before:.3f}, with noise in place of what is not needed {under}"
 
 
 def page(explanations: Sequence[Explanation], title: str, *, same_scale: bool = False) -> str:
@@ -161,8 +161,8 @@ class Explainer:
     """Explains texts: `explainer = Explainer(model, tokenizer)`, `explainer("a text").print()`.
 
     Args:
-        model: a text classifier (of transformers, for example); or what `load_text_model` gives, or a name for it, then
-            without a tokenizer.
+        model: a text classifier (of transformers, for example); or, then without a tokenizer, a text-classification pipeline of
+            transformers, what `load_model` gives, or a name for it.
         tokenizer: the network's own, of transformers or of bitlens.
         method: one of `bitlens text methods`.
         classes: the names of the network's outputs, if its configuration does not hold them.
@@ -176,7 +176,7 @@ class Explainer:
 
     def __init__(
         self,
-        model: nn.Module | Loaded | str,
+        model: "nn.Module | Loaded | str | Any",
         tokenizer: Any = None,
         *,
         method: str = "token-iba",
@@ -191,7 +191,7 @@ class Explainer:
 
     @property
     def ready(self) -> bool:
-        """Whether the method knows what it must; if not, `learn` teaches it."""
+        """Say whether the method knows what it must; if not, `learn` teaches it."""
         return self.entry.lesson is None or self.entry.lesson.knows(self.method)
 
     def learn(self, texts: Iterable[str], *, data: str = "") -> "Explainer":
@@ -233,7 +233,7 @@ class Explainer:
             pairs: the second text, or one for each, for networks that compare two.
             target: None or "auto" (the prediction), a class by index or name, one for each text, what the output is
                 ("regression", "binary:1", "multi-label:NAME"), a `Target`, or a callable from the network's output to one
-                score per row.
+                score per row; one with two arguments gets each row's last token too.
             progress: called with the number of texts explained so far.
 
         Returns:
@@ -255,7 +255,7 @@ class Explainer:
         batch = self.loaded.tokenizer(listed, second)
         choice, asked = self._asked(target, len(batch))
         found = self.method.explain(batch, asked, progress=progress)
-        said = None if _is_no_class(target) else self._said(batch, choice)
+        said = None if _is_no_class(target) else clean_answers(self.loaded, batch, choice)
         explanations = [self._explanation(batch, i, found[i], said) for i in range(len(batch))]
         return explanations[0] if one else explanations
 
@@ -268,21 +268,6 @@ class Explainer:
         if isinstance(target, list | tuple) and any(isinstance(entry, str) for entry in target):
             return known, [class_index(str(entry), self.classes) for entry in target]
         return known, target
-
-    def _said(self, batch: TokenBatch, choice: OutputChoice) -> Tensor | None:
-        """What the network says of the clean texts, (N, classes) on the CPU: probabilities; None of a regression."""
-        model = self.loaded.model
-        device = next(model.parameters()).device
-        found = []
-        with frozen(model), torch.no_grad():
-            for start in range(0, len(batch), _BATCH):
-                inputs = {name: value[start : start + _BATCH].to(device) for name, value in batch.inputs.items()}
-                output = model(**inputs)
-                form = output_form(model, inputs, output, choice)
-                if form.numbers == "regression":
-                    return None
-                found.append(form.said(output).cpu())
-        return torch.cat(found)
 
     def _explanation(self, batch: TokenBatch, i: int, found: Attribution, said: Tensor | None) -> Explanation:
         values = [float(value) for value in found.map[0, : len(batch.tokens[i])]]
@@ -304,19 +289,45 @@ class Explainer:
         )
 
 
+def clean_answers(loaded: Loaded, batch: TokenBatch, choice: OutputChoice) -> Tensor | None:
+    """Ask a network about clean texts: the probability of each class, (N, classes) on the CPU; None of a regression."""
+    device = next(loaded.model.parameters()).device
+    found = []
+    with frozen(loaded.model), torch.no_grad():
+        for start in range(0, len(batch), _BATCH):
+            inputs = {name: value[start : start + _BATCH].to(device) for name, value in batch.inputs.items()}
+            output = loaded.model(**inputs)
+            form = output_form(loaded.model, inputs, output, choice)
+            if form.numbers == "regression":
+                return None
+            found.append(form.said(output).cpu())
+    return torch.cat(found)
+
+
 def _joined(values: Sequence[float], found: Attribution) -> float:
-    """The value of a word from those of its tokens: what is counted adds up, shares have a mean."""
+    """Join the values of a word's tokens: what is counted adds up, shares have a mean."""
     return sum(values) / (len(values) if found.unit == "mask" else 1)
 
 
-def _loaded(model: nn.Module | Loaded | str, tokenizer: Any) -> Loaded:
+def _loaded(model: Any, tokenizer: Any) -> Loaded:
     if isinstance(model, nn.Module):
         if tokenizer is None:
             raise ModelError(f"{type(model).__name__} comes without a tokenizer: Explainer(model, tokenizer)")
         return described(model, tokenizer, type(model).__name__)
     if tokenizer is not None:
         raise ModelError("a loaded network has its own tokenizer: leave out the other")
-    return load_model(model, kind="text") if isinstance(model, str) else model
+    if isinstance(model, Loaded):
+        return model
+    if isinstance(model, str):
+        return load_model(model, kind="text")
+    network, own, task = (getattr(model, name, None) for name in ("model", "tokenizer", "task"))
+    if not isinstance(network, nn.Module) or own is None or task != "text-classification":
+        kind = type(model).__name__ if task is None else f"{type(model).__name__} for {task}"
+        raise ModelError(
+            f"{kind} is no text classifier: expected a module and its tokenizer, a text-classification pipeline, or the name of "
+            "a network"
+        )
+    return described(network, own, type(network).__name__)
 
 
 def _is_no_class(target: Any) -> bool:

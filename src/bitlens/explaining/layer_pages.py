@@ -17,7 +17,7 @@ _ENOUGH = 5  # texts for a standard error
 
 
 def joined_pieces(batch: TokenBatch, text: int) -> tuple[tuple[str, ...], Tensor]:
-    """The words and special tokens of one text in their order, and which of them each token belongs to (tokens,)."""
+    """List the words and special tokens of one text in their order, and which of them each token belongs to (tokens,)."""
     spans = {word.tokens[0]: word.span for word in batch.words_of(text)}
     labels: list[str] = []
     owner: list[int] = []
@@ -36,7 +36,7 @@ def joined_pieces(batch: TokenBatch, text: int) -> tuple[tuple[str, ...], Tensor
 def draw_text_layers(
     analyses: Mapping[str, LayerAnalysis], batch: TokenBatch, text: int, *, beta: int = 0, classes: Sequence[str] = ()
 ) -> Figure:
-    """One text in each of several networks, layers × words.
+    """Draw one text in each of several networks, layers × words.
 
     Args:
         analyses: by the network's name, of the same texts and targets.
@@ -48,24 +48,20 @@ def draw_text_layers(
     words, owner = joined_pieces(batch, text)
     panels = [_panel(name, analysis, beta, text, words, owner) for name, analysis in analyses.items()]
     one = next(iter(analyses.values()))
-    caption = f"β = {one.betas[beta]:g} · at the end of each row: bits that pass the layer, and {_kept(one)}"
-    return draw_layers(panels, words, short_names(one.layers), title=_title(one, text, classes), caption=caption)
+    return _drawn(panels, words, one, text, classes, f"β = {one.betas[beta]:g} · ")
 
 
 def draw_beta_sweep(analysis: LayerAnalysis, batch: TokenBatch, text: int, *, classes: Sequence[str] = ()) -> Figure:
-    """One text in one network, layers × words for each β."""
+    """Draw one text in one network, layers × words for each β."""
     words, owner = joined_pieces(batch, text)
     panels = [
         _panel(f"β = {beta:g}", analysis, number, text, words, owner) for number, beta in enumerate(analysis.betas)
     ]
-    caption = f"at the end of each row: bits that pass the layer, and {_kept(analysis)}"
-    return draw_layers(
-        panels, words, short_names(analysis.layers), title=_title(analysis, text, classes), caption=caption
-    )
+    return _drawn(panels, words, analysis, text, classes, "")
 
 
 def draw_information_plane(analyses: Mapping[str, LayerAnalysis]) -> Figure:
-    """What of the prediction is kept over the bits that pass: a line for each layer, a point on it for each β.
+    """Draw what of the prediction is kept over the bits that pass: a line for each layer, a point on it for each β.
 
     Args:
         analyses: one or two, by the network's name, with several weights of information.
@@ -107,19 +103,23 @@ def _panel(
     return LayerPanel(title, bits, notes)
 
 
-def _title(analysis: LayerAnalysis, text: int, classes: Sequence[str]) -> str:
-    target = analysis.targets[text]
+def _drawn(
+    panels: Sequence[LayerPanel], words: Sequence[str], one: LayerAnalysis, text: int, classes: Sequence[str], said: str
+) -> Figure:
+    target = one.targets[text]
     named = classes[int(target)] if target.isdigit() and int(target) < len(classes) else target
-    return f"{named}: {analysis.measure} {float(analysis.before[text]):.2f}"
-
-
-def _kept(analysis: LayerAnalysis) -> str:
-    return f"the {analysis.measure} of the target that they keep"
+    title = f"{named}: {one.measure} {float(one.before[text]):.2f}"
+    caption = (
+        f"{said}at the end of each row: bits that pass the layer, and the {one.measure} of the target that they keep"
+    )
+    return draw_layers(panels, words, short_names(one.layers), title=title, caption=caption)
 
 
 def short_names(layers: Sequence[str]) -> list[str]:
-    """The number of each layer of an encoder, counted from 1; dotted names where there is no number."""
-    numbers = [layer.rpartition(".")[2] for layer in layers]
+    """Number the layers of an encoder (or the calls of its one block) from 1; dotted names stay where there is no number."""
+    numbers = [layer.rpartition(".")[2].rpartition("#")[2] for layer in layers]
+    if len(set(numbers)) < len(set(layers)):
+        return list(layers)
     return [
         f"layer {int(number) + 1}" if number.isdigit() else layer for number, layer in zip(numbers, layers, strict=True)
     ]

@@ -1,64 +1,42 @@
 """One photo as the network sees it, asked once."""
 
 import hashlib
-from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from functools import cached_property
-from typing import Any, Literal, TypeVar
+from typing import Literal
 
 import torch
 from PIL import Image
 from torch import Tensor
 
-from bitlens.core.targets import as_target
 from bitlens.data.boxes import box_mask, object_mask
 from bitlens.data.datasets import Sample
 from bitlens.data.preprocessing import Preprocessing
 from bitlens.errors import DataError, InputError
+from bitlens.explaining.asked import Asked, answered
 from bitlens.probe import Network
 
 Region = Literal["boxes", "mask"]
-T = TypeVar("T")
 
 
-@dataclass(frozen=True)
-class Photo:
-    """One sample as the network sees it.
+@dataclass(frozen=True, kw_only=True)
+class Photo(Asked):
+    """One photo as the network sees it.
 
     Attributes:
         sample: where it comes from.
         image: (1, C, H, W), on the network's device.
         size: (width, height) of the photo before it was prepared.
         preprocess: how the image was made.
-        fingerprint: of its file's bytes or of its pixels, 16 hexadecimal digits.
-        target: the class, label or value (its index) that is asked about: the sample's, or the predicted one where it has none.
-        predicted: the class that the network names.
-        probability: of the target; of a regression the value.
-        asked: what is asked about, as attributions say it: the index, or the value of a regression.
-        measure: what `probability` is: "probability" or "score".
     """
 
     sample: Sample
     image: Tensor
     size: tuple[int, int]
     preprocess: Preprocessing
-    fingerprint: str
-    target: int
-    predicted: int
-    probability: float
-    asked: str = ""
-    measure: str = "probability"
-    _shared: dict[str, Any] = field(default_factory=dict, init=False, repr=False)
-
-    def once(self, name: str, make: Callable[[], T]) -> T:
-        """What does not depend on a map and several methods are measured with, made the first time."""
-        if name not in self._shared:
-            self._shared[name] = make()
-        shared: T = self._shared[name]
-        return shared
 
     def inside(self, region: Region, max_area: float) -> Tensor | None:
-        """(1, H, W) in [0, 1], where the object is; None where that is unknown, lies outside, or covers more than `max_area`."""
+        """Show where the object is, (1, H, W) in [0, 1]; None where that is unknown, outside, or more than `max_area`."""
         drawn = self._boxes if region == "boxes" else self._mask
         if drawn is None or not bool((drawn > 0.5).any()) or float(drawn.mean()) > max_area:
             return None
@@ -76,7 +54,7 @@ class Photo:
 
 
 def fingerprint(sample: Sample, picture: Image.Image | None = None) -> str:
-    """Of the bytes of a sample's file, or of its pixels where it has none: 16 hexadecimal digits.
+    """Hash the bytes of a sample's file, or its pixels where it has none, to 16 hexadecimal digits.
 
     Args:
         sample: the sample.
@@ -108,12 +86,6 @@ def read_photo(sample: Sample, network: Network, preprocess: Preprocessing) -> P
     inputs = network.prepared(image)
     with torch.no_grad(), network.running(inputs) as run:
         output = run(inputs.first.clone())  # a network may overwrite what it is given
-    form = network.form(inputs, output)
-    question = as_target(sample.label, output, 1, form)
-    predicted = 0 if form.numbers == "regression" else int(form.scores(output).argmax(1))
-    target = predicted if sample.label is None else sample.label
-    (asked,), value = question.describe(), float(question.value(output))
-    identity = fingerprint(sample, picture)
-    return Photo(
-        sample, inputs.first, picture.size, preprocess, identity, target, predicted, value, asked, question.measure
-    )
+    said = answered(output, sample.label, network.form(inputs, output))
+    mark = fingerprint(sample, picture)
+    return Photo(mark, *said, sample=sample, image=inputs.first, size=picture.size, preprocess=preprocess)

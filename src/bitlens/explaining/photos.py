@@ -14,6 +14,7 @@ from torch import Tensor
 from bitlens.core.attribution import Attribution
 from bitlens.data.datasets import Sample
 from bitlens.data.images import read_image
+from bitlens.data.preprocessing import Preprocessing
 from bitlens.errors import BitlensError, DataError, InputError, LayerError, SettingError, TargetError
 from bitlens.explaining.photo import Photo, read_photo
 from bitlens.methods import entry_of
@@ -22,6 +23,8 @@ from bitlens.methods.specs import Spec
 from bitlens.models.loaded import Loaded
 from bitlens.probe import Network
 from bitlens.probe.fingerprint import weights_hash
+
+Unreadable = Callable[[Path, BitlensError], None]
 
 
 @dataclass(frozen=True)
@@ -42,17 +45,17 @@ class Ready:
 
     @property
     def endings(self) -> tuple[str, str]:
-        """What its files are called after the photo's name, and what a run with more or fewer methods would call them."""
+        """Say what its files are called after the photo's name, and what a run with more or fewer methods would call them."""
         own = "." + re.sub(r"[^\w.=]+", "-", self.label).strip("-")
         return ("", own) if self.alone else (own, "")
 
     @property
     def signed(self) -> bool:
-        """Whether the sign of its scores means something."""
+        """Say whether the sign of its scores means something."""
         return entry_of(self.spec.name).signed
 
     def settings(self) -> dict[str, Any]:
-        """Everything that decides what its maps look like, as plain values."""
+        """Give everything that decides what its maps look like, as plain values."""
         return method_settings(self.spec, self.method)
 
 
@@ -95,7 +98,7 @@ class Explained:
 
     @property
     def seen(self) -> str:
-        """What the file is called that holds the photo as the network sees it."""
+        """Name the file that holds the photo as the network sees it."""
         return f"{self.stem}.seen.jpg"
 
     def rows(self) -> list[dict[str, Any]]:
@@ -115,7 +118,7 @@ class Explained:
 
 
 def class_index(wanted: str, classes: Sequence[str] | None) -> int | None:
-    """The class that a person means: "auto" (None: the predicted one), an index, or a name.
+    """Find the class that a person means: "auto" (None: the predicted one), an index, or a name.
 
     Raises:
         TargetError: if no class is called so, or several are.
@@ -138,92 +141,90 @@ def class_index(wanted: str, classes: Sequence[str] | None) -> int | None:
 
 
 def class_name(target: str, classes: Sequence[str] | None) -> str:
-    """How a target is called in pictures: the class's name, or "class 7"."""
+    """Name a target as pictures do: the class's name, or "class 7"."""
     if not target.isdigit():
         return target
     index = int(target)
     return classes[index] if classes is not None and index < len(classes) else f"class {index}"
 
 
-def explain_photos(
-    photos: Sequence[Path],
-    loaded: Loaded,
-    methods: Sequence[Ready],
-    target: int | None,
-    out: Path,
-    classes: Sequence[str] | None,
-    *,
-    unreadable: Callable[[Path, BitlensError], None] | None = None,
-    refused: Callable[[str, BitlensError], None] | None = None,
-    advance: Callable[[], None] = lambda: None,
-) -> Iterator[Explained]:
-    """Explain photos one after the other, each by all methods.
+@dataclass(frozen=True)
+class Request:
+    """What is to be explained by whom, and into which folder.
 
-    An attribution that lies in `out` already, made of the same photo by the same network with the same settings, is not
-    made again.
-
-    Args:
-        photos: files.
+    Attributes:
         loaded: the network and its preprocessing.
         methods: at least one.
         target: class index, the same for all methods; None for the predicted class.
-        out: folder.
         classes: names of the classes, if they are known.
-        unreadable: what to do with a photo that cannot be read or prepared, instead of raising; it is left out.
-        refused: what to do with a method (its label) that cannot be used on this network, instead of raising; it is left
-            out from this photo on.
-        advance: called for each photo and method.
-
-    Raises:
-        DataError: if a photo cannot be read, or `out` cannot be written.
-        InputError: if the preprocessing fails on a photo.
-        TargetError: if there is no such class.
-        LayerError, SettingError: if a method cannot be used on this network, or none is left.
+        out: folder.
+        suffix: of the pictures: "png", "svg" or "pdf".
+        same_scale: whether the colours of a method mean the same on all pictures.
     """
-    explaining = Explaining(loaded, methods, target, out, classes, refused)
-    for path, stem in zip(photos, file_stems(photos), strict=True):
-        try:
-            photo = explaining.read(path)
-        except (DataError, InputError) as error:
-            if unreadable is None:
-                raise
-            unreadable(path, error)
-            continue
-        yield explaining.explain(photo, path, stem, advance)
+
+    loaded: Loaded
+    methods: Sequence[Ready]
+    target: int | None
+    classes: Sequence[str] | None
+    out: Path
+    suffix: str = "png"
+    same_scale: bool = False
 
 
 class Explaining:
-    """One photo after the other, by the same methods; for arguments and errors see `explain_photos`."""
+    """Explains one photo after the other by the same methods.
 
-    def __init__(
-        self,
-        loaded: Loaded,
-        methods: Sequence[Ready],
-        target: int | None,
-        out: Path,
-        classes: Sequence[str] | None,
-        refused: Callable[[str, BitlensError], None] | None = None,
-    ) -> None:
-        self.loaded, self.target, self.out, self.classes, self.refused = loaded, target, out, classes, refused
-        self._network, self._left, self._all = Network(loaded.model, output=loaded.output), list(methods), len(methods)
+    An attribution that lies in the folder already, made of the same photo by the same network with the same settings, is not
+    made again.
+
+    Args:
+        request: what is asked for.
+        refused: what to do with a method (its label) that cannot be used on this network, instead of raising; it is left
+            out from this photo on.
+    """
+
+    def __init__(self, request: Request, refused: Callable[[str, BitlensError], None] | None = None) -> None:
+        self.request, self.refused, self._left = request, refused, list(request.methods)
+        self._network = Network(request.loaded.model, output=request.loaded.output)
         self._made_by = {
-            "model": loaded.name,
-            "weights": weights_hash(loaded.model),
-            "preprocessing": loaded.preprocess.description,
+            "model": request.loaded.name,
+            "weights": weights_hash(request.loaded.model),
+            "preprocessing": request.loaded.preprocess.description,
         }
 
-    def read(self, path: Path) -> Photo:
-        """Read a photo and ask the network about it."""
-        sample = Sample(str(path), partial(read_image, path), self.target, path=path)
-        return read_photo(sample, self._network, self.loaded.preprocess)
+    def each(
+        self, photos: Sequence[Path], unreadable: Unreadable | None = None, advance: Callable[[], None] = lambda: None
+    ) -> Iterator[Explained]:
+        """Explain photos one after the other, each by all methods.
 
-    def explain(self, photo: Photo, path: Path, stem: str, advance: Callable[[], None] = lambda: None) -> Explained:
-        """Explain a photo that was read; its files are called after `stem`."""
+        Args:
+            photos: files.
+            unreadable: what to do with a photo that cannot be read or prepared, instead of raising; it is left out.
+            advance: called for each photo and method.
+
+        Raises:
+            DataError: if a photo cannot be read, or the folder cannot be written.
+            InputError: if the preprocessing fails on a photo.
+            TargetError: if there is no such class.
+            LayerError, SettingError: if a method cannot be used on this network, or none is left.
+        """
+        for path, stem in zip(photos, file_stems(photos), strict=True):
+            made = self.one(path, stem, unreadable, advance)
+            if made is not None:
+                yield made
+
+    def one(
+        self, path: Path, stem: str, unreadable: Unreadable | None = None, advance: Callable[[], None] = lambda: None
+    ) -> Explained | None:
+        """Explain one photo; its files are called after `stem`. For other arguments and errors see `each`."""
+        loaded, found = self.request.loaded, []
+        photo = read_file(path, self._network, loaded.preprocess, self.request.target, unreadable)
+        if photo is None:
+            return None
         identity = {**self._made_by, "photo": path.name, "photo_hash": photo.fingerprint}
-        found = []
         for ready in tuple(self._left):
             try:
-                found.append(_explained(ready, photo, identity, self.out / stem))
+                found.append(_explained(ready, photo, identity, self.request.out / stem))
             except (LayerError, SettingError) as error:
                 if self.refused is None:
                     raise
@@ -231,14 +232,29 @@ class Explaining:
                 self._left.remove(ready)
             advance()
         if not self._left:
-            raise SettingError(f"none of the {self._all} methods can be used on {self.loaded.name}: choose others")
-        shown = self.loaded.preprocess.display(photo.image[0].cpu())
-        name = class_name(photo.asked, self.classes)
+            raise SettingError(
+                f"none of the {len(self.request.methods)} methods can be used on {loaded.name}: choose others"
+            )
+        shown = loaded.preprocess.display(photo.image[0].cpu())
+        name = class_name(photo.asked, self.request.classes)
         return Explained(path, stem, shown, name, photo.probability, tuple(found), photo.measure)
 
 
+def read_file(
+    path: Path, network: Network, preprocess: Preprocessing, target: int | None, unreadable: Unreadable | None = None
+) -> Photo | None:
+    """Read a photo and ask the network about it; None where it cannot be read or prepared and `unreadable` was told why."""
+    try:
+        return read_photo(Sample(str(path), partial(read_image, path), target, path=path), network, preprocess)
+    except (DataError, InputError) as error:
+        if unreadable is None:
+            raise
+        unreadable(path, error)
+        return None
+
+
 def file_stems(photos: Sequence[Path]) -> list[str]:
-    """One name for each photo's files, no two alike."""
+    """Find a name for each photo's files, no two alike."""
     stems: dict[str, None] = {}  # a set that keeps its order
     for photo in photos:
         tried = (photo.stem if number == 1 else f"{photo.stem}-{number}" for number in itertools.count(1))
@@ -247,7 +263,7 @@ def file_stems(photos: Sequence[Path]) -> list[str]:
 
 
 def _explained(ready: Ready, photo: Photo, identity: Mapping[str, Any], stem: Path) -> Found:
-    """By one method, from an earlier run if that has made the very same."""
+    """Explain by one method, or take it from an earlier run if that has made the very same."""
     settings = {**ready.settings(), **identity}
     places = [Path(f"{stem}{ending}.safetensors") for ending in ready.endings]
     for place in places:
@@ -256,15 +272,20 @@ def _explained(ready: Ready, photo: Photo, identity: Mapping[str, Any], stem: Pa
             if place != places[0]:
                 known.save(places[0])
             return Found(ready, known, repeated=True)
-    made: Attribution = ready.method.explain(photo.image, photo.target)
+    made: Attribution = over_photo(ready.method.explain(photo.image, photo.target))
+    attribution = replace(made, settings=settings)
+    attribution.save(places[0])
+    return Found(ready, attribution, repeated=False)
+
+
+def over_photo(made: Attribution) -> Attribution:
+    """Pass on an attribution that has a grid over the photo; LayerError for any other."""
     if made.map.dim() != 3:
         raise LayerError(
             f"layer {made.layer!r} gives {made.unit.removeprefix('bits/')}s, not a grid over the photo: choose a layer whose "
             "output has height and width"
         )
-    attribution = replace(made, settings=settings)
-    attribution.save(places[0])
-    return Found(ready, attribution, repeated=False)
+    return made
 
 
 def _known(place: Path, settings: Mapping[str, Any], target: str) -> Attribution | None:

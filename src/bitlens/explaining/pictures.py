@@ -2,17 +2,17 @@
 
 import itertools
 import json
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 from bitlens.core.attribution import Attribution
-from bitlens.errors import DataError
-from bitlens.explaining.photos import Explained, Found, Ready, explain_photos
-from bitlens.models.loaded import Loaded
+from bitlens.errors import BitlensError, DataError
+from bitlens.explaining.photos import Explained, Explaining, Found, Request
 from bitlens.system.files import write_text
 from bitlens.view.canvas import save_figure
+from bitlens.view.card import Proof
 from bitlens.view.colours import Scale
 from bitlens.view.comparison import Panel, draw_comparison
 from bitlens.view.encoding import save_photo
@@ -26,15 +26,12 @@ _PERCENTILE = 99.5  # gradients have a few pixels that are far above all others
 
 
 def caption(attribution: Attribution) -> str:
-    """The evidence, the total and the settings of a bottleneck's map, for below a picture."""
+    """Name the evidence, the total and the settings of a bottleneck's map, for below a picture."""
     parts = []
-    if attribution.evidence is not None:
-        proof = attribution.evidence
+    if (proof := Proof.of(attribution)) is not None:
         symbol = "p" if proof.measure == "probability" else "score"
-        mean, spread = float(proof.under_noise[0]), float(proof.under_noise_std[0])
-        parts.append(
-            f"{symbol} = {float(proof.before[0]):.2f}, and {mean:.2f} ± {spread:.2f} with everything else under noise"
-        )
+        after = f"{proof.under:.2f} ± {proof.spread:.2f} with everything else under noise"
+        parts.append(f"{symbol} = {proof.before:.2f}, and {after}")
     if attribution.total_bits is not None:
         beside = attribution.extra_bits
         apart = f", {float(beside[0].sum()):,.0f} by other tokens than patches" if beside is not None else ""
@@ -100,7 +97,7 @@ def write_sheet(
 
 
 def _names(one: Found) -> tuple[str, str]:
-    """The method's name, and how it was set where that is not as usual, with its layer."""
+    """Name the method, and how it was set where that is not as usual, with its layer."""
     name, _, given = one.ready.label.removesuffix("]").partition("[")
     details = [text for text in given.split(",") if text and not text.startswith("layer=")]
     details += [one.attribution.layer] if one.attribution.layer else []
@@ -120,7 +117,7 @@ def _scale(one: Found, tops: Mapping[str, float]) -> Scale:
 
 
 def _ends(one: Found, tops: Mapping[str, float]) -> dict[str, Any]:
-    """Where the colours of a map end."""
+    """Say where the colours of a map end."""
     top = tops.get(one.ready.label)
     percentile = _PERCENTILE if top is None and one.attribution.unit == "score" else None
     return {"vmax": top, "percentile": percentile, "signed": one.ready.signed}
@@ -135,31 +132,44 @@ class Outcome:
         skipped: of each photo that could not be read, why.
         refused: of each method that cannot be used on the network, why.
         repeated: how many of the rows an earlier run had made already.
+        tops: by the methods' labels, where the colours of their strongest maps end; filled in for one scale.
     """
 
     rows: list[dict[str, Any]] = field(default_factory=list)
     skipped: dict[str, str] = field(default_factory=dict)
     refused: dict[str, str] = field(default_factory=dict)
     repeated: int = 0
+    tops: dict[str, float] = field(default_factory=dict)
 
     def add(self, photo: Explained) -> None:
         """Count a photo in."""
         self.rows += photo.rows()
         self.repeated += sum(one.repeated for one in photo.found)
 
+    def join(self, other: "Outcome") -> None:
+        """Count in what became of further photos."""
+        self.rows += other.rows
+        self.repeated += other.repeated
+        self.skipped |= other.skipped
+        self.refused |= other.refused
+        self.tops |= {label: max(self.tops.get(label, 0.0), top) for label, top in other.tops.items()}
 
-def explain_into(
-    out: Path,
-    photos: Sequence[Path],
-    loaded: Loaded,
-    methods: Sequence[Ready],
-    target: int | None,
-    classes: Sequence[str] | None,
-    *,
-    suffix: str = "png",
-    same_scale: bool = False,
-    advance: Callable[[], None] = lambda: None,
-) -> Outcome:
+    def raise_tops(self, photo: Explained) -> None:
+        """Let the colours of each method end where those of its strongest map end."""
+        for one in photo.found:
+            if bool(one.attribution.map.any()):
+                self.tops[one.ready.label] = max(self.tops.get(one.ready.label, 0.0), _scale(one, {}).top)
+
+    def skip(self, photo: Path, error: BitlensError) -> None:
+        """Leave out a photo that cannot be read."""
+        self.skipped[str(photo)] = str(error)
+
+    def refuse(self, label: str, error: BitlensError) -> None:
+        """Leave out a method that cannot be used on the network."""
+        self.refused[label] = str(error)
+
+
+def explain_into(request: Request, photos: Sequence[Path], *, advance: Callable[[], None] = lambda: None) -> Outcome:
     """Explain photos and draw each as soon as it is done, and the first 24 on sheets of eight by seven methods at most.
 
     Photos that cannot be read are left out, and methods that the network does not support; a single one raises. For one
@@ -169,32 +179,25 @@ def explain_into(
     Raises:
         DataError: if no photo can be read.
     """
-    done, sheet, tops = Outcome(), list[Explained](), dict[str, float]()
-
-    def explained(advance: Callable[[], None] = lambda: None) -> Iterator[Explained]:
-        left = [ready for ready in methods if ready.label not in done.refused]
-        skip = None if len(photos) == 1 else lambda photo, error: done.skipped.update({str(photo): str(error)})
-        refuse = None if methods[0].alone else lambda label, error: done.refused.update({label: str(error)})
-        return explain_photos(
-            photos, loaded, left, target, out, classes, unreadable=skip, refused=refuse, advance=advance
-        )
-
-    for photo in explained(advance):
+    done, sheet, out = Outcome(), list[Explained](), request.out
+    explaining = Explaining(request, None if request.methods[0].alone else done.refuse)
+    skip = None if len(photos) == 1 else done.skip
+    for photo in explaining.each(photos, skip, advance):
         done.add(photo)
         save_photo(photo.shown, out / photo.seen)
-        if same_scale:
-            raise_tops(tops, photo)
+        if request.same_scale:
+            done.raise_tops(photo)
         else:
-            write_picture(photo, out, suffix)
+            write_picture(photo, out, request.suffix)
         if len(sheet) < ON_SHEETS:
             sheet.append(photo)
     if not done.rows:
         raise DataError(f"none of the {len(photos)} photos could be read")
-    if same_scale:
-        for photo in explained():
-            write_picture(photo, out, suffix, tops)
+    if request.same_scale:
+        for photo in explaining.each(photos, skip):
+            write_picture(photo, out, request.suffix, done.tops)
     if len(sheet) > 1:
-        write_sheets(sheet, out, suffix, tops)
+        write_sheets(sheet, out, request.suffix, done.tops)
     return done
 
 
@@ -209,13 +212,6 @@ def write_sheets(photos: Sequence[Explained], out: Path, suffix: str, tops: Mapp
         write_sheet(shown, labels[column : column + columns], out / f"{name}.{suffix}", tops)
 
 
-def raise_tops(tops: dict[str, float], photo: Explained) -> None:
-    """Let the colours of each method end where those of its strongest map end."""
-    for one in photo.found:
-        if bool(one.attribution.map.any()):
-            tops[one.ready.label] = max(tops.get(one.ready.label, 0.0), _scale(one, {}).top)
-
-
 def write_summary(
     rows: Sequence[dict[str, Any]],
     settings: Mapping[str, Any],
@@ -224,10 +220,5 @@ def write_summary(
     refused: Mapping[str, str] | None = None,
 ) -> None:
     """Write what was found and how, as JSON; with photos and methods that were left out, and why."""
-    content = {
-        "settings": settings,
-        "photos": list(rows),
-        "skipped": dict(skipped or {}),
-        "refused": dict(refused or {}),
-    }
+    content = {"settings": settings, "photos": rows, "skipped": skipped or {}, "refused": refused or {}}
     write_text(path, json.dumps(content, indent=2, ensure_ascii=False) + "\n")

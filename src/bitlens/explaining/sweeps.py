@@ -10,9 +10,10 @@ from torch import Tensor, nn
 from bitlens.bottlenecks.per_sample import IBA
 from bitlens.core.attribution import Attribution
 from bitlens.core.statistics import FeatureStatistics
-from bitlens.errors import InputError, LayerError, SettingError
+from bitlens.errors import InputError, SettingError
+from bitlens.explaining.photos import over_photo
 
-Progress = Callable[[], Any]
+Step = Callable[[], Any]
 
 
 def sweep_betas(
@@ -22,10 +23,10 @@ def sweep_betas(
     statistics: Mapping[str, FeatureStatistics],
     betas: Sequence[float],
     *,
-    progress: Progress | None = None,
+    progress: Step | None = None,
     **settings: Any,
 ) -> list[list[list[Attribution]]]:
-    """A map of each photo for each layer and each β, photos of one size at once (Schulz et al., figures 4 and 10).
+    """Make a map of each photo for each layer and each β, photos of one size at once (Schulz et al., figures 4 and 10).
 
     Args:
         model: the network.
@@ -61,10 +62,10 @@ def sweep_smoothings(
     statistics: FeatureStatistics,
     smoothings: Sequence[float],
     *,
-    progress: Progress | None = None,
+    progress: Step | None = None,
     **settings: Any,
 ) -> list[list[Attribution]]:
-    """A map of each photo for each width of the mask's blur, photos of one size at once (Schulz et al., figure 9).
+    """Make a map of each photo for each width of the mask's blur, photos of one size at once (Schulz et al., figure 9).
 
     Args:
         model: the network.
@@ -92,7 +93,7 @@ def sweep_smoothings(
 
 
 def roughness(cells: Tensor) -> Tensor:
-    """How little a map's cells are like their neighbours, as the grids that strides leave: Σ |difference| / (4 Σ).
+    """Measure how little a map's cells are like their neighbours, as the grids that strides leave: Σ |difference| / (4 Σ).
 
     Args:
         cells: (N, h, w), bits per cell, none negative.
@@ -110,31 +111,25 @@ def roughness(cells: Tensor) -> Tensor:
 
 
 def roughness_of(one: Attribution) -> float:
-    """Of one photo's map; NaN where the layer has no cells."""
+    """Measure the roughness of one photo's map; NaN where the layer has no cells."""
     return float(roughness(one.cells)) if one.cells is not None else math.nan
 
 
-def _explained(
-    iba: IBA, images: Sequence[Tensor], targets: Sequence[int], progress: Progress | None
-) -> list[Attribution]:
-    """One attribution for each photo, in their order."""
+def _explained(iba: IBA, images: Sequence[Tensor], targets: Sequence[int], progress: Step | None) -> list[Attribution]:
+    """Make one attribution for each photo, in their order."""
     alike: dict[torch.Size, list[int]] = {}
     for number, image in enumerate(images):
         alike.setdefault(image.shape, []).append(number)
     found: dict[int, Attribution] = {}
     for members in alike.values():
         batch = torch.cat([images[i] for i in members])
-        made = iba.explain(batch, torch.tensor([targets[i] for i in members]), progress=_told(progress))
-        if made.map.dim() != 3:
-            raise LayerError(
-                f"layer {made.layer!r} gives {made.unit.removeprefix('bits/')}s, not a grid over the photo: choose a layer "
-                "whose output has height and width"
-            )
+        asked = torch.tensor([targets[i] for i in members])
+        made = over_photo(iba.explain(batch, asked, progress=_told(progress)))
         found |= {i: made[place] for place, i in enumerate(members)}
     return [found[i] for i in range(len(images))]
 
 
-def _told(progress: Progress | None) -> Callable[[int], None] | None:
+def _told(progress: Step | None) -> Callable[[int], None] | None:
     """`IBA.explain` counts up; here each sample is told once."""
     if progress is None:
         return None

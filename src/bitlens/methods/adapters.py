@@ -3,7 +3,6 @@
 Captum's metrics take `method.attribute` as it is; Quantus's metrics take `quantus_explain_func`.
 """
 
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -64,15 +63,11 @@ def quantus_explain_func(
     elif statistics is not None:
         explainer.statistics = FeatureStatistics.load(statistics)
     elif statistics_inputs is not None:
-        explainer.fit_statistics(_batches(_tensor(statistics_inputs)), granularity="channel")
+        explainer.fit_statistics(torch.split(_tensor(statistics_inputs), _BATCH), granularity="channel")
     maps: Tensor = explainer.attribute(_tensor(inputs), torch.as_tensor(targets).long())
     return maps.cpu().numpy().astype(np.float32)
 
 
 def _tensor(array: NDArray[Any] | Tensor) -> Tensor:
-    """In single precision: NumPy's default is double, networks' is not."""
+    """Convert to single precision: NumPy's default is double, networks' is not."""
     return torch.as_tensor(array).float()
-
-
-def _batches(inputs: Tensor) -> Iterator[Tensor]:
-    yield from torch.split(inputs, _BATCH)

@@ -7,9 +7,6 @@ from PIL import Image
 from torch import Tensor
 
 from bitlens.bottlenecks.at_layer import LayerBottleneck
-from bitlens.bottlenecks.input.texts import TokenInputIBA
-from bitlens.bottlenecks.layered import LayeredTokenIBA
-from bitlens.bottlenecks.tokens import TokenIBA
 from bitlens.data.kinds import Kind
 from bitlens.methods import METHODS, entry_of
 from bitlens.methods.lessons import WEIGHTS
@@ -59,10 +56,10 @@ def map_alone(method: Any) -> dict[str, Any]:
 
 def method_settings(spec: Spec, method: Any) -> dict[str, Any]:
     """Return everything that decides what a method's maps look like, as plain values."""
-    if isinstance(method, TokenIBA | LayeredTokenIBA | TokenInputIBA):
-        return {"name": spec.name, "layers": list(method.layers), **method.settings()}
     if isinstance(method, LayerBottleneck):
         return {"name": spec.name, "layer": method.probe.name, **method.settings()}
+    if hasattr(method, "layers"):  # a bottleneck for texts
+        return {"name": spec.name, "layers": list(method.layers), **method.settings()}
     entry = METHODS["image"].get(spec.name)
     learnt = entry.lesson.setting if entry is not None and entry.lesson is not None else ""  # it tells of itself
     chosen = {name: value for name, value in spec.settings.items() if name != learnt}

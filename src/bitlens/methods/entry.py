@@ -18,7 +18,6 @@ class Method(Protocol):
 
     def explain(self, inputs: Any, targets: Any = None) -> "Attribution":
         """Explain a batch; see the method's own documentation for what else it takes."""
-        ...
 
 
 @dataclass(frozen=True)
@@ -55,7 +54,7 @@ class MethodEntry:
 
     @cached_property
     def build(self) -> Callable[..., Any]:
-        """From a network (for texts a loaded one) and settings to the method."""
+        """Build the method from a network (for texts a loaded one) and settings."""
         module, _, name = self.builder.partition(":")
         found: Callable[..., Any] = getattr(import_module(f"bitlens.{module}"), name)
         return partial(found, **self.preset) if self.preset else found

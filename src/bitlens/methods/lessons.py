@@ -32,13 +32,13 @@ from bitlens.training.settings import TrainingSettings
 from bitlens.version import __version__
 
 _BATCH = 16
-Progress = Callable[[int], None]
+Seen = Callable[[int], None]
 """Told how many samples were seen so far."""
 
-Collect = Callable[[Any, Sequence[Sample], Preprocessing, Granularity, Progress], FeatureStatistics]
+Collect = Callable[[Any, Sequence[Sample], Preprocessing, Granularity, Seen], FeatureStatistics]
 """Makes statistics of a bottleneck's layer over photos; what cannot be read is left out with a warning."""
 
-M = TypeVar("M")
+B = TypeVar("B", Tensor, TokenBatch)
 
 
 @dataclass(frozen=True)
@@ -89,12 +89,14 @@ class Lesson(ABC):
         setting: the keyword that gives it to a method's constructor, and the attribute that holds it.
         option: of the command line, that names a file of it.
         command: of the command line, that makes such a file.
+        holds: what a file of it holds.
     """
 
     name: str
     setting: str
     option: str
     command: str
+    holds: Any
 
     def parts(self, method: Any) -> tuple[str, ...]:
         """Name what is kept in files of their own."""
@@ -116,20 +118,20 @@ class Lesson(ABC):
         (one,) = learnt.values()
         setattr(method, self.setting, one)
 
-    @abstractmethod
     def load(self, path: Path) -> Any:
         """Read one part from its file (DataError where that is damaged)."""
+        return self.holds.load(path)
 
-    @abstractmethod
-    def label(self, method: Any, part: str) -> str:
+    def label(self, method: Any, part: str) -> str:  # noqa: ARG002
         """Name a part's file in a folder of results."""
+        return f"{self.name}-{part}"
 
     @abstractmethod
     def key(self, method: Any, part: str, how: How) -> list[Any]:
         """Tell apart, by plain values, what is learnt from the same samples by the same network."""
 
     @abstractmethod
-    def learn(self, wanted: Sequence[tuple[Any, str]], given: Class, progress: Progress) -> list[Any]:
+    def learn(self, wanted: Sequence[tuple[Any, str]], given: Class, progress: Seen) -> list[Any]:
         """Learn parts of methods on one network, each sample passing it as few times as can be.
 
         Args:
@@ -141,9 +143,9 @@ class Lesson(ABC):
             What was learnt, in the order of `wanted`.
         """
 
-    @abstractmethod
     def fit(self, method: Any, batches: Iterable[Any], count: int) -> None:
         """Teach a method from batches of tensors, at most `count` samples of them."""
+        getattr(method, f"fit_{self.name}")(batches, count)
 
     def follow(self, method: Any, trained: Any, same_features: Callable[[], bool]) -> Any:  # noqa: ARG002
         """Return what a method may take over from the same method on another network of the same architecture.
@@ -160,31 +162,23 @@ class Lesson(ABC):
 
 
 class _Statistics(Lesson):
-    """Of a layer's features over photos."""
+    """Statistics of a layer's features over photos."""
 
     name = setting = option = command = "statistics"
-
-    def load(self, path: Path) -> FeatureStatistics:
-        return FeatureStatistics.load(path)
-
-    def label(self, method: Any, part: str) -> str:  # noqa: ARG002
-        return f"statistics-{part}"
+    holds = FeatureStatistics
 
     def key(self, method: Any, part: str, how: How) -> list[Any]:
         return [part, str(method.probe.call), str(method.layout), how.per]
 
-    def learn(self, wanted: Sequence[tuple[Any, str]], given: Class, progress: Progress) -> list[Any]:
+    def learn(self, wanted: Sequence[tuple[Any, str]], given: Class, progress: Seen) -> list[Any]:
         methods, preprocess, per = [method for method, _ in wanted], given.loaded.preprocess, given.how.per
-        if len(methods) == 1:
-            made = [(given.how.collect or collect_here)(methods[0], given.samples, preprocess, per, progress)]
+        if len(methods) > 1:
+            batches = _told(_image_batches(given.samples, preprocess, methods[0].probe.device), progress)
+            probes, layouts = [method.probe for method in methods], [method.layout for method in methods]
+            count = len(given.samples)
+            made = summarise_layers(probes, batches, max_samples=count, granularity=per, layouts=layouts)
         else:
-            made = summarise_layers(
-                [method.probe for method in methods],
-                _told_images(given.samples, preprocess, methods[0].probe.device, progress),
-                max_samples=len(given.samples),
-                granularity=per,
-                layouts=[method.layout for method in methods],
-            )
+            made = [(given.how.collect or collect_here)(methods[0], given.samples, preprocess, per, progress)]
         for statistics in made:
             warn_if_few(statistics)
         return [
@@ -204,15 +198,13 @@ class _Statistics(Lesson):
 
 
 class _Patterns(Lesson):
-    """Of a network's neurons over photos."""
+    """Patterns of a network's neurons over photos."""
 
     name = setting = option = command = "patterns"
+    holds = Patterns
 
     def parts(self, method: Any) -> tuple[str, ...]:  # noqa: ARG002
         return ("",)
-
-    def load(self, path: Path) -> Patterns:
-        return Patterns.load(path)
 
     def label(self, method: Any, part: str) -> str:  # noqa: ARG002
         return "patterns"
@@ -220,7 +212,7 @@ class _Patterns(Lesson):
     def key(self, method: Any, part: str, how: How) -> list[Any]:  # noqa: ARG002
         return []
 
-    def learn(self, wanted: Sequence[tuple[Any, str]], given: Class, progress: Progress) -> list[Any]:
+    def learn(self, wanted: Sequence[tuple[Any, str]], given: Class, progress: Seen) -> list[Any]:
         preprocess, found = given.loaded.preprocess, []
         for method, _ in wanted:
             batches = tensor_batches(given.samples, preprocess, _BATCH, on_error="skip")
@@ -229,20 +221,15 @@ class _Patterns(Lesson):
             found.append(method.patterns)
         return found
 
-    def fit(self, method: Any, batches: Iterable[Any], count: int) -> None:
-        method.fit_patterns(batches, count)
-
 
 class _Weights(Lesson):
-    """Of a readout, trained with usual settings; a photo that cannot be read raises."""
+    """Weights of a readout, trained with usual settings; a photo that cannot be read raises."""
 
     name, setting, option, command = "weights", "weights", "readout", "readout train"
+    holds = ReadoutWeights
 
     def knows(self, method: Any) -> bool:
         return bool(method.is_trained)
-
-    def load(self, path: Path) -> ReadoutWeights:
-        return ReadoutWeights.load(path)
 
     def label(self, method: Any, part: str) -> str:
         chosen = "-".join(f"{name}={value}" for name, value in method.choices.items() if value is not None)
@@ -251,7 +238,7 @@ class _Weights(Lesson):
     def key(self, method: Any, part: str, how: How) -> list[Any]:
         return [part, how.per, json.dumps(method.choices)]
 
-    def learn(self, wanted: Sequence[tuple[Any, str]], given: Class, progress: Progress) -> list[Any]:
+    def learn(self, wanted: Sequence[tuple[Any, str]], given: Class, progress: Seen) -> list[Any]:
         samples, preprocess, found = given.samples, given.loaded.preprocess, []
         settings = TrainingSettings(batch=min(16, max(1, len(samples) // 2)))
         how = {"data": given.data, "preprocessing": given.reader}
@@ -274,46 +261,37 @@ class _Weights(Lesson):
 
 
 class _TokenStatistics(Lesson):
-    """Of layers' features over the tokens of texts."""
+    """Statistics of layers' features over the tokens of texts."""
 
     name = setting = option = command = "statistics"
+    holds = TokenStatistics
 
     def parts(self, method: Any) -> tuple[str, ...]:
         return tuple(method.layers)
 
     def take(self, method: Any) -> dict[str, Any]:
-        known = method.statistics
-        return (
-            dict(known) if isinstance(known, Mapping) else {part: method.statistics_of(part) for part in method.layers}
-        )
+        if isinstance(method.statistics, Mapping):
+            return dict(method.statistics)
+        return {part: method.statistics_of(part) for part in method.layers}
 
     def give(self, method: Any, learnt: Mapping[str, Any]) -> None:
         method.statistics = learnt
 
-    def load(self, path: Path) -> TokenStatistics:
-        return TokenStatistics.load(path)
-
-    def label(self, method: Any, part: str) -> str:  # noqa: ARG002
-        return f"statistics-{part}"
-
     def key(self, method: Any, part: str, how: How) -> list[Any]:  # noqa: ARG002
         return [part, method.probe.call]
 
-    def learn(self, wanted: Sequence[tuple[Any, str]], given: Class, progress: Progress) -> list[Any]:
+    def learn(self, wanted: Sequence[tuple[Any, str]], given: Class, progress: Seen) -> list[Any]:
         method, parts = wanted[0][0], [part for _, part in wanted]
         texts = sorted(given.samples, key=lambda sample: len(sample.text))  # texts of like length share a batch
         found = collect_token_statistics(
             given.loaded.model,
             parts,
-            _told_texts(token_batches(texts, given.loaded), progress),
+            _told(token_batches(texts, given.loaded), progress),
             max_samples=len(texts),
             call=method.probe.call,
             data=given.data,
         )
         return [found[part] for part in parts]
-
-    def fit(self, method: Any, batches: Iterable[Any], count: int) -> None:
-        method.fit_statistics(batches, count)
 
 
 STATISTICS, PATTERNS, WEIGHTS, TOKEN_STATISTICS = _Statistics(), _Patterns(), _Weights(), _TokenStatistics()
@@ -324,11 +302,16 @@ LESSONS: Mapping[tuple[Kind, str], Lesson] = {
 
 
 def collect_here(
-    iba: Any, samples: Sequence[Sample], preprocess: Preprocessing, granularity: Granularity, progress: Progress
+    iba: Any, samples: Sequence[Sample], preprocess: Preprocessing, granularity: Granularity, progress: Seen
 ) -> FeatureStatistics:
     """Make statistics of a bottleneck's layer over photos, in this process; see `Collect`."""
-    batches = _told_images(samples, preprocess, iba.probe.device, progress)
+    batches = _told(_image_batches(samples, preprocess, iba.probe.device), progress)
     return summarise(iba.probe, batches, max_samples=len(samples), granularity=granularity, layout=iba.layout)
+
+
+def _image_batches(samples: Sequence[Sample], preprocess: Preprocessing, device: torch.device) -> Iterator[Tensor]:
+    """Prepare photos, a few at once; what cannot be read is left out with a warning."""
+    return (images.to(device) for images, _ in tensor_batches(samples, preprocess, _BATCH, on_error="skip"))
 
 
 def token_batches(samples: Sequence[TextSample], loaded: Loaded, size: int = _BATCH) -> Iterator[TokenBatch]:
@@ -339,17 +322,7 @@ def token_batches(samples: Sequence[TextSample], loaded: Loaded, size: int = _BA
         yield loaded.tokenizer([sample.text for sample in some], pairs)
 
 
-def _told_images(
-    samples: Sequence[Sample], preprocess: Preprocessing, device: torch.device, progress: Progress
-) -> Iterator[Tensor]:
-    seen = 0
-    for images, _ in tensor_batches(samples, preprocess, _BATCH, on_error="skip"):
-        seen += len(images)
-        progress(seen)
-        yield images.to(device)
-
-
-def _told_texts(batches: Iterable[TokenBatch], progress: Progress) -> Iterator[TokenBatch]:
+def _told(batches: Iterable[B], progress: Seen) -> Iterator[B]:
     seen = 0
     for batch in batches:
         seen += len(batch)

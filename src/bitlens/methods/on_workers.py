@@ -1,7 +1,6 @@
 """Statistics made by the workers of a cluster, each of a part of the photos, which lie at the same place everywhere."""
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 
@@ -13,7 +12,7 @@ from bitlens.core.statistics import FeatureStatistics, Granularity
 from bitlens.data.datasets import Sample
 from bitlens.data.preprocessing import Preprocessing
 from bitlens.errors import ClusterError, DataError
-from bitlens.methods.lessons import Collect, Progress, collect_here
+from bitlens.methods.lessons import Collect, Seen, collect_here
 from bitlens.workers import Lost, Workers
 
 _CHUNK = 64  # photos whose statistics go on their way together
@@ -26,11 +25,11 @@ def summarises_on(workers: Workers) -> Collect:
     """
 
     def collect(
-        iba: IBA, samples: Sequence[Sample], preprocess: Preprocessing, granularity: Granularity, progress: Progress
+        iba: IBA, samples: Sequence[Sample], preprocess: Preprocessing, granularity: Granularity, progress: Seen
     ) -> FeatureStatistics:
         starts = range(0, len(samples), _CHUNK)
         chunks = [samples[start : start + _CHUNK] for start in starts]
-        layer = _Layer(iba.model, iba.probe.name, iba.probe.call, iba.layout)
+        layer = (iba.model, iba.probe.name, iba.probe.call, iba.layout)
         prepare = partial(_summariser, layer, preprocess, granularity)
         total: FeatureStatistics | None = None
         seen = 0
@@ -50,22 +49,16 @@ def summarises_on(workers: Workers) -> Collect:
     return collect
 
 
-@dataclass(frozen=True)
-class _Layer:
-    """Where statistics are made, told without a bottleneck: that holds what cannot travel."""
-
-    model: nn.Module
-    name: str
-    call: int | None
-    layout: Layout | None
-
-
 def _summariser(
-    layer: _Layer, preprocess: Preprocessing, granularity: Granularity, device: str
+    layer: tuple[nn.Module, str, int | None, Layout | None],
+    preprocess: Preprocessing,
+    granularity: Granularity,
+    device: str,
 ) -> Callable[[Sequence[Sample]], FeatureStatistics | None]:
     """What makes statistics of some photos in a worker, or nothing of photos that cannot be read."""
-    iba = IBA(layer.model.to(device), layer.name, call=layer.call)
-    iba.layout = layer.layout
+    model, name, call, layout = layer  # a bottleneck holds what cannot travel
+    iba = IBA(model.to(device), name, call=call)
+    iba.layout = layout
 
     def summarised(samples: Sequence[Sample]) -> FeatureStatistics | None:
         try:

@@ -4,6 +4,7 @@ import difflib
 import inspect
 import types
 from collections.abc import Callable, Mapping
+from contextlib import suppress
 from dataclasses import dataclass, fields
 from functools import partial
 from typing import Any, Literal, TypeVar, Union, get_args, get_origin, get_type_hints
@@ -14,7 +15,6 @@ from bitlens.core.passes import Passes
 from bitlens.errors import SettingError
 
 E = TypeVar("E")
-_TRUTH = {"true": True, "yes": True, "false": False, "no": False}
 
 
 @dataclass(frozen=True)
@@ -72,7 +72,7 @@ def settings_of_callable(build: Callable[..., Any]) -> dict[str, Any]:
         if parameter.kind is parameter.KEYWORD_ONLY:
             named[parameter.name] = hints.get(parameter.name, str)
         elif parameter.kind is parameter.VAR_KEYWORD:
-            named |= _options(hints.get(parameter.name))
+            named |= _options(hints[parameter.name], hints.get("return"))
     if "layer" in hints:  # bottlenecks take it by position
         named["layer"] = str
     return named
@@ -80,7 +80,7 @@ def settings_of_callable(build: Callable[..., Any]) -> dict[str, Any]:
 
 def defaults_of_callable(build: Callable[..., Any]) -> dict[str, Any]:
     """Return the default of each of those settings; None for one that must be given."""
-    signature = inspect.signature(build).parameters
+    signature = {**inspect.signature(_made_by(build)).parameters, **inspect.signature(build).parameters}
     usual = {field.name: field.default for field in fields(Passes)} | getattr(_class_of(build), "run_defaults", {})
     found = {}
     for name in settings_of_callable(build):
@@ -98,10 +98,19 @@ def _constructor(build: Callable[..., Any]) -> Callable[..., Any]:
     return build.__init__ if inspect.isclass(build) else build
 
 
-def _options(kind: Any) -> dict[str, Any]:
-    """The keywords that `**run: Unpack[RunOptions]` stands for."""
+def _made_by(build: Callable[..., Any]) -> Callable[..., Any]:
+    """The class of what a function builds; of a class, itself."""
+    build = _class_of(build)
+    made = get_type_hints(build).get("return")
+    return made if inspect.isclass(made) and not inspect.isclass(build) else build
+
+
+def _options(kind: Any, made: Any) -> dict[str, Any]:
+    """The keywords that `**run: Unpack[RunOptions]` stands for, or `**settings: Any` of a function: what the class takes."""
     (options,) = get_args(kind) or (None,)
-    return get_type_hints(options) if is_typeddict(options) else {}
+    if is_typeddict(options):
+        return get_type_hints(options)
+    return settings_of_callable(made) if kind is Any and inspect.isclass(made) and made is not type(None) else {}
 
 
 def described(kind: Any) -> str:
@@ -134,48 +143,37 @@ def _setting(pair: str, build: Callable[..., Any], name: str, word: str) -> tupl
 def _read(text: str, kind: Any, place: str) -> Any:
     """The value that a text stands for, as the most special of the types that it may have."""
     kinds = _alternatives(kind)
-    for read in (_literal, _nothing, _truth, _whole, _number, _word):
-        found, value = read(text, kinds)
-        if found:
-            return value
+    options = {str(option): option for one in kinds if get_origin(one) is Literal for option in get_args(one)}
+    if text in options:
+        return options[text]
+    for one, read in _READERS.items():
+        with suppress(KeyError, ValueError):  # the text is none of this type
+            if one in kinds:
+                return read(text)
     expected = described(kind)
     raise SettingError(f"{place}={text}: {f'expected {expected}' if expected else 'this can only be given in Python'}")
+
+
+def _whole(text: str) -> int:
+    if not text.lstrip("-").isdecimal():
+        raise ValueError(text)
+    return int(text)
+
+
+_READERS: dict[Any, Callable[[str], Any]] = {
+    type(None): {"none": None}.__getitem__,
+    bool: {"true": True, "yes": True, "false": False, "no": False}.__getitem__,
+    int: _whole,
+    float: float,
+    str: str,
+}
+"""From texts to values of a type, the most special type first."""
 
 
 def _alternatives(kind: Any) -> list[Any]:
     if get_origin(kind) in (Union, types.UnionType):
         return [one for part in get_args(kind) for one in _alternatives(part)]
     return [kind]
-
-
-def _literal(text: str, kinds: list[Any]) -> tuple[bool, Any]:
-    options = {str(option): option for kind in kinds if get_origin(kind) is Literal for option in get_args(kind)}
-    return text in options, options.get(text)
-
-
-def _nothing(text: str, kinds: list[Any]) -> tuple[bool, Any]:
-    return type(None) in kinds and text == "none", None
-
-
-def _truth(text: str, kinds: list[Any]) -> tuple[bool, Any]:
-    return bool in kinds and text in _TRUTH, _TRUTH.get(text)
-
-
-def _whole(text: str, kinds: list[Any]) -> tuple[bool, Any]:
-    if int not in kinds or not text.lstrip("-").isdecimal():
-        return False, None
-    return True, int(text)
-
-
-def _number(text: str, kinds: list[Any]) -> tuple[bool, Any]:
-    try:
-        return float in kinds, float(text)
-    except ValueError:
-        return False, None
-
-
-def _word(text: str, kinds: list[Any]) -> tuple[bool, Any]:
-    return str in kinds, text
 
 
 def _described(kind: Any) -> str:

@@ -8,7 +8,7 @@ import hashlib
 import json
 import os
 import re
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
@@ -17,9 +17,10 @@ from warnings import warn
 
 from bitlens.data.datasets import open_dataset
 from bitlens.data.kinds import Kind
+from bitlens.data.labels import Labels
 from bitlens.data.texts import open_texts
 from bitlens.errors import BitlensWarning, DataError
-from bitlens.methods.lessons import Class, How, Lesson, Progress
+from bitlens.methods.lessons import Class, How, Lesson, Seen
 from bitlens.models.loaded import Loaded
 from bitlens.probe.fingerprint import weights_hash
 
@@ -47,13 +48,20 @@ class Source:
     count: int
 
     @classmethod
-    def open(cls, name: str, kind: Kind, count: int) -> "Source":
+    def open(cls, name: str, kind: Kind, count: int, labels: Labels | None = None) -> "Source":
         """Open a data set by name.
+
+        Args:
+            name: of the data set.
+            kind: what it holds.
+            count: how many samples are learnt from at most.
+            labels: how labels are read; without, they are not looked at.
 
         Raises:
             DataError: if there is none, or it cannot be read.
         """
-        return cls(name, open_dataset(name) if kind == "image" else open_texts(name), count)
+        read: Callable[[str, Labels], Sequence[Any]] = open_dataset if kind == "image" else open_texts
+        return cls(name, read(name, labels or Labels(needed=False)), count)
 
     @property
     def total(self) -> int:
@@ -62,7 +70,7 @@ class Source:
 
     @cached_property
     def chosen(self) -> list[Any]:
-        """Those samples; what cannot be read is left out with a warning."""
+        """Choose those samples; what cannot be read is left out with a warning."""
         number, chosen = self.total, []
         for i in range(number):
             try:
@@ -90,7 +98,7 @@ class Teacher:
     how: How = field(default_factory=How)
     beside: Path | None = None
     cached: bool = True
-    progress: Progress = lambda _: None
+    progress: Seen = lambda _: None
 
     def teach(self, lesson: Lesson, *methods: Any) -> list[Path]:
         """Give methods what they must learn, from where it is kept if the very same was learnt before.
@@ -120,9 +128,8 @@ class Teacher:
             if (place := beside[i]) is not None:
                 found[i].save(place)
         for method in methods:
-            lesson.give(
-                method, {part: one for (owner, part), one in zip(wanted, found, strict=True) if owner is method}
-            )
+            own = {part: one for (owner, part), one in zip(wanted, found, strict=True) if owner is method}
+            lesson.give(method, own)
         return list(cached.values())
 
     def has(self, lesson: Lesson, method: Any) -> bool:

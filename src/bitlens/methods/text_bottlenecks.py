@@ -1,15 +1,15 @@
 """The bottlenecks for texts: methods whose maps are in bits per token."""
 
 from collections.abc import Mapping
-from typing import Literal
+from typing import Any
 
-from bitlens.bottlenecks.input.presets import EmbeddingNoise, InputQuality, InputReadout, PriorName
+from typing_extensions import Unpack
+
 from bitlens.bottlenecks.input.texts import TokenInputIBA
 from bitlens.bottlenecks.layered import LayeredTokenIBA
 from bitlens.bottlenecks.token_statistics import TokenStatistics
 from bitlens.bottlenecks.tokens import MaskForm, Objective, SpecialTokens, TokenIBA
-from bitlens.core.outputs import OutputChoice
-from bitlens.core.passes import Precision
+from bitlens.core.passes import RunOptions
 from bitlens.errors import LayerError
 from bitlens.models.load_text import default_text_layer, text_layers
 from bitlens.models.loaded import Loaded
@@ -27,11 +27,8 @@ def iba(
     noise_samples: int = 10,
     learning_rate: float = 1.0,
     special_tokens: SpecialTokens = "restricted",
-    seed: int = 0,
-    precision: Precision = "auto",
     statistics: TokenStatistics | None = None,
-    internal_batch_size: int | Literal["auto"] = "auto",
-    output: OutputChoice = None,
+    **run: Unpack[RunOptions],
 ) -> TokenIBA:
     """The published recipe on a loaded network, with the layer, the price of information and the statistics that come with it.
 
@@ -44,11 +41,8 @@ def iba(
         noise_samples: noisy copies per step.
         learning_rate: of Adam.
         special_tokens: "restricted" like others, or "whole": they pass as they are and count nothing.
-        seed: of the noise.
-        precision: of the network behind the layer.
         statistics: of the layer; what comes with the network if not given, else call `fit_statistics`.
-        internal_batch_size: how many rows go through the network at once; "auto" bounds the memory.
-        output: what the network's output is, where it does not say so itself, see `Passes`.
+        **run: see `Passes`.
 
     Raises:
         LayerError: if the network has no such layer, or none is given for a network without a default.
@@ -67,11 +61,8 @@ def iba(
         antithetic=False,
         readout="last_forward",
         special_tokens=special_tokens,
-        seed=seed,
-        precision=precision,
         statistics=statistics or loaded.statistics.get(name),
-        internal_batch_size=internal_batch_size,
-        output=output,
+        **run,
     )
     bottleneck.method = "iba"
     return bottleneck
@@ -88,11 +79,8 @@ def token_iba(
     noise_samples: int = 2,
     learning_rate: float = 1.0,
     special_tokens: SpecialTokens = "restricted",
-    seed: int = 0,
-    precision: Precision = "auto",
     statistics: Mapping[str, TokenStatistics] | None = None,
-    internal_batch_size: int | Literal["auto"] = "auto",
-    output: OutputChoice = None,
+    **run: Unpack[RunOptions],
 ) -> LayeredTokenIBA:
     """The settings that measured best, at several layers of a loaded network: see `LayeredTokenIBA` and docs/transformers.
 
@@ -107,11 +95,8 @@ def token_iba(
         noise_samples: noisy copies per step, half of them with the negative noise of the others.
         learning_rate: of Adam.
         special_tokens: "restricted" like others, or "whole": they pass as they are and count nothing.
-        seed: of the noise.
-        precision: of the network behind the layers.
         statistics: of the layers by name; what comes with the network if not given, else call `fit_statistics`.
-        internal_batch_size: how many rows go through the network at once; "auto" bounds the memory.
-        output: what the network's output is, where it does not say so itself, see `Passes`.
+        **run: see `Passes`.
 
     Raises:
         LayerError: if the network has no such layer.
@@ -128,11 +113,8 @@ def token_iba(
         noise_samples=noise_samples,
         learning_rate=learning_rate,
         special_tokens=special_tokens,
-        seed=seed,
-        precision=precision,
         statistics=known if set(names) <= set(known) else None,
-        internal_batch_size=internal_batch_size,
-        output=output,
+        **run,
     )
 
 
@@ -154,74 +136,21 @@ def early_layers(loaded: Loaded) -> tuple[str, ...]:
 
 
 def input_iba(
-    loaded: Loaded,
-    *,
-    layer: str = "",
-    beta: float | None = None,
-    beta_input: float | None = None,
-    prior: PriorName | None = None,
-    quality: InputQuality = "fast",
-    steps: int | None = None,
-    noise_samples: int | None = None,
-    learning_rate: float | None = None,
-    mask: MaskForm | None = None,
-    objective: Objective | None = None,
-    readout: InputReadout = "mask",
-    noise: EmbeddingNoise | None = None,
-    special_tokens: SpecialTokens = "restricted",
-    seed: int = 0,
-    precision: Precision = "auto",
-    statistics: Mapping[str, TokenStatistics] | None = None,
-    internal_batch_size: int | Literal["auto"] = "auto",
-    output: OutputChoice = None,
+    loaded: Loaded, *, layer: str = "", statistics: Mapping[str, TokenStatistics] | None = None, **settings: Any
 ) -> TokenInputIBA:
     """Bits at the word embedding of a loaded network: see `TokenInputIBA`.
 
     Args:
         loaded: the network and its tokenizer.
         layer: of stage 1, where the whole text is read; by default two thirds up the network.
-        beta: weight of the information in stage 1.
-        beta_input: weight of the information in stage 3, at the embedding.
-        prior: how stage 2 finds what of the embedding is known already.
-        quality: "fast", "paper" or "official"; what is not given is what it says.
-        steps: optimisation steps of stage 3.
-        noise_samples: noisy copies per step of stage 3.
-        learning_rate: of stage 3.
-        mask: of stage 3: "unit": one for each dimension of each token; "token": one for each token.
-        objective: what is kept of a class, "log-odds" or "cross-entropy".
-        readout: "mask", "information" or "beyond-prior".
-        noise: at the embedding, "statistics" or "standard".
-        special_tokens: "restricted" like others, or "whole": they pass as they are and count nothing.
-        seed: of the noise.
-        precision: of the network.
         statistics: of the layer and the embedding by name; what comes with the network if not given, else call
             `fit_statistics`.
-        internal_batch_size: how many rows go through the network at once; "auto" bounds the memory.
-        output: what the network's output is, where it does not say so itself, see `Passes`.
+        **settings: of `TokenInputIBA`; what is not given is what its `quality` says.
 
     Raises:
         LayerError: if the network has no such layer.
         SettingError: if a setting has a value that makes no sense.
     """
-    return TokenInputIBA(
-        loaded.model,
-        layer or default_text_layer(loaded.model) or _own_layer(loaded),
-        loaded.embedding,
-        beta=beta,
-        beta_input=beta_input,
-        prior=prior,
-        quality=quality,
-        steps=steps,
-        noise_samples=noise_samples,
-        learning_rate=learning_rate,
-        mask=mask,
-        objective=objective,
-        readout=readout,
-        noise=noise,
-        special_tokens=special_tokens,
-        seed=seed,
-        precision=precision,
-        statistics=statistics if statistics is not None else loaded.statistics or None,
-        internal_batch_size=internal_batch_size,
-        output=output,
-    )
+    place = layer or default_text_layer(loaded.model) or _own_layer(loaded)
+    known = statistics if statistics is not None else loaded.statistics or None
+    return TokenInputIBA(loaded.model, place, loaded.embedding, statistics=known, **settings)

@@ -3,25 +3,14 @@
 from bitlens.metrics.degradation import Degradation, degradation
 from bitlens.metrics.estimate import Estimate
 from bitlens.metrics.insertion_deletion import InsertionDeletion, insertion_deletion
-from bitlens.metrics.localization import (
-    bounding_box_ratio,
-    effective_heat_ratio,
-    mass_inside,
-    pointing_game,
-    rank_auc,
-)
+from bitlens.metrics.localization import bounding_box_ratio, effective_heat_ratio, mass_inside, pointing_game, rank_auc
 from bitlens.metrics.randomisation import cascade
 from bitlens.metrics.restricted_accuracy import RestrictedAccuracy, restricted_accuracy
-from bitlens.metrics.retraining import ExplainedImages, Retrained, TrainingSettings, remove_top, roar
+from bitlens.metrics.retraining import ExplainedImages, Retrained, RetrainingSettings, remove_top, roar
 from bitlens.metrics.sanity import SanityCheck, sanity_check
 from bitlens.metrics.sensitivity_n import SensitivityN, sensitivity_n
 from bitlens.metrics.ssim import ssim
-from bitlens.metrics.token_removal import (
-    Texts,
-    token_degradation,
-    token_insertion_deletion,
-    token_sensitivity_n,
-)
+from bitlens.metrics.token_removal import Texts, token_degradation, token_insertion_deletion, token_sensitivity_n
 
 __all__ = [
     "Degradation",
@@ -30,10 +19,10 @@ __all__ = [
     "InsertionDeletion",
     "RestrictedAccuracy",
     "Retrained",
+    "RetrainingSettings",
     "SanityCheck",
     "SensitivityN",
     "Texts",
-    "TrainingSettings",
     "bounding_box_ratio",
     "cascade",
     "degradation",

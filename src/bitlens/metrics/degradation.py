@@ -9,15 +9,16 @@ from typing import Any, Literal
 
 import torch
 from torch import Tensor, nn
+from typing_extensions import Unpack
 
-from bitlens.core.passes import Precision
+from bitlens.core.passes import Passes, RunOptions
 from bitlens.errors import InputError, SettingError, one_of
 from bitlens.metrics.estimate import Estimate
-from bitlens.metrics.perturbation import Group, Replacement, in_groups, in_passes, replaced, replacing
+from bitlens.metrics.perturbation import ImageGroup, Replacement, in_groups, replaced
 from bitlens.metrics.ranking import Tiles, by_rank, ranks
 from bitlens.probe import Network
 
-Schedule = Literal["full", "released"]
+TileSchedule = Literal["full", "released"]
 Integral = Literal["trapezoid", "mean"]
 
 
@@ -110,7 +111,7 @@ _INTEGRALS: dict[str, Callable[[Tensor, Tensor], Tensor]] = {
 }
 
 
-def tile_counts(tiles: int, points: int = 100, schedule: Schedule = "full") -> list[int]:
+def tile_counts(tiles: int, points: int = 100, schedule: TileSchedule = "full") -> list[int]:
     """How many tiles are replaced at each point, from 0 to all, without repetitions.
 
     Args:
@@ -136,12 +137,10 @@ def degradation(
     tile: int = 14,
     *,
     points: int = 100,
-    schedule: Schedule = "full",
+    schedule: TileSchedule = "full",
     replacement: Replacement = "mean",
-    seed: int = 0,
-    precision: Precision = "auto",
-    internal_batch_size: int | Literal["auto"] = "auto",
     progress: Callable[[int], None] | None = None,
+    **run: Unpack[RunOptions],
 ) -> Degradation:
     """Replace tiles in the order of a map, most relevant first and least relevant first, and watch the target.
 
@@ -157,12 +156,10 @@ def degradation(
             0.01.
         schedule: "full", or "released" as the paper's code has it (see `tile_counts`).
         replacement: "mean" colour of each image (the paper's code), "zero" (the InputIBA code), "blur", or images.
-        seed: of the order of ties.
-        precision: of the network: "float32", "bfloat16", or "auto" (bfloat16 where the hardware multiplies it natively). On
-            real networks and photos bfloat16 moved the score of a photo by 0.01 (standard deviation) and that of 32 photos
-            by 0.003 at most, with a standard error of 0.06.
-        internal_batch_size: how many rows go through the network at once; "auto" bounds the memory.
         progress: called with the number of images measured so far.
+        **run: `seed` of the order of ties; `precision` and `internal_batch_size`, see `Passes`. On real networks and photos
+            bfloat16 moved the score of a photo by 0.01 (standard deviation) and that of 32 photos by 0.003 at most, with a
+            standard error of 0.06.
 
     Returns:
         The curves of every image, on the CPU: 2 · points - 3 passes for each.
@@ -172,31 +169,20 @@ def degradation(
         TargetError: if the targets do not fit the network's output.
         SettingError: if a setting makes no sense.
     """
+    passes = Passes(**run)
 
-    def measure(group: Group) -> Degradation:
+    def measure(group: ImageGroup) -> Degradation:
         tiles = Tiles(group.size, tile)
         counts = tile_counts(tiles.count, points, schedule)
         scores, fill = tiles.means(group.maps), replaced(group, replacement)
 
         def curve(descending: bool, inner: list[int]) -> Tensor:
-            places = tiles.spread(ranks(scores, descending=descending, seed=seed))[..., None]
-            ask = replacing(group.answer, group.images, fill, by_rank(places, inner))
-            return in_passes(ask, len(group.images), len(inner), group.rows)
+            places = tiles.spread(ranks(scores, descending=descending, seed=passes.seed))[..., None]
+            return group.answers(group.images, fill, by_rank(places, inner), len(inner))
 
         morf, lerf = curve(True, counts[1:]), curve(False, counts[1:-1])
         first, last = group.clean[:, None], morf[:, -1:]  # the same in both directions
         removed = torch.tensor(counts, dtype=torch.float64) / tiles.count
         return Degradation(removed, torch.cat([first, morf], 1).cpu(), torch.cat([first, lerf, last], 1).cpu())
 
-    return Degradation.join(
-        in_groups(
-            model,
-            images,
-            targets,
-            maps,
-            measure,
-            precision=precision,
-            internal_batch_size=internal_batch_size,
-            progress=progress,
-        )
-    )
+    return Degradation.join(in_groups(model, images, targets, maps, measure, passes, progress))

@@ -10,11 +10,12 @@ from typing import Any, Literal
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
+from typing_extensions import Unpack
 
-from bitlens.core.passes import Precision
+from bitlens.core.passes import Passes, RunOptions
 from bitlens.errors import InputError, SettingError, one_of
 from bitlens.metrics.estimate import Estimate
-from bitlens.metrics.perturbation import Group, Replacement, in_groups, in_passes, replaced, replacing
+from bitlens.metrics.perturbation import ImageGroup, Replacement, in_groups, replaced
 from bitlens.metrics.ranking import Tiles, by_rank, ranks
 from bitlens.probe import Network
 
@@ -117,10 +118,8 @@ def insertion_deletion(
     step: int | None = None,
     start: Replacement = "blur",
     replacement: Replacement = "zero",
-    seed: int = 0,
-    precision: Precision = "auto",
-    internal_batch_size: int | Literal["auto"] = "auto",
     progress: Callable[[int], None] | None = None,
+    **run: Unpack[RunOptions],
 ) -> InsertionDeletion:
     """Insert the pixels of an image in the order of a map, and delete them, and watch the target.
 
@@ -136,11 +135,9 @@ def insertion_deletion(
             10,000 passes for each image.
         start: what pixels are inserted into: "blur" (29 pixels, σ = 15, borders mirrored), "zero", "mean" colour, or images.
         replacement: what takes the place of deleted pixels, likewise.
-        seed: of the order of ties.
-        precision: of the network: "float32", "bfloat16", or "auto" (bfloat16 where the hardware multiplies it natively); its
-            rounding moved the areas of photos by 0.01 (standard deviation) at most, without a direction.
-        internal_batch_size: how many rows go through the network at once; "auto" bounds the memory.
         progress: called with the number of images measured so far.
+        **run: `seed` of the order of ties; `precision` and `internal_batch_size`, see `Passes`. The rounding of bfloat16 moved
+            the areas of photos by 0.01 (standard deviation) at most, without a direction.
 
     Returns:
         The curves of every image, on the CPU: 2 · points passes for each.
@@ -150,16 +147,16 @@ def insertion_deletion(
         TargetError: if the targets do not fit the network's output.
         SettingError: if a setting makes no sense.
     """
+    passes = Passes(**run)
 
-    def measure(group: Group) -> InsertionDeletion:
+    def measure(group: ImageGroup) -> InsertionDeletion:
         tiles = Tiles(group.size, 1)
         counts = step_counts(tiles.count, points, step)
-        places = tiles.spread(ranks(tiles.means(group.maps), descending=True, seed=seed))[..., None]
+        places = tiles.spread(ranks(tiles.means(group.maps), descending=True, seed=passes.seed))[..., None]
         empty, fill = replaced(group, start).expand_as(group.images), replaced(group, replacement)
 
         def curve(before: Tensor, after: Tensor, inner: list[int]) -> Tensor:
-            ask = replacing(group.answer, before, after, by_rank(places, inner))
-            return in_passes(ask, len(group.images), len(inner), group.rows)
+            return group.answers(before, after, by_rank(places, inner), len(inner))
 
         whole = group.clean[:, None]  # where deletion begins and insertion ends
         insertion = torch.cat([curve(empty, group.images, counts[:-1]), whole], 1).cpu()
@@ -167,15 +164,4 @@ def insertion_deletion(
         share = torch.tensor(counts, dtype=torch.float64) / tiles.count
         return InsertionDeletion(share.expand(len(insertion), -1), insertion, deletion)
 
-    return InsertionDeletion.join(
-        in_groups(
-            model,
-            images,
-            targets,
-            maps,
-            measure,
-            precision=precision,
-            internal_batch_size=internal_batch_size,
-            progress=progress,
-        )
-    )
+    return InsertionDeletion.join(in_groups(model, images, targets, maps, measure, passes, progress))

@@ -11,11 +11,12 @@ from typing import Any, Literal, TypeAlias, TypeVar
 import torch
 from torch import Tensor, nn
 
+from bitlens.baselines.asking import Quantity, in_passes, one_each
 from bitlens.core.inputs import ModelInputs
 from bitlens.core.layout import LAYOUTS
-from bitlens.core.passes import Precision, in_precision, rows_at_once, suffix_dtype
+from bitlens.core.passes import Passes, in_precision, suffix_dtype
 from bitlens.core.targets import as_target, select_targets
-from bitlens.errors import InputError, SettingError, TargetError, one_of
+from bitlens.errors import InputError, one_of
 from bitlens.probe import Network
 
 T = TypeVar("T")
@@ -28,14 +29,14 @@ image under a Gaussian of 29 pixels with σ = 15, or given images (N, C, H, W) o
 
 
 @dataclass(frozen=True)
-class Group:
+class ImageGroup:
     """Images that go through the network together, and what it is asked.
 
     Channels come last, as in memory where convolutions want them so: variants need not be reordered for every pass.
 
     Attributes:
         images: (n, H, W, C), on the network's device.
-        maps: (n, H, W), likewise.
+        maps: (n, H, W), on the network's device.
         samples: which of all images these are.
         answer: variants of the images (b*n, H, W, C) to what the target says of each (b*n,).
         clean: (n,) the answer for the images themselves.
@@ -54,18 +55,32 @@ class Group:
         """Height and width."""
         return self.images.shape[1], self.images.shape[2]
 
+    def answers(self, original: Tensor, replacement: Tensor, changed: Callable[[slice], Tensor], steps: int) -> Tensor:
+        """What is answered at every step, (n, steps).
+
+        Args:
+            original: (n, ...) samples.
+            replacement: what takes their place, of a shape that broadcasts to theirs.
+            changed: for v of the steps, where; of a shape that broadcasts to (v, n, ...) and has v and n in full, or n = 1.
+            steps: how many there are.
+        """
+
+        def ask(some: slice) -> Tensor:
+            variants = torch.where(changed(some), replacement, original)
+            return self.answer(variants.flatten(0, 1))
+
+        return in_passes(ask, len(self.images), steps, self.rows)
+
 
 def in_groups(
     model: nn.Module | Network,
     inputs: Any,
     targets: Any,
     maps: Tensor,
-    measure: Callable[[Group], T],
-    *,
-    quantity: Literal["value", "score"] = "value",
-    precision: Precision,
-    internal_batch_size: int | Literal["auto"],
+    measure: Callable[[ImageGroup], T],
+    passes: Passes,
     progress: Callable[[int], None] | None,
+    quantity: Quantity = "value",
 ) -> list[T]:
     """Measure images in groups that fit the memory; the network is left as it was.
 
@@ -75,10 +90,9 @@ def in_groups(
         targets: as `bitlens.core.targets.as_target` takes them.
         maps: (N, H, W).
         measure: of one group, run without gradients.
-        quantity: the target's "value" (probability) or "score" (logit).
-        precision: of the network: "float32", "bfloat16", or "auto".
-        internal_batch_size: how many rows go through the network at once; "auto" bounds the memory.
+        passes: how the network is run.
         progress: called with the number of images measured so far.
+        quantity: the target's "value" (probability) or "score" (logit).
 
     Raises:
         InputError: if the inputs are no images, or the maps are not finite or do not fit them.
@@ -88,8 +102,8 @@ def in_groups(
     network = model if isinstance(model, Network) else Network(model)
     batch = network.prepared(inputs, targets)
     maps = _maps_for(batch, maps).to(network.device)
-    rows = _rows(internal_batch_size, network, batch)
-    dtype = suffix_dtype(one_of("precision", precision, _PRECISIONS), batch.first)
+    rows = passes.rows(lambda: network.bytes_per_row(batch), network.device)
+    dtype = suffix_dtype(passes.precision, batch.first, network.model)
     parts: list[T] = []
     start = 0
     while start < batch.count:
@@ -104,7 +118,7 @@ def in_groups(
             ask = in_precision(run, dtype, few.first, LAYOUTS["CHW"])
             answer, clean = _question(network, ask, few, chosen, quantity)
             images = few.first.permute(0, 2, 3, 1).contiguous()
-            parts.append(measure(Group(images, maps[samples], samples, answer, clean, rows)))
+            parts.append(measure(ImageGroup(images, maps[samples], samples, answer, clean, rows)))
         start = samples.stop
         if progress is not None:
             progress(start)
@@ -112,38 +126,19 @@ def in_groups(
 
 
 def _question(
-    network: Network,
-    ask: Callable[[Tensor], Any],
-    inputs: ModelInputs,
-    target: Any,
-    quantity: Literal["value", "score"],
+    network: Network, ask: Callable[[Tensor], Any], inputs: ModelInputs, target: Any, quantity: Quantity
 ) -> tuple[Answer, Tensor]:
     """What the target says of variants with channels last, and of the inputs themselves."""
     output = ask(inputs.first.clone())  # a network may overwrite what it is given
     asked = as_target(target, output, inputs.count, network.form(inputs, output))
-    read = asked.score if quantity == "score" else asked.value
-    clean = read(output)
-    if clean.shape != (inputs.count,):
-        raise TargetError(
-            f"the target must give one number per sample, shape ({inputs.count},); it gave {tuple(clean.shape)}"
-        )
+    read: Answer = getattr(asked, quantity)
+    clean = one_each("sample", read(output), inputs.count)
     return lambda variants: read(ask(variants.permute(0, 3, 1, 2))), clean
 
 
 def _group_size(left: int, rows: int) -> int:
     """How many samples go together: a divisor of the rows, so that whole steps of all of them fill a pass."""
     return max(size for size in range(1, min(left, rows) + 1) if rows % size == 0)
-
-
-_PRECISIONS: dict[str, Precision] = {"float32": "float32", "bfloat16": "bfloat16", "auto": "auto"}
-
-
-def _rows(wanted: int | Literal["auto"], network: Network, batch: ModelInputs) -> int:
-    if wanted == "auto":
-        return rows_at_once(network.bytes_per_row(batch), network.device)
-    if not isinstance(wanted, int) or wanted < 1:
-        raise SettingError(f"internal_batch_size must be 'auto' or a positive integer, got {wanted!r}")
-    return wanted
 
 
 def _maps_for(batch: ModelInputs, maps: Tensor) -> Tensor:
@@ -160,40 +155,7 @@ def _maps_for(batch: ModelInputs, maps: Tensor) -> Tensor:
     return maps
 
 
-def replacing(
-    answer: Answer, original: Tensor, replacement: Tensor, changed: Callable[[slice], Tensor]
-) -> Callable[[slice], Tensor]:
-    """What is answered at some of the steps, copy-major.
-
-    Args:
-        answer: the network's.
-        original: (n, ...) samples.
-        replacement: what takes their place, of a shape that broadcasts to theirs.
-        changed: for v of the steps, where; of a shape that broadcasts to (v, n, ...) and has v and n in full, or n = 1.
-    """
-
-    def ask(steps: slice) -> Tensor:
-        variants = torch.where(changed(steps), replacement, original)
-        return answer(variants.flatten(0, 1))
-
-    return ask
-
-
-def in_passes(ask: Callable[[slice], Tensor], samples: int, steps: int, rows: int) -> Tensor:
-    """What is answered at every step, (samples, steps), with as many steps in a pass as fit.
-
-    Args:
-        ask: for v of the steps, the answers (v*samples,), copy-major.
-        samples: how many there are.
-        steps: how many there are, one or more.
-        rows: how many variants may go through the network at once.
-    """
-    several = max(1, rows // samples)
-    parts = [ask(slice(start, min(start + several, steps))) for start in range(0, steps, several)]
-    return torch.cat(parts).reshape(steps, samples).T
-
-
-def replaced(group: Group, replacement: Replacement) -> Tensor:
+def replaced(group: ImageGroup, replacement: Replacement) -> Tensor:
     """What takes the place of a group's pixels, channels last, of a shape that broadcasts to its images."""
     if not isinstance(replacement, Tensor):
         return one_of("replacement", replacement, _REPLACEMENTS)(group.images)

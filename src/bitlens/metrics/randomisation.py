@@ -18,7 +18,7 @@ from bitlens.core.inputs import ModelInputs
 from bitlens.errors import LayerError, one_of
 from bitlens.probe import find_layer, frozen
 from bitlens.probe.following import prepared
-from bitlens.probe.modules import device_of
+from bitlens.probe.modules import device_of, unwrapped
 from bitlens.probe.trace import all_calls, trace_calls
 
 _CONTAINERS = (nn.Sequential, nn.ModuleList, nn.ModuleDict)
@@ -60,10 +60,8 @@ def cascade(
         The layer that has been reached, and a network of its own in which it and all later ones are random.
     """
     for step in cascade_steps(model, inputs, layers):
-        yield (
-            step.layer,
-            randomised(model, step.modules, initialiser=initialiser, seed=seed, calibration=calibration),
-        )
+        network = randomised(model, step.modules, initialiser=initialiser, seed=seed, calibration=calibration)
+        yield step.layer, network
 
 
 def cascade_steps(model: nn.Module, inputs: Any, layers: Sequence[str] | None = None) -> tuple[Step, ...]:
@@ -80,7 +78,7 @@ def cascade_steps(model: nn.Module, inputs: Any, layers: Sequence[str] | None = 
     Raises:
         LayerError: if there is no such layer, or it has no parameters that a forward pass uses.
     """
-    model = getattr(model, "_orig_mod", model)  # what torch.compile wraps
+    model = unwrapped(model)
     places = _places(model, inputs)
     found = {name: _place(model, name, places) for name in (_blocks(model) if layers is None else layers)}
     for name in layers or ():
@@ -116,7 +114,7 @@ def randomised(
             them they are reset to mean 0 and variance 1.
     """
     initialise = one_of("initialiser", initialiser, INITIALISERS)
-    network = copy.deepcopy(getattr(model, "_orig_mod", model)).eval()
+    network = copy.deepcopy(unwrapped(model)).eval()
     chosen = set(modules)
     device = device_of(network)
     with torch.no_grad(), torch.random.fork_rng([device] if device.type == "cuda" else []):
@@ -130,7 +128,7 @@ def randomised(
 
 
 def _default(module: nn.Module) -> None:
-    """What the module's class does when it is made.
+    """Do what the module's class does when it is made.
 
     Where the class does not say, or leaves a weight matrix as it is (weight norm keeps it under other names): normal, with
     the mean and spread it had.
@@ -145,7 +143,7 @@ def _default(module: nn.Module) -> None:
 
 
 def _inputiba(module: nn.Module) -> None:
-    """As the InputIBA code: convolutions Xavier uniform, linear layers N(0, 0.05²), biases 0; others by default."""
+    """Draw as the InputIBA code: convolutions Xavier uniform, linear layers N(0, 0.05²), biases 0; others by default."""
     if not isinstance(module, _ConvNd | nn.Linear):
         _default(module)
         return

@@ -15,11 +15,10 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from bitlens.baselines.baseline import fixed_seed
 from bitlens.errors import DataError, FitError, InputError, SettingError
 from bitlens.metrics.ranking import ranks
 from bitlens.system.files import write_text
-
-Labelled = tuple[Tensor, Tensor]
 
 _FORMAT = "bitlens.roar/1"
 
@@ -50,7 +49,7 @@ class ExplainedImages:
 
 
 @dataclass(frozen=True)
-class TrainingSettings:
+class RetrainingSettings:
     """How each network is trained: AdamW, the learning rate falling to zero along a half cosine, no augmentation.
 
     Attributes:
@@ -115,7 +114,7 @@ def roar(
     state: str | Path,
     rates: Sequence[float] = (0.1, 0.2, 0.3, 0.4, 0.5, 0.6, 0.7, 0.8, 0.9),
     seeds: Sequence[int] = (0, 1, 2),
-    training: TrainingSettings | None = None,
+    training: RetrainingSettings | None = None,
     progress: Callable[[Retrained], None] | None = None,
 ) -> tuple[Retrained, ...]:
     """Accuracy of networks trained and tested on images without their most important pixels, for each rate and seed.
@@ -126,7 +125,7 @@ def roar(
     Args:
         train: what networks learn from; everything runs on the device of its images.
         validation: measured, never learnt from.
-        test: likewise.
+        test: measured, never learnt from.
         build: makes a network with new parameters, (N, C, H, W) → (N, classes); `small_resnet`, for example.
         state: JSON file that holds what has been trained; a run with the same file, data, network and training goes on.
         rates: shares of pixels to remove.
@@ -142,7 +141,7 @@ def roar(
         DataError: if the file belongs to other data, maps, network or training, or is damaged.
         FitError: if a training diverges.
     """
-    training = training or TrainingSettings()
+    training = training or RetrainingSettings()
     parts = (train, validation, test)
     if len({part.images.shape[1:] for part in parts}) > 1:
         sizes = [tuple(part.images.shape[1:]) for part in parts]
@@ -154,7 +153,8 @@ def roar(
         todo = [seed for seed in seeds if (rate, seed) not in done]
         reduced = _without(parts, rate) if todo else []
         for seed in todo:
-            row = Retrained(rate, seed, *_accuracies(reduced, build, training, seed))
+            network = train_network(build, *reduced[0], training, seed)
+            row = Retrained(rate, seed, *(_accuracy(network, *part, training.batch_size) for part in reduced[1:]))
             done[rate, seed] = row
             _write(file, fingerprint, done.values())
             if progress is not None:
@@ -176,38 +176,27 @@ def small_resnet(classes: int = 10, channels: int = 3, width: int = 64) -> nn.Mo
     return nn.Sequential(*stem, *stages, nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Linear(4 * width, classes))
 
 
-def _without(parts: Sequence[ExplainedImages], rate: float) -> list[Labelled]:
-    """Each part's images without their highest pixels, and its labels."""
+def _without(parts: Sequence[ExplainedImages], rate: float) -> list[tuple[Tensor, Tensor]]:
+    """Return each part's images without their highest pixels, and its labels."""
     fill = parts[0].images.mean((0, 2, 3))
     return [(remove_top(part.images, part.maps.to(part.images.device), rate, fill), part.labels) for part in parts]
 
 
-def _accuracies(
-    parts: Sequence[Labelled], build: Callable[[], nn.Module], training: TrainingSettings, seed: int
-) -> tuple[float, float]:
-    """Train one network on the first part; its accuracy on the second and the third."""
-    learnt, *others = parts
-    network = train_network(build, *learnt, training, seed)
-    validation, test = (_accuracy(network, *part, training.batch_size) for part in others)
-    return validation, test
-
-
 def train_network(
-    build: Callable[[], nn.Module], images: Tensor, labels: Tensor, training: TrainingSettings, seed: int
+    build: Callable[[], nn.Module], images: Tensor, labels: Tensor, training: RetrainingSettings, seed: int
 ) -> nn.Module:
     """A new network trained on (N, C, H, W) images, on their device; parameters and batches come from the seed alone.
 
     Raises:
         FitError: if the training diverges.
     """
-    with torch.random.fork_rng([images.device] if images.device.type == "cuda" else []):
-        torch.manual_seed(seed)
+    with fixed_seed(seed, images.device):
         network = build().to(images.device)
         _train(network, images, labels, training)
     return network
 
 
-def _train(network: nn.Module, images: Tensor, labels: Tensor, training: TrainingSettings) -> None:
+def _train(network: nn.Module, images: Tensor, labels: Tensor, training: RetrainingSettings) -> None:
     labels = labels.to(images.device)
     size = min(training.batch_size, len(images))
     steps = len(images) // size
@@ -236,8 +225,8 @@ def _accuracy(network: nn.Module, images: Tensor, labels: Tensor, batch_size: in
     return float((predicted == labels.to(device)).double().mean())
 
 
-def _fingerprint(parts: Sequence[ExplainedImages], build: Callable[[], nn.Module], training: TrainingSettings) -> str:
-    """Of everything that decides the results, rates and seeds aside."""
+def _fingerprint(parts: Sequence[ExplainedImages], build: Callable[[], nn.Module], training: RetrainingSettings) -> str:
+    """Digest everything that decides the results, rates and seeds aside."""
     with torch.random.fork_rng(devices=[]):
         digest = hashlib.sha256(f"{build()!r}{asdict(training)}".encode())
     for tensor in (tensor for part in parts for tensor in (part.images, part.labels, part.maps)):

@@ -10,11 +10,12 @@ from typing import Any, Literal
 import numpy as np
 import torch
 from torch import Tensor, nn
+from typing_extensions import Unpack
 
-from bitlens.core.passes import Precision
+from bitlens.core.passes import Passes, RunOptions
 from bitlens.errors import InputError, SettingError, one_of
 from bitlens.metrics.estimate import Estimate
-from bitlens.metrics.perturbation import Group, Replacement, in_groups, in_passes, replaced, replacing
+from bitlens.metrics.perturbation import ImageGroup, Replacement, in_groups, replaced
 from bitlens.metrics.ranking import Tiles
 from bitlens.probe import Network
 
@@ -88,7 +89,7 @@ class SensitivityN:
 
 
 def _pearson(attributed: Tensor, dropped: Tensor, scores: Tensor) -> Tensor:
-    """Along the last axis; NaN where either does not vary beyond rounding."""
+    """Correlate along the last axis; NaN where either does not vary beyond rounding."""
     a, d = attributed.double(), dropped.double()
     a_spread, d_spread = a.std(-1, correction=0), d.std(-1, correction=0)
     varies = (a_spread > _SAME_SUMS * a.abs().amax(-1)) & (d_spread > _SAME_SCORES * scores.abs())
@@ -143,10 +144,8 @@ def sensitivity_n(
     sets: int = 100,
     draw: Draw = "without",
     replacement: Replacement = "zero",
-    seed: int = 0,
-    precision: Precision = "float32",
-    internal_batch_size: int | Literal["auto"] = "auto",
     progress: Callable[[int], None] | None = None,
+    **run: Unpack[RunOptions],
 ) -> SensitivityN:
     """Remove random sets of tiles or pixels, and correlate the drop of the score with the map's sum over the set.
 
@@ -161,11 +160,10 @@ def sensitivity_n(
         sets: per size, the same for all images: 100 (Schulz et al.) or 200 (Zhang et al.; 100 in their code).
         draw: see `random_sets`.
         replacement: "zero", the mean colour of the data set (both papers), "mean" colour of each image, "blur", or images.
-        seed: of the sets.
-        precision: of the network: "float32", "bfloat16" or "auto". bfloat16 rounds logits: that costs about 1 % of the
-            correlation for single tiles of 8 pixels, less for more of them, and drowns what single pixels change.
-        internal_batch_size: how many rows go through the network at once; "auto" bounds the memory.
         progress: called with the number of images measured so far.
+        **run: `seed` of the sets; `precision` ("float32" if not given) and `internal_batch_size`, see `Passes`. bfloat16 rounds
+            logits: that costs about 1 % of the correlation for single tiles of 8 pixels, less for more of them, and drowns what
+            single pixels change.
 
     Returns:
         Sums and drops of every set, on the CPU: sizes · sets passes for each image.
@@ -177,31 +175,20 @@ def sensitivity_n(
     """
     if not isinstance(sets, int) or sets < 2:
         raise SettingError(f"sets must be 2 or more, got {sets!r}")
+    run.setdefault("precision", "float32")
+    passes = Passes(**run)
 
-    def measure(group: Group) -> SensitivityN:
+    def measure(group: ImageGroup) -> SensitivityN:
         tiles = Tiles(group.size, tile)
         chosen = set_sizes(tiles.count, sizes)
         relevance, fill = tiles.sums(group.maps), replaced(group, replacement)
         attributed, left = [], []
         for size in chosen:
-            members = random_sets(tiles.count, size, sets, seed, draw).to(group.images.device)
+            members = random_sets(tiles.count, size, sets, passes.seed, draw).to(group.images.device)
             removed = tiles.spread(members)[:, None, ..., None]
-            ask = replacing(group.answer, group.images, fill, removed.__getitem__)
-            left.append(in_passes(ask, len(group.images), sets, group.rows))
+            left.append(group.answers(group.images, fill, removed.__getitem__, sets))
             attributed.append(relevance @ members.T.double())
         dropped = group.clean[:, None, None] - torch.stack(left, 1)
         return SensitivityN(torch.tensor(chosen), torch.stack(attributed, 1).cpu(), dropped.cpu(), group.clean.cpu())
 
-    return SensitivityN.join(
-        in_groups(
-            model,
-            images,
-            targets,
-            maps,
-            measure,
-            quantity="score",
-            precision=precision,
-            internal_batch_size=internal_batch_size,
-            progress=progress,
-        )
-    )
+    return SensitivityN.join(in_groups(model, images, targets, maps, measure, passes, progress, quantity="score"))

@@ -11,11 +11,11 @@ from typing import TypeAlias
 import torch
 from torch import Tensor
 
-from bitlens.baselines.changes import Removal
-from bitlens.errors import InputError, SettingError, one_of
+from bitlens.baselines.asking import in_passes
+from bitlens.baselines.changes import Removal, without
+from bitlens.errors import InputError, SettingError
 from bitlens.metrics.degradation import Degradation
 from bitlens.metrics.insertion_deletion import InsertionDeletion
-from bitlens.metrics.perturbation import in_passes
 from bitlens.metrics.ranking import by_rank, ranks
 from bitlens.metrics.sensitivity_n import SensitivityN, random_sets
 
@@ -87,27 +87,11 @@ class Texts:
 
     def changed(self, removed: Tensor, mode: Removal = "replace") -> tuple[Tensor, Tensor]:
         """Texts (v, N, T, ...) without the removed positions (v, N, T), and where there are tokens."""
-        choices = {"replace": self._replaced, "delete": self._deleted}
-        return one_of("mode", mode, choices)(removed)
-
-    def _fill(self) -> Tensor:
-        return torch.as_tensor(self.replacement, dtype=self.tokens.dtype, device=self.tokens.device)
-
-    def _replaced(self, removed: Tensor) -> tuple[Tensor, Tensor]:
-        where = removed if self.tokens.dim() == 2 else removed[..., None]
-        return torch.where(where, self._fill(), self.tokens), self.present.expand_as(removed)
-
-    def _deleted(self, removed: Tensor) -> tuple[Tensor, Tensor]:
-        """What is left moves together; `replacement` stands behind it."""
-        kept = self.present & ~removed
-        order = (~kept).to(torch.uint8).argsort(dim=-1, stable=True)
-        present = torch.arange(kept.shape[-1], device=kept.device) < kept.sum(-1, keepdim=True)
-        if self.tokens.dim() == 3:
-            order, where = order[..., None].expand(*order.shape, self.tokens.shape[2]), present[..., None]
-        else:
-            where = present
-        moved = self.tokens.expand(*order.shape[:1], *self.tokens.shape).gather(2, order)
-        return torch.where(where, moved, self._fill()), present
+        places, present = without(removed, self.present.expand_as(removed), mode)
+        places = places.reshape(*places.shape, *[1] * (self.tokens.dim() - 2)).expand(len(removed), *self.tokens.shape)
+        fill = torch.as_tensor(self.replacement, dtype=self.tokens.dtype, device=self.tokens.device)
+        there = self.tokens.expand_as(places).gather(2, places.clamp_min(0))
+        return torch.where(places < 0, fill, there), present
 
 
 def _run(

@@ -1,14 +1,16 @@
 """Where a bottleneck belongs in a network that nobody said it for."""
 
 import math
+from contextlib import suppress
 
 import torch
 from torch import nn
 
 from bitlens.core.inputs import ModelInputs
 from bitlens.errors import LayerError
+from bitlens.probe import Probe
 from bitlens.probe.blocks import Blocks, block_groups, grid_layout
-from bitlens.probe.modules import frozen
+from bitlens.probe.modules import frozen, in_precision_of, names_of
 from bitlens.probe.trace import Call, all_calls, trace_calls
 
 KNOWN_LAYERS = {"torchvision/vgg16": "features.17", "torchvision/resnet50": "layer2"}
@@ -36,21 +38,21 @@ def default_layer(model: nn.Module, image: torch.Tensor) -> str:
     Raises:
         LayerError: if no layer has a grid of that resolution.
     """
-    inputs = ModelInputs.of(image)
+    inputs = in_precision_of(model, ModelInputs.of(image))
     size = inputs.image_size
     if size is None:
         raise LayerError(
             f"a default layer is known for images (N, C, H, W) only, not for {tuple(image.shape)}: name one"
         )
     halvings = 3 if min(size) >= 96 else 2 if min(size) >= 64 else 1
-    names: dict[nn.Module, str] = {module: name for name, module in reversed(list(model.named_modules()))}
+    names = names_of(model)
     with frozen(model):
         root = trace_calls(model, inputs)
     groups = block_groups(root, inputs.count, size)
     calls = list(all_calls(root))
     found = [names[call.module] for call in calls if call.parent and _halvings(call, size) == (halvings, halvings)]
     if any(group.tokens for group in groups) or (groups and not found):
-        return names[_chosen(groups, size, halvings).module]
+        return _read_one(model, inputs, [names[call.module] for call in _by_preference(groups, size, halvings)])
     if not found:
         raise LayerError(
             f"{type(model).__name__} has no layer with a grid at 1/{2**halvings} of the image's {size[0]}x{size[1]} pixels: "
@@ -60,17 +62,32 @@ def default_layer(model: nn.Module, image: torch.Tensor) -> str:
     return [name for name in found if name.count(".") == depth][-1]
 
 
-def _chosen(groups: list[Blocks], size: tuple[int, int], halvings: int) -> Call:
-    """An early block of the only stage, or the last of the stage that comes nearest to a resolution."""
+def _read_one(model: nn.Module, inputs: ModelInputs, layers: list[str]) -> str:
+    """Return the first of some layers whose places can be told, lie in the image, and are read by what comes behind.
+
+    Raises:
+        LayerError: if there is none.
+    """
+    for name in layers:
+        probe = Probe(model, name)
+        with suppress(LayerError):
+            layout = probe.geometry(inputs).layout
+            if layout.on_image and not probe.unread(inputs, layout):
+                return name
+    raise LayerError(f"{type(model).__name__} has no layer whose places in the image could be measured: name a layer")
+
+
+def _by_preference(groups: list[Blocks], size: tuple[int, int], halvings: int) -> list[Call]:
+    """An early block of the only stage, or the last of the stage that comes nearest to a resolution; then the other stages'."""
     if len(groups) == 1:
         calls = groups[0].calls
-        return calls[max(round(DEPTH * len(calls)), 1) - 1]
+        return [calls[max(round(DEPTH * len(calls)), 1) - 1]]
 
     def distance(group: Blocks) -> float:
         return abs(math.log2(math.prod(size) / math.prod(group.grid)) / 2 - halvings)
 
-    nearest = min(map(distance, groups))
-    return [group for group in groups if distance(group) == nearest][-1].calls[-1]
+    ordered = sorted(groups, key=lambda group: (distance(group), -groups.index(group)))
+    return [group.calls[-1] for group in ordered]
 
 
 def _halvings(call: Call, size: tuple[int, int]) -> tuple[int, int] | None:
@@ -93,11 +110,11 @@ def grid_layers(model: nn.Module, image: torch.Tensor, fewest: int = 6) -> tuple
         image: (1, C, H, W), one input.
         fewest: go deeper into the nesting until there are so many, if the network has them.
     """
-    inputs = ModelInputs.of(image)
+    inputs = in_precision_of(model, ModelInputs.of(image))
     size = inputs.image_size
     if size is None:
         return ()
-    names: dict[nn.Module, str] = {module: name for name, module in reversed(list(model.named_modules()))}
+    names = names_of(model)
     with frozen(model):
         root = trace_calls(model, inputs)
     groups = block_groups(root, inputs.count, size)

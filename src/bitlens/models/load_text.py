@@ -1,23 +1,26 @@
 """A network for texts by name, with its tokenizer: `builtin/NAME`, `hf/NAME`, a folder, or your own `FILE.py:CALLABLE`."""
 
 import socket
-from collections.abc import Mapping
+from collections import Counter
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 from urllib.parse import urlsplit
 from urllib.request import getproxies
 
 from torch import nn
 
-from bitlens.data.tokenizing import HubTokenizer, Tokenizer
+from bitlens.data.tokenizing import NEEDS_PADDING, HubTokenizer, Tokenizer
 from bitlens.errors import ModelError
 from bitlens.models.builtin import BUILTIN_TEXT
 from bitlens.models.loaded import Loaded
 from bitlens.models.userfile import call_user_file, types_of
 from bitlens.models.weight_files import load_weights
+from bitlens.probe.ids import calls_for_ids, embeddings_of_ids
 from bitlens.system.optional import need
 
+T = TypeVar("T")
 TEXT_FORMS = {
     "builtin/NAME": "a small network that comes with bitlens",
     "hf/NAME": "a text classifier of the Hugging Face hub",
@@ -111,30 +114,69 @@ def class_names(model: nn.Module) -> tuple[str, ...]:
 
 
 def word_embedding(model: nn.Module) -> str:
-    """The dotted name of the embedding of words: what `get_input_embeddings` says, else the largest embedding.
+    """The dotted name of the embedding of words: the one that reads the token ids in a small pass.
+
+    Of several what `get_input_embeddings` says, else the largest; of all, if the network cannot be called with ids alone.
 
     Raises:
-        ModelError: if the network has no embedding.
+        ModelError: if the network has no embedding, or takes no batch for want of a padding token.
     """
     modules = dict(model.named_modules())
     found: dict[str, nn.Embedding] = {n: module for n, module in modules.items() if isinstance(module, nn.Embedding)}
     if not found:
         raise ModelError(f"{type(model).__name__} has no word embedding (torch.nn.Embedding)")
-    if hasattr(model, "get_input_embeddings"):
-        said = model.get_input_embeddings()  # type: ignore[operator]
+    reading = _in_a_pass(model, embeddings_of_ids) or list(found.values())
+    found = {name: module for name, module in found.items() if module in reading}
+    if len(found) > 1 and hasattr(model, "get_input_embeddings"):
+        said = _in_a_pass(model, lambda network: network.get_input_embeddings())
         found = {name: module for name, module in found.items() if module is said} or found
     largest: str = max(found, key=lambda name: found[name].num_embeddings)
     return largest
 
 
+def _in_a_pass(model: nn.Module, look: Callable[[Any], T]) -> T | None:
+    """What a small pass of ids shows; None if the network cannot be called so.
+
+    Raises:
+        ModelError: if it takes no batch for want of a padding token.
+    """
+    try:
+        return look(model)
+    except Exception as error:  # whatever a user's network raises that wants more than ids
+        if "padding token" in str(error):
+            raise ModelError(f"{type(model).__name__} {NEEDS_PADDING}") from error
+        return None
+
+
 def text_layers(model: nn.Module) -> tuple[str, ...]:
-    """The dotted names of a network's layers from the first to the last: its longest list of like modules, else its LSTMs."""
+    """The dotted names of a network's layers from the first to the last: its longest list of like modules, else its LSTMs.
+
+    Where one module is called for several layers (ALBERT), each call is a layer: `NAME#0`, `NAME#1` ...
+    """
     lists = [(name, module) for name, module in model.named_modules() if isinstance(module, nn.ModuleList)]
     alike = [(name, module) for name, module in lists if len({type(entry) for entry in module}) == 1]
-    if alike:
-        name, longest = max(alike, key=lambda entry: len(entry[1]))
-        return tuple(f"{name}.{index}" for index in range(len(longest)))
-    return tuple(name for name, module in model.named_modules() if isinstance(module, nn.RNNBase))
+    name, longest = max(alike, key=lambda entry: len(entry[1])) if alike else ("", nn.ModuleList())
+    names = tuple(f"{name}.{index}" for index in range(len(longest)))
+    recurrent = tuple(name for name, module in model.named_modules() if isinstance(module, nn.RNNBase))
+    declared = getattr(getattr(model, "config", None), "num_hidden_layers", None)
+    if len(names) > 1 and declared in (None, len(names)):
+        return names
+    return _called_again(model, list(longest)) or names or recurrent
+
+
+def _called_again(model: nn.Module, layers: Sequence[nn.Module]) -> tuple[str, ...]:
+    """The calls of modules that a pass calls several times, in order: of these layers, else of any made of others."""
+    calls = _in_a_pass(model, calls_for_ids) or []
+    times = Counter(module for module, _ in calls)
+    again = [module for module, _ in calls if times[module] > 1 and any(True for _ in module.children())]
+    own = [module for module in layers if times[module] > 1]
+    if not own:
+        outermost = max(again, key=lambda module: sum(1 for _ in module.modules()), default=None)
+        own = [] if outermost is None else [outermost]
+    names = {module: name for name, module in reversed(list(model.named_modules()))}
+    counted = [(module, turn) for module, turn in calls if module in (layers if set(own) <= set(layers) else own)]
+    several = {module for module in own if times[module] > 1}
+    return tuple(f"{names[m]}#{turn}" if m in several else names[m] for m, turn in counted) if own else ()
 
 
 def default_text_layer(model: nn.Module) -> str:
@@ -184,7 +226,20 @@ def _from_hub(name: str) -> tuple[nn.Module, Tokenizer]:
     if report.get("missing_keys"):
         raise ModelError(f"hf/{name} is no trained text classifier: weights lack {sorted(report['missing_keys'])[:4]}")
     network = network.float()
+    _pad(tokenizer, network)
     return network, as_tokenizer(tokenizer, network)
+
+
+def _pad(tokenizer: Any, network: nn.Module) -> None:
+    """Give a network that comes without a padding token (GPT-2) the end of texts, or an unknown word where texts have an end."""
+    if tokenizer.pad_token is None:
+        ends = tokenizer.eos_token_id in tokenizer("a")["input_ids"]
+        token = next((t for t in (None if ends else tokenizer.eos_token, tokenizer.unk_token) if t is not None), None)
+        if token is not None:
+            tokenizer.pad_token = token
+    config: Any = network.config
+    if getattr(config, "pad_token_id", None) is None:
+        config.pad_token_id = tokenizer.pad_token_id
 
 
 def _hub_is_out_of_reach() -> bool:

@@ -6,7 +6,7 @@ from typing import Any
 from torch import Tensor
 
 from bitlens.core.inputs import ModelInputs
-from bitlens.core.layout import Layout, detect_layout
+from bitlens.core.layout import Layout
 from bitlens.core.statistics import FeatureStatistics, Granularity, warn_if_few
 from bitlens.errors import StatisticsError
 from bitlens.probe.following import arguments_of
@@ -54,8 +54,9 @@ def summarise(
     def read(batch: Any) -> ModelInputs:
         return pictured(probe, arguments_of(probe.model, batch)[0])
 
+    read_batches = map(read, batches)
     (total,) = _summaries(
-        map(read, batches), lambda inputs: [probe.features(inputs)], max_samples, granularity, [layout]
+        read_batches, lambda inputs: [probe.features(inputs)], [probe], max_samples, granularity, [layout]
     )
     return total
 
@@ -81,18 +82,20 @@ def summarise_layers(
     return _summaries(
         (arguments_of(model, batch)[0] for batch in batches),
         lambda inputs: layer_features(model, names, inputs),
+        probes,
         max_samples,
         granularity,
-        list(layouts),
+        layouts,
     )
 
 
 def _summaries(
     batches: Iterable[ModelInputs],
     features_of: Callable[[ModelInputs], Sequence[Tensor]],
+    probes: Sequence[Probe],
     max_samples: int,
     granularity: Granularity,
-    layouts: list[Layout | None],
+    layouts: Sequence[Layout | None],
 ) -> list[FeatureStatistics]:
     if max_samples < 1:
         raise StatisticsError(f"max_samples must be at least 1, got {max_samples}")
@@ -100,10 +103,9 @@ def _summaries(
     for batch in batches:
         inputs = batch.select(slice(max_samples - (totals[0].samples if totals else 0)))
         summaries = []
-        for number, features in enumerate(features_of(inputs)):
-            size = tuple(features.shape[1:])
-            layout = (layouts[number] or detect_layout(size, inputs.image_size)).over(size, inputs.image_size)
-            layouts[number] = layout
+        for probe, given, found in zip(probes, layouts, features_of(inputs), strict=True):
+            geometry = probe.geometry(inputs, given)
+            layout, features = geometry.layout, geometry.arranged(found)
             mask = inputs.kwargs.get("attention_mask") if layout.name == "TD" and granularity == "channel" else None
             valid = mask if mask is not None and mask.shape == features.shape[:2] else None
             summaries.append(FeatureStatistics.of(features, layout, granularity, valid=valid))

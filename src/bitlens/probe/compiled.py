@@ -13,6 +13,7 @@ from torch import Tensor
 from torch.fx.experimental.proxy_tensor import make_fx
 
 from bitlens.errors import SettingError
+from bitlens.probe.plainly import compiling
 from bitlens.probe.recording import Recording
 
 _WORTH_IT = 3  # a shape that comes less often is not compiled
@@ -46,7 +47,8 @@ class Compiler:
                 if z.shape not in self._graphs:
                     self._graphs[z.shape] = _graph(run, recording, z.detach(), copies)
                 torch.compiler.cudagraph_mark_step_begin()  # type: ignore[no-untyped-call]
-                return self._graphs[z.shape](z, *leaves)
+                with compiling():
+                    return self._graphs[z.shape](z, *leaves)
             except Exception as error:
                 first = (str(error).strip() or type(error).__name__).splitlines()[0]
                 raise SettingError(f"compile=True, but PyTorch cannot compile this network here: {first}") from error

@@ -4,15 +4,20 @@ import hashlib
 
 import torch
 from torch import Tensor, nn
+from torch.utils._pytree import tree_leaves
+
+from bitlens.probe.modules import plain_name
 
 
 def weights_hash(model: nn.Module) -> str:
     """A fingerprint of all parameters and buffers, in order: 16 hexadecimal digits."""
     digest = hashlib.sha256()
-    for name, tensor in model.state_dict().items():
-        if isinstance(tensor, Tensor):
-            digest.update(f"{name}{tuple(tensor.shape)}{tensor.dtype}".encode())
-            digest.update(tensor.detach().cpu().contiguous().view(-1).view(torch.uint8).numpy().data)
+    for name, value in model.state_dict().items():
+        for tensor in tree_leaves(value):  # quantised modules keep weight and bias in one entry
+            if isinstance(tensor, Tensor):
+                digest.update(f"{plain_name(name)}{tuple(tensor.shape)}{tensor.dtype}".encode())
+                plain = tensor.dequantize() if tensor.is_quantized else tensor
+                digest.update(plain.detach().cpu().contiguous().view(-1).view(torch.uint8).numpy().data)
     return digest.hexdigest()[:16]
 
 

@@ -23,7 +23,7 @@ from bitlens.core.outputs import OutputChoice, OutputForm, Part, answer_of
 from bitlens.core.targets import function_of
 from bitlens.errors import BitlensWarning, TargetError
 from bitlens.probe.agreement import agree
-from bitlens.probe.modules import device_of, frozen
+from bitlens.probe.modules import device_of, frozen, in_precision_of
 
 _FOLLOWING: "WeakKeyDictionary[nn.Module, dict[Any, frozenset[Key]]]" = WeakKeyDictionary()
 
@@ -31,14 +31,18 @@ _MOST_GROUPS = 4  # of arguments that may follow by themselves: sixteen hypothes
 
 
 def prepared(model: nn.Module, inputs: Any, choice: OutputChoice = None, targets: Any = None) -> ModelInputs:
-    """The inputs, read and moved to the network's device; a network in train mode is warned of. See `following`."""
+    """The inputs, read, moved to the network's device and in its precision, see `following`.
+
+    A network in train mode is warned of.
+    """
     if model.training:
         warnings.warn(
             f"{type(model).__name__} is in train mode; it is explained in eval mode (model.eval() silences this)",
             BitlensWarning,
             stacklevel=4,
         )
-    return following(model, ModelInputs.of(inputs), choice, targets).to(device_of(model))
+    given = following(model, ModelInputs.of(inputs), choice, targets)
+    return in_precision_of(model, given.to(device_of(model)))
 
 
 def following(model: nn.Module, inputs: ModelInputs, choice: OutputChoice = None, targets: Any = None) -> ModelInputs:
@@ -75,7 +79,7 @@ def _measured(
     model: nn.Module, inputs: ModelInputs, doubtful: tuple[Key, ...], read: Callable[[Any], Any]
 ) -> frozenset[Key]:
     """Which of the doubtful arguments follow; all of them, as their lengths say, where no hypothesis holds."""
-    inputs = inputs.to(device_of(model))
+    inputs = in_precision_of(model, inputs.to(device_of(model)))
     two = torch.arange(2, device=inputs.first.device) % inputs.count
     with frozen(model), torch.no_grad():
         for follows in _hypotheses(inputs, doubtful):

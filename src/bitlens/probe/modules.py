@@ -6,39 +6,114 @@ import itertools
 import threading
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
-from typing import Any
+from dataclasses import replace
+from typing import Any, TypeGuard
 from weakref import WeakKeyDictionary
 
 import torch
-from torch import nn
+import torch.fx
+from torch import Tensor, nn
 
+from bitlens.core.inputs import ModelInputs
 from bitlens.errors import LayerError
+from bitlens.probe.failures import said
+from bitlens.probe.plainly import one_by_one, plain_forwards, what_was_compiled
 
 Forward = Callable[..., Any]
 Wrapper = Callable[[nn.Module, Forward], Forward]
 
 _LOCKS: "WeakKeyDictionary[nn.Module, threading.RLock]" = WeakKeyDictionary()
 _ABSENT = object()
+_WRAPPERS = ("_orig_mod", "_checkpoint_wrapped_module")  # of torch.compile, and of PyTorch's checkpoint wrapper
+_CAST = (torch.float32, torch.float16, torch.bfloat16)
 _RECURRENT = (nn.RNN, nn.LSTM, nn.GRU)  # subclasses may do something else in train mode
 
 
+def call_of(layer: str | nn.Module) -> int | None:
+    """Which call of a layer a name means: `NAME#2` is the third of each pass (ALBERT calls one block for every layer)."""
+    _, mark, call = layer.rpartition("#") if isinstance(layer, str) else ("", "", "")
+    return int(call) if mark and call.isascii() and call.isdigit() else None
+
+
+def unwrapped(model: nn.Module) -> nn.Module:
+    """The module that torch.compile was given, for what it gave back; any other as it is."""
+    inner = what_was_compiled(model)
+    return model if inner is None else unwrapped(inner)
+
+
+def plain_name(name: str) -> str:
+    """A dotted name as it was before torch.compile or a checkpoint wrapper put a level in between."""
+    return ".".join(part for part in name.split(".") if part not in _WRAPPERS)
+
+
+def names_of(model: nn.Module) -> dict[nn.Module, str]:
+    """The plain dotted name of every module, the first of those that it has."""
+    return {module: plain_name(name) for name, module in reversed(list(model.named_modules()))}
+
+
+def is_wrapper(module: nn.Module) -> bool:
+    """Whether a module only runs the one that torch.compile, or PyTorch's checkpoint wrapper, was given."""
+    return not isinstance(module, torch.jit.ScriptModule) and any(name in module._modules for name in _WRAPPERS)
+
+
 def find_layer(model: nn.Module, layer: str | nn.Module) -> tuple[str, nn.Module]:
-    """The dotted name and the module of a layer given by either.
+    """The dotted name and the module of a layer given by either; a name may end in the number of a call (`call_of`).
+
+    Names are those of the network that was compiled.
 
     Raises:
-        LayerError: if the network has no such layer; names that look alike are listed.
+        LayerError: if the network has no such layer, or does not call it; names that look alike are listed.
     """
-    modules = dict(model.named_modules(remove_duplicate=False))
+    full = {name: module for name, module in model.named_modules(remove_duplicate=False) if plain_name(name)}
+    modules = {plain_name(name): module for name, module in full.items()}  # of wrapper and wrapped, the latter
+    if isinstance(layer, str) and plain_name(layer) not in modules and call_of(layer) is not None:
+        return plain_name(layer), find_layer(model, layer.rpartition("#")[0])[1]
     if isinstance(layer, nn.Module):
-        for name, module in modules.items():
-            if module is layer:
-                return name, module
-        raise LayerError(f"layer {type(layer).__name__} is not part of {type(model).__name__}: pass one of its modules")
-    if layer in modules and layer:
-        return layer, modules[layer]
-    names = [name for name in modules if name]
-    close = difflib.get_close_matches(layer, names, n=4, cutoff=0.4) or [name for name in names if "." not in name]
+        name = next((plain_name(name) for name, module in full.items() if module is layer), "")
+        if not name:
+            kind = type(layer).__name__
+            raise LayerError(f"layer {kind} is not part of {type(model).__name__}: pass one of its modules")
+    else:
+        name = plain_name(layer)
+    _refuse_graphs(model, name, known=name in modules)
+    if name in modules:
+        return name, modules[name]
+    close = difflib.get_close_matches(name, modules, n=4, cutoff=0.4) or [
+        known for known in modules if "." not in known
+    ]
     raise LayerError(f"{type(model).__name__} has no layer {layer!r}; did you mean {', '.join(map(repr, close[:6]))}?")
+
+
+def _refuse_graphs(model: nn.Module, layer: str, *, known: bool) -> None:
+    """Refuse a layer that is not called as a module, because what encloses it runs as a graph of operations."""
+    for name, module in model.named_modules():
+        prefix = f"{plain_name(name)}." if plain_name(name) else ""
+        graph = graph_held(module) if layer.startswith(prefix) else ""
+        if graph and not (_is_fx(module) and _calls(module, layer.removeprefix(prefix), known=known)):
+            raise LayerError(f"layer {layer!r} of {type(model).__name__} cannot be looked at: {graph}")
+
+
+def graph_held(*modules: nn.Module) -> str:
+    """What to say of the first of these that runs as one graph, so that modules in it are not called; "" if none does."""
+    for module in modules:
+        if isinstance(module, torch.jit.ScriptModule):
+            what = f"TorchScript ({type(module).__name__})"
+        elif _is_fx(module):
+            what = f"a graph of torch.fx or torch.export ({type(module).__name__}), which calls no such module"
+        else:
+            continue
+        return f"it holds {what}; give the Python module that it was made from"
+    return ""
+
+
+def _is_fx(module: nn.Module) -> TypeGuard[torch.fx.GraphModule]:
+    return isinstance(module, torch.fx.GraphModule)
+
+
+def _calls(graph: torch.fx.GraphModule, layer: str, *, known: bool) -> bool:
+    """Whether the graph calls the layer, or what encloses it; any module, if it has no such layer."""
+    targets = (str(node.target) for node in graph.graph.nodes if node.op == "call_module")
+    return any(not known or f"{layer}.".startswith(f"{target}.") for target in targets)
 
 
 def device_of(model: nn.Module) -> torch.device:
@@ -47,14 +122,39 @@ def device_of(model: nn.Module) -> torch.device:
     return first.device if first is not None else torch.device("cpu")
 
 
+def in_precision_of(model: nn.Module, inputs: ModelInputs) -> ModelInputs:
+    """Real numbers in single or half precision as the network's first weights are."""
+    wanted = next((p.dtype for p in model.parameters() if p.is_floating_point()), torch.float32)
+    if wanted not in _CAST:
+        return inputs
+
+    def cast(value: Any) -> Any:
+        differs = isinstance(value, Tensor) and value.dtype in _CAST and value.dtype != wanted
+        return value.to(wanted) if differs else value
+
+    kwargs = {name: cast(value) for name, value in inputs.kwargs.items()}
+    return replace(inputs, args=tuple(map(cast, inputs.args)), kwargs=kwargs)
+
+
 @contextmanager
 def frozen(model: nn.Module) -> Iterator[None]:
-    """Evaluation mode and no weight gradients within the block; everything is put back, also after an error."""
-    with _LOCKS.setdefault(model, threading.RLock()), torch.inference_mode(False), _every_module_called():
+    """Evaluation mode and no weight gradients within the block; everything is put back, also after an error.
+
+    Modules are called one by one, as they are written, whatever was compiled or checkpointed; and what the network raises is
+    said in one sentence (see `failures`). Networks of transformers keep no cache of keys and values (`use_cache`): nobody reads
+    one here, and what a pass wrote into it would have to be replayed.
+    """
+    lock = _LOCKS.setdefault(unwrapped(model), threading.RLock())
+    plainly = wrapped(plain_forwards(model))
+    with lock, torch.inference_mode(False), said(model), one_by_one(model), plainly:
         training = {module: module.training for module in model.modules()}
         recurrent = {m: m.dropout for m in training if isinstance(m, nn.RNNBase) and type(m) in _RECURRENT}
         trainable = [parameter for parameter in model.parameters() if parameter.requires_grad]
+        configs: dict[int, Any] = {id(c): c for m in training if (c := m.__dict__.get("config")) is not None}
+        caching = [config for config in configs.values() if getattr(config, "use_cache", False) is True]
         try:
+            for config in caching:
+                config.use_cache = False
             for module, mode in training.items():
                 wanted = module in recurrent  # cuDNN gives no gradient of recurrent layers in evaluation mode
                 if mode != wanted:  # setting an attribute of a module is slow
@@ -70,33 +170,10 @@ def frozen(model: nn.Module) -> Iterator[None]:
                     module.training = mode
             for layer, dropout in recurrent.items():
                 layer.dropout = dropout
+            for config in caching:
+                config.use_cache = True
             for parameter in trainable:
                 parameter.requires_grad_(True)
-
-
-class _FusedAttention:
-    """How many blocks keep PyTorch's fused attention switched off, and whether it was on before the first of them."""
-
-    lock = threading.Lock()
-    blocks = 0
-    enabled = True
-
-
-@contextmanager
-def _every_module_called() -> Iterator[None]:
-    """Fused attention bypasses the modules within `nn.TransformerEncoder`, where a layer could then not be reached."""
-    with _FusedAttention.lock:
-        if _FusedAttention.blocks == 0:
-            _FusedAttention.enabled = torch.backends.mha.get_fastpath_enabled()
-            torch.backends.mha.set_fastpath_enabled(False)
-        _FusedAttention.blocks += 1
-    try:
-        yield
-    finally:
-        with _FusedAttention.lock:
-            _FusedAttention.blocks -= 1
-            if _FusedAttention.blocks == 0:
-                torch.backends.mha.set_fastpath_enabled(_FusedAttention.enabled)
 
 
 @contextmanager

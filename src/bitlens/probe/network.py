@@ -14,10 +14,11 @@ from torch import Tensor, nn
 from bitlens.core.inputs import ModelInputs
 from bitlens.core.outputs import OutputChoice, OutputForm
 from bitlens.probe.agreement import agree
+from bitlens.probe.behaviour import check_behaviour
 from bitlens.probe.endings import output_form
 from bitlens.probe.folding import Fold, foldable, folded
 from bitlens.probe.following import prepared
-from bitlens.probe.modules import device_of, frozen, wrapped
+from bitlens.probe.modules import device_of, frozen, unwrapped, wrapped
 from bitlens.probe.recording import Touched
 from bitlens.probe.trace import trace_calls
 
@@ -40,7 +41,7 @@ class Network:
 
     def __init__(self, model: nn.Module, *, output: OutputChoice = None) -> None:
         self.output = output
-        self.model = getattr(model, "_orig_mod", model)  # what torch.compile wraps
+        self.model = unwrapped(model)
         self._known: dict[Any, _Known] = {}
 
     @property
@@ -81,7 +82,7 @@ class Network:
             arguments = inputs
             if several:
                 arguments = inputs.select(rows) if rows is not None else inputs.tile(len(first) // inputs.count)
-            arguments = arguments.with_first(first)
+            arguments = arguments.with_first(first.to(inputs.first.dtype))
             return self.model(*arguments.args, **arguments.kwargs)
 
         folds = self._learn(inputs).folds if fold else ()
@@ -92,6 +93,7 @@ class Network:
         if inputs.signature not in self._known:
             few = inputs.select(slice(2))
             with frozen(self.model), torch.no_grad():
+                check_behaviour(type(self.model).__name__, self._pass, inputs)
                 folds = foldable(trace_calls(self.model, few))
                 touched = Touched()
                 with touched:

@@ -11,13 +11,28 @@ from torch import Tensor, nn
 from torch.utils._pytree import tree_flatten, tree_leaves
 
 from bitlens.core.inputs import ModelInputs
+from bitlens.core.layout import LAYOUTS, Layout
 from bitlens.core.outputs import OutputChoice
 from bitlens.errors import BitlensWarning, LayerError
 from bitlens.probe.agreement import agree
+from bitlens.probe.around import ROUNDING, Around, left_over, pair_of, unread
+from bitlens.probe.behaviour import check_behaviour
+from bitlens.probe.declared import declared_channel
 from bitlens.probe.endings import output_form
 from bitlens.probe.folding import foldable, folded
 from bitlens.probe.following import prepared
-from bitlens.probe.modules import Forward, Wrapper, device_of, find_layer, frozen, wrapped
+from bitlens.probe.geometry import Answers, Geometry, answers_of, geometry_of
+from bitlens.probe.modules import (
+    Forward,
+    Wrapper,
+    call_of,
+    device_of,
+    find_layer,
+    frozen,
+    names_of,
+    unwrapped,
+    wrapped,
+)
 from bitlens.probe.recording import Recording, Touched, Value, begin_graph
 from bitlens.probe.replaying import ARGUMENTS, LAYER, REPLACED, Plan, Read, feature_slot, replay_script, sample_axes
 from bitlens.probe.trace import Call, all_calls, trace_calls
@@ -35,13 +50,13 @@ class Probe:
     Args:
         model: any module; it is left exactly as it was after every call, also after an error.
         layer: the module whose output is restricted, or its dotted name.
-        call: which call of the layer, counted from 0, if the network calls it several times in one pass.
+        call: which call of the layer, counted from 0, if the network calls it several times in one pass; `NAME#2` says it too.
         reads: further modules whose output a recording keeps, in the same pass; each must be called once in it.
         slopes: whether recordings also give gradients, of the same pass, with respect to the last of `reads` in it.
         output: what a user says of the network's output, for the `form` of recordings.
 
     Raises:
-        LayerError: if there is no such layer.
+        LayerError: if there is no such layer, or `call` and the name say different calls.
     """
 
     def __init__(
@@ -54,17 +69,27 @@ class Probe:
         slopes: bool = False,
         output: OutputChoice = None,
     ) -> None:
-        self.model = getattr(model, "_orig_mod", model)  # what torch.compile wraps
+        self.model = unwrapped(model)
         self.name, self.layer = find_layer(self.model, layer)
-        self.call = call
+        self.call = call_of(self.name) if call is None else call
+        if call_of(self.name) not in (None, self.call):
+            raise LayerError(f"layer {self.name!r} and call={call} name different calls: leave out call=")
         self._reads = dict(find_layer(self.model, read) for read in reads)
         self._slopes, self.output = slopes, output
         self._plans: dict[Any, Plan] = {}
+        self._geometries: dict[Any, Geometry] = {}
+        self._arounds: dict[Any, Around] = {}
+        self._unread: dict[Any, bool] = {}
 
     @property
     def device(self) -> torch.device:
         """Where the network's first parameter (or buffer) lives."""
         return device_of(self.model)
+
+    @property
+    def read_layers(self) -> tuple[str, ...]:
+        """The dotted names of what is read."""
+        return tuple(self._reads)
 
     @property
     def mode(self) -> str:
@@ -101,12 +126,67 @@ class Probe:
         inputs = prepared(self.model, inputs)
         with frozen(self.model), torch.no_grad():
             known = next(iter(self._plans.values()), None) or self._plan(inputs)
-            only_layer = replace(known.whole_network(), prefix_folds=known.prefix_folds, reads=())
-            leaves = self._capture(only_layer, inputs, stop=True)[0][LAYER].leaves
-        slot = feature_slot(known.axes[LAYER])
-        axis = known.axes[LAYER][slot]
-        features: Tensor = leaves[slot].movedim(axis, 0)
+            return self._features(known, inputs)
+
+    def _features(self, plan: Plan, inputs: ModelInputs) -> Tensor:
+        only_layer = replace(plan.whole_network(), prefix_folds=plan.prefix_folds, reads=())
+        leaves = self._capture(only_layer, inputs, stop=True)[0][LAYER].leaves
+        slot = feature_slot(plan.axes[LAYER])
+        features: Tensor = leaves[slot].movedim(plan.axes[LAYER][slot], 0)
         return features
+
+    def size(self, inputs: Any) -> tuple[int, ...]:
+        """Return the size of one sample's features, for inputs like these."""
+        inputs = prepared(self.model, inputs)
+        with frozen(self.model):
+            return self._plan(inputs).features
+
+    def geometry(self, inputs: Any, layout: Layout | None = None) -> Geometry:
+        """Return how the axes of the layer's features are meant for inputs like these: said, declared by modules, or measured.
+
+        Args:
+            inputs: a batch.
+            layout: what the user says of it, if anything.
+
+        Raises:
+            LayerError: if nothing tells, or what the user says does not fit.
+        """
+        inputs = prepared(self.model, inputs)
+        key = (inputs.signature, inputs.image_size, layout and layout.name)
+        if key not in self._geometries:
+            with frozen(self.model), torch.no_grad():
+                self._geometries[key] = self._geometry(inputs, layout)
+        return self._geometries[key]
+
+    def _geometry(self, inputs: ModelInputs, layout: Layout | None) -> Geometry:
+        plan = self._plan(inputs)
+        size = plan.features
+        if layout is not None:
+            if len(layout.places) + 1 != len(size):
+                raise LayerError(
+                    f"layout={layout.name!r} does not fit layer {self.name!r}, whose features are {size} for one sample: "
+                    f"expected one of {', '.join(name for name, one in LAYOUTS.items() if len(one.places) + 1 == len(size))}"
+                )
+            return Geometry(layout)
+
+        def measure() -> Answers | None:
+            try:
+                return answers_of(lambda changed: self._features(plan, changed), inputs)
+            except (RuntimeError, ValueError, IndexError):  # a network that takes no changed inputs cannot be measured
+                return None
+
+        found = geometry_of(size, plan.declared, inputs, measure)
+        if found is None:
+            known = [name for name, one in LAYOUTS.items() if len(one.places) + 1 == len(size)]
+            if not known:
+                raise LayerError(
+                    f"layer {self.name!r} puts out {size} for one sample: features with 1 to 4 axes can be restricted"
+                )
+            raise LayerError(
+                f"which axis of the features {size} of layer {self.name!r} counts channels cannot be told: say "
+                f"{' or '.join(f'layout={name!r}' for name in known)}"
+            )
+        return found
 
     @contextmanager
     def reaching(
@@ -144,7 +224,7 @@ class Probe:
         def run(first: Tensor, rows: Tensor) -> Tensor:
             turns[0], given[:] = 0, [first]
             of_rows = inputs.select(rows) if len(inputs.carriers) > 1 or entry is not None else inputs
-            arguments = of_rows.with_first(first) if entry is None else of_rows
+            arguments = of_rows.with_first(first.to(inputs.first.dtype)) if entry is None else of_rows
             with suppress(Reached):
                 self.model(*arguments.args, **arguments.kwargs)
             features: Tensor = tree_flatten(outputs.pop())[0][slot].movedim(axis, 0)
@@ -173,6 +253,46 @@ class Probe:
 
         return {self.layer: wrap}
 
+    def around(self, inputs: Any) -> Around:
+        """Return how much of what the output owes to inputs like these goes round the layer; measured where it may."""
+        inputs = prepared(self.model, inputs)
+        if inputs.signature not in self._arounds:
+            with frozen(self.model), torch.no_grad():
+                self._arounds[inputs.signature] = self._around(self._plan(inputs), inputs)
+        return self._arounds[inputs.signature]
+
+    def _around(self, plan: Plan, inputs: ModelInputs) -> Around:
+        ways = self._ways(plan)
+        if ways == ():
+            return Around()
+        pair = pair_of(inputs)
+        recording = self._record(plan, pair)
+        with recording.suffix() as run:
+            share = left_over(run, recording.features, recording.output)
+        return Around(share if share > ROUNDING else 0.0, ways or ())
+
+    def unread(self, inputs: Any, layout: Layout) -> bool:
+        """Return whether nothing behind the layer reads what stands at its places (class attention, after its last block)."""
+        inputs = prepared(self.model, inputs)
+        if inputs.signature not in self._unread:
+            with frozen(self.model), torch.no_grad():
+                recording = self._record(self._plan(inputs), inputs.select(slice(1)))
+                with recording.suffix() as run:
+                    self._unread[inputs.signature] = unread(run, recording.features, layout.extra)
+        return self._unread[inputs.signature]
+
+    def _ways(self, plan: Plan) -> tuple[str, ...] | None:
+        """What is read behind the layer besides its features and depends on the samples; None where it is not known."""
+        if plan.live is None:
+            return None
+        names = names_of(self.model)
+        found: dict[str, None] = {}
+        for number, leaf in sorted(plan.live):
+            if number in plan.axes and number != LAYER and plan.axes[number][leaf] is not None:
+                name = "the network's arguments" if number == ARGUMENTS else names[plan.recorded[number][0]]
+                found[name] = None
+        return tuple(found)
+
     def overwritten(self, inputs: ModelInputs) -> bool:
         """Whether what comes next writes into the layer's output, as an in-place ReLU does."""
         with frozen(self.model):
@@ -193,9 +313,15 @@ class Probe:
 
     def _plan(self, inputs: ModelInputs) -> Plan:
         if inputs.signature not in self._plans:
+            check_behaviour(type(self.model).__name__, self._whole, inputs)
             few = inputs.select(slice(2))  # more than one row: what was kept from another pass then has the wrong shape
             self._plans[inputs.signature] = self._make_plan(few if few.count == 2 else few.tile(2))
         return self._plans[inputs.signature]
+
+    def _whole(self, inputs: ModelInputs) -> Any:
+        own = inputs.clone()
+        with torch.no_grad():
+            return self.model(*own.args, **own.kwargs)
 
     def _make_plan(self, few: ModelInputs) -> Plan:
         once, twice = trace_calls(self.model, few), trace_calls(self.model, few.tile(2))
@@ -222,6 +348,8 @@ class Probe:
                 f"layer {self.name!r} puts out {tuple(size)} for {few.count} samples, several rows for each (windows, "
                 "perhaps): choose a module that encloses it"
             )
+        declared = declared_channel(layer) if feature_slot(own) == 0 else None
+        samples = own[feature_slot(own)] or 0
         known = {number: value for number, value in axes.items() if value is not None}
         done = {call.module for before in (*recorded, layer) for call in all_calls(before)}
         seen = {layer.module, *self._reads.values()}  # what is looked at must be what the module itself puts out
@@ -235,6 +363,8 @@ class Probe:
         plan = Plan(
             prefix, (layer.module, layer.index), script, known,
             folds=behind, prefix_folds=before, reads=tuple(reads), slopes=self._slopes,
+            features=tuple(n for axis, n in enumerate(size) if axis != samples),
+            declared=None if declared is None or declared == samples else declared - (declared > samples),
         )  # fmt: skip
         return self._checked(plan, few, replayable=len(known) == len(axes))
 
@@ -244,10 +374,13 @@ class Probe:
             raise LayerError(f"the forward pass does not reach layer {self.name!r}; choose a layer that is used")
         if self.call is None and len(calls) > 1:
             raise LayerError(
-                f"layer {self.name!r} is called {len(calls)} times in one pass: choose one, call=0 to call={len(calls) - 1}"
+                f"layer {self.name!r} is called {len(calls)} times in one pass: choose one, call=0 to call={len(calls) - 1}, or "
+                f"by name {self.name}#0 to {self.name}#{len(calls) - 1}"
             )
         if self.call is not None and not 0 <= self.call < len(calls):
-            raise LayerError(f"call={self.call}, but layer {self.name!r} is called {len(calls)} time(s) in one pass")
+            raise LayerError(
+                f"call={self.call}, but layer {self.name!r} is called {len(calls)} time(s) in one pass, counted from 0"
+            )
         return calls[self.call or 0]
 
     def _checked(self, plan: Plan, few: ModelInputs, *, replayable: bool) -> Plan:
@@ -263,7 +396,7 @@ class Probe:
                     break
         if chosen is whole:
             self._warn("what comes before the layer could not be replayed")
-        self._refuse_leaks(touched)
+        self._refuse_leaks(plan, touched, few)
         return replace(
             chosen,
             live=frozenset(touched.read),
@@ -283,12 +416,30 @@ class Probe:
         touched.note(output, touched.read)
         return output, touched
 
-    def _refuse_leaks(self, touched: Touched) -> None:
-        if any(number == LAYER for number, _ in touched.read):
+    def _refuse_leaks(self, plan: Plan, touched: Touched, few: ModelInputs) -> None:
+        others = [leaf for number, leaf in touched.read if number == LAYER]
+        if others and self._say_something(plan, others, few):
             raise LayerError(
                 f"layer {self.name!r} gives out several tensors that the network goes on to use; restricting one would "
                 "let information pass by the others. Choose a layer before or after it"
             )
+
+    def _say_something(self, plan: Plan, leaves: Sequence[int], few: ModelInputs) -> bool:
+        """Whether further tensors of the layer depend on what the first of the inputs says (T5's position bias does not).
+
+        They are compared with those for other values at the same places: other samples', in another order, and the first alone.
+        """
+        first = few.first
+        if first.dim() < 2:
+            return True
+        changes = (first.roll(1, 0), first.flip(1), first[:, :1].expand_as(first).contiguous())
+        told = [other for other in changes if not torch.equal(other, first)]
+        with torch.no_grad():
+            own, *others = (
+                self._capture(plan.whole_network(), few.with_first(values), stop=True)[0][LAYER].leaves
+                for values in (first, *told)
+            )
+        return not told or any(not torch.equal(own[leaf], other[leaf]) for other in others for leaf in leaves)
 
     def _record(self, plan: Plan, inputs: ModelInputs) -> Recording:
         values, output, seen, sources = self._capture(plan, inputs, stop=False)

@@ -58,7 +58,8 @@ class Plan:
 
     `script` says, for each module that matters, what its 1st, 2nd, ... call of a replayed pass does: give the output of
     the recorded call of that number, "run", or "splice" for the layer. `axes` says, for each recorded call and for the
-    layer, which axis of each leaf of its output counts samples (None: the leaf does not depend on their number).
+    layer, which axis of each leaf of its output counts samples (None: the leaf does not depend on their number). `features` is
+    the size of one sample's features, `declared` which of its axes counts channels, if modules say so.
     """
 
     recorded: tuple[tuple[nn.Module, int], ...]
@@ -72,6 +73,8 @@ class Plan:
     prefix_folds: tuple[Fold, ...] = ()
     reads: tuple[Read, ...] = ()
     slopes: bool = False
+    features: tuple[int, ...] = ()
+    declared: int | None = None
 
     def keeps(self, number: int, leaf: int) -> bool:
         """Whether anything reads this leaf after it was recorded (what is not known counts as read)."""

@@ -1,15 +1,21 @@
 """What several layers put out in one pass."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 from torch.utils._pytree import tree_leaves
 
+from bitlens.core.inputs import ModelInputs
 from bitlens.errors import LayerError
 from bitlens.probe.following import prepared
-from bitlens.probe.modules import Forward, find_layer, frozen, wrapped
+from bitlens.probe.modules import Forward, call_of, find_layer, frozen, wrapped
+from bitlens.probe.replaying import sample_axes
+from bitlens.probe.trace import all_calls, trace_calls
+
+Turn = tuple[nn.Module, int]
+"""One call of a module within a pass."""
 
 
 def layer_features(
@@ -17,27 +23,27 @@ def layer_features(
 ) -> list[Tensor]:
     """The first tensor with one entry for each sample that each layer puts out, (N, ...), from one pass.
 
+    Where a layer's first axis may or may not count the samples (XLNet's counts tokens), two passes of few samples tell.
+
     Args:
         model: the network.
-        layers: modules or their dotted names.
+        layers: modules or their dotted names, which may say a call (`NAME#2`).
         inputs: one batch.
-        call: which call of the layers, if they are called several times.
+        call: which call of the layers whose names say none, if they are called several times.
 
     Raises:
-        LayerError: if the pass does not reach a layer, reaches it several times and `call` is not set, or it puts out no
-            such tensor.
+        LayerError: if the pass does not reach a layer, reaches it several times and nothing says which call, or it puts out
+            no such tensor.
     """
     inputs = prepared(model, inputs)
     found = [find_layer(model, layer) for layer in layers]
-    kept: dict[nn.Module, list[Tensor]] = {module: [] for _, module in found}
+    kept: dict[nn.Module, list[list[Any]]] = {module: [] for _, module in found}
 
     def wrap(module: nn.Module, forward: Forward) -> Forward:
         def captured(*args: Any, **kwargs: Any) -> Any:
             output = forward(*args, **kwargs)
-            leaves = (leaf for leaf in tree_leaves(output) if isinstance(leaf, Tensor) and leaf.is_floating_point())
-            own = next((leaf for leaf in leaves if leaf.dim() > 1 and len(leaf) == inputs.count), None)
-            if own is not None:
-                kept[module].append(own.clone())  # what follows may overwrite it
+            leaves = tree_leaves(output)  # copies: what follows may overwrite them
+            kept[module].append([leaf.clone() if isinstance(leaf, Tensor) else leaf for leaf in leaves])
             return output
 
         return captured
@@ -45,16 +51,49 @@ def layer_features(
     arguments = inputs.clone()
     with frozen(model), torch.no_grad(), wrapped(dict.fromkeys(kept, wrap)):
         model(*arguments.args, **arguments.kwargs)
-    return [_chosen(name, kept[module], call) for name, module in found]
+    axes: dict[Turn, tuple[int | None, ...] | None] = {}
+    features = []
+    for name, module in found:
+        turn = _turn(name, len(kept[module]), call)
+        leaves = [leaf for leaf in kept[module][turn] if _is_real(leaf)]
+        if not leaves or len(leaves[0]) != inputs.count or leaves[0].shape[1] == inputs.count:
+            axes = axes or _measured(model, inputs, kept)
+            counted = zip(kept[module][turn], axes.get((module, turn)) or (), strict=False)
+            leaves = [leaf.movedim(axis, 0) for leaf, axis in counted if axis is not None and _is_real(leaf)]
+        if not leaves:
+            raise LayerError(f"layer {name!r} is not reached, or puts out no tensor with one entry for each sample")
+        features.append(leaves[0])
+    return features
 
 
-def _chosen(name: str, calls: Sequence[Tensor], call: int | None) -> Tensor:
+def _turn(name: str, calls: int, call: int | None) -> int:
+    """Which of a layer's calls is meant."""
+    named = call_of(name)
+    wanted = call if named is None else named
     if not calls:
         raise LayerError(f"layer {name!r} is not reached, or puts out no tensor with one entry for each sample")
-    if call is None and len(calls) > 1:
+    if wanted is None and calls > 1:
         raise LayerError(
-            f"layer {name!r} is called {len(calls)} times in one pass: choose one, call=0 to {len(calls) - 1}"
+            f"layer {name!r} is called {calls} times in one pass: choose one, call=0 to {calls - 1}, or by name {name}#0 to "
+            f"{name}#{calls - 1}"
         )
-    if call is not None and not 0 <= call < len(calls):
-        raise LayerError(f"call={call}, but layer {name!r} is called {len(calls)} time(s) in one pass")
-    return calls[call or 0]
+    if wanted is not None and not 0 <= wanted < calls:
+        raise LayerError(f"call={wanted}, but layer {name!r} is called {calls} time(s) in one pass, counted from 0")
+    return wanted or 0
+
+
+def _measured(
+    model: nn.Module, inputs: ModelInputs, modules: Mapping[nn.Module, Any]
+) -> dict[Turn, tuple[int | None, ...] | None]:
+    """Which axis of each tensor of each call counts samples: the one that doubles when they do."""
+    few = inputs.select(slice(2))
+    with frozen(model):
+        once, twice = (
+            {(c.module, c.index): c.shapes for c in all_calls(trace_calls(model, i)) if c.module in modules}
+            for i in (few, few.tile(2))
+        )
+    return {turn: sample_axes(shapes, twice.get(turn, ())) for turn, shapes in once.items()}
+
+
+def _is_real(leaf: Any) -> bool:
+    return isinstance(leaf, Tensor) and leaf.dim() > 1 and leaf.is_floating_point()

@@ -4,7 +4,7 @@ import torch
 from torch import nn
 
 from bitlens.probe.following import prepared
-from bitlens.probe.modules import find_layer, frozen
+from bitlens.probe.modules import call_of, find_layer, frozen, names_of
 from bitlens.probe.trace import Call, all_calls, trace_calls
 
 _MOST = 4
@@ -29,11 +29,12 @@ def stages_behind(model: nn.Module, layer: str | nn.Module, inputs: object) -> t
     with frozen(model), torch.no_grad():
         root = trace_calls(model, prepared(model, inputs).select(slice(1)))
     calls = list(all_calls(root))
-    own = next((call for call in calls if call.module is module), None)
+    turn = call_of(name) or 0
+    own = next((call for call in calls if call.module is module and call.index == turn), None)
     if own is None or own.parent is None:
         return (name,)
     times = [call.module for call in calls]
-    names = {known: text for text, known in reversed(list(model.named_modules()))}
+    names = names_of(model)
     after = [call for call in _later(own) if times.count(call.module) == 1 and len(_shape(call)) == len(_shape(own))]
     spatial = [call for call in after if max(_grid(call), default=2) > 1]
     made_of_others = [call for call in spatial if call.children]

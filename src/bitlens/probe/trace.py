@@ -9,7 +9,7 @@ from torch import Tensor, nn
 from torch.utils._pytree import tree_leaves
 
 from bitlens.core.inputs import ModelInputs
-from bitlens.probe.modules import Forward, wrapped
+from bitlens.probe.modules import Forward, is_wrapper, wrapped
 
 Shapes = Sequence[torch.Size | None]
 
@@ -46,7 +46,8 @@ def trace_calls(model: nn.Module, inputs: ModelInputs) -> Call:
 
         return traced
 
-    with torch.no_grad(), wrapped(dict.fromkeys(model.modules(), wrap)):
+    modules = [module for module in model.modules() if not is_wrapper(module)]
+    with torch.no_grad(), wrapped(dict.fromkeys(modules, wrap)):
         arguments = inputs.clone()
         model(*arguments.args, **arguments.kwargs)
     return roots[0]

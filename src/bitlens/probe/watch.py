@@ -8,7 +8,7 @@ import torch
 from torch import Tensor, nn
 from torch.utils._pytree import tree_leaves
 
-from bitlens.probe.modules import Forward, wrapped
+from bitlens.probe.modules import Forward, names_of, wrapped
 
 Culprit = tuple[str, tuple[int, ...]]
 """The dotted name of a module, and the element of what it puts out."""
@@ -23,7 +23,7 @@ def first_not_finite(tensor: Tensor) -> tuple[int, ...] | None:
 @contextmanager
 def watching(model: nn.Module) -> Iterator[list[Culprit]]:
     """Within the block, every call of a module that puts out a number that is not finite is noted, innermost first."""
-    names = {module: name for name, module in reversed(list(model.named_modules()))}
+    names = names_of(model)
     found: list[Culprit] = []
 
     def wrap(module: nn.Module, forward: Forward) -> Forward:

@@ -17,7 +17,7 @@ _SHEET = 1400  # pixels, of the longer side
 
 
 def evaluation_section(folder: Path, problems: list[str]) -> tuple[Section, Table]:
-    """The tables, plots and kept maps of an evaluation.
+    """Make the tables, plots and kept maps of an evaluation.
 
     Args:
         folder: with settings.json and rows.
@@ -57,7 +57,7 @@ def _data_table(grid: Grid, table: Table) -> DataTable:
 
 
 def _key(text: str) -> float | None:
-    """The number that a cell begins with."""
+    """Return the number that a cell begins with."""
     number = re.match(r"[+−-]?\d[\d,]*(\.\d+)?", text)
     return float(number[0].replace("−", "-").replace(",", "")) if number else None
 
@@ -80,7 +80,7 @@ def _is_best(table: Table, method: str, metric: str) -> bool:
 
 
 def _kept_maps(folder: Path, problems: list[str]) -> Iterator[Plot]:
-    """The contact sheets of an evaluation that kept its maps."""
+    """Yield the contact sheets of an evaluation that kept its maps."""
     for path in sorted(folder.glob("maps-*.png"), key=natural_key):
         try:
             picture = picture_uri(read_image(path), _SHEET)

@@ -31,7 +31,7 @@ class _Sample:
 
 
 def cards_of(groups: Sequence[Sequence[Entry]], tops: Mapping[str, float], first: int = 1) -> Iterator[Card]:
-    """A card for each photo.
+    """Make a card for each photo.
 
     Args:
         groups: the attributions of each photo.
@@ -46,7 +46,7 @@ def cards_of(groups: Sequence[Sequence[Entry]], tops: Mapping[str, float], first
 
 
 def tops_of(groups: Sequence[Sequence[Entry]]) -> dict[str, float]:
-    """Where the colours end if they mean the same on all cards: by unit for maps in bits, by method for scores."""
+    """Find where the colours end if they mean the same on all cards: by unit for maps in bits, by method for scores."""
     tops: dict[str, float] = {}
     for group in groups:
         for sample in _samples(group):
@@ -58,7 +58,7 @@ def tops_of(groups: Sequence[Sequence[Entry]]) -> dict[str, float]:
 
 
 def _samples(group: Sequence[Entry]) -> Iterator[_Sample]:
-    """The samples of a group of attributions: usually one, with a map of each method."""
+    """List the samples of a group of attributions: usually one, with a map of each method."""
     samples: dict[int, _Sample] = {0: _Sample(group[0], 0)}
     for entry in group:
         label = str(entry.row.get("method", ""))
@@ -95,20 +95,12 @@ def _card(sample: _Sample, tops: Mapping[str, float], anchor: str) -> Card:
     shape = photo.shape[1:] if photo is not None else sample.maps[0][1].map.shape[1:] if sample.maps else _GREY_SIZE
     target = str(row.get("name") or (f"class {sample.maps[0][1].targets[0]}" if sample.maps else "nothing to show"))
     name = Path(sample.entry.sample).name + (f", sample {sample.number + 1}" if sample.number else "")
-    return Card(
-        anchor,
-        name,
-        target,
-        _number(row.get("probability_before")),
-        draw_photo_uri(photo) if photo is not None else "",
-        (int(shape[1]), int(shape[0])),
-        tuple(figures),
-        tuple(problems),
-    )
+    probability = _number(row.get("probability_before"))
+    picture, size = draw_photo_uri(photo) if photo is not None else "", (int(shape[1]), int(shape[0]))
+    return Card(anchor, name, target, probability, picture, size, tuple(figures), tuple(problems))
 
 
 def _figure(photo: Floats | None, label: str, one: Attribution, scale: Scale) -> MapFigure:
-    proof = one.evidence
     details = [one.layer] if one.layer else []
     beta = one.settings.get("beta")
     if isinstance(beta, (int, float)) and "beta=" not in label:
@@ -120,14 +112,12 @@ def _figure(photo: Floats | None, label: str, one: Attribution, scale: Scale) ->
         method=label,
         details=" · ".join(details),
         total_bits=float(one.total_bits[0]) if one.total_bits is not None else None,
-        proof=Proof(float(proof.before[0]), float(proof.under_noise[0]), float(proof.under_noise_std[0]), proof.measure)
-        if proof is not None
-        else None,
+        proof=Proof.of(one),
     )
 
 
 def _seen(entry: Entry, problems: list[str]) -> Floats | None:
-    """(3, H, W) in [0, 1], the photo as the network saw it."""
+    """Read the photo as the network saw it, (3, H, W) in [0, 1]."""
     seen = entry.row.get("seen")
     if seen is None:
         problems.append("the photo as the network saw it is not in the folder: the maps are drawn over grey")
@@ -141,7 +131,7 @@ def _seen(entry: Entry, problems: list[str]) -> Floats | None:
 
 
 def _scales(maps: Sequence[tuple[str, Attribution]], tops: Mapping[str, float]) -> list[Scale]:
-    """One scale for all maps in bits, and for scores, which have no unit, one for each method."""
+    """Make one scale for all maps in bits, and for scores, which have no unit, one for each method."""
     own = [_own_scale(label, one) for label, one in maps]
     shared = {unit: max(s.top for s in own if s.unit == unit) for unit in {s.unit for s in own if s.unit != "score"}}
     return [

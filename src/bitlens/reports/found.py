@@ -28,7 +28,7 @@ class Entry:
 
     @property
     def sample(self) -> str:
-        """What was explained, as the summary calls it."""
+        """Name what was explained, as the summary calls it."""
         return str(self.row.get("photo") or self.row.get("scene") or self.stem)
 
     def load(self) -> Attribution:
@@ -100,7 +100,7 @@ def read_results(place: Path) -> Results:
 
 
 def read_summary(folder: Path) -> dict[str, Any]:
-    """The summary of a folder.
+    """Read the summary of a folder.
 
     Raises:
         DataError: if it is damaged.
@@ -128,7 +128,7 @@ def _read_texts(place: Path) -> list[Mapping[str, Any]]:
 
 
 def safe_name(name: Any) -> str:
-    """A name that stays within its folder: a summary from elsewhere must not put other files into a report.
+    """Return a name if it stays within its folder: a summary from elsewhere must not put other files into a report.
 
     Raises:
         DataError: if it is none.

@@ -10,7 +10,7 @@ from bitlens.view.shaded import ShadedText, pieces_of, word_scale
 
 
 def passages_of(rows: Sequence[Mapping[str, Any]], problems: list[str], first: int = 1) -> Iterator[Passage]:
-    """A passage for each text and method.
+    """Yield a passage for each text and method.
 
     Args:
         rows: as `Explanation.as_dict` gives them, with the text's `name` if it has one.

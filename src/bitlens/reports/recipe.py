@@ -14,7 +14,7 @@ from bitlens.view.report_html import Recipe
 
 
 def explained_recipe(title: str, settings: Mapping[str, Any]) -> Recipe:
-    """For what explain wrote."""
+    """Say how to make again what explain wrote."""
     command = settings.get("command")
     words = [str(word) for word in command] if isinstance(command, list) else []
     methods = settings.get("methods")
@@ -32,30 +32,26 @@ def explained_recipe(title: str, settings: Mapping[str, Any]) -> Recipe:
 
 
 def evaluation_recipe(title: str, settings: Mapping[str, Any], samples: int) -> Recipe:
-    """For what evaluate wrote."""
+    """Say how to make again what evaluate wrote."""
     learnt = settings["statistics"]
-    words = ["evaluate", "--model", settings["model"], "--data", settings["data"]]
-    words += [
-        "--methods",
-        ",".join(map(_spec, settings["methods"])),
-        "--metrics",
-        ",".join(map(_spec, settings["metrics"])),
-    ]
-    words += [
-        "--statistics-from",
-        learnt["from"],
-        "--statistics-count",
-        learnt["count"],
-        "--statistics-per",
-        learnt["per"],
-    ]
-    words += ["--limit", samples, "--seed", settings["seed"]]
+    given = {
+        "model": settings["model"],
+        "data": settings["data"],
+        "methods": ",".join(map(_spec, settings["methods"])),
+        "metrics": ",".join(map(_spec, settings["metrics"])),
+        "statistics-from": learnt["from"],
+        "statistics-count": learnt["count"],
+        "statistics-per": learnt["per"],
+        "limit": samples,
+        "seed": settings["seed"],
+    }
+    words = ["evaluate", *(str(word) for name, value in given.items() for word in (f"--{name}", value))]
     listed = [(label, _listed(one)) for kind in ("methods", "metrics") for label, one in settings[kind].items()]
-    return Recipe(title, f"bitlens {shlex.join(map(str, words))}", settings=listed)
+    return Recipe(title, f"bitlens {shlex.join(words)}", settings=listed)
 
 
 def _spec(label: str) -> str:
-    """As it is typed: `iba[beta=100,steps=20]` is `iba:beta=100:steps=20`."""
+    """Write a label as it is typed: `iba[beta=100,steps=20]` is `iba:beta=100:steps=20`."""
     name, _, given = label.removesuffix("]").partition("[")
     return ":".join([name, *given.split(",")]) if given else name
 
@@ -90,13 +86,13 @@ def _python(model: str, methods: Mapping[str, Mapping[str, Any]], command: Seque
 
 
 def _reads(settings: Mapping[str, Any]) -> bool:
-    """Whether the method has weights of its own."""
+    """Say whether the method has weights of its own."""
     name = settings.get("name")
     return name in METHODS["image"] and METHODS["image"][str(name)].lesson is WEIGHTS
 
 
 def _trained(model: str, command: Sequence[str]) -> str:
-    """Where a method has its weights from: they know all other settings."""
+    """Say where a method has its weights from: they know all other settings."""
     given = _given(command, "--readout")
     if given is None and model.startswith("builtin/"):
         return "weights=loaded.readout"
@@ -104,7 +100,7 @@ def _trained(model: str, command: Sequence[str]) -> str:
 
 
 def _arguments(name: str, settings: Mapping[str, Any]) -> dict[str, Any]:
-    """What the method is built with: what it takes, and is not as by default."""
+    """Choose what the method is built with: what it takes, and is not as by default."""
     build = METHODS["image"][name].build
     taken = settings_of_callable(build)
     known = defaults_of_callable(build)
@@ -116,7 +112,7 @@ def _arguments(name: str, settings: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def _quality(settings: Mapping[str, Any], chosen: dict[str, Any]) -> dict[str, Any]:
-    """The preset, in place of what it stands for."""
+    """Name the preset, in place of what it stands for."""
     for name, preset in QUALITY.items():
         values = asdict(preset)
         implied = ("steps", "noise_samples", "antithetic", "rising")
@@ -128,7 +124,7 @@ def _quality(settings: Mapping[str, Any], chosen: dict[str, Any]) -> dict[str, A
 
 
 def _learning(settings: Mapping[str, Any], command: Sequence[str]) -> Iterator[str]:
-    """How the method gets its statistics, if it needs any."""
+    """Say how the method gets its statistics, if it needs any."""
     if "statistics_data" not in settings:
         return
     kept = _given(command, "--statistics")
@@ -144,7 +140,7 @@ def _learning(settings: Mapping[str, Any], command: Sequence[str]) -> Iterator[s
 
 
 def _given(command: Sequence[str], option: str) -> str | None:
-    """The value of an option of a command."""
+    """Read the value of an option of a command."""
     for word, following in zip(command, [*command[1:], ""], strict=False):  # no command: nothing was given
         if word == option:
             return following

@@ -98,7 +98,7 @@ def _title(report: Report) -> str:
 
 
 def _facts(settings: Sequence[Any]) -> list[tuple[str, str]]:
-    """What all explanations have in common."""
+    """List what all explanations have in common."""
     models = dict.fromkeys(str(one["model"]) for one in settings if "model" in one)
     methods = dict.fromkeys(label for one in settings for label in one.get("methods") or ())
     facts = [("network", ", ".join(models))] if models else []

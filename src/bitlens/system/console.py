@@ -1,8 +1,9 @@
 """What the command line shows a person: answers on standard output, everything else on the error stream."""
 
 import warnings
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from functools import partial
 from pathlib import Path
 from typing import Any, Literal
 
@@ -24,6 +25,14 @@ from bitlens.errors import BitlensWarning
 
 messages = Console(stderr=True)
 answers = Console()
+
+
+class Debugging:
+    """Whether tracebacks are shown, by --debug."""
+
+    wanted = False
+
+
 _original_showwarning = warnings.showwarning
 
 
@@ -40,27 +49,35 @@ class _Speed(ProgressColumn):
         self.unit = unit
 
     def render(self, task: Task) -> Text:
-        """Nothing until it is known."""
+        """Show nothing until it is known."""
         speed = task.finished_speed or task.speed
         return Text(f"{speed:.3g} {self.unit}/s" if speed else "", style="progress.data.speed")
 
 
 @contextmanager
-def progress_bar(text: str, total: int, unit: str = "") -> Iterator[Any]:
-    """A bar on the error stream; advance() moves it by one, advance(n) to n. A unit adds how many there are a second."""
+def progress_bars(unit: str = "", *, hidden: bool = False) -> Iterator[Callable[[str, int], Callable[..., None]]]:
+    """Show bars on the error stream: watch(what, total) adds one, and gives what is told how much is done, and of what."""
     columns: list[ProgressColumn] = [TextColumn("{task.description}", markup=False), BarColumn(), MofNCompleteColumn()]
     columns += [_Speed(unit), TimeElapsedColumn(), TextColumn("left")] if unit else []
     columns.append(TimeRemainingColumn())
-    with Progress(*columns, console=messages, transient=True, speed_estimate_period=600) as progress:
-        task = progress.add_task(text, total=total)
+    with Progress(*columns, console=messages, transient=True, disable=hidden, speed_estimate_period=600) as progress:
 
-        def advance(to: int | None = None) -> None:
-            if to is None:
-                progress.advance(task)
-            else:
-                progress.update(task, completed=to)
+        def watch(what: str, total: int) -> Callable[..., None]:
+            task = progress.add_task(what, total=total)
 
-        yield advance
+            def done(number: int | None = None, text: str = what) -> None:
+                progress.update(task, completed=number, advance=1 if number is None else None, description=text)
+
+            return done
+
+        yield watch
+
+
+@contextmanager
+def progress_bar(text: str, total: int, unit: str = "") -> Iterator[Any]:
+    """Show a bar; advance() moves it by one, advance(n) to n. A unit adds how many there are a second."""
+    with progress_bars(unit) as watch:
+        yield watch(text, total)
 
 
 _COLUMNS: dict[str, tuple[str, Callable[[dict[str, Any]], str]]] = {
@@ -84,28 +101,47 @@ _COLUMNS: dict[str, tuple[str, Callable[[dict[str, Any]], str]]] = {
 }
 """By the name of a value in a row: the column's title, and how the value is written."""
 
-_TEXTS, _WHOLE = ("scene", "photo", "name", "method"), ("method", "probability_under_noise", "score_under_noise")
-"""What stands on the left of its column, and what is not broken into lines."""
-
-_OF_A_PHOTO = ("scene", "photo", "name", "probability_before", "score_before")
-"""What is said once where several methods explain the same photo."""
-
 
 def results_table(rows: Sequence[dict[str, Any]]) -> Table:
-    """The values that people look at, of those that the rows have; the method where there are several."""
-    table = Table(box=None, header_style="bold", pad_edge=False)
+    """Show the values that people look at, of those that the rows have; the method where there are several."""
     known = {name for row in rows for name in row}
     if len({row["method"] for row in rows}) == 1:
         known.discard("method")
-    shown = {name: column for name, column in _COLUMNS.items() if name in known}
-    for name, (title, _) in shown.items():
-        justify: Literal["left", "right"] = "left" if name in _TEXTS else "right"
-        table.add_column(title, justify=justify, overflow="fold", no_wrap=name in _WHOLE)
+
+    def said(name: str, row: dict[str, Any]) -> str:
+        return _COLUMNS[name][1](row) if name in row else ""
+
+    columns = {title: partial(said, name) for name, (title, _) in _COLUMNS.items() if name in known}
+    texts = ("scene", "photo", "target")
+    once, whole = (*texts, "p before", "value before"), ("method", "p under noise", "value under noise")
+    return aligned(rows, columns, (*texts, "method"), once, whole=whole)
+
+
+def aligned(
+    rows: Sequence[dict[str, Any]],
+    columns: Mapping[str, Callable[[dict[str, Any]], str]],
+    left: Collection[str],
+    once: Collection[str],
+    whole: Collection[str] = (),
+) -> Table:
+    """Lay rows out under titles.
+
+    Args:
+        rows: one for each line.
+        columns: by title, how the cell of a row is written.
+        left: titles of what stands on the left of its column.
+        once: titles of what is said once where several rows are about the same photo.
+        whole: titles of what is not broken into lines.
+    """
+    table = Table(box=None, header_style="bold", pad_edge=False)
+    for title in columns:
+        justify: Literal["left", "right"] = "left" if title in left else "right"
+        table.add_column(title, justify=justify, overflow="fold", no_wrap=title in whole)
     previous = None
     for row in rows:
         photo = row.get("photo") or row.get("scene")
-        again = _OF_A_PHOTO if photo is not None and photo == previous else ()
-        table.add_row(*("" if n in again or n not in row else Text(text(row)) for n, (_, text) in shown.items()))
+        again = once if photo is not None and photo == previous else ()
+        table.add_row(*("" if title in again else Text(text(row)) for title, text in columns.items()))
         previous = photo
     return table
 
@@ -122,7 +158,7 @@ def warn_of_collapse(rows: Sequence[dict[str, Any]]) -> None:
 
 
 def show_warning(message: Warning | str, category: type[Warning], *rest: Any, **more: Any) -> None:
-    """What takes the place of `warnings.showwarning`: bitlens's own warnings as notes of one line."""
+    """Take the place of `warnings.showwarning`: bitlens's own warnings are notes of one line."""
     if issubclass(category, BitlensWarning):
         note(str(message))
     else:

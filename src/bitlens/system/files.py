@@ -13,7 +13,7 @@ from bitlens.errors import DataError
 
 @contextmanager
 def replacing(path: str | Path) -> Iterator[Path]:
-    """A temporary path beside `path`, moved into place when the block ends well and removed when it does not.
+    """Yield a temporary path beside `path`, moved into place when the block ends well and removed when it does not.
 
     Its bytes are on the disk before it gets its name, and the name is before the block is left: whoever relies on the file
     (a run that goes on where it was) finds it whole.

@@ -38,83 +38,78 @@ class State:
 
     @property
     def waited(self) -> int:
-        """For how many epochs it has not got better."""
+        """Count the epochs since it last got better."""
         return len(self.rows) - self.best_epoch
 
 
-def save_checkpoint(
-    path: Path,
-    state: State,
-    module: nn.Module,
-    optimizer: torch.optim.Optimizer,
-    scaler: Any,
-    identity: Mapping[str, Any],
-) -> None:
-    """Write a checkpoint, whole or not at all.
+@dataclass(frozen=True)
+class Checkpoint:
+    """Where a training is kept, and what of it is.
 
-    Args:
+    Attributes:
         path: of the file.
-        state: how far the training is.
         module: what is trained, not wrapped.
         optimizer: of it.
         scaler: of the losses in float16, or None.
         identity: what was trained and how; a training with another identity does not go on from here.
     """
-    arrays = {f"weights.{name}": tensor.detach().cpu().clone() for name, tensor in module.state_dict().items()}
-    arrays |= {f"best.{name}": tensor for name, tensor in state.best.items()}
-    for number, values in optimizer.state_dict()["state"].items():
-        arrays |= {f"optimizer.{number}.{name}": torch.as_tensor(value).cpu() for name, value in values.items()}
-    details = {
-        "epoch": state.epoch,
-        "step": state.step,
-        "sums": state.sums,
-        "rows": [asdict(row) for row in state.rows],
-        "best_epoch": state.best_epoch,
-        "scaler": scaler.state_dict() if scaler is not None else None,
-    }
-    metadata = {"format": _FORMAT, "details": json.dumps(details), "identity": json.dumps(dict(identity))}
-    write_arrays(path, arrays, metadata)
 
+    path: Path
+    module: nn.Module
+    optimizer: torch.optim.Optimizer
+    scaler: Any
+    identity: Mapping[str, Any]
 
-def load_checkpoint(
-    path: Path,
-    module: nn.Module,
-    optimizer: torch.optim.Optimizer,
-    scaler: Any,
-    identity: Mapping[str, Any],
-) -> State:
-    """Put a training back to where a checkpoint was written.
+    def save(self, state: State) -> None:
+        """Write how far the training is, whole or not at all."""
+        arrays = {f"weights.{name}": tensor.detach().cpu().clone() for name, tensor in self.module.state_dict().items()}
+        arrays |= {f"best.{name}": tensor for name, tensor in state.best.items()}
+        for number, values in self.optimizer.state_dict()["state"].items():
+            arrays |= {f"optimizer.{number}.{name}": torch.as_tensor(value).cpu() for name, value in values.items()}
+        details = {
+            "epoch": state.epoch,
+            "step": state.step,
+            "sums": state.sums,
+            "rows": [asdict(row) for row in state.rows],
+            "best_epoch": state.best_epoch,
+            "scaler": self.scaler.state_dict() if self.scaler is not None else None,
+        }
+        metadata = {"format": _FORMAT, "details": json.dumps(details), "identity": json.dumps(dict(self.identity))}
+        write_arrays(self.path, arrays, metadata)
 
-    Raises:
-        DataError: if the file is damaged or no checkpoint.
-        SettingError: if it belongs to a training with other settings, data or network; the message names them.
-    """
-    arrays, metadata = read_arrays(path, "a checkpoint", lambda m: m.get("format") == _FORMAT)
-    try:
-        details, known = json.loads(metadata["details"]), json.loads(metadata["identity"])
-    except (KeyError, ValueError) as error:
-        raise DataError(f"{path} is no complete checkpoint: remove it to begin anew ({error})") from error
-    wanted = json.loads(json.dumps(dict(identity)))
-    differing = [
-        f"{name} was {known.get(name)!r}, now {wanted.get(name)!r}"
-        for name in {**known, **wanted}
-        if known.get(name) != wanted.get(name)
-    ]
-    if differing:
-        raise SettingError(
-            f"{path} is of another training ({'; '.join(differing)}): repeat those settings, or use another place"
-        )
-    module.load_state_dict(dict(_part(arrays, "weights.")))
-    states: dict[int, dict[str, Tensor]] = {}
-    for name, tensor in _part(arrays, "optimizer."):
-        number, _, key = name.partition(".")
-        states.setdefault(int(number), {})[key] = tensor
-    optimizer.load_state_dict({"state": states, "param_groups": optimizer.state_dict()["param_groups"]})
-    if scaler is not None and details["scaler"] is not None:
-        scaler.load_state_dict(details["scaler"])
-    rows = [EpochRow(**row) for row in details["rows"]]
-    best = dict(_part(arrays, "best."))
-    return State(details["epoch"], details["step"], details["sums"], rows, best, details["best_epoch"])
+    def load(self) -> State:
+        """Put the training back to where the checkpoint was written.
+
+        Raises:
+            DataError: if the file is damaged or no checkpoint.
+            SettingError: if it belongs to a training with other settings, data or network; the message names them.
+        """
+        arrays, metadata = read_arrays(self.path, "a checkpoint", lambda m: m.get("format") == _FORMAT)
+        try:
+            details, known = json.loads(metadata["details"]), json.loads(metadata["identity"])
+        except (KeyError, ValueError) as error:
+            raise DataError(f"{self.path} is no complete checkpoint: remove it to begin anew ({error})") from error
+        wanted = json.loads(json.dumps(dict(self.identity)))
+        differing = [
+            f"{name} was {known.get(name)!r}, now {wanted.get(name)!r}"
+            for name in {**known, **wanted}
+            if known.get(name) != wanted.get(name)
+        ]
+        if differing:
+            raise SettingError(
+                f"{self.path} is of another training ({'; '.join(differing)}): repeat those settings, or use another place"
+            )
+        self.module.load_state_dict(dict(_part(arrays, "weights.")))
+        states: dict[int, dict[str, Tensor]] = {}
+        for name, tensor in _part(arrays, "optimizer."):
+            number, _, key = name.partition(".")
+            states.setdefault(int(number), {})[key] = tensor
+        self.optimizer.load_state_dict({"state": states, "param_groups": self.optimizer.state_dict()["param_groups"]})
+        if self.scaler is not None and details["scaler"] is not None:
+            self.scaler.load_state_dict(details["scaler"])
+        rows = [EpochRow(**row) for row in details["rows"]]
+        best = dict(_part(arrays, "best."))
+        return State(details["epoch"], details["step"], details["sums"], rows, best, details["best_epoch"])
 
 
 def _part(arrays: Mapping[str, Tensor], prefix: str) -> Iterator[tuple[str, Tensor]]:

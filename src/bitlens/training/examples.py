@@ -33,12 +33,10 @@ class Examples(Protocol):
     """Samples by their number."""
 
     def __len__(self) -> int:
-        """How many there are."""
-        ...
+        """Count them."""
 
     def take(self, rows: Sequence[int]) -> Batch:
-        """Those with these numbers, in this order."""
-        ...
+        """Take the samples with these numbers, in this order."""
 
 
 class InMemory:
@@ -70,7 +68,7 @@ class InMemory:
         return self._inputs.count
 
     def take(self, rows: Sequence[int]) -> Batch:
-        """Those with these numbers, in this order."""
+        """Take the samples with these numbers, in this order."""
         chosen = torch.as_tensor(rows)
         labels = self._labels[chosen] if self._labels is not None else None
         return Batch(self._inputs.select(chosen), labels, tuple(f"sample {row}" for row in rows))
@@ -85,7 +83,7 @@ class Photos:
 
     Raises:
         DataError: (when they are taken) if a photo cannot be read.
-        InputError: (likewise) if the prepared photos differ in size.
+        InputError: (when they are taken) if the prepared photos differ in size.
     """
 
     def __init__(self, samples: Sequence[Sample], preprocess: Preprocessing) -> None:
@@ -95,7 +93,7 @@ class Photos:
         return len(self._samples)
 
     def take(self, rows: Sequence[int]) -> Batch:
-        """Those with these numbers, in this order; labels only if all have one."""
+        """Take the samples with these numbers, in this order; labels only if all have one."""
         chosen = [self._samples[row] for row in rows]
         batches = [images for images, _ in tensor_batches(chosen, self._preprocess, len(chosen))]
         if len(batches) > 1:
@@ -135,7 +133,7 @@ class Pairs:
         return len(self._examples)
 
     def take(self, rows: Sequence[int]) -> Batch:
-        """Those with these numbers, in this order."""
+        """Take the samples with these numbers, in this order."""
         own, others = self._examples.take(rows), self._examples.take(self._beside[list(rows)].tolist())
         if own.inputs.image_size is None:
             raise InputError("pairs are made of images (N, C, H, W); the first input is none")

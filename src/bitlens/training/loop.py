@@ -14,14 +14,13 @@ from typing import Any
 import torch
 
 from bitlens.errors import FitError
-from bitlens.training.checkpoint import State, load_checkpoint, save_checkpoint
+from bitlens.training.checkpoint import Checkpoint, State
 from bitlens.training.curve import EpochRow
 from bitlens.training.dealing import deal, generator_of, seed_of, shares
 from bitlens.training.examples import Examples
 from bitlens.training.processes import accelerator_for
-from bitlens.training.schedule import SCHEDULES
-from bitlens.training.settings import TrainingSettings
-from bitlens.training.task import Losses, Task
+from bitlens.training.settings import SCHEDULES, TrainingSettings
+from bitlens.training.task import Losses, Trainee
 
 _DTYPES = {"no": None, "bf16": torch.bfloat16, "fp16": torch.float16}
 
@@ -68,7 +67,7 @@ class Trained:
 
 
 def train(
-    task: Task,
+    task: Trainee,
     examples: Examples,
     settings: TrainingSettings,
     *,
@@ -95,8 +94,8 @@ def train(
 class _Loop:
     """One training on one process of `world`."""
 
-    def __init__(self, task: Task, examples: Examples, settings: TrainingSettings, checkpoint: Path | None) -> None:
-        self.task, self.examples, self.settings, self.checkpoint = task, examples, settings, checkpoint
+    def __init__(self, task: Trainee, examples: Examples, settings: TrainingSettings, checkpoint: Path | None) -> None:
+        self.task, self.examples, self.settings = task, examples, settings
         device = next(task.module.parameters()).device
         self.accelerator = accelerator_for(settings, device)
         self.world, self.rank = self.accelerator.num_processes, self.accelerator.process_index
@@ -106,12 +105,10 @@ class _Loop:
         self.module, self.optimizer = self.accelerator.prepare(task.module, optimizer)
         self.kept: dict[tuple[int, ...], Any] = {}
         self.free = settings.memory * 2**30
-        self.identity = {
-            **settings.identity(),
-            **task.identity(),
-            "samples": sum(map(len, self.groups)),
-            "first": self.groups[0][0],
-        }
+        dealt = {"samples": sum(map(len, self.groups)), "first": self.groups[0][0]}
+        identity = {**settings.identity(), **task.identity(), **dealt}
+        kept = (task.module, self.optimizer, self.accelerator.scaler, identity)
+        self.checkpoint = Checkpoint(checkpoint, *kept) if checkpoint is not None else None
 
     def run(self, progress: Progress | None) -> Trained:
         """Train until the last epoch, or until it gets no better."""
@@ -120,12 +117,9 @@ class _Loop:
             while state.epoch < self.settings.epochs and not self._in_vain(state):
                 self._run_epoch(state, progress if self.rank == 0 else None)
         finally:
-            self.accelerator.unwrap_model(
-                self.module, keep_fp32_wrapper=False
-            )  # takes its autocast off again, and leaves
-            vars(self.task.module).pop(
-                "forward", None
-            )  # the module's own forward on the instance, where copies would keep it
+            # Takes its autocast off again, and leaves the module's own forward on the instance, where copies would keep it
+            self.accelerator.unwrap_model(self.module, keep_fp32_wrapper=False)
+            vars(self.task.module).pop("forward", None)
         self.task.module.load_state_dict(state.best)
         self.accelerator.wait_for_everyone()
         samples = sum(map(len, self.groups))
@@ -136,9 +130,8 @@ class _Loop:
 
     def _run_epoch(self, state: State, progress: Progress | None) -> None:
         began = time.perf_counter()
-        order = torch.randperm(
-            len(self.groups), generator=generator_of(self.settings.seed, "order", state.epoch)
-        ).tolist()
+        generator = generator_of(self.settings.seed, "order", state.epoch)
+        order = torch.randperm(len(self.groups), generator=generator).tolist()
         while state.step < len(order):
             self._set_rate(state.epoch * len(order) + state.step)
             losses = self._step(self.groups[order[state.step]], state.epoch)
@@ -186,7 +179,8 @@ class _Loop:
                 for name, value in self._reduced(losses, len(part)).items():
                     means[name] = means.get(name, 0.0) + value / parts
                 if not _finite(means):
-                    raise FitError(self._diagnosis(prepared, seeds, epoch))
+                    where = self.task.diagnose(self.accelerator.unwrap_model(self.module), prepared, seeds, epoch)
+                    raise FitError(f"training stopped in epoch {epoch + 1}: {where}")
                 self.accelerator.backward(losses.total.mean())
                 if self.accelerator.sync_gradients and self.accelerator.scaler is None:
                     self._check_gradients(epoch)
@@ -232,10 +226,6 @@ class _Loop:
             self.kept[key] = prepared
         return prepared
 
-    def _diagnosis(self, prepared: Any, seeds: Sequence[int], epoch: int) -> str:
-        where = self.task.diagnose(self.accelerator.unwrap_model(self.module), prepared, seeds, epoch)
-        return f"training stopped in epoch {epoch + 1}: {where}"
-
     def _check_gradients(self, epoch: int) -> None:
         named = [(name, p.grad) for name, p in self.task.module.named_parameters() if p.grad is not None]
         if bool(torch.stack([gradient.isfinite().all() for _, gradient in named]).all()):
@@ -249,15 +239,13 @@ class _Loop:
 
     def _save(self, state: State) -> None:
         if self.checkpoint is not None and self.rank == 0:
-            scaler = self.accelerator.scaler
-            save_checkpoint(self.checkpoint, state, self.task.module, self.optimizer, scaler, self.identity)
+            self.checkpoint.save(state)
         self.accelerator.wait_for_everyone()
 
     def _resumed(self) -> State:
-        if self.checkpoint is None or not self.checkpoint.is_file():
+        if self.checkpoint is None or not self.checkpoint.path.is_file():
             return State()
-        scaler = self.accelerator.scaler
-        return load_checkpoint(self.checkpoint, self.task.module, self.optimizer, scaler, self.identity)
+        return self.checkpoint.load()
 
 
 def _finite(means: Mapping[str, float]) -> bool:

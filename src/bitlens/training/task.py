@@ -29,10 +29,9 @@ class Prepared(Protocol):
     @property
     def nbytes(self) -> int:
         """How much memory it takes."""
-        ...
 
 
-class Task(Protocol):
+class Trainee(Protocol):
     """What a network learns.
 
     Attributes:
@@ -43,11 +42,9 @@ class Task(Protocol):
 
     def identity(self) -> Mapping[str, Any]:
         """Plain values that must stay the same where a training goes on."""
-        ...
 
     def prepare(self, batch: Batch) -> Any:
         """Compute what does not change, a `Prepared`."""
-        ...
 
     def losses(
         self, module: nn.Module, prepared: Any, seeds: Sequence[int], epoch: int | None, dtype: torch.dtype | None
@@ -61,8 +58,6 @@ class Task(Protocol):
             epoch: from 0; None where held-out samples are measured.
             dtype: what is allowed to be computed in lower precision; None for nothing.
         """
-        ...
 
     def diagnose(self, module: nn.Module, prepared: Any, seeds: Sequence[int], epoch: int | None) -> str:
         """Where a number that is not finite appears first."""
-        ...

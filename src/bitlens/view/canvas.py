@@ -34,7 +34,7 @@ _BREAKS = ((" · ", " · "), (" ", " "), ("(?<=[-/_])", ""), ("", ""))
 
 
 def new_page(width: float, height: float) -> Figure:
-    """An empty white page of `width` x `height` inches.
+    """Make an empty white page of `width` x `height` inches.
 
     Raises:
         InputError: the page would have more than 65,535 pixels on a side.
@@ -59,12 +59,12 @@ def add_axes(page: Figure, left: float, top: float, width: float, height: float)
 
 
 def line_height(size: float) -> float:
-    """The height of one line of text of `size` points, in inches."""
+    """Return the height of one line of text of `size` points, in inches."""
     return 1.35 * size / 72
 
 
 def width_of(text: str, size: float, bold: bool = False) -> float:
-    """The width of a line of text of `size` points, in inches."""
+    """Return the width of a line of text of `size` points, in inches."""
     return float(_MEASURE.get_text_width_height_descent(text, _font(size, bold), False)[0]) / 72
 
 
@@ -93,7 +93,7 @@ def wrap(text: str, width: float, size: float, *, bold: bool = False, max_lines:
 
 
 def shorten(name: str, width: float, size: float) -> str:
-    """A name no wider than `width` inches; what is too much is left out of its middle, since both ends tell names apart."""
+    """Shorten a name to `width` inches; what is too much is left out of its middle, since both ends tell names apart."""
     if width_of(name, size) <= width:
         return name
     for kept in range(len(name) - 1, 1, -1):
@@ -143,8 +143,11 @@ def save_figure(figure: Figure, path: str | Path) -> None:
     writer = _WRITERS.get(path.suffix.lower())
     if writer is None:
         raise DataError(f"cannot save a figure as {str(path)!r}: expected a name that ends in {', '.join(_WRITERS)}")
-    buffer = io.BytesIO()
-    writer(figure, buffer)
+    buffer, dpi = io.BytesIO(), figure.dpi
+    try:
+        writer(figure, buffer)
+    finally:
+        figure.dpi = dpi  # writers of vectors leave 72 behind
     write_bytes(path, buffer.getvalue())
 
 
@@ -185,15 +188,11 @@ def _write_svg(figure: Figure, file: io.BytesIO) -> None:
     width, height = figure.get_size_inches()
     text = io.StringIO()
     metadata = {"Date": None, "Creator": "bitlens"}
-    dpi = figure.dpi
-    figure.dpi = 72
-    try:
-        vector = _SvgRenderer(width * 72, height * 72, text, image_dpi=dpi, metadata=metadata)  # type: ignore[no-untyped-call]
-        renderer = MixedModeRenderer(figure, width, height, dpi, vector)  # type: ignore[no-untyped-call]
-        figure.draw(renderer)  # type: ignore[arg-type]  # it hands everything on to a renderer
-        renderer.finalize()
-    finally:
-        figure.dpi = dpi
+    dpi, figure.dpi = figure.dpi, 72
+    vector = _SvgRenderer(width * 72, height * 72, text, image_dpi=dpi, metadata=metadata)  # type: ignore[no-untyped-call]
+    renderer = MixedModeRenderer(figure, width, height, dpi, vector)  # type: ignore[no-untyped-call]
+    figure.draw(renderer)  # type: ignore[arg-type]  # it hands everything on to a renderer
+    renderer.finalize()
     file.write(text.getvalue().encode())
 
 
@@ -202,12 +201,8 @@ def _write_png(figure: Figure, file: io.BytesIO) -> None:
 
 
 def _write_pdf(figure: Figure, file: io.BytesIO) -> None:
-    dpi = figure.dpi
-    try:
-        canvas = FigureCanvasPdf(figure)
-        canvas.print_pdf(file, metadata={"CreationDate": None, "Creator": "bitlens"})  # type: ignore[no-untyped-call]
-    finally:
-        figure.dpi = dpi  # print_pdf leaves 72 behind
+    metadata = {"CreationDate": None, "Creator": "bitlens"}
+    FigureCanvasPdf(figure).print_pdf(file, metadata=metadata)  # type: ignore[no-untyped-call]
 
 
 _WRITERS: dict[str, Callable[[Figure, io.BytesIO], None]] = {".png": _write_png, ".svg": _write_svg, ".pdf": _write_pdf}

@@ -5,6 +5,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
+from bitlens.core.attribution import Attribution
 from bitlens.view.colours import Floats, Scale, dim, overlay
 from bitlens.view.encoding import bar_uri, picture_uri
 from bitlens.view.panels import Array, as_map, as_photo
@@ -30,14 +31,23 @@ class Proof:
     spread: float
     measure: str = "probability"
 
+    @classmethod
+    def of(cls, attribution: Attribution, sample: int = 0) -> "Proof | None":
+        """Read it off an attribution, None where the method uses no noise."""
+        found = attribution.evidence
+        if found is None:
+            return None
+        before, under, spread = (float(v[sample]) for v in (found.before, found.under_noise, found.under_noise_std))
+        return cls(before, under, spread, found.measure)
+
     @property
     def collapsed(self) -> bool:
-        """Whether the noise destroyed the prediction."""
+        """Say whether the noise destroyed the prediction."""
         return self.measure == "probability" and self.under < 0.5 * self.before
 
     @property
     def meaning(self) -> str:
-        """What the numbers say of the map, in one sentence."""
+        """Say in one sentence what the numbers mean for the map."""
         if self.measure != "probability":
             return "Everything that the map leaves out was replaced by noise; compare the two scores."
         if self.collapsed:
@@ -104,12 +114,12 @@ class Card:
 
     @property
     def proofs(self) -> list[MapFigure]:
-        """The figures whose methods prove something."""
+        """Return the figures whose methods prove something."""
         return [figure for figure in self.figures if figure.proof is not None]
 
 
 def draw_photo_uri(photo: Array) -> str:
-    """A photo (3, H, W) or (1, H, W) in [0, 1] as a data URI."""
+    """Return a photo (3, H, W) or (1, H, W) in [0, 1] as a data URI."""
     return picture_uri(as_photo(photo).transpose(1, 2, 0))
 
 
@@ -159,7 +169,7 @@ def draw_figure(
 
 
 def _centre(values: Floats) -> tuple[float, str]:
-    """The smallest share of the picture that holds half of the magnitudes, and where it lies; (0, "") for a map of zeros."""
+    """Find the smallest share of the picture that holds half of the magnitudes, and where; (0, "") for a map of zeros."""
     magnitude = np.abs(values, dtype=np.float64)
     total = float(magnitude.sum())
     if total == 0:
@@ -179,7 +189,7 @@ def _third(positions: NDArray[np.intp], weights: NDArray[np.float64], length: in
 
 
 def _ends(scale: Scale) -> tuple[str, str]:
-    """The numbers at the ends of the bar; "≥" where values lie beyond."""
+    """Return the numbers at the ends of the bar; "≥" where values lie beyond."""
     below, above = scale.extend in ("min", "both"), scale.extend in ("max", "both")
     return ("≤ " if below else "") + _number(scale.bottom), ("≥ " if above else "") + _number(scale.top)
 

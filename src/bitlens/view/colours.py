@@ -63,7 +63,7 @@ class Scale:
         *,
         signed: bool = False,
     ) -> "Scale":
-        """The scale on which all `maps` can be compared.
+        """Make the scale on which all `maps` can be compared.
 
         Args:
             maps: finite arrays of any shape.
@@ -97,16 +97,16 @@ class Scale:
 
     @property
     def bottom(self) -> float:
-        """The lower end: 0, or -top where there are values below 0."""
+        """Return the lower end: 0, or -top where there are values below 0."""
         return -self.top if self.signed else 0.0
 
     @property
     def label(self) -> str:
-        """The unit, and the note if there is one."""
+        """Return the unit, and the note if there is one."""
         return f"{self.unit} ({self.note})" if self.note else self.unit
 
     def colour_bar(self) -> ListedColormap:
-        """The colours as they look over a photo of medium brightness, from `bottom` to `top`."""
+        """Return the colours as they look over a photo of medium brightness, from `bottom` to `top`."""
         values = np.linspace(self.bottom, self.top, 511, dtype=np.float32)[None]
         grey = np.full_like(values, (_DARKEST + _LIGHTEST) / 2)
         return ListedColormap(overlay(grey, values, self)[0])

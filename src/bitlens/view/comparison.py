@@ -95,7 +95,7 @@ def draw_comparison(
 
 
 def _notes(panels: Sequence[Panel]) -> str:
-    """What a reader must know about the ends of the scales, once for all maps that it is true of."""
+    """Tell a reader about the ends of the scales, once for all maps that it is true of."""
     noted: dict[str, list[str]] = {}
     for panel in panels:
         if panel.scale.note:
@@ -135,7 +135,7 @@ class _Cells:
 
     @property
     def row(self) -> float:
-        """The height of a row of pictures and bars: where a photo is very wide, the bars are higher."""
+        """Return the height of a row of pictures and bars: where a photo is very wide, the bars are higher."""
         return max(self.panel[1], _LOWEST_BAR)
 
     def heading_height(self, number: int) -> float:

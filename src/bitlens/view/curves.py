@@ -113,12 +113,8 @@ def draw_charts(
     legend_width = min(_SAMPLE + 0.08 + longest, 2.2)
     plot_width = (_PAGE - 2 * _MARGIN - _LEFT - legend_width - 0.2 - _GAP * (len(charts) - 1)) / len(charts)
     height = max(_HEIGHT, len(order) * _ROW)
-    heading, legend = wrap(title, _PAGE - 2 * _MARGIN, _TITLE, bold=True), wrap(caption, _PAGE - 2 * _MARGIN, _BODY)
     titled = any(chart.title for chart in charts)
-    top = _MARGIN + len(heading) * line_height(_TITLE) + (line_height(_HEADING) if titled else 0) + 0.1
-    below = _below(charts)
-    page = new_page(_PAGE, top + height + below + len(legend) * line_height(_BODY) + _MARGIN)
-    write(page, heading, _MARGIN, _MARGIN - 0.02, _TITLE, bold=True)
+    page, top = _titled(title, caption, height + _below(charts), gap=(line_height(_HEADING) if titled else 0) + 0.1)
     low, high = _common_range(charts)
     for number, chart in enumerate(charts):
         left = _MARGIN + _LEFT + number * (plot_width + _GAP)
@@ -127,7 +123,6 @@ def draw_charts(
         _draw_chart(axes, chart, order, numbered=number == 0)
         axes.set_ylim(low, high)
     _draw_legend(page, order, _PAGE - _MARGIN - legend_width, top, height)
-    write(page, legend, _MARGIN, top + height + below, _BODY, colour=_MUTED)
     return page
 
 
@@ -150,12 +145,9 @@ def draw_dots(columns: Sequence[Dots], names: Sequence[str], *, title: str, capt
     labels = min(max(width_of(name, _BODY) for name in names), 2.2) + 0.12
     width = (_PAGE - 2 * _MARGIN - labels - 0.22 * (across - 1)) / across
     height = len(names) * _ROW + 0.1
-    heading, legend = wrap(title, _PAGE - 2 * _MARGIN, _TITLE, bold=True), wrap(caption, _PAGE - 2 * _MARGIN, _BODY)
     heads = [[_heading(column, width) for column in band] for band in bands]
-    top = _MARGIN + len(heading) * line_height(_TITLE) + 0.08
     step = height + 2 * line_height(_SMALL) + 0.4
-    page = new_page(_PAGE, top + len(bands) * step + len(legend) * line_height(_BODY) + _MARGIN)
-    write(page, heading, _MARGIN, _MARGIN - 0.02, _TITLE, bold=True)
+    page, top = _titled(title, caption, len(bands) * step, gap=0.08)
     for band, titles in zip(bands, heads, strict=True):
         upper = top + 2 * line_height(_SMALL) + 0.04
         for row, name in enumerate(names):
@@ -167,8 +159,17 @@ def draw_dots(columns: Sequence[Dots], names: Sequence[str], *, title: str, capt
             write(page, lines, left + width / 2, text_top, _SMALL, align="center", bold=True)
             _draw_dots(add_axes(page, left, upper, width, height), column)
         top += step
-    write(page, legend, _MARGIN, top, _BODY, colour=_MUTED)
     return page
+
+
+def _titled(title: str, caption: str, height: float, *, gap: float) -> tuple[Figure, float]:
+    """Make a page under its title and over its caption; gives also where the `height` between them begins."""
+    heading, legend = wrap(title, _PAGE - 2 * _MARGIN, _TITLE, bold=True), wrap(caption, _PAGE - 2 * _MARGIN, _BODY)
+    top = _MARGIN + len(heading) * line_height(_TITLE) + gap
+    page = new_page(_PAGE, top + height + len(legend) * line_height(_BODY) + _MARGIN)
+    write(page, heading, _MARGIN, _MARGIN - 0.02, _TITLE, bold=True)
+    write(page, legend, _MARGIN, top + height, _BODY, colour=_MUTED)
+    return page, top
 
 
 def _heading(column: Dots, width: float) -> list[str]:
@@ -247,7 +248,7 @@ def _style(number: int) -> tuple[str, str | tuple[float, tuple[float, ...]]]:
 
 
 def _thickness(name: str, order: Sequence[str]) -> float:
-    """The first one is what the others are compared with."""
+    """Draw the first one thicker: the others are compared with it."""
     return 2.0 if name == order[0] else 1.2
 
 

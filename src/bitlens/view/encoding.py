@@ -16,12 +16,12 @@ _QUALITY = 84
 
 
 def as_data_uri(content: bytes, media_type: str) -> str:
-    """The content as an address that holds it."""
+    """Return the content as an address that holds it."""
     return f"data:{media_type};base64,{base64.b64encode(content).decode('ascii')}"
 
 
 def picture_uri(picture: Image.Image | Floats, longest: int = 640) -> str:
-    """A picture, as such or as (H, W, 3) in [0, 1], as WebP.
+    """Return a picture, as such or as (H, W, 3) in [0, 1], as WebP.
 
     Args:
         picture: the picture.
@@ -47,7 +47,7 @@ def save_photo(photo: Array, path: str | Path) -> None:
 
 
 def bar_uri(scale: Scale) -> str:
-    """The colours of a scale from its lower end (left) to its upper end, one pixel high."""
+    """Return the colours of a scale from its lower end (left) to its upper end, one pixel high."""
     return _bar(scale.signed)
 
 

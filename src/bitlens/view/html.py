@@ -8,12 +8,12 @@ from jinja2 import Environment, PackageLoader, StrictUndefined
 
 
 def render_template(name: str, **values: Any) -> str:
-    """A template of `view/templates`, filled in."""
+    """Fill in a template of `view/templates`."""
     return _environment().get_template(name).render(**values)
 
 
 def asset(name: str) -> str:
-    """A file of `view/templates` as it is."""
+    """Read a file of `view/templates` as it is."""
     return files("bitlens.view").joinpath("templates", name).read_text("utf-8")
 
 
@@ -31,5 +31,5 @@ def _environment() -> Environment:
 
 
 def _percent(value: float) -> str:
-    """A share as 0 to 100."""
+    """Write a share as 0 to 100."""
     return f"{100 * min(max(float(value), 0.0), 1.0):.1f}"

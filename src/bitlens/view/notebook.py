@@ -5,6 +5,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from bitlens.core.attribution import Attribution
+from bitlens.view.card import Proof
 from bitlens.view.colours import Floats, Scale, overlay
 from bitlens.view.encoding import bar_uri, picture_uri
 from bitlens.view.html import render_template
@@ -24,7 +25,7 @@ class _Tile:
 
 
 def attribution_html(attribution: Attribution) -> str:
-    """HTML that stands alone: at most eight maps, all on one scale, with total bits and evidence.
+    """Write HTML that stands alone: at most eight maps, all on one scale, with total bits and evidence.
 
     Raises:
         InputError: a map is empty or not finite.
@@ -43,7 +44,7 @@ def attribution_html(attribution: Attribution) -> str:
 
 
 def _grid(values: Floats) -> Floats:
-    """A map as rows and columns: tokens and features lie in one row."""
+    """Lay a map out in rows and columns: tokens and features lie in one row."""
     return as_map(values if values.ndim == 2 else values[None])
 
 
@@ -54,10 +55,7 @@ def _tile(shown: Attribution, number: int, values: Floats, scale: Scale) -> _Til
     facts = []
     if shown.total_bits is not None:
         facts.append(f"{float(shown.total_bits[number]):,.0f} bits")
-    if shown.evidence is not None:
-        proof = shown.evidence
-        before, under = float(proof.before[number]), float(proof.under_noise[number])
-        spread = float(proof.under_noise_std[number])
-        facts.append(f"{proof.measure} {before:.2f}, under noise {under:.2f} ± {spread:.2f}")
+    if (proof := Proof.of(shown, number)) is not None:
+        facts.append(f"{proof.measure} {proof.before:.2f}, under noise {proof.under:.2f} ± {proof.spread:.2f}")
     picture = picture_uri(overlay(np.full_like(values, _GREY), values, scale), 2 * _SIDE)
     return _Tile(picture, size, shown.targets[number], " · ".join(facts))

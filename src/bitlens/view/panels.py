@@ -65,7 +65,7 @@ def as_map(values: Array, size: tuple[int, int] | None = None) -> Floats:
 
 
 def fit(aspect: float, width: float, height: float) -> tuple[float, float]:
-    """The largest (width, height) with width / height = `aspect` inside a box."""
+    """Return the largest (width, height) with width / height = `aspect` inside a box."""
     return (width, width / aspect) if width / aspect <= height else (height * aspect, height)
 
 
@@ -135,13 +135,13 @@ def draw_bar(
 
 
 def bar_text_width(scale: Scale, *, ticks: int, size: float) -> float:
-    """How many inches the numbers beside a vertical bar take, with their tick marks."""
+    """Measure how many inches the numbers beside a vertical bar take, with their tick marks."""
     _, numbers = _ticks(scale, ticks)
     return (_TICK + _PAD) / 72 + max((width_of(number, size) for number in numbers), default=0.0)
 
 
 def _ticks(scale: Scale, most: int) -> tuple[list[float], list[str]]:
-    """Where the numbers at a colour bar stand, at most so many, and how they are written."""
+    """Say where the numbers at a colour bar stand, at most so many, and how they are written."""
     places = MaxNLocator(most, steps=[1, 2, 2.5, 5, 10]).tick_values(scale.bottom, scale.top)
     slack = 1e-6 * scale.top
     shown = [float(place) for place in places if scale.bottom - slack <= place <= scale.top + slack]

@@ -164,12 +164,12 @@ class Report:
 
     @property
     def in_bits(self) -> bool:
-        """Whether any map is in bits."""
+        """Say whether any map is in bits."""
         return any(unit.startswith("bits") for unit in self._units())
 
     @property
     def in_scores(self) -> bool:
-        """Whether any map is in scores without a unit."""
+        """Say whether any map is in scores without a unit."""
         return any(unit.startswith("score") for unit in self._units())
 
     def _units(self) -> list[str]:
@@ -177,7 +177,7 @@ class Report:
         return figures + [passage.shaded.scale.unit for passage in self.passages]
 
     def overview(self) -> DataTable | None:
-        """One line for each photo, where there are several."""
+        """Give a line to each photo, where there are several."""
         if len(self.cards) < 2:
             return None
         methods = dict.fromkeys(f.method for card in self.cards for f in card.figures if f.proof is not None)
@@ -194,7 +194,7 @@ class Report:
 
 
 def render(report: Report) -> str:
-    """The page, as text. The same report always gives the same page."""
+    """Return the page, as text. The same report always gives the same page."""
     style, script = asset("report.css"), asset("report.js")
     policy = (
         f"default-src 'none'; img-src data:; style-src 'unsafe-inline'; script-src '{_hash(script)}'; "
@@ -216,5 +216,5 @@ def _probability(value: float | None) -> Cell:
 
 
 def _hash(script: str) -> str:
-    """What the content security policy knows a script by."""
+    """Hash what the content security policy knows a script by."""
     return f"sha256-{base64.b64encode(hashlib.sha256(script.encode()).digest()).decode('ascii')}"

@@ -6,11 +6,8 @@ get two colours. Between words stand the text's own characters, so that what is 
 
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
-from functools import cache
-from importlib.resources import files
 
 import numpy as np
-from jinja2 import Environment, PackageLoader, StrictUndefined
 from markupsafe import Markup
 from rich.console import Group
 from rich.text import Text
@@ -18,6 +15,7 @@ from rich.text import Text
 from bitlens.errors import InputError
 from bitlens.version import __version__
 from bitlens.view.colours import Scale
+from bitlens.view.html import asset, render_template
 
 # From which share of the scale's end a word gets the next stronger style; where there are no colours, bold, underline and
 # reverse remain.
@@ -58,31 +56,31 @@ class ShadedText:
 
     @property
     def text(self) -> str:
-        """As it was written."""
+        """Join the pieces to the text as it was written."""
         return "".join(piece.text for piece in self.pieces)
 
     @property
     def ends(self) -> tuple[str, str]:
-        """The values at the two ends of the scale."""
+        """Return the values at the two ends of the scale."""
         return number(self.scale.bottom), number(self.scale.top)
 
     @property
     def meaning(self) -> str:
-        """What the shades stand for, in words."""
+        """Say what the shades stand for."""
         note = f" ({self.scale.note})" if self.scale.note else ""
         for_and_against = ": orange for the answer, blue against it" if self.scale.signed else ""
         return f"{self.scale.unit} of each word{for_and_against}{note}"
 
     def share(self, value: float) -> str:
-        """How strong the shade of a value is, in percent."""
+        """Say how strong the shade of a value is, in percent."""
         return f"{100 * min(abs(value) / self.scale.top, 1.0):.1f}"
 
     def described(self, value: float) -> str:
-        """A value with its unit."""
+        """Return a value with its unit."""
         return f"{number(value)} {self.scale.unit}"
 
     def strongest(self, count: int = _LISTED_IN_HTML) -> list[tuple[str, str]]:
-        """The words with the largest magnitudes, and their values as text."""
+        """Return the words with the largest magnitudes, and their values as text."""
         words = [(piece.text, piece.value) for piece in self.pieces if piece.value is not None]
         words.sort(key=lambda word: -abs(word[1]))
         return [(word, number(value)) for word, value in words[:count]]
@@ -121,7 +119,7 @@ def pieces_of(text: str, spans: Sequence[tuple[int, int]], values: Iterable[floa
 def word_scale(
     texts: Iterable[Sequence[Piece]], unit: str, *, vmax: float | None = None, signed: bool = False
 ) -> Scale:
-    """The scale on which the words of all these texts can be compared.
+    """Make the scale on which the words of all these texts can be compared.
 
     Args:
         texts: pieces of each.
@@ -139,7 +137,7 @@ def word_scale(
 
 
 def terminal(shaded: ShadedText) -> Group:
-    """What rich prints: title, shaded text, legend, the strongest words in numbers, notes."""
+    """Lay out what rich prints: title, shaded text, legend, the strongest words in numbers, notes."""
     text = Text()
     for piece in shaded.pieces:
         text.append(piece.text, _style((piece.value or 0.0) / shaded.scale.top))
@@ -150,12 +148,12 @@ def terminal(shaded: ShadedText) -> Group:
 
 
 def html_fragment(texts: Sequence[ShadedText]) -> str:
-    """The texts as a piece of HTML with its own style, for notebooks."""
+    """Return the texts as a piece of HTML with its own style, for notebooks."""
     return _render(texts, "", whole=False)
 
 
 def html_page(texts: Sequence[ShadedText], title: str) -> str:
-    """The texts as a whole page that asks no server for anything; light or dark as the reader's system is."""
+    """Return the texts as a whole page that asks no server for anything; light or dark as the reader's system is."""
     return _render(texts, title, whole=True)
 
 
@@ -179,17 +177,6 @@ def number(value: float) -> str:
 
 
 def _render(texts: Sequence[ShadedText], title: str, *, whole: bool) -> str:
-    style = Markup(files("bitlens.view").joinpath("templates", "text.css").read_text("utf-8"))
-    template = _environment().get_template("text.html.j2")
-    return template.render(texts=texts, title=title, style=style, whole=whole, version=__version__).strip() + "\n"
-
-
-@cache
-def _environment() -> Environment:
-    return Environment(
-        loader=PackageLoader("bitlens.view", "templates"),
-        autoescape=True,
-        undefined=StrictUndefined,
-        trim_blocks=True,
-        lstrip_blocks=True,
-    )
+    style = Markup(asset("text.css"))
+    page = render_template("text.html.j2", texts=texts, title=title, style=style, whole=whole, version=__version__)
+    return page.strip() + "\n"

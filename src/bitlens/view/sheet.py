@@ -51,14 +51,31 @@ def draw_grid(
             do not agree, or the scale is to be shared by different units.
     """
     units = [unit] * len(column_titles) if isinstance(unit, str) else list(unit)
-    _check_counts(photos=photos, maps=maps, row_titles=row_titles, column_titles=column_titles, captions=captions)
+    _check_counts(photos, row_titles, len(column_titles), maps=maps)
     if len(units) != len(column_titles):
         raise InputError(
             f"unit has {len(units)} entries: expected {len(column_titles)}, one for each column, or one text for all"
         )
-    pixels, values = _checked(photos, maps)
-    scales = (_one_scale if shared_scale else _own_scales)(values, units, percentile)
-    return _drawn(pixels, values, scales, row_titles, column_titles, captions, shared=shared_scale)
+    if shared_scale and len(set(units)) > 1:
+        raise InputError(f"units {sorted(set(units))} cannot share a scale: pass shared_scale=False")
+    _, values = _sized(photos, maps)
+    if shared_scale:
+        scale = Scale.over([one for row in values for one in row], units[0], percentile=percentile)
+        scales = [[scale] * len(units)] * len(values)
+    else:
+        scales = [
+            [Scale.over([one], unit, percentile=percentile) for one, unit in zip(row, units, strict=True)]
+            for row in values
+        ]
+    return draw_scaled_grid(
+        photos,
+        values,
+        scales,
+        row_titles=row_titles,
+        column_titles=column_titles,
+        captions=captions,
+        shared=shared_scale,
+    )
 
 
 def draw_scaled_grid(
@@ -70,6 +87,7 @@ def draw_scaled_grid(
     column_titles: Sequence[str],
     column_details: Sequence[str] | None = None,
     captions: Sequence[Sequence[str]] | None = None,
+    shared: bool = False,
 ) -> Figure:
     """Draw a contact sheet as `draw_grid` does, each map on a scale of its own that is given.
 
@@ -81,56 +99,25 @@ def draw_scaled_grid(
         column_titles: one for each column of maps; elided if long.
         column_details: one for each column, in muted letters under its title.
         captions: for each row one text for each column, written under the map.
+        shared: all scales are the same one, drawn below the sheet; otherwise a small bar stands beside each map.
 
     Raises:
         InputError: an array has the wrong shape or range or is empty or not finite, or the numbers of rows or columns
             do not agree.
     """
-    _check_counts(
-        photos=photos,
-        maps=maps,
-        scales=scales,
-        row_titles=row_titles,
-        column_titles=column_titles,
-        captions=captions,
-    )
-    if column_details is not None and len(column_details) != len(column_titles):
-        raise InputError(f"column_details has {len(column_details)} entries: expected {len(column_titles)}")
-    pixels, values = _checked(photos, maps)
-    return _drawn(pixels, values, scales, row_titles, column_titles, captions, column_details, shared=False)
-
-
-def _checked(photos: Sequence[Array], maps: Sequence[Sequence[Array]]) -> tuple[list[Floats], list[list[Floats]]]:
-    """The photos, and the maps in their sizes."""
-    pixels = [as_photo(photo) for photo in photos]
-    sized = [
-        [as_map(one, (photo.shape[1], photo.shape[2])) for one in row] for photo, row in zip(pixels, maps, strict=True)
-    ]
-    return pixels, sized
-
-
-def _drawn(
-    pixels: list[Floats],
-    values: list[list[Floats]],
-    scales: Sequence[Sequence[Scale]],
-    row_titles: Sequence[str],
-    column_titles: Sequence[str],
-    captions: Sequence[Sequence[str]] | None,
-    details: Sequence[str] | None = None,
-    *,
-    shared: bool,
-) -> Figure:
-    """The sheet, with one bar below if all maps share a scale, and a small one for each map otherwise."""
     count = len(column_titles)
+    _check_counts(photos, row_titles, count, maps=maps, captions=captions or maps, scales=scales)
+    if column_details is not None and len(column_details) != count:
+        raise InputError(f"column_details has {len(column_details)} entries: expected {count}")
+    pixels, values = _sized(photos, maps)
     numbers = 0.0 if shared else max(bar_text_width(s, ticks=_TICKS, size=_TINY) for row in scales for s in row)
     columns = _Columns.plan(count, labelled=any(row_titles), bar=numbers)
     rows = _plan_rows(pixels, row_titles, captions, columns)
     headings = [wrap(title, columns.heading, _HEADING, bold=True, max_lines=3) for title in column_titles]
     notes = [] if shared else [_note([row[k] for row in scales], columns) for k in range(count)]
-    if details is not None:
-        notes = [
-            wrap(text, columns.heading, _TINY, max_lines=2) + note for text, note in zip(details, notes, strict=True)
-        ]
+    if column_details is not None:
+        details = [wrap(text, columns.heading, _TINY, max_lines=2) for text in column_details]
+        notes = [above + note for above, note in zip(details, notes, strict=True)]
     heading_height = max(map(len, headings)) * line_height(_HEADING)
     note_height = max(map(len, notes), default=0) * line_height(_TINY)
     top = _MARGIN + heading_height + note_height + 0.05
@@ -151,6 +138,13 @@ def _drawn(
     return page
 
 
+def _sized(photos: Sequence[Array], maps: Sequence[Sequence[Array]]) -> tuple[list[Floats], list[list[Floats]]]:
+    """Check photos and maps, and bring the maps to the sizes of their photos."""
+    pixels = [as_photo(photo) for photo in photos]
+    pairs = zip(pixels, maps, strict=True)
+    return pixels, [[as_map(one, (photo.shape[1], photo.shape[2])) for one in row] for photo, row in pairs]
+
+
 @dataclass(frozen=True)
 class _Columns:
     """Where the columns lie, in inches; column 0 holds the photos."""
@@ -162,7 +156,7 @@ class _Columns:
 
     @classmethod
     def plan(cls, maps: int, *, labelled: bool, bar: float) -> "_Columns":
-        """Room for a bar beside each map whose numbers take so many inches, or for none."""
+        """Leave room for a bar beside each map whose numbers take so many inches, or for none."""
         labels = _LABELS + _GAP if labelled else 0.0
         beside = 0.04 + _SMALL_BAR + max(bar, _SMALL_BAR_TEXT) if bar else 0.0
         free = _PAGE - 2 * _MARGIN - labels - maps * (_GAP + beside)
@@ -173,7 +167,7 @@ class _Columns:
 
     @property
     def heading(self) -> float:
-        """How wide what stands above a column may be."""
+        """Say how wide what stands above a column may be."""
         return self.cell + self.beside
 
     def middle(self, column: int) -> float:
@@ -233,37 +227,17 @@ def _draw_row(
 
 
 def _note(scales: list[Scale], columns: _Columns) -> list[str]:
-    """The unit of a column, with what is to be said about the ends of its scales."""
+    """Name the unit of a column, with what is to be said about the ends of its scales."""
     label = max((scale.label for scale in scales), key=len)
     return wrap(label, columns.cell + columns.beside, _TINY, max_lines=3)
 
 
-def _one_scale(values: list[list[Floats]], units: list[str], percentile: float | None) -> list[list[Scale]]:
-    if len(set(units)) > 1:
-        raise InputError(f"units {sorted(set(units))} cannot share a scale: pass shared_scale=False")
-    scale = Scale.over([one for row in values for one in row], units[0], percentile=percentile)
-    return [[scale] * len(units) for _ in values]
-
-
-def _own_scales(values: list[list[Floats]], units: list[str], percentile: float | None) -> list[list[Scale]]:
-    return [
-        [Scale.over([one], unit, percentile=percentile) for one, unit in zip(row, units, strict=True)] for row in values
-    ]
-
-
 def _check_counts(
-    *,
-    photos: Sequence[Array],
-    maps: Sequence[Sequence[Array]],
-    row_titles: Sequence[str],
-    column_titles: Sequence[str],
-    captions: Sequence[Sequence[str]] | None,
-    scales: Sequence[Sequence[Scale]] | None = None,
+    photos: Sequence[Array], row_titles: Sequence[str], columns: int, **tables: Sequence[Sequence[object]]
 ) -> None:
-    rows, columns = len(photos), len(column_titles)
+    rows = len(photos)
     if not rows or not columns:
         raise InputError(f"a sheet of {rows} photos and {columns} columns is empty: expected at least one of each")
-    tables = {"maps": maps, "captions": captions or maps, "scales": scales or maps}
     for name, listed in {**tables, "row_titles": row_titles}.items():
         if len(listed) != rows:
             raise InputError(f"{name} has {len(listed)} rows: expected {rows}, one for each photo")

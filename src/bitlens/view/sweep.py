@@ -192,7 +192,7 @@ def _draw_line(
 
 
 def _draw_root_bar(axes: Axes, scale: Scale) -> None:
-    """The bar of a scale whose colours follow the root of the values."""
+    """Draw the bar of a scale whose colours follow the root of the values."""
     draw_bar(
         axes, replace(scale, top=scale.top**0.5, unit=f"{scale.unit} (colours follow the square root)"), horizontal=True
     )

@@ -21,7 +21,7 @@ TRIES = 3
 
 @dataclass(frozen=True)
 class Lost:
-    """In place of the answer to an item whose process died, again and again."""
+    """Stands for the answer to an item whose process died, again and again."""
 
     tries: int
 
@@ -33,7 +33,7 @@ class Lost:
 
 @dataclass(frozen=True)
 class Raised:
-    """In place of an answer: what a worker raised."""
+    """Stands for an answer: what a worker raised."""
 
     error: BitlensError | RuntimeError
 
@@ -67,13 +67,13 @@ class Ledger:
         self._open: dict[int, int] = {}
 
     def begin(self, position: int) -> int:
-        """Note an item down; how often it was begun in vain before."""
+        """Note an item down; say how often it was begun in vain before."""
         before = self._open.get(position, 0)
         self._open[position] = before + 1
         return before
 
     def end(self, position: int) -> None:
-        """It has an answer."""
+        """Note that an item has an answer."""
         self._open.pop(position, None)
 
 
@@ -111,7 +111,9 @@ class Worker:
             except Exception as error:
                 if isinstance(error, (MemoryError, *_lost_device())):
                     os._exit(1)  # this process is of no use any more: Ray starts another
-                answer = Raised(RuntimeError(f"in a worker:\n{traceback.format_exc()}"))  # a bug
+                answer = Raised(
+                    RuntimeError(f"{type(error).__name__}: {error}, in a worker:\n{traceback.format_exc()}")
+                )
         return answer, [str(one.message) for one in caught if issubclass(one.category, BitlensWarning)]
 
 

@@ -18,7 +18,7 @@ from bitlens.core.attribution import Attribution
 from bitlens.core.fitting import Fitted
 from bitlens.core.gaussian import information
 from bitlens.core.maps import bits_of, unit_of
-from bitlens.core.passes import RunOptions
+from bitlens.core.passes import BottleneckOptions
 from bitlens.errors import one_of
 
 
@@ -73,7 +73,7 @@ class GuidedBottleneck(Bottleneck):
         noise_samples: int | None,
         learning_rate: float | None,
         smoothing: float | None = None,
-        **run: Unpack[RunOptions],
+        **run: Unpack[BottleneckOptions],
     ) -> None:
         super().__init__(**run)
         chosen = {

@@ -32,7 +32,7 @@ from bitlens.core.fitting import Region
 from bitlens.core.gaussian import NoiseModel
 from bitlens.core.inputs import ModelInputs
 from bitlens.core.layout import Layout
-from bitlens.core.passes import RunOptions, in_precision, suffix_dtype
+from bitlens.core.passes import BottleneckOptions, in_precision, suffix_dtype
 from bitlens.core.statistics import FeatureStatistics, Granularity
 from bitlens.core.targets import as_target
 from bitlens.errors import InputError, SettingError, one_of
@@ -83,7 +83,7 @@ class InputIBA(GuidedBottleneck):
         statistics: FeatureStatistics | None = None,
         call: int | None = None,
         layout: str | None = None,
-        **run: Unpack[RunOptions],
+        **run: Unpack[BottleneckOptions],
     ) -> None:
         preset = one_of("quality", quality, INPUT_QUALITY)
         super().__init__(
@@ -165,7 +165,7 @@ class InputIBA(GuidedBottleneck):
         hidden = self.hidden(group, images, inputs=inputs, targets=target)
         one = torch.ones(1, 1, 1, device=images.device)
         noise = NoiseModel(self.noise_mean * one, self.noise_std * one, one, hidden=hidden)
-        dtype = suffix_dtype(self.precision, inputs.first)
+        dtype = suffix_dtype(self.precision, inputs.first, self.network.model)
         with self.network.running(inputs, dtype) as passes:
             yield Recorded(
                 group, self.probe.name, images, output, target, noise, IMAGES, Region(shared=self.one_mask),

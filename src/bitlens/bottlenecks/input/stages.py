@@ -55,7 +55,7 @@ def image_guide(iba: IBA, find_prior: Prior, group: Group, seed: int) -> Guide:
             "prior='none', which needs none"
         )
     images = group.inputs.first
-    dtype = suffix_dtype(iba.precision, images)
+    dtype = suffix_dtype(iba.precision, images, iba.model)
     with iba.probe.reaching(group.inputs, dtype) as passes, torch.enable_grad():
         stage = _known(
             recorded,

@@ -32,7 +32,7 @@ from bitlens.bottlenecks.token_statistics import TokenStatistics, collect_token_
 from bitlens.bottlenecks.tokens import MaskForm, Objective, SpecialTokens, TokenIBA
 from bitlens.core.gaussian import NoiseModel
 from bitlens.core.inputs import ModelInputs
-from bitlens.core.passes import RunOptions
+from bitlens.core.passes import BottleneckOptions
 from bitlens.errors import one_of
 
 
@@ -79,7 +79,7 @@ class TokenInputIBA(GuidedBottleneck):
         noise: EmbeddingNoise | None = None,
         special_tokens: SpecialTokens = "restricted",
         statistics: Mapping[str, TokenStatistics] | None = None,
-        **run: Unpack[RunOptions],
+        **run: Unpack[BottleneckOptions],
     ) -> None:
         preset = one_of("quality", quality, TOKEN_INPUT_QUALITY)
         super().__init__(
@@ -99,7 +99,7 @@ class TokenInputIBA(GuidedBottleneck):
         masks: MaskForm = mask or ("token" if preset.one_mask else "unit")
         first = TokenIBA(model, layer, mask="unit", objective=kept, special_tokens=special_tokens, **run)
         first.fit = preset.features if beta is None else replace(preset.features, beta=beta)
-        own: RunOptions = {**run, "seed": self.seed + INPUT_STREAM}
+        own: BottleneckOptions = {**run, "seed": self.seed + INPUT_STREAM}
         last = TokenIBA(model, embedding, mask=masks, objective=kept, special_tokens=special_tokens, **own)
         last.fit = self.fit
         self.feature_bottleneck, self.input_bottleneck, self.probe = first, last, first.probe
@@ -153,6 +153,10 @@ class TokenInputIBA(GuidedBottleneck):
     def samples(self, inputs: Any) -> Samples:
         """Read texts."""
         return Samples.of_texts(inputs)
+
+    def reads_padding(self, samples: Samples) -> bool:
+        """Whether what the embedding puts out at padding is read; see `TokenIBA.reads_padding`."""
+        return self.input_bottleneck.reads_padding(samples)
 
     def rows(self, inputs: ModelInputs) -> int:
         """Return how many rows like these inputs may go through the network at once."""

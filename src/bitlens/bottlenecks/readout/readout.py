@@ -24,7 +24,7 @@ from bitlens.bottlenecks.readout.training import begun_at, inputs_of, learn_weig
 from bitlens.bottlenecks.readout.weights import ReadoutWeights, settled
 from bitlens.core.fitting import FitSettings, Fitted
 from bitlens.core.gaussian import NoiseMode, NoiseSettings, information
-from bitlens.core.passes import RunOptions
+from bitlens.core.passes import BottleneckOptions
 from bitlens.core.statistics import Granularity
 from bitlens.core.targets import ClassTarget
 from bitlens.errors import BitlensWarning, SettingError, StatisticsError, TargetError
@@ -95,7 +95,7 @@ class ReadoutIBA(LayerBottleneck):
         noise: NoiseMode | None = None,
         min_std: float | None = None,
         activity_threshold: float | None = None,
-        **run: Unpack[RunOptions],
+        **run: Unpack[BottleneckOptions],
     ) -> None:
         trained = weights if isinstance(weights, ReadoutWeights | None) else ReadoutWeights.load(weights)
         given = {
@@ -348,6 +348,7 @@ class ReadoutIBA(LayerBottleneck):
             "seed": self.seed,
             "precision": self.precision,
             **self.passes.declared(),
+            **({"allow_bypass": True} if self.allow_bypass else {}),
             "statistics": f"per {statistics.granularity}, {statistics.samples} inputs",
             "statistics_fingerprint": statistics.fingerprint,
             "weights": self.learnt.provenance.weights,

@@ -14,9 +14,9 @@ from torch import Tensor, nn
 from bitlens.bottlenecks.readout.network import Normaliser
 from bitlens.core.gaussian import NoiseSettings
 from bitlens.core.inputs import ModelInputs
-from bitlens.core.layout import Layout, detect_layout
+from bitlens.core.layout import LAYOUTS, Layout
 from bitlens.core.statistics import FeatureStatistics, Granularity
-from bitlens.errors import SettingError, StatisticsError
+from bitlens.errors import LayerError, SettingError, StatisticsError
 from bitlens.probe import Probe, Recording
 
 OUTPUT = "output"
@@ -130,6 +130,7 @@ def collect_reads(
     """
     known: dict[str, FeatureStatistics] = {}
     sizes: dict[str, tuple[int, ...]] = {}
+    layers = {"": probe, **{name: Probe(probe.model, name) for name in probe.read_layers}}
     seen, classes = 0, 0
     for inputs in batches:
         recording = probe.record(inputs, check=False)
@@ -139,8 +140,7 @@ def collect_reads(
         looked = {"": recording.features, **recording.reads, **({OUTPUT: scores} if with_output else {})}
         for name, features in looked.items():
             sizes[name] = tuple(features.shape[1:])
-            given = known[name].layout if name in known else (layout if not name else None)
-            axes = (given or detect_layout(sizes[name], inputs.image_size)).over(sizes[name], inputs.image_size)
+            axes = _axes(layers[name], inputs, layout if not name else None) if name in layers else LAYOUTS["D"]
             made = FeatureStatistics.of(features, axes, granularity)
             known[name] = known[name].merge(made) if name in known else made
         if progress is not None:
@@ -152,3 +152,13 @@ def collect_reads(
     models = {name: statistics.noise(scale, sizes[name]) for name, statistics in known.items()}
     normalisers = {name: Normaliser(known[name].layout, model.mean, model.std) for name, model in models.items()}
     return own, Reads(normalisers, classes, conditional)
+
+
+def _axes(layer: Probe, inputs: ModelInputs, layout: Layout | None) -> Layout:
+    found = layer.geometry(inputs, layout)
+    if found.order is not None:
+        raise LayerError(
+            f"the patches of layer {layer.name!r} come in another order than the image's, which a readout cannot read: choose "
+            "another layer, or method 'iba'"
+        )
+    return found.layout

@@ -1,0 +1,35 @@
+"""How the labels of a data set are read for a network: by the names of its classes, and no more classes than it has."""
+
+from collections.abc import Sequence
+
+import torch
+
+from bitlens.core.targets import logits_of
+from bitlens.data.labels import Labels
+from bitlens.errors import BitlensError
+from bitlens.methods.building import grey_photo
+from bitlens.models.loaded import Loaded
+from bitlens.probe import Network, frozen
+
+
+def labels_for(loaded: Loaded, classes: Sequence[str] | None = None) -> Labels:
+    """Return how labels are read for a network.
+
+    Args:
+        loaded: the network.
+        classes: the names of its classes, if they are better known than it knows them.
+    """
+    names = classes or loaded.classes
+    return Labels(names) if names else Labels(count=_outputs(loaded))
+
+
+def _outputs(loaded: Loaded) -> int | None:
+    """How many classes a network without names tells apart, by a pass; None if it does not answer with classes."""
+    network = Network(loaded.model)
+    try:
+        given = grey_photo(loaded) if loaded.kind == "image" else loaded.tokenizer(["a"]).to(network.device).inputs
+        inputs = network.prepared(given)
+        with frozen(loaded.model), torch.no_grad():
+            return logits_of(loaded.model(*inputs.args, **inputs.kwargs)).shape[1]
+    except (BitlensError, RuntimeError, ValueError):  # what is wrong the run itself will say
+        return None

@@ -1,0 +1,104 @@
+"""Whether the output owes to a layer all that it owes to the input: what goes round it, and what of it nobody reads.
+
+Two inputs go through the network with the very same noise in the place of the layer's features. What then still tells their
+outputs apart has come by another way: a skip connection, a decoder that reads the text again, a second argument. Length, padding
+and what else the two have in common may go round.
+"""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import Tensor
+from torch.utils._pytree import tree_leaves
+
+from bitlens.core.inputs import ModelInputs
+
+ROUNDING = 1e-3  # of the difference between two outputs: less is not told from rounding
+
+
+@dataclass(frozen=True)
+class Around:
+    """What goes round a layer.
+
+    Attributes:
+        share: of the difference between the outputs for two inputs, what is left with noise at the layer.
+        through: the dotted names of the modules that it goes through, as far as they are known.
+    """
+
+    share: float = 0.0
+    through: tuple[str, ...] = ()
+
+
+def pair_of(inputs: ModelInputs) -> ModelInputs:
+    """The first sample, and one with another image or text of the same shape, length and padding; other arguments stay."""
+    two = inputs.select(slice(1)).tile(2)
+    first = two.first
+    other = _unlike(first) if first.is_floating_point() else _reworded(first, two.kwargs.get("attention_mask"))
+    return two.with_first(other)
+
+
+def _unlike(value: Tensor) -> Tensor:
+    """A second sample of noise, as large and spread as the first."""
+    first = value[:1].float()
+    noise = torch.randn(first.shape, generator=torch.Generator().manual_seed(0)).to(first)
+    spread = first.std() if first.numel() > 1 else torch.zeros_like(first.mean())
+    spread = torch.where(spread > 0, spread, first.abs().mean().clamp_min(1.0))
+    return torch.cat([value[:1], (first.mean() + spread * noise).to(value.dtype)])
+
+
+def _reworded(ids: Tensor, mask: Any) -> Tensor:
+    """Other tokens of the same text in the places of some; those at the borders, special as a rule, stay."""
+    row = ids[0].flatten()
+    real = torch.ones_like(row, dtype=torch.bool)
+    if isinstance(mask, Tensor) and mask.shape == ids.shape:
+        real = mask[0].flatten().bool()
+    borders = row[real.nonzero().flatten()[[0, -1]]]
+    inner = (real & (row != borders[0]) & (row != borders[1])).nonzero().flatten()
+    changed = row.clone()
+    changed[inner] = row[inner[torch.arange(len(inner)) // 2]]
+    if torch.equal(changed, row):
+        changed = torch.where(real, torch.where(row > 0, row - 1, row + 1), row)
+    return torch.stack([row, changed]).reshape(2, *ids.shape[1:])
+
+
+def left_over(run: Callable[[Tensor], Any], features: Tensor, clean: Any) -> float:
+    """Return how much of the difference between two samples' outputs is left when both get the same noise at the layer.
+
+    Args:
+        run: features (2, ...) → output.
+        features: of the two samples.
+        clean: the output for them.
+    """
+    before = answer_of(clean)
+    answers = [answer_of(run(noise)) for noise in _noises(features)]
+    whole, size = _apart(before), float(before.norm()) if before is not None else 0.0
+    return sum(map(_apart, answers)) / len(answers) / whole if whole > ROUNDING * ROUNDING * size else 0.0
+
+
+def unread(run: Callable[[Tensor], Any], features: Tensor, extra: int) -> bool:
+    """Return whether the output is the very same whatever stands at the places of features (n, ...), behind extra tokens."""
+    said = [run(torch.cat([features[:, :extra], noise[:, extra:]], 1)) for noise in _noises(features)]
+    pairs = zip(*(tree_leaves(one) for one in said), strict=True)
+    return all(torch.equal(a, b) for a, b in pairs if isinstance(a, Tensor) and isinstance(b, Tensor))
+
+
+def _noises(features: Tensor) -> list[Tensor]:
+    """Two kinds of noise, each the same for all samples, as large and spread as the features."""
+    generator = torch.Generator().manual_seed(0)
+    mean, spread = features.float().mean(), features.float().std().nan_to_num(1.0)
+    noise = torch.randn(2, *features.shape[1:], generator=generator).to(features.device) * spread + mean
+    return [one.to(features.dtype).expand(features.shape).clone() for one in noise]
+
+
+def _apart(answer: Tensor | None) -> float:
+    return float((answer[0] - answer[1]).norm()) if answer is not None and len(answer) > 1 else 0.0
+
+
+def answer_of(output: Any) -> Tensor | None:
+    """What is taken for the network's answer: its logits, else its first tensor of real numbers."""
+    said = getattr(output, "logits", None)
+    leaves = [leaf for leaf in tree_leaves(said if said is not None else output) if isinstance(leaf, Tensor)]
+    found = next((leaf for leaf in leaves if leaf.is_floating_point() and leaf.dim() > 0), None)
+    return None if found is None else found.detach().float()

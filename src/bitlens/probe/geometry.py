@@ -1,0 +1,212 @@
+"""Which axes of a layer's features count places, and where in the input those lie: declared by modules, or measured.
+
+An input is changed a little everywhere, more and more strongly from its one end to the other, and then the other way round.
+How much each feature answers to the two tells the middle of what it looks at. Along an axis of places that middle moves; along
+channels it does not.
+"""
+
+import math
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
+
+import torch
+from torch import Tensor
+
+from bitlens.core.inputs import ModelInputs
+from bitlens.core.layout import BY_CHANNEL, Layout, named_layout, patch_grid
+
+_STRENGTH = 0.05  # of the change, in standard deviations of the input
+_CLEARLY = 3.0  # how much more the middle must move along places than along channels
+_ROW_BY_ROW = 0.7  # correlation of patches' middles with where they would lie, row by row
+_WITHIN_ROW = 0.35  # how far patches of a row may be apart across it, in rows
+
+
+@dataclass(frozen=True)
+class Geometry:
+    """How the axes of a layer's features are meant.
+
+    Attributes:
+        layout: of the features once they are `arranged`.
+        order: which of the tokens that are patches is the first, second ... of the image, row by row; None if they come so.
+    """
+
+    layout: Layout
+    order: tuple[int, ...] | None = None
+
+    def arranged(self, features: Tensor) -> Tensor:
+        """Return features (N, T, D) with the patches row by row; others as they are."""
+        return features if self.order is None else features[:, self._places(self.order)]
+
+    def as_found(self, features: Tensor) -> Tensor:
+        """Return arranged features in the order in which the network has them."""
+        if self.order is None:
+            return features
+        back = sorted(range(len(self.order)), key=self.order.__getitem__)
+        return features[:, self._places(back)]
+
+    def _places(self, order: Sequence[int]) -> list[int]:
+        extra = self.layout.extra
+        return [*range(extra), *(extra + place for place in order)]
+
+
+@dataclass(frozen=True, eq=False)
+class Answers:
+    """How strongly each feature answers to a change that grows along an axis of the input, and to one that shrinks.
+
+    Attributes:
+        rising: (2, A, ...) squared answers by half of the noise, axis of the input, and feature.
+        falling: likewise.
+    """
+
+    rising: Tensor
+    falling: Tensor
+
+    def middles(self, *kept: int) -> Tensor:
+        """Return the middle of what features look at, in [0, 1], over all but some of their axes: (2, A, sizes of these)."""
+        over = [axis + 2 for axis in range(self.rising.dim() - 2) if axis not in kept]
+        rising, falling = (t.sum(over).sqrt() if over else t.sqrt() for t in (self.rising, self.falling))
+        whole = rising + falling
+        return torch.where(whole > 0, rising / whole.clamp_min(torch.finfo(whole.dtype).tiny), 0.5)
+
+    def moves(self) -> Tensor:
+        """Return by axis of the features and of the input how much the middle moves: what both halves of the noise agree on."""
+        rows = []
+        for axis in range(self.rising.dim() - 2):
+            middle = self.middles(axis)
+            away = middle - middle.mean(2, keepdim=True)
+            rows.append((away[0] * away[1]).mean(1).clamp_min(0))
+        return torch.stack(rows)
+
+
+def answers_of(features_of: Callable[[ModelInputs], Tensor], inputs: ModelInputs, seed: int = 0) -> Answers | None:
+    """Change the first sample of inputs, all variants in one pass, and see what answers; None if it has no places.
+
+    Args:
+        features_of: inputs → the layer's features (n, ...).
+        inputs: of real numbers along axes of places, or of tokens.
+        seed: of the changes.
+    """
+    one = inputs.select(slice(1))
+    ramps = _ramps(one.first)
+    if not ramps:
+        return None
+    generator = torch.Generator().manual_seed(seed)
+    changes = []
+    for _ in range(2):
+        other = _other(one.first, generator)  # the same for all, so that answers differ by the ramps alone
+        changes += [_mixed(one.first, other, ramp) for pair in ramps for ramp in pair]
+    rows = torch.cat([one.first, *changes])
+    features = features_of(one.tile(len(rows)).with_first(rows)).double()
+    squares = (features[1:] - features[:1]).square()
+    squares = squares.reshape(2, len(ramps), 2, *features.shape[1:])
+    return Answers(squares[:, :, 0], squares[:, :, 1])
+
+
+def _ramps(first: Tensor) -> list[tuple[Tensor, Tensor]]:
+    """For each axis of places a weight that rises along it and one that falls, broadcastable to one sample."""
+    if first.dim() < 2 or first.dim() > 5 or (first.dim() > 2 and not first.is_floating_point()):
+        return []
+    axes = range(1, first.dim()) if first.dim() < 4 else range(2, first.dim())
+    ramps = []
+    for axis in axes:
+        size = first.shape[axis]
+        if size < 2:
+            continue
+        rising = ((torch.arange(size) + 0.5) / size).reshape([-1 if i == axis else 1 for i in range(first.dim())])
+        ramps.append((rising, 1 - rising))
+    return ramps
+
+
+def _other(first: Tensor, generator: torch.Generator) -> Tensor:
+    """What is mixed in: noise, or tokens of the same text in a random order."""
+    if first.is_floating_point():
+        size = float(first.float().std().nan_to_num(0)) or 1.0
+        return first + (torch.randn(first.shape, generator=generator) * (_STRENGTH * size)).to(first)
+    return first.flatten()[torch.randint(first.numel(), first.shape, generator=generator).to(first.device)]
+
+
+def _mixed(first: Tensor, other: Tensor, ramp: Tensor) -> Tensor:
+    ramp = ramp.to(first.device)
+    if first.is_floating_point():
+        return first + (other - first) * ramp.to(first.dtype)
+    return torch.where((ramp > 0.5).expand(first.shape), other, first)
+
+
+def geometry_of(
+    size: tuple[int, ...],
+    declared: int | None,
+    inputs: ModelInputs,
+    measure: Callable[[], Answers | None],
+) -> Geometry | None:
+    """Return how a layer's features are meant, None if neither its modules nor a measurement tell.
+
+    Args:
+        size: of the features of one sample.
+        declared: which of its axes counts channels, as the modules say.
+        inputs: what the network was given.
+        measure: makes the measurement; asked only where it is needed.
+    """
+    longer = [axis for axis in range(len(size)) if size[axis] > 1]
+    if declared is None and len(longer) < 2:
+        declared = longer[0] if longer else 0  # there is but one place
+        return _named(len(size), declared)
+    if len(size) == 1 or (declared is not None and declared != len(size) - 1):
+        return _named(len(size), declared)
+    grid = patch_grid(size[0], inputs.image_size) if len(size) == 2 and inputs.image_size is not None else None
+    answers = measure()
+    if answers is None:
+        return _named(len(size), declared)
+    moves = answers.moves()
+    named = _named(len(size), _still(moves, size, declared))
+    if named is not None and len(size) > 2 and not _apart(moves, named.layout.places):
+        return None
+    patches = _patches(answers, size[0], grid) if grid is not None and named == _named(2, 1) else None
+    return patches or named
+
+
+def _named(axes: int, channel: int | None) -> Geometry | None:
+    layout = BY_CHANNEL.get((axes, channel)) if channel is not None else None
+    return Geometry(layout) if layout is not None else None
+
+
+def _still(moves: Tensor, size: tuple[int, ...], declared: int | None) -> int | None:
+    """The axis of the features along which nothing moves; what is declared if that is not clear."""
+    most = moves.amax(1)
+    channel = int(most.argmin())
+    places = [axis for axis in range(len(size)) if axis != channel and size[axis] > 1]
+    clear = places and float(most[places].min()) > _CLEARLY * float(most[channel])
+    return channel if clear else declared
+
+
+def _apart(moves: Tensor, places: tuple[int, ...]) -> bool:
+    """Whether each axis of places follows an axis of the input of its own, in the input's order: a grid, not windows of one."""
+    along = [int(moves[axis].argmax()) for axis in places]
+    others = [float(moves[axis].topk(2).values[1]) for axis in places] if moves.shape[1] > 1 else [0.0]
+    own = [float(moves[axis].amax()) for axis in places]
+    clear = all(mine >= _CLEARLY * other for mine, other in zip(own, others, strict=True))
+    return along == sorted(set(along)) and clear
+
+
+def _patches(answers: Answers, tokens: int, grid: tuple[int, int]) -> Geometry | None:
+    """How tokens lie in an image as a grid of patches, None if they are no patches."""
+    extra = tokens - math.prod(grid)
+    layout = replace(named_layout("PD", extra), patches=grid)
+    middles = answers.middles(0)[:, :, extra:]  # (2, A, patches), axes of the input: up and down, across
+    rows = torch.arange(grid[0]).repeat_interleave(grid[1]).double()
+    columns = torch.arange(grid[1]).repeat(grid[0]).double()
+    both = middles.mean(0)
+    if min(_correlation(both[0], rows), _correlation(both[1], columns)) >= _ROW_BY_ROW:
+        return Geometry(layout)
+    down = both[0].argsort().reshape(grid)
+    order = down.gather(1, both[1][down].argsort(1))
+    heights = middles[0, 0][order]  # of one half, in the order that both tell
+    apart = (heights.mean(1)[-1] - heights.mean(1)[0]) / max(grid[0] - 1, 1)
+    regular = heights.std(1).mean() < _WITHIN_ROW * apart
+    across = _correlation(middles[0, 1][order].flatten(), columns)
+    if not bool(regular) or across < _ROW_BY_ROW:
+        return None
+    return Geometry(layout, tuple(order.flatten().tolist()))
+
+
+def _correlation(values: Tensor, places: Tensor) -> float:
+    return float(torch.corrcoef(torch.stack([values, places]))[0, 1].nan_to_num(0))

@@ -1,0 +1,100 @@
+"""What a network for texts does with token ids: which modules it calls, and which embedding reads them, in one small pass."""
+
+import inspect
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from bitlens.core.inputs import ModelInputs
+from bitlens.probe.modules import Forward, device_of, frozen, wrapped
+from bitlens.probe.trace import all_calls, trace_calls
+
+_ROWS = 2  # noisy copies make batches of every text, so a network that takes one row alone is of no use
+
+
+@dataclass(frozen=True)
+class Looked:
+    """A call of an embedding.
+
+    Attributes:
+        module: the embedding.
+        ids: what it was called with.
+        vectors: what it put out.
+    """
+
+    module: nn.Embedding
+    ids: Tensor
+    vectors: Tensor
+
+
+def calls_for_ids(model: nn.Module) -> list[tuple[nn.Module, int]]:
+    """Every call of a module in one pass over a few token ids, in order: the module, and which of its calls.
+
+    Raises:
+        Exception: what the network raises if it cannot be called with ids (and a mask) alone.
+    """
+    with frozen(model), torch.no_grad():
+        return [(call.module, call.index) for call in all_calls(trace_calls(model, ModelInputs.of(_ids(model))))]
+
+
+def embeddings_of_ids(model: nn.Module) -> list[nn.Embedding]:
+    """The embeddings that read the token ids; if none is called with them, those whose vectors change with them.
+
+    Raises:
+        Exception: what the network raises if it cannot be called with ids (and a mask) alone.
+    """
+    given = _ids(model)
+    ids = given["input_ids"]
+    calls = _looked_up(model, given)
+    found = [call.module for call in calls if call.ids.shape == ids.shape and torch.equal(call.ids, ids)]
+    if not found:
+        others = _looked_up(model, {**given, "input_ids": ids.flip(1)})
+        pairs = [(a, b) for a, b in zip(calls, others, strict=False) if a.module is b.module]
+        changed = [a for a, b in pairs if a.vectors.shape == b.vectors.shape and not torch.equal(a.vectors, b.vectors)]
+        found = [call.module for call in changed if call.ids.numel() == ids.numel()]
+    return list(dict.fromkeys(found))
+
+
+def _looked_up(model: nn.Module, given: dict[str, Tensor]) -> list[Looked]:
+    calls: list[Looked] = []
+
+    def wrap(module: nn.Module, forward: Forward) -> Forward:
+        def noted(ids: Tensor, *args: Any, **kwargs: Any) -> Any:
+            vectors = forward(ids, *args, **kwargs)
+            calls.append(Looked(module, ids.clone(), vectors))  # type: ignore[arg-type]  # only embeddings are wrapped
+            return vectors
+
+        return noted
+
+    embeddings = [module for module in model.modules() if isinstance(module, nn.Embedding)]
+    with frozen(model), torch.no_grad(), wrapped(dict.fromkeys(embeddings, wrap)):
+        model(**given)
+    return calls
+
+
+def _ids(model: nn.Module) -> dict[str, Tensor]:
+    """A few small ids that no table lacks: no padding, not counting up as positions do, with the end that T5 asks for."""
+    config = getattr(model, "config", None)
+    reserved = {getattr(config, name, None) for name in ("pad_token_id", "eos_token_id")}
+    one, two, three, *_ = (number for number in range(8) if number not in reserved)
+    end = getattr(config, "eos_token_id", None)
+    row = [three, one, two, two, one, *([end] if isinstance(end, int) and 0 <= end < _smallest(model) else [])]
+    ids = torch.tensor([row] * _ROWS, device=device_of(model))
+    takes = inspect.signature(model.forward).parameters
+    masked = "attention_mask" in takes or any(p.kind is p.VAR_KEYWORD for p in takes.values())
+    kinds = takes.get("token_type_ids")
+    given = {"input_ids": ids, **({"attention_mask": torch.ones_like(ids)} if masked else {})}
+    return (
+        given
+        if kinds is None or kinds.default is not kinds.empty
+        else {**given, "token_type_ids": torch.zeros_like(ids)}
+    )
+
+
+def _smallest(model: nn.Module) -> int:
+    """The size of the vocabulary, or as much of it as surely exists: an id beyond a table ends the process on GPUs."""
+    config = getattr(model, "config", None)
+    size = getattr(config, "vocab_size", 0)
+    return size if isinstance(size, int) else 0
