@@ -63,14 +63,12 @@ def output_form(model: nn.Module, inputs: Any, output: Any, choice: OutputChoice
     declared = _declared(model, columns.shape[1])
     if declared == "regression":
         return form.read_as(declared)
-    inside = bool(((columns >= 0) & (columns <= 1)).all())
-    made_by = _ending(model, inputs, form) if inside else ""
-    if columns.shape[1] == 1:
-        return _of_one(form, declared, made_by, inside=inside)
+    inside, one = bool(((columns >= 0) & (columns <= 1)).all()), columns.shape[1] == 1
     exact = answer_of(output, form.part).dtype
-    if declared != "multi-label" and inside and _sums_to_one(columns, exact):
+    if inside and not one and declared != "multi-label" and _sums_to_one(columns, exact):
         return form.read_as("probabilities")
-    return _of_several(form, declared, made_by)
+    made_by = _ending(model, inputs, form) if inside else ""
+    return _of_one(form, declared, made_by, inside=inside) if one else _of_several(form, declared, made_by)
 
 
 def _of_one(form: OutputForm, declared: Numbers | None, made_by: str, *, inside: bool) -> OutputForm:
