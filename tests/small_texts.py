@@ -78,6 +78,7 @@ class Lstm(nn.Module):
         self.embedding = nn.Embedding(4 + len(WORDS), 8, padding_idx=PAD)
         self.lstm = nn.LSTM(8, 8, 2, batch_first=True)
         self.head = nn.Linear(8, classes)
+        self.bitlens_output = "binary" if classes == 1 else None
 
     def forward(self, input_ids: Tensor, attention_mask: Tensor, **_: Any) -> Tensor:
         packed = nn.utils.rnn.pack_padded_sequence(

@@ -404,14 +404,9 @@ SOURCES: tuple[Source, ...] = (
         ),
     ),
     Source(
-        "core/targets.py",
-        ("core/test_targets.py",),
+        "core/questions.py",
+        ("core/test_targets.py", "planted/test_outputs.py"),
         (
-            (
-                "one column: the other class",
-                "torch.cat([torch.zeros_like(tensor), tensor], 1)",
-                "torch.cat([tensor, torch.zeros_like(tensor)], 1)",
-            ),
             (
                 "rows sample by sample",
                 "values.repeat(rows // len(values), *[1] * (values.dim() - 1))",
@@ -420,27 +415,25 @@ SOURCES: tuple[Source, ...] = (
             ("class: the loss's sign", "return -self._answer(F.log_softmax", "return self._answer(F.log_softmax"),
             (
                 "class: the logarithm",
-                "self._answer(F.log_softmax(logits_of(output), 1)).exp()",
-                "self._answer(F.log_softmax(logits_of(output), 1))",
+                "self._answer(F.log_softmax(self.form.scores(output), 1)).exp()",
+                "self._answer(F.log_softmax(self.form.scores(output), 1))",
             ),
             (
                 "score: the log-probability",
-                "if columns.shape[1] == 1 else columns)",
-                "if columns.shape[1] == 1 else F.log_softmax(columns, 1))",
+                "return self._answer(self.form.margins(output))",
+                "return self._answer(F.log_softmax(self.form.margins(output), 1))",
             ),
-            (
-                "score: log-odds of the other class",
-                "torch.cat([-columns, columns], 1)",
-                "torch.cat([columns, -columns], 1)",
-            ),
-            ("score: zero for class 0", "torch.cat([-columns, columns], 1)", "torch.cat([0 * columns, columns], 1)"),
             ("log-odds: the cross-entropy", "logits.scatter(1, index, -torch.inf)", "logits"),
             (
                 "log-odds: sign",
                 "-torch.inf), 1) - logits.gather(1, index)[:, 0]",
                 "-torch.inf), 1) + logits.gather(1, index)[:, 0]",
             ),
-            ("log-odds: a part is a plain class", "return LogOdds(_chosen", "return ClassTarget(_chosen"),
+            (
+                "log-odds: of another form",
+                "return changed(cls(target.classes), form=target.form)",
+                "return cls(target.classes)",
+            ),
             (
                 "any of: the product",
                 "torch.logsumexp(log_probabilities[:, self.classes], 1)",
@@ -448,10 +441,17 @@ SOURCES: tuple[Source, ...] = (
             ),
             ("any of: twice", "list(dict.fromkeys(classes))", "list(classes)"),
             ("not: the class itself", "if i != self.index", "if i == self.index"),
+        ),
+    ),
+    Source(
+        "core/scores.py",
+        ("core/test_targets.py", "planted/test_outputs.py"),
+        (
+            ("label: the loss's sign", "return -self.score(output)", "return self.score(output)"),
+            ("label: the log-odds", "return self.score(output).sigmoid()", "return self.score(output)"),
             ("regression: no half", "0.5 * ((got", "((got"),
             ("regression: no scale", ") / self.scale).square()", ")).square()"),
-            ("regression: a part loses the scale", "scale=self.scale, column", "column"),
-            ("regression: a part loses the column", "scale=self.scale, column=self.column)", "scale=self.scale)"),
+            ("regression: another value", "asked.value(output).detach() if", "0 * asked.value(output).detach() if"),
             (
                 "any function: the loss's sign",
                 '"""The negative score."""\n        return -self',
@@ -462,8 +462,36 @@ SOURCES: tuple[Source, ...] = (
                 '"""The negative similarity."""\n        return -self',
                 '"""The negative similarity."""\n        return self',
             ),
+        ),
+    ),
+    Source(
+        "core/outputs.py",
+        ("core/test_targets.py", "planted/test_outputs.py"),
+        (
+            (
+                "one column: the other class",
+                "torch.cat([torch.zeros_like(margins[:, 1:]), margins[:, 1:]], 1)",
+                "torch.cat([margins[:, 1:], torch.zeros_like(margins[:, 1:])], 1)",
+            ),
+            ("score: the other class", "torch.cat([-columns, columns], 1)", "torch.cat([columns, -columns], 1)"),
+            ("score: zero for class 0", "torch.cat([-columns, columns], 1)", "torch.cat([0 * columns, columns], 1)"),
+            ("probabilities: no logarithm", "return columns.clamp_min(_tiny(columns)).log()", "return columns"),
+            ("a probability is its log-odds", "columns = _log_odds(columns)", "pass"),
+            ("nothing is refused", "        if self.refusal:\n", "        if False:\n"),
+            ("labels compete", "scores.sigmoid() if self.labels else", "scores.softmax(1) if self.labels else"),
+        ),
+    ),
+    Source(
+        "core/targets.py",
+        ("core/test_targets.py", "planted/test_outputs.py"),
+        (
             ("another order: targets stay", "return [target[i] for i in order.tolist()]", "return list(target)"),
             ("another order: questions stay", "target.select(order) if", "target if"),
+            (
+                "a label is a class",
+                "    if form.labels:\n        return MultiLabel",
+                "    if False:\n        return MultiLabel",
+            ),
         ),
     ),
     Source(
@@ -475,18 +503,18 @@ SOURCES: tuple[Source, ...] = (
                 "value.repeat(copies, *[1] * (value.dim() - 1))",
                 "value.repeat_interleave(copies, 0)",
             ),
-            ("tables follow the samples", "v.dim() > 0 and v.shape[0] == count]", "v.dim() > 0]"),
+            ("tables follow the samples", "v.dim() > 0 and v.shape[0] == count}", "v.dim() > 0}"),
             ("texts lose their beginning", "value[:, :length]", "value[:, -length:]"),
-            ("another first tensor: not among keywords", "{k: first if v is old else v for", "{k: v for"),
+            ("another first tensor: not among keywords", "{k: first if k == lead else v for", "{k: v for"),
             (
                 "another first tensor: not among positions",
-                "tuple(first if value is old else value for",
+                "tuple(first if place == lead else value for",
                 "tuple(value for",
             ),
             ("a clone is none", "value.clone(), self.count", "value, self.count"),
             ("chosen rows are not counted", "else len(rows)", "else self.count"),
             ("inputs keep their graph", "value.detach().to(device)", "value.to(device)"),
-            ("images of whole numbers", "if len(shape) == 4 and self.first.is_floating_point()", "if len(shape) == 4"),
+            ("images of whole numbers", "if drawn.dim() == 4 and drawn.is_floating_point()", "if drawn.dim() == 4"),
             ("the count is part of the signature", '("N", *value.shape[1:])', "tuple(value.shape)"),
         ),
     ),

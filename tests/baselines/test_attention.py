@@ -243,7 +243,7 @@ class Detached(nn.Module):
 )
 def test_attention_that_leads_nowhere_is_refused(begins: bool, message: str) -> None:
     with pytest.raises(SettingError, match=message):
-        AttentionRollout(Detached(begins).eval()).explain(noise_images(1, channels=1, size=(4, 4)))
+        AttentionRollout(Detached(begins).eval(), output="binary").explain(noise_images(1, channels=1, size=(4, 4)))
 
 
 def test_the_values_of_patches() -> None:

@@ -98,7 +98,7 @@ def test_a_product_is_shared_fairly():
             return x[:, 0].flatten(1).sum(1, keepdim=True) * x[:, 1].flatten(1).sum(1, keepdim=True)
 
     x, start = torch.tensor([5.0, 3.0]), torch.tensor([1.0, 2.0])
-    made = DeepSHAP(Area().eval(), baselines=start.reshape(1, 2, 1, 1))
+    made = DeepSHAP(Area().eval(), baselines=start.reshape(1, 2, 1, 1), output="binary")
     total = made.explain(x.reshape(1, 2, 1, 1), 1)
     assert 2 * total.map.item() == pytest.approx(5 * 3 - 1 * 2)
 
@@ -106,7 +106,7 @@ def test_a_product_is_shared_fairly():
 def test_the_rise_of_a_maximum_is_where_it_is():
     pool = nn.Sequential(nn.MaxPool2d((1, 3)), nn.Flatten()).eval()
     x = torch.tensor([[[[1.0, 5.0, 2.0]]], [[[1.0, 0.5, 2.0]]]])
-    made = DeepSHAP(pool, baselines=torch.tensor([[[[0.0, 1.0, 3.0]]]])).explain(x, 1).map
+    made = DeepSHAP(pool, baselines=torch.tensor([[[[0.0, 1.0, 3.0]]]]), output="binary").explain(x, 1).map
     assert torch.allclose(made, torch.tensor([[[0.0, 2.0, 0.0]], [[0.0, 0.0, -1.0]]]))
 
 

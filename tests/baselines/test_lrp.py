@@ -133,7 +133,7 @@ def test_the_score_is_where_relevance_begins():
     x = torch.rand(2, 3, 4, 4).double()
     nn.init.uniform_(linear[1].weight)
     score = linear(x)[:, 0]
-    made = LRP(linear)
+    made = LRP(linear, output="binary")
     assert torch.allclose(made.explain(x, 1).map.double(), (linear[1].weight.reshape(3, 4, 4) * x).sum(1).detach())
     assert torch.allclose(made.explain(x, 0).map.sum((1, 2)).double(), -score, rtol=1e-5)
     twice = made.explain(x, lambda output: 2 * output[:, 0]).map.sum((1, 2))
@@ -189,7 +189,7 @@ class Product(nn.Module):
 )
 def test_what_has_no_rule_is_named(model, operation):
     with pytest.raises(SettingError, match=f"lrp-alpha1-beta0 has no rule for the operation '{operation}', which this"):
-        LRP(model.eval()).explain(noise_images(1))
+        LRP(model.eval(), output="logits").explain(noise_images(1))
 
 
 def test_wrong_rule():

@@ -68,7 +68,7 @@ def test_a_network_that_does_not_look_gives_a_flat_map() -> None:
         def forward(self, images: Tensor) -> Tensor:
             return torch.tensor([[0.0, 1.0]]).repeat(len(images), 1)
 
-    result = RISE(Constant().eval(), samples=50).explain(noise_images(1), 1)
+    result = RISE(Constant().eval(), samples=50, output="logits").explain(noise_images(1), 1)
     torch.testing.assert_close(result.map, torch.full((1, 16, 16), torch.tensor([0.0, 1.0]).softmax(0)[1].item()))
 
 

@@ -63,7 +63,7 @@ def test_scores_are_found_in_what_networks_return(wrap: Any) -> None:
     assert torch.equal(logits_of(wrap(logits)), logits)
 
 
-@pytest.mark.parametrize("output", ["text", None, {"logits": torch.zeros(2, 3)}, ()])
+@pytest.mark.parametrize("output", ["text", None, {"logits": "text"}, ()])
 def test_an_output_without_scores_is_refused(output: Any) -> None:
     with pytest.raises(TargetError, match=f"the network returns {type(output).__name__}: give a callable"):
         logits_of(output)

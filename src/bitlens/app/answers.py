@@ -3,7 +3,7 @@
 import hashlib
 from collections import OrderedDict
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
 from typing import get_args
@@ -13,6 +13,7 @@ from torch import Tensor
 from bitlens.app.offers import Desk
 from bitlens.bottlenecks.per_sample import IBA
 from bitlens.core.attribution import Attribution
+from bitlens.core.outputs import OutputChoice
 from bitlens.data.datasets import Sample
 from bitlens.data.images import read_image
 from bitlens.errors import BitlensError, InputError, LayerError, SettingError
@@ -22,6 +23,8 @@ from bitlens.methods import entry_of
 from bitlens.methods.building import build_method
 from bitlens.methods.specs import Spec, settings_of_callable
 from bitlens.methods.teaching import Source, Teacher
+from bitlens.models.loaded import Loaded
+from bitlens.probe import Network
 
 _LEARNT_FROM = 256  # photos
 _REMEMBERED = 128  # maps
@@ -41,6 +44,7 @@ class Question:
         beta: price of information, of methods that have one.
         quality: how much work, of methods that ask.
         target: class index; None for the predicted one.
+        output: what the network's output is, if the visitor says it.
     """
 
     photo: Path
@@ -50,6 +54,7 @@ class Question:
     beta: float
     quality: str
     target: int | None
+    output: OutputChoice = None
 
 
 @dataclass(frozen=True)
@@ -104,18 +109,27 @@ class Answers:
             photo=Path(question.name),
             stem="explanation",
             shown=desk.loaded.preprocess.display(photo.image[0].cpu()),
-            name=class_name(str(photo.target), desk.classes),
+            name=class_name(photo.asked, desk.classes),
             probability=photo.probability,
             found=tuple(found),
+            measure=photo.measure,
         )
-        return Shown(explained, class_name(str(photo.predicted), desk.classes), refused)
+        predicted = class_name(str(photo.predicted), desk.classes) if photo.measure == "probability" else explained.name
+        return Shown(explained, predicted, refused)
 
     def _photo(self, question: Question) -> Photo:
         sample = Sample(question.name, partial(read_image, question.photo), question.target, path=question.photo)
+        network, loaded = self.desk.network, self._loaded(question)
+        if loaded is not self.desk.loaded:
+            network = Network(loaded.model, output=loaded.output)
         try:
-            return read_photo(sample, self.desk.network, self.desk.loaded.preprocess)
+            return read_photo(sample, network, loaded.preprocess)
         except BitlensError as error:  # visitors know their file by its own name, not by the folder it was put in
             raise InputError(str(error).replace(str(question.photo), question.name)) from error
+
+    def _loaded(self, question: Question) -> Loaded:
+        """The network, with what the visitor says of its output."""
+        return self.desk.loaded if question.output is None else replace(self.desk.loaded, output=question.output)
 
     def _found(
         self, name: str, question: Question, photo: Photo, progress: Callable[[str], None], watch: Watch
@@ -137,11 +151,12 @@ class Answers:
 
     def _method(self, name: str, question: Question, alone: bool, progress: Callable[[str], None]) -> Ready:
         spec = self._spec(name, question)
-        if spec.label not in self._ready:
-            method = build_method(spec, self.desk.loaded, layer=question.layer)
+        key = f"{spec.label} {question.output or ''}"
+        if key not in self._ready:
+            method = build_method(spec, self._loaded(question), layer=question.layer)
             self._learn(method, spec, progress)
-            self._ready[spec.label] = Ready(spec.label, spec, method, alone)
-        kept = self._ready[spec.label]
+            self._ready[key] = Ready(spec.label, spec, method, alone)
+        kept = self._ready[key]
         return Ready(name, kept.spec, kept.method, alone)
 
     def _spec(self, name: str, question: Question) -> Spec:

@@ -14,7 +14,8 @@ _COLLAPSED = 0.5  # of the probability before: below it, the map does not hold w
 def evidence_html(shown: Shown) -> str:
     """Show the numbers of an answer, with a sentence on each that says what it means."""
     photo = shown.explained
-    cards = [_card(f"{photo.probability:.3f}", f"probability of “{photo.name}” for the whole photo")]
+    said_of = f"probability of “{photo.name}”" if photo.measure == "probability" else "the network's answer"
+    cards = [_card(f"{photo.probability:.3f}", f"{said_of} for the whole photo")]
     said: list[str] = []
     if photo.name != shown.predicted:
         said.append(f"The network's own answer is “{escape(shown.predicted)}”; you asked about “{escape(photo.name)}”.")
@@ -49,7 +50,8 @@ def _of_bottleneck(one: Found, *, several: bool) -> list[str]:
         else []
     )
     if (proof := Proof.of(one.attribution)) is not None:
-        cards.append(_card(f"{proof.under:.3f} ± {proof.spread:.3f}", f"probability when noise hides all else{whose}"))
+        said = f"{_quantity(proof.measure)} when noise hides all else{whose}"
+        cards.append(_card(f"{proof.under:.3f} ± {proof.spread:.3f}", said))
     return cards
 
 
@@ -57,16 +59,20 @@ def _sentences(one: Found, before: float) -> list[str]:
     proof = Proof.of(one.attribution)
     if proof is None:
         return []
-    if proof.under < _COLLAPSED * before:
+    if proof.measure == "probability" and proof.under < _COLLAPSED * before:
         return [
             "<b>The map does not hold what the network needs:</b> with the rest under noise the probability falls "
             f"from {before:.2f} to {proof.under:.2f}. Lower the price of a bit (β)."
         ]
     return [
-        "Noise hid everything but these bits, and the network still came to this probability: where the map is dark, less "
-        "than the smallest colour of information was needed. A bit here is an upper bound on what the layer lets through "
-        "at that place, not a share of the decision."
+        f"Noise hid everything but these bits, and the network still came to this {_quantity(proof.measure)}: where the map is "
+        "dark, less than the smallest colour of information was needed. A bit here is an upper bound on what the layer lets "
+        "through at that place, not a share of the decision."
     ]
+
+
+def _quantity(measure: str) -> str:
+    return "probability" if measure == "probability" else "value"
 
 
 def _card(number: str, meaning: str) -> str:

@@ -120,7 +120,7 @@ def photo_desk(offer: Offer, device: str) -> Desk:
         layers = (layer, *layers)
     classes = read_classes(offer.classes) if offer.classes is not None else loaded.classes
     beta = 10.0 if loaded.beta is None else loaded.beta
-    network = Network(loaded.model)
+    network = Network(loaded.model, output=loaded.output)
     return Desk(offer, loaded, network, layers, layer, tuple(classes) if classes else None, beta, threading.RLock())
 
 

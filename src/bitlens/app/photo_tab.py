@@ -13,9 +13,11 @@ from bitlens.app.files import Folders
 from bitlens.app.offers import Desk, Shelf
 from bitlens.app.tab import PREDICTED, Tab
 from bitlens.app.work import Work
+from bitlens.core.outputs import OutputChoice
 from bitlens.data.datasets import open_dataset
-from bitlens.errors import InputError
+from bitlens.errors import BitlensError, InputError
 from bitlens.explaining.pictures import write_picture, write_summary
+from bitlens.explaining.wanted import OUTPUT_WORDS, read_target
 from bitlens.methods import METHODS
 from bitlens.reports import write_report
 from bitlens.system.console import Debugging
@@ -87,7 +89,7 @@ class PhotoTab(Tab):
         return {
             "choices": [PREDICTED, *names],
             "value": PREDICTED,
-            "label": "Class" if names else "Class (or its number)",
+            "label": "Class" if names else "Class (or its number; or: binary, regression, multi-label:2)",
             "allow_custom_value": not names,
         }
 
@@ -107,6 +109,10 @@ class PhotoTab(Tab):
             yield message_html(_WAITING), None, *[gr.update(interactive=False, value=None)] * 4
             return
         desk = self.network(network)
+        try:
+            output, asked = _target(target, desk)
+        except BitlensError as error:
+            raise gr.Error(str(error), title="This cannot be asked", print_exception=Debugging.wanted) from error
         yield message_html(f"{network} looks at the photo …"), *[gr.skip()] * 5
         question = Question(
             photo=Path(photo),
@@ -115,7 +121,8 @@ class PhotoTab(Tab):
             layer=desk.layers[min(int(layer), len(desk.layers)) - 1],
             beta=float(f"{10**exponent:.3g}"),
             quality=quality,
-            target=_target(target),
+            target=asked,
+            output=output,
         )
         work = Work(partial(self._answers.setdefault(network, Answers(desk)).answer, question))
         try:
@@ -170,8 +177,12 @@ def _layer_label(desk: Desk, place: int) -> str:
     return f"Layer: {desk.layers[min(place, len(desk.layers)) - 1]} (left: fine, right: what the network understands)"
 
 
-def _target(text: str | None) -> int | None:
-    if not text or text == PREDICTED:
-        return None
-    number = text.partition(":")[0].strip()
-    return int(number) if number.isascii() and number.isdigit() else None
+def _target(text: str | None, desk: Desk) -> tuple[OutputChoice, int | None]:
+    """Read what a visitor says of the output, if anything, and the index that is asked about."""
+    number = (text or "").partition(":")[0].strip()
+    if number.isascii() and number.isdigit():
+        return None, int(number)
+    if number not in OUTPUT_WORDS:
+        return None, None
+    loaded, index = read_target((text or "").strip(), desk.loaded, desk.classes)
+    return loaded.output, index

@@ -53,7 +53,12 @@ class TextTab(Tab):
 
     @override
     def target_choice(self, desk: Desk) -> dict[str, Any]:
-        return {"choices": [PREDICTED, *(desk.classes or ())], "value": PREDICTED, "label": "Class"}
+        return {
+            "choices": [PREDICTED, *(desk.classes or ())],
+            "value": PREDICTED,
+            "label": "Class" if desk.classes else "Class (its number; or: binary, regression, multi-label:2)",
+            "allow_custom_value": not desk.classes,
+        }
 
     def explain(
         self, text: str, network: str, method: str, layer: str, exponent: float, target: str

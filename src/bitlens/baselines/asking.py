@@ -10,11 +10,13 @@ from torch import Tensor, nn
 
 from bitlens.baselines.changes import Removal, arranged, without
 from bitlens.core.inputs import ModelInputs
+from bitlens.core.outputs import OutputChoice, OutputForm
 from bitlens.core.passes import Precision, suffix_dtype
 from bitlens.core.targets import Target, as_target, last_token
 from bitlens.data.tokenizing import TokenBatch, Tokenizer
 from bitlens.errors import NotFiniteError, SettingError, TargetError
 from bitlens.probe import frozen
+from bitlens.probe.endings import output_form
 
 Quantity = Literal["score", "value"]
 
@@ -136,6 +138,7 @@ class TextQuestion:
     Attributes:
         batch: n texts, on the network's device.
         target: the question, one for each text.
+        form: how the network's output is read.
         output: of the network for the unchanged texts.
         run: the network's keyword arguments → output.
         rows: how many texts may go through the network at once.
@@ -145,6 +148,7 @@ class TextQuestion:
 
     batch: TokenBatch
     target: Target
+    form: OutputForm
     output: Any
     run: Callable[[dict[str, Tensor]], Any]
     rows: int
@@ -199,7 +203,14 @@ class TextQuestion:
 
 @contextmanager
 def asking(
-    loaded: TextModel, batch: TokenBatch, targets: Any, rows: int, precision: Precision = "float32", output: Any = None
+    loaded: TextModel,
+    batch: TokenBatch,
+    targets: Any,
+    rows: int,
+    precision: Precision = "float32",
+    output: Any = None,
+    *,
+    choice: OutputChoice = None,
 ) -> Iterator[TextQuestion]:
     """Hold the network in evaluation mode, without weight gradients, and let it answer for changed texts.
 
@@ -210,6 +221,7 @@ def asking(
         rows: how many texts may go through the network at once.
         precision: of the network's answers.
         output: of the network for the texts, if it is known already.
+        choice: what a user says of the network's output.
     """
     model = loaded.model
     device = batch.real.device
@@ -230,5 +242,6 @@ def asking(
         if output is None:
             with torch.no_grad():
                 output = run({name: value.clone() for name, value in batch.inputs.items()})
-        target = as_target(targets, output, len(batch), last=last_token(batch.present))
-        yield TextQuestion(batch, target, output, run, rows, loaded.tokenizer.mask_id, loaded.tokenizer.pad_id)
+        form = output_form(model, batch.inputs, output, choice)
+        target = as_target(targets, output, len(batch), form, last=last_token(batch.present))
+        yield TextQuestion(batch, target, form, output, run, rows, loaded.tokenizer.mask_id, loaded.tokenizer.pad_id)

@@ -58,8 +58,8 @@ class Baseline(ABC, Generic[Batch, Question]):
     def __init__(self, model: nn.Module, **run: Unpack[SeedAndRows]) -> None:
         if "precision" in run:
             raise SettingError(f"{type(self).__name__} computes in the network's own precision: leave out precision")
-        self.network = Network(model)
         self.passes = Passes(precision="float32", **run)
+        self.network = Network(model, output=self.passes.output)
 
     @property
     def model(self) -> nn.Module:
@@ -77,7 +77,7 @@ class Baseline(ABC, Generic[Batch, Question]):
 
     def settings(self) -> dict[str, Any]:
         """Return everything that decides what a map looks like, as plain values."""
-        return {**self.choices(), "seed": self.seed}
+        return {**self.choices(), "seed": self.seed, **self.passes.declared()}
 
     @abstractmethod
     def maps(self, question: Question) -> Tensor:
@@ -103,7 +103,7 @@ class Baseline(ABC, Generic[Batch, Question]):
             TargetError: if the targets do not fit the network's output.
             SettingError: if the method cannot be used on this network.
         """
-        known, batch = self._read(inputs)
+        known, batch = self._read(inputs, targets)
         rows = self.passes.rows(lambda: self.network.bytes_per_row(known), self.network.device)
         size = max(1, rows // self.copies)
         parts = []
@@ -156,7 +156,7 @@ class Baseline(ABC, Generic[Batch, Question]):
         )
 
     @abstractmethod
-    def _read(self, inputs: Any) -> tuple[ModelInputs, Batch]:
+    def _read(self, inputs: Any, targets: Any) -> tuple[ModelInputs, Batch]:
         """Return what the network is called with, and the samples on its device, or refuse what is of another kind."""
 
     @abstractmethod
@@ -179,8 +179,8 @@ class ImageBaseline(Baseline[ModelInputs, ImageQuestion]):
         given = ModelInputs.of(inputs, additional_forward_args)
         return as_captum(self.explain(given, target).map, inputs, given.first.device)
 
-    def _read(self, inputs: Any) -> tuple[ModelInputs, ModelInputs]:
-        known = self.network.prepared(inputs)
+    def _read(self, inputs: Any, targets: Any) -> tuple[ModelInputs, ModelInputs]:
+        known = self.network.prepared(inputs, targets)
         if known.image_size is None:
             raise InputError(
                 f"{self.method} needs images (N, C, H, W), got {tuple(known.first.shape)} of {known.first.dtype}"
@@ -195,7 +195,8 @@ class ImageBaseline(Baseline[ModelInputs, ImageQuestion]):
             run = in_precision(passes, dtype, inputs.first, LAYOUTS["CHW"])
             with torch.no_grad():
                 output = run(inputs.first.clone())
-            yield ImageQuestion(inputs, run, as_target(targets, output, inputs.count), output, rows)
+            target = as_target(targets, output, inputs.count, self.network.form(inputs, output))
+            yield ImageQuestion(inputs, run, target, output, rows)
 
 
 class TextBaseline(Baseline[TokenBatch, TextQuestion]):
@@ -210,7 +211,7 @@ class TextBaseline(Baseline[TokenBatch, TextQuestion]):
         super().__init__(loaded.model, **run)
         self.loaded = loaded
 
-    def _read(self, inputs: Any) -> tuple[ModelInputs, TokenBatch]:
+    def _read(self, inputs: Any, targets: Any) -> tuple[ModelInputs, TokenBatch]:  # noqa: ARG002
         if not isinstance(inputs, TokenBatch):
             raise InputError(
                 f"{self.method} needs a TokenBatch, as the network's tokenizer makes of texts, got {type(inputs).__name__}"
@@ -220,7 +221,9 @@ class TextBaseline(Baseline[TokenBatch, TextQuestion]):
     @contextmanager
     def _asking(self, batch: TokenBatch, part: slice, targets: Any, rows: int) -> Iterator[TextQuestion]:
         with (
-            asking(self.loaded, selected(batch, part), targets, rows, self.passes.precision) as question,
+            asking(
+                self.loaded, selected(batch, part), targets, rows, self.passes.precision, choice=self.passes.output
+            ) as question,
             torch.backends.cudnn.flags(enabled=False),  # its LSTMs have no gradient in evaluation mode
         ):
             yield question

@@ -19,7 +19,7 @@ from bitlens.baselines.asking import ImageQuestion
 from bitlens.baselines.baseline import ImageBaseline
 from bitlens.baselines.gradient import quadrature
 from bitlens.baselines.operations import ACTIVATIONS, AVERAGES, CONVOLUTIONS, COPIES, MAX_POOLS, names
-from bitlens.baselines.rules import Interception, Operation, Ruled, passed_back
+from bitlens.baselines.rules import Interception, Operation, Ruled, passed_back, refuse_probabilities
 from bitlens.core.passes import SeedAndRows
 from bitlens.errors import BitlensWarning, SettingError
 
@@ -70,6 +70,7 @@ class DeepSHAP(ImageBaseline):
 
     def maps(self, question: ImageQuestion) -> Tensor:
         """Return maps (n, H, W)."""
+        refuse_probabilities(question, self.method)
         images = question.images
         baselines = torch.zeros_like(images[:1]) if self.baselines is None else self.baselines.to(images)
         if baselines.shape[1:] != images.shape[1:]:

@@ -19,6 +19,7 @@ from bitlens.probe import Probe
 from bitlens.probe.blocks import block_groups, grid_layout
 from bitlens.probe.geometry import Geometry
 from bitlens.probe.modules import graph_held
+from bitlens.probe.pictured import pictured
 from bitlens.probe.trace import Call, all_calls, trace_calls
 
 _POOLING = (nn.AdaptiveAvgPool2d, nn.AdaptiveMaxPool2d)
@@ -72,9 +73,10 @@ class ActivationMap(ImageBaseline):
 
     def maps(self, question: ImageQuestion) -> Tensor:
         """Return maps (n, H, W), at least 0."""
-        size = question.size
         probe = self._named or self._default(question.inputs)
         self.layer = probe.name
+        size = pictured(probe, question.inputs).image_size
+        assert size is not None  # as of images
         recording = probe.record(question.inputs)
         features = recording.features.detach().requires_grad_()
         with recording.suffix() as run:

@@ -28,7 +28,7 @@ from bitlens.baselines.operations import (
     is_computed_from,
     linear_of,
 )
-from bitlens.baselines.rules import Back, Interception, Operation, Ruled, passed_back, times_value
+from bitlens.baselines.rules import Back, Interception, Operation, Ruled, passed_back, refuse_probabilities, times_value
 from bitlens.core.passes import SeedAndRows
 from bitlens.errors import one_of
 
@@ -87,6 +87,7 @@ class LRP(ImageBaseline):
 
     def maps(self, question: ImageQuestion) -> Tensor:
         """Return maps (n, H, W)."""
+        refuse_probabilities(question, self.method)
         rules = _Relevance(self.method, self.rule)
         return passed_back(question, rules, self, times_value).sum(1)
 

@@ -16,7 +16,7 @@ from bitlens.baselines.asking import ImageQuestion
 from bitlens.baselines.baseline import ImageBaseline
 from bitlens.baselines.operations import Linear
 from bitlens.baselines.patterns import Patterns, Turns, call_name, collect_patterns
-from bitlens.baselines.rules import Operation, Ruled, passed_back, times_value
+from bitlens.baselines.rules import Operation, Ruled, passed_back, refuse_probabilities, times_value
 from bitlens.core.inputs import ModelInputs
 from bitlens.core.passes import SeedAndRows, rows_at_once
 from bitlens.core.statistics import Provenance
@@ -118,6 +118,7 @@ class PatternAttribution(ImageBaseline):
 
     def maps(self, question: ImageQuestion) -> Tensor:
         """Return maps (n, H, W)."""
+        refuse_probabilities(question, self.method)
         rules = _Signals(self.method, self.patterns)
         return passed_back(question, rules, self, times_value).sum(1)
 

@@ -31,6 +31,7 @@ from bitlens.core.inputs import ModelInputs
 from bitlens.core.statistics import Provenance
 from bitlens.errors import StatisticsError
 from bitlens.probe import Network
+from bitlens.probe.following import arguments_of
 from bitlens.system.arrays import read_arrays, write_arrays
 from bitlens.system.checks import array, exactly, mapping, whole_number
 from bitlens.system.reading import parsed, whole
@@ -150,7 +151,7 @@ def collect_patterns(
     seen = 0
     sums = _Sums()
     for batch in batches:
-        inputs = network.prepared(batch[0] if isinstance(batch, tuple | list) else batch)
+        inputs = network.prepared(arguments_of(network.model, batch)[0])
         inputs = inputs.select(slice(max_samples - seen))
         size = rows(inputs)
         for start in range(0, inputs.count, size):

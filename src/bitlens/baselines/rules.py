@@ -20,6 +20,7 @@ from torch.utils._pytree import TreeSpec, tree_flatten, tree_leaves, tree_map, t
 
 from bitlens.baselines.asking import ImageQuestion, gradient_of
 from bitlens.baselines.baseline import ImageBaseline
+from bitlens.core.targets import function_of
 from bitlens.errors import SettingError
 from bitlens.probe.modules import graph_held
 
@@ -213,6 +214,19 @@ def times_value(output: Any) -> Any:
         return _node(Ruled(value.clone(), lambda arriving: (arriving * value,)), [leaf])
 
     return tree_map(start, output)
+
+
+def refuse_probabilities(question: ImageQuestion, method: str) -> None:
+    """Refuse probabilities of classes and labels: the score that these rules hand back begins before the squashing.
+
+    Raises:
+        SettingError: if the network ends in a sigmoid or a softmax, and is asked about a class or a label.
+    """
+    if "probabilit" in question.target.form.numbers and function_of(question.target) is None:
+        raise SettingError(
+            f"{method} hands back the score as it is before the last sigmoid or softmax, but this network gives probabilities: "
+            "give the network without it, or choose another method (iba, integrated-gradients, occlusion)"
+        )
 
 
 def passed_back(

@@ -3,6 +3,7 @@
 import warnings
 from collections.abc import Iterator
 from contextlib import AbstractContextManager, contextmanager, nullcontext
+from dataclasses import replace
 from typing import Any, ClassVar, Literal, get_args
 
 import torch
@@ -23,6 +24,7 @@ from bitlens.errors import BitlensWarning, LayerError, StatisticsError, one_of
 from bitlens.probe import Probe
 from bitlens.probe.fingerprint import weights_hash, weights_versions
 from bitlens.probe.geometry import Geometry
+from bitlens.probe.pictured import pictured
 
 ExtraTokens = Literal["restricted", "mean", "whole"]
 
@@ -56,7 +58,7 @@ class LayerBottleneck(Bottleneck):
         **run: Unpack[BottleneckOptions],
     ) -> None:
         super().__init__(**run)
-        self.probe = Probe(model, layer, call=call)
+        self.probe = Probe(model, layer, call=call, output=self.passes.output)
         self.layout = one_of("layout", layout, LAYOUTS) if layout is not None else None
         self.noise = noise
         self.extra_tokens = one_of("extra_tokens", extra_tokens, {name: name for name in get_args(ExtraTokens)})
@@ -103,6 +105,11 @@ class LayerBottleneck(Bottleneck):
         """Read what is to be explained."""
         return Samples.of(inputs)
 
+    def read(self, inputs: Any, targets: Any) -> Samples:
+        """Read what is to be explained, and find out which image the layer looks at, of several that differ in size."""
+        samples = super().read(inputs, targets)
+        return replace(samples, inputs=pictured(self.probe, samples.inputs))
+
     @contextmanager
     def recorded(self, group: Group) -> Iterator[Recorded]:
         """Run a group through the network; within the block what comes behind the layer can run again."""
@@ -114,7 +121,7 @@ class LayerBottleneck(Bottleneck):
         layout, features = geometry.layout, geometry.arranged(recording.features.float())
         mask = group.inputs.kwargs.get("attention_mask")
         last = last_token(mask.bool()) if isinstance(mask, Tensor) and mask.dim() == 2 else None
-        target = as_target(group.targets, recording.output, group.inputs.count, last=last)
+        target = as_target(group.targets, recording.output, group.inputs.count, recording.form, last=last)
         dtype = suffix_dtype(self.precision, recording.features, self.model)
         features = features.contiguous(memory_format=memory_format(features, dtype, layout))
         opened: AbstractContextManager[Any] = (

@@ -22,6 +22,7 @@ from bitlens.core.targets import permuted_targets, select_targets
 from bitlens.data.tokenizing import TokenBatch
 from bitlens.errors import InputError
 from bitlens.probe import Compiler, Probe, locating
+from bitlens.probe.following import following
 
 ORDINARY, PADDING = -1, -2
 """Kinds of positions that are not special tokens; a special token's kind is its id."""
@@ -105,17 +106,20 @@ class Samples:
         if isinstance(batch, cls):
             return batch
         if isinstance(batch, TokenBatch):
-            return cls(ModelInputs.of(batch.inputs), _kinds(batch.inputs, batch.present, batch.special))
+            return cls(
+                ModelInputs.of(batch.inputs, first=_tokens_of(batch.inputs)),
+                _kinds(batch.inputs, batch.present, batch.special),
+            )
         if not isinstance(batch, Mapping):
             raise InputError(
                 f"texts must be a TokenBatch or a mapping with input_ids and attention_mask, got {type(batch).__name__}"
             )
         arguments = dict(batch)
         special = arguments.pop("special_tokens_mask", None)
-        given = ModelInputs.of(arguments)
-        tokens = arguments.get("input_ids", arguments.get("inputs_embeds"))
-        if tokens is None:
+        if _tokens_of(arguments) is None:
             raise InputError(f"texts must hold input_ids or inputs_embeds, got {', '.join(arguments)}")
+        given = ModelInputs.of(arguments, first=_tokens_of(arguments))
+        tokens = given.first
         size, device = tokens.shape[:2], tokens.device
         mask = arguments.get("attention_mask")
         present = torch.ones(size, device=device) if mask is None else mask
@@ -226,6 +230,10 @@ def _place_of(samples: Samples, group: Group, one: int) -> int:
     return place if samples.order is None else int(samples.order[place])
 
 
+def _tokens_of(arguments: Mapping[str, Any]) -> str | None:
+    return next((name for name in ("input_ids", "inputs_embeds") if arguments.get(name) is not None), None)
+
+
 def _kinds(inputs: Mapping[str, Any], present: Tensor, special: Tensor) -> Tensor:
     ids = inputs.get("input_ids", torch.zeros_like(present, dtype=torch.long))
     return torch.where(present, torch.where(special, ids.long(), ORDINARY), PADDING)
@@ -303,7 +311,7 @@ class GroupedMethod(ABC):
             FitError: if the network's output or gradient is not finite under noise.
         """
         self.check()
-        samples = self.samples(inputs).arranged(self.probe.device)
+        samples = self.read(inputs, targets).arranged(self.probe.device)
         wanted = Wanted(evidence_samples, keep_capacity, watch)
         return samples.together(list(self.explained(samples, targets, wanted, progress)))
 
@@ -359,6 +367,11 @@ class GroupedMethod(ABC):
     @abstractmethod
     def samples(self, inputs: Any) -> Samples:
         """Read what is to be explained."""
+
+    def read(self, inputs: Any, targets: Any) -> Samples:
+        """Read what is to be explained, and ask the network which arguments belong to the samples."""
+        samples = self.samples(inputs)
+        return replace(samples, inputs=following(self.model, samples.inputs, self.passes.output, targets))
 
     @abstractmethod
     def explain_group(self, group: Group) -> Attribution:

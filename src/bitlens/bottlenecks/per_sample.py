@@ -156,6 +156,7 @@ class IBA(LayerBottleneck):
             **asdict(self.noise),
             "seed": self.seed,
             "precision": self.precision,
+            **self.passes.declared(),
             **({"allow_bypass": True} if self.allow_bypass else {}),
             "statistics": f"per {statistics.granularity}, {statistics.samples} inputs",
             "statistics_data": statistics.provenance.data,

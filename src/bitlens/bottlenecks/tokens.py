@@ -96,7 +96,7 @@ class TokenIBA(Bottleneck):
         **run: Unpack[BottleneckOptions],
     ) -> None:
         super().__init__(**run)
-        self.probe = Probe(model, layer, call=call)
+        self.probe = Probe(model, layer, call=call, output=self.passes.output)
         self.deeper = dict(find_layer(self.probe.model, other) for other in deeper)
         if self.probe.name in self.deeper:
             raise LayerError(f"deeper holds {self.probe.name!r}, the layer itself: name layers behind it")
@@ -231,7 +231,8 @@ class TokenIBA(Bottleneck):
                 f"layer {self.probe.name!r} puts out {tuple(features.shape)} for texts of {tuple(kinds.shape)} tokens: choose "
                 "one that gives a vector for each token"
             )
-        target = self._asked(as_target(group.targets, recording.output, len(kinds), last=last_token(kinds != PADDING)))
+        last = last_token(kinds != PADDING)
+        target = self._asked(as_target(group.targets, recording.output, len(kinds), recording.form, last=last))
         dtype = self._dtype(recording)
         there = kinds != PADDING
         region = Region(
@@ -272,7 +273,7 @@ class TokenIBA(Bottleneck):
 
     def _asked(self, target: Target) -> Target:
         plain = type(target) is ClassTarget and self.objective == "log-odds"
-        return LogOdds(target.classes) if plain and isinstance(target, ClassTarget) else target
+        return LogOdds.instead_of(target) if plain and isinstance(target, ClassTarget) else target
 
     def _dtype(self, recording: Recording) -> torch.dtype | None:
         """The lower precision to compute in, unless the network cannot (DeBERTa masks with the least float32 number)."""
@@ -306,6 +307,7 @@ class TokenIBA(Bottleneck):
             "min_std": self.noise.min_std,
             "seed": self.seed,
             "precision": self.precision,
+            **self.passes.declared(),
             **({"allow_bypass": True} if self.allow_bypass else {}),
             "statistics": f"per hidden unit, {statistics.samples} texts",
             "statistics_data": statistics.provenance.data,

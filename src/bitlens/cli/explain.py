@@ -75,8 +75,9 @@ def explain(
     """Explain photos by one method, or by several side by side. A run that was cut short goes on where it was."""
     from bitlens.data.images import find_images
     from bitlens.explaining.on_workers import explain_on
-    from bitlens.explaining.photos import Request, class_index
+    from bitlens.explaining.photos import Request
     from bitlens.explaining.pictures import explain_into, write_summary
+    from bitlens.explaining.wanted import read_target, with_output
     from bitlens.models.load import load_model, read_classes
 
     made = {"statistics": statistics, "patterns": patterns, "weights": readout}
@@ -85,8 +86,9 @@ def explain(
     with options.reached_workers(cluster, workers, device) as (helpers, place):
         loaded = load_model(model, weights, place)
         names = read_classes(classes) if classes else loaded.classes
+        loaded, wanted = read_target(target, with_output(loaded, [spec.settings for spec in specs.values()]), names)
         ready, refused = _ready(specs, loaded, statistics_from, statistics_count, seed, helpers)
-        request = Request(loaded, ready, class_index(target, names), names, out, picture_format, same_scale)
+        request = Request(loaded, ready, wanted, names, out, picture_format, same_scale)
         work = explain_into if helpers is None else partial(explain_on, helpers)
         with progress_bar("explaining", len(found) * len(ready)) as advance:
             done = work(request, found, advance=advance)

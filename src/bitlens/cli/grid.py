@@ -61,7 +61,8 @@ def grid(
 ) -> None:
     """Photos by layers and prices β, or by smoothings of the mask, on one colour scale (Schulz et al., figures 4, 9, 10)."""
     from bitlens.data.images import find_images
-    from bitlens.explaining.photos import class_index, class_name
+    from bitlens.explaining.photos import class_name
+    from bitlens.explaining.wanted import read_target
     from bitlens.models.load import load_model, read_classes
     from bitlens.system.files import write_text
 
@@ -70,13 +71,16 @@ def grid(
     prices = options.numbers("--betas", betas, above=0.0) if betas else _usual_betas(loaded.beta, bool(sigmas))
     names = read_classes(classes) if classes else loaded.classes
     paths = find_images(photos)
+    loaded, wanted = read_target(target, loaded, names)
     settings: dict[str, Any] = {"quality": quality, "seed": seed}
+    if loaded.output is not None:
+        settings["output"] = loaded.output
     bottlenecks = _bottlenecks(loaded, layers, single=bool(sigmas))
     if sigmas and (len(bottlenecks) > 1 or len(prices) > 1):
         raise SettingError("--smoothings compares widths of the blur at one layer and one β: give one of each")
     _learn(loaded, bottlenecks, statistics_from, statistics_count)
-    seen = _read(paths, loaded, class_index(target, names))
-    titles = [class_name(str(one.target), names) for one in seen]
+    seen = _read(paths, loaded, wanted)
+    titles = [class_name(one.asked, names) for one in seen]
     pages = _Pages(loaded, seen, titles, settings, out, picture_format)
     rows = pages.smoothings(bottlenecks[0], sigmas, prices[0]) if sigmas else pages.betas(bottlenecks, prices)
     content = {"settings": {"command": sys.argv[1:], "model": loaded.name, **settings}, "maps": rows}
@@ -134,7 +138,8 @@ def _read(paths: "Sequence[Path]", loaded: "Loaded", target: int | None) -> "lis
     from bitlens.explaining.photos import read_file
     from bitlens.probe import Network
 
-    network, skip = Network(loaded.model), None if len(paths) == 1 else lambda _, error: note(f"left out: {error}")
+    network = Network(loaded.model, output=loaded.output)
+    skip = None if len(paths) == 1 else lambda _, error: note(f"left out: {error}")
     read = (read_file(path, network, loaded.preprocess, target, skip) for path in paths)
     found = [photo for photo in read if photo is not None]
     if not found:
@@ -166,10 +171,7 @@ class _Pages:
         stems = file_stems([Path(one.sample.name) for one in self.seen])
         for number, (one, stem, title) in enumerate(zip(self.seen, stems, self.titles, strict=True)):
             mine = {layer: [column[number] for column in row] for layer, row in zip(known, found, strict=True)}
-            caption = (
-                f"p = {one.probability:.2f}. Below each map: the bits that pass the layer, and p with noise in place of "
-                "everything else."
-            )
+            caption = _caption(one)
             self._save(draw_layers_and_betas(self._shown(one), mine, prices, title=title, caption=caption), stem)
             for row in mine.values():
                 rows += [_row(made, one, title, beta=beta) for beta, made in zip(prices, row, strict=True)]
@@ -212,6 +214,14 @@ class _Pages:
         save_figure(figure, self.out / self.written[-1])
 
 
+def _caption(photo: "Photo") -> str:
+    before = (
+        f"p = {photo.probability:.2f}" if photo.measure == "probability" else f"The answer is {photo.probability:.4g}"
+    )
+    what = "p" if photo.measure == "probability" else "the answer"
+    return f"{before}. Below each map: the bits that pass the layer, and {what} with noise in place of everything else."
+
+
 def _row(made: "Attribution", photo: "Photo", title: str, **settings: float) -> dict[str, Any]:
     """Give the plain values of one map."""
     return {"photo": photo.sample.name, "name": title, **settings, **made.summary()[0]}
@@ -222,13 +232,18 @@ def _print(rows: Sequence[dict[str, Any]]) -> None:
         "photo": lambda row: Path(row["photo"]).name,
         "target": lambda row: row["name"].partition(",")[0],
         "p before": lambda row: f"{row['probability_before']:.3f}",
+        "value before": lambda row: f"{row['score_before']:.4g}",
         "layer": lambda row: row["layer"],
         "β": lambda row: f"{row['beta']:g}",
         "σ": lambda row: f"{row['smoothing']:g}",
         "bits": lambda row: f"{row['total_bits']:,.0f}",
         "p under noise": lambda row: f"{row['probability_under_noise']:.3f}",
+        "value under noise": lambda row: f"{row['score_under_noise']:.4g}",
         "roughness": lambda row: f"{row['roughness']:.2f}",
     }
     swept = "smoothing" in rows[0]
-    shown = {name: text for name, text in columns.items() if swept or name not in ("σ", "roughness")}
-    answers.print(aligned(rows, shown, left=("photo", "target", "layer"), once=("photo", "target", "p before")))
+    hidden = {"p before", "p under noise"} if "score_before" in rows[0] else {"value before", "value under noise"}
+    hidden |= set() if swept else {"σ", "roughness"}
+    shown = {name: text for name, text in columns.items() if name not in hidden}
+    once = ("photo", "target", "p before", "value before")
+    answers.print(aligned(rows, shown, left=("photo", "target", "layer"), once=once))

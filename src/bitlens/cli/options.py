@@ -44,7 +44,14 @@ Layer = Annotated[
     ),
 ]
 TextLayer = Annotated[str | None, typer.Option("--layer", help="The layer to restrict, by its dotted name.")]
-Target = Annotated[str, typer.Option("--target", help="auto (the prediction), an index, or a class name.")]
+Target = Annotated[
+    str,
+    typer.Option(
+        "--target",
+        help="auto (the prediction), an index, or a class name; or what the network's output is: regression, binary:1, "
+        "multi-label:NAME.",
+    ),
+]
 PhotoCount = Annotated[int, typer.Option("--statistics-count", min=1, help="From how many photos.")]
 TextCount = Annotated[int, typer.Option("--statistics-count", min=1, help="From how many texts.")]
 Count = Annotated[int, typer.Option("--count", min=1, help="How many photos at most.")]

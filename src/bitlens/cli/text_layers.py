@@ -2,8 +2,9 @@
 
 import json
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
@@ -49,6 +50,7 @@ def layers(
 ) -> None:
     """Restrict each layer by itself: which words it uses, how many bits, and what of the prediction they keep."""
     from bitlens.bottlenecks.layer_analysis import analyse_layers
+    from bitlens.explaining.wanted import read_target
     from bitlens.models.load import load_model
 
     prices = options.numbers("--betas", betas)
@@ -59,13 +61,23 @@ def layers(
     batch, classes = networks[0].tokenizer(*given), networks[0].classes or ()
     if any(other.tokenizer(*given).tokens != batch.tokens for other in networks[1:]):
         raise InputError(f"{against} cuts the texts into other tokens than {model}: they cannot stand side by side")
-    asked: Any = _asked(networks[0], batch, target)
+    networks[0], index = read_target(target, networks[0], classes)
+    networks = [replace(loaded, output=networks[0].output) for loaded in networks]
+    asked = [index] * len(batch) if index is not None else _answers(networks[0], batch)
     analyses = {}
     for spec, loaded in zip(specs, networks, strict=True):
         known = _statistics(loaded, at, statistics_from, statistics_count)
         with progress_bar(f"layers of {loaded.name}", len(known) * len(prices)) as advance:
             analyses[spec] = analyse_layers(
-                loaded.model, batch, asked, statistics=known, betas=prices, mask=mask, seed=seed, progress=advance
+                loaded.model,
+                batch,
+                asked,
+                statistics=known,
+                betas=prices,
+                mask=mask,
+                seed=seed,
+                output=loaded.output,
+                progress=advance,
             )
     written = _write(analyses, batch, out, classes)
     rows = [
@@ -79,13 +91,12 @@ def layers(
     answers.print(f"{', '.join(written)} and layers.json are in {out}", soft_wrap=True)
 
 
-def _asked(loaded: "Loaded", batch: "TokenBatch", target: str) -> list[int]:
-    """Choose the class that every text is asked about, in all networks alike."""
-    from bitlens.explaining.explainer import clean_logits
-    from bitlens.explaining.photos import class_index
+def _answers(loaded: "Loaded", batch: "TokenBatch") -> list[int]:
+    """Read what the network answers to each text, which all networks are asked about alike; 0 for a regression's value."""
+    from bitlens.explaining.explainer import clean_answers
 
-    index = class_index(target, loaded.classes)
-    return [index] * len(batch) if index is not None else clean_logits(loaded, batch).argmax(1).tolist()
+    said = clean_answers(loaded, batch, loaded.output)
+    return [0] * len(batch) if said is None else said.argmax(1).tolist()
 
 
 def _statistics(loaded: "Loaded", at: str, source: str, count: int) -> "dict[str, TokenStatistics]":

@@ -1,6 +1,6 @@
 """What a network is called with: one tensor, several, or keywords, always with samples along the first axis."""
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterator, Mapping
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -9,36 +9,57 @@ from torch import Tensor
 
 from bitlens.errors import InputError
 
+Key = int | str
+"""Where an argument stands, or its name."""
+
+_IMAGES = ("pixel_values",)
+_TOKENS = ("input_ids", "inputs_embeds", "input_values", "input_features")
+_WITH_TOKENS = ("token_type_ids", "position_ids")
+
 
 @dataclass(frozen=True)
 class ModelInputs:
     """The arguments of one call of a network.
 
-    A tensor whose first axis has `count` entries when the arguments are read belongs to the samples and follows them
-    when they are selected or repeated; every other argument is passed on as it is.
+    One of them carries the samples (`first`): an image or volume wherever it stands, else tokens by their usual names, else the
+    first tensor that is no mask. Another tensor whose first axis has as many entries belongs to the samples and follows them
+    when they are selected or repeated, unless the network (`bitlens.probe.following`) or the user says otherwise; every other
+    argument is passed on as it is.
 
     Attributes:
         args: positional arguments.
         kwargs: keyword arguments.
         count: how many samples there are.
         carriers: positions and names of the arguments that belong to the samples.
+        decided: whether the user or the network has said which these are, so that lengths are not all that speaks for it.
+        chosen: which argument carries the samples, where its kind does not say it.
+        shown: which argument is the image that maps are drawn over; None for the one that carries the samples.
     """
 
     args: tuple[Any, ...]
     kwargs: Mapping[str, Any]
     count: int
-    carriers: frozenset[int | str]
+    carriers: frozenset[Key]
+    decided: bool = False
+    chosen: Key | None = None
+    shown: Key | None = None
 
     @classmethod
-    def of(cls, inputs: Any, additional: Any = None) -> "ModelInputs":
+    def of(
+        cls, inputs: Any, additional: Any = None, *, first: Key | None = None, follows: Collection[Key] | None = None
+    ) -> "ModelInputs":
         """Read a tensor, a tuple of positional arguments, or a mapping of keyword arguments.
 
         Args:
             inputs: tensor (N, ...), tuple or list of arguments, or mapping (a tokenizer's output, for example).
             additional: further positional arguments, or a mapping of keyword arguments.
+            first: position or name of the argument that carries the samples; found by its kind if not given.
+            follows: positions and names of the arguments that belong to the samples, besides the one that carries them; by
+                default those of its length, of which the network is asked where that may be chance.
 
         Raises:
-            InputError: if there is no tensor, no sample, or a floating-point value that is not finite.
+            InputError: if there is no tensor, no sample, a floating-point value that is not finite, or an argument follows the
+                samples that is no tensor of their number.
         """
         if isinstance(inputs, ModelInputs):
             return inputs
@@ -50,26 +71,62 @@ class ModelInputs:
             raise InputError(
                 f"inputs must hold a tensor with samples along the first axis, got {type(inputs).__name__}"
             )
-        if tensors[0].shape[0] == 0:
-            raise InputError(f"inputs hold no sample: the first tensor has shape {tuple(tensors[0].shape)}")
-        _refuse(~torch.isfinite(tensors[0]), "NaN or infinite values")
-        for tensor in tensors[1:]:  # a mask that is added to attention scores may hold -inf
-            _refuse(torch.isnan(tensor), "NaN values")
-        count = tensors[0].shape[0]
-        named: list[tuple[int | str, Any]] = [*enumerate(args), *kwargs.items()]
-        carriers = [k for k, v in named if isinstance(v, Tensor) and v.dim() > 0 and v.shape[0] == count]
-        return cls(args, kwargs, count, frozenset(carriers))
+        named: dict[Key, Any] = dict([*enumerate(args), *kwargs.items()])
+        lead = _lead(named) if first is None else first
+        tensor = named.get(lead)
+        if not isinstance(tensor, Tensor) or tensor.dim() == 0:
+            raise InputError(f"first names {first!r}, which is no tensor with samples along its first axis")
+        if tensor.shape[0] == 0:
+            raise InputError(f"inputs hold no sample: the first tensor has shape {tuple(tensor.shape)}")
+        _refuse(~torch.isfinite(tensor), "NaN or infinite values")
+        for other in tensors:  # a mask that is added to attention scores may hold -inf
+            _refuse(torch.isnan(other), "NaN values")
+        count = tensor.shape[0]
+        alike = {k for k, v in named.items() if isinstance(v, Tensor) and v.dim() > 0 and v.shape[0] == count}
+        wrong = [key for key in follows or () if key not in alike]
+        if wrong:
+            raise InputError(
+                f"follows names {wrong[0]!r}, which is no argument with one entry for each of {count} samples"
+            )
+        carriers = alike if follows is None else {lead, *follows}
+        return cls(args, kwargs, count, frozenset(carriers), decided=follows is not None, chosen=first)
+
+    def __getitem__(self, key: Key) -> Any:
+        return self.args[key] if isinstance(key, int) else self.kwargs[key]
+
+    @property
+    def lead(self) -> Key:
+        """Which argument carries the samples."""
+        return _lead(self.named) if self.chosen is None else self.chosen
 
     @property
     def first(self) -> Tensor:
         """The tensor that carries the samples: (N, ...)."""
-        return next(v for v in (*self.args, *self.kwargs.values()) if isinstance(v, Tensor) and v.dim() > 0)
+        tensor: Tensor = self[self.lead]
+        return tensor
+
+    @property
+    def doubtful(self) -> tuple[Key, ...]:
+        """Arguments that may be as long as there are samples by chance: all that go with tokens are not."""
+        lead, first = self.lead, self.first
+        tokens = not first.is_floating_point() or lead in _TOKENS
+
+        def belongs(key: Key) -> bool:
+            named = isinstance(key, str) and ("mask" in key or key in _WITH_TOKENS)
+            return key == lead or (tokens and (named or self[key].shape[:2] == first.shape[:2]) and first.dim() > 1)
+
+        return tuple(sorted((key for key in self.carriers if not belongs(key)), key=str))
 
     @property
     def image_size(self) -> tuple[int, int] | None:
-        """Height and width if the first tensor is a batch of images (N, C, H, W), else None."""
-        shape = self.first.shape
-        return (shape[2], shape[3]) if len(shape) == 4 and self.first.is_floating_point() else None
+        """Height and width if the tensor that maps are drawn over is a batch of images (N, C, H, W), else None."""
+        drawn: Tensor = self[self.lead if self.shown is None else self.shown]
+        return (drawn.shape[2], drawn.shape[3]) if drawn.dim() == 4 and drawn.is_floating_point() else None
+
+    @property
+    def named(self) -> dict[Key, Any]:
+        """Every argument by its place or name, positional ones first."""
+        return dict([*enumerate(self.args), *self.kwargs.items()])
 
     @property
     def signature(self) -> tuple[Any, ...]:
@@ -99,9 +156,9 @@ class ModelInputs:
 
     def with_first(self, first: Tensor) -> "ModelInputs":
         """The same arguments with another first tensor, (N, ...)."""
-        old = self.first
-        args = tuple(first if value is old else value for value in self.args)
-        return replace(self, args=args, kwargs={k: first if v is old else v for k, v in self.kwargs.items()})
+        lead = self.lead
+        args = tuple(first if place == lead else value for place, value in enumerate(self.args))
+        return replace(self, args=args, kwargs={k: first if k == lead else v for k, v in self.kwargs.items()})
 
     def tile(self, copies: int) -> "ModelInputs":
         """All samples, then all samples again, `copies` times: row b*N + i is copy b of sample i."""
@@ -132,6 +189,23 @@ def as_captum(maps: Tensor, inputs: Any, device: torch.device) -> Any:
     """
     shaped = (maps[:, None] if maps.dim() == 3 else maps).to(device)
     return (shaped,) if isinstance(inputs, tuple) else shaped
+
+
+def _lead(named: Mapping[Key, Any]) -> Key:
+    """Of arguments, at least one of them a tensor with an axis, the one that carries the samples."""
+    tensors = {key: value for key, value in named.items() if isinstance(value, Tensor) and value.dim() > 0}
+
+    def rank(key: Key) -> int:
+        value = tensors[key]
+        if isinstance(key, str) and "mask" in key:
+            return 3
+        if key in _IMAGES or (value.dim() in (4, 5) and value.is_floating_point()):
+            return 0
+        return 1 if key in _TOKENS or (key == 0 and value.dim() == 2 and not value.is_floating_point()) else 2
+
+    if 0 in tensors and rank(0) == 1:
+        return 0
+    return min(tensors, key=rank)
 
 
 def _split(inputs: Any) -> tuple[tuple[Any, ...], dict[str, Any]]:

@@ -9,6 +9,7 @@ import torch
 from torch import Tensor, nn
 
 from bitlens.core.layout import Layout
+from bitlens.core.outputs import OutputChoice, OutputForm
 from bitlens.errors import SettingError, one_of
 
 Precision = Literal["float32", "bfloat16", "auto"]
@@ -24,6 +25,7 @@ class SeedAndRows(TypedDict, total=False):
 
     seed: int
     internal_batch_size: int | Literal["auto"]
+    output: OutputChoice
 
 
 class RunOptions(SeedAndRows, total=False):
@@ -46,17 +48,26 @@ class Passes:
         seed: of all noise and chance.
         precision: "float32", "bfloat16", or "auto" (bfloat16 where the hardware multiplies it natively).
         internal_batch_size: how many rows go through the network at once; "auto" bounds the memory.
+        output: what the network gives, where it does not say so itself: its numbers ("logits", "binary", "regression", and so
+            on, see `Numbers`), the place or name of the answer among several tensors, or both (1+binary).
     """
 
     seed: int = 0
     precision: Precision = "auto"
     internal_batch_size: int | Literal["auto"] = "auto"
+    output: OutputChoice = None
 
     def __post_init__(self) -> None:
+        OutputForm.chosen(self.output)
         one_of("precision", self.precision, {name: name for name in get_args(Precision)})
         size = self.internal_batch_size
         if size != "auto" and not (isinstance(size, int) and size > 0):
             raise SettingError(f"internal_batch_size must be 'auto' or a positive integer, got {size!r}")
+
+    def declared(self) -> dict[str, Any]:
+        """Return what was said of the network's output, as plain values for the settings of a method."""
+        plain = "+".join(map(str, self.output)) if isinstance(self.output, tuple) else self.output
+        return {} if plain is None else {"output": plain}
 
     def rows(self, bytes_per_row: Callable[[], int], device: torch.device) -> int:
         """Return how many rows may go through the network together.

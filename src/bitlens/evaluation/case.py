@@ -149,7 +149,10 @@ class TextCase(CaseOf):
 
         def answered(places: Tensor, present: Tensor) -> Tensor:
             rows = torch.zeros(len(places), dtype=torch.long, device=places.device)
-            with asking(self.loaded, text.batch, text.target, self.rows, precision, text.output) as question:
+            said = self.loaded.output
+            with asking(
+                self.loaded, text.batch, text.target, self.rows, precision, text.output, choice=said
+            ) as question:
                 return question.answers(places, present, rows, quantity)
 
         return answered

@@ -17,6 +17,7 @@ from bitlens.evaluation.plan import Plan
 from bitlens.evaluation.scored import Scored
 from bitlens.explaining.photo import Photo, fingerprint, read_photo
 from bitlens.explaining.text import Text, read_text, text_fingerprint
+from bitlens.explaining.wanted import with_output
 from bitlens.methods import entry_of
 from bitlens.methods.building import grey_photo, method_settings
 from bitlens.methods.labels import labels_for
@@ -203,6 +204,7 @@ def open_context(
         collect: runs photos through a network for statistics; by default this process.
     """
     loaded = load_model(plan.model, plan.weights, device, kind=plan.kind)
+    loaded = with_output(loaded, [spec.settings for spec in plan.methods.values()])
     loaded = loaded if plan.classes is None else replace(loaded, classes=plan.classes)
     asked = labels_for(loaded) if plan.asked == "label" else None
     samples = Source.open(plan.data, loaded.kind, 0, asked).samples

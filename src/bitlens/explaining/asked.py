@@ -4,7 +4,8 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any, TypeVar
 
-from bitlens.core.targets import as_target, logits_of
+from bitlens.core.outputs import OutputForm
+from bitlens.core.targets import as_target
 
 T = TypeVar("T")
 
@@ -15,15 +16,20 @@ class Asked:
 
     Attributes:
         fingerprint: of the sample's content, 16 hexadecimal digits.
-        target: the class that is asked about: the sample's label, or the predicted one where there is none.
-        predicted: the class that the network names.
-        probability: of the target.
+        target: the class, label or value (its index) that is asked about: the sample's label, or the predicted one where there
+            is none.
+        predicted: the class that the network names; 0 of a regression with one value.
+        probability: of the target; of a regression the value.
+        asked: what is asked about, as attributions say it: the index, or the value of a regression.
+        measure: what `probability` is: "probability" or "score".
     """
 
     fingerprint: str
     target: int
     predicted: int
     probability: float
+    asked: str
+    measure: str
     _shared: dict[str, Any] = field(default_factory=dict, init=False, repr=False)
 
     def once(self, name: str, make: Callable[[], T]) -> T:
@@ -34,8 +40,9 @@ class Asked:
         return shared
 
 
-def answered(output: Any, label: int | None) -> tuple[int, int, float]:
-    """Read off a network's output which class is asked about, which one it names, and how probable the first is."""
-    predicted = int(logits_of(output).argmax(1))
-    target = predicted if label is None else label
-    return target, predicted, float(as_target(target, output, 1).value(output))
+def answered(output: Any, label: int | None, form: OutputForm) -> tuple[int, int, float, str, str]:
+    """Read off a network's output what is asked about, what it names, and what it says: see `Asked`."""
+    question = as_target(label, output, 1, form)
+    predicted = 0 if form.numbers == "regression" else int(form.scores(output).argmax(1))
+    (asked,) = question.describe()
+    return predicted if label is None else label, predicted, float(question.value(output)), asked, question.measure

@@ -1,18 +1,20 @@
 """Texts explained in one call: `Explainer(model, tokenizer)("a text")`, in the manner of a pipeline of transformers."""
 
 from collections.abc import Callable, Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, overload
 
 import torch
 from torch import Tensor, nn
 
 from bitlens.core.attribution import Attribution
-from bitlens.core.targets import Target, logits_of
+from bitlens.core.outputs import OutputChoice
+from bitlens.core.targets import Target
 from bitlens.data.texts import TextSample
 from bitlens.data.tokenizing import Span, TokenBatch
 from bitlens.errors import ModelError, StatisticsError
 from bitlens.explaining.photos import class_index, class_name
+from bitlens.explaining.wanted import read_target, target_of
 from bitlens.methods import entry_of
 from bitlens.methods import method as method_named
 from bitlens.methods.lessons import token_batches
@@ -20,6 +22,7 @@ from bitlens.models.load import load_model
 from bitlens.models.load_text import described
 from bitlens.models.loaded import Loaded
 from bitlens.probe import frozen
+from bitlens.probe.endings import output_form
 from bitlens.system.console import answers
 from bitlens.view.card import Proof
 from bitlens.view.colours import Scale
@@ -180,7 +183,8 @@ class Explainer:
         classes: Sequence[str] | None = None,
         **settings: Any,
     ) -> None:
-        self.loaded = _loaded(model, tokenizer)
+        loaded = _loaded(model, tokenizer)
+        self.loaded = replace(loaded, output=settings.pop("output", loaded.output))
         self.method: Any = method_named(method, self.loaded, **settings)
         self.entry = entry_of(method, "text")
         self.classes = tuple(classes) if classes is not None else self.loaded.classes or None
@@ -227,8 +231,9 @@ class Explainer:
         Args:
             texts: one, or a list.
             pairs: the second text, or one for each, for networks that compare two.
-            target: None or "auto" (the prediction), a class by index or name, one for each text, a `Target`, or a callable
-                from the network's output to one score per row; one with two arguments gets each row's last token too.
+            target: None or "auto" (the prediction), a class by index or name, one for each text, what the output is
+                ("regression", "binary:1", "multi-label:NAME"), a `Target`, or a callable from the network's output to one
+                score per row; one with two arguments gets each row's last token too.
             progress: called with the number of texts explained so far.
 
         Returns:
@@ -248,19 +253,23 @@ class Explainer:
         listed = [texts] if isinstance(texts, str) else list(texts)
         second = [pairs] if isinstance(pairs, str) else None if pairs is None else list(pairs)
         batch = self.loaded.tokenizer(listed, second)
-        found = self.method.explain(batch, self._target(target), progress=progress)
-        logits = None if _is_no_class(target) else clean_logits(self.loaded, batch)
-        explanations = [self._explanation(batch, i, found[i], logits) for i in range(len(batch))]
+        choice, asked = self._asked(target, len(batch))
+        found = self.method.explain(batch, asked, progress=progress)
+        said = None if _is_no_class(target) else clean_answers(self.loaded, batch, choice)
+        explanations = [self._explanation(batch, i, found[i], said) for i in range(len(batch))]
         return explanations[0] if one else explanations
 
-    def _target(self, target: Any) -> Any:
+    def _asked(self, target: Any, count: int) -> tuple[OutputChoice, Any]:
+        """What is said of the network's output, and what is asked about."""
+        known = self.loaded.output
         if isinstance(target, str):
-            return class_index(target, self.classes)
+            loaded, index = read_target(target, self.loaded, self.classes)
+            return loaded.output, index if loaded.output == known else target_of(loaded.output, index, count)
         if isinstance(target, list | tuple) and any(isinstance(entry, str) for entry in target):
-            return [class_index(str(entry), self.classes) for entry in target]
-        return target
+            return known, [class_index(str(entry), self.classes) for entry in target]
+        return known, target
 
-    def _explanation(self, batch: TokenBatch, i: int, found: Attribution, logits: Tensor | None) -> Explanation:
+    def _explanation(self, batch: TokenBatch, i: int, found: Attribution, said: Tensor | None) -> Explanation:
         values = [float(value) for value in found.map[0, : len(batch.tokens[i])]]
         text = batch.texts[i]
         words = tuple(
@@ -270,9 +279,9 @@ class Explainer:
             for word in batch.words_of(i)
         )
         prediction, probability = "", None
-        if logits is not None:
-            index = int(logits[i].argmax())
-            prediction, probability = class_name(str(index), self.classes), float(logits[i].softmax(0)[index])
+        if said is not None:
+            index = int(said[i].argmax())
+            prediction, probability = class_name(str(index), self.classes), float(said[i, index])
         target = class_name(found.targets[0], self.classes)
         signed = self.entry.signed
         return Explanation(
@@ -280,14 +289,18 @@ class Explainer:
         )
 
 
-def clean_logits(loaded: Loaded, batch: TokenBatch) -> Tensor:
-    """Ask a network about clean texts: (N, classes), on the CPU."""
+def clean_answers(loaded: Loaded, batch: TokenBatch, choice: OutputChoice) -> Tensor | None:
+    """Ask a network about clean texts: the probability of each class, (N, classes) on the CPU; None of a regression."""
     device = next(loaded.model.parameters()).device
     found = []
     with frozen(loaded.model), torch.no_grad():
         for start in range(0, len(batch), _BATCH):
             inputs = {name: value[start : start + _BATCH].to(device) for name, value in batch.inputs.items()}
-            found.append(logits_of(loaded.model(**inputs)).cpu())
+            output = loaded.model(**inputs)
+            form = output_form(loaded.model, inputs, output, choice)
+            if form.numbers == "regression":
+                return None
+            found.append(form.said(output).cpu())
     return torch.cat(found)
 
 

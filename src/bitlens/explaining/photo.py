@@ -86,6 +86,6 @@ def read_photo(sample: Sample, network: Network, preprocess: Preprocessing) -> P
     inputs = network.prepared(image)
     with torch.no_grad(), network.running(inputs) as run:
         output = run(inputs.first.clone())  # a network may overwrite what it is given
-    said = answered(output, sample.label)
+    said = answered(output, sample.label, network.form(inputs, output))
     mark = fingerprint(sample, picture)
     return Photo(mark, *said, sample=sample, image=inputs.first, size=picture.size, preprocess=preprocess)

@@ -83,8 +83,9 @@ class Explained:
         stem: what the files written for it are called.
         shown: (3, H, W) in [0, 1], the photo as the network sees it.
         name: of the target.
-        probability: of the target.
+        probability: of the target; of a regression the value.
         found: by each method.
+        measure: what `probability` is: "probability" or "score".
     """
 
     photo: Path
@@ -93,6 +94,7 @@ class Explained:
     name: str
     probability: float
     found: tuple[Found, ...]
+    measure: str = "probability"
 
     @property
     def seen(self) -> str:
@@ -107,7 +109,7 @@ class Explained:
                 "name": self.name,
                 "files": f"{self.stem}{one.ready.endings[0]}",
                 "seen": self.seen,
-                "probability_before": self.probability,
+                f"{self.measure}_before": self.probability,
                 **one.attribution.summary()[0],
                 "method": one.ready.label,
             }
@@ -183,7 +185,7 @@ class Explaining:
 
     def __init__(self, request: Request, refused: Callable[[str, BitlensError], None] | None = None) -> None:
         self.request, self.refused, self._left = request, refused, list(request.methods)
-        self._network = Network(request.loaded.model)
+        self._network = Network(request.loaded.model, output=request.loaded.output)
         self._made_by = {
             "model": request.loaded.name,
             "weights": weights_hash(request.loaded.model),
@@ -233,11 +235,9 @@ class Explaining:
             raise SettingError(
                 f"none of the {len(self.request.methods)} methods can be used on {loaded.name}: choose others"
             )
-        shown, name = (
-            loaded.preprocess.display(photo.image[0].cpu()),
-            class_name(str(photo.target), self.request.classes),
-        )
-        return Explained(path, stem, shown, name, photo.probability, tuple(found))
+        shown = loaded.preprocess.display(photo.image[0].cpu())
+        name = class_name(photo.asked, self.request.classes)
+        return Explained(path, stem, shown, name, photo.probability, tuple(found), photo.measure)
 
 
 def read_file(
@@ -267,7 +267,7 @@ def _explained(ready: Ready, photo: Photo, identity: Mapping[str, Any], stem: Pa
     settings = {**ready.settings(), **identity}
     places = [Path(f"{stem}{ending}.safetensors") for ending in ready.endings]
     for place in places:
-        known = _known(place, settings, photo.target)
+        known = _known(place, settings, photo.asked)
         if known is not None:
             if place != places[0]:
                 known.save(places[0])
@@ -288,12 +288,12 @@ def over_photo(made: Attribution) -> Attribution:
     return made
 
 
-def _known(place: Path, settings: Mapping[str, Any], target: int) -> Attribution | None:
+def _known(place: Path, settings: Mapping[str, Any], target: str) -> Attribution | None:
     if not place.is_file():
         return None
     try:
         found = Attribution.load(place)
     except DataError:
         return None  # not ours, or damaged: it is made again
-    same = found.settings == json.loads(json.dumps(settings)) and found.targets == (str(target),)
+    same = found.settings == json.loads(json.dumps(settings)) and found.targets == (target,)
     return found if same else None

@@ -105,7 +105,7 @@ def _names(one: Found) -> tuple[str, str]:
 
 
 def _before(photo: Explained) -> str:
-    return f"p = {photo.probability:.2f}"
+    return f"p = {photo.probability:.2f}" if photo.measure == "probability" else f"score = {photo.probability:.4g}"
 
 
 def _total(attribution: Attribution) -> str:

@@ -71,7 +71,7 @@ def read_text(sample: TextSample, loaded: Loaded, max_tokens: int | None, *, pre
     """
     device = next((p.device for p in loaded.model.parameters()), torch.device("cpu"))
     batch = tokenised(sample, loaded.tokenizer, max_tokens).to(device)
-    with asking(loaded, batch, None, 1) as question:
-        output = question.output
-    said = answered(output, None if predicted else sample.label)
+    with asking(loaded, batch, None if predicted else sample.label, 1, choice=loaded.output) as question:
+        output, form = question.output, question.form
+    said = answered(output, None if predicted else sample.label, form)
     return Text(text_fingerprint(sample), *said, sample=sample, batch=batch, output=output)

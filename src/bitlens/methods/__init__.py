@@ -52,6 +52,8 @@ def method(name: str, model: "nn.Module | Loaded", **settings: Any) -> Method:
     from bitlens.models.loaded import Loaded
 
     loaded = model if isinstance(model, Loaded) else None
+    if loaded is not None and loaded.output is not None:
+        settings = {"output": loaded.output, **settings}
     if loaded is None or loaded.kind == "image":
         built: Method = entry_of(name).build(loaded.model if loaded is not None else model, **settings)
     else:

@@ -32,6 +32,8 @@ def build_method(spec: Spec, loaded: Loaded, *, seed: int = 0, layer: str | None
     entry = entry_of(spec.name, loaded.kind)
     takes = settings_of_callable(entry.build)
     settings: dict[str, Any] = {"seed": seed} if "seed" in takes else {}
+    if loaded.output is not None and "output" in takes:
+        settings["output"] = loaded.output
     if loaded.kind == "text":
         settings |= {"layer": layer} if layer is not None and "layer" in takes else {}
         return entry.build(loaded, **{**settings, **spec.settings})

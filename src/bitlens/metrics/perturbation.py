@@ -100,7 +100,7 @@ def in_groups(
         SettingError: if a setting makes no sense.
     """
     network = model if isinstance(model, Network) else Network(model)
-    batch = network.prepared(inputs)
+    batch = network.prepared(inputs, targets)
     maps = _maps_for(batch, maps).to(network.device)
     rows = passes.rows(lambda: network.bytes_per_row(batch), network.device)
     dtype = suffix_dtype(passes.precision, batch.first, network.model)
@@ -116,7 +116,7 @@ def in_groups(
             network.running(few, dtype) as run,
         ):
             ask = in_precision(run, dtype, few.first, LAYOUTS["CHW"])
-            answer, clean = _question(ask, few, chosen, quantity)
+            answer, clean = _question(network, ask, few, chosen, quantity)
             images = few.first.permute(0, 2, 3, 1).contiguous()
             with locating(network.model, few, start.__add__):
                 NotFiniteError.refuse("the answer", clean)
@@ -128,11 +128,11 @@ def in_groups(
 
 
 def _question(
-    ask: Callable[[Tensor], Any], inputs: ModelInputs, target: Any, quantity: Quantity
+    network: Network, ask: Callable[[Tensor], Any], inputs: ModelInputs, target: Any, quantity: Quantity
 ) -> tuple[Answer, Tensor]:
     """What the target says of variants with channels last, and of the inputs themselves."""
     output = ask(inputs.first.clone())  # a network may overwrite what it is given
-    asked = as_target(target, output, inputs.count)
+    asked = as_target(target, output, inputs.count, network.form(inputs, output))
     read: Answer = getattr(asked, quantity)
     clean = one_each("sample", read(output), inputs.count)
     return lambda variants: read(ask(variants.permute(0, 3, 1, 2))), clean

@@ -17,7 +17,8 @@ from torch.nn.modules.conv import _ConvNd
 from bitlens.core.inputs import ModelInputs
 from bitlens.errors import LayerError, one_of
 from bitlens.probe import find_layer, frozen
-from bitlens.probe.modules import device_of, prepared, unwrapped
+from bitlens.probe.following import prepared
+from bitlens.probe.modules import device_of, unwrapped
 from bitlens.probe.trace import all_calls, trace_calls
 
 _CONTAINERS = (nn.Sequential, nn.ModuleList, nn.ModuleDict)

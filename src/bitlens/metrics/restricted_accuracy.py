@@ -10,7 +10,8 @@ from torch import Tensor
 
 from bitlens.bottlenecks.at_layer import LayerBottleneck
 from bitlens.core.inputs import ModelInputs
-from bitlens.core.targets import ClassTarget, logits_of
+from bitlens.core.targets import ClassTarget
+from bitlens.probe.following import following
 
 
 @dataclass(frozen=True, eq=False)
@@ -40,14 +41,10 @@ class _Hits(ClassTarget):
 
     def value(self, output: Any) -> Tensor:
         """0, 1 or 2. A class that ties with the label counts as ahead of it."""
-        logits = logits_of(output)
+        logits = self.form.scores(output)
         index = self.classes.to(logits.device).repeat(len(logits) // len(self.classes))
         ahead = (~(logits < logits.gather(1, index[:, None]))).sum(1) - 1
         return (ahead < 1).float() + (ahead < 5).float()
-
-    def select(self, rows: slice | Tensor) -> "_Hits":
-        """The labels of some samples."""
-        return _Hits(self.classes[rows])
 
 
 def restricted_accuracy(
@@ -74,7 +71,7 @@ def restricted_accuracy(
         StatisticsError: if the statistics are missing or do not fit.
         TargetError: if the labels are not one class index for each sample.
     """
-    batch = ModelInputs.of(inputs)
+    batch = following(iba.model, ModelInputs.of(inputs))
     hits = _Hits(torch.as_tensor(labels))
     made = iba.explain(batch, hits, evidence_samples=noise_samples, progress=progress)
     assert made.evidence is not None

@@ -7,7 +7,6 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from bitlens.core.targets import logits_of
 from bitlens.metrics.randomisation import cascade
 from bitlens.metrics.ssim import ssim
 from bitlens.probe import Network
@@ -87,4 +86,5 @@ def _predicted(model: nn.Module, inputs: Any) -> Tensor:
     network = Network(model)
     batch = network.prepared(inputs)
     with network.running(batch) as run:
-        return logits_of(run(batch.first.clone())).argmax(1)
+        output = run(batch.first.clone())
+        return network.form(batch, output).scores(output).argmax(1)

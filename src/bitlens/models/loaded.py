@@ -7,6 +7,7 @@ from pathlib import Path
 from torch import nn
 
 from bitlens.bottlenecks.token_statistics import TokenStatistics
+from bitlens.core.outputs import OutputChoice
 from bitlens.data.kinds import Kind
 from bitlens.data.preprocessing import Preprocessing
 from bitlens.data.tokenizing import Tokenizer
@@ -29,6 +30,7 @@ class Loaded:
         statistics: of its layers, by name, where it comes with some (networks for texts).
         readout: the file of a readout that was trained for it, where it comes with one.
         learns_from: the data set that methods learn from unless the user names another, where one comes with it.
+        output: what is known of the network's output that the network does not say itself (see `OutputForm`).
     """
 
     name: str
@@ -41,6 +43,7 @@ class Loaded:
     statistics: Mapping[str, TokenStatistics] = field(default_factory=dict)
     readout: Path | None = None
     learns_from: str | None = None
+    output: OutputChoice = None
 
     @property
     def kind(self) -> Kind:

@@ -9,6 +9,8 @@ from bitlens.core.inputs import ModelInputs
 from bitlens.core.layout import Layout
 from bitlens.core.statistics import FeatureStatistics, Granularity, warn_if_few
 from bitlens.errors import StatisticsError
+from bitlens.probe.following import arguments_of
+from bitlens.probe.pictured import pictured
 from bitlens.probe.probe import Probe
 from bitlens.probe.several import layer_features
 
@@ -25,8 +27,8 @@ def collect_statistics(
 
     Args:
         probe: the layer.
-        batches: any iterable of inputs (tensors, mappings), or of tuples whose first entry is the input (a DataLoader's
-            (images, labels), for example). No more is drawn from it than is needed.
+        batches: any iterable of inputs (tensors, mappings, tuples of arguments), with labels behind them or without (a
+            DataLoader's (images, labels), for example), see `arguments_of`. No more is drawn from it than is needed.
         max_samples: stop at exactly this many samples.
         granularity: "element" or "channel".
         layout: how the features' axes are meant; found from the first batch if not given.
@@ -48,7 +50,14 @@ def summarise(
     layout: Layout | None,
 ) -> FeatureStatistics:
     """A part of `collect_statistics`, to be merged with others: few inputs are no reason to warn."""
-    (total,) = _summaries(batches, lambda inputs: [probe.features(inputs)], [probe], max_samples, granularity, [layout])
+
+    def read(batch: Any) -> ModelInputs:
+        return pictured(probe, arguments_of(probe.model, batch)[0])
+
+    read_batches = map(read, batches)
+    (total,) = _summaries(
+        read_batches, lambda inputs: [probe.features(inputs)], [probe], max_samples, granularity, [layout]
+    )
     return total
 
 
@@ -71,12 +80,17 @@ def summarise_layers(
     """
     model, names = probes[0].model, [probe.name for probe in probes]
     return _summaries(
-        batches, lambda inputs: layer_features(model, names, inputs), probes, max_samples, granularity, layouts
+        (arguments_of(model, batch)[0] for batch in batches),
+        lambda inputs: layer_features(model, names, inputs),
+        probes,
+        max_samples,
+        granularity,
+        layouts,
     )
 
 
 def _summaries(
-    batches: Iterable[Any],
+    batches: Iterable[ModelInputs],
     features_of: Callable[[ModelInputs], Sequence[Tensor]],
     probes: Sequence[Probe],
     max_samples: int,
@@ -87,8 +101,7 @@ def _summaries(
         raise StatisticsError(f"max_samples must be at least 1, got {max_samples}")
     totals: list[FeatureStatistics] = []
     for batch in batches:
-        inputs = ModelInputs.of(batch[0] if isinstance(batch, tuple | list) else batch)
-        inputs = inputs.select(slice(max_samples - (totals[0].samples if totals else 0)))
+        inputs = batch.select(slice(max_samples - (totals[0].samples if totals else 0)))
         summaries = []
         for probe, given, found in zip(probes, layouts, features_of(inputs), strict=True):
             geometry = probe.geometry(inputs, given)

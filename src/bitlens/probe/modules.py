@@ -4,7 +4,6 @@ import difflib
 import functools
 import itertools
 import threading
-import warnings
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import replace
@@ -16,7 +15,7 @@ import torch.fx
 from torch import Tensor, nn
 
 from bitlens.core.inputs import ModelInputs
-from bitlens.errors import BitlensWarning, LayerError
+from bitlens.errors import LayerError
 from bitlens.probe.failures import said
 from bitlens.probe.plainly import one_by_one, plain_forwards, what_was_compiled
 
@@ -121,17 +120,6 @@ def device_of(model: nn.Module) -> torch.device:
     """Where the network's first parameter (or buffer) lives."""
     first = next(itertools.chain(model.parameters(), model.buffers()), None)
     return first.device if first is not None else torch.device("cpu")
-
-
-def prepared(model: nn.Module, inputs: Any) -> ModelInputs:
-    """The inputs, read, moved to the network's device and in its precision; a network in train mode is warned of."""
-    if model.training:
-        warnings.warn(
-            f"{type(model).__name__} is in train mode; it is explained in eval mode (model.eval() silences this)",
-            BitlensWarning,
-            stacklevel=4,
-        )
-    return in_precision_of(model, ModelInputs.of(inputs).to(device_of(model)))
 
 
 def in_precision_of(model: nn.Module, inputs: ModelInputs) -> ModelInputs:

@@ -12,10 +12,13 @@ import torch
 from torch import Tensor, nn
 
 from bitlens.core.inputs import ModelInputs
+from bitlens.core.outputs import OutputChoice, OutputForm
 from bitlens.probe.agreement import agree
 from bitlens.probe.behaviour import check_behaviour
+from bitlens.probe.endings import output_form
 from bitlens.probe.folding import Fold, foldable, folded
-from bitlens.probe.modules import device_of, frozen, prepared, unwrapped, wrapped
+from bitlens.probe.following import prepared
+from bitlens.probe.modules import device_of, frozen, unwrapped, wrapped
 from bitlens.probe.recording import Touched
 from bitlens.probe.trace import trace_calls
 
@@ -33,9 +36,11 @@ class Network:
 
     Args:
         model: any module; left exactly as it was after every block.
+        output: what a user says of its output.
     """
 
-    def __init__(self, model: nn.Module) -> None:
+    def __init__(self, model: nn.Module, *, output: OutputChoice = None) -> None:
+        self.output = output
         self.model = unwrapped(model)
         self._known: dict[Any, _Known] = {}
 
@@ -44,9 +49,13 @@ class Network:
         """Where the network's first parameter (or buffer) lives."""
         return device_of(self.model)
 
-    def prepared(self, inputs: Any) -> ModelInputs:
-        """The inputs on the network's device; a network in train mode is warned of."""
-        return prepared(self.model, inputs)
+    def prepared(self, inputs: Any, targets: Any = None) -> ModelInputs:
+        """The inputs on the network's device, see `following`; a network in train mode is warned of."""
+        return prepared(self.model, inputs, self.output, targets)
+
+    def form(self, inputs: ModelInputs, output: Any) -> OutputForm:
+        """How the network's output for (prepared) inputs is read."""
+        return output_form(self.model, inputs, output, self.output)
 
     def bytes_per_row(self, inputs: ModelInputs) -> int:
         """Memory for the intermediate results of one row, for (prepared) inputs like these."""

@@ -12,12 +12,15 @@ from torch.utils._pytree import tree_flatten, tree_leaves
 
 from bitlens.core.inputs import ModelInputs
 from bitlens.core.layout import LAYOUTS, Layout
+from bitlens.core.outputs import OutputChoice
 from bitlens.errors import BitlensWarning, LayerError
 from bitlens.probe.agreement import agree
 from bitlens.probe.around import ROUNDING, Around, left_over, pair_of, unread
 from bitlens.probe.behaviour import check_behaviour
 from bitlens.probe.declared import declared_channel
+from bitlens.probe.endings import output_form
 from bitlens.probe.folding import foldable, folded
+from bitlens.probe.following import prepared
 from bitlens.probe.geometry import Answers, Geometry, answers_of, geometry_of
 from bitlens.probe.modules import (
     Forward,
@@ -27,7 +30,6 @@ from bitlens.probe.modules import (
     find_layer,
     frozen,
     names_of,
-    prepared,
     unwrapped,
     wrapped,
 )
@@ -51,6 +53,7 @@ class Probe:
         call: which call of the layer, counted from 0, if the network calls it several times in one pass; `NAME#2` says it too.
         reads: further modules whose output a recording keeps, in the same pass; each must be called once in it.
         slopes: whether recordings also give gradients, of the same pass, with respect to the last of `reads` in it.
+        output: what a user says of the network's output, for the `form` of recordings.
 
     Raises:
         LayerError: if there is no such layer, or `call` and the name say different calls.
@@ -64,6 +67,7 @@ class Probe:
         call: int | None = None,
         reads: Sequence[str | nn.Module] = (),
         slopes: bool = False,
+        output: OutputChoice = None,
     ) -> None:
         self.model = unwrapped(model)
         self.name, self.layer = find_layer(self.model, layer)
@@ -71,7 +75,7 @@ class Probe:
         if call_of(self.name) not in (None, self.call):
             raise LayerError(f"layer {self.name!r} and call={call} name different calls: leave out call=")
         self._reads = dict(find_layer(self.model, read) for read in reads)
-        self._slopes = slopes
+        self._slopes, self.output = slopes, output
         self._plans: dict[Any, Plan] = {}
         self._geometries: dict[Any, Geometry] = {}
         self._arounds: dict[Any, Around] = {}
@@ -114,6 +118,7 @@ class Probe:
                 self._warn("its replayed pass differs from the full one for this batch")
                 self._plans[inputs.signature] = plan.whole_network()
                 recording = self._record(plan.whole_network(), inputs)
+            recording.form = output_form(self.model, inputs, recording.output, self.output)
         return recording
 
     def features(self, inputs: Any) -> Tensor:

@@ -10,6 +10,7 @@ from torch import Tensor, nn
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import TreeSpec, tree_flatten, tree_leaves, tree_map, tree_unflatten
 
+from bitlens.core.outputs import OutputForm
 from bitlens.errors import LayerError
 from bitlens.probe.folding import folded
 from bitlens.probe.modules import Forward, Wrapper, frozen, wrapped
@@ -113,7 +114,7 @@ class Recording:
     """One batch that went through the prefix: its clean output, its features R, and the suffix ready to run.
 
     `reads` holds what else was kept of the pass, by the names of the modules, samples first; `sources` the one of them, by its
-    name, that `slopes` gives gradients for, if any.
+    name, that `slopes` gives gradients for, if any; `form` says how its output is read.
     """
 
     def __init__(
@@ -128,6 +129,7 @@ class Recording:
     ) -> None:
         self._model, self._plan, self._values = model, plan, values
         self.count, self.reads = count, reads
+        self.form = OutputForm()
         self._graph = output if sources else None
         self.sources = sources
         self._slot = feature_slot(plan.axes[LAYER])

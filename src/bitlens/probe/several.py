@@ -9,7 +9,8 @@ from torch.utils._pytree import tree_leaves
 
 from bitlens.core.inputs import ModelInputs
 from bitlens.errors import LayerError
-from bitlens.probe.modules import Forward, call_of, find_layer, frozen, prepared, wrapped
+from bitlens.probe.following import prepared
+from bitlens.probe.modules import Forward, call_of, find_layer, frozen, wrapped
 from bitlens.probe.replaying import sample_axes
 from bitlens.probe.trace import all_calls, trace_calls
 

@@ -3,7 +3,8 @@
 import torch
 from torch import nn
 
-from bitlens.probe.modules import call_of, find_layer, frozen, names_of, prepared
+from bitlens.probe.following import prepared
+from bitlens.probe.modules import call_of, find_layer, frozen, names_of
 from bitlens.probe.trace import Call, all_calls, trace_calls
 
 _MOST = 4

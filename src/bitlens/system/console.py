@@ -90,6 +90,11 @@ _COLUMNS: dict[str, tuple[str, Callable[[dict[str, Any]], str]]] = {
         "p under noise",
         lambda row: f"{row['probability_under_noise']:.3f} ± {row['probability_under_noise_std']:.3f}",
     ),
+    "score_before": ("value before", lambda row: f"{row['score_before']:.4g}"),
+    "score_under_noise": (
+        "value under noise",
+        lambda row: f"{row['score_under_noise']:.4g} ± {row['score_under_noise_std']:.2g}",
+    ),
     "total_bits": ("bits", lambda row: f"{row['total_bits']:,.0f}"),
     "extra_bits": ("not in the picture", lambda row: f"{row['extra_bits']:,.0f}"),
     "top_pixels_on_object": ("top pixels on object", lambda row: f"{row['top_pixels_on_object']:.0%}"),
@@ -108,7 +113,8 @@ def results_table(rows: Sequence[dict[str, Any]]) -> Table:
 
     columns = {title: partial(said, name) for name, (title, _) in _COLUMNS.items() if name in known}
     texts = ("scene", "photo", "target")
-    return aligned(rows, columns, (*texts, "method"), (*texts, "p before"), whole=("method", "p under noise"))
+    once, whole = (*texts, "p before", "value before"), ("method", "p under noise", "value under noise")
+    return aligned(rows, columns, (*texts, "method"), once, whole=whole)
 
 
 def aligned(

@@ -98,7 +98,7 @@ class GuidedBottleneck(Bottleneck):
     ) -> InputStages:
         """Return what each of the three stages found; arguments and errors as of `explain`."""
         self.check()
-        samples = self.samples(inputs).arranged(self.probe.device)
+        samples = self.read(inputs, targets).arranged(self.probe.device)
         guides: list[Guide] = []
         wanted = Wanted(evidence_samples, keep_capacity, guides=guides)
         parts = list(self.explained(samples, targets, wanted, progress))

@@ -105,7 +105,7 @@ class InputIBA(GuidedBottleneck):
         self.feature_bottleneck = IBA(model, layer, statistics=statistics, call=call, layout=layout, **run)
         features = preset.features
         self.feature_bottleneck.fit = features if beta is None else replace(features, beta=beta)
-        self.probe, self.network = self.feature_bottleneck.probe, Network(model)
+        self.probe, self.network = self.feature_bottleneck.probe, Network(model, output=self.passes.output)
 
     @property
     def layout(self) -> Layout | None:
@@ -160,7 +160,8 @@ class InputIBA(GuidedBottleneck):
         inputs = self.network.prepared(group.inputs)
         with torch.no_grad(), self.network.running(inputs) as passes:
             output = passes(inputs.first.clone())
-        target, images = as_target(group.targets, output, inputs.count), inputs.first.float()
+        target = as_target(group.targets, output, inputs.count, self.network.form(inputs, output))
+        images = inputs.first.float()
         hidden = self.hidden(group, images, inputs=inputs, targets=target)
         one = torch.ones(1, 1, 1, device=images.device)
         noise = NoiseModel(self.noise_mean * one, self.noise_std * one, one, hidden=hidden)
@@ -188,6 +189,7 @@ class InputIBA(GuidedBottleneck):
             "noise_mean": self.noise_mean,
             "noise_std": self.noise_std,
             "precision": self.precision,
+            **self.passes.declared(),
             "layer": self.probe.name,
             "prior": self.prior,
             "seed": self.seed,
@@ -195,4 +197,6 @@ class InputIBA(GuidedBottleneck):
         if self.find_prior is None:
             return plain
         first = self.feature_bottleneck.settings()
-        return plain | {f"stage1_{name}": value for name, value in first.items() if name not in ("seed", "precision")}
+        return plain | {
+            f"stage1_{name}": value for name, value in first.items() if name not in ("seed", "precision", "output")
+        }

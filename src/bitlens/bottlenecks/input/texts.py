@@ -195,6 +195,7 @@ class TokenInputIBA(GuidedBottleneck):
             "prior": self.prior,
             "seed": self.seed,
             "precision": self.precision,
+            **self.passes.declared(),
         }
         if self.noise == "statistics":
             plain |= _of_statistics(bottleneck)

@@ -19,6 +19,7 @@ from bitlens.core.statistics import FeatureStatistics, Granularity, Provenance
 from bitlens.errors import StatisticsError
 from bitlens.probe import Probe, stages_behind
 from bitlens.probe.fingerprint import weights_hash
+from bitlens.probe.following import arguments_of
 from bitlens.version import __version__
 
 
@@ -126,7 +127,7 @@ def learn_statistics(
     Raises:
         StatisticsError: if there is no input, or sizes differ with granularity "element".
     """
-    first, inputs = _opened(_limited(batches, max_samples))
+    first, inputs = _opened(_limited(probe.model, batches, max_samples))
     names = read_layers if read_layers is not None else (*stages_behind(probe.model, probe.layer, first), OUTPUT)
     statistics, reads = collect_reads(
         reading_probe(probe, names, conditional=settings["conditional"]),
@@ -162,11 +163,11 @@ def _opened(inputs: Iterator[ModelInputs]) -> tuple[ModelInputs, Iterator[ModelI
     return first, every()
 
 
-def _limited(batches: Iterable[Any], count: int) -> Iterator[ModelInputs]:
+def _limited(model: nn.Module, batches: Iterable[Any], count: int) -> Iterator[ModelInputs]:
     """The inputs of batches up to exactly this many samples; no more is drawn than is needed."""
     seen = 0
     for batch in batches:
-        inputs = ModelInputs.of(batch[0] if isinstance(batch, tuple | list) else batch).select(slice(count - seen))
+        inputs = arguments_of(model, batch)[0].select(slice(count - seen))
         seen += inputs.count
         yield inputs
         if seen >= count:

@@ -4,7 +4,7 @@ Trained once on many inputs, it explains a new one in the clean pass that every 
 matrix products. algorithms C; the faults of the released code (J.6, J.7) are not repeated.
 """
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any, final
@@ -26,10 +26,11 @@ from bitlens.core.fitting import FitSettings, Fitted
 from bitlens.core.gaussian import NoiseMode, NoiseSettings, information
 from bitlens.core.passes import BottleneckOptions
 from bitlens.core.statistics import Granularity
-from bitlens.core.targets import ClassTarget, logits_of
+from bitlens.core.targets import ClassTarget
 from bitlens.errors import BitlensWarning, SettingError, StatisticsError, TargetError
 from bitlens.probe import Recording
 from bitlens.probe.fingerprint import weights_hash, weights_versions
+from bitlens.probe.following import arguments_of
 from bitlens.training.examples import Examples, InMemory
 from bitlens.training.loop import Progress, Trained
 from bitlens.training.settings import TrainingSettings
@@ -290,7 +291,7 @@ class ReadoutIBA(LayerBottleneck):
             DependencyError: if the package accelerate is not installed.
         """
         training = training if training is not None else TrainingSettings()
-        examples: Examples = batches if isinstance(batches, Examples) else InMemory(batches)
+        examples: Examples = batches if isinstance(batches, Examples) else InMemory(self._read(batches))
         if start is not None:
             self._take(begun_at(start, self.probe, self.choices))
         elif self._learnt is None:
@@ -308,6 +309,11 @@ class ReadoutIBA(LayerBottleneck):
             seed=self.seed,
         )
         return done
+
+    def _read(self, batches: Iterable[Any]) -> Iterator[tuple[Any, Any]]:
+        """What the network is called with, and the labels that come with it."""
+        for batch in batches:
+            yield arguments_of(self.model, batch)
 
     def check(self) -> None:
         """Refuse to begin before the readout was trained, and warn if the network has other weights since."""
@@ -341,6 +347,7 @@ class ReadoutIBA(LayerBottleneck):
             "data": self.learnt.provenance.data,
             "seed": self.seed,
             "precision": self.precision,
+            **self.passes.declared(),
             **({"allow_bypass": True} if self.allow_bypass else {}),
             "statistics": f"per {statistics.granularity}, {statistics.samples} inputs",
             "statistics_fingerprint": statistics.fingerprint,
@@ -348,7 +355,9 @@ class ReadoutIBA(LayerBottleneck):
         }
 
     def _warn_of_others(self, classes: Tensor, recording: Recording) -> None:
-        others = 0 if self.reads.conditional else int((classes != logits_of(recording.output).argmax(1)).sum())
+        others = (
+            0 if self.reads.conditional else int((classes != recording.form.scores(recording.output).argmax(1)).sum())
+        )
         if others:
             text = (
                 f"{others} of {len(classes)} targets are not the prediction, which is all that this readout explains: train one "

@@ -7,7 +7,6 @@ the class's rivals. The gradient is of the same pass and runs through nothing bu
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -17,7 +16,6 @@ from bitlens.core.gaussian import NoiseSettings
 from bitlens.core.inputs import ModelInputs
 from bitlens.core.layout import LAYOUTS, Layout
 from bitlens.core.statistics import FeatureStatistics, Granularity
-from bitlens.core.targets import logits_of
 from bitlens.errors import LayerError, SettingError, StatisticsError
 from bitlens.probe import Probe, Recording
 
@@ -52,7 +50,7 @@ class Reads:
 
     def seen(self, recording: Recording) -> list[Tensor]:
         """What is read of recorded samples, standardised, channels last; without the target."""
-        looked = {**recording.reads, OUTPUT: logits_of(recording.output)}
+        looked = {**recording.reads, OUTPUT: recording.form.scores(recording.output)}
         return [normaliser(looked[name]) for name, normaliser in self.normalisers.items()]
 
     def told(self, recording: Recording, classes: Tensor) -> list[Tensor]:
@@ -68,27 +66,28 @@ class Reads:
         """
         ((name, source),) = recording.sources.items()
         deviation = self.normalisers[name].deviation(source.detach())
-        places = self.normalisers[name].at_places
-        voices = [
-            (places(recording.slopes(voice)) * places(deviation)).sum(-1)
-            for voice in (lambda output: _score(output, classes), lambda output: _rivals(output, classes))
-        ]
+        places, form = self.normalisers[name].at_places, recording.form
+
+        def told(voice: Callable[[Tensor, Tensor], Tensor]) -> Tensor:
+            slopes = recording.slopes(lambda output: voice(form.scores(output), classes))
+            return (places(slopes) * places(deviation)).sum(-1)
+
+        voices = [told(_score), told(_rivals)]
         both = torch.stack(voices, -1)
         size = both.square().flatten(1).mean(1).sqrt().clamp_min(torch.finfo(both.dtype).tiny)
         return both / size.view(-1, *[1] * (both.dim() - 1))
 
 
-def _centred(output: Any) -> Tensor:
-    scores = logits_of(output)
+def _centred(scores: Tensor) -> Tensor:
     return scores - scores.mean(1, keepdim=True)
 
 
-def _score(output: Any, classes: Tensor) -> Tensor:
-    return _centred(output).gather(1, classes[:, None])[:, 0]
+def _score(scores: Tensor, classes: Tensor) -> Tensor:
+    return _centred(scores).gather(1, classes[:, None])[:, 0]
 
 
-def _rivals(output: Any, classes: Tensor) -> Tensor:
-    return _centred(output).scatter(1, classes[:, None], float("-inf")).logsumexp(1)
+def _rivals(scores: Tensor, classes: Tensor) -> Tensor:
+    return _centred(scores).scatter(1, classes[:, None], float("-inf")).logsumexp(1)
 
 
 def reading_probe(probe: Probe, names: Sequence[str | nn.Module], *, conditional: bool) -> Probe:
@@ -100,7 +99,7 @@ def reading_probe(probe: Probe, names: Sequence[str | nn.Module], *, conditional
     within = [name for name in names if not (isinstance(name, str) and name == OUTPUT)]
     if conditional and not within:
         raise SettingError("a conditional readout needs a layer in read_layers, not the output alone")
-    return Probe(probe.model, probe.layer, call=probe.call, reads=within, slopes=conditional)
+    return Probe(probe.model, probe.layer, call=probe.call, reads=within, slopes=conditional, output=probe.output)
 
 
 def collect_reads(
@@ -136,7 +135,7 @@ def collect_reads(
     for inputs in batches:
         recording = probe.record(inputs, check=False)
         recording.forget()
-        scores = logits_of(recording.output)
+        scores = recording.form.scores(recording.output)
         classes, seen = scores.shape[1], seen + inputs.count
         looked = {"": recording.features, **recording.reads, **({OUTPUT: scores} if with_output else {})}
         for name, features in looked.items():

@@ -19,8 +19,8 @@ from bitlens.core.fitting import QUALITY, Quality, fit_masks
 from bitlens.core.gaussian import NoiseModel, information, noised_features
 from bitlens.core.layout import Layout
 from bitlens.core.passes import in_precision
-from bitlens.core.targets import ClassTarget, logits_of
-from bitlens.errors import SettingError, one_of
+from bitlens.core.targets import ClassTarget, Target, as_target
+from bitlens.errors import SettingError, TargetError, one_of
 from bitlens.probe import Probe, Recording, first_not_finite, watching
 from bitlens.probe.fingerprint import weights_hash
 from bitlens.training.examples import Batch
@@ -130,10 +130,14 @@ class ReadoutTask:
     def prepare(self, batch: Batch) -> Seen:
         """One clean pass."""
         recording = self.probe.record(batch.inputs)
-        scores = logits_of(recording.output)
+        scores = recording.form.scores(recording.output)
         layout = self.learnt.statistics.layout.over(tuple(recording.features.shape[1:]), batch.inputs.image_size)
         labels = batch.labels.to(scores.device) if batch.labels is not None else scores.argmax(1)
-        ClassTarget(labels).check(recording.output)
+        target = as_target(labels, recording.output, len(labels), recording.form)
+        if not isinstance(target, ClassTarget):
+            raise TargetError(
+                f"a readout answers for classes, but the network's output is {recording.form.numbers}: use method 'iba'"
+            )
         told = self.learnt.reads.conditional
         chances, likely = scores.softmax(1).nan_to_num(1.0).topk(min(_LIKELY, scores.shape[1]) if told else 0, 1)
         questions = torch.cat([labels[:, None], likely], 1)
@@ -158,7 +162,7 @@ class ReadoutTask:
         z = noised_features(features * noise_model.active, u, noise[None])[0]
         with prepared.recording.suffix(dtype) as suffix:
             run = in_precision(suffix, dtype, prepared.recording.features, prepared.layout)
-            said = ClassTarget(classes).loss(run(z.clamp_min(0) if noise_model.clamp else z))
+            said = self._target(prepared, classes).loss(run(z.clamp_min(0) if noise_model.clamp else z))
         nats = passed.flatten(1).mean(1)
         parts = {"cross_entropy": said.detach(), "information": nats.detach()}
         return Losses(said + self.teaching.price(self.learnt.settings["beta"], epoch) * nats, parts)
@@ -201,6 +205,9 @@ class ReadoutTask:
         features = seen.recording.features.float()
         return features, self.learnt.noise(features)
 
+    def _target(self, seen: Seen, classes: Tensor) -> Target:
+        return ClassTarget(classes).asked_of(seen.recording.form, seen.recording.output, len(classes))
+
     def _predicted(self, module: nn.Module, seen: Seen, asked: Tensor) -> Tensor:
         """The readout's α for one of each sample's questions."""
         told = [] if seen.evidence is None else [seen.evidence[torch.arange(len(asked)), asked]]
@@ -226,7 +233,7 @@ class ReadoutTask:
         )
         with seen.recording.suffix() as suffix, torch.enable_grad():
             run = in_precision(suffix, None, seen.recording.features, seen.layout)
-            target, rows = ClassTarget(seen.questions[:, 0]), len(features)
+            target, rows = self._target(seen, seen.questions[:, 0]), len(features)
             return fit_masks(
                 run, target, features, noise_model, seen.layout, settings, seed=self.seed, rows=rows
             ).logits

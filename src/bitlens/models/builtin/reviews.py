@@ -41,6 +41,9 @@ class ReviewNetwork(nn.Module):
         dropout: of embeddings and of the last state, in training.
     """
 
+    bitlens_output = "binary"
+    """What the one column is."""
+
     def __init__(self, words: int, width: int = 64, hidden: int = 64, dropout: float = 0.3) -> None:
         super().__init__()
         self.embedding = nn.Embedding(words, width, padding_idx=PAD)

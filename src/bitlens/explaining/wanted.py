@@ -1,0 +1,67 @@
+"""What a person asks about, in a word: a class, or what the network's output is and which of its columns."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
+from typing import Any
+
+import torch
+
+from bitlens.core.outputs import Numbers, OutputChoice, OutputForm
+from bitlens.core.targets import Binary, MultiLabel, Regression, Target
+from bitlens.errors import SettingError, TargetError
+from bitlens.explaining.photos import class_index
+from bitlens.models.loaded import Loaded
+
+OUTPUT_WORDS: dict[str, Numbers] = {
+    "regression": "regression",
+    "binary": "binary",
+    "binary-probability": "binary-probability",
+    "multi-label": "multi-label",
+}
+"""What may be said of an output in place of a class, or before it."""
+
+
+def read_target(wanted: str, loaded: Loaded, classes: Sequence[str] | None) -> tuple[Loaded, int | None]:
+    """The network, with what is said of its output, and the index of what is asked about; None for what it answers itself.
+
+    Args:
+        wanted: "auto", an index, the name of a class; or "regression", "binary", "binary-probability" or "multi-label", each by
+            itself or with an index or a name behind a colon ("multi-label:smiling", "regression:2").
+        loaded: the network.
+        classes: names of its outputs, if they are known.
+
+    Raises:
+        TargetError: if no class is called so, or several are.
+    """
+    kind, colon, which = wanted.partition(":")
+    named = {part.strip().lower() for name in classes or () for part in (name, *name.split(","))}
+    if kind not in OUTPUT_WORDS or wanted.lower() in named:
+        return loaded, class_index(wanted, classes)
+    if colon and not which:
+        raise TargetError(f"target {wanted!r} ends with a colon: name what is asked about behind it, or leave it out")
+    part = OutputForm.chosen(loaded.output)[0].part
+    said: OutputChoice = OUTPUT_WORDS[kind] if part is None else (part, OUTPUT_WORDS[kind])
+    return replace(loaded, output=said), class_index(which, classes) if which else None
+
+
+def target_of(output: OutputChoice, index: int | None, count: int) -> Target:
+    """The question about this index of an output that is said to be values, labels or two classes."""
+    numbers = OutputForm.chosen(output)[0].numbers
+    if numbers == "regression":
+        return Regression(column=index)
+    indices = None if index is None else torch.full((count,), index)
+    return MultiLabel(indices) if numbers.startswith("multi-label") else Binary(indices)
+
+
+def with_output(loaded: Loaded, settings: Sequence[Mapping[str, Any]]) -> Loaded:
+    """The network, with what the settings of the methods say of its output: they are of one network.
+
+    Raises:
+        SettingError: if they say different things.
+    """
+    said = list(dict.fromkeys(given["output"] for given in settings if given.get("output") is not None))
+    if len(said) > 1:
+        raise SettingError(
+            f"output is {' and '.join(map(repr, said))} in different methods: one network has one output"
+        )
+    return replace(loaded, output=said[0]) if said else loaded
