@@ -1,7 +1,15 @@
 """Attacks on the real page, from a program and from a browser that a stranger's page runs in; all on this machine."""
 
+import asyncio
 import json
+import os
 import shutil
+import signal
+import socket
+import subprocess
+import sys
+import time
+from contextlib import asynccontextmanager, suppress
 from itertools import count
 from pathlib import Path
 
@@ -133,6 +141,85 @@ def test_another_s_upload_and_answer_are_not_handed_out(visitor, address, secret
         assert other.get(f"/gradio_api/file={path}").status_code == 404
         assert visitor.get(f"/gradio_api/file={path}").status_code == 200
     assert visitor.get(f"/gradio_api/file={secret}").status_code == 404
+
+
+def test_more_than_the_page_takes_is_refused(visitor, secret):
+    for files in ([("files", ("a.png", b"x" * 300_000))], [("files", ("a.png", b"x" * 100))] * 9):
+        assert visitor.post("/gradio_api/upload", files=files).status_code == 413
+    field = {"data": {"field": "x" * 1_000_000}, "files": {"files": ("a.png", b"x")}}
+    assert visitor.post("/gradio_api/upload", **field).status_code == 413
+    assert upload(visitor, secret)
+
+
+def test_the_number_of_methods_is_bounded_on_the_server(visitor, secret):
+    event, values, place = explains(visitor)
+    values[place] = {"path": upload(visitor, secret), "meta": META}
+    where = next(i for i, value in enumerate(values) if value == ["iba"])
+    values[where] = ["iba", "saliency", "grad-cam", "rise", "lime", "kernel-shap", "occlusion-14"]
+    _, session = ask(visitor, event, values)
+    message = finished(visitor, session)
+    assert not message["success"]
+    assert "at most 6" in json.dumps(message)
+
+
+@pytest.mark.parametrize("ending", ["SIGTERM", "SIGHUP", "SIGINT"])
+def test_no_file_outlives_the_page(ending, tmp_path, secret):
+    environment = {**os.environ, "TMPDIR": str(tmp_path / "tmp"), "BITLENS_CACHE": str(tmp_path / "cache")}
+    (tmp_path / "tmp").mkdir()
+    port = free_port()
+    command = [sys.executable, "-m", "bitlens", "app", "--port", str(port), "--device", "cpu"]
+    page = subprocess.Popen(command, env=environment, stdout=subprocess.PIPE, text=True)
+    try:
+        assert "bitlens is at" in page.stdout.readline()
+        with httpx.Client(base_url=f"http://127.0.0.1:{port}", timeout=60) as client:
+            client.get("/")
+            path = upload(client, secret)
+            assert Path(path).is_relative_to(tmp_path)
+        page.send_signal(getattr(signal, ending))
+        page.wait(60)
+    finally:
+        page.kill()
+        page.wait()
+    assert not list((tmp_path / "tmp").glob("bitlens-app-*"))
+
+
+def free_port():
+    with socket.socket() as found:
+        found.bind(("127.0.0.1", 0))
+        return found.getsockname()[1]
+
+
+def test_half_a_request_is_given_up():
+    from bitlens.app.connections import close_idle
+
+    gr = pytest.importorskip("gradio")
+    with gr.Blocks() as page:
+        gr.HTML("x")
+    began = []
+
+    @asynccontextmanager
+    async def chores(_):
+        began.append(asyncio.create_task(close_idle(page, 1.2)))
+        yield
+
+    _, address, _ = page.launch(prevent_thread_lock=True, quiet=True, app_kwargs={"lifespan": chores})
+    try:
+        port = int(address.rstrip("/").rpartition(":")[2])
+        with (
+            socket.create_connection(("127.0.0.1", port)) as silent,
+            socket.create_connection(("127.0.0.1", port)) as half,
+        ):
+            half.sendall(b"GET / HTTP/1.1\r\nHost: 127.0.0.1\r\n")
+            for one in (silent, half):
+                one.settimeout(20)
+                with suppress(ConnectionResetError):
+                    assert one.recv(10) == b""
+        with httpx.Client(base_url=address) as client:
+            for _ in range(4):
+                assert client.get("/config").status_code == 200
+                time.sleep(0.5)
+    finally:
+        page.close()
 
 
 @pytest.fixture(scope="module")

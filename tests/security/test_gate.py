@@ -5,7 +5,9 @@ import json
 
 import pytest
 
-from bitlens.app.gate import Gate, Hosts, Uploads
+from bitlens.app.bodies import Body, BodyError
+from bitlens.app.gate import Gate, Hosts
+from bitlens.app.uploads import Uploads
 
 OWN, ANOTHER = "/files/uploads/aa/own.png", "/files/uploads/bb/other.png"
 HERE = "127.0.0.1:7860"
@@ -203,10 +205,23 @@ def test_each_of_several_files_is_looked_at_and_examples_are_everybody_s():
     assert status(OWN, ANOTHER) == status(example, OWN, ANOTHER) == status(ANOTHER, OWN) == 403
 
 
+BOUNDARY = "multipart/form-data; boundary=xyz"
+
+
+def form(*files):
+    parts = [b'--xyz\r\ncontent-disposition: form-data; name="files"; filename="a"\r\n\r\n' + file for file in files]
+    return b"\r\n".join([*parts, b"--xyz--\r\n"])
+
+
+def upload(page, uploads=None, *files, **headers):
+    given = {"cookie": "bitlens-visitor=me", "content_type": BOUNDARY, **headers}
+    return ask(page, "POST", "/gradio_api/upload", body=form(*files or [b"photo"]), uploads=uploads, **given)
+
+
 def test_what_is_uploaded_belongs_to_who_uploaded_it():
     uploads = Uploads()
     page = Page(json.dumps([OWN]).encode())
-    assert ask(page, "POST", "/gradio_api/upload", uploads=uploads, cookie="bitlens-visitor=me")[0] == 200
+    assert upload(page, uploads)[0] == 200
     question = json.dumps({"data": [{"path": OWN}]}).encode()
     for visitor, status in (("me", 200), ("you", 403)):
         cookie = f"bitlens-visitor={visitor}"
@@ -246,3 +261,51 @@ def test_a_new_visitor_gets_a_name_that_no_script_can_read():
     assert b"SameSite=Strict" in headers[b"set-cookie"]
     _, again, _ = ask(Page(), cookie="bitlens-visitor=me")
     assert b"set-cookie" not in again
+
+
+def test_an_upload_reaches_the_page_whole_or_not_at_all():
+    page = Page(b"[]")
+    assert upload(page, None, b"x" * 3_000_000)[0] == 200
+    assert upload(page, None, *[b"x" * 100] * 4)[0] == 200
+    assert len(page.seen) == 2
+    for files in ([b"x" * 20_100_000], [b"x" * 7_000_000] * 3, [b"x"] * 5, [b"x"] * 2000):
+        assert upload(page, None, *files)[0] == 413
+    assert upload(page, content_length=str(10**12))[0] == 413
+    assert upload(page, content_type="text/plain")[0] == 400
+    assert len(page.seen) == 2
+
+
+def test_a_field_that_is_no_file_is_bounded_too():
+    page, body = Page(), b'--xyz\r\ncontent-disposition: form-data; name="a"\r\n\r\n' + b"x" * 21_000_000
+    assert ask(page, "POST", "/gradio_api/upload", body=body, content_type=BOUNDARY)[0] == 413
+    assert not page.seen
+
+
+def test_bodies_that_stop_coming_are_given_up(monkeypatch):
+    monkeypatch.setattr("bitlens.app.bodies._SILENCE", 0.05)
+
+    async def silence():
+        await asyncio.sleep(60)
+
+    async def taken():
+        with pytest.raises(BodyError) as refused:
+            await Body().take(silence, 100, 60)
+        return refused.value.status
+
+    assert asyncio.run(taken()) == 408
+
+
+def test_all_uploads_together_are_bounded_and_the_oldest_go_first(tmp_path):
+    uploads = Uploads(most_bytes=1000, most_files=4)
+    files = [tmp_path / str(number) / "photo.png" for number in range(6)]
+    for file in files:
+        file.parent.mkdir()
+        file.write_bytes(b"x")
+    uploads.share([str(files[0])])
+    for number, size in enumerate([100, 100, 100, 100, 100, 900]):
+        uploads.add(str(files[number]), "me", size)
+    assert [file.exists() for file in files] == [True, False, False, False, True, True]  # an example stays
+    assert [uploads.may_name(str(file), "me") for file in files] == [True, False, False, False, True, True]
+    files[4].unlink()
+    uploads.forget_missing()
+    assert not uploads.may_name(str(files[4]), "me")

@@ -1,28 +1,37 @@
 """The web page: photos and texts explained in a browser, on this machine."""
 
+import asyncio
 import os
-from collections.abc import AsyncIterator, Sequence
-from contextlib import asynccontextmanager
+import signal
+import threading
+from collections.abc import AsyncIterator, Iterator, Sequence
+from contextlib import asynccontextmanager, contextmanager
+from types import FrameType
 from typing import Any
 
+from bitlens.app.connections import close_idle
 from bitlens.app.evidence import STYLE
 from bitlens.app.files import KEPT_SECONDS, Folders
-from bitlens.app.gate import Gate, Hosts, Uploads
+from bitlens.app.gate import Gate, Hosts
 from bitlens.app.offers import Offer, Shelf, builtin_offers, builtin_text_offers, photo_desk, text_desk
 from bitlens.app.photo_tab import PhotoTab
+from bitlens.app.tab import MOST_SECONDS
 from bitlens.app.text_tab import TextTab
+from bitlens.app.uploads import Uploads
 from bitlens.system.optional import need
 
 __all__ = ["Offer", "builtin_offers", "builtin_text_offers", "make_page", "serve"]
 
-_SWEEP_SECONDS = 300
+_SWEEP_SECONDS = 60
 _HEAD = (
     '<div class="bitlens-head"><h1>bitlens</h1>'
     "<p>Which parts of an input does a network use, in bits? Everything is computed on this machine.</p></div>"
 )
 
 
-def make_page(offers: Sequence[Offer], texts: Sequence[Offer], device: str, folders: Folders) -> Any:
+def make_page(
+    offers: Sequence[Offer], texts: Sequence[Offer], device: str, folders: Folders, seconds: float = MOST_SECONDS
+) -> Any:
     """Make the page, not yet served.
 
     Args:
@@ -30,6 +39,7 @@ def make_page(offers: Sequence[Offer], texts: Sequence[Offer], device: str, fold
         texts: the networks for texts.
         device: where networks run.
         folders: where files for visitors are put.
+        seconds: that a question may take.
 
     Raises:
         DependencyError: without gradio.
@@ -40,10 +50,10 @@ def make_page(offers: Sequence[Offer], texts: Sequence[Offer], device: str, fold
     with gr.Blocks(title="bitlens", analytics_enabled=False, delete_cache=(_SWEEP_SECONDS, KEPT_SECONDS)) as page:
         gr.HTML(_HEAD)
         with gr.Tab("Photo"):
-            PhotoTab(Shelf(offers, device, photo_desk), folders).build()
+            PhotoTab(Shelf(offers, device, photo_desk), folders, seconds).build()
         with gr.Tab("Text"):
-            TextTab(Shelf(texts, device, text_desk), folders).build()
-    return page.queue(default_concurrency_limit=1, max_size=64)
+            TextTab(Shelf(texts, device, text_desk), folders, seconds).build()
+    return page.queue(default_concurrency_limit=4, max_size=64)
 
 
 def serve(
@@ -56,6 +66,7 @@ def serve(
     max_upload: str,
     open_browser: bool,
     wait: bool = True,
+    seconds: float = MOST_SECONDS,
 ) -> tuple[Any, str]:
     """Serve the page until it is interrupted.
 
@@ -67,14 +78,15 @@ def serve(
         port: None for the first free one from 7860 on.
         max_upload: the largest file that is taken: `20mb`.
         open_browser: whether to show it at once.
-        wait: until interrupted; else it goes on in the background.
+        wait: until interrupted, or told to end by SIGTERM or SIGHUP; else it goes on in the background.
+        seconds: that a question may take.
 
     Returns:
         The page and its address.
     """
     gr = need("gradio", "app")
     folders = Folders()
-    page = make_page(offers, texts, device, folders)
+    page = make_page(offers, texts, device, folders, seconds)
     theme = _theme(gr)
     uploads = Uploads()
     uploads.share([str(file) for file in folders.uploads.rglob("*") if file.is_file()])  # the examples
@@ -82,8 +94,12 @@ def serve(
     @asynccontextmanager
     async def guarded(app: Any) -> AsyncIterator[None]:
         """Put the gate, before the first request, outside everything that the page is made of."""
-        app.middleware_stack = Gate(app.middleware_stack, Hosts(host), uploads, str(folders.uploads))
+        limits = {} if page.max_file_size is None else {"most_upload": int(page.max_file_size)}
+        app.middleware_stack = Gate(app.middleware_stack, Hosts(host), uploads, str(folders.uploads), **limits)
+        chores = [asyncio.create_task(chore) for chore in (close_idle(page), _sweep(folders, uploads))]
         yield
+        for chore in chores:
+            chore.cancel()
 
     try:
         _, address, _ = page.launch(
@@ -106,11 +122,39 @@ def serve(
         )
         if wait:
             print(f"bitlens is at {address} (Ctrl+C stops it)", flush=True)
-            page.block_thread()
+            with _ended_by_signals():
+                page.block_thread()
     finally:
         if wait:
             folders.remove()
     return page, address
+
+
+async def _sweep(folders: Folders, uploads: Uploads) -> None:
+    """Remove, for as long as the page runs, what is older than half an hour."""
+    while True:
+        await asyncio.sleep(_SWEEP_SECONDS)
+        await asyncio.to_thread(folders.sweep, uploads.is_shared)
+        await asyncio.to_thread(uploads.forget_missing)
+
+
+@contextmanager
+def _ended_by_signals() -> Iterator[None]:
+    """Let a polite kill and a closed terminal end the page as Ctrl+C does: visitors' files do not outlive it."""
+
+    def stop(number: int, _: FrameType | None) -> None:
+        raise SystemExit(128 + number)
+
+    here = threading.current_thread() is threading.main_thread()
+    wanted = [getattr(signal, name) for name in ("SIGTERM", "SIGHUP") if here and hasattr(signal, name)]
+    before = {one: signal.getsignal(one) for one in wanted if signal.getsignal(one) is not signal.SIG_IGN}  # nohup
+    try:
+        for one in before:
+            signal.signal(one, stop)
+        yield
+    finally:
+        for one, kept in before.items():
+            signal.signal(one, kept)
 
 
 def _theme(gr: Any) -> Any:

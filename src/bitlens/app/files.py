@@ -1,21 +1,27 @@
 """What a visitor can take home: a private folder for each answer, gone after half an hour and when the page stops."""
 
 import itertools
+import os
 import shutil
 import tempfile
 import time
+from collections.abc import Callable
+from contextlib import suppress
 from pathlib import Path
 
 from bitlens.errors import InputError
+from bitlens.system.leftovers import owner, sweep_folders
 
 KEPT_SECONDS = 1800
+_PREFIX = "bitlens-app-"
 
 
 class Folders:
-    """Folders below one temporary folder."""
+    """Folders below one temporary folder; those of pages that were killed are removed first."""
 
     def __init__(self) -> None:
-        self._root = tempfile.TemporaryDirectory(prefix="bitlens-app-")
+        sweep_folders(Path(tempfile.gettempdir()), _PREFIX)
+        self._root = tempfile.TemporaryDirectory(prefix=f"{_PREFIX}{owner()}-", ignore_cleanup_errors=True)
         self._numbers = itertools.count()
 
     @property
@@ -40,15 +46,33 @@ class Folders:
         return place
 
     def new(self) -> Path:
-        """Make an empty folder; old ones are removed."""
-        now = time.time()
-        for folder in self.root.glob("answer-*"):
-            if now - folder.stat().st_mtime > KEPT_SECONDS:
-                shutil.rmtree(folder, ignore_errors=True)
+        """Make an empty folder."""
         made = self.root / f"answer-{next(self._numbers)}"
         made.mkdir()
         return made
 
+    def sweep(self, stays: Callable[[str], bool] = lambda _: False) -> None:
+        """Remove answers and uploads that are older than half an hour.
+
+        Args:
+            stays: says of an upload whether it is kept all the same: examples are.
+        """
+        os.utime(self.root)  # somebody lives here
+        for folder in filter(_is_old, self.root.glob("answer-*")):
+            shutil.rmtree(folder, ignore_errors=True)
+        for folder_name, _, names in os.walk(self.uploads, topdown=False):  # which minds nothing that goes meanwhile
+            for file in (Path(folder_name, name) for name in names):
+                if _is_old(file) and not stays(str(file)):
+                    with suppress(OSError):  # it is gone already, or others lie beside it
+                        file.unlink()
+                        file.parent.rmdir()
+
     def remove(self) -> None:
         """Remove all of them, now."""
         self._root.cleanup()
+
+
+def _is_old(path: Path) -> bool:
+    with suppress(OSError):  # another removed it
+        return time.time() - path.lstat().st_mtime > KEPT_SECONDS
+    return False

@@ -9,17 +9,22 @@ import ipaddress
 import json
 import secrets
 import socket
-import threading
-from collections.abc import Collection, Iterator
+from collections.abc import Iterator
 from http.cookies import CookieError, SimpleCookie
 from typing import TYPE_CHECKING, Any
 from urllib.parse import parse_qs, urlsplit
+
+from bitlens.app.bodies import Body, BodyError, boundary_of
+from bitlens.app.uploads import Uploads
 
 if TYPE_CHECKING:
     from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 _COOKIE = "bitlens-visitor"
 _MOST_BYTES = 1_000_000  # of a question; photos are uploaded apart
+_QUESTION_SECONDS, _UPLOAD_SECONDS = 30.0, 120.0
+_FILES_AT_ONCE, _UPLOADS_AT_ONCE = 4, 8
+_AROUND = 10_000  # bytes of a form that are no file
 _API = "/gradio_api"
 _READS = {
     "", "/config", "/theme.css", "/favicon.ico", "/manifest.json", "/robots.txt", "/pwa_icon",
@@ -64,38 +69,6 @@ class Hosts:
         return name in self._names
 
 
-class Uploads:
-    """Which visitor uploaded which file, and who asks in which session; what nobody owns is nobody's."""
-
-    def __init__(self) -> None:
-        self._owners: dict[str, set[str]] = {}
-        self._shared: set[str] = set()
-        self._sessions: dict[str, str] = {}
-        self._lock = threading.Lock()
-
-    def add(self, path: str, visitor: str) -> None:
-        """Note whose a file is; two visitors may have uploaded the same photo."""
-        with self._lock:
-            self._owners.setdefault(path, set()).add(visitor)
-
-    def share(self, paths: Collection[str]) -> None:
-        """Let everybody name these: the examples."""
-        self._shared.update(paths)
-
-    def may_name(self, path: str, visitor: str) -> bool:
-        """Say whether a visitor may ask about a file; nothing is looked up on the disk."""
-        return path in self._shared or visitor in self._owners.get(path, ())
-
-    def is_another_s(self, path: str, visitor: str) -> bool:
-        """Say whether a file was uploaded, and by others alone."""
-        return path in self._owners and not self.may_name(path, visitor)
-
-    def asks_in(self, session: str, visitor: str) -> bool:
-        """Say whether a session is the visitor's; the first who names it has it."""
-        with self._lock:
-            return self._sessions.setdefault(session, visitor) == visitor
-
-
 class Gate:
     """Answers what may not pass, and hands everything else on.
 
@@ -104,10 +77,14 @@ class Gate:
         hosts: under which it may be called.
         uploads: who owns what.
         files: the folder that files may be fetched from.
+        most_upload: bytes of one upload, all its files together.
     """
 
-    def __init__(self, app: "ASGIApp", hosts: Hosts, uploads: Uploads, files: str) -> None:
+    def __init__(
+        self, app: "ASGIApp", hosts: Hosts, uploads: Uploads, files: str, most_upload: int = 20_000_000
+    ) -> None:
         self._app, self._hosts, self._uploads, self._files = app, hosts, uploads, files.rstrip("/") + "/"
+        self._most_upload, self._uploading = most_upload, 0
 
     async def __call__(self, scope: "Scope", receive: "Receive", send: "Send") -> None:
         """Answer one request, or hand it on."""
@@ -136,10 +113,17 @@ class Gate:
         send = _plain(send, None if known or method != "GET" or path else secrets.token_urlsafe(24))
         if method in ("GET", "HEAD"):
             await self._app(scope, receive, send)
-        elif method == "POST" and path == _UPLOAD:
-            await self._app(scope, receive, self._noting(send, visitor))
-        elif method == "POST" and path in _ASKS:
-            await self._ask(scope, receive, send, visitor)
+        elif method == "POST" and (path == _UPLOAD or path in _ASKS):
+            body = Body()
+            try:
+                if path == _UPLOAD:
+                    await self._upload(scope, receive, send, visitor, headers, body)
+                else:
+                    await self._ask(scope, receive, send, visitor, body)
+            except BodyError as error:
+                await _refuse(send, error.status, error.reason)
+            finally:
+                body.close()
         else:
             await _refuse(send, 404, _NOT_HERE)
 
@@ -153,7 +137,23 @@ class Gate:
             return all(self._uploads.asks_in(session, visitor) for session in asked)
         return path in _READS or path.startswith(_READS_BELOW)
 
-    def _noting(self, send: "Send", visitor: str) -> "Send":
+    async def _upload(
+        self, scope: "Scope", receive: "Receive", send: "Send", visitor: str, headers: dict[str, str], body: Body
+    ) -> None:
+        """Let an upload pass if it is small, and few go on at once; the page sees none of what is too large."""
+        boundary, most = boundary_of(headers.get("content-type", "")), self._most_upload + _AROUND
+        if headers.get("content-length", "0").isdecimal() and int(headers.get("content-length", "0")[:20]) > most:
+            raise BodyError(413, f"at most {self._most_upload:,} bytes are taken at once")
+        if self._uploading >= _UPLOADS_AT_ONCE:
+            raise BodyError(503, "too many photos are being uploaded: try again in a moment")
+        self._uploading += 1
+        try:
+            await body.take(receive, most, _UPLOAD_SECONDS, boundary=boundary, parts=_FILES_AT_ONCE)
+            await self._app(scope, body.receive, self._noting(send, visitor, body.size))
+        finally:
+            self._uploading -= 1
+
+    def _noting(self, send: "Send", visitor: str, size: int) -> "Send":
         """Remembers whose the files are that an upload is answered with, before the answer leaves."""
         held: list[Message] = []
 
@@ -164,20 +164,17 @@ class Gate:
             content = b"".join(part.get("body", b"") for part in held)
             if held[0].get("status") == 200:
                 for path in json.loads(content):
-                    self._uploads.add(str(path), visitor)
+                    self._uploads.add(str(path), visitor, size)
             for part in held:
                 await send(part)
 
         return noting
 
-    async def _ask(self, scope: "Scope", receive: "Receive", send: "Send", visitor: str) -> None:
+    async def _ask(self, scope: "Scope", receive: "Receive", send: "Send", visitor: str, body: Body) -> None:
         """Let a question pass if it is small, and names nothing but the visitor's own files."""
-        body = await _body(receive)
-        if body is None:
-            await _refuse(send, 413, f"a question may hold {_MOST_BYTES:,} bytes: upload files, and shorten texts")
-            return
+        await body.take(receive, _MOST_BYTES, _QUESTION_SECONDS)
         try:
-            question = json.loads(body)
+            question = json.loads(body.whole())
             cleaned = _cleaned(question)
             named = list(_files_in(cleaned))
         except (ValueError, RecursionError):
@@ -254,21 +251,6 @@ def _files_in(value: Any) -> Iterator[str]:
     elif isinstance(value, list):
         for part in value:
             yield from _files_in(part)
-
-
-async def _body(receive: "Receive") -> bytes | None:
-    """Read all of it; None where it is too long."""
-    parts, size, more = [], 0, True
-    while more:
-        message = await receive()
-        if message["type"] == "http.disconnect":
-            return b""
-        parts.append(message.get("body", b""))
-        size += len(parts[-1])
-        if size > _MOST_BYTES:
-            return None
-        more = message.get("more_body", False)
-    return b"".join(parts)
 
 
 def _plain(send: "Send", visitor: str | None) -> "Send":

@@ -77,7 +77,7 @@ class Shelf:
         self._offers = {offer.label: offer for offer in offers}
         self._device, self._prepare = device, prepare
         self._prepared: dict[str, Desk] = {}
-        self._lock = threading.Lock()
+        self._locks = {label: threading.Lock() for label in self._offers}  # one that loads holds up no other
 
     @property
     def labels(self) -> tuple[str, ...]:
@@ -93,7 +93,7 @@ class Shelf:
         """
         if label not in self._offers:
             raise SettingError(f"network {label!r} is not offered here; choose {' or '.join(self._offers)}")
-        with self._lock:
+        with self._locks[label]:
             if label not in self._prepared:
                 self._prepared[label] = self._prepare(self._offers[label], self._device)
             return self._prepared[label]

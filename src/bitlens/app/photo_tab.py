@@ -11,11 +11,11 @@ from bitlens.app.answers import Answers, Question, Shown
 from bitlens.app.evidence import evidence_html, message_html
 from bitlens.app.files import Folders
 from bitlens.app.offers import Desk, Shelf
-from bitlens.app.tab import PREDICTED, Tab
-from bitlens.app.work import Work
+from bitlens.app.tab import MOST_SECONDS, PREDICTED, Tab, bounded_exponent
+from bitlens.app.work import Frame
 from bitlens.core.outputs import OutputChoice
 from bitlens.data.datasets import open_dataset
-from bitlens.errors import BitlensError, InputError
+from bitlens.errors import BitlensError, InputError, SettingError
 from bitlens.explaining.pictures import write_picture, write_summary
 from bitlens.explaining.wanted import OUTPUT_WORDS, read_target
 from bitlens.methods import METHODS
@@ -23,6 +23,8 @@ from bitlens.reports import write_report
 from bitlens.system.console import Debugging
 
 _SCENES = 8
+_MOST_METHODS = 6
+_QUALITIES = ("fast", "paper", "best")
 _WAITING = "Drop a photo, or take one of the examples below. The map appears here."
 _FILES = {
     "picture": "Picture (png)",
@@ -35,8 +37,8 @@ _FILES = {
 class PhotoTab(Tab):
     """Everything of the tab but its place on the page."""
 
-    def __init__(self, shelf: Shelf, folders: Folders) -> None:
-        super().__init__(shelf, folders)
+    def __init__(self, shelf: Shelf, folders: Folders, seconds: float = MOST_SECONDS) -> None:
+        super().__init__(shelf, folders, seconds)
         self._answers: dict[str, Answers] = {}
 
     def build(self) -> None:
@@ -50,13 +52,13 @@ class PhotoTab(Tab):
                     list(METHODS["image"]),
                     value=["iba"],
                     multiselect=True,
-                    max_choices=6,
+                    max_choices=_MOST_METHODS,
                     label="Methods, side by side",
                 )
                 layer = gr.Slider(**self.layer_choice(first), step=1, elem_id="layer")
                 beta = self.price((-1, 3), first.beta, "beta")
                 target = gr.Dropdown(**self.target_choice(first))
-                quality = gr.Radio(["fast", "paper", "best"], value="fast", label="Work for a map")
+                quality = gr.Radio(list(_QUALITIES), value="fast", label="Work for a map")
                 with gr.Row():
                     go = gr.Button("Explain", variant="primary", elem_id="explain")
                     stop = gr.Button("Stop", elem_id="stop")
@@ -110,28 +112,16 @@ class PhotoTab(Tab):
             return
         desk = self.network(network)
         try:
-            output, asked = _target(target, desk)
+            question = _question(photo, desk, methods, layer, exponent, target, quality)
         except BitlensError as error:
             raise gr.Error(str(error), title="This cannot be asked", print_exception=Debugging.wanted) from error
         yield message_html(f"{network} looks at the photo …"), *[gr.skip()] * 5
-        question = Question(
-            photo=Path(photo),
-            name=Path(photo).name,
-            methods=tuple(methods),
-            layer=desk.layers[min(int(layer), len(desk.layers)) - 1],
-            beta=float(f"{10**exponent:.3g}"),
-            quality=quality,
-            target=asked,
-            output=output,
-        )
-        work = Work(partial(self._answers.setdefault(network, Answers(desk)).answer, question))
-        try:
-            with self.refusing(network, "photo"):
-                for text, frame in work.news():
-                    yield message_html(text), gr.skip() if frame is None else frame, *[gr.skip()] * 4
-                shown = work.result()
-        finally:
-            work.stop()
+
+        def told(text: str, frame: Frame | None) -> tuple[Any, ...]:
+            return message_html(text), gr.skip() if frame is None else frame, *[gr.skip()] * 4
+
+        answer = partial(self._answers.setdefault(network, Answers(desk)).answer, question)
+        shown = yield from self.working(network, "photo", answer, told)
         yield self._presented(shown, network)
 
     def _presented(self, shown: Shown, network: str) -> tuple[Any, ...]:
@@ -173,6 +163,36 @@ def _upload(gr: Any, folders: Folders) -> Any:
     return photo
 
 
+def _question(
+    photo: str, desk: Desk, methods: Any, layer: Any, exponent: Any, target: str | None, quality: Any
+) -> Question:
+    """Take what a visitor chose; a form keeps nobody from sending something else.
+
+    Raises:
+        SettingError: if it cannot be chosen.
+        TargetError: if there is no such target.
+    """
+    if not isinstance(methods, list) or not all(isinstance(name, str) and name in METHODS["image"] for name in methods):
+        raise SettingError("a method is not offered here: choose among those of the list")
+    if len(methods) > _MOST_METHODS:
+        raise SettingError(f"{len(methods)} methods were chosen: at most {_MOST_METHODS} are compared at once")
+    if isinstance(layer, bool) or not isinstance(layer, int | float) or not 1 <= layer < 10_000:
+        raise SettingError("there is no such layer: choose another")
+    if quality not in _QUALITIES:
+        raise SettingError(f"the work for a map is {' or '.join(_QUALITIES)}")
+    output, asked = _target(target, desk)
+    return Question(
+        photo=Path(photo),
+        name=Path(photo).name,
+        methods=tuple(dict.fromkeys(methods)),
+        layer=desk.layers[min(int(layer), len(desk.layers)) - 1],
+        beta=float(f"{10 ** bounded_exponent(exponent):.3g}"),
+        quality=quality,
+        target=asked,
+        output=output,
+    )
+
+
 def _layer_label(desk: Desk, place: int) -> str:
     return f"Layer: {desk.layers[min(place, len(desk.layers)) - 1]} (left: fine, right: what the network understands)"
 
@@ -180,7 +200,7 @@ def _layer_label(desk: Desk, place: int) -> str:
 def _target(text: str | None, desk: Desk) -> tuple[OutputChoice, int | None]:
     """Read what a visitor says of the output, if anything, and the index that is asked about."""
     number = (text or "").partition(":")[0].strip()
-    if number.isascii() and number.isdigit():
+    if number.isascii() and number.isdigit() and len(number) <= 9:
         return None, int(number)
     if number not in OUTPUT_WORDS:
         return None, None

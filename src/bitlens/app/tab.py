@@ -1,19 +1,27 @@
 """What the tabs have in common: networks of a shelf, a price, files to take home, and refusals in one sentence."""
 
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Generator, Iterator, Sequence
 from contextlib import contextmanager
 from math import log10
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
+from bitlens.app.answers import Watch
 from bitlens.app.files import Folders
 from bitlens.app.offers import Desk, Shelf
-from bitlens.errors import BitlensError
+from bitlens.app.turns import Lines
+from bitlens.app.work import Frame, Work
+from bitlens.errors import BitlensError, SettingError
 from bitlens.system.console import Debugging
 from bitlens.system.optional import need
 
 PREDICTED = "what the network says"
+MOST_SECONDS = 300.0
+"""That a question may take, with what must be learnt for it."""
+
+_WORKERS = 24  # questions that are answered or wait at once; those to one network wait for each other
+T = TypeVar("T")
 
 
 class Tab(ABC):
@@ -22,10 +30,12 @@ class Tab(ABC):
     Args:
         shelf: the networks that are offered.
         folders: where files for visitors are put.
+        seconds: that a question may take.
     """
 
-    def __init__(self, shelf: Shelf, folders: Folders) -> None:
-        self.shelf, self.folders = shelf, folders
+    def __init__(self, shelf: Shelf, folders: Folders, seconds: float = MOST_SECONDS) -> None:
+        self.shelf, self.folders, self.seconds = shelf, folders, seconds
+        self.lines = Lines()
         self.gradio = need("gradio", "app")
 
     def network(self, label: str) -> Desk:
@@ -67,14 +77,44 @@ class Tab(ABC):
             inputs: what was given, the network, the method, the layer, the price, the target, and whatever else is asked.
             outputs: what an answer fills.
             shown: the one of them over which progress is shown.
-            queue: questions of one queue wait for each other.
+            queue: the name of all that is answered so.
             triggers: what an answer follows.
         """
         places = {"inputs": inputs, "outputs": outputs, "show_progress_on": [shown]}
-        asked = {**places, "api_visibility": "private", "concurrency_id": queue, "concurrency_limit": 1}
+        asked = {**places, "api_visibility": "private", "concurrency_id": queue, "concurrency_limit": _WORKERS}
         _, network, _, *chosen = inputs
         network.change(self.choose, [network], chosen[:3], api_visibility="private").then(explain, **asked)
         return [trigger(explain, **asked, trigger_mode="always_last") for trigger in triggers]
+
+    def working(
+        self,
+        network: str,
+        what: str,
+        answer: Callable[[Callable[[str], None], Watch], T],
+        told: Callable[[str, Frame | None], tuple[Any, ...]],
+    ) -> Generator[tuple[Any, ...], None, T]:
+        """Answer a question when it is its turn, and say meanwhile what is being done.
+
+        Args:
+            network: that is asked.
+            what: is explained: "photo".
+            answer: takes what it tells its doings to, and what it shows its maps to.
+            told: makes what the page shows of a remark and a picture.
+
+        Returns:
+            The answer. Refusals are shown to the visitor.
+        """
+        with self.refusing(network, what):
+            place, work = self.lines[network].join(), None
+            try:
+                while number := place.ahead(1.0):
+                    yield told(f"waiting: {number} to {network} before yours …", None)
+                work = Work(answer, place.leave)
+                for text, frame in work.news(self.seconds):
+                    yield told(text, frame)
+                return work.result()
+            finally:
+                place.leave() if work is None else work.stop()
 
     @contextmanager
     def refusing(self, network: str, what: str) -> Iterator[None]:
@@ -119,6 +159,17 @@ class Tab(ABC):
 def price_choice(beta: float) -> dict[str, Any]:
     """Say where a price stands, and how it is called."""
     return {"value": round(log10(beta) * 4) / 4, "label": _price_label(beta)}
+
+
+def bounded_exponent(exponent: Any) -> float:
+    """Take the exponent of a price that a visitor chose, as far as any slider goes.
+
+    Raises:
+        SettingError: if it is none.
+    """
+    if isinstance(exponent, bool) or not isinstance(exponent, int | float) or not -6 <= exponent <= 6:
+        raise SettingError("the price of a bit lies between 0.000001 and 1,000,000")
+    return float(exponent)
 
 
 def _price_label(beta: float) -> str:

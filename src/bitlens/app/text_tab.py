@@ -1,13 +1,13 @@
 """The tab for texts: a text, a network, a method; words shaded by bits."""
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from typing import Any
 
 from typing_extensions import override
 
 from bitlens.app.evidence import message_html
 from bitlens.app.offers import Desk
-from bitlens.app.tab import PREDICTED, Tab
+from bitlens.app.tab import PREDICTED, Tab, bounded_exponent
 from bitlens.data.texts import open_texts
 from bitlens.explaining.explainer import Explainer, Explanation, page
 from bitlens.methods import METHODS, entry_of
@@ -70,8 +70,13 @@ class TextTab(Tab):
             return
         yield message_html(f"{network} reads the text …"), *[gr.skip()] * 2
         desk = self.network(network)
-        with self.refusing(network, "text"), desk.lock:
-            found = self._explained(text[:_LONGEST], desk, method, layer, 10**exponent, target)
+
+        def answer(*_: object) -> Explanation:
+            with desk.lock:
+                return self._explained(text[:_LONGEST], desk, method, layer, 10 ** bounded_exponent(exponent), target)
+
+        told: Callable[..., tuple[Any, ...]] = lambda remark, _: (message_html(remark), *[gr.skip()] * 2)  # noqa: E731
+        found = yield from self.working(network, "text", answer, told)
         folder = self.folders.new()
         files = [folder / "text.html", folder / "text.safetensors"]
         write_text(files[0], page([found], "bitlens"))

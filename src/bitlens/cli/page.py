@@ -30,6 +30,9 @@ def app(
     host: Annotated[str, typer.Option("--host", help="Where to listen; by default this machine alone.")] = _HERE[0],
     port: Annotated[int | None, typer.Option("--port", help="By default the first free one from 7860 on.")] = None,
     max_upload: Annotated[str, typer.Option("--max-upload", help="The largest file that is taken.")] = "20mb",
+    max_seconds: Annotated[
+        float, typer.Option("--max-seconds", min=1, help="That a question may take, with what is learnt for it.")
+    ] = 300.0,
     open_browser: Annotated[bool, typer.Option("--open", help="Show it in the browser at once.")] = False,
     device: options.Device = "auto",
 ) -> None:
@@ -57,4 +60,5 @@ def app(
         port=port,
         max_upload=max_upload,
         open_browser=open_browser,
+        seconds=max_seconds,
     )

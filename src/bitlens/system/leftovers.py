@@ -8,6 +8,7 @@ system without /proc, a file of bitlens 0.1) the age of the file decides, and a 
 
 import hashlib
 import os
+import shutil
 import time
 import uuid
 from contextlib import suppress
@@ -22,7 +23,7 @@ _swept: set[Path] = set()
 
 def temporary_name(suffix: str) -> str:
     """A name that no file has yet, and that says who writes it."""
-    return f"{_PREFIX}{_owner()}-{uuid.uuid4().hex}{suffix}"
+    return f"{_PREFIX}{owner()}-{uuid.uuid4().hex}{suffix}"
 
 
 def sweep_once(folder: Path) -> None:
@@ -41,8 +42,16 @@ def sweep(folder: Path) -> None:
                 path.unlink(missing_ok=True)
 
 
-def _abandoned(path: Path) -> bool:
-    place, process, began, *_ = [*path.name.removeprefix(_PREFIX).split("-"), "", ""]
+def sweep_folders(place: Path, prefix: str) -> None:
+    """Remove folders PREFIX… that killed processes left in a place, with all they hold."""
+    for folder in place.glob(f"{prefix}*"):
+        with suppress(OSError):  # another sweeps too, or it is another user's to remove
+            if folder.is_dir() and not folder.is_symlink() and _abandoned(folder, prefix):
+                shutil.rmtree(folder)
+
+
+def _abandoned(path: Path, prefix: str = _PREFIX) -> bool:
+    place, process, began, *_ = [*path.name.removeprefix(prefix).split("-"), "", ""]
     if place and place == _place() and process.isdecimal() and began.isdecimal() and _visible(int(process)):
         return _began(int(process)) != began
     return time.time() - path.stat().st_mtime > _DAY
@@ -59,7 +68,7 @@ def _visible(process: int) -> bool:
     return (_PROC / str(process) / "stat").is_file()
 
 
-def _owner() -> str:
+def owner() -> str:
     """Who writes: PLACE-PROCESS-BEGAN, or `elsewhere` where nobody could tell later whether it still runs."""
     process = os.getpid()
     began = _began(process)
