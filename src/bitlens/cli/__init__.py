@@ -9,6 +9,7 @@ from typing import Annotated
 import typer
 
 from bitlens.cli import evaluate, text_evaluate
+from bitlens.cli.audit import audit_app
 from bitlens.cli.demo import demo
 from bitlens.cli.explain import explain
 from bitlens.cli.grid import grid
@@ -61,6 +62,7 @@ for text_command in (text_evaluate.evaluate, text_evaluate.metrics, text_evaluat
     text_app.command()(text_command)
 app.add_typer(text_app, name="text")
 app.add_typer(readout_app, name="readout")
+app.add_typer(audit_app, name="audit")
 app.command()(roar)
 app.command("app")(web_page)
 

@@ -37,8 +37,8 @@ def evaluation_recipe(title: str, settings: Mapping[str, Any], samples: int) -> 
     given = {
         "model": settings["model"],
         "data": settings["data"],
-        "methods": ",".join(map(_spec, settings["methods"])),
-        "metrics": ",".join(map(_spec, settings["metrics"])),
+        "methods": ",".join(map(typed, settings["methods"])),
+        "metrics": ",".join(map(typed, settings["metrics"])),
         "statistics-from": learnt["from"],
         "statistics-count": learnt["count"],
         "statistics-per": learnt["per"],
@@ -50,7 +50,7 @@ def evaluation_recipe(title: str, settings: Mapping[str, Any], samples: int) -> 
     return Recipe(title, f"bitlens {shlex.join(words)}", settings=listed)
 
 
-def _spec(label: str) -> str:
+def typed(label: str) -> str:
     """Write a label as it is typed: `iba[beta=100,steps=20]` is `iba:beta=100:steps=20`."""
     name, _, given = label.removesuffix("]").partition("[")
     return ":".join([name, *given.split(",")]) if given else name
@@ -67,10 +67,10 @@ def _python(model: str, methods: Mapping[str, Mapping[str, Any]], command: Seque
         yield "from bitlens.methods.teaching import Source, Teacher"
     yield "from bitlens.data.images import read_image"
     yield ""
-    weights = _given(command, "--weights")
+    weights = given_option(command, "--weights")
     yield f"loaded = bitlens.load_model({', '.join(map(repr, [model, *([weights] if weights else [])]))})"
     yield 'image = loaded.preprocess(read_image("PHOTO"))[None]'
-    target = _given(command, "--target")
+    target = given_option(command, "--target")
     asked = f", {target}" if target and target.isdigit() else ""
     for one in methods.values():
         name = str(one.get("name", ""))
@@ -93,7 +93,7 @@ def _reads(settings: Mapping[str, Any]) -> bool:
 
 def _trained(model: str, command: Sequence[str]) -> str:
     """Say where a method has its weights from: they know all other settings."""
-    given = _given(command, "--readout")
+    given = given_option(command, "--readout")
     if given is None and model.startswith("builtin/"):
         return "weights=loaded.readout"
     return f"weights={given or 'READOUT.safetensors'!r}"
@@ -127,7 +127,7 @@ def _learning(settings: Mapping[str, Any], command: Sequence[str]) -> Iterator[s
     """Say how the method gets its statistics, if it needs any."""
     if "statistics_data" not in settings:
         return
-    kept = _given(command, "--statistics")
+    kept = given_option(command, "--statistics")
     counted = re.fullmatch(r"(.*) \((\d+) photos\)", str(settings["statistics_data"]))
     per = re.match(r"per (\w+)", str(settings.get("statistics", "")))
     if kept:
@@ -139,7 +139,7 @@ def _learning(settings: Mapping[str, Any], command: Sequence[str]) -> Iterator[s
         yield f"method.fit_statistics(batches)  # {' '.join(str(settings['statistics_data']).split())}"
 
 
-def _given(command: Sequence[str], option: str) -> str | None:
+def given_option(command: Sequence[str], option: str) -> str | None:
     """Read the value of an option of a command."""
     for word, following in zip(command, [*command[1:], ""], strict=False):  # no command: nothing was given
         if word == option:

@@ -1,0 +1,123 @@
+"""Whether maps say something: do they need what the network learnt, does the seed matter, do they hold under noise?"""
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import asdict, dataclass, replace
+from typing import Any
+
+import numpy as np
+from scipy.stats import spearmanr
+from torch import Tensor
+
+from bitlens.core.attribution import Attribution
+from bitlens.errors import BitlensError
+from bitlens.explaining.photo import Photo
+from bitlens.methods.building import grey_photo, map_alone
+from bitlens.metrics.randomisation import cascade_steps, randomised
+from bitlens.models.loaded import Loaded
+
+HOLDS = 0.9
+"""A map holds if the answer keeps this share of its value under noise."""
+
+Another = Callable[[str, int | None, Loaded | None], Any]
+"""(label, seed, network) → the method with another seed, or on another network."""
+
+
+@dataclass(frozen=True)
+class Checked:
+    """What was found of one method.
+
+    Attributes:
+        maps: how many there are.
+        proven: how many of them carry evidence.
+        held: share of those whose answer keeps nine tenths of its value under noise; None without evidence.
+        kept: median of what it keeps; None without evidence.
+        photos: how many were explained again for the rest.
+        random_weights: mean rank correlation of its maps with those of a network of random weights; near 0 is good.
+        seeds: mean rank correlation of its maps with those of another seed; near 1 is good.
+        left_out: why one of them is missing.
+    """
+
+    maps: int
+    proven: int
+    held: float | None
+    kept: float | None
+    photos: int = 0
+    random_weights: float | None = None
+    seeds: float | None = None
+    left_out: str = ""
+
+    def plain(self) -> dict[str, Any]:
+        """Return it as plain values."""
+        return asdict(self)
+
+
+def check(
+    label: str,
+    made: Sequence[Attribution],
+    photos: Sequence[Photo],
+    method: Any,
+    another: Another,
+    random: Loaded | None,
+    maps: Mapping[str, Tensor],
+) -> Checked:
+    """Check one method.
+
+    Args:
+        label: of the method.
+        made: its attributions, of one photo each; empty where none were kept.
+        photos: that are explained again; those that were not read are told of.
+        method: as it made the maps.
+        another: builds it anew.
+        random: the network with random weights; None where it could not be made.
+        maps: (H, W) those that there are, by fingerprint of their photo; others are made.
+    """
+    proofs = [one.evidence for one in made if one.evidence is not None]
+    kept = [float(one.under_noise[0]) / float(one.before[0]) for one in proofs if float(one.before[0]) > 0]
+    held = float(np.mean([share >= HOLDS for share in kept])) if kept else None
+    usual = float(np.median(kept)) if kept else None
+    count = len(made) or len(maps)
+    if not photos:
+        return Checked(count, len(proofs), held, usual, left_out="the photos are not at hand")
+    own = [maps[photo.fingerprint] if photo.fingerprint in maps else _map(method, photo) for photo in photos]
+    left_out = list[str]()
+
+    def likeness(seed: int | None, network: Loaded | None) -> float | None:
+        try:
+            changed = another(label, seed, network)
+            return _mean([_alike(one, _map(changed, photo)) for one, photo in zip(own, photos, strict=True)])
+        except BitlensError as error:
+            left_out.append(str(error))
+            return None
+
+    seeds = likeness(1, None)
+    if random is None:
+        left_out.append("the network has no layers that could be randomised")
+    alike = likeness(None, random) if random is not None else None
+    return Checked(count, len(proofs), held, usual, len(photos), alike, seeds, "; ".join(left_out))
+
+
+def random_network(loaded: Loaded) -> Loaded | None:
+    """Return the network with all its weights drawn anew; None if nothing of it can be."""
+    try:
+        last = cascade_steps(loaded.model, grey_photo(loaded))[-1]
+        return replace(loaded, model=randomised(loaded.model, last.modules, seed=0), readout=None)
+    except BitlensError:
+        return None
+
+
+def _map(method: Any, photo: Photo) -> Tensor:
+    found: Tensor = method.explain(photo.image, photo.target, **map_alone(method)).map[0]
+    return found
+
+
+def _alike(one: Tensor, other: Tensor) -> float | None:
+    """Rank correlation of two maps; none where one of them is the same everywhere."""
+    first, second = one.flatten().numpy(), other.flatten().numpy()
+    if first.shape != second.shape or np.ptp(first) == 0 or np.ptp(second) == 0:
+        return None
+    return float(spearmanr(first, second).statistic)
+
+
+def _mean(values: Sequence[float | None]) -> float | None:
+    known = [value for value in values if value is not None]
+    return float(np.mean(known)) if known else None
