@@ -3,7 +3,7 @@ PYTHON ?= python3
 BIN := .venv/bin
 READY := .venv/.ready
 
-.PHONY: demo test test-slow check format docs bench fuzz clean
+.PHONY: demo test test-slow check format docs bench fuzz crash requirements licences test-oldest test-newest clean
 
 demo: $(READY)  ## explain bundled scenes with the bundled network
 	$(BIN)/bitlens demo
@@ -38,6 +38,27 @@ SEED ?= 0
 COUNT ?= 2000
 fuzz: $(READY)  ## files of every kind that is read, broken at random: make fuzz SEED=1 COUNT=500
 	$(BIN)/python tools/fuzz.py --seed $(SEED) --count $(COUNT)
+
+crash: SEED_AND_COUNT = --seed $(SEED) --count $(if $(filter 2000,$(COUNT)),100,$(COUNT))
+crash: $(READY)  ## commands killed at random moments, and power cuts: make crash SEED=1 COUNT=50
+	$(BIN)/python tools/crash.py $(SEED_AND_COUNT)
+	$(BIN)/python tools/crash.py $(SEED_AND_COUNT) --power
+
+test-oldest: $(READY)  ## the oldest versions that are allowed, on Python 3.10
+	$(BIN)/python tools/versions.py oldest
+
+test-newest: $(READY)  ## the newest versions there are, on the newest Python
+	$(BIN)/python tools/versions.py newest
+
+licences: $(READY)  ## of everything that is needed
+	$(BIN)/python tools/licences.py
+
+requirements: $(READY)  ## requirements.txt anew: needs uv
+	sed -n '/^#/p' requirements.txt > requirements.head
+	uv pip compile pyproject.toml --all-extras --constraint constraints.txt --generate-hashes --no-header --no-annotate \
+	    --no-emit-index-url --python-version 3.11.7 --python-platform x86_64-manylinux_2_28 > requirements.body
+	cat requirements.head requirements.body > requirements.txt
+	rm requirements.head requirements.body
 
 clean:
 	rm -rf .venv bitlens-demo .mypy_cache .ruff_cache .pytest_cache

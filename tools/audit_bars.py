@@ -70,9 +70,8 @@ def main() -> int:
         found = bitlens(there, "audit", "verify", "received.audit", "--data", "photos")
         for text in found["problems"]:
             print(f"DIFFERS {text}")
-        print(
-            f"{found['verified_maps']} of {found['maps']} maps verified; largest difference {found['largest']:.2%} of what is tolerated"
-        )
+        print(f"{found['verified_maps']} of {found['maps']} maps verified")
+        print(f"the largest difference is {found['largest']:.2%} of what is tolerated")
         content, chance = file.read_bytes(), random.Random(given.seed)
         bits = [chance.randrange(8 * len(content)) for _ in range(given.flips)]
         missed = [bit for bit in bits if not (file.write_bytes(flipped(content, bit)) and is_refused(file))]

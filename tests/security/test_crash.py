@@ -3,6 +3,7 @@
 import random
 import subprocess
 import sys
+from contextlib import suppress
 from pathlib import Path
 
 import pytest
@@ -62,9 +63,8 @@ def test_a_cut_in_the_middle_leaves_the_old_or_the_new(disk, monkeypatch):
 
     monkeypatch.setattr(files, "_settle", cut)
     for number in range(20):
-        with pytest.raises(KeyboardInterrupt):
-            for _ in range(1000):
-                files.write_text(place, f"new {number}")
+        with suppress(KeyboardInterrupt):
+            files.write_text(place, f"new {number}")
         (left,) = survivors(disk).values()
         seen.add(left != f"new {number}".encode())
         assert left in (b"old", *(f"new {n}".encode() for n in range(number + 1)))
