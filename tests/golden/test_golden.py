@@ -105,7 +105,8 @@ def _alike(new: Any, old: Any, share: float, place: str) -> None:
     """The same words, and numbers that differ by rounding."""
     if isinstance(old, dict):
         assert isinstance(new, dict), place
-        added = new.keys() - old.keys() if place.startswith("settings of methods") else set()  # what is new since
+        added = new.keys() - old.keys()  # what is new since
+        added &= new.keys() if place.startswith("settings of methods") else {"kept", "probability_floor"}
         assert new.keys() - added == old.keys(), place
         for name, value in old.items():
             _alike(new[name], value, share, f"{place} › {name}")
