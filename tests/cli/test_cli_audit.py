@@ -197,6 +197,8 @@ def test_a_damaged_audit_is_refused_in_one_sentence(bitlens, audit):
 
 def test_what_is_no_run_is_said_in_one_line(bitlens, tmp_path):
     (tmp_path / "empty").mkdir()
+    bitlens("demo", "--scenes", 1, "--out", "demo", *CPU)
+    assert "as those of the demo" in bitlens("audit", "demo", *CPU, code=1).stderr
     for place in ("empty", "nowhere"):
         assert "holds no run" in bitlens("audit", place, *CPU, code=1).stderr
     assert "there is no file" in bitlens("audit", "verify", "nowhere", code=1).stderr

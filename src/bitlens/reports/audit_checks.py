@@ -8,7 +8,7 @@ import numpy as np
 from scipy.stats import spearmanr
 from torch import Tensor
 
-from bitlens.core.attribution import Attribution
+from bitlens.core.attribution import Attribution, Evidence
 from bitlens.errors import BitlensError
 from bitlens.explaining.photo import Photo
 from bitlens.methods.building import grey_photo, map_alone
@@ -16,7 +16,8 @@ from bitlens.metrics.randomisation import cascade_steps, randomised
 from bitlens.models.loaded import Loaded
 
 HOLDS = 0.9
-"""A map holds if the answer keeps this share of its value under noise."""
+"""A map holds if the answer keeps this share under noise: of what it has above the floor, what the network says without seeing
+anything. Where the floor was not measured, of its value."""
 
 Another = Callable[[str, int | None, Loaded | None], Any]
 """(label, seed, network) → the method with another seed, or on another network."""
@@ -29,7 +30,7 @@ class Checked:
     Attributes:
         maps: how many there are.
         proven: how many of them carry evidence.
-        held: share of those whose answer keeps nine tenths of its value under noise; None without evidence.
+        held: share of those that hold, see `HOLDS`; None without evidence.
         kept: median of what it keeps; None without evidence.
         photos: how many were explained again for the rest.
         random_weights: mean rank correlation of its maps with those of a network of random weights; near 0 is good.
@@ -72,7 +73,7 @@ def check(
         maps: (H, W) those that there are, by fingerprint of their photo; others are made.
     """
     proofs = [one.evidence for one in made if one.evidence is not None]
-    kept = [float(one.under_noise[0]) / float(one.before[0]) for one in proofs if float(one.before[0]) > 0]
+    kept = [share for share in map(_kept, proofs) if share is not None]
     held = float(np.mean([share >= HOLDS for share in kept])) if kept else None
     usual = float(np.median(kept)) if kept else None
     count = len(made) or len(maps)
@@ -103,6 +104,15 @@ def random_network(loaded: Loaded) -> Loaded | None:
         return replace(loaded, model=randomised(loaded.model, last.modules, seed=0), readout=None)
     except BitlensError:
         return None
+
+
+def _kept(proof: Evidence) -> float | None:
+    """What an answer keeps under noise; nothing where nothing of the input was needed."""
+    if proof.floor is not None:
+        share = float(proof.kept[0])
+        return share if np.isfinite(share) else None
+    before = float(proof.before[0])
+    return float(proof.under_noise[0]) / before if before > 0 else None
 
 
 def _map(method: Any, photo: Photo) -> Tensor:

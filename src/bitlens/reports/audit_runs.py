@@ -96,10 +96,10 @@ class ExplainedRun:
             whole_number(settings.setdefault("seed", 0), "seed", least=-MOST)
             for label, one in mapping(settings["methods"], "methods").items():
                 text(mapping(one, label)["name"], "the name of a method", METHODS["image"])
-            if not rows:
-                raise ValueError("there is no photo")
+            if not rows or not all(isinstance(row.get("photo"), str) for row in rows):
+                raise ValueError("there is no photo, or it has no file of its own, as those of the demo")
         entries = [
-            Entry(str(row.get("method")), str(row.get("photo")), folder / f"{safe_name(row.get('files'))}.safetensors")
+            Entry(str(row.get("method")), row["photo"], folder / f"{safe_name(row.get('files'))}.safetensors")
             for row in rows
         ]
         return cls(folder, settings, tuple(entries))

@@ -171,7 +171,7 @@ def _same(
         ("bits in total", recorded.total_bits, found.total_bits, "bits")
     ]
     if recorded.evidence is not None and found.evidence is not None:
-        for part in ("before", "under_noise", "under_noise_std"):
+        for part in ("before", "under_noise", "under_noise_std", "floor", "floor_std"):
             values = getattr(recorded.evidence, part), getattr(found.evidence, part)
             pairs.append((f"evidence, {part.replace('_', ' ')}", *values, "evidence"))
     elif (recorded.evidence is None) != (found.evidence is None):
