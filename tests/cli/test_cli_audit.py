@@ -93,6 +93,8 @@ def test_what_an_audit_holds(audit, packed):
     assert "trained" in checks["readout"]["left_out"]
     assert any("few" in text for text in about["limits"])
     assert about["coverage"]["inputs"] == 2
+    assert "heart" in about["coverage"]["asked"]
+    assert checks["iba"]["needed"] == 2
 
 
 def test_the_page_runs_nothing_and_says_what_a_deployer_asks(packed):
@@ -110,7 +112,7 @@ def test_names_on_the_page_stay_text():
     about = {
         "network": {"name": evil, "weights": evil, "reader": evil, "code": evil}, "use": evil, "failures": [evil],
         "limits": [evil], "coverage": {"asked": {evil: 1}, "inputs": 1, "classes": None, "samples": None}, "checks": {
-            evil: {"maps": 1, "proven": 0, "held": None, "kept": None, "random_weights": 0.5, "seeds": 1.0}},
+            evil: {"maps": 1, "proven": 0, "needed": 0, "held": None, "kept": None, "random_weights": 0.5, "seeds": 1.0}},
         "tolerances": {}, "versions": {evil: evil}, "code": evil, "maps": 1, "rows": 0,
     }  # fmt: skip
     assert "<img" not in audit_page(about)
@@ -237,3 +239,18 @@ def test_texts_are_verified_too(bitlens):
     found = verified(bitlens, "t.audit")
     assert found["good"]
     assert found["rows"] > 0
+
+
+def test_limits_say_what_the_checks_found():
+    from bitlens.reports.audit_checks import Checked
+    from bitlens.reports.audit_words import limits
+
+    covered = {"inputs": 100, "asked": {"a": 100}, "classes": 3}
+    good = Checked(100, 100, 100, 1.0, 0.99, 8, 0.1, 0.99)
+    assert len(limits(covered, {"m": good})) == 2
+    bad = Checked(100, 100, 90, 0.7, 0.6, 8, 0.8, 0.5, "why")
+    said = " ".join(limits(covered, {"m": bad}))
+    for words in ("1 of the network's 3 classes", "m: for 10 of its maps", "30% of its maps keep less than 90%",
+                  "learnt nothing", "another seed gives other maps", "not all checks were made: why"):  # fmt: skip
+        assert words in said
+    assert "no evidence" in " ".join(limits(covered, {"m": Checked(5, 0, 0, None, None)}))

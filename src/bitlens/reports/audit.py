@@ -158,7 +158,7 @@ def _explained(run: ExplainedRun, made: Remade, data: str | None, place: Path, c
     for entry in run.entries:
         one = entry.load()
         held.setdefault(entry.label, []).append(one)
-        targets[str(one.settings.get("photo_hash"))] = one.targets[0]
+        targets[str(one.settings.get("photo_hash"))] = entry.name
         members[entry.member] = entry.place
     photos = _photos(run, made, data, list(targets)[:checked])
     random, checks = random_network(made.loaded), {}
@@ -204,7 +204,7 @@ def _evaluated(
         raise SettingError(
             f"the network has other weights ({again['weights']}) than the one that was measured ({run.settings['weights']})"
         )
-    checks = {label: Checked(0, 0, None, None, left_out="no maps were kept") for label in context.methods}
+    checks = {label: Checked(0, 0, 0, None, None, left_out="no maps were kept") for label in context.methods}
     if isinstance(context, PhotoContext):
         checks = _checks_of(run, context, checked, advance)
     targets = {str(row["photo"]): str(row["target"]) for row in run.rows.values() if row["target"] is not None}

@@ -30,8 +30,9 @@ class Checked:
     Attributes:
         maps: how many there are.
         proven: how many of them carry evidence.
-        held: share of those that hold, see `HOLDS`; None without evidence.
-        kept: median of what it keeps; None without evidence.
+        needed: for how many of those the input was needed: elsewhere the network says the same without seeing anything.
+        held: share of these that hold, see `HOLDS`; None without any.
+        kept: median of what the answers keep; None without any.
         photos: how many were explained again for the rest.
         random_weights: mean rank correlation of its maps with those of a network of random weights; near 0 is good.
         seeds: mean rank correlation of its maps with those of another seed; near 1 is good.
@@ -40,6 +41,7 @@ class Checked:
 
     maps: int
     proven: int
+    needed: int
     held: float | None
     kept: float | None
     photos: int = 0
@@ -78,23 +80,27 @@ def check(
     usual = float(np.median(kept)) if kept else None
     count = len(made) or len(maps)
     if not photos:
-        return Checked(count, len(proofs), held, usual, left_out="the photos are not at hand")
+        return Checked(count, len(proofs), len(kept), held, usual, left_out="the photos are not at hand")
     own = [maps[photo.fingerprint] if photo.fingerprint in maps else _map(method, photo) for photo in photos]
     left_out = list[str]()
 
     def likeness(seed: int | None, network: Loaded | None) -> float | None:
         try:
             changed = another(label, seed, network)
-            return _mean([_alike(one, _map(changed, photo)) for one, photo in zip(own, photos, strict=True)])
+            values = [_alike(one, _map(changed, photo)) for one, photo in zip(own, photos, strict=True)]
         except BitlensError as error:
             left_out.append(str(error))
             return None
+        known = [value for value in values if value is not None]
+        if not known:
+            left_out.append("maps that are the same everywhere are like no other")
+        return float(np.mean(known)) if known else None
 
     seeds = likeness(1, None)
     if random is None:
         left_out.append("the network has no layers that could be randomised")
     alike = likeness(None, random) if random is not None else None
-    return Checked(count, len(proofs), held, usual, len(photos), alike, seeds, "; ".join(left_out))
+    return Checked(count, len(proofs), len(kept), held, usual, len(photos), alike, seeds, "; ".join(left_out))
 
 
 def random_network(loaded: Loaded) -> Loaded | None:
@@ -126,8 +132,3 @@ def _alike(one: Tensor, other: Tensor) -> float | None:
     if first.shape != second.shape or np.ptp(first) == 0 or np.ptp(second) == 0:
         return None
     return float(spearmanr(first, second).statistic)
-
-
-def _mean(values: Sequence[float | None]) -> float | None:
-    known = [value for value in values if value is not None]
-    return float(np.mean(known)) if known else None

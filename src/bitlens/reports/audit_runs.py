@@ -49,11 +49,13 @@ class Entry:
     Attributes:
         label: of the method.
         photo: as the summary calls it.
+        name: of what was asked about.
         place: of the file.
     """
 
     label: str
     photo: str
+    name: str
     place: Path
 
     @property
@@ -99,7 +101,12 @@ class ExplainedRun:
             if not rows or not all(isinstance(row.get("photo"), str) for row in rows):
                 raise ValueError("there is no photo, or it has no file of its own, as those of the demo")
         entries = [
-            Entry(str(row.get("method")), row["photo"], folder / f"{safe_name(row.get('files'))}.safetensors")
+            Entry(
+                str(row.get("method")),
+                row["photo"],
+                str(row.get("name")),
+                folder / f"{safe_name(row.get('files'))}.safetensors",
+            )
             for row in rows
         ]
         return cls(folder, settings, tuple(entries))

@@ -86,6 +86,11 @@ def limits(covered: Mapping[str, Any], checks: Mapping[str, Checked]) -> list[st
             said.append(
                 f"{label}: {1 - one.held:.0%} of its maps keep less than {HOLDS:.0%} of the answer: they show a part of it."
             )
+        if one.proven > one.needed:
+            said.append(
+                f"{label}: for {one.proven - one.needed} of its maps the network says the same without seeing anything: no "
+                "part of the input was needed there."
+            )
         if one.maps and not one.proven:
             said.append(f"{label}: its maps carry no evidence.")
         if one.random_weights is not None and abs(one.random_weights) > _RANDOM_TOO_ALIKE:
