@@ -39,10 +39,10 @@ COUNT ?= 2000
 fuzz: $(READY)  ## files of every kind that is read, broken at random: make fuzz SEED=1 COUNT=500
 	$(BIN)/python tools/fuzz.py --seed $(SEED) --count $(COUNT)
 
-crash: SEED_AND_COUNT = --seed $(SEED) --count $(if $(filter 2000,$(COUNT)),100,$(COUNT))
+crash: COUNT = 100
 crash: $(READY)  ## commands killed at random moments, and power cuts: make crash SEED=1 COUNT=50
-	$(BIN)/python tools/crash.py $(SEED_AND_COUNT)
-	$(BIN)/python tools/crash.py $(SEED_AND_COUNT) --power
+	$(BIN)/python tools/crash.py --seed $(SEED) --count $(COUNT)
+	$(BIN)/python tools/crash.py --seed $(SEED) --count $(COUNT) --power
 
 test-oldest: $(READY)  ## the oldest versions that are allowed, on Python 3.10
 	$(BIN)/python tools/versions.py oldest

@@ -8,6 +8,7 @@ import signal
 import socket
 import subprocess
 import sys
+import threading
 import time
 from contextlib import asynccontextmanager, suppress
 from itertools import count
@@ -160,6 +161,45 @@ def test_the_number_of_methods_is_bounded_on_the_server(visitor, secret):
     message = finished(visitor, session)
     assert not message["success"]
     assert "at most 6" in json.dumps(message)
+
+
+def test_a_long_question_shows_its_place_to_the_next_and_holds_up_no_other_network(visitor, address, secret):
+    event, values, place = explains(visitor)
+    where = next(i for i, value in enumerate(values) if value == ["iba"])
+    values[place] = {"path": upload(visitor, secret), "meta": META}
+    order, seen = [], []
+
+    def wait(client, session, name):
+        with client.stream("GET", "/gradio_api/queue/data", params={"session_hash": session}) as stream:
+            for line in stream.iter_lines():
+                seen.append((name, line))
+                if "process_completed" in line:
+                    order.append(name)
+                    return
+
+    with httpx.Client(base_url=address, timeout=120) as other:
+        other.get("/")
+        values[where] = ["rise", "lime", "kernel-shap", "extremal-perturbation"]
+        _, long = ask(visitor, event, values)
+        waiting = [threading.Thread(target=wait, args=(visitor, long, "long"))]
+        waiting[0].start()
+        time.sleep(0.5)
+        mine = [*values]
+        mine[place], mine[where] = {"path": upload(other, secret), "meta": META}, ["saliency"]
+        _, short = ask(other, event, mine)
+        text, words = next((e, v) for e, v, kinds in events(other) if kinds[0] == "textbox")
+        _, elsewhere = ask(other, text, ["A wonderful film.", *words[1:]])
+        waiting += [
+            threading.Thread(target=wait, args=(other, s, n)) for s, n in ((short, "short"), (elsewhere, "text"))
+        ]
+        for one in waiting[1:]:
+            one.start()
+        for one in waiting:
+            one.join(100)
+    assert len(order) == 3
+    assert order[0] == "text"
+    assert [line for name, line in seen if name == "short" and "before yours" in line]
+    assert not [line for name, line in seen if name == "text" and "before yours" in line]
 
 
 @pytest.mark.parametrize("ending", ["SIGTERM", "SIGHUP", "SIGINT"])
