@@ -105,6 +105,17 @@ class BitlensWarning(UserWarning):
     """Something worth knowing that does not stop the work."""
 
 
+def at_least(least: int, **settings: Any) -> None:
+    """Refuse settings, by name, that are no whole numbers of at least so much.
+
+    Raises:
+        SettingError: if one of them is none.
+    """
+    for name, value in settings.items():
+        if not isinstance(value, int) or value < least:
+            raise SettingError(f"{name} must be a whole number of at least {least}, got {value!r}")
+
+
 def one_of(name: str, value: str, choices: Mapping[str, T]) -> T:
     """What a setting's text stands for.
 

@@ -16,13 +16,14 @@ Shapes = Sequence[torch.Size | None]
 
 @dataclass(eq=False)
 class Call:
-    """One call of one module within a pass."""
+    """One call of one module within a pass; of the network itself, what it returned."""
 
     module: nn.Module
     index: int
     parent: "Call | None"
     children: list["Call"] = field(default_factory=list)
     shapes: "Shapes" = ()
+    output: Any = None
 
 
 def trace_calls(model: nn.Module, inputs: ModelInputs) -> Call:
@@ -48,8 +49,8 @@ def trace_calls(model: nn.Module, inputs: ModelInputs) -> Call:
 
     modules = [module for module in model.modules() if not is_wrapper(module)]
     with torch.no_grad(), wrapped(dict.fromkeys(modules, wrap)):
-        arguments = inputs.clone()
-        model(*arguments.args, **arguments.kwargs)
+        output = inputs.passed_to(model)
+    roots[0].output = output
     return roots[0]
 
 
