@@ -120,9 +120,9 @@ class Baseline(ABC, Generic[Batch, Question]):
         parts = []
         for start in range(0, known.count, size):
             end = min(start + size, known.count)
-            asked = select_targets(targets, start, end, known.count)
-            with self._locating(known, batch, targets, slice(start, end), rows):
-                parts.append(self._explained(batch, slice(start, end), asked, rows))
+            part = slice(start, end)
+            with self._locating(known, batch, targets, part, rows):
+                parts.append(self._explained(batch, part, select_targets(targets, part, known.count), rows))
             if progress is not None:
                 progress(end)
         return Attribution.join(parts)
@@ -132,14 +132,15 @@ class Baseline(ABC, Generic[Batch, Question]):
     ) -> AbstractContextManager[None]:
         """Within the block, maps that are not finite are refused with the sample and the module that they come from."""
 
-        def asked(one: int) -> Any:
-            return select_targets(targets, part.start + one, part.start + one + 1, known.count)
+        def one_of_them(one: int) -> tuple[slice, Any]:
+            alone = slice(part.start + one, part.start + one + 1)
+            return alone, select_targets(targets, alone, known.count)
 
         def score(output: Any, one: int) -> Tensor:
-            return as_target(asked(one), output, 1).score(output)
+            return as_target(one_of_them(one)[1], output, 1).score(output)
 
         def again(one: int) -> Attribution:
-            return self._explained(batch, slice(part.start + one, part.start + one + 1), asked(one), rows)
+            return self._explained(batch, *one_of_them(one), rows)
 
         return locating(self.network.model, known.select(part), part.start.__add__, score, again)
 

@@ -92,6 +92,9 @@ class ModelInputs:
         carriers = alike if follows is None else {lead, *follows}
         return cls(args, kwargs, count, frozenset(carriers), decided=follows is not None, chosen=first)
 
+    def __len__(self) -> int:
+        return self.count
+
     def __getitem__(self, key: Key) -> Any:
         return self.args[key] if isinstance(key, int) else self.kwargs[key]
 
