@@ -13,7 +13,7 @@ from torch import Tensor, nn
 from typing_extensions import Unpack
 
 from bitlens.core.passes import Passes, RunOptions
-from bitlens.errors import InputError, SettingError, one_of
+from bitlens.errors import InputError, SettingError, at_least, one_of
 from bitlens.metrics.estimate import Estimate
 from bitlens.metrics.perturbation import ImageGroup, Replacement, in_groups, replaced
 from bitlens.metrics.ranking import Tiles
@@ -173,8 +173,7 @@ def sensitivity_n(
         TargetError: if the targets do not fit the network's output.
         SettingError: if a setting makes no sense.
     """
-    if not isinstance(sets, int) or sets < 2:
-        raise SettingError(f"sets must be 2 or more, got {sets!r}")
+    at_least(2, sets=sets)
     run.setdefault("precision", "float32")
     passes = Passes(**run)
 

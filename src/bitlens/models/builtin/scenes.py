@@ -97,10 +97,18 @@ def scenes() -> tuple[nn.Module, Callable[[Image.Image], torch.Tensor]]:
     Raises:
         ModelError: the weights are missing from the installation.
     """
-    if not WEIGHTS.is_file():
+    return trained(SceneNetwork(), WEIGHTS), preprocess
+
+
+def trained(network: nn.Module, weights: Path) -> nn.Module:
+    """The network with its bundled weights, in evaluation mode.
+
+    Raises:
+        ModelError: they are missing from the installation.
+    """
+    if not weights.is_file():
         raise ModelError(
-            f"the weights {WEIGHTS} are missing: install bitlens again, or train them with python tools/train_scenes.py"
+            f"the weights {weights} are missing: install bitlens again, or train them with python tools/train_{weights.stem}.py"
         )
-    network = SceneNetwork()
-    network.load_state_dict(load_file(WEIGHTS))  # copies float16 into float32
-    return network.eval(), preprocess
+    network.load_state_dict(load_file(weights))  # copies float16 into float32
+    return network.eval()

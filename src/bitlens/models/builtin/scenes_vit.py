@@ -10,11 +10,9 @@ from pathlib import Path
 
 import torch
 from PIL import Image
-from safetensors.torch import load_file
 from torch import Tensor, nn
 
-from bitlens.errors import ModelError
-from bitlens.models.builtin.scenes import SIZE, ResidualBlock, preprocess
+from bitlens.models.builtin.scenes import SIZE, ResidualBlock, preprocess, trained
 
 PATCH = 8
 LAYER = "blocks.0"
@@ -99,10 +97,4 @@ def scenes_vit() -> tuple[nn.Module, Callable[[Image.Image], Tensor]]:
     Raises:
         ModelError: the weights are missing from the installation.
     """
-    if not WEIGHTS.is_file():
-        raise ModelError(
-            f"the weights {WEIGHTS} are missing: install bitlens again, or train them with python tools/train_scenes_vit.py"
-        )
-    network = SceneTransformer()
-    network.load_state_dict(load_file(WEIGHTS))  # copies float16 into float32
-    return network.eval(), preprocess
+    return trained(SceneTransformer(), WEIGHTS), preprocess
