@@ -125,8 +125,17 @@ def _check_count(targets: int | None, samples: int) -> None:
         raise TargetError(f"there are {targets} targets for {samples} samples: give one for all, or one for each")
 
 
-def select_targets(target: Any, rows: slice | Tensor, count: int) -> Any:
-    """What a user gave as a target for `count` samples, for some of them: a slice, or indices in another order.
+def select_targets(target: Any, start: int, stop: int, count: int) -> Any:
+    """Return what a user gave as a target for `count` samples, for samples start..stop-1 of them.
+
+    Raises:
+        TargetError: if there are several targets, but not one for each sample.
+    """
+    return permuted_targets(target, slice(start, stop), count)
+
+
+def permuted_targets(target: Any, rows: slice | Tensor, count: int) -> Any:
+    """Return what a user gave as a target for `count` samples, for some of them: a slice, or indices in another order.
 
     Raises:
         TargetError: if there are several targets, but not one for each sample.

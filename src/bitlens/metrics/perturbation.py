@@ -15,7 +15,7 @@ from bitlens.baselines.asking import Quantity, in_passes, one_each
 from bitlens.core.inputs import ModelInputs
 from bitlens.core.layout import LAYOUTS
 from bitlens.core.passes import Passes, in_precision, suffix_dtype
-from bitlens.core.targets import as_target, select_targets
+from bitlens.core.targets import as_target, permuted_targets
 from bitlens.errors import InputError, NotFiniteError, one_of
 from bitlens.probe import Network, locating
 
@@ -108,7 +108,7 @@ def in_groups(
     start = 0
     while start < batch.count:
         samples = slice(start, start + _group_size(batch.count - start, rows))
-        chosen = select_targets(targets, samples, batch.count)
+        chosen = permuted_targets(targets, samples, batch.count)
         few = batch.select(samples)
         with (
             torch.autocast(network.device.type, enabled=False),  # `precision` alone decides
