@@ -8,8 +8,9 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 from torch.utils._python_dispatch import TorchDispatchMode
 
-from bitlens.core.fitting import QUALITY, FitSettings, _loss_gradient, fit_masks, measure_under_noise
+from bitlens.core.fitting import QUALITY, FitSettings, _loss_gradient, fit_masks
 from bitlens.core.gaussian import NoiseModel, NoiseSettings
+from bitlens.core.holding import measure_under_noise
 from bitlens.core.layout import LAYOUTS
 from bitlens.core.noise import NoisyCopies
 from bitlens.core.targets import ClassTarget, Score

@@ -10,10 +10,11 @@ import torch
 from torch import Tensor, nn
 from typing_extensions import Unpack
 
-from bitlens.bottlenecks.bottleneck import EVIDENCE_STREAM, Bottleneck, Recorded
+from bitlens.bottlenecks.bottleneck import EVIDENCE_STREAM, Bottleneck
 from bitlens.bottlenecks.groups import Group, Samples
 from bitlens.bottlenecks.paths import check_paths, warn_if_unread
-from bitlens.core.fitting import Region
+from bitlens.bottlenecks.recorded import Recorded
+from bitlens.core.family import Region
 from bitlens.core.gaussian import NoiseSettings
 from bitlens.core.inputs import ModelInputs
 from bitlens.core.layout import LAYOUTS
@@ -113,7 +114,7 @@ class LayerBottleneck(Bottleneck):
     @contextmanager
     def recorded(self, group: Group) -> Iterator[Recorded]:
         """Run a group through the network; within the block what comes behind the layer can run again."""
-        behind = self.runs_behind or group.wanted.evidence_samples > 0
+        behind = self.runs_behind or self.keep is not None or group.wanted.evidence_samples > 0 or group.wanted.curve
         recording = self.probe.record(group.inputs, check=behind)
         check_paths(self.probe, group.inputs, allowed=self.allow_bypass)
         geometry = self.geometry(group.inputs)
@@ -139,7 +140,7 @@ class LayerBottleneck(Bottleneck):
                 region = Region(restricted)
             yield Recorded(
                 group, self.probe.name, features, recording.output, target, noise, layout, region,
-                run=in_precision(lambda z: suffix(geometry.as_found(z)), dtype, recording.features, layout),
+                run=in_precision(lambda z, *chosen: suffix(geometry.as_found(z), *chosen), dtype, recording.features, layout),
                 seed=self.seed,
                 evidence_seed=self.seed + EVIDENCE_STREAM,
                 dtype=dtype,

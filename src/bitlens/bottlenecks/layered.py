@@ -47,6 +47,7 @@ class LayeredTokenIBA(GroupedMethod):
             raise SettingError("layers is empty: name at least one")
         self.parts = tuple(TokenIBA(model, layer, statistics=statistics, **settings) for layer in layers)
         self.passes, self.probe = self.parts[0].passes, self.parts[0].probe
+        self.keep, self.bits = self.parts[0].keep, self.parts[0].bits
 
     @property
     def layers(self) -> tuple[str, ...]:
@@ -125,10 +126,11 @@ class LayeredTokenIBA(GroupedMethod):
             capacity=_mean_of([part.capacity for part in found if part.capacity is not None])
             if one.capacity is not None
             else None,
+            curve=None,
             evidence=_together([part.evidence for part in found if part.evidence is not None]),
             method=self.method,
             layer=" + ".join(self.layers),
-            settings=self.settings(),
+            settings={**self.settings(), **self.aim},
         )
 
 
@@ -142,4 +144,12 @@ def _together(proofs: Sequence[Evidence]) -> Evidence | None:
     means = torch.stack([proof.under_noise for proof in proofs])
     variance = _mean_of([proof.under_noise_std.square() for proof in proofs]) + means.var(0, correction=0)
     samples = sum(proof.noise_samples for proof in proofs)
-    return replace(proofs[0], under_noise=means.mean(0), under_noise_std=variance.sqrt(), noise_samples=samples)
+    together = replace(proofs[0], under_noise=means.mean(0), under_noise_std=variance.sqrt(), noise_samples=samples)
+    floors = [proof.floor for proof in proofs if proof.floor is not None]
+    spreads = [proof.floor_std.square() for proof in proofs if proof.floor_std is not None]
+    if not floors:
+        return together
+    stacked = torch.stack(floors)
+    spread = (_mean_of(spreads) + stacked.var(0, correction=0)).sqrt()
+    count = sum(proof.floor_samples for proof in proofs)
+    return replace(together, floor=stacked.mean(0), floor_std=spread, floor_samples=count)

@@ -8,8 +8,10 @@ from torch import nn
 from typing_extensions import Unpack
 
 from bitlens.bottlenecks.at_layer import ExtraTokens, LayerBottleneck
-from bitlens.bottlenecks.bottleneck import Recorded, optimised
-from bitlens.core.fitting import QUALITY, Fitted, Quality, Readout
+from bitlens.bottlenecks.bottleneck import optimised
+from bitlens.bottlenecks.recorded import Recorded
+from bitlens.core.family import Fitted
+from bitlens.core.fitting import HOLDING, QUALITY, Quality, Readout
 from bitlens.core.gaussian import NoiseMode, NoiseSettings
 from bitlens.core.passes import BottleneckOptions
 from bitlens.core.statistics import FeatureStatistics, Granularity, Provenance
@@ -29,7 +31,8 @@ class IBA(LayerBottleneck):
     Args:
         model: the network; left exactly as it was after every call.
         layer: the module whose output is restricted, or its dotted name.
-        beta: weight of the information; larger keeps less (the paper's β·k; 10 there).
+        beta: weight of the information; larger keeps less (the paper's β·k). 10, as there, if neither `beta` nor `keep` is
+            given.
         steps: optimisation steps; by default what `quality` says.
         noise_samples: noisy copies per step; by default what `quality` says.
         learning_rate: of Adam.
@@ -62,7 +65,7 @@ class IBA(LayerBottleneck):
         model: nn.Module,
         layer: str | nn.Module,
         *,
-        beta: float = 10.0,
+        beta: float | None = None,
         steps: int | None = None,
         noise_samples: int | None = None,
         learning_rate: float = 1.0,
@@ -89,10 +92,10 @@ class IBA(LayerBottleneck):
             compile=compile,
             **run,
         )
-        preset = one_of("quality", quality, QUALITY)
+        preset = one_of("quality", quality, QUALITY if self.keep is None else HOLDING)
         self.fit = replace(
             preset,
-            beta=beta,
+            beta=self.price(beta, 10.0),
             steps=preset.steps if steps is None else steps,
             noise_samples=preset.noise_samples if noise_samples is None else noise_samples,
             learning_rate=learning_rate,

@@ -14,12 +14,14 @@ import torch
 from torch import Tensor, nn
 from typing_extensions import Unpack
 
-from bitlens.bottlenecks.bottleneck import EVIDENCE_STREAM, Bottleneck, Reading, Recorded, optimised
+from bitlens.bottlenecks.bottleneck import EVIDENCE_STREAM, Bottleneck, optimised
 from bitlens.bottlenecks.groups import ORDINARY, PADDING, Group, Samples
 from bitlens.bottlenecks.paths import check_paths
+from bitlens.bottlenecks.recorded import Reading, Recorded
 from bitlens.bottlenecks.shared_mask import SharedMask
 from bitlens.bottlenecks.token_statistics import TokenStatistics, collect_token_statistics
-from bitlens.core.fitting import FitSettings, Fitted, Readout, Region
+from bitlens.core.family import Fitted, Region
+from bitlens.core.fitting import FitSettings, Readout
 from bitlens.core.gaussian import NoiseModel, NoiseSettings
 from bitlens.core.layout import LAYOUTS
 from bitlens.core.passes import BottleneckOptions, in_precision, suffix_dtype
@@ -55,7 +57,7 @@ class TokenIBA(Bottleneck):
         special_tokens: "restricted" like others, or "whole": they pass as they are and count nothing.
         objective: what is kept of a class: "log-odds" (see `LogOdds`; all evidence for it) or "cross-entropy" (as published:
             as much as makes it certain). Other targets have a loss of their own.
-        beta: weight of the information; larger keeps less.
+        beta: weight of the information; larger keeps less. 3 if not given.
         steps: optimisation steps.
         noise_samples: noisy copies per step.
         learning_rate: of Adam.
@@ -83,7 +85,7 @@ class TokenIBA(Bottleneck):
         mask: MaskForm = "token",
         special_tokens: SpecialTokens = "restricted",
         objective: Objective = "log-odds",
-        beta: float = 3.0,
+        beta: float | None = None,
         steps: int = 10,
         noise_samples: int = 2,
         learning_rate: float = 1.0,
@@ -106,7 +108,7 @@ class TokenIBA(Bottleneck):
         self.special_tokens = one_of("special_tokens", special_tokens, {name: name for name in get_args(SpecialTokens)})
         self.objective = one_of("objective", objective, {name: name for name in get_args(Objective)})
         self.fit = FitSettings(
-            beta=beta,
+            beta=self.price(beta, 3.0),
             steps=steps,
             noise_samples=noise_samples,
             learning_rate=learning_rate,

@@ -38,6 +38,16 @@ class BottleneckOptions(RunOptions, total=False):
     """What a bottleneck takes besides; see `GroupedMethod`."""
 
     allow_bypass: bool
+    keep: float | None
+    bits: float | None
+
+
+def without_aim(run: BottleneckOptions) -> BottleneckOptions:
+    """Return the options without what decides how much passes: of a bottleneck that only prepares another."""
+    found = run.copy()
+    found.pop("keep", None)
+    found.pop("bits", None)
+    return found
 
 
 @dataclass(frozen=True)

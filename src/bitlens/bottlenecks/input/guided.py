@@ -9,13 +9,14 @@ import torch
 from torch import Tensor
 from typing_extensions import Unpack
 
-from bitlens.bottlenecks.bottleneck import Bottleneck, Reading, Recorded, optimised
+from bitlens.bottlenecks.bottleneck import Bottleneck, optimised
 from bitlens.bottlenecks.groups import Group, Wanted
 from bitlens.bottlenecks.input.presets import InputPreset, InputReadout, PriorName
 from bitlens.bottlenecks.input.prior import Prior
 from bitlens.bottlenecks.input.stages import Guide
+from bitlens.bottlenecks.recorded import Reading, Recorded
 from bitlens.core.attribution import Attribution
-from bitlens.core.fitting import Fitted
+from bitlens.core.family import Fitted
 from bitlens.core.gaussian import information
 from bitlens.core.maps import bits_of, unit_of
 from bitlens.core.passes import BottleneckOptions

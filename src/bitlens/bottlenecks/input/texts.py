@@ -13,7 +13,6 @@ import torch
 from torch import Tensor, nn
 from typing_extensions import Unpack
 
-from bitlens.bottlenecks.bottleneck import Recorded
 from bitlens.bottlenecks.groups import Group, Samples
 from bitlens.bottlenecks.input.guided import GuidedBottleneck
 from bitlens.bottlenecks.input.presets import (
@@ -28,11 +27,12 @@ from bitlens.bottlenecks.input.presets import (
 )
 from bitlens.bottlenecks.input.prior import Prior
 from bitlens.bottlenecks.input.stages import Guide, text_guide
+from bitlens.bottlenecks.recorded import Recorded
 from bitlens.bottlenecks.token_statistics import TokenStatistics, collect_token_statistics
 from bitlens.bottlenecks.tokens import MaskForm, Objective, SpecialTokens, TokenIBA
 from bitlens.core.gaussian import NoiseModel
 from bitlens.core.inputs import ModelInputs
-from bitlens.core.passes import BottleneckOptions
+from bitlens.core.passes import BottleneckOptions, without_aim
 from bitlens.errors import one_of
 
 
@@ -97,9 +97,10 @@ class TokenInputIBA(GuidedBottleneck):
         self.noise = preset.noise if noise is None else one_of("noise", noise, noises)
         kept = preset.objective if objective is None else objective
         masks: MaskForm = mask or ("token" if preset.one_mask else "unit")
-        first = TokenIBA(model, layer, mask="unit", objective=kept, special_tokens=special_tokens, **run)
+        plain = without_aim(run)
+        first = TokenIBA(model, layer, mask="unit", objective=kept, special_tokens=special_tokens, **plain)
         first.fit = preset.features if beta is None else replace(preset.features, beta=beta)
-        own: BottleneckOptions = {**run, "seed": self.seed + INPUT_STREAM}
+        own: BottleneckOptions = {**plain, "seed": self.seed + INPUT_STREAM}
         last = TokenIBA(model, embedding, mask=masks, objective=kept, special_tokens=special_tokens, **own)
         last.fit = self.fit
         self.feature_bottleneck, self.input_bottleneck, self.probe = first, last, first.probe
