@@ -43,7 +43,7 @@ class InsertionDeletion:
 
     @classmethod
     def join(cls, parts: Sequence["InsertionDeletion"]) -> "InsertionDeletion":
-        """The samples of several parts; curves with fewer points stay at their last one, which adds nothing to areas.
+        """Return the samples of several parts; curves with fewer points stay at their last one, which adds nothing to areas.
 
         Raises:
             InputError: if there is no part.
@@ -93,7 +93,7 @@ _AREAS: dict[str, Callable[[Tensor, Tensor], Tensor]] = {
 
 
 def step_counts(units: int, points: int = 224, step: int | None = None) -> list[int]:
-    """How many units are changed at each point of a curve, from 0 to all.
+    """Say how many units are changed at each point of a curve, from 0 to all.
 
     Args:
         units: how many there are.

@@ -148,7 +148,7 @@ def token_degradation(
 
 
 def _of_share(texts: Texts, shares: Tensor) -> Tensor:
-    """How many units are a share of them: (V,) → (V, N)."""
+    """Say how many units are a share of them: (V,) → (V, N)."""
     return (shares[:, None] * texts.counts.cpu()).round().long()
 
 
@@ -197,7 +197,7 @@ def token_insertion_deletion(
 
 
 def _step_limits(texts: Texts, points: int, step: int | None, limit: float) -> Tensor:
-    """How many units are touched at each point, (points + 1, N)."""
+    """Say how many units are touched at each point, (points + 1, N)."""
     at_least(1, **({"points": points} if step is None else {"step": step}))
     if step is None:
         return _of_share(texts, torch.linspace(0, limit, points + 1, dtype=torch.float64))

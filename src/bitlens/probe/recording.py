@@ -89,7 +89,7 @@ class Value:
         return replace(self, leaves=[_chosen(leaf, axis, samples) for leaf, axis in pairs])
 
     def tiled(self, copies: int) -> list[Any]:
-        """The leaves for `copies` noisy copies of every sample."""
+        """Return the leaves for `copies` noisy copies of every sample."""
         return [_tile(leaf, axis, copies) for leaf, axis in zip(self.leaves, self.axes, strict=True)]
 
 
@@ -108,7 +108,7 @@ def _detached(leaf: Any) -> Any:
 
 
 def _hollow(leaf: Any) -> Any:
-    """A stand-in of the same shape and no size, for a tensor that nothing reads but code may ask for its shape."""
+    """Return a stand-in of the same shape and no size, for a tensor that nothing reads but code may ask for its shape."""
     return leaf.new_zeros(()).expand(leaf.shape) if isinstance(leaf, Tensor) else leaf
 
 
@@ -174,7 +174,7 @@ class Recording:
         key = tuple(samples.tolist())
         if key not in self._parts:
             values = {number: value.chosen(samples) for number, value in self._values.items()}
-            part = Recording(self._model, self._plan, len(samples), values, self.output, {}, {})
+            part = Recording(self._model, self._replay, len(samples), values, self.output, {}, {})
             self._parts = {key: part}
         return self._parts[key]
 
@@ -214,7 +214,7 @@ class Recording:
         self._graph, self.sources = None, {}
 
     def given(self, copies: int) -> list[Tensor]:
-        """The recorded tensors that a pass over this many copies is given, for `giving`."""
+        """Return the recorded tensors that a pass over this many copies is given, for `giving`."""
         leaves = (leaf for value in self._by_number() for leaf in self._leaves(value, copies))
         return [leaf for leaf in leaves if isinstance(leaf, Tensor)]
 
@@ -330,7 +330,7 @@ def begin_graph(output: Any, read: Read) -> tuple[Tensor, Any]:
 
 
 def _changing(change: Callable[[Tensor], Tensor]) -> Wrapper:
-    """A module that does the same, but for what it puts out first."""
+    """Return a module that does the same, but for what it puts out first."""
 
     def changed(_: nn.Module, output: Any) -> Any:
         leaves, structure = tree_flatten(output)

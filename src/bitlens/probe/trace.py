@@ -55,7 +55,7 @@ def trace_calls(model: nn.Module, inputs: ModelInputs) -> Call:
 
 
 def all_calls(call: Call) -> Iterator[Call]:
-    """The call and all calls within it, in the order in which they began."""
+    """Give the call and all calls within it, in the order in which they began."""
     yield call
     for child in call.children:
         yield from all_calls(child)

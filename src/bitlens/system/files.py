@@ -42,7 +42,7 @@ def replacing(path: str | Path) -> Iterator[Path]:
 
 
 def kept(place: Path | None, load: Callable[[Path], T]) -> T | None:
-    """What an earlier run left in a file; None where there is none, or one that is damaged and is made again."""
+    """Return what an earlier run left in a file; None where there is none, or one that is damaged and is made again."""
     if place is None or not place.is_file():
         return None
     try:

@@ -46,7 +46,7 @@ def whole(path: str | Path, what: str, remedy: str) -> Iterator[None]:
 
 
 def reason_of(error: Exception) -> str:
-    """What went wrong with a file, in a line."""
+    """Return what went wrong with a file, in a line."""
     if isinstance(error, FileNotFoundError):
         return "there is no such file"
     return _reason(error)
@@ -58,7 +58,7 @@ def _reason(error: Exception) -> str:
 
 
 def readable(name: str) -> str:
-    r"""The name of a file as UTF-8 can hold it: bytes that are no text, as `\udcff`, are told as an escape."""
+    r"""Return the name of a file as UTF-8 can hold it: bytes that are no text, as `\udcff`, are told as an escape."""
     return name.encode("utf-8", "backslashreplace").decode("utf-8")
 
 
@@ -118,7 +118,7 @@ def read_text(path: Path) -> str:
 
 
 def unpacked_limit(packed: int) -> int:
-    """How many bytes a packed file of this size may unpack to."""
+    """Say how many bytes a packed file of this size may unpack to."""
     return max(FREE, GROWTH * packed)
 
 

@@ -86,13 +86,13 @@ class SceneNetwork(nn.Module):
 
 
 def preprocess(image: Image.Image) -> torch.Tensor:
-    """A picture of any size and mode to a (3, 96, 96) float32 tensor: shorter side resized, centre cut out."""
+    """Return a picture of any size and mode to a (3, 96, 96) float32 tensor: shorter side resized, centre cut out."""
     tensor: torch.Tensor = _TRANSFORM(image.convert("RGB")).as_subclass(torch.Tensor)
     return tensor
 
 
 def scenes() -> tuple[nn.Module, Callable[[Image.Image], torch.Tensor]]:
-    """The trained network in evaluation mode, and its preprocessing.
+    """Return the trained network in evaluation mode, and its preprocessing.
 
     Raises:
         ModelError: the weights are missing from the installation.
@@ -101,7 +101,7 @@ def scenes() -> tuple[nn.Module, Callable[[Image.Image], torch.Tensor]]:
 
 
 def trained(network: nn.Module, weights: Path) -> nn.Module:
-    """The network with its bundled weights, in evaluation mode.
+    """Return the network with its bundled weights, in evaluation mode.
 
     Raises:
         ModelError: they are missing from the installation.
