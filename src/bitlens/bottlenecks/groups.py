@@ -284,15 +284,15 @@ class GroupedMethod(ABC):
         """The network that is explained."""
         return self.probe.model
 
-    def price(self, beta: float | None, default: float) -> float:
+    def price(self, beta: float, default: float) -> float:
         """Return the weight of the information.
 
         Raises:
             SettingError: if one is given although a share of the target is to be kept.
         """
-        if beta is not None and self.keep is not None:
+        if beta != default and self.keep is not None:
             raise SettingError("keep decides how much passes, and so does beta: give one of them")
-        return default if beta is None else beta
+        return beta
 
     @property
     def aim(self) -> dict[str, float]:

@@ -31,8 +31,7 @@ class IBA(LayerBottleneck):
     Args:
         model: the network; left exactly as it was after every call.
         layer: the module whose output is restricted, or its dotted name.
-        beta: weight of the information; larger keeps less (the paper's β·k). 10, as there, if neither `beta` nor `keep` is
-            given.
+        beta: weight of the information; larger keeps less (the paper's β·k; 10 there). Not with `keep`.
         steps: optimisation steps; by default what `quality` says.
         noise_samples: noisy copies per step; by default what `quality` says.
         learning_rate: of Adam.
@@ -65,7 +64,7 @@ class IBA(LayerBottleneck):
         model: nn.Module,
         layer: str | nn.Module,
         *,
-        beta: float | None = None,
+        beta: float = 10.0,
         steps: int | None = None,
         noise_samples: int | None = None,
         learning_rate: float = 1.0,
@@ -155,7 +154,7 @@ class IBA(LayerBottleneck):
         """Return everything that decides what a map looks like, as plain values."""
         statistics = self.statistics
         return {
-            **asdict(self.fit),
+            **self.fit.plain(),
             **asdict(self.noise),
             "seed": self.seed,
             "precision": self.precision,

@@ -58,18 +58,18 @@ def settle(recorded: Recorded, fitted: Fitted, smoothing: float, keep: float | N
     if keep is None and not wanted.evidence_samples and not wanted.curve:
         return Settled(fitted)
     before = recorded.target.value(recorded.output).detach().float()
+    found, under, spread = fitted, before, torch.zeros_like(before)
+    if keep is None and wanted.evidence_samples:
+        under, spread = mean_and_spread(held.values(found.u, wanted.evidence_samples, recorded.evidence_seed))
     count = _FLOOR_SAMPLES if keep is not None else max(_FLOOR_SAMPLES, wanted.evidence_samples // 4)
     floor, floor_std = mean_and_spread(held.floor(count, recorded.evidence_seed + _FLOOR))
 
     def share(under: Tensor, samples: Tensor | slice = slice(None)) -> Tensor:
         return share_kept(before[samples], under, floor[samples], floor_std[samples] / count**0.5)
 
-    needed = share(before).isfinite()
-    found, under, spread = fitted, before, floor_std
     if keep is not None:
+        needed = share(before).isfinite()
         found, under, spread = _kept(held, recorded, fitted.logits, keep, needed, share)
-    elif wanted.evidence_samples:
-        under, spread = mean_and_spread(held.values(found.u, wanted.evidence_samples, recorded.evidence_seed))
     evidence = None
     if wanted.evidence_samples:
         evidence = Evidence(

@@ -7,7 +7,7 @@ nothing.
 
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import asdict, replace
+from dataclasses import replace
 from typing import Any, Literal, final, get_args
 
 import torch
@@ -57,7 +57,7 @@ class TokenIBA(Bottleneck):
         special_tokens: "restricted" like others, or "whole": they pass as they are and count nothing.
         objective: what is kept of a class: "log-odds" (see `LogOdds`; all evidence for it) or "cross-entropy" (as published:
             as much as makes it certain). Other targets have a loss of their own.
-        beta: weight of the information; larger keeps less. 3 if not given.
+        beta: weight of the information; larger keeps less. Not with `keep`.
         steps: optimisation steps.
         noise_samples: noisy copies per step.
         learning_rate: of Adam.
@@ -85,7 +85,7 @@ class TokenIBA(Bottleneck):
         mask: MaskForm = "token",
         special_tokens: SpecialTokens = "restricted",
         objective: Objective = "log-odds",
-        beta: float | None = None,
+        beta: float = 3.0,
         steps: int = 10,
         noise_samples: int = 2,
         learning_rate: float = 1.0,
@@ -301,7 +301,7 @@ class TokenIBA(Bottleneck):
         """Return everything that decides what a map looks like, as plain values."""
         statistics = self.statistics
         return {
-            **asdict(self.fit),
+            **self.fit.plain(),
             "objective": self.objective,
             "mask": self.mask,
             "special_tokens": self.special_tokens,

@@ -12,7 +12,7 @@ written out, in fewer operations than autograd would need.
 
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, nullcontext
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from typing import Any, Literal, Protocol, get_args
 
 import torch
@@ -72,6 +72,12 @@ class FitSettings:
         if not self.learning_rate > 0:
             raise SettingError(f"learning_rate must be positive, got {self.learning_rate}")
         one_of("readout", self.readout, {name: name for name in get_args(Readout)})
+
+    def plain(self) -> dict[str, Any]:
+        """Return the settings by name, without a price that is not set and, where one is, without the weight it replaces."""
+        return {
+            name: value for name, value in asdict(self).items() if name != ("price" if self.price is None else "beta")
+        }
 
     @property
     def updates(self) -> int:

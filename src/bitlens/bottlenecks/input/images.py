@@ -6,7 +6,7 @@ bottleneck at the input, which counts only information beyond the prior, finds w
 
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
-from dataclasses import asdict, replace
+from dataclasses import replace
 from typing import Any, final
 
 import torch
@@ -189,7 +189,7 @@ class InputIBA(GuidedBottleneck):
     def settings(self) -> dict[str, Any]:
         """Return everything that decides what a map looks like, as plain values."""
         plain = {
-            **asdict(self.fit),
+            **self.fit.plain(),
             "one_mask": self.one_mask,
             "readout": self.readout,
             "noise_mean": self.noise_mean,

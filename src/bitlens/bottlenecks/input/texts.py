@@ -6,7 +6,7 @@ the embedding that counts only information beyond the prior. The first and the l
 
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import asdict, replace
+from dataclasses import replace
 from typing import Any, final, get_args
 
 import torch
@@ -187,7 +187,7 @@ class TokenInputIBA(GuidedBottleneck):
         """Return everything that decides what a map looks like, as plain values."""
         bottleneck = self.input_bottleneck
         plain = {
-            **asdict(self.fit),
+            **self.fit.plain(),
             "objective": bottleneck.objective,
             "mask": bottleneck.mask,
             "special_tokens": bottleneck.special_tokens,
@@ -203,7 +203,7 @@ class TokenInputIBA(GuidedBottleneck):
         if self.find_prior is None:
             return plain
         first = self.feature_bottleneck
-        named = {"layer": first.probe.name, **asdict(first.fit), **_of_statistics(first)}
+        named = {"layer": first.probe.name, **first.fit.plain(), **_of_statistics(first)}
         return plain | {f"stage1_{name}": value for name, value in named.items()}
 
 
