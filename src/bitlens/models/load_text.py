@@ -1,19 +1,17 @@
 """A network for texts by name, with its tokenizer: `builtin/NAME`, `hf/NAME`, a folder, or your own `FILE.py:CALLABLE`."""
 
-import socket
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any, TypeVar
-from urllib.parse import urlsplit
-from urllib.request import getproxies
 
 from torch import nn
 
 from bitlens.data.tokenizing import NEEDS_PADDING, HubTokenizer, Tokenizer
 from bitlens.errors import ModelError
 from bitlens.models.builtin import BUILTIN_TEXT
+from bitlens.models.hub import hub_is_out_of_reach, hub_name
 from bitlens.models.loaded import Loaded
 from bitlens.models.userfile import call_user_file, types_of
 from bitlens.models.weight_files import load_weights
@@ -207,11 +205,8 @@ def _from_hub(name: str) -> tuple[nn.Module, Tokenizer]:
     need("transformers", "text")
     from transformers import AutoModelForSequenceClassification, AutoTokenizer
 
-    if name.startswith((".", "/", "~")):
-        name = str(Path(name).expanduser())
-        if not Path(name, "config.json").is_file():
-            raise ModelError(f"the folder {name} holds no transformers model: there is no config.json in it")
-    here = Path(name).is_dir() or _hub_is_out_of_reach()
+    name = hub_name(name)
+    here = Path(name).is_dir() or hub_is_out_of_reach()
     try:
         tokenizer = AutoTokenizer.from_pretrained(name, trust_remote_code=False, local_files_only=here)
         network, report = AutoModelForSequenceClassification.from_pretrained(
@@ -241,19 +236,3 @@ def _pad(tokenizer: Any, network: nn.Module) -> None:
     config: Any = network.config
     if getattr(config, "pad_token_id", None) is None:
         config.pad_token_id = tokenizer.pad_token_id
-
-
-def _hub_is_out_of_reach() -> bool:
-    """Say whether only the cache can be asked; transformers itself would try for minutes."""
-    from huggingface_hub import constants
-
-    if constants.HF_HUB_OFFLINE:
-        return True
-    if getproxies():
-        return False  # the way through a proxy is not ours to try
-    address = urlsplit(constants.ENDPOINT)
-    try:
-        with socket.create_connection((address.hostname or "", address.port or 443), timeout=5):
-            return False
-    except OSError:
-        return True
