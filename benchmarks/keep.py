@@ -34,6 +34,8 @@ PROCEDURES: dict[str, dict[str, Any]] = {
     "fast of 0.1": {"quality": "fast"},
     "keep 0.9, fast": {"keep": 0.9, "quality": "fast"},
     "keep 0.9": {"keep": 0.9, "quality": "paper"},
+    "published, own": {"quality": "paper", "statistics": "own"},
+    "keep 0.9, fast, own": {"keep": 0.9, "quality": "fast", "statistics": "own"},
 }
 
 
@@ -110,7 +112,7 @@ def main() -> None:
     for name, settings in PROCEDURES.items():
         if asked.only and name not in asked.only.split(";"):
             continue
-        iba = bitlens.IBA(loaded.model, asked.layer, statistics=base.statistics, **settings)
+        iba = bitlens.IBA(loaded.model, asked.layer, **{"statistics": base.statistics, **settings})
         iba.explain(images[:1], labels[:1])
         found: list[dict[str, float]] = []
         rows[0] = 0

@@ -2,7 +2,7 @@
 
 from collections.abc import Iterable
 from dataclasses import asdict, replace
-from typing import Any, final
+from typing import Any, Literal, final
 
 from torch import nn
 from typing_extensions import Unpack
@@ -37,7 +37,8 @@ class IBA(LayerBottleneck):
         learning_rate: of Adam.
         smoothing: σ of the mask's blur, in cells of the layer's grid; 0 for none.
         quality: "fast", "paper" or "best": how many steps and noise samples (see `QUALITY`).
-        statistics: of the layer's features, if they exist already; else call `fit_statistics`.
+        statistics: of the layer's features over many inputs (the papers' choice; `fit_statistics` makes them). "own", as if none
+            are given: of each input's own places, so that a bit is one beyond what other places of the same input tell.
         call: which call of the layer, if the network calls it several times in one pass.
         layout: "CHW", "HWC", "TD" or "D" if the axes of the features cannot be told from their shape.
         noise: "gaussian" (the paper), "clamped" or "zero-mean" (variants for layers after a ReLU, algorithms A6).
@@ -70,7 +71,7 @@ class IBA(LayerBottleneck):
         learning_rate: float = 1.0,
         smoothing: float = 1.0,
         quality: Quality = "paper",
-        statistics: FeatureStatistics | None = None,
+        statistics: FeatureStatistics | Literal["own"] | None = None,
         call: int | None = None,
         layout: str | None = None,
         noise: NoiseMode = "gaussian",
@@ -99,10 +100,12 @@ class IBA(LayerBottleneck):
             noise_samples=preset.noise_samples if noise_samples is None else noise_samples,
             learning_rate=learning_rate,
             smoothing=smoothing,
-            readout=readout,
+            readout=readout if self.keep is None else "final",
         )
-        if statistics is not None:
+        if isinstance(statistics, FeatureStatistics):
             self.statistics = statistics
+        elif statistics is not None:
+            one_of("statistics", statistics, {"own": None})
 
     def fit_statistics(
         self,
@@ -152,7 +155,7 @@ class IBA(LayerBottleneck):
 
     def settings(self) -> dict[str, Any]:
         """Return everything that decides what a map looks like, as plain values."""
-        statistics = self.statistics
+        known = _of_own(self.model) if self.own else _of_others(self.statistics)
         return {
             **self.fit.plain(),
             **asdict(self.noise),
@@ -160,10 +163,25 @@ class IBA(LayerBottleneck):
             "precision": self.precision,
             **self.passes.declared(),
             **({"allow_bypass": True} if self.allow_bypass else {}),
-            "statistics": f"per {statistics.granularity}, {statistics.samples} inputs",
-            "statistics_data": statistics.provenance.data,
-            "statistics_fingerprint": statistics.fingerprint,
-            **({"extra_tokens": self.extra_tokens} if statistics.layout.extra else {}),
+            **known,
+            **({"extra_tokens": self.extra_tokens} if self.own or self.statistics.layout.extra else {}),
             "call": self.probe.call,
-            "weights": statistics.provenance.weights,
         }
+
+
+def _of_others(statistics: FeatureStatistics) -> dict[str, Any]:
+    return {
+        "statistics": f"per {statistics.granularity}, {statistics.samples} inputs",
+        "statistics_data": statistics.provenance.data,
+        "statistics_fingerprint": statistics.fingerprint,
+        "weights": statistics.provenance.weights,
+    }
+
+
+def _of_own(model: nn.Module) -> dict[str, Any]:
+    return {
+        "statistics": "per channel, the places of each input itself",
+        "statistics_data": "own",
+        "statistics_fingerprint": "",
+        "weights": weights_hash(model),
+    }

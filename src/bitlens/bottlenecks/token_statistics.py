@@ -23,12 +23,16 @@ from bitlens.core.stored import statistics_parts
 from bitlens.errors import BitlensWarning, LayerError, StatisticsError
 from bitlens.probe import layer_features
 from bitlens.probe.fingerprint import weights_hash
+from bitlens.probe.ids import texts_of_chance
 from bitlens.system.arrays import read_arrays, write_arrays
 from bitlens.system.checks import exactly, mapping, whole_number
 from bitlens.system.reading import parsed, whole
 from bitlens.version import __version__
 
 _FORMAT = "bitlens.token-statistics/1"
+_CHANCE, _LENGTH = 32, 64  # texts of chance, and tokens in each
+SAMPLED = "texts of tokens drawn from the vocabulary"
+"""Where statistics come from that nobody gave texts for."""
 _ARRAYS = ("mean", "squares", "nonzero")
 
 
@@ -96,6 +100,13 @@ class TokenStatistics:
                 "prepared as those to explain"
             )
 
+    def for_kinds(self, kinds: Tensor) -> "TokenStatistics":
+        """The same where special tokens that were never seen get the noise of ordinary ones, if they are of texts of chance."""
+        if self.provenance.data != SAMPLED:
+            return self
+        ordinary = self.groups[ORDINARY]
+        return TokenStatistics(dict.fromkeys(_found(kinds) - {PADDING}, ordinary) | dict(self.groups))
+
     def noise(self, settings: NoiseSettings, kinds: Tensor) -> NoiseModel:
         """The noise for each position of each text, (N, T, D); at padding standard normal noise, which no one uses."""
         units = len(next(iter(self.groups.values())).mean)
@@ -147,6 +158,35 @@ class TokenStatistics:
             if len({len(group.mean) for group in groups.values()}) != 1:
                 raise ValueError("the kinds of tokens have different numbers of units")
             return cls(groups)
+
+
+def sampled_statistics(
+    model: nn.Module, layers: Sequence[str], *, call: int | None = None, seed: int = 0
+) -> dict[str, TokenStatistics]:
+    """Statistics of several layers over texts of chance, for those who have no others: what hidden units do in this network.
+
+    Special tokens get the noise of ordinary ones.
+
+    Args:
+        model: the network.
+        layers: dotted names.
+        call: which call of the layers, if the network calls them several times in one pass.
+        seed: of the texts.
+
+    Raises:
+        StatisticsError: if the network cannot be called with ids and a mask alone.
+    """
+    try:
+        batch = texts_of_chance(model, _CHANCE, _LENGTH, seed)
+        found = collect_token_statistics(model, layers, [batch], call=call, data=SAMPLED)
+    except LayerError:
+        raise
+    except Exception as error:  # the user's own network, on inputs of ours
+        raise StatisticsError(
+            f"{type(model).__name__} cannot be run on texts of chance, so statistics cannot be made without texts: call "
+            "fit_statistics(batches) with texts like those to explain"
+        ) from error
+    return found
 
 
 def collect_token_statistics(

@@ -19,7 +19,7 @@ from bitlens.bottlenecks.groups import ORDINARY, PADDING, Group, Samples
 from bitlens.bottlenecks.paths import check_paths
 from bitlens.bottlenecks.recorded import Reading, Recorded
 from bitlens.bottlenecks.shared_mask import SharedMask
-from bitlens.bottlenecks.token_statistics import TokenStatistics, collect_token_statistics
+from bitlens.bottlenecks.token_statistics import TokenStatistics, collect_token_statistics, sampled_statistics
 from bitlens.core.family import Fitted, Region
 from bitlens.core.fitting import FitSettings, Readout
 from bitlens.core.gaussian import NoiseModel, NoiseSettings
@@ -64,7 +64,8 @@ class TokenIBA(Bottleneck):
         initial_logit: α at the start: 0 lets half of each feature pass, 5 (as published) 99.3 %.
         antithetic: whether half of the copies use the negative noise of the others.
         readout: "final", or "last_forward" as published (B7).
-        statistics: of the layer, or by name of all layers, if they exist already; else call `fit_statistics`.
+        statistics: of the layer, or by name of all layers, over texts like those to explain; `fit_statistics` makes them.
+            Without, hidden states over texts of chance serve (`sampled_statistics`).
         call: which call of the layer, if the network calls it several times in one pass (ALBERT does).
         min_std: floor on the standard deviation of features.
         run: seed, precision and internal_batch_size, see `GroupedMethod`.
@@ -189,9 +190,10 @@ class TokenIBA(Bottleneck):
         return self
 
     def check(self) -> None:
-        """Refuse to begin without statistics of all layers."""
-        for name in self.layers:
-            self.statistics_of(name)
+        """Make statistics where there are none yet: of texts of chance, see `sampled_statistics`."""
+        missing = [name for name in self.layers if name not in self._statistics]
+        if missing:
+            self._statistics |= sampled_statistics(self.model, missing, call=self.probe.call, seed=self.seed)
 
     def samples(self, inputs: Any) -> Samples:
         """Read texts."""
@@ -270,8 +272,9 @@ class TokenIBA(Bottleneck):
         Raises:
             StatisticsError: if these are not about such features (n, T, D), or such tokens (n, T).
         """
-        self.statistics.check_features(tuple(features.shape[1:]), kinds)
-        return self.statistics.noise(self.noise, kinds)
+        statistics = self.statistics.for_kinds(kinds)
+        statistics.check_features(tuple(features.shape[1:]), kinds)
+        return statistics.noise(self.noise, kinds)
 
     def _asked(self, target: Target) -> Target:
         plain = type(target) is ClassTarget and self.objective == "log-odds"
@@ -294,7 +297,10 @@ class TokenIBA(Bottleneck):
         return dtype if self._lower_precision else None
 
     def _shared_mask(self, kinds: Tensor, region: Region) -> SharedMask:
-        models = {module: self.statistics_of(name).noise(self.noise, kinds) for name, module in self.deeper.items()}
+        models = {
+            module: self.statistics_of(name).for_kinds(kinds).noise(self.noise, kinds)
+            for name, module in self.deeper.items()
+        }
         return SharedMask(models, region, self.seed)
 
     def settings(self) -> dict[str, Any]:

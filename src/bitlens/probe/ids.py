@@ -57,6 +57,25 @@ def embeddings_of_ids(model: nn.Module) -> list[nn.Embedding]:
     return list(dict.fromkeys(found))
 
 
+def texts_of_chance(model: nn.Module, texts: int, length: int, seed: int) -> dict[str, Tensor]:
+    """Keyword arguments for texts of tokens drawn from the whole vocabulary, ended as the network asks for; no padding.
+
+    Raises:
+        Exception: what the network raises if it cannot be called with ids (and a mask) alone.
+    """
+    given, (embedding, *_) = _ids(model), embeddings_of_ids(model)
+    ids = given["input_ids"]
+    limit = getattr(getattr(model, "config", None), "max_position_embeddings", None)
+    length = min(length, limit // 2) if isinstance(limit, int) and limit > 1 else length
+    drawn = torch.randint(embedding.num_embeddings, (texts, length), generator=torch.Generator().manual_seed(seed))
+    reserved = [getattr(getattr(model, "config", None), name, None) for name in ("pad_token_id", "eos_token_id")]
+    for number in (*reserved, embedding.padding_idx):
+        drawn = torch.where(drawn == number, ids[0, 0].cpu(), drawn) if isinstance(number, int) else drawn
+    end = ids[:1, 5:].expand(texts, -1)
+    row = torch.cat([drawn.to(ids), end], 1)
+    return {name: row if name == "input_ids" else value[:1, :1].expand_as(row).clone() for name, value in given.items()}
+
+
 def _looked_up(model: nn.Module, given: dict[str, Tensor]) -> list[Looked]:
     calls: list[Looked] = []
 

@@ -7,7 +7,7 @@ bottleneck at the input, which counts only information beyond the prior, finds w
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import replace
-from typing import Any, final
+from typing import Any, Literal, final
 
 import torch
 from torch import Tensor, nn
@@ -80,7 +80,7 @@ class InputIBA(GuidedBottleneck):
         readout: InputReadout = "mask",
         noise_mean: float = 0.0,
         noise_std: float = 1.0,
-        statistics: FeatureStatistics | None = None,
+        statistics: FeatureStatistics | Literal["own"] | None = None,
         call: int | None = None,
         layout: str | None = None,
         **run: Unpack[BottleneckOptions],
@@ -138,9 +138,9 @@ class InputIBA(GuidedBottleneck):
         return self
 
     def check(self) -> None:
-        """Refuse to begin without statistics, if the prior needs them."""
+        """Warn if the statistics are of other weights, if the prior needs them."""
         if self.find_prior is not None:
-            _ = self.statistics
+            self.feature_bottleneck.check()
 
     def samples(self, inputs: Any) -> Samples:
         """Read images (N, C, H, W), or several arguments of which the first tensor is the images."""

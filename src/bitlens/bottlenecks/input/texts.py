@@ -148,8 +148,9 @@ class TokenInputIBA(GuidedBottleneck):
         return self
 
     def check(self) -> None:
-        """Refuse to begin without statistics of all `layers`."""
-        _ = self.statistics
+        """Make statistics of `layers` where there are none yet, see `TokenIBA.check`."""
+        for name in self.layers:
+            self._knowing(name).check()
 
     def samples(self, inputs: Any) -> Samples:
         """Read texts."""
