@@ -454,13 +454,13 @@ SOURCES: tuple[Source, ...] = (
             ("regression: another value", "asked.value(output).detach() if", "0 * asked.value(output).detach() if"),
             (
                 "any function: the loss's sign",
-                '"""The negative score."""\n        return -self',
-                '"""The negative score."""\n        return self',
+                '"""Return the negative score."""\n        return -self',
+                '"""Return the negative score."""\n        return self',
             ),
             (
                 "similarity: the loss's sign",
-                '"""The negative similarity."""\n        return -self',
-                '"""The negative similarity."""\n        return self',
+                '"""Return the negative similarity."""\n        return -self',
+                '"""Return the negative similarity."""\n        return self',
             ),
         ),
     ),
