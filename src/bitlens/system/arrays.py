@@ -78,15 +78,6 @@ def _checksum(arrays: Mapping[str, Tensor], metadata: Mapping[str, str]) -> str:
     return digest.hexdigest()
 
 
-def fingerprint(arrays: Mapping[str, Tensor]) -> str:
-    """Tell arrays apart by their names and numbers: 16 hexadecimal digits."""
-    digest = hashlib.sha256()
-    for name, tensor in arrays.items():
-        digest.update(name.encode())
-        digest.update(tensor.contiguous().numpy().data)
-    return digest.hexdigest()[:16]
-
-
 def read_array(path: str | Path, what: str, shape: tuple[int, ...] | None = None) -> npt.NDArray[np.float32]:
     """Read a map (H, W) of finite float32 numbers from an .npy file.
 
