@@ -6,6 +6,7 @@ from typing import Any
 
 import torch
 from torch import Tensor
+from torch.utils._pytree import tree_leaves
 
 from bitlens.errors import InputError
 
@@ -91,17 +92,20 @@ class ModelInputs:
         carriers = alike if follows is None else {lead, *follows}
         return cls(args, kwargs, count, frozenset(carriers), decided=follows is not None, chosen=first)
 
+    def __len__(self) -> int:
+        return self.count
+
     def __getitem__(self, key: Key) -> Any:
         return self.args[key] if isinstance(key, int) else self.kwargs[key]
 
     @property
     def lead(self) -> Key:
-        """Which argument carries the samples."""
+        """Return which argument carries the samples."""
         return _lead(self.named) if self.chosen is None else self.chosen
 
     @property
     def first(self) -> Tensor:
-        """The tensor that carries the samples: (N, ...)."""
+        """Return the tensor that carries the samples: (N, ...)."""
         tensor: Tensor = self[self.lead]
         return tensor
 
@@ -125,7 +129,7 @@ class ModelInputs:
 
     @property
     def named(self) -> dict[Key, Any]:
-        """Every argument by its place or name, positional ones first."""
+        """Return every argument by its place or name, positional ones first."""
         return dict([*enumerate(self.args), *self.kwargs.items()])
 
     @property
@@ -136,50 +140,64 @@ class ModelInputs:
         return tuple(sorted(described, key=lambda entry: entry[0]))
 
     def items(self) -> Iterator[tuple[Any, bool]]:
-        """Every argument, positional ones first, and whether it belongs to the samples."""
-        for key, value in (*enumerate(self.args), *self.kwargs.items()):
-            yield value, key in self.carriers
+        """Return every argument, positional ones first, and whether it belongs to the samples."""
+        return ((value, key in self.carriers) for key, value in self.named.items())
+
+    def each(self, change: Callable[[Key, Any], Any]) -> "ModelInputs":
+        """Put something else in the place of every argument: what `change` makes of its place or name, and of its value."""
+        args = tuple(change(place, value) for place, value in enumerate(self.args))
+        return replace(self, args=args, kwargs={name: change(name, value) for name, value in self.kwargs.items()})
 
     def _map(self, change: Callable[[Tensor], Tensor], count: int) -> "ModelInputs":
-        args = tuple(change(v) if i in self.carriers else v for i, v in enumerate(self.args))
-        kwargs = {k: change(v) if k in self.carriers else v for k, v in self.kwargs.items()}
-        return replace(self, args=args, kwargs=kwargs, count=count)
+        return replace(self.each(lambda key, value: change(value) if key in self.carriers else value), count=count)
 
     def select(self, rows: slice | Tensor) -> "ModelInputs":
-        """The samples of a slice, or those that a tensor of indices names, in its order and as often as it does."""
+        """Return the samples of a slice, or those that a tensor of indices names, in its order and as often as it does."""
         count = len(range(self.count)[rows]) if isinstance(rows, slice) else len(rows)
         return self._map(lambda value: value[rows], count)
 
     def cut(self, length: int) -> "ModelInputs":
-        """The samples' tensors, ended after `length` entries of their second axis (the tokens of a text)."""
+        """Return the samples' tensors, ended after `length` entries of their second axis (the tokens of a text)."""
         return self._map(lambda value: value[:, :length], self.count)
 
     def with_first(self, first: Tensor) -> "ModelInputs":
-        """The same arguments with another first tensor, (N, ...)."""
-        lead = self.lead
-        args = tuple(first if place == lead else value for place, value in enumerate(self.args))
-        return replace(self, args=args, kwargs={k: first if k == lead else v for k, v in self.kwargs.items()})
+        """Return the same arguments with another first tensor, (N, ...)."""
+        return self.putting(self.lead, first)
+
+    def putting(self, where: Key, value: Any) -> "ModelInputs":
+        """Return the same arguments but for one."""
+        return self.each(lambda key, old: value if key == where else old)
 
     def tile(self, copies: int) -> "ModelInputs":
-        """All samples, then all samples again, `copies` times: row b*N + i is copy b of sample i."""
+        """Return all samples, then all samples again, `copies` times: row b*N + i is copy b of sample i."""
         if copies == 1:
             return self
         return self._map(lambda value: value.repeat(copies, *[1] * (value.dim() - 1)), self.count * copies)
 
     def clone(self) -> "ModelInputs":
-        """The same samples in memory of their own (a network may overwrite what it is given)."""
+        """Return the same samples in memory of their own (a network may overwrite what it is given)."""
         return self._map(lambda value: value.clone(), self.count)
+
+    def passed_to(self, network: Callable[..., Any]) -> Any:
+        """Call a network with them, or with copies where they are the samples: it may overwrite what it is given."""
+        own = self.clone()
+        return network(*own.args, **own.kwargs)
 
     def to(self, device: torch.device) -> "ModelInputs":
         """Detached copies of all tensors on `device` (nothing is copied that is there already)."""
 
-        def move(value: Any) -> Any:
+        def move(_: Key, value: Any) -> Any:
             if not isinstance(value, Tensor):
                 return value
             value = value.detach().to(device)
             return value.clone() if value.is_inference() else value
 
-        return replace(self, args=tuple(map(move, self.args)), kwargs={k: move(v) for k, v in self.kwargs.items()})
+        return self.each(move)
+
+
+def tensors_of(values: Any) -> list[Tensor]:
+    """Return the tensors in a structure of tuples, mappings and model outputs, in order."""
+    return [leaf for leaf in tree_leaves(values) if isinstance(leaf, Tensor)]
 
 
 def as_captum(maps: Tensor, inputs: Any, device: torch.device) -> Any:

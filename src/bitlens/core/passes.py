@@ -3,14 +3,14 @@
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import cache
-from typing import Any, Literal, TypedDict, get_args
+from typing import Any, Literal, TypedDict
 
 import torch
 from torch import Tensor, nn
 
 from bitlens.core.layout import Layout
 from bitlens.core.outputs import OutputChoice, OutputForm
-from bitlens.errors import SettingError, one_of
+from bitlens.errors import SettingError, one_of_literal
 
 Precision = Literal["float32", "bfloat16", "auto"]
 
@@ -69,7 +69,7 @@ class Passes:
 
     def __post_init__(self) -> None:
         OutputForm.chosen(self.output)
-        one_of("precision", self.precision, {name: name for name in get_args(Precision)})
+        one_of_literal("precision", self.precision, Precision)
         size = self.internal_batch_size
         if size != "auto" and not (isinstance(size, int) and size > 0):
             raise SettingError(f"internal_batch_size must be 'auto' or a positive integer, got {size!r}")
@@ -93,7 +93,7 @@ class Passes:
 
 
 def rows_at_once(bytes_per_row: int, device: torch.device) -> int:
-    """How many noisy copies may go through the network together.
+    """Say how many noisy copies may go through the network together.
 
     Args:
         bytes_per_row: memory that one row's intermediate results need, gradients not counted.
@@ -106,7 +106,7 @@ def rows_at_once(bytes_per_row: int, device: torch.device) -> int:
 
 
 def _has_fast_bfloat16(device: torch.device) -> bool:
-    """Whether the hardware multiplies bfloat16 natively: emulated, it is slower than float32."""
+    """Say whether the hardware multiplies bfloat16 natively: emulated, it is slower than float32."""
     if device.type == "cuda":
         return bool(torch.cuda.is_bf16_supported(including_emulation=False))
     if device.type != "cpu":
@@ -116,7 +116,7 @@ def _has_fast_bfloat16(device: torch.device) -> bool:
 
 
 def suffix_dtype(precision: Precision, features: Tensor, model: nn.Module) -> torch.dtype | None:
-    """The lower precision to compute in behind the layer, or None for the network's own.
+    """Return the lower precision to compute in behind the layer, or None for the network's own.
 
     Args:
         precision: what was asked for.
@@ -141,12 +141,12 @@ def suffix_dtype(precision: Precision, features: Tensor, model: nn.Module) -> to
 
 
 def _quantised(model: nn.Module) -> str:
-    """The class of the first module that computes with integers, if there is one."""
+    """Return the class of the first module that computes with integers, if there is one."""
     return next((type(module).__name__ for module in model.modules() if is_quantised(module)), "")
 
 
 def is_quantised(module: nn.Module) -> bool:
-    """Whether this is one of PyTorch's modules that compute with integers, and have no gradient."""
+    """Say whether this is one of PyTorch's modules that compute with integers, and have no gradient."""
     return _holds_quantised(type(module).__module__)
 
 
@@ -156,7 +156,7 @@ def _holds_quantised(place: str) -> bool:
 
 
 def memory_format(features: Tensor, dtype: torch.dtype | None, layout: Layout) -> torch.memory_format:
-    """How features lie best in memory: channels last for those of images on CPUs, and in lower precision everywhere."""
+    """Say how features lie best in memory: channels last for those of images on CPUs, and in lower precision everywhere."""
     channels_last = layout.name == "CHW" and (dtype is not None or features.device.type == "cpu")
     return torch.channels_last if channels_last else torch.contiguous_format
 
@@ -164,7 +164,7 @@ def memory_format(features: Tensor, dtype: torch.dtype | None, layout: Layout) -
 def in_precision(
     run: Callable[..., Any], dtype: torch.dtype | None, features: Tensor, layout: Layout
 ) -> Callable[..., Any]:
-    """The suffix in a lower precision (None: its own). It takes float32 noised features, and what else `run` takes.
+    """Return the suffix in a lower precision (None: its own). It takes float32 noised features, and what else `run` takes.
 
     Features go in as `memory_format` says, or contiguous where the network cannot take them so.
     """

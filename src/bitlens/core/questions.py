@@ -30,11 +30,14 @@ class Target(ABC):
     count: int | None = None
     """For how many samples there are questions; None if there is one for any number."""
 
+    each: str = ""
+    """The attribute that holds an entry for each of these samples, if there is one."""
+
     def check(self, output: Any) -> None:  # noqa: B027  (most targets refuse nothing)
         """Refuse a network whose clean output cannot answer the question."""
 
     def asked_of(self, form: OutputForm, output: Any, count: int) -> "Target":  # noqa: ARG002
-        """The same question of a network whose output is read in a form.
+        """Return the same question of a network whose output is read in a form.
 
         Args:
             form: how.
@@ -45,31 +48,34 @@ class Target(ABC):
 
     @abstractmethod
     def loss(self, output: Any) -> Tensor:
-        """What the bottleneck minimises, per row: (rows,)."""
+        """Return what the bottleneck minimises, per row: (rows,)."""
 
     @abstractmethod
     def value(self, output: Any) -> Tensor:
-        """What a person reads, per row: (rows,)."""
+        """Return what a person reads, per row: (rows,)."""
 
     @abstractmethod
     def describe(self) -> tuple[str, ...]:
         """One short text per sample."""
 
     def score(self, output: Any) -> Tensor:
-        """What methods differentiate that explain a score: (rows,), the pre-softmax logit where there is one."""
+        """Return what methods differentiate that explain a score: (rows,), the pre-softmax logit where there is one."""
         return self.value(output)
 
     def at(self, last: Tensor | None) -> "Target":  # noqa: ARG002
         """The question about texts whose last tokens (N,) are known, or about what has none; the same unless it reads them."""
         return self
 
-    def select(self, rows: slice | Tensor) -> "Target":  # noqa: ARG002
-        """The question for some samples (a slice, or indices); the same for all unless it says otherwise."""
-        return self
+    def select(self: T, rows: slice | Tensor) -> T:
+        """Return the question for some samples (a slice, or indices); the same for all where it is one for any number."""
+        if self.count is None or not self.each:
+            return self
+        some = chosen_rows(getattr(self, self.each), rows)
+        return changed(self, **{self.each: some}, count=len(some))
 
 
 def changed(target: T, **attributes: Any) -> T:
-    """A copy that differs in some attributes."""
+    """Return a copy that differs in some attributes."""
     other = copy.copy(target)
     vars(other).update(attributes)
     return other
@@ -97,7 +103,7 @@ class _ClassQuestion(Target):
 
     @abstractmethod
     def _asked(self) -> Tensor:
-        """The class indices that are named."""
+        """Return the class indices that are named."""
 
     @abstractmethod
     def _answer(self, log_probabilities: Tensor) -> Tensor:
@@ -118,11 +124,11 @@ class _ClassQuestion(Target):
         return -self._answer(F.log_softmax(self.form.scores(output), 1))
 
     def value(self, output: Any) -> Tensor:
-        """The probability."""
+        """Return the probability."""
         return self._answer(F.log_softmax(self.form.scores(output), 1)).exp()
 
     def score(self, output: Any) -> Tensor:
-        """The logit (of log-odds: with a minus for class 0); of several classes the log of the sum of exponentials."""
+        """Return the logit (of log-odds: with a minus for class 0); of several classes the log of the sum of exponentials."""
         return self._answer(self.form.margins(output))
 
 
@@ -132,6 +138,8 @@ class ClassTarget(_ClassQuestion):
     Args:
         classes: (N,) class indices, one for each sample.
     """
+
+    each = "classes"
 
     def __init__(self, classes: Tensor) -> None:
         self.classes, self.count = classes, len(classes)
@@ -144,13 +152,8 @@ class ClassTarget(_ClassQuestion):
         return log_probabilities.gather(1, index[:, None])[:, 0]
 
     def describe(self) -> tuple[str, ...]:
-        """The index of each sample's class."""
+        """Return the index of each sample's class."""
         return tuple(str(int(index)) for index in self.classes)
-
-    def select(self: T, rows: slice | Tensor) -> T:
-        """The classes of some samples."""
-        classes = chosen_rows(vars(self)["classes"], rows)
-        return changed(self, classes=classes, count=len(classes))
 
 
 class LogOdds(ClassTarget):
@@ -165,7 +168,7 @@ class LogOdds(ClassTarget):
 
     @classmethod
     def instead_of(cls, target: ClassTarget) -> "LogOdds":
-        """The same classes of the same network, asked about otherwise."""
+        """Return the same classes of the same network, asked about otherwise."""
         return changed(cls(target.classes), form=target.form)
 
     def loss(self, output: Any) -> Tensor:
@@ -187,14 +190,10 @@ class Binary(ClassTarget):
         self.count = None if classes is None else len(classes)
 
     def asked_of(self, form: OutputForm, output: Any, count: int) -> Target:  # noqa: ARG002
-        """The same, about the class that the network names if none was given."""
+        """Return the same, about the class that the network names if none was given."""
         form = form if form.numbers == "binary-probability" else form.read_as("binary")
         classes = form.scores(output).argmax(1) if self.count is None else self.classes
         return changed(self, form=form, classes=classes, count=len(classes))
-
-    def select(self, rows: slice | Tensor) -> "Binary":
-        """The classes of some samples."""
-        return self if self.count is None else super().select(rows)
 
 
 class AnyOf(_ClassQuestion):

@@ -7,10 +7,10 @@ from typing import Any
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
-from torch.utils._pytree import tree_leaves
 
+from bitlens.core.inputs import tensors_of
 from bitlens.core.outputs import Numbers, OutputForm
-from bitlens.core.questions import Target, changed, check_indices, chosen_rows, tiled
+from bitlens.core.questions import Target, changed, check_indices, tiled
 from bitlens.errors import TargetError
 
 
@@ -21,11 +21,13 @@ class MultiLabel(Target):
         labels: (N,) indices, one for each sample; None for each sample's label with the highest score.
     """
 
+    each = "labels"
+
     def __init__(self, labels: Tensor | None = None) -> None:
         self.labels, self.count = labels, None if labels is None else len(labels)
 
     def asked_of(self, form: OutputForm, output: Any, count: int) -> Target:  # noqa: ARG002
-        """The same of a network whose columns are labels, which is thereby said where nothing else says what they are."""
+        """Return the same of a network whose columns are labels, which is thereby said where nothing else says what they are."""
         behind: Numbers = "multi-label-probabilities" if "probabilit" in form.numbers else "multi-label"
         form = form.read_as(behind)
         labels = form.scores(output).argmax(1) if self.labels is None else self.labels
@@ -40,25 +42,18 @@ class MultiLabel(Target):
         return -self.score(output)
 
     def value(self, output: Any) -> Tensor:
-        """The label's probability."""
+        """Return the label's probability."""
         return self.score(output).sigmoid()
 
     def score(self, output: Any) -> Tensor:
-        """The label's log-odds."""
+        """Return the label's log-odds."""
         scores = (self.form if self.form.labels else self.form.read_as("multi-label")).scores(output)
         index = tiled(self._labels.to(scores.device), len(scores))
         return scores.gather(1, index[:, None])[:, 0]
 
     def describe(self) -> tuple[str, ...]:
-        """The index of each sample's label."""
+        """Return the index of each sample's label."""
         return tuple(str(int(index)) for index in self._labels)
-
-    def select(self, rows: slice | Tensor) -> "MultiLabel":
-        """The labels of some samples."""
-        if self.labels is None:
-            return self
-        labels = chosen_rows(self.labels, rows)
-        return changed(self, labels=labels, count=len(labels))
 
     @property
     def _labels(self) -> Tensor:
@@ -76,14 +71,14 @@ class Regression(Target):
         column: which output of several; None for the only one (the first, where values are given).
     """
 
-    measure = "score"
+    measure, each = "score", "values"
 
     def __init__(self, values: Tensor | None = None, *, scale: float = 1.0, column: int | None = None) -> None:
         self.values, self.scale, self.column = values, scale, column
         self.count = None if values is None else len(values)
 
     def asked_of(self, form: OutputForm, output: Any, count: int) -> Target:  # noqa: ARG002
-        """The same of a network that is thereby said to give values; what it gives if no other was named."""
+        """Return the same of a network that is thereby said to give values; what it gives if no other was named."""
         asked = changed(self, form=form.read_as("regression"))
         asked.check(output)
         values = asked.value(output).detach() if asked.values is None else asked.values
@@ -107,21 +102,14 @@ class Regression(Target):
         return 0.5 * ((got - tiled(self.values.to(got.device), len(got))) / self.scale).square()
 
     def value(self, output: Any) -> Tensor:
-        """The output."""
+        """Return the output."""
         columns = self.form.columns(output)
         return columns[:, (self.column or 0) if columns.shape[1] > 1 else 0].float()
 
     def describe(self) -> tuple[str, ...]:
-        """The value to keep, for each sample."""
+        """Return the value to keep, for each sample."""
         of = "" if self.column is None else f" of output {self.column}"
         return ("value",) if self.values is None else tuple(f"value {float(value):.4g}{of}" for value in self.values)
-
-    def select(self, rows: slice | Tensor) -> "Regression":
-        """The values of some samples."""
-        if self.values is None:
-            return self
-        values = chosen_rows(self.values, rows)
-        return changed(self, values=values, count=len(values))
 
 
 class Score(Target):
@@ -139,18 +127,21 @@ class Score(Target):
         self.name = name if name is not None else str(getattr(function, "__name__", type(function).__name__))
 
     def loss(self, output: Any) -> Tensor:
-        """The negative score."""
+        """Return the negative score."""
         return -self.value(output)
 
     def value(self, output: Any) -> Tensor:
-        """The score."""
-        score = self.function(output)
+        """Return the score."""
+        score = self._told(output)
         if not isinstance(score, Tensor) or score.dim() != 1:
             shape = tuple(score.shape) if isinstance(score, Tensor) else type(score).__name__
             raise TargetError(
                 f"target {self.name!r} must return one number per row, shape (rows,); it returned {shape}"
             )
         return score.float()
+
+    def _told(self, output: Any) -> Any:
+        return self.function(output)
 
     def describe(self) -> tuple[str, ...]:
         """One text, which stands for all samples."""
@@ -165,36 +156,27 @@ class TextScore(Score):
     Args:
         function: (output, last (rows,)) → (rows,); last is the index of the last token that is no padding.
         name: how the question is called in results.
-        last: (N,) of the texts, once they are known.
     """
 
-    def __init__(
-        self, function: Callable[[Any, Tensor], Tensor], name: str | None = None, last: Tensor | None = None
-    ) -> None:
-        super().__init__(self._told, name if name is not None else str(getattr(function, "__name__", type(function))))
-        self.asked, self.last = function, last
-        self.count = None if last is None else len(last)
+    each, last = "last", None
+    function: Callable[..., Tensor]
 
-    def _told(self, output: Any) -> Tensor:
-        first = next(leaf for leaf in tree_leaves(output) if isinstance(leaf, Tensor))
+    def _told(self, output: Any) -> Any:
         if self.last is None:
             raise TargetError(
                 f"target {self.name!r} takes (output, last), but the inputs are no texts with a last token: let it take the "
                 "output alone"
             )
-        return self.asked(output, tiled(self.last.to(first.device), len(first)))
+        first = tensors_of(output)[0]
+        return self.function(output, tiled(self.last.to(first.device), len(first)))
 
     def at(self, last: Tensor | None) -> "TextScore":
-        """The question about texts whose last tokens (N,) are known."""
-        return TextScore(self.asked, self.name, last)
-
-    def select(self, rows: slice | Tensor) -> "TextScore":
-        """The question for some texts."""
-        return self if self.last is None else TextScore(self.asked, self.name, chosen_rows(self.last, rows))
+        """Return the question about texts whose last tokens (N,) are known."""
+        return changed(self, last=last, count=None if last is None else len(last))
 
 
 def takes_last(function: Callable[..., Any]) -> bool:
-    """Whether a callable must be given two arguments: the output, and the last token of each row."""
+    """Say whether a callable must be given two arguments: the output, and the last token of each row."""
     try:
         known = inspect.signature(function.forward if isinstance(function, nn.Module) else function)
     except (TypeError, ValueError):  # built in: it does not say
@@ -204,7 +186,7 @@ def takes_last(function: Callable[..., Any]) -> bool:
 
 
 def last_token(present: Tensor) -> Tensor:
-    """The index of each text's last token (N,), of where there are tokens (N, T) bool."""
+    """Return the index of each text's last token (N,), of where there are tokens (N, T) bool."""
     return (torch.arange(present.shape[1], device=present.device) * present).amax(1)
 
 
@@ -215,14 +197,14 @@ class Similarity(Target):
         embeddings: (N, D), one for each sample, or (1, D) for all.
     """
 
-    measure = "score"
+    measure, each = "score", "embeddings"
 
     def __init__(self, embeddings: Tensor) -> None:
         self.embeddings = embeddings
         self.count = len(embeddings) if len(embeddings) > 1 else None
 
     def loss(self, output: Any) -> Tensor:
-        """The negative similarity."""
+        """Return the negative similarity."""
         return -self.value(output)
 
     def value(self, output: Any) -> Tensor:
@@ -233,7 +215,3 @@ class Similarity(Target):
     def describe(self) -> tuple[str, ...]:
         """One text, which stands for all samples."""
         return ("similarity",)
-
-    def select(self, rows: slice | Tensor) -> "Similarity":
-        """The embeddings of some samples."""
-        return self if len(self.embeddings) == 1 else Similarity(chosen_rows(self.embeddings, rows))

@@ -1,6 +1,7 @@
 """Methods on a network, built from what a person typed and what suits the network."""
 
 import inspect
+from collections.abc import Mapping
 from typing import Any
 
 from PIL import Image
@@ -17,7 +18,7 @@ from bitlens.probe import Network
 
 
 def build_method(spec: Spec, loaded: Loaded, *, seed: int = 0, layer: str | None = None) -> Any:
-    """A method on a network; what it must learn, it has still to learn.
+    """Return a method on a network; what it must learn, it has still to learn.
 
     Args:
         spec: the method; what its settings do not name is what suits the network.
@@ -49,6 +50,17 @@ def build_method(spec: Spec, loaded: Loaded, *, seed: int = 0, layer: str | None
     return entry.build(loaded.model, *place, **settings)
 
 
+KEEP = 0.9
+"""Share of the decision that a map holds unless somebody says otherwise."""
+
+
+def holding(name: str, settings: Mapping[str, Any]) -> dict[str, Any]:
+    """Return the settings with which a bottleneck's maps hold, where no price, budget or share was named."""
+    if name not in ("iba", "token-iba") or settings.keys() & {"keep", "bits", "beta"}:
+        return {}
+    return {"keep": KEEP, **({} if "quality" in settings or name != "iba" else {"quality": "fast"})}
+
+
 def map_alone(method: Any) -> dict[str, Any]:
     """What to give `explain` so that it leaves out the evidence of bottlenecks, 32 passes for each map that nobody looks at."""
     return {"evidence_samples": 0} if "evidence_samples" in inspect.signature(method.explain).parameters else {}
@@ -78,13 +90,13 @@ def grey_photo(loaded: Loaded) -> Tensor:
 
 
 def _bundled(spec: Spec, loaded: Loaded, layer: str | None) -> str | None:
-    """The readout that comes with a network, unless another layer or other settings are wanted."""
+    """Return the readout that comes with a network, unless another layer or other settings are wanted."""
     usual = not spec.settings.keys() - {"seed"} and layer in (None, loaded.layer)
     return str(loaded.readout) if loaded.readout is not None and usual else None
 
 
 def layer_for(loaded: Loaded) -> str:
-    """Where a bottleneck belongs in a network that nobody said it for.
+    """Say where a bottleneck belongs in a network that nobody said it for.
 
     Raises:
         LayerError: if no layer suits.

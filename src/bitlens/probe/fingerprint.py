@@ -3,26 +3,25 @@
 import hashlib
 
 import torch
-from torch import Tensor, nn
-from torch.utils._pytree import tree_leaves
+from torch import nn
 
+from bitlens.core.inputs import tensors_of
 from bitlens.probe.modules import plain_name
 
 
 def weights_hash(model: nn.Module) -> str:
-    """A fingerprint of all parameters and buffers, in order: 16 hexadecimal digits."""
+    """Return a fingerprint of all parameters and buffers, in order: 16 hexadecimal digits."""
     digest = hashlib.sha256()
     for name, value in model.state_dict().items():
-        for tensor in tree_leaves(value):  # quantised modules keep weight and bias in one entry
-            if isinstance(tensor, Tensor):
-                digest.update(f"{plain_name(name)}{tuple(tensor.shape)}{tensor.dtype}".encode())
-                plain = tensor.dequantize() if tensor.is_quantized else tensor
-                digest.update(plain.detach().cpu().contiguous().view(-1).view(torch.uint8).numpy().data)
+        for tensor in tensors_of(value):  # quantised modules keep weight and bias in one entry
+            digest.update(f"{plain_name(name)}{tuple(tensor.shape)}{tensor.dtype}".encode())
+            plain = tensor.dequantize() if tensor.is_quantized else tensor
+            digest.update(plain.detach().cpu().contiguous().view(-1).view(torch.uint8).numpy().data)
     return digest.hexdigest()[:16]
 
 
 def weights_versions(model: nn.Module) -> tuple[tuple[int, int], ...]:
-    """What changes whenever a parameter or buffer is replaced or written to, found without reading any of them.
+    """Return what changes whenever a parameter or buffer is replaced or written to, found without reading any of them.
 
     PyTorch counts how often a tensor was written to; tensors of inference mode are not counted, and cannot be trained.
     """

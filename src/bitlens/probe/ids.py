@@ -30,7 +30,7 @@ class Looked:
 
 
 def calls_for_ids(model: nn.Module) -> list[tuple[nn.Module, int]]:
-    """Every call of a module in one pass over a few token ids, in order: the module, and which of its calls.
+    """Return every call of a module in one pass over a few token ids, in order: the module, and which of its calls.
 
     Raises:
         Exception: what the network raises if it cannot be called with ids (and a mask) alone.
@@ -40,7 +40,7 @@ def calls_for_ids(model: nn.Module) -> list[tuple[nn.Module, int]]:
 
 
 def embeddings_of_ids(model: nn.Module) -> list[nn.Embedding]:
-    """The embeddings that read the token ids; if none is called with them, those whose vectors change with them.
+    """Return the embeddings that read the token ids; if none is called with them, those whose vectors change with them.
 
     Raises:
         Exception: what the network raises if it cannot be called with ids (and a mask) alone.
@@ -94,7 +94,7 @@ def _looked_up(model: nn.Module, given: dict[str, Tensor]) -> list[Looked]:
 
 
 def _ids(model: nn.Module) -> dict[str, Tensor]:
-    """A few small ids that no table lacks: no padding, not counting up as positions do, with the end that T5 asks for."""
+    """Return a few small ids that no table lacks: no padding, not counting up as positions do, with the end that T5 asks for."""
     config = getattr(model, "config", None)
     reserved = {getattr(config, name, None) for name in ("pad_token_id", "eos_token_id")}
     one, two, three, *_ = (number for number in range(8) if number not in reserved)
@@ -113,7 +113,7 @@ def _ids(model: nn.Module) -> dict[str, Tensor]:
 
 
 def _smallest(model: nn.Module) -> int:
-    """The size of the vocabulary, or as much of it as surely exists: an id beyond a table ends the process on GPUs."""
+    """Return the size of the vocabulary, or as much of it as surely exists: an id beyond a table ends the process on GPUs."""
     config = getattr(model, "config", None)
     size = getattr(config, "vocab_size", 0)
     return size if isinstance(size, int) else 0

@@ -10,7 +10,7 @@ from torch.utils._pytree import tree_leaves
 from bitlens.core.inputs import ModelInputs
 from bitlens.errors import LayerError
 from bitlens.probe.following import prepared
-from bitlens.probe.modules import Forward, call_of, find_layer, frozen, wrapped
+from bitlens.probe.modules import call_of, find_layer, frozen, putting_out, wrapped
 from bitlens.probe.replaying import sample_axes
 from bitlens.probe.trace import all_calls, trace_calls
 
@@ -21,7 +21,7 @@ Turn = tuple[nn.Module, int]
 def layer_features(
     model: nn.Module, layers: Sequence[str | nn.Module], inputs: Any, *, call: int | None = None
 ) -> list[Tensor]:
-    """The first tensor with one entry for each sample that each layer puts out, (N, ...), from one pass.
+    """Return the first tensor with one entry for each sample that each layer puts out, (N, ...), from one pass.
 
     Where a layer's first axis may or may not count the samples (XLNet's counts tokens), two passes of few samples tell.
 
@@ -39,18 +39,13 @@ def layer_features(
     found = [find_layer(model, layer) for layer in layers]
     kept: dict[nn.Module, list[list[Any]]] = {module: [] for _, module in found}
 
-    def wrap(module: nn.Module, forward: Forward) -> Forward:
-        def captured(*args: Any, **kwargs: Any) -> Any:
-            output = forward(*args, **kwargs)
-            leaves = tree_leaves(output)  # copies: what follows may overwrite them
-            kept[module].append([leaf.clone() if isinstance(leaf, Tensor) else leaf for leaf in leaves])
-            return output
+    def captured(module: nn.Module, output: Any) -> Any:
+        leaves = tree_leaves(output)  # copies: what follows may overwrite them
+        kept[module].append([leaf.clone() if isinstance(leaf, Tensor) else leaf for leaf in leaves])
+        return output
 
-        return captured
-
-    arguments = inputs.clone()
-    with frozen(model), torch.no_grad(), wrapped(dict.fromkeys(kept, wrap)):
-        model(*arguments.args, **arguments.kwargs)
+    with frozen(model), torch.no_grad(), wrapped(dict.fromkeys(kept, putting_out(captured))):
+        inputs.passed_to(model)
     axes: dict[Turn, tuple[int | None, ...] | None] = {}
     features = []
     for name, module in found:
@@ -67,7 +62,7 @@ def layer_features(
 
 
 def _turn(name: str, calls: int, call: int | None) -> int:
-    """Which of a layer's calls is meant."""
+    """Return which of a layer's calls is meant."""
     named = call_of(name)
     wanted = call if named is None else named
     if not calls:
@@ -85,7 +80,7 @@ def _turn(name: str, calls: int, call: int | None) -> int:
 def _measured(
     model: nn.Module, inputs: ModelInputs, modules: Mapping[nn.Module, Any]
 ) -> dict[Turn, tuple[int | None, ...] | None]:
-    """Which axis of each tensor of each call counts samples: the one that doubles when they do."""
+    """Return which axis of each tensor of each call counts samples: the one that doubles when they do."""
     few = inputs.select(slice(2))
     with frozen(model):
         once, twice = (

@@ -16,13 +16,14 @@ Shapes = Sequence[torch.Size | None]
 
 @dataclass(eq=False)
 class Call:
-    """One call of one module within a pass."""
+    """One call of one module within a pass; of the network itself, what it returned."""
 
     module: nn.Module
     index: int
     parent: "Call | None"
     children: list["Call"] = field(default_factory=list)
     shapes: "Shapes" = ()
+    output: Any = None
 
 
 def trace_calls(model: nn.Module, inputs: ModelInputs) -> Call:
@@ -48,13 +49,13 @@ def trace_calls(model: nn.Module, inputs: ModelInputs) -> Call:
 
     modules = [module for module in model.modules() if not is_wrapper(module)]
     with torch.no_grad(), wrapped(dict.fromkeys(modules, wrap)):
-        arguments = inputs.clone()
-        model(*arguments.args, **arguments.kwargs)
+        output = inputs.passed_to(model)
+    roots[0].output = output
     return roots[0]
 
 
 def all_calls(call: Call) -> Iterator[Call]:
-    """The call and all calls within it, in the order in which they began."""
+    """Give the call and all calls within it, in the order in which they began."""
     yield call
     for child in call.children:
         yield from all_calls(child)
