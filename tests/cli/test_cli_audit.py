@@ -165,7 +165,7 @@ def test_settings_that_were_changed_are_named(bitlens, audit):
     def change(place):
         file = place / "explained" / "summary.json"
         found = json.loads(file.read_text("utf-8"))
-        found["settings"]["methods"]["iba"]["beta"] = 1.5
+        found["settings"]["methods"]["iba"]["keep"] = 0.5
         file.write_text(json.dumps(found), "utf-8")
 
     changed(audit, change)

@@ -36,7 +36,9 @@ def caption(attribution: Attribution) -> str:
         beside = attribution.extra_bits
         apart = f", {float(beside[0].sum()):,.0f} by other tokens than patches" if beside is not None else ""
         parts.append(f"{float(attribution.total_bits[0]):,.0f} bits in total{apart}")
-    parts.append(f"{attribution.layer}, β = {attribution.settings['beta']:g}")
+    words = {"beta": "β = {:g}", "keep": "at least {:.0%} kept", "bits": "at most {:,.0f} bits"}
+    known = {name: attribution.settings.get(name) for name in words}
+    parts.append(", ".join([attribution.layer, *(words[n].format(v) for n, v in known.items() if v is not None)]))
     return " · ".join(parts)
 
 

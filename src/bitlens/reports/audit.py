@@ -1,7 +1,7 @@
 """An audit of a run, for someone else to repeat: one file, and one page for people."""
 
 import json
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -15,6 +15,7 @@ from bitlens.data.datasets import Sample
 from bitlens.errors import BitlensError, DataError, SettingError
 from bitlens.evaluation.context import Context, PhotoContext
 from bitlens.explaining.photo import Photo, read_photo
+from bitlens.explaining.photos import Ready
 from bitlens.methods import entry_of
 from bitlens.models.loaded import Loaded
 from bitlens.probe import Network
@@ -147,8 +148,7 @@ def _explained(run: ExplainedRun, made: Remade, data: str | None, place: Path, c
     for number, (label, ready) in enumerate(made.methods.items()):
         if different := different_settings(ready, plain(run.settings["methods"][label])):
             raise SettingError(f"{label} cannot be made again as it was ({'; '.join(different)}): run explain again")
-        lesson = entry_of(ready.spec.name).lesson
-        for part_number, (part, one) in enumerate(lesson.take(ready.method).items() if lesson is not None else ()):
+        for part_number, (part, one) in enumerate(_learnt(ready).items()):
             name = f"{LEARNED}/{number}-{part_number}.safetensors"
             one.save(place / name)
             learned.setdefault(label, {})[part] = name
@@ -172,6 +172,12 @@ def _explained(run: ExplainedRun, made: Remade, data: str | None, place: Path, c
         advance()
     network = network_words(made.loaded, str(run.settings["model"]))
     return _Part(members, network, checks, targets, made.loaded.classes, None, learned, asked_words(made))
+
+
+def _learnt(ready: Ready) -> Mapping[str, Any]:
+    """What a method had learnt before, by part; nothing where it makes do with the places of each photo."""
+    lesson = entry_of(ready.spec.name).lesson
+    return lesson.take(ready.method) if lesson is not None and lesson.knows(ready.method) else {}
 
 
 def _photos(run: ExplainedRun, made: Remade, data: str | None, wanted: list[str]) -> list[Photo]:

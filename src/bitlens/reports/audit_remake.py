@@ -7,7 +7,7 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-from bitlens.core.fitting import QUALITY
+from bitlens.core.fitting import HOLDING, QUALITY
 from bitlens.data.datasets import Sample, open_dataset
 from bitlens.data.images import find_images, read_image
 from bitlens.data.labels import Labels
@@ -67,10 +67,10 @@ class Remade:
         if loaded is not None and entry.lesson is WEIGHTS:
             raise SettingError(f"{label} would have to be trained for another network")
         method = build_method(Spec(ready.spec.name, chosen), loaded or self.loaded, seed=seed or 0)
-        if entry.lesson is not None and loaded is None:
-            entry.lesson.give(method, entry.lesson.take(ready.method))
-        elif entry.lesson is not None and loaded is not None:
+        if entry.lesson is not None and loaded is not None:
             _teach(entry.lesson, method, loaded, self.source, cached=False)
+        elif entry.lesson is not None and entry.lesson.knows(ready.method):
+            entry.lesson.give(method, entry.lesson.take(ready.method))
         return method
 
 
@@ -181,7 +181,7 @@ def _chosen(name: str, recorded: Mapping[str, Any]) -> dict[str, Any]:
     chosen = {key: value for key, value in recorded.items() if key in taken and key not in learnt and value is not None}
     if "quality" in taken and "antithetic" in recorded:
         implied = ("steps", "noise_samples", "antithetic", "rising")
-        for preset, one in QUALITY.items():
+        for preset, one in (QUALITY if recorded.get("keep") is None else HOLDING).items():
             if all(recorded.get(key) == asdict(one)[key] for key in implied):
                 chosen = {key: value for key, value in chosen.items() if key not in implied} | {"quality": preset}
     return chosen
@@ -210,6 +210,8 @@ def _learn(method: Any, spec: Spec, loaded: Loaded, files: Mapping[str, Path], s
 
 def _teach(lesson: Lesson, method: Any, loaded: Loaded, source: tuple[str | None, int], *, cached: bool = True) -> None:
     name, count = source
+    if name is None and lesson.name == "statistics":  # its own places serve
+        return
     if name is None:
         raise SettingError(
             f"{lesson.name} of the run are not known: name their --statistics-from in a new run of explain"
