@@ -8,6 +8,7 @@ that Python is missing it says so and ends well: SKIPPED.
 """
 
 import argparse
+import os
 import re
 import shutil
 import subprocess
@@ -41,9 +42,10 @@ def oldest_pins(names: list[str]) -> Iterator[str]:
 
 
 def run(*command: str, folder: Path = ROOT) -> None:
-    """Run a command, shown; ends this program if it fails."""
+    """Run a command, shown, with nothing but what is installed; ends this program if it fails."""
     print("$", *command, flush=True)
-    done = subprocess.run(command, cwd=folder, check=False)
+    environment = {name: value for name, value in os.environ.items() if name != "PYTHONPATH"}
+    done = subprocess.run(command, cwd=folder, env=environment, check=False)
     if done.returncode:
         raise SystemExit(f"FAILED: {' '.join(command)}")
 
