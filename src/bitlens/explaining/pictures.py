@@ -12,7 +12,7 @@ from bitlens.errors import BitlensError, DataError
 from bitlens.explaining.photos import Explained, Explaining, Found, Request
 from bitlens.system.files import write_text
 from bitlens.view.canvas import save_figure
-from bitlens.view.card import Proof
+from bitlens.view.card import Proof, aim_of
 from bitlens.view.colours import Scale
 from bitlens.view.comparison import Panel, draw_comparison
 from bitlens.view.encoding import save_photo
@@ -31,14 +31,13 @@ def caption(attribution: Attribution) -> str:
     if (proof := Proof.of(attribution)) is not None:
         symbol = "p" if proof.measure == "probability" else "score"
         after = f"{proof.under:.2f} ± {proof.spread:.2f} with everything else under noise"
-        parts.append(f"{symbol} = {proof.before:.2f}, and {after}")
+        floor = f", {proof.floor:.2f} with nothing but noise" if proof.floor is not None else ""
+        parts.append(f"{symbol} = {proof.before:.2f}, and {after}{floor}")
     if attribution.total_bits is not None:
         beside = attribution.extra_bits
         apart = f", {float(beside[0].sum()):,.0f} by other tokens than patches" if beside is not None else ""
         parts.append(f"{float(attribution.total_bits[0]):,.0f} bits in total{apart}")
-    words = {"beta": "β = {:g}", "keep": "at least {:.0%} kept", "bits": "at most {:,.0f} bits"}
-    known = {name: attribution.settings.get(name) for name in words}
-    parts.append(", ".join([attribution.layer, *(words[n].format(v) for n, v in known.items() if v is not None)]))
+    parts.append(", ".join(filter(None, (attribution.layer, aim_of(attribution.settings)))))
     return " · ".join(parts)
 
 

@@ -13,7 +13,7 @@ from bitlens.data.images import read_image
 from bitlens.errors import BitlensError, InputError
 from bitlens.methods import METHODS
 from bitlens.reports.found import Entry, safe_name
-from bitlens.view.card import Card, MapFigure, Proof, draw_figure, draw_photo_uri
+from bitlens.view.card import Card, MapFigure, Proof, aim_of, draw_figure, draw_photo_uri
 from bitlens.view.colours import Floats, Scale
 
 _PERCENTILE = 99.5  # gradients have a few pixels that are far above all others
@@ -102,9 +102,9 @@ def _card(sample: _Sample, tops: Mapping[str, float], anchor: str) -> Card:
 
 def _figure(photo: Floats | None, label: str, one: Attribution, scale: Scale) -> MapFigure:
     details = [one.layer] if one.layer else []
-    beta = one.settings.get("beta")
-    if isinstance(beta, (int, float)) and "beta=" not in label:
-        details.append(f"β = {beta:g}")
+    aim = aim_of(one.settings)
+    if aim and "=" not in label:
+        details.append(aim)
     return draw_figure(
         photo,
         one.map[0],

@@ -1,7 +1,9 @@
 """One explained photo as a card of a report: photo, maps with their colour bars, evidence, and what the numbers mean."""
 
 import math
+from collections.abc import Mapping
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -73,6 +75,14 @@ class Proof:
         if self.under < _FALL * self.before:
             return "What the map shows is most of what this answer needs."
         return "What the map shows is enough for this answer."
+
+
+def aim_of(settings: Mapping[str, Any]) -> str:
+    """Say what decided how much passes a bottleneck: a share to hold, a budget of bits, or a price; empty for other methods."""
+    for name, text in (("keep", "keep = {:g}"), ("bits", "at most {:,.0f} bits"), ("beta", "β = {:g}")):
+        if isinstance(settings.get(name), int | float):
+            return text.format(settings[name])
+    return ""
 
 
 @dataclass(frozen=True)
