@@ -16,12 +16,13 @@ Shapes = Sequence[torch.Size | None]
 
 @dataclass(eq=False)
 class Call:
-    """One call of one module within a pass."""
+    """One call of one module within a pass, with the shapes of what it was given and of what it put out."""
 
     module: nn.Module
     index: int
     parent: "Call | None"
     children: list["Call"] = field(default_factory=list)
+    given: "Shapes" = ()
     shapes: "Shapes" = ()
 
 
@@ -37,11 +38,12 @@ def trace_calls(model: nn.Module, inputs: ModelInputs) -> Call:
             counts[module] = call.index + 1
             (stack[-1].children if stack else roots).append(call)
             stack.append(call)
+            call.given = _shapes((args, kwargs))
             try:
                 output = forward(*args, **kwargs)
             finally:  # the network may catch what a module raises, and go on
                 stack.pop()
-            call.shapes = tuple(leaf.shape if isinstance(leaf, Tensor) else None for leaf in tree_leaves(output))
+            call.shapes = _shapes(output)
             return output
 
         return traced
@@ -51,6 +53,10 @@ def trace_calls(model: nn.Module, inputs: ModelInputs) -> Call:
         arguments = inputs.clone()
         model(*arguments.args, **arguments.kwargs)
     return roots[0]
+
+
+def _shapes(values: Any) -> Shapes:
+    return tuple(leaf.shape if isinstance(leaf, Tensor) else None for leaf in tree_leaves(values))
 
 
 def all_calls(call: Call) -> Iterator[Call]:
