@@ -143,7 +143,8 @@ class Planted:
         if self.pixels is None:
             return loud
         quiet = 0.05 * loud
-        quiet[:, :, *self.pixels] = loud[:, :, *self.pixels]
+        place = (slice(None), slice(None), *self.pixels)
+        quiet[place] = loud[place]
         return quiet
 
     def ordinary(self, count: int, seed: int = 5) -> Tensor:

@@ -59,7 +59,7 @@ def test_methods_that_look_at_pixels_find_the_same(planted: Planted, name: str) 
         method.fit_statistics([planted.ordinary(32)], granularity="channel")
         if planted not in GRIDS:
             with pytest.raises(
-                LayerError, match="has no grid over the image .*: choose another layer, or prior='none'"
+                LayerError, match=r"has no grid over the image .*: choose another layer, or prior='none'"
             ):
                 method.explain(planted.inputs())
             return
@@ -92,7 +92,7 @@ def test_a_readout_has_the_same_places(planted: Planted) -> None:
 
 @named([planted for planted in IMAGES if planted not in GRIDS])
 def test_places_that_are_no_grid_are_refused_by_activation_maps(planted: Planted) -> None:
-    with pytest.raises(SettingError, match="whose places are no grid over images of .* pixels: choose another"):
+    with pytest.raises(SettingError, match=r"whose places are no grid over images of .* pixels: choose another"):
         bitlens.method("grad-cam", planted.network(), layer=planted.layer).explain(planted.inputs())
 
 

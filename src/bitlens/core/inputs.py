@@ -156,9 +156,12 @@ class ModelInputs:
 
     def with_first(self, first: Tensor) -> "ModelInputs":
         """The same arguments with another first tensor, (N, ...)."""
-        lead = self.lead
-        args = tuple(first if place == lead else value for place, value in enumerate(self.args))
-        return replace(self, args=args, kwargs={k: first if k == lead else v for k, v in self.kwargs.items()})
+        return self.replaced({self.lead: first})
+
+    def replaced(self, others: Mapping[Key, Tensor]) -> "ModelInputs":
+        """The same arguments with others in the place of some, of as many samples."""
+        args = tuple(others.get(place, value) for place, value in enumerate(self.args))
+        return replace(self, args=args, kwargs={name: others.get(name, value) for name, value in self.kwargs.items()})
 
     def tile(self, copies: int) -> "ModelInputs":
         """All samples, then all samples again, `copies` times: row b*N + i is copy b of sample i."""

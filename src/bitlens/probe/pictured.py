@@ -32,5 +32,4 @@ def _is_image(value: object) -> bool:
 
 def _changed(inputs: ModelInputs, key: Key) -> ModelInputs:
     other = torch.flip(inputs[key], (2, 3)) * 0.5 + 0.5
-    args = tuple(other if place == key else value for place, value in enumerate(inputs.args))
-    return replace(inputs, args=args, kwargs={k: other if k == key else v for k, v in inputs.kwargs.items()})
+    return inputs.replaced({key: other})

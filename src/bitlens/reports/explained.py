@@ -101,19 +101,27 @@ def _card(sample: _Sample, tops: Mapping[str, float], anchor: str) -> Card:
 
 
 def _figure(photo: Floats | None, label: str, one: Attribution, scale: Scale) -> MapFigure:
-    details = [one.layer] if one.layer else []
-    beta = one.settings.get("beta")
-    if isinstance(beta, (int, float)) and "beta=" not in label:
-        details.append(f"β = {beta:g}")
     return draw_figure(
         photo,
         one.map[0],
         scale,
         method=label,
-        details=" · ".join(details),
+        details=figure_details(one, label),
         total_bits=float(one.total_bits[0]) if one.total_bits is not None else None,
         proof=Proof.of(one),
     )
+
+
+def figure_details(one: Attribution, label: str) -> str:
+    """Say where a map was made, and with what β, unless its label does; and whether its bits bound what the network uses."""
+    beta = one.settings.get("beta")
+    told = isinstance(beta, (int, float)) and "beta=" not in label
+    parts = [
+        one.layer,
+        f"β = {beta:g}" if told else "",
+        "more goes round this layer" if one.settings.get("allow_bypass") else "",
+    ]
+    return " · ".join(part for part in parts if part)
 
 
 def _seen(entry: Entry, problems: list[str]) -> Floats | None:
