@@ -118,6 +118,13 @@ class ModelInputs:
         return tuple(sorted((key for key in self.carriers if not belongs(key)), key=str))
 
     @property
+    def tables(self) -> tuple[Key, ...]:
+        """Arguments that give each sample a number, or a row of them, besides an image, a text or its mask."""
+        others = (*_TOKENS, *_IMAGES, *_WITH_TOKENS)
+        named = {key for key in self.doubtful if key in others or (isinstance(key, str) and "mask" in key)}
+        return tuple(key for key in self.doubtful if key not in named and self[key].dim() <= 2)
+
+    @property
     def image_size(self) -> tuple[int, int] | None:
         """Height and width if the tensor that maps are drawn over is a batch of images (N, C, H, W), else None."""
         drawn: Tensor = self[self.lead if self.shown is None else self.shown]

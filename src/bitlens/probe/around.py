@@ -48,9 +48,9 @@ def pair_of(inputs: ModelInputs, others: tuple[Key, ...] = ()) -> ModelInputs:
 
 
 def beside(inputs: ModelInputs) -> tuple[Key, ...]:
-    """Arguments that say something of the samples besides the image or text, and whose values can be others."""
-    kinds = [key for key in inputs.doubtful if not (isinstance(key, str) and "mask" in key)]
-    return tuple(key for key in kinds if inputs[key].is_floating_point() or len(inputs[key][:2].unique(dim=0)) > 1)
+    """Tables that say something of the samples besides the image or text: not a second image or text to compare it with."""
+    tables = [key for key in inputs.tables if inputs[key].is_floating_point() or len(inputs[key][:2].unique(dim=0)) > 1]
+    return tuple(tables)
 
 
 def _another(value: Tensor) -> Tensor:
