@@ -485,8 +485,8 @@ SOURCES: tuple[Source, ...] = (
         "core/targets.py",
         ("core/test_targets.py", "planted/test_outputs.py"),
         (
-            ("another order: targets stay", "return [target[i] for i in order.tolist()]", "return list(target)"),
-            ("another order: questions stay", "target.select(order) if", "target if"),
+            ("another order: targets stay", "else [target[i] for i in rows.tolist()]", "else list(target)"),
+            ("some samples: questions stay", "return target.select(rows)", "return target"),
             (
                 "a label is a class",
                 "    if form.labels:\n        return MultiLabel",
@@ -505,12 +505,7 @@ SOURCES: tuple[Source, ...] = (
             ),
             ("tables follow the samples", "v.dim() > 0 and v.shape[0] == count}", "v.dim() > 0}"),
             ("texts lose their beginning", "value[:, :length]", "value[:, -length:]"),
-            ("another first tensor: not among keywords", "{k: first if k == lead else v for", "{k: v for"),
-            (
-                "another first tensor: not among positions",
-                "tuple(first if place == lead else value for",
-                "tuple(value for",
-            ),
+            ("another first tensor: the old one stays", "value if key == where else old", "old"),
             ("a clone is none", "value.clone(), self.count", "value, self.count"),
             ("chosen rows are not counted", "else len(rows)", "else self.count"),
             ("inputs keep their graph", "value.detach().to(device)", "value.to(device)"),
@@ -790,8 +785,8 @@ SOURCES: tuple[Source, ...] = (
             ("a smaller blur", "_BLUR = 29", "_BLUR = 27"),
             (
                 "targets of the first group",
-                "select_targets(targets, samples.start, samples.stop, batch.count)",
-                "select_targets(targets, 0, samples.stop - samples.start, batch.count)",
+                "select_targets(targets, samples, batch.count)",
+                "select_targets(targets, slice(0, samples.stop - samples.start), batch.count)",
             ),
             ("maps of the first group", "maps[samples], samples", "maps[: few.count], samples"),
             ("scores are values", "= getattr(asked, quantity)", "= asked.value"),
@@ -815,7 +810,7 @@ SOURCES: tuple[Source, ...] = (
             ("inputiba: biases", "nn.init.zeros_(module.bias)", "nn.init.ones_(module.bias)"),
             ("calibration runs on", "norm.momentum = None", "norm.momentum = 0.1"),
             ("momentum is lost", "norm.momentum = momentum", "norm.momentum = None"),
-            ("the network itself", "copy.deepcopy(getattr(", "(getattr("),
+            ("the network itself", "copy.deepcopy(unwrapped(model))", "unwrapped(model)"),
         ),
     ),
     Source(

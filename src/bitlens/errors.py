@@ -19,7 +19,7 @@ type and text, and a traceback with `--debug` alone.
 """
 
 from collections.abc import Mapping
-from typing import Any, TypeVar
+from typing import Any, TypeVar, get_args
 
 T = TypeVar("T")
 
@@ -103,6 +103,26 @@ class DependencyError(BitlensError, ImportError):
 
 class BitlensWarning(UserWarning):
     """Something worth knowing that does not stop the work."""
+
+
+def at_least(least: int, **settings: Any) -> None:
+    """Refuse settings, by name, that are no whole numbers of at least so much.
+
+    Raises:
+        SettingError: if one of them is none.
+    """
+    for name, value in settings.items():
+        if not isinstance(value, int) or value < least:
+            raise SettingError(f"{name} must be a whole number of at least {least}, got {value!r}")
+
+
+def one_of_literal(name: str, value: T, kind: Any) -> T:
+    """Give back a setting that is one of the texts of a `Literal` type.
+
+    Raises:
+        SettingError: if it is none of them.
+    """
+    return one_of(name, str(value), dict.fromkeys(get_args(kind), value))
 
 
 def one_of(name: str, value: str, choices: Mapping[str, T]) -> T:

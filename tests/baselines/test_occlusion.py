@@ -127,7 +127,7 @@ def test_the_name_says_the_patch() -> None:
 @pytest.mark.parametrize(
     ("settings", "message"),
     [
-        ({"window": 0}, "window must be a positive number of pixels, got 0"),
+        ({"window": 0}, "window must be a whole number of at least 1, got 0"),
         ({"window": (8, 8)}, "window must be"),
         ({"replacement": "grey"}, "replacement must be one of 'mean-colour', 'zero', got 'grey'"),
         ({"replacement": None}, "replacement must be 'mean-colour', 'zero' or a number, got None"),

@@ -26,7 +26,7 @@ def randomised(model):
 
 
 def folds_of(probe):
-    return next(iter(probe._plans.values())).folds
+    return next(iter(probe._replays.values())).folds
 
 
 @pytest.mark.parametrize(
@@ -71,7 +71,7 @@ def test_a_norm_of_something_else_is_found_out():
     images = torch.randn(2, 3, 8, 8)
     recording = probe.record(images)
     assert folds_of(probe) == ()
-    assert probe.mode == "replay" or not recording._plan.recorded
+    assert probe.mode == "replay" or not recording._replay.recorded
     with torch.no_grad(), recording.suffix() as run:
         got = run(recording.features)
     assert torch.allclose(got, model(images), atol=1e-5)

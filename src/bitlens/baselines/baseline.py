@@ -1,8 +1,10 @@
 """What all baselines share: batches in groups that fit the memory, one score per row, a map for every image or text."""
 
+import inspect
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, contextmanager
+from functools import cache
 from typing import Any, ClassVar, Generic, TypeVar
 
 import torch
@@ -15,7 +17,7 @@ from bitlens.baselines.changes import selected
 from bitlens.core.attribution import Attribution
 from bitlens.core.inputs import ModelInputs, as_captum
 from bitlens.core.layout import LAYOUTS
-from bitlens.core.passes import Passes, SeedAndRows, in_precision, suffix_dtype
+from bitlens.core.passes import Passes, Precision, SeedAndRows, in_precision, suffix_dtype
 from bitlens.core.targets import as_target, select_targets
 from bitlens.data.tokenizing import TokenBatch
 from bitlens.errors import InputError, NotFiniteError, SettingError
@@ -71,9 +73,18 @@ class Baseline(ABC, Generic[Batch, Question]):
         """The seed of all random numbers."""
         return self.passes.seed
 
+    @property
+    def precision(self) -> Precision:
+        """The precision of the network."""
+        return self.passes.precision
+
     def choices(self) -> dict[str, Any]:
-        """Return everything besides the seed that decides what a map looks like, as plain values."""
-        return {}
+        """Return everything besides the seed that decides what a map looks like, as plain values.
+
+        These are what the constructor takes by name: each has an attribute of its name.
+        """
+        own = {name: getattr(self, name) for name in _settings_of(type(self))}
+        return {name: list(value) if isinstance(value, tuple) else value for name, value in own.items()}
 
     def settings(self) -> dict[str, Any]:
         """Return everything that decides what a map looks like, as plain values."""
@@ -109,9 +120,9 @@ class Baseline(ABC, Generic[Batch, Question]):
         parts = []
         for start in range(0, known.count, size):
             end = min(start + size, known.count)
-            asked = select_targets(targets, start, end, known.count)
-            with self._locating(known, batch, targets, slice(start, end), rows):
-                parts.append(self._explained(batch, slice(start, end), asked, rows))
+            part = slice(start, end)
+            with self._locating(known, batch, targets, part, rows):
+                parts.append(self._explained(batch, part, select_targets(targets, part, known.count), rows))
             if progress is not None:
                 progress(end)
         return Attribution.join(parts)
@@ -121,14 +132,15 @@ class Baseline(ABC, Generic[Batch, Question]):
     ) -> AbstractContextManager[None]:
         """Within the block, maps that are not finite are refused with the sample and the module that they come from."""
 
-        def asked(one: int) -> Any:
-            return select_targets(targets, part.start + one, part.start + one + 1, known.count)
+        def one_of_them(one: int) -> tuple[slice, Any]:
+            alone = slice(part.start + one, part.start + one + 1)
+            return alone, select_targets(targets, alone, known.count)
 
         def score(output: Any, one: int) -> Tensor:
-            return as_target(asked(one), output, 1).score(output)
+            return as_target(one_of_them(one)[1], output, 1).score(output)
 
         def again(one: int) -> Attribution:
-            return self._explained(batch, slice(part.start + one, part.start + one + 1), asked(one), rows)
+            return self._explained(batch, *one_of_them(one), rows)
 
         return locating(self.network.model, known.select(part), part.start.__add__, score, again)
 
@@ -231,6 +243,14 @@ class TextBaseline(Baseline[TokenBatch, TextQuestion]):
     def _finished(self, maps: Tensor, question: TextQuestion, batch: TokenBatch) -> Tensor:
         real = question.batch.real
         return F.pad(torch.where(real, maps, 0), (0, batch.real.shape[1] - real.shape[1]))
+
+
+@cache
+def _settings_of(kind: type) -> tuple[str, ...]:
+    """Name what the constructors of a class and its bases take by keyword alone."""
+    constructors = [vars(base)["__init__"] for base in kind.__mro__[:-1] if "__init__" in vars(base)]
+    every = [one for made in constructors for one in inspect.signature(made).parameters.values()]
+    return tuple(dict.fromkeys(one.name for one in every if one.kind is one.KEYWORD_ONLY))
 
 
 @contextmanager

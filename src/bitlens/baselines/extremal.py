@@ -5,7 +5,7 @@ Fong, Patrick and Vedaldi, Understanding deep networks via extremal perturbation
 
 import math
 from collections.abc import Sequence
-from typing import Any, final
+from typing import final
 
 import torch
 import torch.nn.functional as F
@@ -70,19 +70,13 @@ class ExtremalPerturbation(ImageBaseline):
         self.areas = (areas,) if isinstance(areas, int | float) else tuple(areas)
         if not self.areas or not all(0 < area < 1 for area in self.areas):
             raise SettingError(f"areas must be shares between 0 and 1, got {areas!r}")
-        positive = {"iterations": iterations, "step": step, "sigma": sigma, "area_weight": area_weight}
-        for name, value in {**positive, "growth": growth, "learning_rate": learning_rate}.items():
-            if not value > 0:
-                raise SettingError(f"{name} must be positive, got {value!r}")
-        if blur < 0 or levels < 2:
-            raise SettingError(f"blur must not be negative and levels at least 2, got {blur!r} and {levels!r}")
         self.iterations, self.step, self.sigma, self.blur, self.levels = iterations, step, sigma, blur, levels
         self.area_weight, self.growth, self.learning_rate, self.flip = area_weight, growth, learning_rate, flip
-
-    def choices(self) -> dict[str, Any]:
-        """Return all of the optimisation."""
-        names = ("iterations", "step", "sigma", "blur", "levels", "area_weight", "growth", "learning_rate", "flip")
-        return {"areas": list(self.areas), **{name: getattr(self, name) for name in names}}
+        for name in ("iterations", "step", "sigma", "area_weight", "growth", "learning_rate"):
+            if not getattr(self, name) > 0:
+                raise SettingError(f"{name} must be positive, got {getattr(self, name)!r}")
+        if blur < 0 or levels < 2:
+            raise SettingError(f"blur must not be negative and levels at least 2, got {blur!r} and {levels!r}")
 
     def maps(self, question: ImageQuestion) -> Tensor:
         """Return the masks (n, H, W) in [0, 1], the mean of several if there are several areas."""

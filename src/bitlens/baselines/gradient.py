@@ -20,7 +20,7 @@ from bitlens.baselines.masking import Cover, colour_of
 from bitlens.core.noise import NoisyCopies
 from bitlens.core.passes import SeedAndRows
 from bitlens.core.targets import Target
-from bitlens.errors import SettingError, one_of
+from bitlens.errors import SettingError, at_least, one_of
 from bitlens.probe import Probe
 
 Reduction = Literal["mean", "abs-max"]
@@ -172,7 +172,8 @@ class IntegratedGradients(ImageBaseline):
         **run: Unpack[SeedAndRows],
     ) -> None:
         super().__init__(model, **run)
-        self.steps, self.multiply = _positive("steps", steps), multiply
+        at_least(1, steps=steps)
+        self.steps, self.multiply = steps, multiply
         if isinstance(baseline, str):
             one_of("baseline", baseline, {"zero": None, "mean-colour": None})
         elif not isinstance(baseline, Tensor | int | float):
@@ -186,8 +187,8 @@ class IntegratedGradients(ImageBaseline):
 
     def choices(self) -> dict[str, Any]:
         """Return points, baseline (an image by its fingerprint), and what is made of the gradients."""
-        baseline = f"image {_fingerprint(self.baseline)}" if isinstance(self.baseline, Tensor) else self.baseline
-        return {"steps": self.steps, "baseline": baseline, "multiply": self.multiply, "reduce": self.reduce}
+        own = super().choices()
+        return own | ({"baseline": f"image {_fingerprint(self.baseline)}"} if isinstance(self.baseline, Tensor) else {})
 
     def maps(self, question: ImageQuestion) -> Tensor:
         """Return maps (n, H, W)."""
@@ -230,11 +231,8 @@ class TextIntegratedGradients(OnEmbeddings):
         super().__init__(loaded, **run)
         tokens = {"zero": None, "pad": loaded.tokenizer.pad_id, "mask": loaded.tokenizer.mask_id}
         self._start_id = one_of("baseline", baseline, tokens)
-        self.steps, self.baseline = _positive("steps", steps), baseline
-
-    def choices(self) -> dict[str, Any]:
-        """Return points and baseline."""
-        return {"steps": self.steps, "baseline": self.baseline}
+        at_least(1, steps=steps)
+        self.steps, self.baseline = steps, baseline
 
     def maps(self, question: TextQuestion) -> Tensor:
         """Return maps (n, T)."""
@@ -281,15 +279,11 @@ class SmoothGrad(ImageBaseline):
         **run: Unpack[SeedAndRows],
     ) -> None:
         super().__init__(model, **run)
-        self.noise_samples = _positive("noise_samples", noise_samples)
+        at_least(1, noise_samples=noise_samples)
         if not noise >= 0:
             raise SettingError(f"noise must be a share of the image's range, 0 or more, got {noise!r}")
-        self.noise, self.reduce = noise, reduce
+        self.noise_samples, self.noise, self.reduce = noise_samples, noise, reduce
         self._reduced = one_of("reduce", reduce, REDUCTIONS)
-
-    def choices(self) -> dict[str, Any]:
-        """Return copies, noise, and what is made of the gradients."""
-        return {"noise_samples": self.noise_samples, "noise": self.noise, "reduce": self.reduce}
 
     def maps(self, question: ImageQuestion) -> Tensor:
         """Return maps (n, H, W), at least 0 unless reduce="mean"."""
@@ -328,12 +322,6 @@ def quadrature(nodes: int) -> list[tuple[float, float]]:
     """Return places in [0, 1] and weights, of sum 1, that integrate polynomials up to degree 2·nodes - 1 exactly."""
     places, weights = np.polynomial.legendre.leggauss(nodes)
     return list(zip(((1 + places) / 2).tolist(), (weights / 2).tolist(), strict=True))
-
-
-def _positive(name: str, number: int) -> int:
-    if not isinstance(number, int) or number < 1:
-        raise SettingError(f"{name} must be a positive integer, got {number!r}")
-    return number
 
 
 def _fingerprint(image: Tensor) -> str:

@@ -47,10 +47,6 @@ class GuidedBackprop(ImageBaseline):
         self.reduce = reduce
         self._reduced = one_of("reduce", reduce, REDUCTIONS)
 
-    def choices(self) -> dict[str, Any]:
-        """Return how channels become one."""
-        return {"reduce": self.reduce}
-
     def maps(self, question: ImageQuestion) -> Tensor:
         """Return maps (n, H, W)."""
         rectifiers = _Rectifiers()

@@ -9,12 +9,12 @@ import math
 from abc import ABC, abstractmethod
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any, final
+from typing import final
 
 import torch
 from torch import Tensor
 
-from bitlens.errors import SettingError
+from bitlens.errors import SettingError, at_least
 
 
 @dataclass(frozen=True)
@@ -28,12 +28,7 @@ class LinearModel(ABC):
     samples: int
 
     def __post_init__(self) -> None:
-        if not isinstance(self.samples, int) or self.samples < 2:
-            raise SettingError(f"samples must be at least 2, got {self.samples!r}")
-
-    def choices(self) -> dict[str, Any]:
-        """Return everything that decides the values, as plain values."""
-        return {"samples": self.samples}
+        at_least(2, samples=self.samples)
 
     @abstractmethod
     def coalitions(self, count: int, seed: int) -> tuple[Tensor, Tensor]:
@@ -72,10 +67,6 @@ class Ridge(LinearModel):
         super().__post_init__()
         if not self.width > 0 or not self.ridge >= 0:
             raise SettingError(f"width must be positive and ridge not negative, got {self.width} and {self.ridge}")
-
-    def choices(self) -> dict[str, Any]:
-        """Return kernel, penalty and passes."""
-        return {"width": self.width, "ridge": self.ridge, **super().choices()}
 
     def coalitions(self, count: int, seed: int) -> tuple[Tensor, Tensor]:
         """Return the whole input first, then what is drawn."""

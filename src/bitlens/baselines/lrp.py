@@ -11,7 +11,7 @@ purposes alone. The licence of bitlens covers its code, not the patent.
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import Literal, final
+from typing import Any, Literal, final
 
 import torch
 from torch import Tensor, nn
@@ -84,6 +84,10 @@ class LRP(ImageBaseline):
         super().__init__(model, **run)
         self.rule = one_of("rule", rule, RULES)
         self.method = f"lrp-{rule}"
+
+    def choices(self) -> dict[str, Any]:
+        """Return nothing: the rule is part of the name."""
+        return {}
 
     def maps(self, question: ImageQuestion) -> Tensor:
         """Return maps (n, H, W)."""

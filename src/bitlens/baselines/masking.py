@@ -2,7 +2,7 @@
 
 from collections.abc import Callable
 from dataclasses import replace
-from typing import Any, Literal
+from typing import Literal
 
 import torch
 from torch import Tensor, nn
@@ -75,10 +75,6 @@ class Covering(ImageBaseline):
         self.replacement = replacement
         self.passes = replace(self.passes, precision=precision)
 
-    def choices(self) -> dict[str, Any]:
-        """Return what covers the image, and the network's precision."""
-        return {"replacement": self.replacement, "precision": self.passes.precision}
-
     @torch.no_grad()
     def answers(
         self, question: ImageQuestion, count: int, masks: Callable[[slice], Tensor], read: Callable[[Tensor], Tensor]
@@ -116,7 +112,3 @@ class Removing(TextBaseline):
         super().__init__(loaded, **run)
         self.removal: Removal = one_of("removal", removal, {"replace": "replace", "delete": "delete"})
         self.passes = replace(self.passes, precision=precision)
-
-    def choices(self) -> dict[str, Any]:
-        """Return how tokens are removed, and the network's precision."""
-        return {"removal": self.removal, "precision": self.passes.precision}

@@ -1,6 +1,6 @@
 """Occlusion: how far the score falls when a patch is covered, or a token removed (algorithms F2, F15)."""
 
-from typing import Any, final
+from typing import final
 
 import torch
 from torch import Tensor, nn
@@ -9,7 +9,7 @@ from typing_extensions import Unpack
 from bitlens.baselines.asking import ImageQuestion, TextQuestion
 from bitlens.baselines.masking import Cover, Covering, Removing
 from bitlens.core.passes import RunOptions
-from bitlens.errors import SettingError
+from bitlens.errors import at_least
 
 
 @final
@@ -33,14 +33,9 @@ class Occlusion(Covering):
         self, model: nn.Module, *, window: int = 14, replacement: Cover = "mean-colour", **run: Unpack[RunOptions]
     ) -> None:
         super().__init__(model, replacement=replacement, **run)
-        if not isinstance(window, int) or window < 1:
-            raise SettingError(f"window must be a positive number of pixels, got {window!r}")
+        at_least(1, window=window)
         self.window = window
         self.method = f"occlusion-{window}"
-
-    def choices(self) -> dict[str, Any]:
-        """Return the patch, and what all methods that cover images are told."""
-        return {"window": self.window, **super().choices()}
 
     def maps(self, question: ImageQuestion) -> Tensor:
         """Return maps (n, H, W): every pixel of a patch has the patch's fall."""

@@ -31,6 +31,7 @@ from bitlens.core.inputs import ModelInputs
 from bitlens.core.statistics import Provenance
 from bitlens.errors import StatisticsError
 from bitlens.probe import Network
+from bitlens.probe.collecting import limited
 from bitlens.probe.following import arguments_of
 from bitlens.system.arrays import read_arrays, write_arrays
 from bitlens.system.checks import array, exactly, mapping, whole_number
@@ -146,23 +147,15 @@ def collect_patterns(
         StatisticsError: if there is no sample, or a number is not finite.
         SettingError: if the network computes what no rule can reach.
     """
-    if max_samples < 1:
-        raise StatisticsError(f"max_samples must be at least 1, got {max_samples}")
-    seen = 0
-    sums = _Sums()
-    for batch in batches:
-        inputs = network.prepared(arguments_of(network.model, batch)[0])
-        inputs = inputs.select(slice(max_samples - seen))
+    seen, sums = 0, _Sums()
+    every = (network.prepared(arguments_of(network.model, batch)[0]) for batch in batches)
+    for inputs in limited(every, max_samples, "inputs to make patterns from"):
         size = rows(inputs)
         for start in range(0, inputs.count, size):
             _add(sums, network, inputs.select(slice(start, start + size)))
         seen += inputs.count
         if progress is not None:
             progress(seen)
-        if seen >= max_samples:
-            break
-    if not seen:
-        raise StatisticsError("there are no inputs to make patterns from: the batches are empty")
     made = {name: layer.patterns() for name, layer in sums.layers.items()}
     if not all(bool(torch.isfinite(patterns).all()) for patterns, _ in made.values()):
         raise StatisticsError("the network computes NaN or infinite values: check the inputs and the network")

@@ -4,7 +4,7 @@ Petsiuk, Das and Saenko, RISE: Randomized Input Sampling for Explanation of Blac
 """
 
 from collections.abc import Callable
-from typing import Any, final
+from typing import final
 
 import torch
 import torch.nn.functional as F
@@ -14,7 +14,7 @@ from typing_extensions import Unpack
 from bitlens.baselines.asking import ImageQuestion
 from bitlens.baselines.masking import Cover, Covering
 from bitlens.core.passes import RunOptions
-from bitlens.errors import SettingError
+from bitlens.errors import SettingError, at_least
 
 
 @final
@@ -47,15 +47,10 @@ class RISE(Covering):
         **run: Unpack[RunOptions],
     ) -> None:
         super().__init__(model, replacement=replacement, **run)
-        if samples < 1 or grid < 1:
-            raise SettingError(f"samples and grid must be at least 1, got {samples} and {grid}")
+        at_least(1, samples=samples, grid=grid)
         if not 0 < share < 1:
             raise SettingError(f"share must be between 0 and 1, got {share}")
         self.samples, self.grid, self.share = samples, grid, share
-
-    def choices(self) -> dict[str, Any]:
-        """Return the masks, and what all methods that cover images are told."""
-        return {"samples": self.samples, "grid": self.grid, "share": self.share, **super().choices()}
 
     def maps(self, question: ImageQuestion) -> Tensor:
         """Return maps (n, H, W)."""

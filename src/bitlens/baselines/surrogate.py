@@ -18,7 +18,7 @@ from bitlens.baselines.changes import Removal
 from bitlens.baselines.linear_models import LinearModel, Ridge, Shapley
 from bitlens.baselines.masking import COPIES, Cover, Covering, Removing
 from bitlens.core.passes import RunOptions
-from bitlens.errors import BitlensWarning, NotFiniteError, SettingError
+from bitlens.errors import BitlensWarning, NotFiniteError, SettingError, at_least
 
 Segments = int | Tensor | Callable[[Tensor], Any]
 """How images are divided: into about so many cells of a grid, as (H, W) whole numbers say, or as a function says that
@@ -28,29 +28,29 @@ takes images (n, C, H, W) as the network does and returns (n, H, W) whole number
 class _Segments(Covering):
     """Segments that are shown or covered, and a linear model of the score for every image."""
 
-    def __init__(
-        self,
-        model: nn.Module,
-        linear: LinearModel,
-        segments: Segments,
-        replacement: Cover,
-        **run: Unpack[RunOptions],
-    ) -> None:
+    linear: LinearModel
+
+    def __init__(self, model: nn.Module, *, segments: Segments, replacement: Cover, **run: Unpack[RunOptions]) -> None:
         super().__init__(model, replacement=replacement, **run)
-        if isinstance(segments, int) and segments < 1:
-            raise SettingError(f"segments must be at least 1, got {segments}")
-        self.linear, self.segments = linear, segments
+        if isinstance(segments, int):
+            at_least(1, segments=segments)
+        self.segments = segments
+
+    @property
+    def samples(self) -> int:
+        """The number of covered copies of an image."""
+        return self.linear.samples
 
     def choices(self) -> dict[str, Any]:
-        """Return the segments, the linear model, and what all methods that cover images are told."""
-        segments: int | str
+        """Return what the constructor takes, segments that are no number in words."""
+        told: int | str
         if isinstance(self.segments, int):
-            segments = self.segments
+            told = self.segments
         elif isinstance(self.segments, Tensor):
-            segments = f"{len(set(self.segments.flatten().tolist()))} given segments"
+            told = f"{len(set(self.segments.flatten().tolist()))} given segments"
         else:
-            segments = str(getattr(self.segments, "__name__", type(self.segments).__name__))
-        return {"segments": segments, **self.linear.choices(), **super().choices()}
+            told = str(getattr(self.segments, "__name__", type(self.segments).__name__))
+        return super().choices() | {"segments": told}
 
     def maps(self, question: ImageQuestion) -> Tensor:
         """Return maps (n, H, W): every pixel of a segment has the segment's value."""
@@ -100,14 +100,12 @@ class _Tokens(Removing):
     """Tokens that are there or not, and a linear model of the score for every text."""
 
     copies = COPIES
+    linear: LinearModel
 
-    def __init__(self, loaded: TextModel, linear: LinearModel, removal: Removal, **run: Unpack[RunOptions]) -> None:
-        super().__init__(loaded, removal=removal, **run)
-        self.linear = linear
-
-    def choices(self) -> dict[str, Any]:
-        """Return the linear model, and what all methods that remove tokens are told."""
-        return {**self.linear.choices(), **super().choices()}
+    @property
+    def samples(self) -> int:
+        """The number of shortened copies of a text."""
+        return self.linear.samples
 
     def maps(self, question: TextQuestion) -> Tensor:
         """Return maps (n, T)."""
@@ -157,7 +155,9 @@ class LIME(_Segments):
         replacement: Cover = "mean-colour",
         **run: Unpack[RunOptions],
     ) -> None:
-        super().__init__(model, Ridge(samples, width, ridge, _one_in_two, spread=1), segments, replacement, **run)
+        super().__init__(model, segments=segments, replacement=replacement, **run)
+        self.linear = Ridge(samples, width, ridge, _one_in_two, spread=1)
+        self.width, self.ridge = width, ridge
 
 
 @final
@@ -189,7 +189,9 @@ class TextLIME(_Tokens):
         removal: Removal = "replace",
         **run: Unpack[RunOptions],
     ) -> None:
-        super().__init__(loaded, Ridge(samples, width, ridge, _any_number, spread=2), removal, **run)
+        super().__init__(loaded, removal=removal, **run)
+        self.linear = Ridge(samples, width, ridge, _any_number, spread=2)
+        self.width, self.ridge = width, ridge
 
 
 @final
@@ -219,7 +221,8 @@ class KernelSHAP(_Segments):
         replacement: Cover = "mean-colour",
         **run: Unpack[RunOptions],
     ) -> None:
-        super().__init__(model, Shapley(samples), segments, replacement, **run)
+        super().__init__(model, segments=segments, replacement=replacement, **run)
+        self.linear = Shapley(samples)
 
 
 @final
@@ -241,7 +244,8 @@ class TextKernelSHAP(_Tokens):
     def __init__(
         self, loaded: TextModel, *, samples: int = 500, removal: Removal = "replace", **run: Unpack[RunOptions]
     ) -> None:
-        super().__init__(loaded, Shapley(samples), removal, **run)
+        super().__init__(loaded, removal=removal, **run)
+        self.linear = Shapley(samples)
 
 
 def _one_in_two(samples: int, count: int, generator: torch.Generator) -> Tensor:

@@ -18,7 +18,7 @@ from typing_extensions import Unpack
 from bitlens.core.attribution import Attribution
 from bitlens.core.inputs import ModelInputs, as_captum
 from bitlens.core.passes import Passes, Precision, RunOptions
-from bitlens.core.targets import permuted_targets, select_targets
+from bitlens.core.targets import select_targets
 from bitlens.data.tokenizing import TokenBatch
 from bitlens.errors import InputError
 from bitlens.probe import Compiler, Probe, locating
@@ -185,7 +185,7 @@ class Samples:
         """
         count, start = len(self), 0
         known: dict[Any, int] = {}
-        targets = targets if self.order is None else permuted_targets(targets, self.order, count)
+        targets = targets if self.order is None else select_targets(targets, self.order, count)
         while start < count:
             ahead = self.select(slice(start, start + 2)).inputs
             if ahead.signature not in known:
@@ -194,7 +194,7 @@ class Samples:
             stop = min(count, start + max(1, rows // copies))
             if alike:
                 stop = start + int((self.lengths[start:stop] == self.lengths[start]).sum())
-            some, asked = self.select(slice(start, stop)), select_targets(targets, start, stop, count)
+            some, asked = self.select(slice(start, stop)), select_targets(targets, slice(start, stop), count)
             yield Group(some.inputs, some.kinds, asked, rows, stop, wanted)
             start = stop
 
@@ -341,11 +341,10 @@ class GroupedMethod(ABC):
 
     def _again(self, group: Group, one: int) -> Attribution:
         """Explain one sample of a group alone."""
-        rows, count = slice(one, one + 1), group.inputs.count
-        asked = select_targets(group.targets, one, one + 1, count)
-        return self.explain_group(
-            replace(group, inputs=group.inputs.select(rows), kinds=group.kinds[rows], targets=asked)
-        )
+        rows = slice(one, one + 1)
+        asked = select_targets(group.targets, rows, group.inputs.count)
+        alone = replace(group, inputs=group.inputs.select(rows), kinds=group.kinds[rows], targets=asked)
+        return self.explain_group(alone)
 
     def rows(self, inputs: ModelInputs) -> int:
         """Return how many rows like these inputs may go through the network at once."""
@@ -380,3 +379,8 @@ class GroupedMethod(ABC):
     @abstractmethod
     def settings(self) -> dict[str, Any]:
         """Return everything that decides what a map looks like, as plain values."""
+
+    def run_settings(self) -> dict[str, Any]:
+        """Return those of them that say how the network is run."""
+        bypass = {"allow_bypass": True} if self.allow_bypass else {}
+        return {"seed": self.seed, "precision": self.precision, **self.passes.declared(), **bypass}

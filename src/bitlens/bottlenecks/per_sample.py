@@ -12,11 +12,10 @@ from bitlens.bottlenecks.bottleneck import Recorded, optimised
 from bitlens.core.fitting import QUALITY, Fitted, Quality, Readout
 from bitlens.core.gaussian import NoiseMode, NoiseSettings
 from bitlens.core.passes import BottleneckOptions
-from bitlens.core.statistics import FeatureStatistics, Granularity, Provenance
+from bitlens.core.statistics import FeatureStatistics, Granularity
 from bitlens.errors import one_of
 from bitlens.probe.collecting import collect_statistics
-from bitlens.probe.fingerprint import weights_hash
-from bitlens.version import __version__
+from bitlens.probe.fingerprint import provenance_of
 
 
 @final
@@ -130,14 +129,7 @@ class IBA(LayerBottleneck):
         statistics = collect_statistics(
             self.probe, batches, max_samples=max_samples, granularity=granularity, layout=self.layout
         )
-        provenance = Provenance(
-            model=type(self.model).__name__,
-            weights=weights_hash(self.model),
-            layer=self.probe.name,
-            data=data,
-            preprocessing=preprocessing,
-            version=__version__,
-        )
+        provenance = provenance_of(self.model, self.probe.name, data=data, preprocessing=preprocessing)
         self.statistics = replace(statistics, provenance=provenance)
         return self
 
@@ -154,10 +146,7 @@ class IBA(LayerBottleneck):
         return {
             **asdict(self.fit),
             **asdict(self.noise),
-            "seed": self.seed,
-            "precision": self.precision,
-            **self.passes.declared(),
-            **({"allow_bypass": True} if self.allow_bypass else {}),
+            **self.run_settings(),
             "statistics": f"per {statistics.granularity}, {statistics.samples} inputs",
             "statistics_data": statistics.provenance.data,
             "statistics_fingerprint": statistics.fingerprint,

@@ -5,10 +5,10 @@ is drawn as the layer's hidden units behave over the tokens of many texts, speci
 nothing.
 """
 
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict, replace
-from typing import Any, Literal, final, get_args
+from typing import Any, Literal, final
 
 import torch
 from torch import Tensor, nn
@@ -18,13 +18,13 @@ from bitlens.bottlenecks.bottleneck import EVIDENCE_STREAM, Bottleneck, Reading,
 from bitlens.bottlenecks.groups import ORDINARY, PADDING, Group, Samples
 from bitlens.bottlenecks.paths import check_paths
 from bitlens.bottlenecks.shared_mask import SharedMask
-from bitlens.bottlenecks.token_statistics import TokenStatistics, collect_token_statistics
+from bitlens.bottlenecks.token_statistics import TextMethod, TokenStatistics
 from bitlens.core.fitting import FitSettings, Fitted, Readout, Region
 from bitlens.core.gaussian import NoiseModel, NoiseSettings
 from bitlens.core.layout import LAYOUTS
 from bitlens.core.passes import BottleneckOptions, in_precision, suffix_dtype
 from bitlens.core.targets import ClassTarget, LogOdds, Target, as_target, last_token
-from bitlens.errors import LayerError, StatisticsError, one_of
+from bitlens.errors import LayerError, StatisticsError, one_of_literal
 from bitlens.probe import Probe, Recording, find_layer
 from bitlens.probe.agreement import agree
 from bitlens.probe.fingerprint import weights_hash
@@ -42,7 +42,7 @@ _TOKENS = LAYOUTS["TD"]
 
 
 @final
-class TokenIBA(Bottleneck):
+class TokenIBA(TextMethod, Bottleneck):
     """How many bits of each token of a text a transformer uses, by the features after one of its layers.
 
     Args:
@@ -97,14 +97,15 @@ class TokenIBA(Bottleneck):
     ) -> None:
         super().__init__(**run)
         self.probe = Probe(model, layer, call=call, output=self.passes.output)
+        self.call = self.probe.call
         self.deeper = dict(find_layer(self.probe.model, other) for other in deeper)
         if self.probe.name in self.deeper:
             raise LayerError(f"deeper holds {self.probe.name!r}, the layer itself: name layers behind it")
         if self.probe.layer in self.deeper.values() or any(call_of(name) is not None for name in self.deeper):
             raise LayerError("deeper holds one of several calls of a layer: name layers that are called once")
-        self.mask = one_of("mask", mask, {name: name for name in get_args(MaskForm)})
-        self.special_tokens = one_of("special_tokens", special_tokens, {name: name for name in get_args(SpecialTokens)})
-        self.objective = one_of("objective", objective, {name: name for name in get_args(Objective)})
+        self.mask = one_of_literal("mask", mask, MaskForm)
+        self.special_tokens = one_of_literal("special_tokens", special_tokens, SpecialTokens)
+        self.objective = one_of_literal("objective", objective, Objective)
         self.fit = FitSettings(
             beta=beta,
             steps=steps,
@@ -158,42 +159,10 @@ class TokenIBA(Bottleneck):
             )
         return self._statistics[layer]
 
-    def fit_statistics(
-        self, batches: Iterable[Any], max_samples: int = 10_000, *, data: str = "", preprocessing: str = ""
-    ) -> "TokenIBA":
-        """Learn what the layer puts out for the tokens of texts like those to be explained; 1,000 texts are plenty.
-
-        Args:
-            batches: of texts: `TokenBatch`, or mappings as tokenizers of transformers give them.
-            max_samples: stop at exactly this many texts.
-            data: where the texts come from, kept with the statistics.
-            preprocessing: how they were prepared, likewise.
-
-        Returns:
-            This object.
-
-        Raises:
-            StatisticsError: if there is no text.
-        """
-        self._statistics = collect_token_statistics(
-            self.model,
-            self.layers,
-            batches,
-            max_samples=max_samples,
-            call=self.probe.call,
-            data=data,
-            preprocessing=preprocessing,
-        )
-        return self
-
     def check(self) -> None:
         """Refuse to begin without statistics of all layers."""
         for name in self.layers:
             self.statistics_of(name)
-
-    def samples(self, inputs: Any) -> Samples:
-        """Read texts."""
-        return Samples.of_texts(inputs)
 
     def reads_padding(self, samples: Samples) -> bool:
         """Whether the network's output changes with what the layer puts out at padding (XLNet's head reads the last position).
@@ -305,10 +274,7 @@ class TokenIBA(Bottleneck):
             "special_tokens": self.special_tokens,
             "deeper": list(self.deeper),
             "min_std": self.noise.min_std,
-            "seed": self.seed,
-            "precision": self.precision,
-            **self.passes.declared(),
-            **({"allow_bypass": True} if self.allow_bypass else {}),
+            **self.run_settings(),
             "statistics": f"per hidden unit, {statistics.samples} texts",
             "statistics_data": statistics.provenance.data,
             "statistics_fingerprint": statistics.fingerprint,

@@ -7,12 +7,12 @@ information of R and Z. u is the primary quantity: with λ = 1 - u near 1, log(1
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Literal, get_args
+from typing import Literal
 
 import torch
 from torch import Tensor
 
-from bitlens.errors import SettingError, one_of
+from bitlens.errors import SettingError, one_of_literal
 
 NoiseMode = Literal["gaussian", "clamped", "zero-mean"]
 
@@ -36,7 +36,7 @@ class NoiseSettings:
     activity_threshold: float = 0.01
 
     def __post_init__(self) -> None:
-        one_of("noise", self.noise, {name: name for name in get_args(NoiseMode)})
+        one_of_literal("noise", self.noise, NoiseMode)
         if not self.min_std > 0:
             raise SettingError(f"min_std must be positive, got {self.min_std}")
 

@@ -6,6 +6,7 @@ from typing import Any
 
 import torch
 from torch import Tensor
+from torch.utils._pytree import tree_leaves
 
 from bitlens.errors import InputError
 
@@ -91,6 +92,9 @@ class ModelInputs:
         carriers = alike if follows is None else {lead, *follows}
         return cls(args, kwargs, count, frozenset(carriers), decided=follows is not None, chosen=first)
 
+    def __len__(self) -> int:
+        return self.count
+
     def __getitem__(self, key: Key) -> Any:
         return self.args[key] if isinstance(key, int) else self.kwargs[key]
 
@@ -144,13 +148,15 @@ class ModelInputs:
 
     def items(self) -> Iterator[tuple[Any, bool]]:
         """Every argument, positional ones first, and whether it belongs to the samples."""
-        for key, value in (*enumerate(self.args), *self.kwargs.items()):
-            yield value, key in self.carriers
+        return ((value, key in self.carriers) for key, value in self.named.items())
+
+    def each(self, change: Callable[[Key, Any], Any]) -> "ModelInputs":
+        """Put something else in the place of every argument: what `change` makes of its place or name, and of its value."""
+        args = tuple(change(place, value) for place, value in enumerate(self.args))
+        return replace(self, args=args, kwargs={name: change(name, value) for name, value in self.kwargs.items()})
 
     def _map(self, change: Callable[[Tensor], Tensor], count: int) -> "ModelInputs":
-        args = tuple(change(v) if i in self.carriers else v for i, v in enumerate(self.args))
-        kwargs = {k: change(v) if k in self.carriers else v for k, v in self.kwargs.items()}
-        return replace(self, args=args, kwargs=kwargs, count=count)
+        return replace(self.each(lambda key, value: change(value) if key in self.carriers else value), count=count)
 
     def select(self, rows: slice | Tensor) -> "ModelInputs":
         """The samples of a slice, or those that a tensor of indices names, in its order and as often as it does."""
@@ -163,12 +169,15 @@ class ModelInputs:
 
     def with_first(self, first: Tensor) -> "ModelInputs":
         """The same arguments with another first tensor, (N, ...)."""
-        return self.replaced({self.lead: first})
+        return self.putting(self.lead, first)
+
+    def putting(self, where: Key, value: Any) -> "ModelInputs":
+        """The same arguments but for one."""
+        return self.each(lambda key, old: value if key == where else old)
 
     def replaced(self, others: Mapping[Key, Tensor]) -> "ModelInputs":
         """The same arguments with others in the place of some, of as many samples."""
-        args = tuple(others.get(place, value) for place, value in enumerate(self.args))
-        return replace(self, args=args, kwargs={name: others.get(name, value) for name, value in self.kwargs.items()})
+        return self.each(others.get)
 
     def tile(self, copies: int) -> "ModelInputs":
         """All samples, then all samples again, `copies` times: row b*N + i is copy b of sample i."""
@@ -180,16 +189,26 @@ class ModelInputs:
         """The same samples in memory of their own (a network may overwrite what it is given)."""
         return self._map(lambda value: value.clone(), self.count)
 
+    def passed_to(self, network: Callable[..., Any]) -> Any:
+        """Call a network with them, or with copies where they are the samples: it may overwrite what it is given."""
+        own = self.clone()
+        return network(*own.args, **own.kwargs)
+
     def to(self, device: torch.device) -> "ModelInputs":
         """Detached copies of all tensors on `device` (nothing is copied that is there already)."""
 
-        def move(value: Any) -> Any:
+        def move(_: Key, value: Any) -> Any:
             if not isinstance(value, Tensor):
                 return value
             value = value.detach().to(device)
             return value.clone() if value.is_inference() else value
 
-        return replace(self, args=tuple(map(move, self.args)), kwargs={k: move(v) for k, v in self.kwargs.items()})
+        return self.each(move)
+
+
+def tensors_of(values: Any) -> list[Tensor]:
+    """The tensors in a structure of tuples, mappings and model outputs, in order."""
+    return [leaf for leaf in tree_leaves(values) if isinstance(leaf, Tensor)]
 
 
 def as_captum(maps: Tensor, inputs: Any, device: torch.device) -> Any:

@@ -3,14 +3,14 @@
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import cache
-from typing import Any, Literal, TypedDict, get_args
+from typing import Any, Literal, TypedDict
 
 import torch
 from torch import Tensor, nn
 
 from bitlens.core.layout import Layout
 from bitlens.core.outputs import OutputChoice, OutputForm
-from bitlens.errors import SettingError, one_of
+from bitlens.errors import SettingError, one_of_literal
 
 Precision = Literal["float32", "bfloat16", "auto"]
 
@@ -59,7 +59,7 @@ class Passes:
 
     def __post_init__(self) -> None:
         OutputForm.chosen(self.output)
-        one_of("precision", self.precision, {name: name for name in get_args(Precision)})
+        one_of_literal("precision", self.precision, Precision)
         size = self.internal_batch_size
         if size != "auto" and not (isinstance(size, int) and size > 0):
             raise SettingError(f"internal_batch_size must be 'auto' or a positive integer, got {size!r}")

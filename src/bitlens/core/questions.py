@@ -30,6 +30,9 @@ class Target(ABC):
     count: int | None = None
     """For how many samples there are questions; None if there is one for any number."""
 
+    each: str = ""
+    """The attribute that holds an entry for each of these samples, if there is one."""
+
     def check(self, output: Any) -> None:  # noqa: B027  (most targets refuse nothing)
         """Refuse a network whose clean output cannot answer the question."""
 
@@ -63,9 +66,12 @@ class Target(ABC):
         """The question about texts whose last tokens (N,) are known, or about what has none; the same unless it reads them."""
         return self
 
-    def select(self, rows: slice | Tensor) -> "Target":  # noqa: ARG002
-        """The question for some samples (a slice, or indices); the same for all unless it says otherwise."""
-        return self
+    def select(self: T, rows: slice | Tensor) -> T:
+        """The question for some samples (a slice, or indices); the same for all where it is one for any number."""
+        if self.count is None or not self.each:
+            return self
+        some = chosen_rows(getattr(self, self.each), rows)
+        return changed(self, **{self.each: some}, count=len(some))
 
 
 def changed(target: T, **attributes: Any) -> T:
@@ -133,6 +139,8 @@ class ClassTarget(_ClassQuestion):
         classes: (N,) class indices, one for each sample.
     """
 
+    each = "classes"
+
     def __init__(self, classes: Tensor) -> None:
         self.classes, self.count = classes, len(classes)
 
@@ -146,11 +154,6 @@ class ClassTarget(_ClassQuestion):
     def describe(self) -> tuple[str, ...]:
         """The index of each sample's class."""
         return tuple(str(int(index)) for index in self.classes)
-
-    def select(self: T, rows: slice | Tensor) -> T:
-        """The classes of some samples."""
-        classes = chosen_rows(vars(self)["classes"], rows)
-        return changed(self, classes=classes, count=len(classes))
 
 
 class LogOdds(ClassTarget):
@@ -191,10 +194,6 @@ class Binary(ClassTarget):
         form = form if form.numbers == "binary-probability" else form.read_as("binary")
         classes = form.scores(output).argmax(1) if self.count is None else self.classes
         return changed(self, form=form, classes=classes, count=len(classes))
-
-    def select(self, rows: slice | Tensor) -> "Binary":
-        """The classes of some samples."""
-        return self if self.count is None else super().select(rows)
 
 
 class AnyOf(_ClassQuestion):

@@ -7,10 +7,10 @@ from typing import Any
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
-from torch.utils._pytree import tree_leaves
 
+from bitlens.core.inputs import tensors_of
 from bitlens.core.outputs import Numbers, OutputForm
-from bitlens.core.questions import Target, changed, check_indices, chosen_rows, tiled
+from bitlens.core.questions import Target, changed, check_indices, tiled
 from bitlens.errors import TargetError
 
 
@@ -20,6 +20,8 @@ class MultiLabel(Target):
     Args:
         labels: (N,) indices, one for each sample; None for each sample's label with the highest score.
     """
+
+    each = "labels"
 
     def __init__(self, labels: Tensor | None = None) -> None:
         self.labels, self.count = labels, None if labels is None else len(labels)
@@ -53,13 +55,6 @@ class MultiLabel(Target):
         """The index of each sample's label."""
         return tuple(str(int(index)) for index in self._labels)
 
-    def select(self, rows: slice | Tensor) -> "MultiLabel":
-        """The labels of some samples."""
-        if self.labels is None:
-            return self
-        labels = chosen_rows(self.labels, rows)
-        return changed(self, labels=labels, count=len(labels))
-
     @property
     def _labels(self) -> Tensor:
         if self.labels is None:
@@ -76,7 +71,7 @@ class Regression(Target):
         column: which output of several; None for the only one (the first, where values are given).
     """
 
-    measure = "score"
+    measure, each = "score", "values"
 
     def __init__(self, values: Tensor | None = None, *, scale: float = 1.0, column: int | None = None) -> None:
         self.values, self.scale, self.column = values, scale, column
@@ -116,13 +111,6 @@ class Regression(Target):
         of = "" if self.column is None else f" of output {self.column}"
         return ("value",) if self.values is None else tuple(f"value {float(value):.4g}{of}" for value in self.values)
 
-    def select(self, rows: slice | Tensor) -> "Regression":
-        """The values of some samples."""
-        if self.values is None:
-            return self
-        values = chosen_rows(self.values, rows)
-        return changed(self, values=values, count=len(values))
-
 
 class Score(Target):
     """Any function of the output that gives one differentiable number per row; larger means more of what is asked.
@@ -144,13 +132,16 @@ class Score(Target):
 
     def value(self, output: Any) -> Tensor:
         """The score."""
-        score = self.function(output)
+        score = self._told(output)
         if not isinstance(score, Tensor) or score.dim() != 1:
             shape = tuple(score.shape) if isinstance(score, Tensor) else type(score).__name__
             raise TargetError(
                 f"target {self.name!r} must return one number per row, shape (rows,); it returned {shape}"
             )
         return score.float()
+
+    def _told(self, output: Any) -> Any:
+        return self.function(output)
 
     def describe(self) -> tuple[str, ...]:
         """One text, which stands for all samples."""
@@ -165,32 +156,23 @@ class TextScore(Score):
     Args:
         function: (output, last (rows,)) → (rows,); last is the index of the last token that is no padding.
         name: how the question is called in results.
-        last: (N,) of the texts, once they are known.
     """
 
-    def __init__(
-        self, function: Callable[[Any, Tensor], Tensor], name: str | None = None, last: Tensor | None = None
-    ) -> None:
-        super().__init__(self._told, name if name is not None else str(getattr(function, "__name__", type(function))))
-        self.asked, self.last = function, last
-        self.count = None if last is None else len(last)
+    each, last = "last", None
+    function: Callable[..., Tensor]
 
-    def _told(self, output: Any) -> Tensor:
-        first = next(leaf for leaf in tree_leaves(output) if isinstance(leaf, Tensor))
+    def _told(self, output: Any) -> Any:
         if self.last is None:
             raise TargetError(
                 f"target {self.name!r} takes (output, last), but the inputs are no texts with a last token: let it take the "
                 "output alone"
             )
-        return self.asked(output, tiled(self.last.to(first.device), len(first)))
+        first = tensors_of(output)[0]
+        return self.function(output, tiled(self.last.to(first.device), len(first)))
 
     def at(self, last: Tensor | None) -> "TextScore":
         """The question about texts whose last tokens (N,) are known."""
-        return TextScore(self.asked, self.name, last)
-
-    def select(self, rows: slice | Tensor) -> "TextScore":
-        """The question for some texts."""
-        return self if self.last is None else TextScore(self.asked, self.name, chosen_rows(self.last, rows))
+        return changed(self, last=last, count=None if last is None else len(last))
 
 
 def takes_last(function: Callable[..., Any]) -> bool:
@@ -215,7 +197,7 @@ class Similarity(Target):
         embeddings: (N, D), one for each sample, or (1, D) for all.
     """
 
-    measure = "score"
+    measure, each = "score", "embeddings"
 
     def __init__(self, embeddings: Tensor) -> None:
         self.embeddings = embeddings
@@ -233,7 +215,3 @@ class Similarity(Target):
     def describe(self) -> tuple[str, ...]:
         """One text, which stands for all samples."""
         return ("similarity",)
-
-    def select(self, rows: slice | Tensor) -> "Similarity":
-        """The embeddings of some samples."""
-        return self if len(self.embeddings) == 1 else Similarity(chosen_rows(self.embeddings, rows))

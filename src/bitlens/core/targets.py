@@ -125,32 +125,17 @@ def _check_count(targets: int | None, samples: int) -> None:
         raise TargetError(f"there are {targets} targets for {samples} samples: give one for all, or one for each")
 
 
-def select_targets(target: Any, start: int, stop: int, count: int) -> Any:
-    """What a user gave as a target for `count` samples, for samples start..stop-1 of them.
+def select_targets(target: Any, rows: slice | Tensor, count: int) -> Any:
+    """What a user gave as a target for `count` samples, for some of them: a slice, or indices in another order.
 
     Raises:
         TargetError: if there are several targets, but not one for each sample.
     """
     if isinstance(target, Target):
         _check_count(target.count, count)
-        return target.select(slice(start, stop))
+        return target.select(rows)
     several = isinstance(target, list | tuple | range) or getattr(target, "ndim", 0) > 0
     if not several:
         return target
     _check_count(len(target), count)
-    return target[start:stop]
-
-
-def permuted_targets(target: Any, order: Tensor, count: int) -> Any:
-    """What a user gave as a target for `count` samples, for the same samples in another order (indices).
-
-    Raises:
-        TargetError: if there are several targets, but not one for each sample.
-    """
-    if isinstance(target, Target):
-        _check_count(target.count, count)
-        return target.select(order) if target.count is not None else target
-    if isinstance(target, list | tuple | range) or getattr(target, "ndim", 0) > 0:
-        _check_count(len(target), count)
-        return [target[i] for i in order.tolist()]
-    return target
+    return target[rows] if isinstance(rows, slice) else [target[i] for i in rows.tolist()]

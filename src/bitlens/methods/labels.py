@@ -2,14 +2,13 @@
 
 from collections.abc import Sequence
 
-import torch
-
 from bitlens.core.targets import logits_of
 from bitlens.data.labels import Labels
 from bitlens.errors import BitlensError
 from bitlens.methods.building import grey_photo
 from bitlens.models.loaded import Loaded
-from bitlens.probe import Network, frozen
+from bitlens.probe import Network
+from bitlens.probe.modules import clean_pass
 
 
 def labels_for(loaded: Loaded, classes: Sequence[str] | None = None) -> Labels:
@@ -28,8 +27,6 @@ def _outputs(loaded: Loaded) -> int | None:
     network = Network(loaded.model)
     try:
         given = grey_photo(loaded) if loaded.kind == "image" else loaded.tokenizer(["a"]).to(network.device).inputs
-        inputs = network.prepared(given)
-        with frozen(loaded.model), torch.no_grad():
-            return logits_of(loaded.model(*inputs.args, **inputs.kwargs)).shape[1]
+        return logits_of(clean_pass(loaded.model, network.prepared(given))).shape[1]
     except (BitlensError, RuntimeError, ValueError):  # what is wrong the run itself will say
         return None

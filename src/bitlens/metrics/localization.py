@@ -5,13 +5,13 @@ the object. Inside is where the mask exceeds 0.5. Each gives one number per imag
 is inside. A constant map says nothing of places and scores what chance scores, wherever its ties happen to lie.
 """
 
-from typing import Literal, get_args
+from typing import Literal
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from bitlens.errors import InputError, SettingError, one_of
+from bitlens.errors import InputError, SettingError, one_of_literal
 
 Scale = Literal["maximum", "none"]
 
@@ -181,7 +181,7 @@ def _pixels(maps: Tensor, masks: Tensor) -> tuple[Tensor, Tensor]:
 
 def _scaled(values: Tensor, scale: Scale) -> Tensor:
     """Heat in [0, 1]."""
-    one_of("scale", scale, {name: name for name in get_args(Scale)})
+    one_of_literal("scale", scale, Scale)
     heat = values.clamp_min(0)
     highest = heat.amax(1, keepdim=True)
     if scale == "maximum":

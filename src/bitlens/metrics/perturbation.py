@@ -108,7 +108,7 @@ def in_groups(
     start = 0
     while start < batch.count:
         samples = slice(start, start + _group_size(batch.count - start, rows))
-        chosen = select_targets(targets, samples.start, samples.stop, batch.count)
+        chosen = select_targets(targets, samples, batch.count)
         few = batch.select(samples)
         with (
             torch.autocast(network.device.type, enabled=False),  # `precision` alone decides

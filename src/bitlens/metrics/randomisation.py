@@ -167,8 +167,7 @@ def _calibrate(network: nn.Module, modules: Sequence[nn.Module], batches: Sequen
         norm.momentum = None  # a plain average over batches
         norm.train()
     for batch in batches:
-        inputs = ModelInputs.of(batch).to(device_of(network))
-        network(*inputs.args, **inputs.kwargs)
+        ModelInputs.of(batch).to(device_of(network)).passed_to(network)
     for norm, momentum in zip(norms, momenta, strict=True):
         norm.momentum = momentum
         norm.eval()

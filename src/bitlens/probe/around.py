@@ -11,9 +11,8 @@ from typing import Any
 
 import torch
 from torch import Tensor
-from torch.utils._pytree import tree_leaves
 
-from bitlens.core.inputs import Key, ModelInputs
+from bitlens.core.inputs import Key, ModelInputs, tensors_of
 
 ROUNDING = 1e-3  # of the difference between two outputs: less is not told from rounding
 MOSTLY = 0.5  # of the difference, by arguments besides the one that is explained: from here on they carry the answer
@@ -59,6 +58,11 @@ def _another(value: Tensor) -> Tensor:
     return two if len(two) > 1 and not torch.equal(two[0], two[1]) else _unlike(value)
 
 
+def two_of(inputs: ModelInputs) -> ModelInputs:
+    """The first two samples, or where there is one, it and another like it: what a network is tried with."""
+    return inputs.select(slice(2)) if inputs.count > 1 else pair_of(inputs)
+
+
 def _unlike(value: Tensor) -> Tensor:
     """A second sample of noise, as large and spread as the first."""
     first = value[:1].float()
@@ -100,8 +104,7 @@ def left_over(run: Callable[[Tensor], Any], features: Tensor, clean: Any) -> flo
 def unread(run: Callable[[Tensor], Any], features: Tensor, extra: int) -> bool:
     """Return whether the output is the very same whatever stands at the places of features (n, ...), behind extra tokens."""
     said = [run(torch.cat([features[:, :extra], noise[:, extra:]], 1)) for noise in _noises(features)]
-    pairs = zip(*(tree_leaves(one) for one in said), strict=True)
-    return all(torch.equal(a, b) for a, b in pairs if isinstance(a, Tensor) and isinstance(b, Tensor))
+    return all(torch.equal(a, b) for a, b in zip(*map(tensors_of, said), strict=True))
 
 
 def _noises(features: Tensor) -> list[Tensor]:
@@ -119,6 +122,6 @@ def _apart(answer: Tensor | None) -> float:
 def answer_of(output: Any) -> Tensor | None:
     """What is taken for the network's answer: its logits, else its first tensor of real numbers."""
     said = getattr(output, "logits", None)
-    leaves = [leaf for leaf in tree_leaves(said if said is not None else output) if isinstance(leaf, Tensor)]
+    leaves = tensors_of(said if said is not None else output)
     found = next((leaf for leaf in leaves if leaf.is_floating_point() and leaf.dim() > 0), None)
     return None if found is None else found.detach().float()

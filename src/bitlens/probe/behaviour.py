@@ -1,32 +1,34 @@
 """Whether a network gives the same answer twice, and to a sample the same alone as beside others: maps rest on both."""
 
 import warnings
-from collections.abc import Callable
 from typing import Any
+
+from torch import nn
 
 from bitlens.core.inputs import ModelInputs
 from bitlens.errors import BitlensWarning, ModelError
 from bitlens.probe.agreement import agree
-from bitlens.probe.around import answer_of, pair_of
+from bitlens.probe.around import answer_of
+from bitlens.probe.modules import clean_pass
 
 
-def check_behaviour(name: str, run: Callable[[ModelInputs], Any], inputs: ModelInputs) -> None:
+def check_behaviour(model: nn.Module, two: ModelInputs, output: Any) -> None:
     """Refuse a network whose passes do not repeat, and warn of one whose samples change each other's answers.
 
     Args:
-        name: of the network, for errors.
-        run: inputs → output, one pass.
-        inputs: what it is given; two samples of it go through, and then the first alone.
+        model: the network, frozen.
+        two: samples, of which the first goes through alone.
+        output: what it gave for both.
 
     Raises:
         ModelError: if its passes do not repeat.
     """
-    pair = inputs.select(slice(2)) if inputs.count > 1 else pair_of(inputs)
-    together, alone = (answer_of(run(some)) for some in (pair, pair.select(slice(1))))
+    name = type(model).__name__
+    together, alone = answer_of(output), answer_of(clean_pass(model, two.select(slice(1))))
     if together is None or alone is None or together.shape[1:] != alone.shape[1:] or agree(together[:1], alone):
         return  # an answer that is no row for each sample (a matrix of similarities) cannot be compared
     apart = float((together[:1] - alone).abs().max() / together.abs().max())
-    again = answer_of(run(pair))
+    again = answer_of(clean_pass(model, two))
     if not agree(together, again):
         raise ModelError(
             f"two passes of {name} over the same inputs do not repeat: they differ, by {apart:.1%} of the largest output. Turn "

@@ -1,9 +1,10 @@
 """What a layer puts out on many inputs, batch after batch: no more passes than there are batches, however many layers."""
 
-from collections.abc import Callable, Iterable, Sequence
-from typing import Any
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from typing import Any, Protocol, TypeVar
 
 from torch import Tensor
+from typing_extensions import Self
 
 from bitlens.core.inputs import ModelInputs
 from bitlens.core.layout import Layout
@@ -97,11 +98,8 @@ def _summaries(
     granularity: Granularity,
     layouts: Sequence[Layout | None],
 ) -> list[FeatureStatistics]:
-    if max_samples < 1:
-        raise StatisticsError(f"max_samples must be at least 1, got {max_samples}")
     totals: list[FeatureStatistics] = []
-    for batch in batches:
-        inputs = batch.select(slice(max_samples - (totals[0].samples if totals else 0)))
+    for inputs in limited(batches, max_samples):
         summaries = []
         for probe, given, found in zip(probes, layouts, features_of(inputs), strict=True):
             geometry = probe.geometry(inputs, given)
@@ -110,8 +108,34 @@ def _summaries(
             valid = mask if mask is not None and mask.shape == features.shape[:2] else None
             summaries.append(FeatureStatistics.of(features, layout, granularity, valid=valid))
         totals = [a.merge(b) for a, b in zip(totals, summaries, strict=True)] if totals else summaries
-        if totals[0].samples >= max_samples:
-            break
-    if not totals:
-        raise StatisticsError("there are no inputs to make statistics from: the batches are empty")
     return totals
+
+
+class _Samples(Protocol):
+    """Several samples, of which some can be taken."""
+
+    def __len__(self) -> int: ...
+
+    def select(self, rows: slice) -> Self: ...
+
+
+S = TypeVar("S", bound=_Samples)
+
+
+def limited(batches: Iterable[S], most: int, what: str = "inputs to make statistics from") -> Iterator[S]:
+    """Give batches up to exactly so many samples; no more is drawn than is needed.
+
+    Raises:
+        StatisticsError: if there is no sample.
+    """
+    if most < 1:
+        raise StatisticsError(f"max_samples must be at least 1, got {most}")
+    seen = 0
+    for batch in batches:
+        some = batch.select(slice(most - seen))
+        seen += len(some)
+        yield some
+        if seen >= most:
+            return
+    if not seen:
+        raise StatisticsError(f"there are no {what}: the batches are empty")

@@ -7,11 +7,10 @@ from typing import Any
 
 import torch
 from torch import Tensor, nn
-from torch.utils._pytree import tree_leaves
 
-from bitlens.core.inputs import ModelInputs
+from bitlens.core.inputs import ModelInputs, tensors_of
 from bitlens.errors import NotFiniteError
-from bitlens.probe.modules import Forward, frozen, wrapped
+from bitlens.probe.modules import Forward, clean_pass, frozen, putting_out, wrapped
 
 _OWN = "the network's own code"
 
@@ -53,11 +52,7 @@ def _searched(
     again: Callable[[int], Any] | None,
 ) -> str:
     """What is to blame, in words; empty if nothing was found."""
-
-    def clean() -> Any:
-        with torch.no_grad(), frozen(model):
-            return model(*inputs.clone().args, **inputs.clone().kwargs)
-
+    clean = partial(clean_pass, model, inputs)
     # Whatever else goes wrong in the search must not stand before what it is the search for.
     with suppress(Exception):
         if name := _first_call(model, clean):
@@ -103,32 +98,26 @@ def _first_call(model: nn.Module, act: Callable[[], Any]) -> str:
 
 def _first_slope(model: nn.Module, inputs: ModelInputs, score: Callable[[Any], Tensor]) -> str:
     """The module through which the gradient of a score first is not finite, on its way back."""
-    passed = ["the score"]
+    passed, names = ["the score"], _names(model)
 
-    def wrap(name: str, _: nn.Module, forward: Forward) -> Forward:
-        def hook(slope: Tensor) -> None:
-            if not _finite(slope):
-                raise _Found(passed[-1])
-            passed.append(name)
+    def hook(name: str, slope: Tensor) -> None:
+        if not _finite(slope):
+            raise _Found(passed[-1])
+        passed.append(name)
 
-        def watched(*args: Any, **kwargs: Any) -> Any:
-            output = forward(*args, **kwargs)
-            for leaf in tree_leaves(output):
-                if isinstance(leaf, Tensor) and leaf.requires_grad:
-                    leaf.register_hook(hook)  # type: ignore[no-untyped-call]
-            return output
-
-        return watched
+    def watched(module: nn.Module, output: Any) -> Any:
+        for leaf in tensors_of(output):
+            if leaf.requires_grad:
+                leaf.register_hook(partial(hook, names[module]))  # type: ignore[no-untyped-call]
+        return output
 
     first = inputs.first
     if not first.is_floating_point():
         return ""
-    wrappers = {module: partial(wrap, name) for module, name in _names(model).items()}
     try:
-        with frozen(model), torch.enable_grad(), wrapped(wrappers):
+        with frozen(model), torch.enable_grad(), wrapped(dict.fromkeys(names, putting_out(watched))):
             given = first.clone().requires_grad_()
-            asked = inputs.with_first(given.clone())  # a network may overwrite what it is given
-            (slope,) = torch.autograd.grad(score(model(*asked.args, **asked.kwargs)).sum(), given)
+            (slope,) = torch.autograd.grad(score(inputs.with_first(given).passed_to(model)).sum(), given)
     except _Found as found:
         return str(found)
     return "" if _finite(slope) else passed[-1]
@@ -139,8 +128,5 @@ def _names(model: nn.Module) -> dict[nn.Module, str]:
 
 
 def _finite(values: Any) -> bool:
-    return all(bool(torch.isfinite(leaf).all()) for leaf in tree_leaves(values) if _is_number(leaf))
-
-
-def _is_number(leaf: Any) -> bool:
-    return isinstance(leaf, Tensor) and (leaf.is_floating_point() or leaf.is_complex())
+    numbers = (leaf for leaf in tensors_of(values) if leaf.is_floating_point() or leaf.is_complex())
+    return all(bool(torch.isfinite(leaf).all()) for leaf in numbers)

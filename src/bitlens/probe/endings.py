@@ -11,12 +11,12 @@ from weakref import WeakKeyDictionary
 import torch
 from torch import Tensor, nn
 from torch.utils._python_dispatch import TorchDispatchMode
-from torch.utils._pytree import tree_leaves
 
-from bitlens.core.inputs import ModelInputs
+from bitlens.core.inputs import ModelInputs, tensors_of
 from bitlens.core.outputs import Numbers, OutputChoice, OutputForm, answer_of
 from bitlens.errors import TargetError
-from bitlens.probe.modules import device_of, frozen
+from bitlens.probe.modules import clean_pass, device_of
+from bitlens.probe.recording import memory_of
 
 _ENDINGS: "WeakKeyDictionary[nn.Module, dict[Any, str]]" = WeakKeyDictionary()
 
@@ -126,12 +126,12 @@ class _Origins(TorchDispatchMode):  # type: ignore[no-untyped-call]
 
     def of(self, tensor: Tensor) -> str:
         """The name of the operation, empty where it is not known."""
-        return self._made.get(_memory(tensor), "")
+        return self._made.get(memory_of(tensor), "")
 
     def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
         output = func(*args, **(kwargs or {}))
         name = func._schema.name.partition("::")[2]
-        given = [leaf for leaf in tree_leaves((args, kwargs)) if isinstance(leaf, Tensor)]
+        given = tensors_of((args, kwargs))
         origins = {self.of(leaf) for leaf in (given[1:] if name == "copy_" else given)}
         if name not in _MOVES and not (name in _MIXES and origins == {"sigmoid"}):
             made = name.strip("_")
@@ -139,15 +139,10 @@ class _Origins(TorchDispatchMode):  # type: ignore[no-untyped-call]
             (made,) = origins
         else:
             made = ""
-        for leaf in tree_leaves(output):
-            if isinstance(leaf, Tensor):
-                self._made[_memory(leaf)] = made
-                self._kept.append(leaf.untyped_storage())  # an address that is free again would be another's
+        for leaf in tensors_of(output):
+            self._made[memory_of(leaf)] = made
+            self._kept.append(leaf.untyped_storage())  # an address that is free again would be another's
         return output
-
-
-def _memory(tensor: Tensor) -> int:
-    return int(tensor.untyped_storage()._cdata)
 
 
 def _ending(model: nn.Module, inputs: Any, form: OutputForm) -> str:
@@ -156,8 +151,8 @@ def _ending(model: nn.Module, inputs: Any, form: OutputForm) -> str:
     known = _ENDINGS.setdefault(model, {})
     key = (given.signature, form.part)
     if key not in known:
-        few, origins = given.select(slice(2)).to(device_of(model)).clone(), _Origins()
-        with frozen(model), torch.no_grad(), origins:
-            output = model(*few.args, **few.kwargs)
+        few, origins = given.select(slice(2)).to(device_of(model)), _Origins()
+        with origins:
+            output = clean_pass(model, few)
         known[key] = origins.of(answer_of(output, form.part))
     return known[key]

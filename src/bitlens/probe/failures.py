@@ -10,8 +10,8 @@ import torch
 from torch import Tensor, nn
 from torch.nn.modules.batchnorm import _BatchNorm
 from torch.nn.modules.conv import _ConvNd
-from torch.utils._pytree import tree_leaves
 
+from bitlens.core.inputs import tensors_of
 from bitlens.errors import BitlensError, InputError, ModelError
 
 _MOST = 300  # characters of what was raised
@@ -98,8 +98,7 @@ def _named(call: _Called, names: dict[nn.Module, str]) -> str:
 
 
 def _first_tensor(call: _Called) -> Tensor | None:
-    leaves = tree_leaves((call.args, call.kwargs))
-    return next((leaf for leaf in leaves if isinstance(leaf, Tensor) and leaf.dim() > 0), None)
+    return next((leaf for leaf in tensors_of((call.args, call.kwargs)) if leaf.dim() > 0), None)
 
 
 def _count(call: _Called) -> int | None:

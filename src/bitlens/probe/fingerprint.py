@@ -3,22 +3,28 @@
 import hashlib
 
 import torch
-from torch import Tensor, nn
-from torch.utils._pytree import tree_leaves
+from torch import nn
 
+from bitlens.core.inputs import tensors_of
+from bitlens.core.statistics import Provenance
 from bitlens.probe.modules import plain_name
+from bitlens.version import __version__
 
 
 def weights_hash(model: nn.Module) -> str:
     """A fingerprint of all parameters and buffers, in order: 16 hexadecimal digits."""
     digest = hashlib.sha256()
     for name, value in model.state_dict().items():
-        for tensor in tree_leaves(value):  # quantised modules keep weight and bias in one entry
-            if isinstance(tensor, Tensor):
-                digest.update(f"{plain_name(name)}{tuple(tensor.shape)}{tensor.dtype}".encode())
-                plain = tensor.dequantize() if tensor.is_quantized else tensor
-                digest.update(plain.detach().cpu().contiguous().view(-1).view(torch.uint8).numpy().data)
+        for tensor in tensors_of(value):  # quantised modules keep weight and bias in one entry
+            digest.update(f"{plain_name(name)}{tuple(tensor.shape)}{tensor.dtype}".encode())
+            plain = tensor.dequantize() if tensor.is_quantized else tensor
+            digest.update(plain.detach().cpu().contiguous().view(-1).view(torch.uint8).numpy().data)
     return digest.hexdigest()[:16]
+
+
+def provenance_of(model: nn.Module, layer: str = "", *, data: str = "", preprocessing: str = "") -> Provenance:
+    """Where something comes from that was learnt of a network as it is now: its weights, and what is told besides."""
+    return Provenance(type(model).__name__, weights_hash(model), layer, data, preprocessing, __version__)
 
 
 def weights_versions(model: nn.Module) -> tuple[tuple[int, int], ...]:

@@ -16,9 +16,8 @@ from weakref import WeakKeyDictionary
 
 import torch
 from torch import Tensor, nn
-from torch.utils._pytree import tree_leaves
 
-from bitlens.core.inputs import Key, ModelInputs
+from bitlens.core.inputs import Key, ModelInputs, tensors_of
 from bitlens.core.outputs import OutputChoice, OutputForm, Part, answer_of
 from bitlens.core.targets import function_of
 from bitlens.errors import BitlensWarning, TargetError
@@ -106,18 +105,15 @@ def _holds(model: nn.Module, inputs: ModelInputs, two: Tensor, read: Callable[[A
     again = torch.tensor([0, 1, 0], device=two.device)
     outputs = []
     for rows in (two, two[again]):
-        some = inputs.select(rows).clone()
         try:
-            outputs.append(read(model(*some.args, **some.kwargs)))
+            outputs.append(read(inputs.select(rows).passed_to(model)))
         except Exception:
             return False
-    pairs = list(zip(*map(_tensors, outputs), strict=False))
+    rows_of = (
+        [leaf for leaf in tensors_of(output) if leaf.dim() > 0] for output in outputs
+    )  # losses are those of a batch
+    pairs = list(zip(*rows_of, strict=False))
     return bool(pairs) and all(_same(a, b, again) for a, b in pairs)
-
-
-def _tensors(output: Any) -> list[Tensor]:
-    """Of a network's output, but for losses and the like, which are those of a batch."""
-    return [leaf for leaf in tree_leaves(output) if isinstance(leaf, Tensor) and leaf.dim() > 0]
 
 
 def _same(two: Tensor, three: Tensor, again: Tensor) -> bool:

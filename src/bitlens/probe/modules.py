@@ -6,7 +6,6 @@ import itertools
 import threading
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import replace
 from typing import Any, TypeGuard
 from weakref import WeakKeyDictionary
 
@@ -14,7 +13,7 @@ import torch
 import torch.fx
 from torch import Tensor, nn
 
-from bitlens.core.inputs import ModelInputs
+from bitlens.core.inputs import Key, ModelInputs
 from bitlens.errors import LayerError
 from bitlens.probe.failures import said
 from bitlens.probe.plainly import one_by_one, plain_forwards, what_was_compiled
@@ -128,12 +127,10 @@ def in_precision_of(model: nn.Module, inputs: ModelInputs) -> ModelInputs:
     if wanted not in _CAST:
         return inputs
 
-    def cast(value: Any) -> Any:
-        differs = isinstance(value, Tensor) and value.dtype in _CAST and value.dtype != wanted
-        return value.to(wanted) if differs else value
+    def cast(_: Key, value: Any) -> Any:
+        return value.to(wanted) if isinstance(value, Tensor) and value.dtype in _CAST else value
 
-    kwargs = {name: cast(value) for name, value in inputs.kwargs.items()}
-    return replace(inputs, args=tuple(map(cast, inputs.args)), kwargs=kwargs)
+    return inputs.each(cast)
 
 
 @contextmanager
@@ -174,6 +171,24 @@ def frozen(model: nn.Module) -> Iterator[None]:
                 config.use_cache = True
             for parameter in trainable:
                 parameter.requires_grad_(True)
+
+
+def clean_pass(model: nn.Module, inputs: ModelInputs) -> Any:
+    """What a network gives for inputs, untouched and without gradients."""
+    with frozen(model), torch.no_grad():
+        return inputs.passed_to(model)
+
+
+def putting_out(change: Callable[[nn.Module, Any], Any]) -> Wrapper:
+    """A module that does the same, and then puts out what is made of the module and its output."""
+
+    def wrap(module: nn.Module, forward: Forward) -> Forward:
+        def changed(*args: Any, **kwargs: Any) -> Any:
+            return change(module, forward(*args, **kwargs))
+
+        return changed
+
+    return wrap
 
 
 @contextmanager

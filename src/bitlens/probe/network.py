@@ -14,6 +14,7 @@ from torch import Tensor, nn
 from bitlens.core.inputs import ModelInputs
 from bitlens.core.outputs import OutputChoice, OutputForm
 from bitlens.probe.agreement import agree
+from bitlens.probe.around import two_of
 from bitlens.probe.behaviour import check_behaviour
 from bitlens.probe.endings import output_form
 from bitlens.probe.folding import Fold, foldable, folded
@@ -91,23 +92,18 @@ class Network:
 
     def _learn(self, inputs: ModelInputs) -> _Known:
         if inputs.signature not in self._known:
-            few = inputs.select(slice(2))
+            few, touched = two_of(inputs), Touched()
             with frozen(self.model), torch.no_grad():
-                check_behaviour(type(self.model).__name__, self._pass, inputs)
-                folds = foldable(trace_calls(self.model, few))
-                touched = Touched()
                 with touched:
-                    expected = self._pass(few)
-                if not self._same(few, folds, expected):
+                    root = trace_calls(self.model, few)
+                check_behaviour(self.model, few, root.output)
+                folds = foldable(root)
+                if not self._same(few, folds, root.output):
                     folds = ()
             self._known[inputs.signature] = _Known(folds, max(1, touched.bytes // few.count))
         return self._known[inputs.signature]
 
-    def _pass(self, inputs: ModelInputs) -> Any:
-        own = inputs.clone()  # a network may overwrite what it is given
-        return self.model(*own.args, **own.kwargs)
-
     def _same(self, few: ModelInputs, folds: tuple[Fold, ...], expected: Any) -> bool:
         with suppress(Exception), wrapped(folded(folds, None)):
-            return agree(expected, self._pass(few))
+            return agree(expected, few.passed_to(self.model))
         return False

@@ -5,7 +5,7 @@ from dataclasses import replace
 import torch
 from torch import Tensor
 
-from bitlens.core.inputs import Key, ModelInputs
+from bitlens.core.inputs import ModelInputs
 from bitlens.probe.agreement import agree
 from bitlens.probe.probe import Probe
 
@@ -21,15 +21,11 @@ def pictured(probe: Probe, inputs: ModelInputs) -> ModelInputs:
     few = inputs.select(slice(2))
     clean = probe.features(few)
     for key in images:
-        if not agree(clean, probe.features(_changed(few, key))):
+        other = torch.flip(few[key], (2, 3)) * 0.5 + 0.5
+        if not agree(clean, probe.features(few.putting(key, other))):
             return replace(inputs, shown=key)
     return inputs
 
 
 def _is_image(value: object) -> bool:
     return isinstance(value, Tensor) and value.dim() == 4 and value.is_floating_point()
-
-
-def _changed(inputs: ModelInputs, key: Key) -> ModelInputs:
-    other = torch.flip(inputs[key], (2, 3)) * 0.5 + 0.5
-    return inputs.replaced({key: other})

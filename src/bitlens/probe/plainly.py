@@ -8,9 +8,9 @@ from typing import Any
 
 import torch
 import torch.utils.checkpoint
-from torch import Tensor, nn
-from torch.utils._pytree import tree_leaves
+from torch import nn
 
+from bitlens.core.inputs import tensors_of
 from bitlens.core.passes import is_quantised
 from bitlens.errors import LayerError
 
@@ -76,8 +76,7 @@ def _without_gradient(name: str) -> Wrapper:
 
     def wrap(module: nn.Module, forward: Forward) -> Forward:
         def called(*args: Any, **kwargs: Any) -> Any:
-            given = [leaf for leaf in tree_leaves((args, kwargs)) if isinstance(leaf, Tensor)]
-            if torch.is_grad_enabled() and any(tensor.requires_grad for tensor in given):
+            if torch.is_grad_enabled() and any(tensor.requires_grad for tensor in tensors_of((args, kwargs))):
                 raise LayerError(
                     f"no gradient passes module {name!r} (quantised {type(module).__name__}): give the network as it "
                     "was before, or choose a method that needs no gradient (occlusion, rise)"

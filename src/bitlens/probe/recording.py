@@ -8,13 +8,14 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 from torch.utils._python_dispatch import TorchDispatchMode
-from torch.utils._pytree import TreeSpec, tree_flatten, tree_leaves, tree_map, tree_unflatten
+from torch.utils._pytree import TreeSpec, tree_flatten, tree_map, tree_unflatten
 
+from bitlens.core.inputs import tensors_of
 from bitlens.core.outputs import OutputForm
 from bitlens.errors import LayerError
 from bitlens.probe.folding import folded
-from bitlens.probe.modules import Forward, Wrapper, frozen, wrapped
-from bitlens.probe.replaying import ARGUMENTS, LAYER, REPLACED, Key, Plan, Read, feature_slot
+from bitlens.probe.modules import Forward, Wrapper, frozen, putting_out, wrapped
+from bitlens.probe.replaying import ARGUMENTS, LAYER, REPLACED, Key, Read, Replay, feature_slot
 
 
 class Touched(TorchDispatchMode):  # type: ignore[no-untyped-call]
@@ -29,13 +30,12 @@ class Touched(TorchDispatchMode):  # type: ignore[no-untyped-call]
 
     def watch(self, key: Key, tensor: Tensor) -> None:
         """Note from now on what happens to this tensor."""
-        self._watched.setdefault(tensor.untyped_storage()._cdata, set()).add(key)
+        self._watched.setdefault(memory_of(tensor), set()).add(key)
 
     def note(self, value: Any, found: set[Key]) -> None:
         """Add the watched tensors in `value` to `found`."""
-        for leaf in tree_leaves(value):
-            if isinstance(leaf, Tensor):
-                found |= self._watched.get(leaf.untyped_storage()._cdata, set())
+        for leaf in tensors_of(value):
+            found |= self._watched.get(memory_of(leaf), set())
 
     def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
         kwargs = kwargs or {}
@@ -46,11 +46,16 @@ class Touched(TorchDispatchMode):  # type: ignore[no-untyped-call]
             if parameter.alias_info is not None and parameter.alias_info.is_write:
                 self.note(given_to.get(parameter.name), self.written)
         output = func(*args, **kwargs)
-        given = {leaf.untyped_storage()._cdata for leaf in tree_leaves((args, kwargs)) if isinstance(leaf, Tensor)}
-        for leaf in tree_leaves(output):
-            if isinstance(leaf, Tensor) and leaf.untyped_storage()._cdata not in given:
-                self.bytes += leaf.numel() * leaf.element_size()
+        given = set(map(memory_of, tensors_of((args, kwargs))))
+        self.bytes += sum(
+            leaf.numel() * leaf.element_size() for leaf in tensors_of(output) if memory_of(leaf) not in given
+        )
         return output
+
+
+def memory_of(tensor: Tensor) -> int:
+    """Tells apart where tensors lie, as long as they are held: views share a place."""
+    return int(tensor.untyped_storage()._cdata)
 
 
 @dataclass(frozen=True)
@@ -63,11 +68,11 @@ class Value:
     axes: Sequence[int | None]
 
     @classmethod
-    def of(cls, number: int, value: Any, plan: Plan) -> "Value":
+    def of(cls, number: int, value: Any, replay: Replay) -> "Value":
         """Keep what is read later, and of everything else the shape."""
         leaves, structure = tree_flatten(value)
-        kept = [_detached(leaf) if plan.keeps(number, i) else _hollow(leaf) for i, leaf in enumerate(leaves)]
-        return cls(number, kept, structure, plan.axes[number])
+        kept = [_detached(leaf) if replay.keeps(number, i) else _hollow(leaf) for i, leaf in enumerate(leaves)]
+        return cls(number, kept, structure, replay.axes[number])
 
     def own(self) -> "Value":
         """With leaves that nothing else can overwrite (an in-place ReLU further on would)."""
@@ -120,26 +125,26 @@ class Recording:
     def __init__(
         self,
         model: nn.Module,
-        plan: Plan,
+        replay: Replay,
         count: int,
         values: Mapping[int, Value],
         output: Any,
         reads: Mapping[str, Tensor],
         sources: Mapping[str, Tensor],
     ) -> None:
-        self._model, self._plan, self._values = model, plan, values
+        self._model, self._replay, self._values = model, replay, values
         self.count, self.reads = count, reads
         self.form = OutputForm()
         self._graph = output if sources else None
         self.sources = sources
-        self._slot = feature_slot(plan.axes[LAYER])
+        self._slot = feature_slot(replay.axes[LAYER])
         self._cache: dict[tuple[int, int], list[Any]] = {}
         self.output: Any = tree_map(_detached, output) if sources else output
         self.features: Tensor = values[LAYER].leaves[self._slot].movedim(self._axis, 0).contiguous()
 
     @property
     def _axis(self) -> int:
-        axis = self._plan.axes[LAYER][self._slot]
+        axis = self._replay.axes[LAYER][self._slot]
         assert axis is not None  # a slot is chosen because it has an axis
         return axis
 
@@ -150,7 +155,7 @@ class Recording:
             return self
         values = {number: value.first(samples) for number, value in self._values.items()}
         output = tree_unflatten([leaf[:samples] for leaf in leaves], structure)
-        return Recording(self._model, self._plan, samples, values, output, {}, {})
+        return Recording(self._model, self._replay, samples, values, output, {}, {})
 
     @property
     def nbytes(self) -> int:
@@ -232,7 +237,7 @@ class Recording:
         current: list[Tensor] = []
 
         def wrap(module: nn.Module, forward: Forward) -> Forward:
-            script = self._plan.script[module]
+            script = self._replay.script[module]
 
             def scripted(*args: Any, **kwargs: Any) -> Any:
                 turn = position.get(module, 0)
@@ -254,9 +259,8 @@ class Recording:
             return self._model(*args, **kwargs)
 
         with frozen(self._model):
-            wrappers = {**folded(self._plan.folds, dtype, packed=packed), **dict.fromkeys(self._plan.script, wrap)}
-            changed = {module: _changing(change) for module, change in (changes or {}).items()}
-            with wrapped(wrappers), wrapped(changed):
+            wrappers = {**folded(self._replay.folds, dtype, packed=packed), **dict.fromkeys(self._replay.script, wrap)}
+            with wrapped(wrappers), wrapped({module: _changing(change) for module, change in (changes or {}).items()}):
                 yield run
 
     def _give(self, value: Value, copies: int, touched: Touched | None) -> Any:
@@ -268,7 +272,7 @@ class Recording:
         given = z.movedim(0, self._axis).contiguous() if self._axis else z  # what comes next may call `view`
         if touched is not None:
             touched.watch(REPLACED, given)
-        leaves[self._slot] = given.clone() if REPLACED in self._plan.written else given
+        leaves[self._slot] = given.clone() if REPLACED in self._replay.written else given
         return tree_unflatten(leaves, value.structure)
 
     def _leaves(self, value: Value, copies: int) -> list[Any]:
@@ -283,7 +287,7 @@ class Recording:
             for i, leaf in enumerate(leaves):
                 if isinstance(leaf, Tensor):
                     touched.watch((value.number, i), leaf)
-        written = [i for i in range(len(leaves)) if (value.number, i) in self._plan.written]
+        written = [i for i in range(len(leaves)) if (value.number, i) in self._replay.written]
         return [leaf.clone() if i in written else leaf for i, leaf in enumerate(leaves)] if written else leaves
 
 
@@ -302,13 +306,10 @@ def begin_graph(output: Any, read: Read) -> tuple[Tensor, Any]:
 def _changing(change: Callable[[Tensor], Tensor]) -> Wrapper:
     """A module that does the same, but for what it puts out first."""
 
-    def wrap(_module: nn.Module, forward: Forward) -> Forward:
-        def changed(*args: Any, **kwargs: Any) -> Any:
-            leaves, structure = tree_flatten(forward(*args, **kwargs))
-            first = next(i for i, leaf in enumerate(leaves) if _solid(leaf))
-            leaves[first] = change(leaves[first])
-            return tree_unflatten(leaves, structure)
+    def changed(_: nn.Module, output: Any) -> Any:
+        leaves, structure = tree_flatten(output)
+        first = next(i for i, leaf in enumerate(leaves) if _solid(leaf))
+        leaves[first] = change(leaves[first])
+        return tree_unflatten(leaves, structure)
 
-        return changed
-
-    return wrap
+    return putting_out(changed)

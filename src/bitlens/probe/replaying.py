@@ -53,8 +53,8 @@ class Read:
 
 
 @dataclass(frozen=True)
-class Plan:
-    """Which calls are recorded and replayed, and where the layer's output is replaced.
+class Replay:
+    """Which calls are recorded and replayed, and where the output of the layer, called `name`, is replaced.
 
     `script` says, for each module that matters, what its 1st, 2nd, ... call of a replayed pass does: give the output of
     the recorded call of that number, "run", or "splice" for the layer. `axes` says, for each recorded call and for the
@@ -62,6 +62,7 @@ class Plan:
     the size of one sample's features, `declared` which of its axes counts channels, if modules say so.
     """
 
+    name: str
     recorded: tuple[tuple[nn.Module, int], ...]
     layer: tuple[nn.Module, int]
     script: Mapping[nn.Module, Sequence[int | str]]
@@ -81,7 +82,7 @@ class Plan:
         features = number == LAYER and leaf == feature_slot(self.axes[LAYER])
         return features or self.live is None or (number, leaf) in self.live
 
-    def whole_network(self) -> "Plan":
+    def whole_network(self) -> "Replay":
         """The same with nothing recorded: every pass runs the whole network and replaces only the layer's output."""
         module, call = self.layer
         script = {module: ["run"] * call + ["splice"]}

@@ -10,7 +10,7 @@ from torch.utils._pytree import tree_leaves
 from bitlens.core.inputs import ModelInputs
 from bitlens.errors import LayerError
 from bitlens.probe.following import prepared
-from bitlens.probe.modules import Forward, call_of, find_layer, frozen, wrapped
+from bitlens.probe.modules import call_of, find_layer, frozen, putting_out, wrapped
 from bitlens.probe.replaying import sample_axes
 from bitlens.probe.trace import all_calls, trace_calls
 
@@ -39,18 +39,13 @@ def layer_features(
     found = [find_layer(model, layer) for layer in layers]
     kept: dict[nn.Module, list[list[Any]]] = {module: [] for _, module in found}
 
-    def wrap(module: nn.Module, forward: Forward) -> Forward:
-        def captured(*args: Any, **kwargs: Any) -> Any:
-            output = forward(*args, **kwargs)
-            leaves = tree_leaves(output)  # copies: what follows may overwrite them
-            kept[module].append([leaf.clone() if isinstance(leaf, Tensor) else leaf for leaf in leaves])
-            return output
+    def captured(module: nn.Module, output: Any) -> Any:
+        leaves = tree_leaves(output)  # copies: what follows may overwrite them
+        kept[module].append([leaf.clone() if isinstance(leaf, Tensor) else leaf for leaf in leaves])
+        return output
 
-        return captured
-
-    arguments = inputs.clone()
-    with frozen(model), torch.no_grad(), wrapped(dict.fromkeys(kept, wrap)):
-        model(*arguments.args, **arguments.kwargs)
+    with frozen(model), torch.no_grad(), wrapped(dict.fromkeys(kept, putting_out(captured))):
+        inputs.passed_to(model)
     axes: dict[Turn, tuple[int | None, ...] | None] = {}
     features = []
     for name, module in found:

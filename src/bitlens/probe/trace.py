@@ -16,7 +16,7 @@ Shapes = Sequence[torch.Size | None]
 
 @dataclass(eq=False)
 class Call:
-    """One call of one module within a pass, with the shapes of what it was given and of what it put out."""
+    """One call of one module within a pass, and the shapes of what went in and out; of the network itself, what it returned."""
 
     module: nn.Module
     index: int
@@ -24,6 +24,7 @@ class Call:
     children: list["Call"] = field(default_factory=list)
     given: "Shapes" = ()
     shapes: "Shapes" = ()
+    output: Any = None
 
 
 def trace_calls(model: nn.Module, inputs: ModelInputs) -> Call:
@@ -50,8 +51,8 @@ def trace_calls(model: nn.Module, inputs: ModelInputs) -> Call:
 
     modules = [module for module in model.modules() if not is_wrapper(module)]
     with torch.no_grad(), wrapped(dict.fromkeys(modules, wrap)):
-        arguments = inputs.clone()
-        model(*arguments.args, **arguments.kwargs)
+        output = inputs.passed_to(model)
+    roots[0].output = output
     return roots[0]
 
 

@@ -6,9 +6,9 @@ from typing import Any
 
 import torch
 from torch import Tensor, nn
-from torch.utils._pytree import tree_leaves
 
-from bitlens.probe.modules import Forward, names_of, wrapped
+from bitlens.core.inputs import tensors_of
+from bitlens.probe.modules import names_of, putting_out, wrapped
 
 Culprit = tuple[str, tuple[int, ...]]
 """The dotted name of a module, and the element of what it puts out."""
@@ -26,17 +26,10 @@ def watching(model: nn.Module) -> Iterator[list[Culprit]]:
     names = names_of(model)
     found: list[Culprit] = []
 
-    def wrap(module: nn.Module, forward: Forward) -> Forward:
-        def watched(*args: Any, **kwargs: Any) -> Any:
-            output = forward(*args, **kwargs)
-            for leaf in tree_leaves(output):
-                if isinstance(leaf, Tensor) and leaf.is_floating_point():
-                    element = first_not_finite(leaf)
-                    if element is not None:
-                        found.append((names[module], element))
-            return output
+    def watched(module: nn.Module, output: Any) -> Any:
+        wrong = map(first_not_finite, (leaf for leaf in tensors_of(output) if leaf.is_floating_point()))
+        found.extend((names[module], element) for element in wrong if element is not None)
+        return output
 
-        return watched
-
-    with wrapped(dict.fromkeys(names, wrap)):
+    with wrapped(dict.fromkeys(names, putting_out(watched))):
         yield found

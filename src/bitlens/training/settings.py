@@ -3,9 +3,9 @@
 import math
 from collections.abc import Callable
 from dataclasses import asdict, dataclass
-from typing import Any, Literal, get_args
+from typing import Any, Literal
 
-from bitlens.errors import SettingError, one_of
+from bitlens.errors import SettingError, one_of, one_of_literal
 
 MixedPrecision = Literal["no", "bf16", "fp16"]
 Schedule = Literal["constant", "cosine"]
@@ -79,7 +79,7 @@ class TrainingSettings:
         if not 0 <= self.held_out < 1:
             raise SettingError(f"held_out is a share of the samples, in [0, 1), got {self.held_out}")
         one_of("schedule", self.schedule, SCHEDULES)
-        one_of("precision", self.precision, {name: name for name in get_args(MixedPrecision)})
+        one_of_literal("precision", self.precision, MixedPrecision)
 
     def identity(self) -> dict[str, Any]:
         """What must stay the same where a training goes on: all but the memory, and the length unless it decides the rates."""

@@ -4,10 +4,10 @@ The three stages of images.py: a bottleneck at a layer that reads the whole text
 the embedding that counts only information beyond the prior. The first and the last are `TokenIBA`.
 """
 
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import asdict, replace
-from typing import Any, final, get_args
+from typing import Any, final
 
 import torch
 from torch import Tensor, nn
@@ -28,16 +28,16 @@ from bitlens.bottlenecks.input.presets import (
 )
 from bitlens.bottlenecks.input.prior import Prior
 from bitlens.bottlenecks.input.stages import Guide, text_guide
-from bitlens.bottlenecks.token_statistics import TokenStatistics, collect_token_statistics
+from bitlens.bottlenecks.token_statistics import TextMethod, TokenStatistics
 from bitlens.bottlenecks.tokens import MaskForm, Objective, SpecialTokens, TokenIBA
 from bitlens.core.gaussian import NoiseModel
 from bitlens.core.inputs import ModelInputs
 from bitlens.core.passes import BottleneckOptions
-from bitlens.errors import one_of
+from bitlens.errors import one_of, one_of_literal
 
 
 @final
-class TokenInputIBA(GuidedBottleneck):
+class TokenInputIBA(TextMethod, GuidedBottleneck):
     """Information bottleneck attribution at the word embedding, guided by a bottleneck at a layer.
 
     Args:
@@ -93,8 +93,7 @@ class TokenInputIBA(GuidedBottleneck):
             learning_rate=learning_rate,
             **run,
         )
-        noises = {name: name for name in get_args(EmbeddingNoise)}
-        self.noise = preset.noise if noise is None else one_of("noise", noise, noises)
+        self.noise = preset.noise if noise is None else one_of_literal("noise", noise, EmbeddingNoise)
         kept = preset.objective if objective is None else objective
         masks: MaskForm = mask or ("token" if preset.one_mask else "unit")
         first = TokenIBA(model, layer, mask="unit", objective=kept, special_tokens=special_tokens, **run)
@@ -132,27 +131,9 @@ class TokenInputIBA(GuidedBottleneck):
         both = (self.feature_bottleneck, self.input_bottleneck)
         return next(part for part in both if part.probe.name == layer)
 
-    def fit_statistics(
-        self, batches: Iterable[Any], max_samples: int = 10_000, *, data: str = "", preprocessing: str = ""
-    ) -> "TokenInputIBA":
-        """Learn what the layer and the embedding put out for the tokens of texts; see `TokenIBA.fit_statistics`."""
-        self.statistics = collect_token_statistics(
-            self.model,
-            self.layers,
-            batches,
-            max_samples=max_samples,
-            data=data,
-            preprocessing=preprocessing,
-        )
-        return self
-
     def check(self) -> None:
         """Refuse to begin without statistics of all `layers`."""
         _ = self.statistics
-
-    def samples(self, inputs: Any) -> Samples:
-        """Read texts."""
-        return Samples.of_texts(inputs)
 
     def reads_padding(self, samples: Samples) -> bool:
         """Whether what the embedding puts out at padding is read; see `TokenIBA.reads_padding`."""
