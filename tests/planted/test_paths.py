@@ -8,7 +8,6 @@ from typing import Any
 
 import pytest
 import torch
-import torch.nn.functional as F
 from torch import Tensor, nn
 
 import bitlens
@@ -17,81 +16,11 @@ from bitlens.bottlenecks.tokens import TokenIBA
 from bitlens.errors import BitlensWarning, LayerError, ModelError
 from bitlens.probe import Probe
 from networks import noise_images, small_net, small_vit
+from planted_paths import Dense, Dropping, Glance, Mixing, Residual, Told, UNet, bart, seeded, t5
 
 LAYER = "within.2"
 STATISTICS = pytest.mark.filterwarnings("ignore:statistics:bitlens.errors.BitlensWarning")
 pytestmark = STATISTICS
-
-
-class Dense(nn.Module):
-    """Later layers read everything before them, as in DenseNet."""
-
-    def __init__(self) -> None:
-        super().__init__()
-        self.stem = nn.Conv2d(3, 6, 3, 2, 1)
-        self.within = nn.Sequential(nn.ReLU(), nn.Conv2d(6, 6, 3, padding=1), nn.ReLU())
-        self.head = nn.Sequential(nn.Conv2d(12, 8, 3, padding=1), nn.ReLU(), nn.AdaptiveAvgPool2d(2), nn.Flatten())
-        self.classes = nn.Linear(32, 4)
-
-    def forward(self, x: Tensor) -> Tensor:
-        x = self.stem(x)
-        return self.classes(self.head(torch.cat([x, self.within(x)], 1)))
-
-
-class UNet(nn.Module):
-    """The finest features skip the coarse ones."""
-
-    def __init__(self) -> None:
-        super().__init__()
-        self.fine = nn.Conv2d(3, 6, 3, padding=1)
-        self.within = nn.Sequential(nn.MaxPool2d(2), nn.ReLU(), nn.Conv2d(6, 6, 3, padding=1))
-        self.up, self.head = nn.ConvTranspose2d(6, 6, 2, 2), nn.Conv2d(12, 4, 1)
-
-    def forward(self, x: Tensor) -> Tensor:
-        fine = self.fine(x).relu()
-        return self.head(torch.cat([self.up(self.within(fine)), fine], 1)).mean((2, 3)) * 20
-
-
-class Residual(nn.Module):
-    """A branch beside what it is added to."""
-
-    def __init__(self) -> None:
-        super().__init__()
-        self.stem, self.head = nn.Conv2d(3, 6, 3, 2, 1), nn.Sequential(nn.AdaptiveAvgPool2d(2), nn.Flatten())
-        self.within = nn.Sequential(nn.ReLU(), nn.Conv2d(6, 6, 3, padding=1), nn.BatchNorm2d(6))
-        self.classes = nn.Linear(24, 4)
-
-    def forward(self, x: Tensor) -> Tensor:
-        x = self.stem(x)
-        return self.classes(self.head(x + self.within(x)))
-
-
-class Glance(nn.Module):
-    """The mean colour of the image is looked at again, by no module."""
-
-    def __init__(self) -> None:
-        super().__init__()
-        self.within, self.head = small_net(classes=4), nn.Linear(7, 4)
-
-    def forward(self, x: Tensor) -> Tensor:
-        return self.head(torch.cat([self.within(x), x.mean((2, 3))], 1))
-
-
-class Told(nn.Module):
-    """An image, and a table that says the answer, or next to nothing of it."""
-
-    def __init__(self, loud: float) -> None:
-        super().__init__()
-        self.within, self.table, self.loud = small_net(classes=4), nn.Linear(5, 4), loud
-
-    def forward(self, image: Tensor, meta: Tensor) -> Tensor:
-        return self.within(image) + self.loud * self.table(meta)
-
-
-def seeded(make: Any, *given: Any) -> nn.Module:
-    torch.manual_seed(0)
-    network: nn.Module = make(*given).eval()
-    return network
 
 
 def maps(network: nn.Module, layer: str = LAYER, inputs: Any = None, **settings: Any) -> Any:
@@ -205,25 +134,6 @@ def test_length_and_padding_may_go_round() -> None:
     assert iba.explain(TEXTS).map.shape == (4, 8)
 
 
-def bart() -> nn.Module:
-    transformers = pytest.importorskip("transformers")
-    sizes = {f"{side}_{name}": 2 for side in ("encoder", "decoder") for name in ("layers", "attention_heads")}
-    config = transformers.BartConfig(
-        vocab_size=30, d_model=16, encoder_ffn_dim=32, decoder_ffn_dim=32, max_position_embeddings=32, num_labels=3,
-        pad_token_id=1, bos_token_id=0, eos_token_id=29, decoder_start_token_id=29, init_std=0.3, **sizes,
-    )  # fmt: skip
-    return seeded(transformers.BartForSequenceClassification, config)
-
-
-def t5() -> nn.Module:
-    transformers = pytest.importorskip("transformers")
-    config = transformers.T5Config(
-        vocab_size=30, d_model=16, d_kv=8, d_ff=32, num_layers=2, num_decoder_layers=2, num_heads=2, num_labels=3,
-        pad_token_id=0, eos_token_id=29, decoder_start_token_id=0,
-    )  # fmt: skip
-    return seeded(transformers.T5ForSequenceClassification, config)
-
-
 DECODERS = [
     (bart, "model.encoder.layers.0"),
     (bart, "model.encoder.layers.1"),
@@ -267,28 +177,6 @@ def test_a_report_says_that_more_went_round() -> None:
         found = maps(seeded(Dense), allow_bypass=True)
     assert "more goes round this layer" in figure_details(found, "iba")
     assert "more goes round this layer" not in figure_details(maps(small_net(), "2"), "iba")
-
-
-class Dropping(nn.Module):
-    """Dropout that nothing turns off."""
-
-    def __init__(self) -> None:
-        super().__init__()
-        self.within, self.head = (
-            nn.Sequential(nn.Conv2d(3, 6, 3, 2, 1), nn.ReLU(), nn.Conv2d(6, 6, 3, 1, 1)),
-            nn.Linear(24, 4),
-        )
-
-    def forward(self, x: Tensor) -> Tensor:
-        return self.head(F.dropout(F.adaptive_avg_pool2d(self.within(x), 2).flatten(1), 0.3))
-
-
-class Mixing(nn.Sequential):
-    """Batch norm that takes its means of the batch."""
-
-    def __init__(self) -> None:
-        norm = nn.BatchNorm2d(6, track_running_stats=False)
-        super().__init__(nn.Conv2d(3, 6, 3, 2, 1), norm, nn.Conv2d(6, 6, 3, 1, 1), nn.Flatten(), nn.Linear(384, 4))
 
 
 METHODS = ["iba", "grad-cam", "layer-cam", "occlusion-8", "gradient", "integrated-gradients", "input-iba"]
