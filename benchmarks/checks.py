@@ -3,9 +3,10 @@
     python benchmarks/checks.py                # ResNet-50 at layer2, random weights, 1 image and 8
     python benchmarks/checks.py --repeats 5 --images 1
 
-Each turn makes the network and the bottleneck anew, with statistics from elsewhere, and explains twice: the first call measures how
-the features lie, whether anything goes round the layer, whether passes repeat and samples mix; the second knows. Without the checks the
-layout is guessed from shapes, as version 0.1.0 did. That a replayed pass agrees with the full one is checked in both.
+Each turn makes the network and the bottleneck anew, with statistics from elsewhere, and explains twice: the first call
+measures how the features lie, whether anything goes round the layer, whether passes repeat and samples mix; the second
+knows. Without the checks the layout is guessed from shapes, as version 0.1.0 did. That a replayed pass agrees with the
+full one is checked in both. Seconds are the processor's.
 """
 
 import argparse

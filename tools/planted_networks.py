@@ -31,7 +31,7 @@ class Decided(nn.Module):
             for part in features.modules():
                 if isinstance(getattr(part, "bias", None), Tensor):
                     part.bias.zero_()
-            read = self._read(torch.randn(8 if max(size) > 400 else 64, *size))
+            read = self._read(torch.randn(8 if max(size) >= 400 else 64, *size))
             self.head = nn.Linear(read.shape[1], classes)
             spread = self.head(read).std()
             self.head.weight.mul_(5 / spread)
@@ -221,8 +221,8 @@ PLANTED = (
     ),
     Planted(
         "queries of a detection transformer",
-        lambda: Decided(Queries(100, 16, 32), _cells(37), (3, 800, 800)),
-        *("features", (3, 800, 800), (100,), _cells(37)),
+        lambda: Decided(Queries(100, 16, 16), _cells(37), (3, 400, 400)),
+        *("features", (3, 400, 400), (100,), _cells(37)),
     ),
     Planted(
         "Conv3d over volumes",

@@ -170,6 +170,20 @@ def test_what_lies_behind_the_decoder_is_taken(make: Any) -> None:
     assert not Probe(network, last).around(given).share
 
 
+@pytest.mark.parametrize("make", [bart, t5])
+@pytest.mark.parametrize("name", ["saliency", "integrated-gradients"])
+def test_gradients_at_one_of_two_embeddings_say_so(make: Any, name: str) -> None:
+    from supported import loaded_of
+
+    loaded = loaded_of(make())
+    batch = loaded.tokenizer(["w4 w5 w6 w7 w8 w9"])
+    with pytest.warns(
+        BitlensWarning, match=r"the text also reaches the output past '.*embed_tokens'.* compare with occlusion"
+    ):
+        assert bitlens.method(name, loaded).explain(batch).map.abs().sum() > 0
+    assert bitlens.method("occlusion", loaded).explain(batch).map.abs().sum() > 0
+
+
 def test_a_report_says_that_more_went_round() -> None:
     from bitlens.reports.explained import figure_details
 

@@ -83,7 +83,9 @@ def _reworded(ids: Tensor, mask: Any) -> Tensor:
     changed = row.clone()
     changed[inner] = row[inner[torch.arange(len(inner)) // 2]]
     if torch.equal(changed, row):
-        changed = torch.where(real, torch.where(row > 0, row - 1, row + 1), row)
+        other = torch.where(row > 0, row - 1, row + 1)
+        end = (row == borders[1]) & (borders[0] != borders[1])  # some networks ask for one
+        changed = torch.where(real & ~end & (other != borders[1]), other, row)
     return torch.stack([row, changed]).reshape(2, *ids.shape[1:])
 
 

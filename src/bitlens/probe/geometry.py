@@ -17,7 +17,8 @@ from bitlens.core.layout import BY_CHANNEL, Layout, named_layout, patch_grid
 
 _STRENGTH = 0.05  # of the change, in standard deviations of the input
 _CLEARLY = 3.0  # how much more the middle must move along places than along channels
-_AT_ALL = 6e-3  # variance of the middle, in sizes of the input, of what counts as places
+_AT_ALL = 6e-3  # variance of the middle, in sizes of the input, of what counts as places (a straight grid has 1/12)
+_AGAINST = 3e-2  # likewise, where modules declare something else
 _ROW_BY_ROW = 0.7  # correlation of patches' middles with where they would lie, row by row
 _WITHIN_ROW = 0.35  # how far patches of a row may be apart across it, in rows
 
@@ -185,7 +186,7 @@ def _still(moves: Tensor, size: tuple[int, ...], declared: int | None) -> int | 
     most = moves.amax(1)
     channel = int(most.argmin())
     places = [axis for axis in range(len(size)) if axis != channel and size[axis] > 1]
-    least = max(_CLEARLY * float(most[channel]), _AT_ALL)
+    least = max(_CLEARLY * float(most[channel]), _AT_ALL if declared in (None, channel) else _AGAINST)
     return channel if places and float(most[places].min()) > least else declared
 
 
