@@ -29,8 +29,8 @@ class Decided(nn.Module):
         self.features, self.place = features, place
         with torch.no_grad():
             for part in features.modules():
-                if isinstance(getattr(part, "bias", None), Tensor):
-                    part.bias.zero_()
+                if isinstance(bias := getattr(part, "bias", None), Tensor):
+                    bias.zero_()
             read = self._read(torch.randn(8 if max(size) >= 400 else 64, *size))
             self.head = nn.Linear(read.shape[1], classes)
             spread = self.head(read).std()
@@ -40,11 +40,13 @@ class Decided(nn.Module):
     def _read(self, x: Tensor) -> Tensor:
         features = self.features(x)
         features = features[0] if isinstance(features, tuple) else features
-        return features[(slice(None), *self.place)].flatten(1)
+        found: Tensor = features[(slice(None), *self.place)].flatten(1)
+        return found
 
     def forward(self, x: Tensor) -> Tensor:
         """Return logits (N, classes)."""
-        return self.head(self._read(x))
+        found: Tensor = self.head(self._read(x))
+        return found
 
 
 class Axes(nn.Module):
@@ -75,7 +77,8 @@ class Patches(nn.Module):
             tokens = tokens[:, self.order]
         if self.tokens is not None:
             tokens = torch.cat([self.tokens.expand(len(x), -1, -1), tokens], 1)
-        return self.mix(tokens).relu()
+        found: Tensor = self.mix(tokens).relu()
+        return found
 
 
 class Columns(nn.Module):
@@ -104,7 +107,10 @@ class Queries(nn.Module):
     def forward(self, x: Tensor) -> Tensor:
         """Return what the queries found."""
         tokens = self.cut(x).flatten(2).transpose(1, 2)
-        return self.mix(self.attend(self.queries.expand(len(x), -1, -1), tokens, tokens, need_weights=False)[0])
+        found: Tensor = self.mix(
+            self.attend(self.queries.expand(len(x), -1, -1), tokens, tokens, need_weights=False)[0]
+        )
+        return found
 
 
 @dataclass(frozen=True)

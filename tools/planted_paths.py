@@ -4,6 +4,8 @@ The layer of each is `within.2`.
 """
 
 from collections.abc import Callable
+from importlib import import_module
+from typing import Any
 
 import torch
 import torch.nn.functional as F
@@ -36,7 +38,8 @@ class Dense(nn.Module):
     def forward(self, x: Tensor) -> Tensor:
         """Return logits."""
         x = self.stem(x)
-        return self.classes(self.head(torch.cat([x, self.within(x)], 1)))
+        found: Tensor = self.classes(self.head(torch.cat([x, self.within(x)], 1)))
+        return found
 
 
 class UNet(nn.Module):
@@ -51,7 +54,8 @@ class UNet(nn.Module):
     def forward(self, x: Tensor) -> Tensor:
         """Return logits."""
         fine = self.fine(x).relu()
-        return self.head(torch.cat([self.up(self.within(fine)), fine], 1)).mean((2, 3)) * 20
+        found: Tensor = self.head(torch.cat([self.up(self.within(fine)), fine], 1)).mean((2, 3)) * 20
+        return found
 
 
 class Residual(nn.Module):
@@ -66,7 +70,8 @@ class Residual(nn.Module):
     def forward(self, x: Tensor) -> Tensor:
         """Return logits."""
         x = self.stem(x)
-        return self.classes(self.head(x + self.within(x)))
+        found: Tensor = self.classes(self.head(x + self.within(x)))
+        return found
 
 
 class Glance(nn.Module):
@@ -78,7 +83,8 @@ class Glance(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         """Return logits."""
-        return self.head(torch.cat([self.within(x), x.mean((2, 3))], 1))
+        found: Tensor = self.head(torch.cat([self.within(x), x.mean((2, 3))], 1))
+        return found
 
 
 class Told(nn.Module):
@@ -90,7 +96,8 @@ class Told(nn.Module):
 
     def forward(self, image: Tensor, meta: Tensor) -> Tensor:
         """Return logits."""
-        return self.within(image) + self.loud * self.table(meta)
+        found: Tensor = self.within(image) + self.loud * self.table(meta)
+        return found
 
 
 class Dropping(nn.Module):
@@ -105,7 +112,8 @@ class Dropping(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         """Return logits."""
-        return self.head(F.dropout(F.adaptive_avg_pool2d(self.within(x), 2).flatten(1), 0.3))
+        found: Tensor = self.head(F.dropout(F.adaptive_avg_pool2d(self.within(x), 2).flatten(1), 0.3))
+        return found
 
 
 class Mixing(nn.Sequential):
@@ -118,7 +126,7 @@ class Mixing(nn.Sequential):
 
 def bart() -> nn.Module:
     """Make a classifier with random weights whose decoder reads the text again."""
-    import transformers
+    transformers: Any = import_module("transformers")
 
     sizes = {f"{side}_{name}": 2 for side in ("encoder", "decoder") for name in ("layers", "attention_heads")}
     config = transformers.BartConfig(
@@ -130,7 +138,7 @@ def bart() -> nn.Module:
 
 def t5() -> nn.Module:
     """Make a classifier with random weights whose decoder reads the text again."""
-    import transformers
+    transformers: Any = import_module("transformers")
 
     config = transformers.T5Config(
         vocab_size=30, d_model=16, d_kv=8, d_ff=32, num_layers=2, num_decoder_layers=2, num_heads=2, num_labels=3,

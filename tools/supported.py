@@ -11,6 +11,7 @@ import warnings
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import partial
+from importlib import import_module
 from typing import Any
 
 import torch
@@ -160,7 +161,7 @@ def _text(name: str, kind: Kind) -> tuple[Attribution, Place | None]:
     return bitlens.method(name, loaded).explain(loaded.tokenizer(["w4 w5 w6 w7 w8 w9"])), None
 
 
-TEXT_FAMILIES = {
+TEXT_FAMILIES: dict[str, Callable[[Kind], tuple[Attribution, Place | None]]] = {
     "IBA": by_words,
     "occlusion and other changes": partial(_text, "occlusion"),
     "gradients": partial(_text, "integrated-gradients"),
@@ -168,7 +169,7 @@ TEXT_FAMILIES = {
 
 
 def _tokenizer() -> Any:
-    import transformers
+    transformers: Any = import_module("transformers")
     from tokenizers import Tokenizer, models, pre_tokenizers, processors
 
     words = {"[PAD]": 0, "[UNK]": 1, "[BOS]": 2, "[EOS]": 29, **{f"w{i}": i for i in range(3, 29)}}
@@ -182,7 +183,7 @@ def _tokenizer() -> Any:
 
 
 def _of_config(name: str, **changes: Any) -> nn.Module:
-    import transformers
+    transformers: Any = import_module("transformers")
 
     sizes = {"hidden_size": 16, "num_hidden_layers": 2, "num_attention_heads": 2, "intermediate_size": 32}
     given = {"vocab_size": 30, "num_labels": 2, "pad_token_id": 0, "eos_token_id": 29, **sizes, **changes}
