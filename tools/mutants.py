@@ -454,13 +454,13 @@ SOURCES: tuple[Source, ...] = (
             ("regression: another value", "asked.value(output).detach() if", "0 * asked.value(output).detach() if"),
             (
                 "any function: the loss's sign",
-                '"""The negative score."""\n        return -self',
-                '"""The negative score."""\n        return self',
+                '"""Return the negative score."""\n        return -self',
+                '"""Return the negative score."""\n        return self',
             ),
             (
                 "similarity: the loss's sign",
-                '"""The negative similarity."""\n        return -self',
-                '"""The negative similarity."""\n        return self',
+                '"""Return the negative similarity."""\n        return -self',
+                '"""Return the negative similarity."""\n        return self',
             ),
         ),
     ),
@@ -603,10 +603,10 @@ SOURCES: tuple[Source, ...] = (
         (
             (
                 "more samples than were asked for",
-                "slice(max_samples - (totals[0].samples if totals else 0))",
-                "slice(max_samples)",
+                "slice(most - seen)",
+                "slice(most)",
             ),
-            ("never enough", "if totals[0].samples >= max_samples:", "if totals[0].samples > max_samples:"),
+            ("never enough", "if seen >= most:", "if seen > most:"),
             ("padding counts", 'if layout.name == "TD" and granularity == "channel" else None', "if False else None"),
         ),
     ),
@@ -785,8 +785,8 @@ SOURCES: tuple[Source, ...] = (
             ("a smaller blur", "_BLUR = 29", "_BLUR = 27"),
             (
                 "targets of the first group",
-                "select_targets(targets, samples, batch.count)",
-                "select_targets(targets, slice(0, samples.stop - samples.start), batch.count)",
+                "permuted_targets(targets, samples, batch.count)",
+                "permuted_targets(targets, slice(0, samples.stop - samples.start), batch.count)",
             ),
             ("maps of the first group", "maps[samples], samples", "maps[: few.count], samples"),
             ("scores are values", "= getattr(asked, quantity)", "= asked.value"),

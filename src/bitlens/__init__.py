@@ -20,6 +20,8 @@ if TYPE_CHECKING:
     from bitlens.core.statistics import FeatureStatistics as FeatureStatistics
     from bitlens.errors import BitlensError as BitlensError
     from bitlens.explaining.explainer import Explainer as Explainer
+    from bitlens.explaining.one_line import default_layer as default_layer
+    from bitlens.explaining.one_line import explain as explain
     from bitlens.methods import method as method
     from bitlens.methods.adapters import quantus_explain_func as quantus_explain_func
     from bitlens.models.load import load_model as load_model
@@ -36,6 +38,8 @@ __all__ = [
     "TokenIBA",
     "TokenInputIBA",
     "__version__",
+    "default_layer",
+    "explain",
     "load_model",
     "method",
     "metrics",
@@ -55,6 +59,8 @@ _HOMES = {
     "ReadoutIBA": "bitlens.bottlenecks.readout.readout",
     "TokenIBA": "bitlens.bottlenecks.tokens",
     "TokenInputIBA": "bitlens.bottlenecks.input.texts",
+    "default_layer": "bitlens.explaining.one_line",
+    "explain": "bitlens.explaining.one_line",
     "load_model": "bitlens.models.load",
     "method": "bitlens.methods",
     "quantus_explain_func": "bitlens.methods.adapters",

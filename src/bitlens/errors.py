@@ -113,7 +113,7 @@ def at_least(least: int, **settings: Any) -> None:
     """
     for name, value in settings.items():
         if not isinstance(value, int) or value < least:
-            raise SettingError(f"{name} must be a whole number of at least {least}, got {value!r}")
+            raise SettingError(f"{name} must be at least {least}, got {value!r}")
 
 
 def one_of_literal(name: str, value: T, kind: Any) -> T:
@@ -126,7 +126,7 @@ def one_of_literal(name: str, value: T, kind: Any) -> T:
 
 
 def one_of(name: str, value: str, choices: Mapping[str, T]) -> T:
-    """What a setting's text stands for.
+    """Return what a setting's text stands for.
 
     Raises:
         SettingError: if it is none of the choices.

@@ -156,12 +156,12 @@ def test_smoothgrad_without_noise_is_saliency() -> None:
 @pytest.mark.parametrize(
     ("method", "settings", "message"),
     [
-        (IntegratedGradients, {"steps": 0}, "steps must be a whole number of at least 1, got 0"),
+        (IntegratedGradients, {"steps": 0}, "steps must be at least 1, got 0"),
         (IntegratedGradients, {"baseline": "blur"}, "baseline must be one of 'zero', 'mean-colour', got 'blur'"),
         (IntegratedGradients, {"baseline": torch.zeros(2, 3, 16, 16)}, "baseline must be one image"),
         (IntegratedGradients, {"baseline": None}, "baseline must be 'zero', 'mean-colour', a number or an image"),
         (IntegratedGradients, {"reduce": "sum"}, "reduce must be one of 'mean', 'abs-max', got 'sum'"),
-        (SmoothGrad, {"noise_samples": 0.5}, "noise_samples must be a whole number of at least 1, got 0.5"),
+        (SmoothGrad, {"noise_samples": 0.5}, "noise_samples must be at least 1, got 0.5"),
         (SmoothGrad, {"noise": -0.1}, "noise must be a share of the image's range, 0 or more, got -0.1"),
         (SmoothGrad, {"reduce": "max"}, "reduce must be one of"),
     ],

@@ -94,8 +94,8 @@ def test_the_paper_hides_with_zero() -> None:
 @pytest.mark.parametrize(
     ("settings", "message"),
     [
-        ({"samples": 0}, "samples and grid must be at least 1, got 0 and 7"),
-        ({"grid": 0}, "samples and grid must be at least 1"),
+        ({"samples": 0}, "samples must be at least 1, got 0"),
+        ({"grid": 0}, "grid must be at least 1"),
         ({"share": 1.0}, "share must be between 0 and 1, got 1.0"),
     ],
 )

@@ -102,7 +102,7 @@ def test_random_orders_belong_to_the_text():
 @pytest.mark.parametrize(
     ("build", "words"),
     [
-        (lambda loaded: TextIntegratedGradients(loaded, steps=0), "steps must be a positive integer, got 0"),
+        (lambda loaded: TextIntegratedGradients(loaded, steps=0), "steps must be at least 1, got 0"),
         (lambda loaded: TextIntegratedGradients(loaded, baseline="grey"), "baseline"),
         (lambda loaded: TextOcclusion(loaded, removal="hide"), "removal"),
         (lambda loaded: TextLIME(loaded, samples=1), "samples must be at least 2, got 1"),

@@ -12,7 +12,8 @@ from bitlens.bottlenecks.input.presets import INPUT_STREAM
 from bitlens.bottlenecks.input.prior import FirstStage
 from bitlens.bottlenecks.per_sample import IBA
 from bitlens.core.attribution import Attribution
-from bitlens.core.fitting import FitSettings, Fitted, fit_masks
+from bitlens.core.family import Fitted
+from bitlens.core.fitting import FitSettings, fit_masks
 from bitlens.core.layout import LAYOUTS
 from bitlens.core.statistics import FeatureStatistics
 from bitlens.errors import InputError, LayerError, SettingError, StatisticsError

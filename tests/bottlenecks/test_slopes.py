@@ -16,7 +16,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 from torch.distributions import Normal, kl_divergence
 
-from bitlens.bottlenecks.bottleneck import Bottleneck, Recorded
+from bitlens.bottlenecks.bottleneck import Bottleneck
 from bitlens.bottlenecks.input.images import InputIBA
 from bitlens.bottlenecks.input.presets import INPUT_STREAM
 from bitlens.bottlenecks.input.prior import FirstStage
@@ -24,9 +24,10 @@ from bitlens.bottlenecks.input.texts import TokenInputIBA
 from bitlens.bottlenecks.per_sample import IBA
 from bitlens.bottlenecks.readout.readout import ReadoutIBA
 from bitlens.bottlenecks.readout.task import ReadoutTask, Teaching
+from bitlens.bottlenecks.recorded import Recorded
 from bitlens.bottlenecks.token_statistics import TokenStatistics, collect_token_statistics
 from bitlens.bottlenecks.tokens import TokenIBA
-from bitlens.core.fitting import Fitted
+from bitlens.core.family import Fitted
 from bitlens.core.noise import NoisyCopies
 from bitlens.training.examples import InMemory
 from networks import LAYER, noise_images, small_net, small_vit

@@ -9,15 +9,15 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from bitlens.bottlenecks.bottleneck import Recorded
 from bitlens.bottlenecks.input import critics
 from bitlens.bottlenecks.input.critics import Schedule
 from bitlens.bottlenecks.input.presets import INPUT_STREAM, PRIORS
 from bitlens.bottlenecks.input.prior import FirstStage
 from bitlens.bottlenecks.input.texts import TokenInputIBA
+from bitlens.bottlenecks.recorded import Recorded
 from bitlens.bottlenecks.token_statistics import TokenStatistics, collect_token_statistics
 from bitlens.bottlenecks.tokens import TokenIBA
-from bitlens.core.fitting import Fitted
+from bitlens.core.family import Fitted
 from bitlens.core.inputs import ModelInputs
 from bitlens.errors import LayerError, SettingError, StatisticsError
 from bitlens.models.builtin.reviews import FEATURES, LAYER

@@ -183,7 +183,7 @@ def test_one_method_that_cannot_be_used_is_an_error(bitlens, scenes):
         ("iba,grad-cam:layers=x", "no setting 'layers'; did you mean layer?"),
         ("gradient,iba:beta=much", "iba:beta=much: expected a number"),
         ("gradient,grad-cam:layer=layer9", "no layer 'layer9'"),
-        ("gradient,occlusion-8:window=0", "window must be a positive number"),
+        ("gradient,occlusion-8:window=0", "window must be at least 1"),
     ],
 )
 def test_what_is_mistyped_is_an_error_among_several_too(bitlens, scenes, methods, words):

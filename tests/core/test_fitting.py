@@ -8,8 +8,10 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 from torch.utils._python_dispatch import TorchDispatchMode
 
-from bitlens.core.fitting import QUALITY, FitSettings, _loss_gradient, fit_masks, measure_under_noise
+from bitlens.core.family import MaskFamily, Region
+from bitlens.core.fitting import QUALITY, FitSettings, _loss_gradient, fit_masks
 from bitlens.core.gaussian import NoiseModel, NoiseSettings
+from bitlens.core.holding import Holding, mean_and_spread
 from bitlens.core.layout import LAYOUTS
 from bitlens.core.noise import NoisyCopies
 from bitlens.core.targets import ClassTarget, Score
@@ -17,6 +19,21 @@ from bitlens.errors import FitError, SettingError, TargetError
 from networks import LAYER, noise_images, quadrant_images, quadrant_net, quadrant_statistics
 
 CPU = torch.device("cpu")
+
+
+def measure_under_noise(
+    run: Any,
+    target: Any,
+    features: Tensor,
+    u: Tensor,
+    model: NoiseModel,
+    *,
+    noise_samples: int = 32,
+    seed: int = 0,
+    rows: int = 16,
+) -> tuple[Tensor, Tensor]:
+    masks = MaskFamily.of(features, model, LAYOUTS["CHW"], Region(), 0.0)
+    return mean_and_spread(Holding(run, target, masks, rows).values(u, noise_samples, seed))
 
 
 def _published_procedure(

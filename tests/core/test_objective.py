@@ -16,8 +16,10 @@ import torch.nn.functional as F
 from torch import Tensor
 from torch.distributions import Normal, kl_divergence
 
-from bitlens.core.fitting import FitSettings, Fitted, Region, fit_masks, measure_under_noise
+from bitlens.core.family import Fitted, MaskFamily, Region
+from bitlens.core.fitting import FitSettings, fit_masks
 from bitlens.core.gaussian import NoiseModel
+from bitlens.core.holding import Holding, mean_and_spread
 from bitlens.core.layout import LAYOUTS, Layout, detect_layout
 from bitlens.core.noise import NoisyCopies
 from bitlens.core.targets import ClassTarget, Score
@@ -291,10 +293,9 @@ def test_what_is_measured_under_noise(name: str, noise_samples: int) -> None:
     block = case.region.block if case.region is not None else None
     u = _random(SAMPLES, *case.shape, seed=12)
     score = Score(lambda logits: (logits * torch.arange(1.0, 5).to(logits)).sum(1))
-    mean, spread = measure_under_noise(
-        case.run, score, case.features, u, case.model,
-        noise_samples=noise_samples, seed=21, rows=4, block=block, deeper=case.deeper,
-    )  # fmt: skip
+    masks = MaskFamily.of(case.features, case.model, LAYOUTS["D"], Region(block=block), 0.0)
+    held = Holding(case.run, score, masks, rows=4, deeper=case.deeper)
+    mean, spread = mean_and_spread(held.values(u, noise_samples, 21))
     standard = NoisyCopies(torch.Size(case.shape), 21, CPU, block=block)
     values = torch.zeros(noise_samples, SAMPLES).double()
     for copy in range(noise_samples):

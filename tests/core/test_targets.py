@@ -18,6 +18,7 @@ from bitlens.core.targets import (
     Similarity,
     as_target,
     logits_of,
+    permuted_targets,
     select_targets,
 )
 from bitlens.errors import TargetError
@@ -269,34 +270,34 @@ def _of_four(embeddings: Tensor) -> list[Any]:
 def test_targets_in_another_order_belong_to_the_same_samples() -> None:
     order, logits = torch.tensor([2, 0, 3, 1]), _logits(4)
     for several in ([4, 5, 6, 7], (4, 5, 6, 7), torch.tensor([4, 5, 6, 7]), range(4, 8)):
-        assert [int(index) for index in select_targets(several, order, 4)] == [6, 4, 7, 5]
+        assert [int(index) for index in permuted_targets(several, order, 4)] == [6, 4, 7, 5]
     for same in (None, 3, torch.tensor(3), NotClass(1), AnyOf([1, 2]), Similarity(torch.ones(1, 5))):
-        assert select_targets(same, order, 4) is same
+        assert permuted_targets(same, order, 4) is same
     for target in _of_four(torch.randn(4, 5)):
-        turned = select_targets(target, order, 4)
+        turned = permuted_targets(target, order, 4)
         torch.testing.assert_close(turned.loss(logits[order]), target.loss(logits)[order])
     with pytest.raises(TargetError, match="targets for 4 samples"):
-        select_targets([1, 2], order, 4)
+        permuted_targets([1, 2], order, 4)
     with pytest.raises(TargetError, match="targets for 4 samples"):
-        select_targets(ClassTarget(torch.tensor([1])), order, 4)
+        permuted_targets(ClassTarget(torch.tensor([1])), order, 4)
 
 
 def test_targets_of_a_part_of_the_samples() -> None:
-    assert select_targets([4, 5, 6, 7], slice(1, 3), 4) == [5, 6]
-    assert select_targets(torch.tensor([4, 5, 6, 7]), slice(1, 3), 4).tolist() == [5, 6]
+    assert select_targets([4, 5, 6, 7], 1, 3, 4) == [5, 6]
+    assert select_targets(torch.tensor([4, 5, 6, 7]), 1, 3, 4).tolist() == [5, 6]
     for same in (None, 3, torch.tensor(3), NotClass(1), Score(len)):
-        assert select_targets(same, slice(1, 3), 4) is same
+        assert select_targets(same, 1, 3, 4) is same
     logits = _logits(4)
     embeddings = torch.randn(4, 5)
     for target in _of_four(embeddings):
-        part = select_targets(target, slice(1, 3), 4)
+        part = select_targets(target, 1, 3, 4)
         torch.testing.assert_close(part.loss(logits[1:3]), target.loss(logits)[1:3])
         torch.testing.assert_close(part.value(logits[1:3]), target.value(logits)[1:3])
     one = Similarity(embeddings[:1])
-    assert select_targets(one, slice(1, 3), 4) is one
+    assert select_targets(one, 1, 3, 4) is one
 
 
 @pytest.mark.parametrize("target", [[1, 2, 3], torch.tensor([1]), ClassTarget(torch.tensor([0, 1])), range(5)])
 def test_a_wrong_number_of_targets_is_refused(target: Any) -> None:
     with pytest.raises(TargetError, match="targets for 4 samples: give one for all, or one for each"):
-        select_targets(target, slice(0, 2), 4)
+        select_targets(target, 0, 2, 4)

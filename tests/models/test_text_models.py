@@ -12,6 +12,7 @@ from bitlens.core.targets import logits_of
 from bitlens.data.texts import open_texts
 from bitlens.data.tokenizing import HubTokenizer
 from bitlens.errors import BitlensWarning, ModelError
+from bitlens.models import hub
 from bitlens.models import load_text as module
 from bitlens.models.load import load_model
 from bitlens.models.load_text import class_names, default_text_layer, text_layers, word_embedding
@@ -115,7 +116,7 @@ def test_unknown_names(tmp_path):
 
 def test_a_hub_that_cannot_be_reached_is_one_sentence(monkeypatch):
     pytest.importorskip("transformers")
-    monkeypatch.setattr(module, "_hub_is_out_of_reach", lambda: True)
+    monkeypatch.setattr(module, "hub_is_out_of_reach", lambda: True)
     with pytest.raises(ModelError, match=r"^cannot load hf/no/such: the hub cannot be reached.*--model DIR$"):
         load_model("hf/no/such", kind="text")
 
@@ -124,14 +125,14 @@ def test_whether_the_hub_answers(monkeypatch):
     pytest.importorskip("transformers")
     from huggingface_hub import constants
 
-    monkeypatch.setattr(module, "getproxies", dict)
+    monkeypatch.setattr(hub, "getproxies", dict)
     monkeypatch.setattr(constants, "HF_HUB_OFFLINE", False)
     monkeypatch.setattr(constants, "ENDPOINT", "http://127.0.0.1:9")  # nobody listens there
-    assert module._hub_is_out_of_reach()
-    monkeypatch.setattr(module, "getproxies", lambda: {"https": "http://proxy"})
-    assert not module._hub_is_out_of_reach()
+    assert hub.hub_is_out_of_reach()
+    monkeypatch.setattr(hub, "getproxies", lambda: {"https": "http://proxy"})
+    assert not hub.hub_is_out_of_reach()
     monkeypatch.setattr(constants, "HF_HUB_OFFLINE", True)
-    assert module._hub_is_out_of_reach()
+    assert hub.hub_is_out_of_reach()
 
 
 @pytest.mark.parametrize(

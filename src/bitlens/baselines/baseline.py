@@ -18,7 +18,7 @@ from bitlens.core.attribution import Attribution
 from bitlens.core.inputs import ModelInputs, as_captum
 from bitlens.core.layout import LAYOUTS
 from bitlens.core.passes import Passes, Precision, SeedAndRows, in_precision, suffix_dtype
-from bitlens.core.targets import as_target, select_targets
+from bitlens.core.targets import as_target, permuted_targets
 from bitlens.data.tokenizing import TokenBatch
 from bitlens.errors import InputError, NotFiniteError, SettingError
 from bitlens.probe import Network, locating
@@ -122,7 +122,7 @@ class Baseline(ABC, Generic[Batch, Question]):
             end = min(start + size, known.count)
             part = slice(start, end)
             with self._locating(known, batch, targets, part, rows):
-                parts.append(self._explained(batch, part, select_targets(targets, part, known.count), rows))
+                parts.append(self._explained(batch, part, permuted_targets(targets, part, known.count), rows))
             if progress is not None:
                 progress(end)
         return Attribution.join(parts)
@@ -134,7 +134,7 @@ class Baseline(ABC, Generic[Batch, Question]):
 
         def one_of_them(one: int) -> tuple[slice, Any]:
             alone = slice(part.start + one, part.start + one + 1)
-            return alone, select_targets(targets, alone, known.count)
+            return alone, permuted_targets(targets, alone, known.count)
 
         def score(output: Any, one: int) -> Tensor:
             return as_target(one_of_them(one)[1], output, 1).score(output)

@@ -16,13 +16,15 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 from torch.overrides import TorchFunctionMode
-from torch.utils._pytree import TreeSpec, tree_flatten, tree_leaves, tree_map, tree_unflatten
+from torch.utils._pytree import TreeSpec, tree_flatten, tree_map, tree_unflatten
 
 from bitlens.baselines.asking import ImageQuestion, gradient_of
 from bitlens.baselines.baseline import ImageBaseline
+from bitlens.core.inputs import tensors_of
 from bitlens.core.targets import function_of
 from bitlens.errors import SettingError
 from bitlens.probe.modules import graph_held
+from bitlens.probe.recording import memory_of
 
 Back = Callable[[Tensor], Sequence[Tensor | None]]
 """From what arrives at an operation's output to what each of its activations is given (None: nothing)."""
@@ -145,23 +147,18 @@ class Interception(TorchFunctionMode, ABC):
 
     def _ask(self, operation: Operation) -> Ruled | None:
         replacement = self.replace(operation)
-        for leaf in operation.leaves:
-            if isinstance(leaf, Tensor):
-                self._holders.setdefault(_memory(leaf), []).append(ref(operation))
+        for leaf in tensors_of(operation.leaves):
+            self._holders.setdefault(memory_of(leaf), []).append(ref(operation))
         return replacement
 
     def _copy_before_writing(self, written: Tensor) -> None:
         """Let operations that are still needed keep the values that they were computed from."""
-        for holder in self._holders.pop(_memory(written), ()):
+        for holder in self._holders.pop(memory_of(written), ()):
             operation = holder()
             if operation is not None:
                 for i, leaf in enumerate(operation.leaves):
-                    if isinstance(leaf, Tensor) and _memory(leaf) == _memory(written):
+                    if isinstance(leaf, Tensor) and memory_of(leaf) == memory_of(written):
                         operation.leaves[i] = leaf.clone()
-
-
-def _memory(tensor: Tensor) -> int:
-    return int(tensor.untyped_storage()._cdata)
 
 
 def read(function: Any) -> str:
@@ -185,7 +182,7 @@ def _read(function: Any) -> tuple[str, Callable[..., Any], bool]:
 
 
 def _asks(result: Any) -> bool:
-    return any(isinstance(leaf, Tensor) and leaf.requires_grad for leaf in tree_leaves(result))
+    return any(leaf.requires_grad for leaf in tensors_of(result))
 
 
 class _Replaced(torch.autograd.Function):
@@ -269,7 +266,7 @@ def refuse_hidden(model: nn.Module, output: Any, method: str) -> None:
     script = graph_held(*(module for module in model.modules() if isinstance(module, torch.jit.ScriptModule)))
     if script:
         raise SettingError(f"{method} cannot look into {type(model).__name__}: {script}")
-    for node in ancestors([leaf.grad_fn for leaf in tree_leaves(output) if isinstance(leaf, Tensor)]):
+    for node in ancestors([leaf.grad_fn for leaf in tensors_of(output)]):
         own = getattr(type(node), "_forward_cls", _Replaced)
         if own is not _Replaced:
             raise SettingError(

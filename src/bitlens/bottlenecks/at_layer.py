@@ -4,23 +4,25 @@ import warnings
 from collections.abc import Iterator
 from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import replace
-from typing import Any, ClassVar, Literal
+from typing import Any, ClassVar, Literal, get_args
 
 import torch
 from torch import Tensor, nn
 from typing_extensions import Unpack
 
-from bitlens.bottlenecks.bottleneck import EVIDENCE_STREAM, Bottleneck, Recorded
+from bitlens.bottlenecks.bottleneck import EVIDENCE_STREAM, Bottleneck
 from bitlens.bottlenecks.groups import Group, Samples
 from bitlens.bottlenecks.paths import check_paths, warn_if_unread
-from bitlens.core.fitting import Region
-from bitlens.core.gaussian import NoiseSettings
+from bitlens.bottlenecks.recorded import Recorded
+from bitlens.core.family import Region
+from bitlens.core.gaussian import NoiseModel, NoiseSettings
 from bitlens.core.inputs import ModelInputs
-from bitlens.core.layout import LAYOUTS
+from bitlens.core.layout import LAYOUTS, Layout
+from bitlens.core.own import FEWEST, own_noise, places_of
 from bitlens.core.passes import BottleneckOptions, in_precision, memory_format, suffix_dtype
 from bitlens.core.statistics import FeatureStatistics
 from bitlens.core.targets import as_target, last_token
-from bitlens.errors import BitlensWarning, LayerError, StatisticsError, one_of, one_of_literal
+from bitlens.errors import BitlensWarning, LayerError, StatisticsError, one_of
 from bitlens.probe import Probe
 from bitlens.probe.fingerprint import weights_hash, weights_versions
 from bitlens.probe.geometry import Geometry
@@ -61,10 +63,15 @@ class LayerBottleneck(Bottleneck):
         self.probe = Probe(model, layer, call=call, output=self.passes.output)
         self.layout = one_of("layout", layout, LAYOUTS) if layout is not None else None
         self.noise = noise
-        self.extra_tokens = one_of_literal("extra_tokens", extra_tokens, ExtraTokens)
+        self.extra_tokens = one_of("extra_tokens", extra_tokens, {name: name for name in get_args(ExtraTokens)})
         self.compile = compile
         self._statistics: FeatureStatistics | None = None
         self._versions: tuple[tuple[int, int], ...] = ()  # of the weights that the statistics are known to belong to
+
+    @property
+    def own(self) -> bool:
+        """Whether each input's own places say what noise looks like, because no statistics of others were given."""
+        return self._statistics is None
 
     @property
     def statistics(self) -> FeatureStatistics:
@@ -87,10 +94,12 @@ class LayerBottleneck(Bottleneck):
         self._versions = weights_versions(self.model)
 
     def check(self) -> None:
-        """Refuse to begin without statistics, and warn if they are of other weights.
+        """Warn if the statistics are of other weights.
 
         Weights are read only if something was written to them since.
         """
+        if self.own:
+            return
         known, versions = self.statistics.provenance.weights, weights_versions(self.model)
         if versions != self._versions and known not in ("", weights_hash(self.model)):
             warnings.warn(
@@ -113,7 +122,7 @@ class LayerBottleneck(Bottleneck):
     @contextmanager
     def recorded(self, group: Group) -> Iterator[Recorded]:
         """Run a group through the network; within the block what comes behind the layer can run again."""
-        behind = self.runs_behind or group.wanted.evidence_samples > 0
+        behind = self.runs_behind or self.keep is not None or group.wanted.evidence_samples > 0 or group.wanted.curve
         recording = self.probe.record(group.inputs, check=behind)
         check_paths(self.probe, group.inputs, allowed=self.allow_bypass)
         geometry = self.geometry(group.inputs)
@@ -124,14 +133,15 @@ class LayerBottleneck(Bottleneck):
         target = as_target(group.targets, recording.output, group.inputs.count, recording.form, last=last)
         dtype = suffix_dtype(self.precision, recording.features, self.model)
         features = features.contiguous(memory_format=memory_format(features, dtype, layout))
+        noise = self._noise_for(group.inputs, features, layout)
         opened: AbstractContextManager[Any] = (
             recording.suffix(dtype, packed=not self.compile) if behind else nullcontext()
         )
         with opened as suffix:
-            noise = self.statistics.noise(self.noise, tuple(features.shape[1:])).to(features.device)
             region = Region()
             if self.extra_tokens == "mean" and layout.extra:
-                held = noise.mean[: layout.extra].expand(len(features), -1, -1)
+                mean = noise.mean if self.own else noise.mean[: layout.extra]
+                held = mean.expand(len(features), layout.extra, -1)
                 features = torch.cat([held, features[:, layout.extra :]], 1)
             if self.extra_tokens != "restricted" and layout.extra:
                 restricted = torch.ones(1, features.shape[1], 1, device=features.device)
@@ -139,7 +149,7 @@ class LayerBottleneck(Bottleneck):
                 region = Region(restricted)
             yield Recorded(
                 group, self.probe.name, features, recording.output, target, noise, layout, region,
-                run=in_precision(lambda z: suffix(geometry.as_found(z)), dtype, recording.features, layout),
+                run=in_precision(lambda z, *chosen: suffix(geometry.as_found(z), *chosen), dtype, recording.features, layout),
                 seed=self.seed,
                 evidence_seed=self.seed + EVIDENCE_STREAM,
                 dtype=dtype,
@@ -152,6 +162,8 @@ class LayerBottleneck(Bottleneck):
         Raises:
             StatisticsError: if the statistics are about other features, or take their axes otherwise.
         """
+        if self.own:
+            return self.probe.geometry(inputs, self.layout)
         said = self.statistics.layout
         try:
             found = self.probe.geometry(inputs, self.layout)
@@ -168,3 +180,33 @@ class LayerBottleneck(Bottleneck):
             )
         self.statistics.check_features(size)
         return found
+
+    def _noise_for(self, inputs: ModelInputs, features: Tensor, layout: Layout) -> NoiseModel:
+        if not self.own:
+            return self.statistics.noise(self.noise, tuple(features.shape[1:])).to(features.device)
+        places = places_of(features, layout)
+        if places.shape[2] < FEWEST:
+            places = self._places_of_others(inputs, layout, -(-FEWEST // places.shape[2]))
+        return own_noise(features, places, layout, self.noise)
+
+    def _places_of_others(self, inputs: ModelInputs, layout: Layout, count: int) -> Tensor:
+        """Features (N, channels, P) for inputs of noise, as large and spread as each sample, where its places are too few.
+
+        Raises:
+            StatisticsError: if the inputs are no real numbers, of which noise could be made.
+        """
+        first = inputs.first
+        if not first.is_floating_point():
+            raise StatisticsError(
+                f"layer {self.probe.name!r} has too few places to tell what noise looks like: call fit_statistics(batches) with "
+                "inputs like those to explain"
+            )
+        generator = torch.Generator().manual_seed(self.seed)
+        noise = torch.randn(count, *first.shape[1:], generator=generator).to(first)
+        found = []
+        for sample in range(inputs.count):
+            one = inputs.select(torch.tensor([sample], device=first.device))
+            spread, mean = one.first.float().std().nan_to_num(0.0), one.first.float().mean()
+            others = one.tile(count).with_first(mean.to(first) + noise * spread.to(first))
+            found.append(places_of(self.probe.features(others).float(), layout).movedim(0, 1).flatten(1))
+        return torch.stack(found)

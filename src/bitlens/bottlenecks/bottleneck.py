@@ -5,81 +5,24 @@ attribution are the same for all.
 """
 
 from abc import abstractmethod
+from collections.abc import Sequence
 from contextlib import AbstractContextManager
-from dataclasses import dataclass
-from typing import Any
+from dataclasses import replace
 
 import torch
 from torch import Tensor
 
 from bitlens.bottlenecks.groups import COPIES_AT_ONCE, Group, GroupedMethod
-from bitlens.core.attribution import Attribution, Evidence
-from bitlens.core.fitting import DeeperLayers, FitSettings, Fitted, Region, Run, fit_masks, measure_under_noise
-from bitlens.core.gaussian import NoiseModel
-from bitlens.core.layout import Layout
+from bitlens.bottlenecks.recorded import Reading, Recorded
+from bitlens.bottlenecks.settling import LEVELS, settle
+from bitlens.core.attribution import Attribution, Curve, Evidence
+from bitlens.core.family import Fitted
+from bitlens.core.fitting import FitSettings, fit_masks
 from bitlens.core.maps import bits_of, bits_of_extra, bits_per_cell, bits_per_pixel, unit_of
-from bitlens.core.targets import Target
 from bitlens.errors import NotFiniteError
-from bitlens.probe import Recording
 from bitlens.version import __version__
 
 EVIDENCE_STREAM = 0x5DEECE66D  # evidence must not reuse the noise that a mask was fitted on
-
-
-@dataclass(frozen=True, eq=False)
-class Recorded:
-    """A group of samples that went through the network once, ready for masks.
-
-    Attributes:
-        group: the samples.
-        layer: dotted name of where they are restricted.
-        features: R (n, ...), float32.
-        output: of the network, clean.
-        target: the question, one for each sample.
-        noise: what stands in for the features.
-        layout: how the features' axes are meant.
-        region: what of them is restricted, and by how many masks.
-        run: noised features (copies * n, ...) → the network's output.
-        seed: of the noise under which masks are found.
-        evidence_seed: of the noise under which they are judged.
-        dtype: the lower precision of `run`, None for the network's own.
-        deeper: further layers that the same masks restrict.
-        recording: of the pass; None where the input itself is restricted.
-    """
-
-    group: Group
-    layer: str
-    features: Tensor
-    output: Any
-    target: Target
-    noise: NoiseModel
-    layout: Layout
-    region: Region
-    run: Run
-    seed: int
-    evidence_seed: int
-    dtype: torch.dtype | None = None
-    deeper: DeeperLayers | None = None
-    recording: Recording | None = None
-
-
-@dataclass(frozen=True, eq=False)
-class Reading:
-    """What people read of masks.
-
-    Attributes:
-        map: as in `Attribution`.
-        unit: likewise.
-        bits: of every feature (n, ...).
-        cells: bits of each cell of the layer's grid, where that is something else than the map may be.
-        extra: bits of tokens that are no place of the map.
-    """
-
-    map: Tensor
-    unit: str
-    bits: Tensor
-    cells: Tensor | None = None
-    extra: Tensor | None = None
 
 
 class Bottleneck(GroupedMethod):
@@ -105,30 +48,17 @@ class Bottleneck(GroupedMethod):
         """Explain samples whose noisy copies go through the network together."""
         with self.recorded(group) as recorded, torch.enable_grad():
             NotFiniteError.refuse("the network's answer", recorded.target.value(recorded.output).detach())
-            fitted = self.masks(recorded)
-            evidence = self.evidence(recorded, fitted)
-        return self.attribution(recorded, fitted, evidence)
+            found = settle(recorded, self.masks(recorded), self.fit.smoothing, self.keep, self.bits)
+        curve = None if found.path is None else self._curve(recorded, found.path)
+        return replace(self.attribution(recorded, found.fitted, found.evidence), curve=curve)
 
-    def evidence(self, recorded: Recorded, fitted: Fitted) -> Evidence | None:
-        """Measure the target under fresh noise in the place of what the masks hold back; None if nobody wants it."""
-        samples, target = recorded.group.wanted.evidence_samples, recorded.target
-        if samples < 1:
-            return None
-        mean, spread = measure_under_noise(
-            recorded.run,
-            target,
-            recorded.features,
-            fitted.u,
-            recorded.noise,
-            noise_samples=samples,
-            seed=recorded.evidence_seed,
-            rows=recorded.group.rows,
-            block=recorded.region.block,
-            starts=recorded.region.starts,
-            deeper=recorded.deeper,
+    def _curve(self, recorded: Recorded, path: Sequence[Fitted]) -> Curve:
+        read = [self.reading(recorded, fitted) for fitted in path]
+        return Curve(
+            kept=torch.tensor(LEVELS).expand(len(recorded.features), -1).clone(),
+            bits=torch.stack([one.bits.flatten(1).sum(1) for one in read], 1).cpu(),
+            maps=torch.stack([one.map for one in read], 1).cpu(),
         )
-        before = target.value(recorded.output).detach()
-        return Evidence(before.cpu(), mean.cpu(), spread.cpu(), target.measure, samples)
 
     def reading(self, recorded: Recorded, fitted: Fitted) -> Reading:
         """Return what people read of the masks: here, bits of pixels, cells, tokens or features."""
@@ -144,7 +74,7 @@ class Bottleneck(GroupedMethod):
             unit=found.unit,
             method=self.method,
             targets=texts if len(texts) == count else texts * count,
-            settings=self.settings(),
+            settings={**self.settings(), **self.aim},
             model=type(self.model).__name__,
             layer=recorded.layer,
             total_bits=found.bits.flatten(1).sum(1).cpu(),

@@ -18,9 +18,9 @@ from typing_extensions import Unpack
 from bitlens.core.attribution import Attribution
 from bitlens.core.inputs import ModelInputs, as_captum
 from bitlens.core.passes import Passes, Precision, RunOptions
-from bitlens.core.targets import select_targets
+from bitlens.core.targets import permuted_targets, select_targets
 from bitlens.data.tokenizing import TokenBatch
-from bitlens.errors import InputError
+from bitlens.errors import InputError, SettingError
 from bitlens.probe import Compiler, Probe, locating
 from bitlens.probe.following import following
 
@@ -37,6 +37,7 @@ class Wanted:
     Attributes:
         evidence_samples: fresh noise samples under which the target is measured; 0 for none.
         keep_capacity: whether the bits of every feature are kept.
+        curve: whether bits against the kept share are wanted.
         watch: called before each optimisation step with the number of steps done and the maps so far.
         guides: takes what the stages before the last found, group by group, if somebody asks.
         compiler: of the call's graphs: within it the weights stay what they are.
@@ -44,6 +45,7 @@ class Wanted:
 
     evidence_samples: int = 0
     keep_capacity: bool = False
+    curve: bool = False
     watch: Callable[[int, Tensor], None] | None = None
     guides: list[Any] | None = None
     compiler: Compiler = field(default_factory=Compiler)
@@ -185,7 +187,7 @@ class Samples:
         """
         count, start = len(self), 0
         known: dict[Any, int] = {}
-        targets = targets if self.order is None else select_targets(targets, self.order, count)
+        targets = targets if self.order is None else permuted_targets(targets, self.order, count)
         while start < count:
             ahead = self.select(slice(start, start + 2)).inputs
             if ahead.signature not in known:
@@ -194,7 +196,7 @@ class Samples:
             stop = min(count, start + max(1, rows // copies))
             if alike:
                 stop = start + int((self.lengths[start:stop] == self.lengths[start]).sum())
-            some, asked = self.select(slice(start, stop)), select_targets(targets, slice(start, stop), count)
+            some, asked = self.select(slice(start, stop)), select_targets(targets, start, stop, count)
             yield Group(some.inputs, some.kinds, asked, rows, stop, wanted)
             start = stop
 
@@ -249,6 +251,9 @@ class GroupedMethod(ABC):
             natively, float32 elsewhere). Masks and information are always float32.
         internal_batch_size: how many rows go through the network at once; "auto" bounds the memory.
         allow_bypass: whether a layer is restricted although the input also reaches the output by another way.
+        keep: the share of the target, between its value under nothing but noise and its clean value, that a map must hold: the
+            fewest bits are found that do. In place of a price, so `beta` cannot be given with it.
+        bits: how many bits may pass in all, exact to 0.1 %: the best map within so many.
     """
 
     method: str
@@ -257,13 +262,42 @@ class GroupedMethod(ABC):
     probe: Probe
     """The way into the layer."""
 
-    def __init__(self, *, allow_bypass: bool = False, **run: Unpack[RunOptions]) -> None:
+    def __init__(
+        self,
+        *,
+        allow_bypass: bool = False,
+        keep: float | None = None,
+        bits: float | None = None,
+        **run: Unpack[RunOptions],
+    ) -> None:
         self.passes, self.allow_bypass = Passes(**run), allow_bypass
+        self.keep, self.bits = keep, bits
+        if keep is not None and not 0 < keep < 1:
+            raise SettingError(f"keep must be a share above 0 and below 1, got {keep!r}")
+        if bits is not None and not bits > 0:
+            raise SettingError(f"bits must be above 0, got {bits!r}")
+        if keep is not None and bits is not None:
+            raise SettingError("keep says what must hold and bits how much may pass: give one of them")
 
     @property
     def model(self) -> nn.Module:
         """The network that is explained."""
         return self.probe.model
+
+    def price(self, beta: float, default: float) -> float:
+        """Return the weight of the information.
+
+        Raises:
+            SettingError: if one is given although a share of the target is to be kept.
+        """
+        if beta != default and self.keep is not None:
+            raise SettingError("keep decides how much passes, and so does beta: give one of them")
+        return beta
+
+    @property
+    def aim(self) -> dict[str, float]:
+        """What decides how much passes, where it is no price."""
+        return {name: value for name in ("keep", "bits") if (value := getattr(self, name)) is not None}
 
     @property
     def seed(self) -> int:
@@ -280,8 +314,9 @@ class GroupedMethod(ABC):
         inputs: Any,
         targets: Any = None,
         *,
-        evidence_samples: int = 32,
+        evidence_samples: int | None = None,
         keep_capacity: bool = False,
+        curve: bool = False,
         progress: Callable[[int], None] | None = None,
         watch: Callable[[int, Tensor], None] | None = None,
     ) -> Attribution:
@@ -293,8 +328,10 @@ class GroupedMethod(ABC):
                 input_ids and attention_mask (and special_tokens_mask if special tokens are to be known).
             targets: None for the predicted class, a class index, (N,) indices, a `Target`, or a callable from the
                 network's output to one score per row.
-            evidence_samples: fresh noise samples under which the target is measured; 0 leaves the evidence out.
+            evidence_samples: fresh noise samples under which the target is measured; 0 leaves the evidence out. 32 if not
+                given, 8 where a share is kept, which was found under others.
             keep_capacity: whether to keep the bits of every feature, (N, ...) like the layer's output.
+            curve: whether to measure how many bits each share of the target takes, see `Curve`.
             progress: called with the number of samples explained so far.
             watch: called before each optimisation step with the number of steps done and the maps so far, in bits and on the
                 device of the optimisation, of the samples under way: to show it while it runs.
@@ -312,7 +349,8 @@ class GroupedMethod(ABC):
         """
         self.check()
         samples = self.read(inputs, targets).arranged(self.probe.device)
-        wanted = Wanted(evidence_samples, keep_capacity, watch)
+        samples_of_noise = (32 if self.keep is None else 8) if evidence_samples is None else evidence_samples
+        wanted = Wanted(samples_of_noise, keep_capacity, curve, watch)
         return samples.together(list(self.explained(samples, targets, wanted, progress)))
 
     def attribute(self, inputs: Any, target: Any = None, additional_forward_args: Any = None) -> Any:
@@ -341,10 +379,11 @@ class GroupedMethod(ABC):
 
     def _again(self, group: Group, one: int) -> Attribution:
         """Explain one sample of a group alone."""
-        rows = slice(one, one + 1)
-        asked = select_targets(group.targets, rows, group.inputs.count)
-        alone = replace(group, inputs=group.inputs.select(rows), kinds=group.kinds[rows], targets=asked)
-        return self.explain_group(alone)
+        rows, count = slice(one, one + 1), group.inputs.count
+        asked = select_targets(group.targets, one, one + 1, count)
+        return self.explain_group(
+            replace(group, inputs=group.inputs.select(rows), kinds=group.kinds[rows], targets=asked)
+        )
 
     def rows(self, inputs: ModelInputs) -> int:
         """Return how many rows like these inputs may go through the network at once."""
@@ -379,8 +418,3 @@ class GroupedMethod(ABC):
     @abstractmethod
     def settings(self) -> dict[str, Any]:
         """Return everything that decides what a map looks like, as plain values."""
-
-    def run_settings(self) -> dict[str, Any]:
-        """Return those of them that say how the network is run."""
-        bypass = {"allow_bypass": True} if self.allow_bypass else {}
-        return {"seed": self.seed, "precision": self.precision, **self.passes.declared(), **bypass}

@@ -3,15 +3,15 @@
 Measured on training reviews, the mean of the first four layers of six is above each of them (docs/results/transformers).
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
 from typing import Any, final
 
 import torch
 from torch import Tensor, nn
 
-from bitlens.bottlenecks.groups import Group, Samples
-from bitlens.bottlenecks.token_statistics import TextMethod, TokenStatistics
+from bitlens.bottlenecks.groups import Group, GroupedMethod, Samples
+from bitlens.bottlenecks.token_statistics import TokenStatistics, collect_token_statistics
 from bitlens.bottlenecks.tokens import TokenIBA
 from bitlens.core.attribution import Attribution, Evidence
 from bitlens.core.inputs import ModelInputs
@@ -19,7 +19,7 @@ from bitlens.errors import SettingError
 
 
 @final
-class LayeredTokenIBA(TextMethod):
+class LayeredTokenIBA(GroupedMethod):
     """`TokenIBA` at several layers, one after the other: bits of each token, the mean over layers.
 
     Args:
@@ -46,7 +46,8 @@ class LayeredTokenIBA(TextMethod):
         if not layers:
             raise SettingError("layers is empty: name at least one")
         self.parts = tuple(TokenIBA(model, layer, statistics=statistics, **settings) for layer in layers)
-        self.passes, self.probe, self.call = self.parts[0].passes, self.parts[0].probe, self.parts[0].call
+        self.passes, self.probe = self.parts[0].passes, self.parts[0].probe
+        self.keep, self.bits = self.parts[0].keep, self.parts[0].bits
 
     @property
     def layers(self) -> tuple[str, ...]:
@@ -67,10 +68,29 @@ class LayeredTokenIBA(TextMethod):
         for part in self.parts:
             part.statistics = statistics
 
+    def fit_statistics(
+        self, batches: Iterable[Any], max_samples: int = 10_000, *, data: str = "", preprocessing: str = ""
+    ) -> "LayeredTokenIBA":
+        """Learn what the layers put out, each batch running through the network once; see `TokenIBA.fit_statistics`."""
+        self.statistics = collect_token_statistics(
+            self.model,
+            self.layers,
+            batches,
+            max_samples=max_samples,
+            call=self.probe.call,
+            data=data,
+            preprocessing=preprocessing,
+        )
+        return self
+
     def check(self) -> None:
         """Refuse to begin without statistics of all layers."""
         for part in self.parts:
             part.check()
+
+    def samples(self, inputs: Any) -> Samples:
+        """Read texts."""
+        return Samples.of_texts(inputs)
 
     def rows(self, inputs: ModelInputs) -> int:
         """Return how many rows like these inputs may go through the network at once, whichever layer is restricted."""
@@ -106,10 +126,11 @@ class LayeredTokenIBA(TextMethod):
             capacity=_mean_of([part.capacity for part in found if part.capacity is not None])
             if one.capacity is not None
             else None,
+            curve=None,
             evidence=_together([part.evidence for part in found if part.evidence is not None]),
             method=self.method,
             layer=" + ".join(self.layers),
-            settings=self.settings(),
+            settings={**self.settings(), **self.aim},
         )
 
 
@@ -123,4 +144,12 @@ def _together(proofs: Sequence[Evidence]) -> Evidence | None:
     means = torch.stack([proof.under_noise for proof in proofs])
     variance = _mean_of([proof.under_noise_std.square() for proof in proofs]) + means.var(0, correction=0)
     samples = sum(proof.noise_samples for proof in proofs)
-    return replace(proofs[0], under_noise=means.mean(0), under_noise_std=variance.sqrt(), noise_samples=samples)
+    together = replace(proofs[0], under_noise=means.mean(0), under_noise_std=variance.sqrt(), noise_samples=samples)
+    floors = [proof.floor for proof in proofs if proof.floor is not None]
+    spreads = [proof.floor_std.square() for proof in proofs if proof.floor_std is not None]
+    if not floors:
+        return together
+    stacked = torch.stack(floors)
+    spread = (_mean_of(spreads) + stacked.var(0, correction=0)).sqrt()
+    count = sum(proof.floor_samples for proof in proofs)
+    return replace(together, floor=stacked.mean(0), floor_std=spread, floor_samples=count)

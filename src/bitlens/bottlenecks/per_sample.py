@@ -2,20 +2,23 @@
 
 from collections.abc import Iterable
 from dataclasses import asdict, replace
-from typing import Any, final
+from typing import Any, Literal, final
 
 from torch import nn
 from typing_extensions import Unpack
 
 from bitlens.bottlenecks.at_layer import ExtraTokens, LayerBottleneck
-from bitlens.bottlenecks.bottleneck import Recorded, optimised
-from bitlens.core.fitting import QUALITY, Fitted, Quality, Readout
+from bitlens.bottlenecks.bottleneck import optimised
+from bitlens.bottlenecks.recorded import Recorded
+from bitlens.core.family import Fitted
+from bitlens.core.fitting import HOLDING, QUALITY, Quality, Readout
 from bitlens.core.gaussian import NoiseMode, NoiseSettings
 from bitlens.core.passes import BottleneckOptions
-from bitlens.core.statistics import FeatureStatistics, Granularity
+from bitlens.core.statistics import FeatureStatistics, Granularity, Provenance
 from bitlens.errors import one_of
 from bitlens.probe.collecting import collect_statistics
-from bitlens.probe.fingerprint import provenance_of
+from bitlens.probe.fingerprint import weights_hash
+from bitlens.version import __version__
 
 
 @final
@@ -28,13 +31,14 @@ class IBA(LayerBottleneck):
     Args:
         model: the network; left exactly as it was after every call.
         layer: the module whose output is restricted, or its dotted name.
-        beta: weight of the information; larger keeps less (the paper's β·k; 10 there).
+        beta: weight of the information; larger keeps less (the paper's β·k; 10 there). Not with `keep`.
         steps: optimisation steps; by default what `quality` says.
         noise_samples: noisy copies per step; by default what `quality` says.
         learning_rate: of Adam.
         smoothing: σ of the mask's blur, in cells of the layer's grid; 0 for none.
         quality: "fast", "paper" or "best": how many steps and noise samples (see `QUALITY`).
-        statistics: of the layer's features, if they exist already; else call `fit_statistics`.
+        statistics: of the layer's features over many inputs (the papers' choice; `fit_statistics` makes them). "own", as if none
+            are given: of each input's own places, so that a bit is one beyond what other places of the same input tell.
         call: which call of the layer, if the network calls it several times in one pass.
         layout: "CHW", "HWC", "TD" or "D" if the axes of the features cannot be told from their shape.
         noise: "gaussian" (the paper), "clamped" or "zero-mean" (variants for layers after a ReLU, algorithms A6).
@@ -67,7 +71,7 @@ class IBA(LayerBottleneck):
         learning_rate: float = 1.0,
         smoothing: float = 1.0,
         quality: Quality = "paper",
-        statistics: FeatureStatistics | None = None,
+        statistics: FeatureStatistics | Literal["own"] | None = None,
         call: int | None = None,
         layout: str | None = None,
         noise: NoiseMode = "gaussian",
@@ -88,18 +92,20 @@ class IBA(LayerBottleneck):
             compile=compile,
             **run,
         )
-        preset = one_of("quality", quality, QUALITY)
+        preset = one_of("quality", quality, QUALITY if self.keep is None else HOLDING)
         self.fit = replace(
             preset,
-            beta=beta,
+            beta=self.price(beta, 10.0),
             steps=preset.steps if steps is None else steps,
             noise_samples=preset.noise_samples if noise_samples is None else noise_samples,
             learning_rate=learning_rate,
             smoothing=smoothing,
-            readout=readout,
+            readout=readout if self.keep is None else "final",
         )
-        if statistics is not None:
+        if isinstance(statistics, FeatureStatistics):
             self.statistics = statistics
+        elif statistics is not None:
+            one_of("statistics", statistics, {"own": None})
 
     def fit_statistics(
         self,
@@ -129,7 +135,14 @@ class IBA(LayerBottleneck):
         statistics = collect_statistics(
             self.probe, batches, max_samples=max_samples, granularity=granularity, layout=self.layout
         )
-        provenance = provenance_of(self.model, self.probe.name, data=data, preprocessing=preprocessing)
+        provenance = Provenance(
+            model=type(self.model).__name__,
+            weights=weights_hash(self.model),
+            layer=self.probe.name,
+            data=data,
+            preprocessing=preprocessing,
+            version=__version__,
+        )
         self.statistics = replace(statistics, provenance=provenance)
         return self
 
@@ -142,15 +155,33 @@ class IBA(LayerBottleneck):
 
     def settings(self) -> dict[str, Any]:
         """Return everything that decides what a map looks like, as plain values."""
-        statistics = self.statistics
+        known = _of_own(self.model) if self.own else _of_others(self.statistics)
         return {
-            **asdict(self.fit),
+            **self.fit.plain(),
             **asdict(self.noise),
-            **self.run_settings(),
-            "statistics": f"per {statistics.granularity}, {statistics.samples} inputs",
-            "statistics_data": statistics.provenance.data,
-            "statistics_fingerprint": statistics.fingerprint,
-            **({"extra_tokens": self.extra_tokens} if statistics.layout.extra else {}),
+            "seed": self.seed,
+            "precision": self.precision,
+            **self.passes.declared(),
+            **({"allow_bypass": True} if self.allow_bypass else {}),
+            **known,
+            **({"extra_tokens": self.extra_tokens} if self.own or self.statistics.layout.extra else {}),
             "call": self.probe.call,
-            "weights": statistics.provenance.weights,
         }
+
+
+def _of_others(statistics: FeatureStatistics) -> dict[str, Any]:
+    return {
+        "statistics": f"per {statistics.granularity}, {statistics.samples} inputs",
+        "statistics_data": statistics.provenance.data,
+        "statistics_fingerprint": statistics.fingerprint,
+        "weights": statistics.provenance.weights,
+    }
+
+
+def _of_own(model: nn.Module) -> dict[str, Any]:
+    return {
+        "statistics": "per channel, the places of each input itself",
+        "statistics_data": "own",
+        "statistics_fingerprint": "",
+        "weights": weights_hash(model),
+    }

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor, nn
 
-from bitlens.core.fitting import Region
+from bitlens.core.family import Region
 from bitlens.core.gaussian import NoiseModel, noised_features
 
 _STREAM = 0x2545F491  # between the seeds of two layers

@@ -7,7 +7,6 @@ Padding enters none (algorithms E3).
 
 import json
 import warnings
-from abc import abstractmethod
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
@@ -15,22 +14,25 @@ from typing import Any
 
 import torch
 from torch import Tensor, nn
-from typing_extensions import Self
 
-from bitlens.bottlenecks.groups import ORDINARY, PADDING, GroupedMethod, Samples
+from bitlens.bottlenecks.groups import ORDINARY, PADDING, Samples
 from bitlens.core.gaussian import NoiseModel, NoiseSettings
 from bitlens.core.layout import LAYOUTS
 from bitlens.core.statistics import FEW_OBSERVATIONS, FeatureStatistics, Provenance
 from bitlens.core.stored import statistics_parts
 from bitlens.errors import BitlensWarning, LayerError, StatisticsError
 from bitlens.probe import layer_features
-from bitlens.probe.collecting import limited
-from bitlens.probe.fingerprint import provenance_of
+from bitlens.probe.fingerprint import weights_hash
+from bitlens.probe.ids import texts_of_chance
 from bitlens.system.arrays import read_arrays, write_arrays
 from bitlens.system.checks import exactly, mapping, whole_number
 from bitlens.system.reading import parsed, whole
+from bitlens.version import __version__
 
 _FORMAT = "bitlens.token-statistics/1"
+_CHANCE, _LENGTH = 32, 64  # texts of chance, and tokens in each
+SAMPLED = "texts of tokens drawn from the vocabulary"
+"""Where statistics come from that nobody gave texts for."""
 _ARRAYS = ("mean", "squares", "nonzero")
 
 
@@ -98,6 +100,13 @@ class TokenStatistics:
                 "prepared as those to explain"
             )
 
+    def for_kinds(self, kinds: Tensor) -> "TokenStatistics":
+        """The same where special tokens that were never seen get the noise of ordinary ones, if they are of texts of chance."""
+        if self.provenance.data != SAMPLED:
+            return self
+        ordinary = self.groups[ORDINARY]
+        return TokenStatistics(dict.fromkeys(_found(kinds) - {PADDING}, ordinary) | dict(self.groups))
+
     def noise(self, settings: NoiseSettings, kinds: Tensor) -> NoiseModel:
         """The noise for each position of each text, (N, T, D); at padding standard normal noise, which no one uses."""
         units = len(next(iter(self.groups.values())).mean)
@@ -151,6 +160,35 @@ class TokenStatistics:
             return cls(groups)
 
 
+def sampled_statistics(
+    model: nn.Module, layers: Sequence[str], *, call: int | None = None, seed: int = 0
+) -> dict[str, TokenStatistics]:
+    """Statistics of several layers over texts of chance, for those who have no others: what hidden units do in this network.
+
+    Special tokens get the noise of ordinary ones.
+
+    Args:
+        model: the network.
+        layers: dotted names.
+        call: which call of the layers, if the network calls them several times in one pass.
+        seed: of the texts.
+
+    Raises:
+        StatisticsError: if the network cannot be called with ids and a mask alone.
+    """
+    try:
+        batch = texts_of_chance(model, _CHANCE, _LENGTH, seed)
+        found = collect_token_statistics(model, layers, [batch], call=call, data=SAMPLED)
+    except LayerError:
+        raise
+    except Exception as error:  # the user's own network, on inputs of ours
+        raise StatisticsError(
+            f"{type(model).__name__} cannot be run on texts of chance, so statistics cannot be made without texts: call "
+            "fit_statistics(batches) with texts like those to explain"
+        ) from error
+    return found
+
+
 def collect_token_statistics(
     model: nn.Module,
     layers: Sequence[str],
@@ -179,8 +217,13 @@ def collect_token_statistics(
         StatisticsError: if there is no text.
         LayerError: if the pass does not reach a layer.
     """
+    if max_samples < 1:
+        raise StatisticsError(f"max_samples must be at least 1, got {max_samples}")
     totals: dict[str, TokenStatistics] = {}
-    for texts in limited(map(Samples.of_texts, batches), max_samples, "texts to make statistics from"):
+    seen = 0
+    for batch in batches:
+        texts = Samples.of_texts(batch)
+        texts = texts.select(torch.arange(min(len(texts), max_samples - seen), device=texts.kinds.device))
         for name, features in zip(layers, layer_features(model, layers, texts.inputs, call=call), strict=True):
             if features.dim() != 3 or features.shape[:2] != texts.kinds.shape:
                 raise LayerError(
@@ -189,51 +232,14 @@ def collect_token_statistics(
                 )
             summary = TokenStatistics.of(features, texts.kinds.to(features.device))
             totals[name] = totals[name].merge(summary) if name in totals else summary
+        seen += len(texts)
+        if seen >= max_samples:
+            break
+    if not totals:
+        raise StatisticsError("there are no texts to make statistics from: the batches are empty")
     _warn_if_few(next(iter(totals.values())))
-    known = provenance_of(model, data=data, preprocessing=preprocessing)
+    known = Provenance(type(model).__name__, weights_hash(model), "", data, preprocessing, __version__)
     return {name: total.with_provenance(replace(known, layer=name)) for name, total in totals.items()}
-
-
-class TextMethod(GroupedMethod):
-    """A method for texts, which must learn first what some layers put out for tokens."""
-
-    call: int | None = None
-    """Which call of these layers is meant, where their names say none and they are called several times in one pass."""
-
-    statistics: Any
-    """What is known of these layers, by name; of one layer its own."""
-
-    @property
-    @abstractmethod
-    def layers(self) -> tuple[str, ...]:
-        """Dotted names of all layers whose statistics are needed."""
-
-    def fit_statistics(
-        self, batches: Iterable[Any], max_samples: int = 10_000, *, data: str = "", preprocessing: str = ""
-    ) -> Self:
-        """Learn what the layers put out for the tokens of texts like those to be explained; 1,000 texts are plenty.
-
-        Each batch runs through the network once.
-
-        Args:
-            batches: of texts: `TokenBatch`, or mappings as tokenizers of transformers give them.
-            max_samples: stop at exactly this many texts.
-            data: where the texts come from, kept with the statistics.
-            preprocessing: how they were prepared, kept too.
-
-        Returns:
-            This object.
-
-        Raises:
-            StatisticsError: if there is no text.
-        """
-        how: dict[str, Any] = {"call": self.call, "data": data, "preprocessing": preprocessing}
-        self.statistics = collect_token_statistics(self.model, self.layers, batches, max_samples=max_samples, **how)
-        return self
-
-    def samples(self, inputs: Any) -> Samples:
-        """Read texts."""
-        return Samples.of_texts(inputs)
 
 
 def _warn_if_few(statistics: TokenStatistics) -> None:

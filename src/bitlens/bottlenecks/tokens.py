@@ -5,26 +5,28 @@ is drawn as the layer's hidden units behave over the tokens of many texts, speci
 nothing.
 """
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import asdict, replace
-from typing import Any, Literal, final
+from dataclasses import replace
+from typing import Any, Literal, final, get_args
 
 import torch
 from torch import Tensor, nn
 from typing_extensions import Unpack
 
-from bitlens.bottlenecks.bottleneck import EVIDENCE_STREAM, Bottleneck, Reading, Recorded, optimised
+from bitlens.bottlenecks.bottleneck import EVIDENCE_STREAM, Bottleneck, optimised
 from bitlens.bottlenecks.groups import ORDINARY, PADDING, Group, Samples
 from bitlens.bottlenecks.paths import check_paths
+from bitlens.bottlenecks.recorded import Reading, Recorded
 from bitlens.bottlenecks.shared_mask import SharedMask
-from bitlens.bottlenecks.token_statistics import TextMethod, TokenStatistics
-from bitlens.core.fitting import FitSettings, Fitted, Readout, Region
+from bitlens.bottlenecks.token_statistics import TokenStatistics, collect_token_statistics, sampled_statistics
+from bitlens.core.family import Fitted, Region
+from bitlens.core.fitting import FitSettings, Readout
 from bitlens.core.gaussian import NoiseModel, NoiseSettings
 from bitlens.core.layout import LAYOUTS
 from bitlens.core.passes import BottleneckOptions, in_precision, suffix_dtype
 from bitlens.core.targets import ClassTarget, LogOdds, Target, as_target, last_token
-from bitlens.errors import LayerError, StatisticsError, one_of_literal
+from bitlens.errors import LayerError, StatisticsError, one_of
 from bitlens.probe import Probe, Recording, find_layer
 from bitlens.probe.agreement import agree
 from bitlens.probe.fingerprint import weights_hash
@@ -42,7 +44,7 @@ _TOKENS = LAYOUTS["TD"]
 
 
 @final
-class TokenIBA(TextMethod, Bottleneck):
+class TokenIBA(Bottleneck):
     """How many bits of each token of a text a transformer uses, by the features after one of its layers.
 
     Args:
@@ -55,14 +57,15 @@ class TokenIBA(TextMethod, Bottleneck):
         special_tokens: "restricted" like others, or "whole": they pass as they are and count nothing.
         objective: what is kept of a class: "log-odds" (see `LogOdds`; all evidence for it) or "cross-entropy" (as published:
             as much as makes it certain). Other targets have a loss of their own.
-        beta: weight of the information; larger keeps less.
+        beta: weight of the information; larger keeps less. Not with `keep`.
         steps: optimisation steps.
         noise_samples: noisy copies per step.
         learning_rate: of Adam.
         initial_logit: α at the start: 0 lets half of each feature pass, 5 (as published) 99.3 %.
         antithetic: whether half of the copies use the negative noise of the others.
         readout: "final", or "last_forward" as published (B7).
-        statistics: of the layer, or by name of all layers, if they exist already; else call `fit_statistics`.
+        statistics: of the layer, or by name of all layers, over texts like those to explain; `fit_statistics` makes them.
+            Without, hidden states over texts of chance serve (`sampled_statistics`).
         call: which call of the layer, if the network calls it several times in one pass (ALBERT does).
         min_std: floor on the standard deviation of features.
         run: seed, precision and internal_batch_size, see `GroupedMethod`.
@@ -97,17 +100,16 @@ class TokenIBA(TextMethod, Bottleneck):
     ) -> None:
         super().__init__(**run)
         self.probe = Probe(model, layer, call=call, output=self.passes.output)
-        self.call = self.probe.call
         self.deeper = dict(find_layer(self.probe.model, other) for other in deeper)
         if self.probe.name in self.deeper:
             raise LayerError(f"deeper holds {self.probe.name!r}, the layer itself: name layers behind it")
         if self.probe.layer in self.deeper.values() or any(call_of(name) is not None for name in self.deeper):
             raise LayerError("deeper holds one of several calls of a layer: name layers that are called once")
-        self.mask = one_of_literal("mask", mask, MaskForm)
-        self.special_tokens = one_of_literal("special_tokens", special_tokens, SpecialTokens)
-        self.objective = one_of_literal("objective", objective, Objective)
+        self.mask = one_of("mask", mask, {name: name for name in get_args(MaskForm)})
+        self.special_tokens = one_of("special_tokens", special_tokens, {name: name for name in get_args(SpecialTokens)})
+        self.objective = one_of("objective", objective, {name: name for name in get_args(Objective)})
         self.fit = FitSettings(
-            beta=beta,
+            beta=self.price(beta, 3.0),
             steps=steps,
             noise_samples=noise_samples,
             learning_rate=learning_rate,
@@ -159,10 +161,43 @@ class TokenIBA(TextMethod, Bottleneck):
             )
         return self._statistics[layer]
 
+    def fit_statistics(
+        self, batches: Iterable[Any], max_samples: int = 10_000, *, data: str = "", preprocessing: str = ""
+    ) -> "TokenIBA":
+        """Learn what the layer puts out for the tokens of texts like those to be explained; 1,000 texts are plenty.
+
+        Args:
+            batches: of texts: `TokenBatch`, or mappings as tokenizers of transformers give them.
+            max_samples: stop at exactly this many texts.
+            data: where the texts come from, kept with the statistics.
+            preprocessing: how they were prepared, likewise.
+
+        Returns:
+            This object.
+
+        Raises:
+            StatisticsError: if there is no text.
+        """
+        self._statistics = collect_token_statistics(
+            self.model,
+            self.layers,
+            batches,
+            max_samples=max_samples,
+            call=self.probe.call,
+            data=data,
+            preprocessing=preprocessing,
+        )
+        return self
+
     def check(self) -> None:
-        """Refuse to begin without statistics of all layers."""
-        for name in self.layers:
-            self.statistics_of(name)
+        """Make statistics where there are none yet: of texts of chance, see `sampled_statistics`."""
+        missing = [name for name in self.layers if name not in self._statistics]
+        if missing:
+            self._statistics |= sampled_statistics(self.model, missing, call=self.probe.call, seed=self.seed)
+
+    def samples(self, inputs: Any) -> Samples:
+        """Read texts."""
+        return Samples.of_texts(inputs)
 
     def reads_padding(self, samples: Samples) -> bool:
         """Whether the network's output changes with what the layer puts out at padding (XLNet's head reads the last position).
@@ -237,8 +272,9 @@ class TokenIBA(TextMethod, Bottleneck):
         Raises:
             StatisticsError: if these are not about such features (n, T, D), or such tokens (n, T).
         """
-        self.statistics.check_features(tuple(features.shape[1:]), kinds)
-        return self.statistics.noise(self.noise, kinds)
+        statistics = self.statistics.for_kinds(kinds)
+        statistics.check_features(tuple(features.shape[1:]), kinds)
+        return statistics.noise(self.noise, kinds)
 
     def _asked(self, target: Target) -> Target:
         plain = type(target) is ClassTarget and self.objective == "log-odds"
@@ -261,20 +297,26 @@ class TokenIBA(TextMethod, Bottleneck):
         return dtype if self._lower_precision else None
 
     def _shared_mask(self, kinds: Tensor, region: Region) -> SharedMask:
-        models = {module: self.statistics_of(name).noise(self.noise, kinds) for name, module in self.deeper.items()}
+        models = {
+            module: self.statistics_of(name).for_kinds(kinds).noise(self.noise, kinds)
+            for name, module in self.deeper.items()
+        }
         return SharedMask(models, region, self.seed)
 
     def settings(self) -> dict[str, Any]:
         """Return everything that decides what a map looks like, as plain values."""
         statistics = self.statistics
         return {
-            **asdict(self.fit),
+            **self.fit.plain(),
             "objective": self.objective,
             "mask": self.mask,
             "special_tokens": self.special_tokens,
             "deeper": list(self.deeper),
             "min_std": self.noise.min_std,
-            **self.run_settings(),
+            "seed": self.seed,
+            "precision": self.precision,
+            **self.passes.declared(),
+            **({"allow_bypass": True} if self.allow_bypass else {}),
             "statistics": f"per hidden unit, {statistics.samples} texts",
             "statistics_data": statistics.provenance.data,
             "statistics_fingerprint": statistics.fingerprint,

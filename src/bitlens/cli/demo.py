@@ -1,6 +1,5 @@
 """`bitlens demo`: the bundled network and scenes, nothing to download."""
 
-import json
 from pathlib import Path
 from typing import Annotated
 
@@ -33,8 +32,7 @@ def demo(
         "seconds": dict(done.seconds),
     }
     write_summary(rows, settings, out / "summary.json")
-    if as_json:
-        print(json.dumps(rows, ensure_ascii=False))
+    if options.printed_as_json(as_json, rows):
         return
     answers.print(results_table(rows))
     each = ", ".join(f"{name} {seconds * 1000:.1f} ms" for name, seconds in done.seconds.items())

@@ -27,7 +27,6 @@ Format = Literal["text", "markdown", "csv", "json"]
 PaperOption = Annotated[
     str | None, typer.Option("--paper", help="iba-table1, iba-table4, inputiba-table2 or inputiba-table3.")
 ]
-Part = Annotated[str, typer.Option("--part", metavar="K/N", help="Only the K-th of N parts of the samples.")]
 
 
 def evaluate(
@@ -47,10 +46,8 @@ def evaluate(
     ] = None,
     out: options.Out = Path("bitlens-evaluation"),
     paper: PaperOption = None,
-    limit: Annotated[
-        int | None, typer.Option("--limit", min=1, help="At most so many samples; more can follow.")
-    ] = None,
-    part: Part = "1/1",
+    limit: options.Limit = None,
+    part: options.Part = "1/1",
     layer: options.Layer = None,
     statistics_from: Annotated[
         str | None, typer.Option("--statistics-from", help="What methods learn from (default: --data, without labels).")
@@ -64,10 +61,8 @@ def evaluate(
     ] = None,
     weights: options.Weights = None,
     classes: options.Classes = None,
-    keep_maps: Annotated[
-        bool, typer.Option("--keep-maps", help="Keep every map, for pictures and later metrics.")
-    ] = False,
-    retry_errors: Annotated[bool, typer.Option("--retry-errors", help="Try samples again that failed.")] = False,
+    keep_maps: options.KeepMaps = False,
+    retry_errors: options.RetryErrors = False,
     as_report: options.AsReport = False,
     cluster: options.Cluster = None,
     workers: options.WorkerCount = None,
@@ -111,7 +106,7 @@ def table(
         str | None, typer.Option("--reference", help="The method that the others are compared with (default: iba).")
     ] = None,
     paper: PaperOption = None,
-    part: Part = "1/1",
+    part: options.Part = "1/1",
     min_probability: Annotated[
         float, typer.Option("--min-probability", min=0, max=1, help="Only samples whose target has at least this.")
     ] = 0.0,
@@ -154,8 +149,7 @@ def list_metrics(kind: "Kind", *, as_json: bool) -> None:
 
     names = ("name", "summary", "better", "range", "source", "passes", "needs")
     rows = [{name: getattr(metric, name) for name in names} for metric in METRICS[kind].values()]
-    if as_json:
-        print(json.dumps(rows, ensure_ascii=False))
+    if options.printed_as_json(as_json, rows):
         return
     for row in rows:
         answers.print(f"[bold]{row['name']}[/bold]  {row['better']} is better; {row['range']}", highlight=False)

@@ -85,8 +85,7 @@ def grid(
     rows = pages.smoothings(bottlenecks[0], sigmas, prices[0]) if sigmas else pages.betas(bottlenecks, prices)
     content = {"settings": {"command": sys.argv[1:], "model": loaded.name, **settings}, "maps": rows}
     write_text(out / "grid.json", json.dumps(content, indent=1, ensure_ascii=False) + "\n")
-    if as_json:
-        print(json.dumps(rows, ensure_ascii=False))
+    if options.printed_as_json(as_json, rows):
         return
     _print(rows)
     answers.print(f"{', '.join(pages.written)} and grid.json are in {out}/", soft_wrap=True)

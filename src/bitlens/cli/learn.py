@@ -1,6 +1,5 @@
 """`bitlens statistics` and `bitlens patterns`: what methods must learn on other inputs before they explain any."""
 
-import json
 from typing import Annotated
 
 import typer
@@ -40,8 +39,9 @@ def statistics(
         options.teach(loaded, samples, STATISTICS, iba, how=how, cached=False)
     made = iba.statistics
     made.save(out)
-    if as_json:
-        print(json.dumps({"file": str(out), "layer": iba.probe.name, "samples": made.samples, "per": made.granularity}))
+    if options.printed_as_json(
+        as_json, {"file": str(out), "layer": iba.probe.name, "samples": made.samples, "per": made.granularity}
+    ):
         return
     answers.print(
         f"{out}: layer {iba.probe.name} of {model}, {made.samples} photos, per {made.granularity}", soft_wrap=True
@@ -69,7 +69,6 @@ def patterns(
     options.teach(loaded, samples, PATTERNS, method, cached=False)
     method.patterns.save(out)
     facts = {name: getattr(method.patterns, name) for name in ("samples", "neurons", "replaced")}
-    if as_json:
-        print(json.dumps({"file": str(out), **facts}))
+    if options.printed_as_json(as_json, {"file": str(out), **facts}):
         return
     answers.print(f"{out}: {facts['neurons']:,} neurons of {model}, {facts['samples']} photos", soft_wrap=True)

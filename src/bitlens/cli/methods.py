@@ -1,7 +1,6 @@
 """The command that lists the methods of attribution, and shows one with its settings."""
 
 import inspect
-import json
 import re
 from collections.abc import Callable
 from functools import partial
@@ -39,8 +38,7 @@ def methods(
 
         chosen = [spec.name for spec in read_methods(name).values()]
     rows = [_row(known[one], whole=bool(name)) for one in chosen]
-    if as_json:
-        print(json.dumps(rows, ensure_ascii=False))
+    if options.printed_as_json(as_json, rows):
         return
     for row in rows:
         _print(row)

@@ -1,6 +1,5 @@
 """`bitlens models`: the networks that can be named."""
 
-import json
 from typing import Annotated
 
 import typer
@@ -18,8 +17,7 @@ def models(
     from bitlens.models.load import FORMS, available_models
 
     entries = [entry for entry in available_models() if search.lower() in entry.spec.lower()]
-    if as_json:
-        print(json.dumps([vars(entry) for entry in entries]))
+    if options.printed_as_json(as_json, [vars(entry) for entry in entries]):
         return
     forms = Table("form", "what it is", box=None, header_style="bold")
     for form, text in FORMS.items():

@@ -1,5 +1,6 @@
 """The options that commands share."""
 
+import json
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -79,6 +80,19 @@ WorkerCount = Annotated[
         "--workers", min=1, help="Processes of --cluster (default: one for each GPU, or for every four cores)."
     ),
 ]
+
+
+Limit = Annotated[int | None, typer.Option("--limit", min=1, help="At most so many samples; more can follow.")]
+Part = Annotated[str, typer.Option("--part", metavar="K/N", help="Only the K-th of N parts of the samples.")]
+KeepMaps = Annotated[bool, typer.Option("--keep-maps", help="Keep every map, for pictures and later metrics.")]
+RetryErrors = Annotated[bool, typer.Option("--retry-errors", help="Try samples again that failed.")]
+
+
+def printed_as_json(wanted: bool, content: Any) -> bool:
+    """Print an answer for machines if that is wanted; gives back whether it is."""
+    if wanted:
+        print(json.dumps(content, ensure_ascii=False))
+    return wanted
 
 
 @contextmanager

@@ -1,6 +1,5 @@
 """`bitlens report`: one page of HTML from what was explained and measured. Heavy imports wait until it runs."""
 
-import json
 from pathlib import Path
 from typing import Annotated
 
@@ -30,8 +29,7 @@ def report(
     from bitlens.reports import write_report
 
     written = write_report(places, out, same_scale=same_scale)
-    if as_json:
-        print(json.dumps({**vars(written), "file": str(written.file)}, ensure_ascii=False))
+    if options.printed_as_json(as_json, {**vars(written), "file": str(written.file)}):
         return
     for problem in written.problems[:_MOST_NOTES]:
         note(f"missing: {problem}")

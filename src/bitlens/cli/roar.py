@@ -1,6 +1,5 @@
 """`bitlens roar`: remove and retrain."""
 
-import json
 from dataclasses import asdict
 from pathlib import Path
 from typing import Annotated
@@ -42,8 +41,7 @@ def roar(
         images = read_small_images(data, size, limit)
         shares, place = options.numbers("--rates", rates), options.device_name(device)
         rows = run_roar(plan, images, specs, shares, seeds, out, place, lambda text: status.update(f"{text} …"))
-    if as_json:
-        print(json.dumps([asdict(row) for row in rows]))
+    if options.printed_as_json(as_json, [asdict(row) for row in rows]):
         return
     rated = list(dict.fromkeys(row.rate for row in rows))
     table = Table("test accuracy", *[f"{share:.0%} removed" for share in rated], box=None, header_style="bold")

@@ -1,6 +1,5 @@
 """The commands that measure methods for texts: `bitlens text evaluate`, `bitlens text metrics`, `bitlens text methods`."""
 
-import json
 from pathlib import Path
 from typing import Annotated, Literal
 
@@ -13,9 +12,7 @@ from bitlens.system.console import answers
 
 def evaluate(
     data: Annotated[str, typer.Option("--data", help="jsonl:FILE, tsv:FILE, csv:FILE or builtin:reviews.")],
-    model: Annotated[
-        str, typer.Option("--model", help="builtin/reviews, hf/NAME, a folder, or FILE.py:CALLABLE.")
-    ] = "builtin/reviews",
+    model: options.TextModel = "builtin/reviews",
     methods: Annotated[
         str, typer.Option("--methods", help="From `bitlens text methods`: iba,iba:beta=0.1,lime:samples=200.")
     ] = "iba,random",
@@ -23,8 +20,8 @@ def evaluate(
         str, typer.Option("--metrics", help="From `bitlens text metrics`; removal stands for all that begin so.")
     ] = "removal",
     out: options.Out = Path("bitlens-text-evaluation"),
-    limit: Annotated[int | None, typer.Option("--limit", min=1, help="At most so many texts; more can follow.")] = None,
-    part: Annotated[str, typer.Option("--part", metavar="K/N", help="Only the K-th of N parts of the texts.")] = "1/1",
+    limit: options.Limit = None,
+    part: options.Part = "1/1",
     asked: Annotated[
         Literal["label", "predicted"],
         typer.Option("--target", help="Ask about each text's label, or about the class that is predicted."),
@@ -42,8 +39,8 @@ def evaluate(
     statistics_count: options.TextCount = 1000,
     weights: options.Weights = None,
     classes: options.Classes = None,
-    keep_maps: Annotated[bool, typer.Option("--keep-maps", help="Keep every map, for later metrics.")] = False,
-    retry_errors: Annotated[bool, typer.Option("--retry-errors", help="Try texts again that failed.")] = False,
+    keep_maps: options.KeepMaps = False,
+    retry_errors: options.RetryErrors = False,
     cluster: options.Cluster = None,
     workers: options.WorkerCount = None,
     device: options.Device = "auto",
@@ -77,8 +74,7 @@ def methods(as_json: options.AsJson = False) -> None:
 
     names = ("name", "summary", "paper", "unit", "passes", "signed", "supports")
     rows = [{name: getattr(entry, name) for name in names} for entry in METHODS["text"].values()]
-    if as_json:
-        print(json.dumps(rows, ensure_ascii=False))
+    if options.printed_as_json(as_json, rows):
         return
     for row in rows:
         answers.print(f"[bold]{row['name']}[/bold]  {row['summary']}", highlight=False)

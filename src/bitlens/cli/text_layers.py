@@ -84,8 +84,7 @@ def layers(
         {"model": spec, "name": samples[row["text"]].name, **row} for spec, a in analyses.items() for row in a.rows()
     ]
     (out / "layers.json").write_text(json.dumps(rows, indent=1, ensure_ascii=False), "utf-8")
-    if as_json:
-        print(json.dumps(rows, ensure_ascii=False))
+    if options.printed_as_json(as_json, rows):
         return
     _print(analyses)
     answers.print(f"{', '.join(written)} and layers.json are in {out}", soft_wrap=True)

@@ -1,6 +1,7 @@
 """The result of explaining: a map with its unit, the evidence for it, and everything needed to make it again."""
 
 import json
+import math
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field, fields, replace
 from pathlib import Path
@@ -10,6 +11,7 @@ import torch
 from torch import Tensor
 
 from bitlens.core import shown
+from bitlens.core.floor import share_kept
 from bitlens.core.stored import attribution_parts
 from bitlens.errors import InputError, NotFiniteError
 from bitlens.system.arrays import read_arrays, write_arrays
@@ -32,6 +34,8 @@ class Evidence:
         before: (N,) on the clean input.
         under_noise: (N,) mean over fresh noise samples, none of which the mask was fitted on.
         under_noise_std: (N,) standard deviation over them.
+        floor: (N,) mean with nothing but noise where features are restricted: what the network says without seeing anything.
+        floor_std: (N,) standard deviation over noise samples.
         measure: "probability" or "score", what the numbers are.
         noise_samples: how many samples of noise.
     """
@@ -41,6 +45,39 @@ class Evidence:
     under_noise_std: Tensor
     measure: str = "probability"
     noise_samples: int = 32
+    floor: Tensor | None = None
+    floor_std: Tensor | None = None
+    floor_samples: int = 0
+
+    @property
+    def kept(self) -> Tensor:
+        """(N,) how much of the target the map holds: (under_noise - floor) / (before - floor).
+
+        NaN where `before` is not above the floor by more than chance makes of it: there the network says the same without
+        seeing anything, so nothing was needed; and where the floor was not measured.
+        """
+        if self.floor is None or self.floor_std is None:
+            return torch.full_like(self.before, torch.nan)
+        error = self.floor_std / max(self.floor_samples, 1) ** 0.5
+        return share_kept(self.before, self.under_noise, self.floor, error)
+
+
+@dataclass(frozen=True, eq=False)
+class Curve:
+    """How many bits each share of the target takes: the rate and the distortion of one decision.
+
+    Attributes:
+        kept: (N, L) shares of the target, rising.
+        bits: (N, L) that pass in all where so much is kept, under noise no mask was fitted on.
+        maps: (N, L, ...) the map at each.
+    """
+
+    kept: Tensor
+    bits: Tensor
+    maps: Tensor
+
+
+_PARTS: dict[str, type] = {"evidence": Evidence, "curve": Curve}
 
 
 @dataclass(frozen=True, eq=False)
@@ -62,6 +99,7 @@ class Attribution:
         evidence: how the prediction fares under the noise, for methods that use noise.
         cells: (N, h, w), (N, T) or (N, D) bits per cell of the layer's own grid, summed over channels, not resized.
         capacity: bits of every single feature of the layer, (N, ...), if it was asked for.
+        curve: bits against the share of the target that is kept, if it was asked for.
         version: of bitlens.
     """
 
@@ -77,6 +115,7 @@ class Attribution:
     evidence: Evidence | None = None
     cells: Tensor | None = None
     capacity: Tensor | None = None
+    curve: Curve | None = None
     version: str = ""
 
     def __post_init__(self) -> None:
@@ -100,23 +139,29 @@ class Attribution:
         return self._with(chosen, self.targets[index])
 
     def _tensors(self) -> dict[str, Tensor]:
-        """All tensors by name; those of the evidence as evidence.NAME."""
+        """All tensors by name; those of the evidence as evidence.NAME, of the curve as curve.NAME."""
         tensors = {f.name: getattr(self, f.name) for f in fields(self)}
-        if self.evidence is not None:
-            tensors |= {f"evidence.{f.name}": getattr(self.evidence, f.name) for f in fields(self.evidence)}
+        for name in _PARTS:
+            part = tensors[name]
+            if part is not None:
+                tensors |= {f"{name}.{f.name}": getattr(part, f.name) for f in fields(part)}
         return {name: value for name, value in tensors.items() if isinstance(value, Tensor)}
 
     def _with(self, tensors: Mapping[str, Tensor], targets: tuple[str, ...]) -> "Attribution":
-        own = {name: value for name, value in tensors.items() if "." not in name}
-        proof = {name.partition(".")[2]: value for name, value in tensors.items() if "." in name}
-        evidence = replace(self.evidence, **proof) if self.evidence is not None else None  # type: ignore[arg-type]
-        return replace(self, targets=targets, evidence=evidence, **own)  # type: ignore[arg-type]
+        own: dict[str, Any] = {name: value for name, value in tensors.items() if "." not in name}
+        for part in _PARTS:
+            given = {n.partition(".")[2]: value for n, value in tensors.items() if n.startswith(f"{part}.")}
+            own[part] = replace(getattr(self, part), **given) if given else None
+        return replace(self, targets=targets, **own)
 
     def _plain(self) -> dict[str, Any]:
         """All that is no tensor, by name, and what the evidence is."""
-        plain = {f.name: getattr(self, f.name) for f in fields(self) if f.name not in {*self._tensors(), "evidence"}}
+        plain = {f.name: getattr(self, f.name) for f in fields(self) if f.name not in {*self._tensors(), *_PARTS}}
         proof = self.evidence
-        return plain | {"evidence": proof and {"measure": proof.measure, "noise_samples": proof.noise_samples}}
+        if proof is None:
+            return plain | {"evidence": None}
+        said = {"measure": proof.measure, "noise_samples": proof.noise_samples}
+        return plain | {"evidence": said | ({"floor_samples": proof.floor_samples} if proof.floor_samples else {})}
 
     def _differences(self, other: "Attribution") -> set[str]:
         """Names of what differs, samples aside."""
@@ -160,7 +205,12 @@ class Attribution:
         tensors, metadata = read_arrays(path, "an attribution", lambda m: m.get("format") == _FORMAT)
         with whole(path, "a whole attribution", "make it again"):
             parts, proof = attribution_parts(tensors, mapping(parsed(metadata["details"]), "details"))
-            return cls(**parts, evidence=Evidence(**proof) if proof is not None else None)
+            curve = {name.partition(".")[2]: parts.pop(name) for name in [*parts] if name.startswith("curve.")}
+            return cls(
+                **parts,
+                evidence=Evidence(**proof) if proof is not None else None,
+                curve=Curve(**curve) if curve else None,
+            )
 
     def _repr_html_(self) -> str:
         """What a notebook shows: the maps in colours, with their unit, totals and evidence."""
@@ -181,5 +231,9 @@ class Attribution:
                 row[f"{self.evidence.measure}_before"] = float(proof["before"][i])
                 row[f"{self.evidence.measure}_under_noise"] = float(proof["under_noise"][i])
                 row[f"{self.evidence.measure}_under_noise_std"] = float(proof["under_noise_std"][i])
+                if self.evidence.floor is not None:
+                    kept = float(self.evidence.kept[i])
+                    row[f"{self.evidence.measure}_floor"] = float(self.evidence.floor[i])
+                    row["kept"] = kept if math.isfinite(kept) else None  # no number where nothing was needed
             rows.append(row)
         return rows

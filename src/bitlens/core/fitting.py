@@ -10,29 +10,22 @@ Autograd sees the network only from Z on, and the mask only from u back. What a 
 written out, in fewer operations than autograd would need.
 """
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, nullcontext
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from typing import Any, Literal, Protocol, get_args
 
 import torch
 from torch import Tensor
 
-from bitlens.core.gaussian import (
-    NoiseModel,
-    beyond_prior_slope,
-    information,
-    information_slope,
-    laid_out_like,
-    noised_features,
-)
+from bitlens.core.family import Fitted, MaskFamily, Region
+from bitlens.core.gaussian import NoiseModel, laid_out_like
 from bitlens.core.layout import Layout
-from bitlens.core.masks import complement, smoothing_matrices
-from bitlens.core.noise import NoisyCopies
 from bitlens.core.targets import Target
 from bitlens.errors import FitError, NotFiniteError, SettingError, TargetError, one_of
 
-Run = Callable[[Tensor], Any]
+Run = Callable[..., Any]
+"""z (copies * N, ...) → the network's output; with (n,) indices as a second argument z holds copies of these samples alone."""
 Watch = Callable[[int, Tensor], None]
 Readout = Literal["last_forward", "final"]
 Quality = Literal["fast", "paper", "best"]
@@ -44,6 +37,7 @@ class FitSettings:
 
     Attributes:
         beta: weight of the mean information per feature, in nats; larger keeps less.
+        price: of each nat, in place of `beta` divided by the number of features, which makes it another for every network.
         steps: T, optimisation steps.
         noise_samples: B, noisy copies per step.
         rising: whether the first steps take one copy, the last `noise_samples`, and those between evenly more: at first the
@@ -66,6 +60,7 @@ class FitSettings:
     initial_logit: float = 5.0
     antithetic: bool = False
     readout: Readout = "last_forward"
+    price: float | None = None
 
     def __post_init__(self) -> None:
         for name in ("steps", "noise_samples"):
@@ -77,6 +72,12 @@ class FitSettings:
         if not self.learning_rate > 0:
             raise SettingError(f"learning_rate must be positive, got {self.learning_rate}")
         one_of("readout", self.readout, {name: name for name in get_args(Readout)})
+
+    def plain(self) -> dict[str, Any]:
+        """Return the settings by name, without a price that is not set and, where one is, without the weight it replaces."""
+        return {
+            name: value for name, value in asdict(self).items() if name != ("price" if self.price is None else "beta")
+        }
 
     @property
     def updates(self) -> int:
@@ -100,53 +101,14 @@ QUALITY: dict[str, FitSettings] = {
 }
 """Named choices of how much work a map is worth; "paper" is table 2 of the paper."""
 
-
-@dataclass(frozen=True)
-class Fitted:
-    """Masks and what passes them.
-
-    Attributes:
-        logits: α (N, ...).
-        u: 1 - λ (N, ...).
-        information: nats of each feature (N, ...).
-    """
-
-    logits: Tensor
-    u: Tensor
-    information: Tensor
-
-
-@dataclass(frozen=True)
-class Region:
-    """What of each sample's features is restricted, and by how many masks.
-
-    Attributes:
-        restricted: 1.0 where a feature is restricted and counts, 0.0 where it passes as it is and counts nothing (padding),
-            broadcastable to the features (N, ...); a sample's information is averaged over its own restricted features.
-            None: everything is restricted.
-        shared: whether all channels of a place share one mask.
-        block: see `NoisyCopies`.
-        starts: likewise.
-    """
-
-    restricted: Tensor | None = None
-    shared: bool = False
-    block: int | None = None
-    starts: Tensor | None = None
-
-    def counts(self, features: Tensor) -> Tensor:
-        """(N,) how many features of each sample are restricted, at least 1."""
-        if self.restricted is None:
-            return features.new_full((len(features),), float(features[0].numel()))
-        return self.restricted.expand_as(features).flatten(1).sum(1).clamp_min(1)
-
-    def copies(self, shape: torch.Size, seed: int, device: torch.device, *, antithetic: bool = False) -> NoisyCopies:
-        """Noise for what has such features, from a seed alone."""
-        return NoisyCopies(shape, seed, device, antithetic=antithetic, block=self.block, starts=self.starts)
-
-    def of(self, values: Tensor) -> Tensor:
-        """The values where features are restricted, zero elsewhere."""
-        return values if self.restricted is None else values * self.restricted
+HOLDING: dict[str, FitSettings] = {
+    "fast": FitSettings(
+        price=1e-4, initial_logit=3.0, steps=7, noise_samples=2, rising=True, antithetic=True, readout="final"
+    ),
+    "paper": FitSettings(price=1e-4, initial_logit=3.0, steps=8, noise_samples=2, antithetic=True, readout="final"),
+    "best": FitSettings(price=1e-4, initial_logit=3.0, noise_samples=8, antithetic=True, readout="final"),
+}
+"""The same where what is kept decides how much passes, and not a price: they need to find where, not how much."""
 
 
 class DeeperLayers(Protocol):
@@ -157,7 +119,8 @@ class DeeperLayers(Protocol):
         ...
 
 
-def _chunks(count: int, size: int) -> Iterator[slice]:
+def chunks(count: int, size: int) -> Iterator[slice]:
+    """Cut a count into pieces of at most so many."""
     for start in range(0, count, size):
         yield slice(start, min(start + size, count))
 
@@ -197,46 +160,33 @@ def fit_masks(
     """
     copies = max(1, rows // len(features))
     region = region or Region()
-    size = tuple(features.shape[1:])
-    matrices = [matrix.to(features.device) for matrix in smoothing_matrices(layout, size, settings.smoothing)]
+    masks = MaskFamily.of(features, noise_model, layout, region, settings.smoothing)
+    noise_model = masks.noise_model
     noise = region.copies(features.shape[1:], seed, features.device, antithetic=settings.antithetic)
-    noise_model = noise_model.laid_out_like(features)
-    squared_score, active = noise_model.squared_score(features), region.of(noise_model.active)
-    price = active * (settings.beta / region.counts(features)).reshape(-1, *(1 for _ in size))
+    each = (-1, *[1] * (features.dim() - 1))
+    counts = region.counts(features)
+    nat = settings.beta / counts if settings.price is None else torch.full_like(counts, settings.price)
+    price = masks.active * nat.reshape(each)
     used = features * noise_model.active
     first = features.select(layout.channel + 1, 0).unsqueeze(layout.channel + 1) if region.shared else features
     logits = torch.full_like(first, settings.initial_logit, requires_grad=True)
     optimizer = torch.optim.Adam([logits], lr=settings.learning_rate, fused=features.device.type in ("cpu", "cuda"))
     for step in range(settings.updates):
-        shares = _share_of_noise(logits, layout, matrices, region, features)
+        shares = masks.share_of_noise(logits)
         u = shares.detach()
         if watch is not None:
-            watch(step, information(noise_model.counted(u), squared_score, active))
+            watch(step, masks.information(u))
         standard = laid_out_like(features, noise.draw(settings.copies_at(step)))
         slope = _loss_gradient(run, target, used, u, noise_model, standard, copies, deeper)
-        slope.addcmul_(price, _information_slope(noise_model, u, squared_score))
+        slope.addcmul_(price, masks.information_slope(u))
         torch.autograd.backward([shares], [slope], inputs=[logits])
         optimizer.step()
         optimizer.zero_grad()
     with torch.no_grad():
-        u = _share_of_noise(logits, layout, matrices, region, features)
-        passed = information(noise_model.counted(u), squared_score, active)
-    NotFiniteError.refuse("the mask", passed, "the network's output or its gradient is not finite under noise")
-    return Fitted(logits.detach(), u, passed)
-
-
-def _share_of_noise(
-    logits: Tensor, layout: Layout, matrices: Sequence[Tensor], region: Region, features: Tensor
-) -> Tensor:
-    """U of every feature (N, ...), zero where nothing is restricted."""
-    return region.of(complement(logits, layout, matrices)).expand_as(features)
-
-
-def _information_slope(noise_model: NoiseModel, u: Tensor, squared_score: Tensor) -> Tensor:
-    """∂/∂u of the information that is counted, of each feature (N, ...)."""
-    if noise_model.hidden is None:
-        return information_slope(u, squared_score)
-    return information_slope(noise_model.counted(u), squared_score) * beyond_prior_slope(u, noise_model.hidden)
+        fitted = masks.at(logits.detach())
+    reason = "the network's output or its gradient is not finite under noise"
+    NotFiniteError.refuse("the mask", fitted.information, reason)
+    return fitted
 
 
 def _loss_gradient(
@@ -252,13 +202,13 @@ def _loss_gradient(
     """∂/∂u of the sum over samples of the mean loss over copies: (N, ...)."""
     gradient = torch.zeros_like(features)
     below = [u.detach().requires_grad_()] if deeper is not None else []
-    for chunk in _chunks(len(standard), copies):
+    for chunk in chunks(len(standard), copies):
         towards = noise_model.sample(standard[chunk]) - features
         z = torch.addcmul(features, u, towards).requires_grad_()
         restricted = z.clamp_min(0) if noise_model.clamp else z
         rows = restricted.flatten(0, 1)
         with deeper.restricted(below[0], len(towards)) if deeper is not None else nullcontext():
-            loss = _one_per_row(target.loss(run(rows)), len(rows))
+            loss = one_per_row(target.loss(run(rows)), len(rows))
         if not loss.requires_grad:
             raise FitError("the loss has no gradient at the layer: the network or the target detaches it on the way")
         slope, *deep = torch.autograd.grad(loss.sum(), [z, *below])
@@ -269,42 +219,12 @@ def _loss_gradient(
     return gradient.div_(len(standard))
 
 
-def _one_per_row(values: Tensor, rows: int) -> Tensor:
+def one_per_row(values: Tensor, rows: int) -> Tensor:
+    """Refuse what is not one number for each row.
+
+    Raises:
+        TargetError: if it is not.
+    """
     if values.shape != (rows,):
         raise TargetError(f"the target must give one number per row, shape ({rows},); it gave {tuple(values.shape)}")
     return values
-
-
-@torch.no_grad()
-def measure_under_noise(
-    run: Run,
-    target: Target,
-    features: Tensor,
-    u: Tensor,
-    noise_model: NoiseModel,
-    *,
-    noise_samples: int = 32,
-    seed: int = 0,
-    rows: int = 16,
-    block: int | None = None,
-    starts: Tensor | None = None,
-    deeper: DeeperLayers | None = None,
-) -> tuple[Tensor, Tensor]:
-    """Mean and standard deviation (N,) of the target's value over fresh noise at fixed masks u (N, ...)."""
-    copies = max(1, rows // len(features))
-    standard = Region(block=block, starts=starts).copies(features.shape[1:], seed, features.device)
-    noise_model = noise_model.laid_out_like(features)
-    used = features * noise_model.active
-    values = []
-    for chunk in _chunks(noise_samples, copies):
-        noise = noise_model.sample(
-            laid_out_like(features, torch.cat([standard.draw(1) for _ in range(chunk.stop - chunk.start)]))
-        )
-        z = noised_features(used, u, noise)
-        restricted = z.clamp_min(0) if noise_model.clamp else z
-        with deeper.restricted(u, len(noise)) if deeper is not None else nullcontext():
-            value = target.value(run(restricted.flatten(0, 1)))
-        values.append(_one_per_row(value, z.shape[0] * z.shape[1]).reshape(-1, len(features)))
-    all_values = torch.cat(values)
-    spread = all_values.std(0) if noise_samples > 1 else torch.zeros_like(all_values[0])
-    return all_values.mean(0), spread

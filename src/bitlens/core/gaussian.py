@@ -62,13 +62,14 @@ class NoiseModel:
 
     def to(self, device: torch.device) -> "NoiseModel":
         """The same on another device."""
-        return self._each(lambda tensor: tensor.to(device))
+        return self.each(lambda tensor: tensor.to(device))
 
     def laid_out_like(self, features: Tensor) -> "NoiseModel":
         """The same, in memory in the order of the features (N, ...) that it is combined with."""
-        return self._each(lambda tensor: laid_out_like(features, tensor))
+        return self.each(lambda tensor: laid_out_like(features, tensor))
 
-    def _each(self, change: Callable[[Tensor], Tensor]) -> "NoiseModel":
+    def each(self, change: Callable[[Tensor], Tensor]) -> "NoiseModel":
+        """The same with every tensor changed."""
         hidden = change(self.hidden) if self.hidden is not None else None
         return NoiseModel(change(self.mean), change(self.std), change(self.active), self.clamp, hidden)
 

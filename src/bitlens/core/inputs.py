@@ -100,12 +100,12 @@ class ModelInputs:
 
     @property
     def lead(self) -> Key:
-        """Which argument carries the samples."""
+        """Return which argument carries the samples."""
         return _lead(self.named) if self.chosen is None else self.chosen
 
     @property
     def first(self) -> Tensor:
-        """The tensor that carries the samples: (N, ...)."""
+        """Return the tensor that carries the samples: (N, ...)."""
         tensor: Tensor = self[self.lead]
         return tensor
 
@@ -136,7 +136,7 @@ class ModelInputs:
 
     @property
     def named(self) -> dict[Key, Any]:
-        """Every argument by its place or name, positional ones first."""
+        """Return every argument by its place or name, positional ones first."""
         return dict([*enumerate(self.args), *self.kwargs.items()])
 
     @property
@@ -147,7 +147,7 @@ class ModelInputs:
         return tuple(sorted(described, key=lambda entry: entry[0]))
 
     def items(self) -> Iterator[tuple[Any, bool]]:
-        """Every argument, positional ones first, and whether it belongs to the samples."""
+        """Return every argument, positional ones first, and whether it belongs to the samples."""
         return ((value, key in self.carriers) for key, value in self.named.items())
 
     def each(self, change: Callable[[Key, Any], Any]) -> "ModelInputs":
@@ -159,20 +159,20 @@ class ModelInputs:
         return replace(self.each(lambda key, value: change(value) if key in self.carriers else value), count=count)
 
     def select(self, rows: slice | Tensor) -> "ModelInputs":
-        """The samples of a slice, or those that a tensor of indices names, in its order and as often as it does."""
+        """Return the samples of a slice, or those that a tensor of indices names, in its order and as often as it does."""
         count = len(range(self.count)[rows]) if isinstance(rows, slice) else len(rows)
         return self._map(lambda value: value[rows], count)
 
     def cut(self, length: int) -> "ModelInputs":
-        """The samples' tensors, ended after `length` entries of their second axis (the tokens of a text)."""
+        """Return the samples' tensors, ended after `length` entries of their second axis (the tokens of a text)."""
         return self._map(lambda value: value[:, :length], self.count)
 
     def with_first(self, first: Tensor) -> "ModelInputs":
-        """The same arguments with another first tensor, (N, ...)."""
+        """Return the same arguments with another first tensor, (N, ...)."""
         return self.putting(self.lead, first)
 
     def putting(self, where: Key, value: Any) -> "ModelInputs":
-        """The same arguments but for one."""
+        """Return the same arguments but for one."""
         return self.each(lambda key, old: value if key == where else old)
 
     def replaced(self, others: Mapping[Key, Tensor]) -> "ModelInputs":
@@ -180,13 +180,13 @@ class ModelInputs:
         return self.each(others.get)
 
     def tile(self, copies: int) -> "ModelInputs":
-        """All samples, then all samples again, `copies` times: row b*N + i is copy b of sample i."""
+        """Return all samples, then all samples again, `copies` times: row b*N + i is copy b of sample i."""
         if copies == 1:
             return self
         return self._map(lambda value: value.repeat(copies, *[1] * (value.dim() - 1)), self.count * copies)
 
     def clone(self) -> "ModelInputs":
-        """The same samples in memory of their own (a network may overwrite what it is given)."""
+        """Return the same samples in memory of their own (a network may overwrite what it is given)."""
         return self._map(lambda value: value.clone(), self.count)
 
     def passed_to(self, network: Callable[..., Any]) -> Any:
@@ -207,7 +207,7 @@ class ModelInputs:
 
 
 def tensors_of(values: Any) -> list[Tensor]:
-    """The tensors in a structure of tuples, mappings and model outputs, in order."""
+    """Return the tensors in a structure of tuples, mappings and model outputs, in order."""
     return [leaf for leaf in tree_leaves(values) if isinstance(leaf, Tensor)]
 
 

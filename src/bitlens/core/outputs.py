@@ -71,15 +71,15 @@ class OutputForm:
 
     @property
     def labels(self) -> bool:
-        """Whether each column stands for itself."""
+        """Say whether each column stands for itself."""
         return self.numbers in _LABELS
 
     def read_as(self, numbers: Numbers) -> "OutputForm":
-        """The same answer with other numbers in it."""
+        """Return the same answer with other numbers in it."""
         return replace(self, numbers=numbers, refusal="")
 
     def columns(self, output: Any) -> Tensor:
-        """The answer as the network gives it: (rows, columns), float32 or wider.
+        """Return the answer as the network gives it: (rows, columns), float32 or wider.
 
         Raises:
             TargetError: if the output holds no such tensor, or several.
@@ -97,7 +97,7 @@ class OutputForm:
         return tensor
 
     def margins(self, output: Any) -> Tensor:
-        """What gradients are taken of, (rows, classes): logits, log-probabilities where there are none, log-odds of two.
+        """Return what gradients are taken of, (rows, classes): logits, log-probabilities where there are none, log-odds of two.
 
         Raises:
             TargetError: if nobody can tell what the numbers are.
@@ -110,7 +110,7 @@ class OutputForm:
         return torch.cat([-columns, columns], 1) if self._two(columns) else columns
 
     def scores(self, output: Any) -> Tensor:
-        """What a softmax makes the probabilities of classes, (rows, classes); of labels their log-odds, of values these.
+        """Return what a softmax makes the probabilities of classes, (rows, classes); of labels their log-odds, of values these.
 
         Raises:
             TargetError: if nobody can tell what the numbers are.
@@ -121,7 +121,7 @@ class OutputForm:
         return margins
 
     def said(self, output: Any) -> Tensor:
-        """What people read, (rows, classes): the probability of each class or label, or the value of each column."""
+        """Return what people read, (rows, classes): the probability of each class or label, or the value of each column."""
         scores = self.scores(output)
         if self.numbers == "regression":
             return scores
@@ -143,7 +143,7 @@ class OutputForm:
 
 
 def answer_of(output: Any, part: Part | None) -> Tensor:
-    """The tensor that is the answer, where the network put it.
+    """Return the tensor that is the answer, where the network put it.
 
     Raises:
         TargetError: if the output holds no such tensor, or several.
@@ -173,7 +173,7 @@ def _part_of(output: Any, part: Part) -> Any:
 
 
 def _only(output: Any) -> Tensor:
-    """The tensor that is the answer: the output, its `logits`, or the only tensor in it."""
+    """Return the tensor that is the answer: the output, its `logits`, or the only tensor in it."""
     if isinstance(output, Tensor):
         found: Any = output
     elif isinstance(output, Mapping) and isinstance(output.get("logits"), Tensor):
@@ -203,7 +203,7 @@ def _only(output: Any) -> Tensor:
 
 
 def _parts(output: Any) -> dict[Part, Any]:
-    """What a tuple, a mapping or a data class holds, by place or name."""
+    """Return what a tuple, a mapping or a data class holds, by place or name."""
     if isinstance(output, tuple | list):
         return dict(enumerate(output))
     if isinstance(output, Mapping):
@@ -212,7 +212,7 @@ def _parts(output: Any) -> dict[Part, Any]:
 
 
 def _holds_numbers(value: Any) -> bool:
-    """Whether a part could be the answer: it holds real numbers for several rows."""
+    """Say whether a part could be the answer: it holds real numbers for several rows."""
     if isinstance(value, Tensor):
         return value.is_floating_point() and value.dim() > 0
     return any(map(_holds_numbers, _parts(value).values()))

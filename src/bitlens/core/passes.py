@@ -38,6 +38,16 @@ class BottleneckOptions(RunOptions, total=False):
     """What a bottleneck takes besides; see `GroupedMethod`."""
 
     allow_bypass: bool
+    keep: float | None
+    bits: float | None
+
+
+def without_aim(run: BottleneckOptions) -> BottleneckOptions:
+    """Return the options without what decides how much passes: of a bottleneck that only prepares another."""
+    found = run.copy()
+    found.pop("keep", None)
+    found.pop("bits", None)
+    return found
 
 
 @dataclass(frozen=True)
@@ -83,7 +93,7 @@ class Passes:
 
 
 def rows_at_once(bytes_per_row: int, device: torch.device) -> int:
-    """How many noisy copies may go through the network together.
+    """Say how many noisy copies may go through the network together.
 
     Args:
         bytes_per_row: memory that one row's intermediate results need, gradients not counted.
@@ -96,7 +106,7 @@ def rows_at_once(bytes_per_row: int, device: torch.device) -> int:
 
 
 def _has_fast_bfloat16(device: torch.device) -> bool:
-    """Whether the hardware multiplies bfloat16 natively: emulated, it is slower than float32."""
+    """Say whether the hardware multiplies bfloat16 natively: emulated, it is slower than float32."""
     if device.type == "cuda":
         return bool(torch.cuda.is_bf16_supported(including_emulation=False))
     if device.type != "cpu":
@@ -106,7 +116,7 @@ def _has_fast_bfloat16(device: torch.device) -> bool:
 
 
 def suffix_dtype(precision: Precision, features: Tensor, model: nn.Module) -> torch.dtype | None:
-    """The lower precision to compute in behind the layer, or None for the network's own.
+    """Return the lower precision to compute in behind the layer, or None for the network's own.
 
     Args:
         precision: what was asked for.
@@ -131,12 +141,12 @@ def suffix_dtype(precision: Precision, features: Tensor, model: nn.Module) -> to
 
 
 def _quantised(model: nn.Module) -> str:
-    """The class of the first module that computes with integers, if there is one."""
+    """Return the class of the first module that computes with integers, if there is one."""
     return next((type(module).__name__ for module in model.modules() if is_quantised(module)), "")
 
 
 def is_quantised(module: nn.Module) -> bool:
-    """Whether this is one of PyTorch's modules that compute with integers, and have no gradient."""
+    """Say whether this is one of PyTorch's modules that compute with integers, and have no gradient."""
     return _holds_quantised(type(module).__module__)
 
 
@@ -146,7 +156,7 @@ def _holds_quantised(place: str) -> bool:
 
 
 def memory_format(features: Tensor, dtype: torch.dtype | None, layout: Layout) -> torch.memory_format:
-    """How features lie best in memory: channels last for those of images on CPUs, and in lower precision everywhere."""
+    """Say how features lie best in memory: channels last for those of images on CPUs, and in lower precision everywhere."""
     channels_last = layout.name == "CHW" and (dtype is not None or features.device.type == "cpu")
     return torch.channels_last if channels_last else torch.contiguous_format
 
@@ -154,7 +164,7 @@ def memory_format(features: Tensor, dtype: torch.dtype | None, layout: Layout) -
 def in_precision(
     run: Callable[..., Any], dtype: torch.dtype | None, features: Tensor, layout: Layout
 ) -> Callable[..., Any]:
-    """The suffix in a lower precision (None: its own). It takes float32 noised features, and what else `run` takes.
+    """Return the suffix in a lower precision (None: its own). It takes float32 noised features, and what else `run` takes.
 
     Features go in as `memory_format` says, or contiguous where the network cannot take them so.
     """

@@ -37,7 +37,7 @@ class Target(ABC):
         """Refuse a network whose clean output cannot answer the question."""
 
     def asked_of(self, form: OutputForm, output: Any, count: int) -> "Target":  # noqa: ARG002
-        """The same question of a network whose output is read in a form.
+        """Return the same question of a network whose output is read in a form.
 
         Args:
             form: how.
@@ -48,18 +48,18 @@ class Target(ABC):
 
     @abstractmethod
     def loss(self, output: Any) -> Tensor:
-        """What the bottleneck minimises, per row: (rows,)."""
+        """Return what the bottleneck minimises, per row: (rows,)."""
 
     @abstractmethod
     def value(self, output: Any) -> Tensor:
-        """What a person reads, per row: (rows,)."""
+        """Return what a person reads, per row: (rows,)."""
 
     @abstractmethod
     def describe(self) -> tuple[str, ...]:
         """One short text per sample."""
 
     def score(self, output: Any) -> Tensor:
-        """What methods differentiate that explain a score: (rows,), the pre-softmax logit where there is one."""
+        """Return what methods differentiate that explain a score: (rows,), the pre-softmax logit where there is one."""
         return self.value(output)
 
     def at(self, last: Tensor | None) -> "Target":  # noqa: ARG002
@@ -67,7 +67,7 @@ class Target(ABC):
         return self
 
     def select(self: T, rows: slice | Tensor) -> T:
-        """The question for some samples (a slice, or indices); the same for all where it is one for any number."""
+        """Return the question for some samples (a slice, or indices); the same for all where it is one for any number."""
         if self.count is None or not self.each:
             return self
         some = chosen_rows(getattr(self, self.each), rows)
@@ -75,7 +75,7 @@ class Target(ABC):
 
 
 def changed(target: T, **attributes: Any) -> T:
-    """A copy that differs in some attributes."""
+    """Return a copy that differs in some attributes."""
     other = copy.copy(target)
     vars(other).update(attributes)
     return other
@@ -103,7 +103,7 @@ class _ClassQuestion(Target):
 
     @abstractmethod
     def _asked(self) -> Tensor:
-        """The class indices that are named."""
+        """Return the class indices that are named."""
 
     @abstractmethod
     def _answer(self, log_probabilities: Tensor) -> Tensor:
@@ -124,11 +124,11 @@ class _ClassQuestion(Target):
         return -self._answer(F.log_softmax(self.form.scores(output), 1))
 
     def value(self, output: Any) -> Tensor:
-        """The probability."""
+        """Return the probability."""
         return self._answer(F.log_softmax(self.form.scores(output), 1)).exp()
 
     def score(self, output: Any) -> Tensor:
-        """The logit (of log-odds: with a minus for class 0); of several classes the log of the sum of exponentials."""
+        """Return the logit (of log-odds: with a minus for class 0); of several classes the log of the sum of exponentials."""
         return self._answer(self.form.margins(output))
 
 
@@ -152,7 +152,7 @@ class ClassTarget(_ClassQuestion):
         return log_probabilities.gather(1, index[:, None])[:, 0]
 
     def describe(self) -> tuple[str, ...]:
-        """The index of each sample's class."""
+        """Return the index of each sample's class."""
         return tuple(str(int(index)) for index in self.classes)
 
 
@@ -168,7 +168,7 @@ class LogOdds(ClassTarget):
 
     @classmethod
     def instead_of(cls, target: ClassTarget) -> "LogOdds":
-        """The same classes of the same network, asked about otherwise."""
+        """Return the same classes of the same network, asked about otherwise."""
         return changed(cls(target.classes), form=target.form)
 
     def loss(self, output: Any) -> Tensor:
@@ -190,7 +190,7 @@ class Binary(ClassTarget):
         self.count = None if classes is None else len(classes)
 
     def asked_of(self, form: OutputForm, output: Any, count: int) -> Target:  # noqa: ARG002
-        """The same, about the class that the network names if none was given."""
+        """Return the same, about the class that the network names if none was given."""
         form = form if form.numbers == "binary-probability" else form.read_as("binary")
         classes = form.scores(output).argmax(1) if self.count is None else self.classes
         return changed(self, form=form, classes=classes, count=len(classes))

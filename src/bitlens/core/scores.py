@@ -27,7 +27,7 @@ class MultiLabel(Target):
         self.labels, self.count = labels, None if labels is None else len(labels)
 
     def asked_of(self, form: OutputForm, output: Any, count: int) -> Target:  # noqa: ARG002
-        """The same of a network whose columns are labels, which is thereby said where nothing else says what they are."""
+        """Return the same of a network whose columns are labels, which is thereby said where nothing else says what they are."""
         behind: Numbers = "multi-label-probabilities" if "probabilit" in form.numbers else "multi-label"
         form = form.read_as(behind)
         labels = form.scores(output).argmax(1) if self.labels is None else self.labels
@@ -42,17 +42,17 @@ class MultiLabel(Target):
         return -self.score(output)
 
     def value(self, output: Any) -> Tensor:
-        """The label's probability."""
+        """Return the label's probability."""
         return self.score(output).sigmoid()
 
     def score(self, output: Any) -> Tensor:
-        """The label's log-odds."""
+        """Return the label's log-odds."""
         scores = (self.form if self.form.labels else self.form.read_as("multi-label")).scores(output)
         index = tiled(self._labels.to(scores.device), len(scores))
         return scores.gather(1, index[:, None])[:, 0]
 
     def describe(self) -> tuple[str, ...]:
-        """The index of each sample's label."""
+        """Return the index of each sample's label."""
         return tuple(str(int(index)) for index in self._labels)
 
     @property
@@ -78,7 +78,7 @@ class Regression(Target):
         self.count = None if values is None else len(values)
 
     def asked_of(self, form: OutputForm, output: Any, count: int) -> Target:  # noqa: ARG002
-        """The same of a network that is thereby said to give values; what it gives if no other was named."""
+        """Return the same of a network that is thereby said to give values; what it gives if no other was named."""
         asked = changed(self, form=form.read_as("regression"))
         asked.check(output)
         values = asked.value(output).detach() if asked.values is None else asked.values
@@ -102,12 +102,12 @@ class Regression(Target):
         return 0.5 * ((got - tiled(self.values.to(got.device), len(got))) / self.scale).square()
 
     def value(self, output: Any) -> Tensor:
-        """The output."""
+        """Return the output."""
         columns = self.form.columns(output)
         return columns[:, (self.column or 0) if columns.shape[1] > 1 else 0].float()
 
     def describe(self) -> tuple[str, ...]:
-        """The value to keep, for each sample."""
+        """Return the value to keep, for each sample."""
         of = "" if self.column is None else f" of output {self.column}"
         return ("value",) if self.values is None else tuple(f"value {float(value):.4g}{of}" for value in self.values)
 
@@ -127,11 +127,11 @@ class Score(Target):
         self.name = name if name is not None else str(getattr(function, "__name__", type(function).__name__))
 
     def loss(self, output: Any) -> Tensor:
-        """The negative score."""
+        """Return the negative score."""
         return -self.value(output)
 
     def value(self, output: Any) -> Tensor:
-        """The score."""
+        """Return the score."""
         score = self._told(output)
         if not isinstance(score, Tensor) or score.dim() != 1:
             shape = tuple(score.shape) if isinstance(score, Tensor) else type(score).__name__
@@ -171,12 +171,12 @@ class TextScore(Score):
         return self.function(output, tiled(self.last.to(first.device), len(first)))
 
     def at(self, last: Tensor | None) -> "TextScore":
-        """The question about texts whose last tokens (N,) are known."""
+        """Return the question about texts whose last tokens (N,) are known."""
         return changed(self, last=last, count=None if last is None else len(last))
 
 
 def takes_last(function: Callable[..., Any]) -> bool:
-    """Whether a callable must be given two arguments: the output, and the last token of each row."""
+    """Say whether a callable must be given two arguments: the output, and the last token of each row."""
     try:
         known = inspect.signature(function.forward if isinstance(function, nn.Module) else function)
     except (TypeError, ValueError):  # built in: it does not say
@@ -186,7 +186,7 @@ def takes_last(function: Callable[..., Any]) -> bool:
 
 
 def last_token(present: Tensor) -> Tensor:
-    """The index of each text's last token (N,), of where there are tokens (N, T) bool."""
+    """Return the index of each text's last token (N,), of where there are tokens (N, T) bool."""
     return (torch.arange(present.shape[1], device=present.device) * present).amax(1)
 
 
@@ -204,7 +204,7 @@ class Similarity(Target):
         self.count = len(embeddings) if len(embeddings) > 1 else None
 
     def loss(self, output: Any) -> Tensor:
-        """The negative similarity."""
+        """Return the negative similarity."""
         return -self.value(output)
 
     def value(self, output: Any) -> Tensor:

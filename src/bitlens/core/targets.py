@@ -27,7 +27,7 @@ from bitlens.errors import TargetError
 
 
 def logits_of(output: Any) -> Tensor:
-    """The tensor of class scores (N, classes) in what a network returns, where nothing is known of the network.
+    """Return the tensor of class scores (N, classes) in what a network returns, where nothing is known of the network.
 
     A tensor, the `logits` of a model output, or the only tensor of a tuple. One column (or none) is the log-odds of class 1
     of two. Always float32 or wider.
@@ -39,7 +39,7 @@ def logits_of(output: Any) -> Tensor:
 
 
 def function_of(target: Any) -> Callable[[Any], Any] | None:
-    """The function of the output that a target is, as the user gave it; None if it is no function."""
+    """Return the function of the output that a target is, as the user gave it; None if it is no function."""
     if isinstance(target, TextScore):
         return None  # it wants to know where texts end, too
     if isinstance(target, Score):
@@ -97,7 +97,7 @@ def _read(target: Any, output: Any, count: int, form: OutputForm) -> Target:
 
 
 def _suited(target: Target, form: OutputForm, output: Any) -> Target:
-    """A class of a network whose columns are labels or values is the label or the value with that index."""
+    """Return a class of a network whose columns are labels or values is the label or the value with that index."""
     if type(target) not in (ClassTarget, LogOdds) or form.refusal:
         return target
     assert isinstance(target, ClassTarget)
@@ -125,8 +125,17 @@ def _check_count(targets: int | None, samples: int) -> None:
         raise TargetError(f"there are {targets} targets for {samples} samples: give one for all, or one for each")
 
 
-def select_targets(target: Any, rows: slice | Tensor, count: int) -> Any:
-    """What a user gave as a target for `count` samples, for some of them: a slice, or indices in another order.
+def select_targets(target: Any, start: int, stop: int, count: int) -> Any:
+    """Return what a user gave as a target for `count` samples, for samples start..stop-1 of them.
+
+    Raises:
+        TargetError: if there are several targets, but not one for each sample.
+    """
+    return permuted_targets(target, slice(start, stop), count)
+
+
+def permuted_targets(target: Any, rows: slice | Tensor, count: int) -> Any:
+    """Return what a user gave as a target for `count` samples, for some of them: a slice, or indices in another order.
 
     Raises:
         TargetError: if there are several targets, but not one for each sample.

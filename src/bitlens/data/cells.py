@@ -6,7 +6,7 @@ from bitlens.errors import DataError
 
 
 def told(value: Any) -> str:
-    """A value as a text: texts and numbers as they are, all else by its kind alone, which may be deep or long."""
+    """Return a value as a text: texts and numbers as they are, all else by its kind alone, which may be deep or long."""
     if not isinstance(value, str | int | float | bool | None):
         return f"a {type(value).__name__}"
     said = str(value)

@@ -27,7 +27,7 @@ from bitlens.data.preprocessing import Preprocessing
 from bitlens.data.scenes import Scenes, Split
 from bitlens.data.tables import column, rows_of_csv, split_columns
 from bitlens.errors import BitlensWarning, DataError, InputError
-from bitlens.system.reading import read_text, readable
+from bitlens.system.reading import read_text, readable, reason_of
 
 FORMS = {
     "folder:DIR": "every photo in the folder and its subfolders; where photos lie in subfolders only, each is a class",
@@ -271,8 +271,7 @@ def _csv(place: str, labels: Labels) -> Sequence[Sample]:
                 raise DataError(f"line {line.line}: the file {row.name} is listed twice")
             rows[row.name] = row
     except (OSError, UnicodeDecodeError, DataError) as error:
-        reason = "there is no such file" if isinstance(error, FileNotFoundError) else str(error)
-        raise DataError(f"cannot read the table {table}: {reason}") from error
+        raise DataError(f"cannot read the table {table}: {reason_of(error)}") from error
     if not rows:
         raise DataError(f"the table {table} has no rows")
     return _Samples(list(rows.values()), _upright)

@@ -14,7 +14,7 @@ from pathlib import Path
 
 from bitlens.data.boxes import Box, check_box
 from bitlens.errors import DataError
-from bitlens.system.reading import text_stream
+from bitlens.system.reading import reason_of, text_stream
 
 _LARGEST = 1 << 20  # bytes; an annotation has a few hundred
 
@@ -104,8 +104,7 @@ def read_annotation(path: Path) -> Annotation:
         ]
         return Annotation(names.pop(), size, tuple(check_box(box) for box in boxes))
     except (OSError, ET.ParseError, ValueError, LookupError, RecursionError, OverflowError) as error:
-        reason = "there is no such file" if isinstance(error, FileNotFoundError) else str(error)
-        raise DataError(f"cannot read the annotation {path}: {reason}") from error
+        raise DataError(f"cannot read the annotation {path}: {reason_of(error)}") from error
 
 
 def _text(element: ET.Element, path: str) -> str:

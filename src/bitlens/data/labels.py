@@ -30,11 +30,11 @@ class Labels:
 
     @property
     def classes(self) -> int | None:
-        """How many classes there are, None where unknown."""
+        """Say how many classes there are, None where unknown."""
         return len(self.names) if self.names is not None else self.count
 
     def read(self, value: Any) -> int | None:
-        """The index of the class that a cell or an entry names; None for what is missing.
+        """Return the index of the class that a cell or an entry names; None for what is missing.
 
         Raises:
             DataError: if it is no class.
@@ -54,7 +54,7 @@ class Labels:
         return found
 
     def named(self, said: str) -> int | None:
-        """The index of the class of this name, in capitals or not; None if none or several are called so."""
+        """Return the index of the class of this name, in capitals or not; None if none or several are called so."""
         parts = [_parts(name) for name in self.names or ()]
         found = [i for i, names in enumerate(parts) if said.lower() in names]
         return found[0] if len(found) == 1 else None
@@ -71,7 +71,7 @@ class Labels:
 
     @property
     def _numbered(self) -> bool:
-        """Whether names are numbers, and not those of the classes themselves."""
+        """Say whether names are numbers, and not those of the classes themselves."""
         names = list(self.names or ())
         return (
             bool(names) and all(_number(n) is not None for n in names) and names != [str(i) for i in range(len(names))]
@@ -91,7 +91,7 @@ class Labels:
 
 
 def _parts(name: str) -> list[str]:
-    """A class's name, and each of its synonyms (`tench, Tinca tinca`)."""
+    """Return a class's name, and each of its synonyms (`tench, Tinca tinca`)."""
     return [name.strip().lower(), *(part.strip().lower() for part in name.split(",") if "," in name)]
 
 

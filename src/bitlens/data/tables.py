@@ -30,7 +30,7 @@ class Row:
 
 
 def quoted_rows(content: str, delimiter: str) -> list[Row]:
-    """The rows of a table whose cells are quoted where they must be; empty lines are no rows.
+    """Return the rows of a table whose cells are quoted where they must be; empty lines are no rows.
 
     A carriage return that ends no line stays in its cell.
 
@@ -57,14 +57,14 @@ def quoted_rows(content: str, delimiter: str) -> list[Row]:
 
 
 def plain_rows(content: str, delimiter: str) -> list[Row]:
-    """The rows of a table whose quotes are characters like others: one on each line; empty lines are no rows."""
+    """Return the rows of a table whose quotes are characters like others: one on each line; empty lines are no rows."""
     lines = content.split("\n" if "\n" in content else "\r")
     rows = [Row(n, line.removesuffix("\r").split(delimiter)) for n, line in enumerate(lines, 1)]
     return [row for row in rows if list(row.cells) != [""]]
 
 
 def rows_of_tsv(content: str, label: int = 1) -> list[Row]:
-    """The rows of a tab-separated table, whether quotes in it quote (pandas) or are characters (GLUE).
+    """Return the rows of a tab-separated table, whether quotes in it quote (pandas) or are characters (GLUE).
 
     They quote where the table then reads without fault and every row has as many cells as the first. Where that makes one row
     of several lines that could each be a row themselves, they do only if these have labels that are none.
@@ -88,7 +88,7 @@ def rows_of_tsv(content: str, label: int = 1) -> list[Row]:
 
 
 def rows_of_csv(content: str) -> list[Row]:
-    """The rows of a table separated by commas, or by what its first line is (semicolons, tabs).
+    """Return the rows of a table separated by commas, or by what its first line is (semicolons, tabs).
 
     Raises:
         DataError: if quotes do not match, or rows differ in their number of cells; the message names the line.
@@ -106,13 +106,13 @@ def rows_of_csv(content: str) -> list[Row]:
 
 
 def column(names: Sequence[str], wanted: Sequence[str]) -> int | None:
-    """The number of the first of the wanted columns that a table has, in capitals or not; None if it has none."""
+    """Return the number of the first of the wanted columns that a table has, in capitals or not; None if it has none."""
     known = [name.strip().lower() for name in names]
     return next((known.index(name.lower()) for name in wanted if name.lower() in known), None)
 
 
 def split_columns(place: str, allowed: Sequence[str]) -> tuple[str, Mapping[str, str]]:
-    """A file, and the columns that were chosen behind it: `FILE?text=NAME&label=NAME`.
+    """Return a file, and the columns that were chosen behind it: `FILE?text=NAME&label=NAME`.
 
     Raises:
         DataError: if something else is chosen there.

@@ -145,7 +145,7 @@ def _of_rows(path: Path, rows: Sequence[Row], chosen: Mapping[str, str], form: s
 
 
 def _places(path: Path, names: Sequence[str], chosen: Mapping[str, str], form: str) -> dict[str, int] | None:
-    """Where text, label and pair stand in every row (-1: nowhere), by the first; None if that is a row itself."""
+    """Say where text, label and pair stand in every row (-1: nowhere), by the first; None if that is a row itself."""
     wanted = {part: [chosen[part]] if part in chosen else known for part, known in _COLUMNS.items()}
     found = {part: column(names, own) for part, own in wanted.items()}
     missing = [chosen[part] for part in chosen if found[part] is None]

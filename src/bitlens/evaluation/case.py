@@ -2,7 +2,7 @@
 
 import time
 from collections.abc import Callable, Sequence
-from typing import Any, ClassVar, TypeVar
+from typing import Any, ClassVar
 
 import torch
 from torch import Tensor
@@ -10,14 +10,13 @@ from torch import Tensor
 from bitlens.baselines.asking import Quantity, asking
 from bitlens.core.passes import Precision, RunOptions
 from bitlens.errors import InputError
+from bitlens.explaining.asked import Once
 from bitlens.explaining.photo import Photo
 from bitlens.explaining.text import Text, Unit
 from bitlens.methods.building import map_alone
 from bitlens.metrics.token_removal import Texts, TokenAnswer
 from bitlens.models.loaded import Loaded
 from bitlens.probe import Network
-
-T = TypeVar("T")
 
 
 class CaseOf:
@@ -41,7 +40,7 @@ class CaseOf:
         self.subject, self.method, self.seed = subject, method, seed
         self.map_seconds: float | None = None
         self._inputs, self._shape = inputs, tuple(shape)
-        self._shared: dict[str, Any] = {}
+        self.once = Once()  # keeps what several metrics read different numbers from
         self._map = known[None] if known is not None else None
         self._failure: Exception | None = None
 
@@ -69,13 +68,6 @@ class CaseOf:
     def made_map(self) -> Tensor | None:
         """The map without its first axis, if it was made just now."""
         return self._map[0] if self._map is not None and self.map_seconds is not None else None
-
-    def once(self, name: str, make: Callable[[], T]) -> T:
-        """What several metrics read different numbers from, made the first time."""
-        if name not in self._shared:
-            self._shared[name] = make()
-        shared: T = self._shared[name]
-        return shared
 
     def _checked(self, found: Tensor) -> Tensor:
         if tuple(found.shape) != (1, *self._shape):

@@ -24,6 +24,7 @@ from bitlens.evaluation.rows import Row, RowWriter
 from bitlens.evaluation.scored import Scored
 from bitlens.evaluation.store import Done, RowStore
 from bitlens.system.arrays import read_array
+from bitlens.system.files import kept
 from bitlens.view.heatmap import save_raw
 
 
@@ -251,13 +252,7 @@ def _map_place(context: Context, method: str, index: int) -> Path | None:
 
 
 def _kept_map(context: Context, method: str, index: int) -> Tensor | None:
-    place = _map_place(context, method, index)
-    if place is None or not place.is_file():
-        return None
-    try:
-        return torch.from_numpy(read_array(place, "a map"))
-    except DataError:
-        return None  # not ours, or damaged: it is made again
+    return kept(_map_place(context, method, index), lambda place: torch.from_numpy(read_array(place, "a map")))
 
 
 def _keep(result: Result, context: Context) -> None:

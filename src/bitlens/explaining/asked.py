@@ -10,6 +10,20 @@ from bitlens.core.targets import as_target
 T = TypeVar("T")
 
 
+class Once:
+    """Makes things by name, each the first time that it is asked for."""
+
+    def __init__(self) -> None:
+        self._made: dict[str, Any] = {}
+
+    def __call__(self, name: str, make: Callable[[], T]) -> T:
+        """Return what was made under a name, or make it now."""
+        if name not in self._made:
+            self._made[name] = make()
+        made: T = self._made[name]
+        return made
+
+
 @dataclass(frozen=True)
 class Asked:
     """One sample, and what the network says of it.
@@ -30,14 +44,8 @@ class Asked:
     probability: float
     asked: str
     measure: str
-    _shared: dict[str, Any] = field(default_factory=dict, init=False, repr=False)
-
-    def once(self, name: str, make: Callable[[], T]) -> T:
-        """Make what does not depend on a map and several methods are measured with, the first time."""
-        if name not in self._shared:
-            self._shared[name] = make()
-        shared: T = self._shared[name]
-        return shared
+    once: Once = field(default_factory=Once, init=False, repr=False)
+    """Keeps what does not depend on a map and several methods are measured with."""
 
 
 def answered(output: Any, label: int | None, form: OutputForm) -> tuple[int, int, float, str, str]:

@@ -23,6 +23,7 @@ from bitlens.methods.specs import Spec
 from bitlens.models.loaded import Loaded
 from bitlens.probe import Network
 from bitlens.probe.fingerprint import weights_hash
+from bitlens.system.files import kept
 
 Unreadable = Callable[[Path, BitlensError], None]
 
@@ -289,11 +290,6 @@ def over_photo(made: Attribution) -> Attribution:
 
 
 def _known(place: Path, settings: Mapping[str, Any], target: str) -> Attribution | None:
-    if not place.is_file():
-        return None
-    try:
-        found = Attribution.load(place)
-    except DataError:
-        return None  # not ours, or damaged: it is made again
-    same = found.settings == json.loads(json.dumps(settings)) and found.targets == (target,)
-    return found if same else None
+    found = kept(place, Attribution.load)
+    wanted = json.loads(json.dumps(settings)), (target,)
+    return found if found is not None and (found.settings, found.targets) == wanted else None

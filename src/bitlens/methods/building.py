@@ -17,7 +17,7 @@ from bitlens.probe import Network
 
 
 def build_method(spec: Spec, loaded: Loaded, *, seed: int = 0, layer: str | None = None) -> Any:
-    """A method on a network; what it must learn, it has still to learn.
+    """Return a method on a network; what it must learn, it has still to learn.
 
     Args:
         spec: the method; what its settings do not name is what suits the network.
@@ -42,7 +42,7 @@ def build_method(spec: Spec, loaded: Loaded, *, seed: int = 0, layer: str | None
         settings |= {"weights": trained} | ({"layer": layer} if layer else {})  # it knows its own layer and settings
     elif entry.needs_layer and "layer" not in spec.settings:
         settings["layer"] = layer or layer_for(loaded)
-    if "beta" in takes and not trained and loaded.beta is not None:
+    if "beta" in takes and not trained and loaded.beta is not None and spec.settings.get("keep") is None:
         settings["beta"] = loaded.beta
     settings.update(spec.settings)
     place = (settings.pop("layer"),) if "layer" in settings else ()
@@ -78,13 +78,13 @@ def grey_photo(loaded: Loaded) -> Tensor:
 
 
 def _bundled(spec: Spec, loaded: Loaded, layer: str | None) -> str | None:
-    """The readout that comes with a network, unless another layer or other settings are wanted."""
+    """Return the readout that comes with a network, unless another layer or other settings are wanted."""
     usual = not spec.settings.keys() - {"seed"} and layer in (None, loaded.layer)
     return str(loaded.readout) if loaded.readout is not None and usual else None
 
 
 def layer_for(loaded: Loaded) -> str:
-    """Where a bottleneck belongs in a network that nobody said it for.
+    """Say where a bottleneck belongs in a network that nobody said it for.
 
     Raises:
         LayerError: if no layer suits.

@@ -23,7 +23,7 @@ def labels_for(loaded: Loaded, classes: Sequence[str] | None = None) -> Labels:
 
 
 def _outputs(loaded: Loaded) -> int | None:
-    """How many classes a network without names tells apart, by a pass; None if it does not answer with classes."""
+    """Say how many classes a network without names tells apart, by a pass; None if it does not answer with classes."""
     network = Network(loaded.model)
     try:
         given = grey_photo(loaded) if loaded.kind == "image" else loaded.tokenizer(["a"]).to(network.device).inputs

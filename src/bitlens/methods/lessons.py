@@ -72,12 +72,12 @@ class Class:
 
     @property
     def data(self) -> str:
-        """What is written down of where the samples come from."""
+        """Return what is written down of where the samples come from."""
         return f"{self.source} ({len(self.samples)} {'photos' if self.loaded.kind == 'image' else 'texts'})"
 
     @property
     def reader(self) -> str:
-        """What is written down of how they were prepared."""
+        """Return what is written down of how they were prepared."""
         return self.loaded.preprocess.description if self.loaded.kind == "image" else ""
 
 

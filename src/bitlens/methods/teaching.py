@@ -23,6 +23,7 @@ from bitlens.errors import BitlensWarning, DataError
 from bitlens.methods.lessons import Class, How, Lesson, Seen
 from bitlens.models.loaded import Loaded
 from bitlens.probe.fingerprint import weights_hash
+from bitlens.system.files import kept
 
 
 def cache_folder() -> Path:
@@ -112,10 +113,10 @@ class Teacher:
         """
         wanted = [(method, part) for method in methods for part in lesson.parts(method)]
         beside = [self._beside(lesson, *one) for one in wanted]
-        found = [_read(lesson, place) for place in beside]
+        found: list[Any] = [kept(place, lesson.load) for place in beside]
         away = [i for i, one in enumerate(found) if one is None]
         cached = {i: self._in_cache(lesson, *wanted[i]) for i in away} if self.cached else {}
-        found = [one if one is not None else _read(lesson, cached.get(i)) for i, one in enumerate(found)]
+        found = [one if one is not None else kept(cached.get(i), lesson.load) for i, one in enumerate(found)]
         missing = [i for i in away if found[i] is None]
         if missing:
             given = Class(self.loaded, self.source.name, self.source.chosen, self.how)
@@ -160,13 +161,3 @@ class Teacher:
         if self.loaded.kind == "image":
             return [self.loaded.preprocess.description]
         return [type(self.loaded.tokenizer).__name__, getattr(self.loaded.tokenizer, "max_length", None)]
-
-
-def _read(lesson: Lesson, place: Path | None) -> Any:
-    """What a file holds, None where there is none; a damaged one is made again and replaced."""
-    if place is None or not place.is_file():
-        return None
-    try:
-        return lesson.load(place)
-    except DataError:
-        return None

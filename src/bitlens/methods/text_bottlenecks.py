@@ -9,7 +9,7 @@ from bitlens.bottlenecks.input.texts import TokenInputIBA
 from bitlens.bottlenecks.layered import LayeredTokenIBA
 from bitlens.bottlenecks.token_statistics import TokenStatistics
 from bitlens.bottlenecks.tokens import MaskForm, Objective, SpecialTokens, TokenIBA
-from bitlens.core.passes import RunOptions
+from bitlens.core.passes import BottleneckOptions
 from bitlens.errors import LayerError
 from bitlens.models.load_text import default_text_layer, text_layers
 from bitlens.models.loaded import Loaded
@@ -28,7 +28,7 @@ def iba(
     learning_rate: float = 1.0,
     special_tokens: SpecialTokens = "restricted",
     statistics: TokenStatistics | None = None,
-    **run: Unpack[RunOptions],
+    **run: Unpack[BottleneckOptions],
 ) -> TokenIBA:
     """The published recipe on a loaded network, with the layer, the price of information and the statistics that come with it.
 
@@ -53,7 +53,7 @@ def iba(
         name,
         mask=mask,
         objective="cross-entropy",
-        beta=_price(loaded) if beta is None else beta,
+        beta=beta if beta is not None else 3.0 if run.get("keep") is not None else _price(loaded),
         steps=steps,
         noise_samples=noise_samples,
         learning_rate=learning_rate,
@@ -80,7 +80,7 @@ def token_iba(
     learning_rate: float = 1.0,
     special_tokens: SpecialTokens = "restricted",
     statistics: Mapping[str, TokenStatistics] | None = None,
-    **run: Unpack[RunOptions],
+    **run: Unpack[BottleneckOptions],
 ) -> LayeredTokenIBA:
     """The settings that measured best, at several layers of a loaded network: see `LayeredTokenIBA` and docs/transformers.
 
@@ -108,7 +108,7 @@ def token_iba(
         names,
         mask=mask,
         objective=objective,
-        beta=beta if beta is not None else _price(loaded) if loaded.statistics else _BETA,
+        beta=beta if beta is not None else _price(loaded) if loaded.statistics and run.get("keep") is None else _BETA,
         steps=steps,
         noise_samples=noise_samples,
         learning_rate=learning_rate,

@@ -13,7 +13,7 @@ from torch import Tensor, nn
 from typing_extensions import Unpack
 
 from bitlens.core.passes import Passes, RunOptions
-from bitlens.errors import InputError, SettingError, one_of
+from bitlens.errors import InputError, at_least, one_of
 from bitlens.metrics.estimate import Estimate
 from bitlens.metrics.perturbation import ImageGroup, Replacement, in_groups, replaced
 from bitlens.metrics.ranking import Tiles, by_rank, ranks
@@ -43,7 +43,7 @@ class InsertionDeletion:
 
     @classmethod
     def join(cls, parts: Sequence["InsertionDeletion"]) -> "InsertionDeletion":
-        """The samples of several parts; curves with fewer points stay at their last one, which adds nothing to areas.
+        """Return the samples of several parts; curves with fewer points stay at their last one, which adds nothing to areas.
 
         Raises:
             InputError: if there is no part.
@@ -92,20 +92,18 @@ _AREAS: dict[str, Callable[[Tensor, Tensor], Tensor]] = {
 }
 
 
-def step_counts(units: int, points: int | None = 224, step: int | None = None) -> list[int]:
-    """How many units are changed at each point of a curve, from 0 to all.
+def step_counts(units: int, points: int = 224, step: int | None = None) -> list[int]:
+    """Say how many units are changed at each point of a curve, from 0 to all.
 
     Args:
         units: how many there are.
         points: in how many steps of equal size, not counting 0.
         step: how many units in one step, in place of `points`.
     """
-    size, name = (points, "points") if step is None else (step, "step")
-    if not isinstance(size, int) or size < 1:
-        raise SettingError(f"{name} must be 1 or more, got {size!r}")
+    at_least(1, **({"points": points} if step is None else {"step": step}))
     if step is None:
-        return sorted({round(j * units / size) for j in range(size + 1)})
-    return [*range(0, units, size), units]
+        return sorted({round(j * units / points) for j in range(points + 1)})
+    return [*range(0, units, step), units]
 
 
 def insertion_deletion(

@@ -15,7 +15,7 @@ from bitlens.baselines.asking import Quantity, in_passes, one_each
 from bitlens.core.inputs import ModelInputs
 from bitlens.core.layout import LAYOUTS
 from bitlens.core.passes import Passes, in_precision, suffix_dtype
-from bitlens.core.targets import as_target, select_targets
+from bitlens.core.targets import as_target, permuted_targets
 from bitlens.errors import InputError, NotFiniteError, one_of
 from bitlens.probe import Network, locating
 
@@ -56,7 +56,7 @@ class ImageGroup:
         return self.images.shape[1], self.images.shape[2]
 
     def answers(self, original: Tensor, replacement: Tensor, changed: Callable[[slice], Tensor], steps: int) -> Tensor:
-        """What is answered at every step, (n, steps).
+        """Return what is answered at every step, (n, steps).
 
         Args:
             original: (n, ...) samples.
@@ -108,7 +108,7 @@ def in_groups(
     start = 0
     while start < batch.count:
         samples = slice(start, start + _group_size(batch.count - start, rows))
-        chosen = select_targets(targets, samples, batch.count)
+        chosen = permuted_targets(targets, samples, batch.count)
         few = batch.select(samples)
         with (
             torch.autocast(network.device.type, enabled=False),  # `precision` alone decides
@@ -130,7 +130,7 @@ def in_groups(
 def _question(
     network: Network, ask: Callable[[Tensor], Any], inputs: ModelInputs, target: Any, quantity: Quantity
 ) -> tuple[Answer, Tensor]:
-    """What the target says of variants with channels last, and of the inputs themselves."""
+    """Return what the target says of variants with channels last, and of the inputs themselves."""
     output = ask(inputs.first.clone())  # a network may overwrite what it is given
     asked = as_target(target, output, inputs.count, network.form(inputs, output))
     read: Answer = getattr(asked, quantity)
@@ -139,7 +139,7 @@ def _question(
 
 
 def _group_size(left: int, rows: int) -> int:
-    """How many samples go together: a divisor of the rows, so that whole steps of all of them fill a pass."""
+    """Say how many samples go together: a divisor of the rows, so that whole steps of all of them fill a pass."""
     return max(size for size in range(1, min(left, rows) + 1) if rows % size == 0)
 
 
@@ -158,7 +158,7 @@ def _maps_for(batch: ModelInputs, maps: Tensor) -> Tensor:
 
 
 def replaced(group: ImageGroup, replacement: Replacement) -> Tensor:
-    """What takes the place of a group's pixels, channels last, of a shape that broadcasts to its images."""
+    """Return what takes the place of a group's pixels, channels last, of a shape that broadcasts to its images."""
     if not isinstance(replacement, Tensor):
         return one_of("replacement", replacement, _REPLACEMENTS)(group.images)
     height, width, channels = group.images.shape[1:]

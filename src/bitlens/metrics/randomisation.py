@@ -65,7 +65,7 @@ def cascade(
 
 
 def cascade_steps(model: nn.Module, inputs: Any, layers: Sequence[str] | None = None) -> tuple[Step, ...]:
-    """The steps of a cascade, the shortest first. Later means: its last call in a forward pass began later.
+    """Return the steps of a cascade, the shortest first. Later means: its last call in a forward pass began later.
 
     Args:
         model: the network.
@@ -103,7 +103,7 @@ def randomised(
     seed: int = 0,
     calibration: Sequence[Any] | None = None,
 ) -> nn.Module:
-    """A copy of a network, in evaluation mode, in which some modules' own parameters are drawn anew.
+    """Return a copy of a network, in evaluation mode, in which some modules' own parameters are drawn anew.
 
     Args:
         model: the network.
@@ -192,13 +192,13 @@ def _places(model: nn.Module, inputs: Any) -> dict[str, int]:
 
 
 def _has_own(module: nn.Module) -> bool:
-    """Whether there is something to randomise in the module itself."""
+    """Say whether there is something to randomise in the module itself."""
     statistics = isinstance(module, _NormBase) and module.running_mean is not None
     return statistics or next(module.parameters(recurse=False), None) is not None
 
 
 def _place(model: nn.Module, layer: str, places: dict[str, int]) -> int:
-    """Where the first parameters of a layer or block stand; 0, the network's own place, if none of them is ever used."""
+    """Say where the first parameters of a layer or block stand; 0, the network's own place, if none of them is ever used."""
     block = set(find_layer(model, layer)[1].modules())
     used = (place for name, place in places.items() if place and model.get_submodule(name) in block)
     return min(used, default=0)

@@ -16,7 +16,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from bitlens.baselines.baseline import fixed_seed
-from bitlens.errors import DataError, FitError, InputError, SettingError
+from bitlens.errors import DataError, FitError, InputError, SettingError, at_least
 from bitlens.metrics.ranking import ranks
 from bitlens.system.checks import listed, mapping, number, whole_number
 from bitlens.system.files import write_text
@@ -67,10 +67,8 @@ class RetrainingSettings:
     weight_decay: float = 0.01
 
     def __post_init__(self) -> None:
-        if self.epochs < 1 or self.batch_size < 2:
-            raise SettingError(
-                f"epochs must be at least 1 and batch_size at least 2, got {self.epochs} and {self.batch_size}"
-            )
+        at_least(1, epochs=self.epochs)
+        at_least(2, batch_size=self.batch_size)
 
 
 @dataclass(frozen=True)

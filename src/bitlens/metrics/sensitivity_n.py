@@ -13,7 +13,7 @@ from torch import Tensor, nn
 from typing_extensions import Unpack
 
 from bitlens.core.passes import Passes, RunOptions
-from bitlens.errors import InputError, SettingError, one_of
+from bitlens.errors import InputError, SettingError, at_least, one_of
 from bitlens.metrics.estimate import Estimate
 from bitlens.metrics.perturbation import ImageGroup, Replacement, in_groups, replaced
 from bitlens.metrics.ranking import Tiles
@@ -52,7 +52,7 @@ class SensitivityN:
 
     @classmethod
     def join(cls, parts: Sequence["SensitivityN"]) -> "SensitivityN":
-        """The samples of several parts, measured with sets of the same sizes.
+        """Return the samples of several parts, measured with sets of the same sizes.
 
         Raises:
             InputError: if there is no part, or the sizes differ.
@@ -76,7 +76,7 @@ class SensitivityN:
         return _pearson(attributed, dropped, self.scores.abs().max())
 
     def curve(self) -> list[Estimate]:
-        """The mean correlation over samples at each size."""
+        """Return the mean correlation over samples at each size."""
         return [Estimate.of(column) for column in self.correlations().T]
 
     def means(self) -> Tensor:
@@ -84,7 +84,7 @@ class SensitivityN:
         return self.correlations().nanmean(1)
 
     def score(self) -> Estimate:
-        """The mean of `means`: in [-1, 1], higher is better."""
+        """Return the mean of `means`: in [-1, 1], higher is better."""
         return Estimate.of(self.means())
 
 
@@ -98,7 +98,7 @@ def _pearson(attributed: Tensor, dropped: Tensor, scores: Tensor) -> Tensor:
 
 
 def set_sizes(units: int, sizes: Sizes | Sequence[int] = "iba") -> list[int]:
-    """How many units a set has at each point, ascending, without repetitions.
+    """Say how many units a set has at each point, ascending, without repetitions.
 
     Args:
         units: how many there are.
@@ -173,8 +173,7 @@ def sensitivity_n(
         TargetError: if the targets do not fit the network's output.
         SettingError: if a setting makes no sense.
     """
-    if not isinstance(sets, int) or sets < 2:
-        raise SettingError(f"sets must be 2 or more, got {sets!r}")
+    at_least(2, sets=sets)
     run.setdefault("precision", "float32")
     passes = Passes(**run)
 

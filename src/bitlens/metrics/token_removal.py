@@ -13,7 +13,7 @@ from torch import Tensor
 
 from bitlens.baselines.asking import in_passes
 from bitlens.baselines.changes import Removal, without
-from bitlens.errors import InputError, SettingError
+from bitlens.errors import InputError, SettingError, at_least
 from bitlens.metrics.degradation import Degradation
 from bitlens.metrics.insertion_deletion import InsertionDeletion
 from bitlens.metrics.ranking import by_rank, ranks
@@ -136,8 +136,7 @@ def token_degradation(
         InputError: if scores do not fit the texts.
         SettingError: if a setting makes no sense.
     """
-    if not isinstance(points, int) or points < 2:
-        raise SettingError(f"points must be 2 or more, got {points!r}")
+    at_least(2, points=points)
     shares = torch.linspace(0, 1, points, dtype=torch.float64)
     limits = _of_share(texts, shares)
 
@@ -149,7 +148,7 @@ def token_degradation(
 
 
 def _of_share(texts: Texts, shares: Tensor) -> Tensor:
-    """How many units are a share of them: (V,) → (V, N)."""
+    """Say how many units are a share of them: (V,) → (V, N)."""
     return (shares[:, None] * texts.counts.cpu()).round().long()
 
 
@@ -198,10 +197,8 @@ def token_insertion_deletion(
 
 
 def _step_limits(texts: Texts, points: int, step: int | None, limit: float) -> Tensor:
-    """How many units are touched at each point, (points + 1, N)."""
-    size, name = (points, "points") if step is None else (step, "step")
-    if not isinstance(size, int) or size < 1:
-        raise SettingError(f"{name} must be 1 or more, got {size!r}")
+    """Say how many units are touched at each point, (points + 1, N)."""
+    at_least(1, **({"points": points} if step is None else {"step": step}))
     if step is None:
         return _of_share(texts, torch.linspace(0, limit, points + 1, dtype=torch.float64))
     last = (limit * texts.counts.cpu()).round().long()

@@ -16,6 +16,7 @@ from torchvision.models import WeightsEnum
 
 from bitlens.data.preprocessing import Preprocessing
 from bitlens.errors import ModelError
+from bitlens.models.hub import hub_name
 from bitlens.models.weight_files import load_weights
 from bitlens.system.optional import need
 
@@ -89,10 +90,7 @@ def from_hub(name: str, weights: Path | None) -> Parts:
     need("transformers", "text")
     from transformers import AutoConfig, AutoImageProcessor, AutoModelForImageClassification
 
-    if name.startswith((".", "/", "~")):
-        name = str(Path(name).expanduser())
-        if not Path(name, "config.json").is_file():
-            raise ModelError(f"the folder {name} holds no transformers model: there is no config.json in it")
+    name = hub_name(name)
     try:
         processor = AutoImageProcessor.from_pretrained(name, trust_remote_code=False)  # type: ignore[no-untyped-call]
         if weights is None:

@@ -85,7 +85,7 @@ def _image_network(spec: str, weights: Path | None) -> Loaded:
 
 
 def available_models() -> list[ModelEntry]:
-    """Every model that can be named on this machine; nothing is downloaded."""
+    """Return every model that can be named on this machine; nothing is downloaded."""
     entries = [
         ModelEntry(f"builtin/{name}", "bitlens", _count(entry.build()[0]), entry.layer)
         for name, entry in BUILTIN.items()
@@ -190,7 +190,7 @@ def _standard() -> Callable[..., Any]:
 
 
 def moved(network: nn.Module, device: str | torch.device) -> nn.Module:
-    """The network on a device.
+    """Return the network on a device.
 
     Raises:
         ModelError: if there is no such device, or no room on it.

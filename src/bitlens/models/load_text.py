@@ -1,23 +1,22 @@
 """A network for texts by name, with its tokenizer: `builtin/NAME`, `hf/NAME`, a folder, or your own `FILE.py:CALLABLE`."""
 
-import socket
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any, TypeVar
-from urllib.parse import urlsplit
-from urllib.request import getproxies
 
 from torch import nn
 
 from bitlens.data.tokenizing import NEEDS_PADDING, HubTokenizer, Tokenizer
 from bitlens.errors import ModelError
 from bitlens.models.builtin import BUILTIN_TEXT
+from bitlens.models.hub import hub_is_out_of_reach, hub_name
 from bitlens.models.loaded import Loaded
 from bitlens.models.userfile import call_user_file, types_of
 from bitlens.models.weight_files import load_weights
 from bitlens.probe.ids import calls_for_ids, embeddings_of_ids
+from bitlens.probe.modules import names_of
 from bitlens.system.optional import need
 
 T = TypeVar("T")
@@ -70,7 +69,7 @@ def text_network(spec: str, weights: Path | None = None) -> Loaded:
 
 
 def described(network: nn.Module, tokenizer: Any, name: str = "") -> Loaded:
-    """A network that is loaded already, with what its modules and its configuration say of it.
+    """Return a network that is loaded already, with what its modules and its configuration say of it.
 
     Args:
         network: takes keywords as its tokenizer gives them.
@@ -86,7 +85,7 @@ def described(network: nn.Module, tokenizer: Any, name: str = "") -> Loaded:
 
 
 def as_tokenizer(tokenizer: Any, model: nn.Module) -> Tokenizer:
-    """A tokenizer of bitlens as it is, one of transformers with the most tokens that the network reads.
+    """Return a tokenizer of bitlens as it is, one of transformers with the most tokens that the network reads.
 
     Raises:
         ModelError: if it is neither.
@@ -103,7 +102,7 @@ def as_tokenizer(tokenizer: Any, model: nn.Module) -> Tokenizer:
 
 
 def class_names(model: nn.Module) -> tuple[str, ...]:
-    """The names of a network's outputs: its `classes`, or its configuration's `id2label`; empty where there are none."""
+    """Return the names of a network's outputs: its `classes`, or its configuration's `id2label`; empty where there are none."""
     own = getattr(model, "classes", None)
     if isinstance(own, tuple | list):
         return tuple(str(name) for name in own)
@@ -114,7 +113,7 @@ def class_names(model: nn.Module) -> tuple[str, ...]:
 
 
 def word_embedding(model: nn.Module) -> str:
-    """The dotted name of the embedding of words: the one that reads the token ids in a small pass.
+    """Return the dotted name of the embedding of words: the one that reads the token ids in a small pass.
 
     Of several what `get_input_embeddings` says, else the largest; of all, if the network cannot be called with ids alone.
 
@@ -135,7 +134,7 @@ def word_embedding(model: nn.Module) -> str:
 
 
 def _in_a_pass(model: nn.Module, look: Callable[[Any], T]) -> T | None:
-    """What a small pass of ids shows; None if the network cannot be called so.
+    """Return what a small pass of ids shows; None if the network cannot be called so.
 
     Raises:
         ModelError: if it takes no batch for want of a padding token.
@@ -174,7 +173,7 @@ def _in_lists(name: str, modules: nn.ModuleList) -> Iterator[tuple[str, nn.Modul
 
 
 def _called_again(model: nn.Module, layers: Sequence[nn.Module]) -> tuple[str, ...]:
-    """The calls of modules that a pass calls several times, in order: of these layers, else of any made of others."""
+    """Return the calls of modules that a pass calls several times, in order: of these layers, else of any made of others."""
     calls = _in_a_pass(model, calls_for_ids) or []
     times = Counter(module for module, _ in calls)
     again = [module for module, _ in calls if times[module] > 1 and any(True for _ in module.children())]
@@ -182,20 +181,20 @@ def _called_again(model: nn.Module, layers: Sequence[nn.Module]) -> tuple[str, .
     if not own:
         outermost = max(again, key=lambda module: sum(1 for _ in module.modules()), default=None)
         own = [] if outermost is None else [outermost]
-    names = {module: name for name, module in reversed(list(model.named_modules()))}
+    names = names_of(model)
     counted = [(module, turn) for module, turn in calls if module in (layers if set(own) <= set(layers) else own)]
     several = {module for module in own if times[module] > 1}
     return tuple(f"{names[m]}#{turn}" if m in several else names[m] for m, turn in counted) if own else ()
 
 
 def default_text_layer(model: nn.Module) -> str:
-    """The layer two thirds up, the ninth of BERT's twelve (algorithms E4); empty if there is none."""
+    """Return the layer two thirds up, the ninth of BERT's twelve (algorithms E4); empty if there is none."""
     layers = text_layers(model)
     return layers[2 * len(layers) // 3] if layers else ""
 
 
 def _positions(model: nn.Module) -> int:
-    """The most tokens that a network of transformers can number."""
+    """Return the most tokens that a network of transformers can number."""
     most = getattr(getattr(model, "config", None), "max_position_embeddings", None)
     if not isinstance(most, int) or most < 1:
         return 1_000_000
@@ -215,11 +214,8 @@ def _from_hub(name: str) -> tuple[nn.Module, Tokenizer]:
     need("transformers", "text")
     from transformers import AutoModelForSequenceClassification, AutoTokenizer
 
-    if name.startswith((".", "/", "~")):
-        name = str(Path(name).expanduser())
-        if not Path(name, "config.json").is_file():
-            raise ModelError(f"the folder {name} holds no transformers model: there is no config.json in it")
-    here = Path(name).is_dir() or _hub_is_out_of_reach()
+    name = hub_name(name)
+    here = Path(name).is_dir() or hub_is_out_of_reach()
     try:
         tokenizer = AutoTokenizer.from_pretrained(name, trust_remote_code=False, local_files_only=here)
         network, report = AutoModelForSequenceClassification.from_pretrained(
@@ -249,19 +245,3 @@ def _pad(tokenizer: Any, network: nn.Module) -> None:
     config: Any = network.config
     if getattr(config, "pad_token_id", None) is None:
         config.pad_token_id = tokenizer.pad_token_id
-
-
-def _hub_is_out_of_reach() -> bool:
-    """Whether only the cache can be asked; transformers itself would try for minutes."""
-    from huggingface_hub import constants
-
-    if constants.HF_HUB_OFFLINE:
-        return True
-    if getproxies():
-        return False  # the way through a proxy is not ours to try
-    address = urlsplit(constants.ENDPOINT)
-    try:
-        with socket.create_connection((address.hostname or "", address.port or 443), timeout=5):
-            return False
-    except OSError:
-        return True

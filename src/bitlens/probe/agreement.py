@@ -8,7 +8,7 @@ from torch.utils._pytree import tree_leaves
 
 
 def agree(expected: Any, got: Any) -> bool:
-    """Whether two outputs of a network are the same up to rounding, relative to their largest value."""
+    """Say whether two outputs of a network are the same up to rounding, relative to their largest value."""
     pairs = list(zip(tree_leaves(expected), tree_leaves(got), strict=False))
     return len(tree_leaves(expected)) == len(tree_leaves(got)) and all(_close(a, b) for a, b in pairs)
 

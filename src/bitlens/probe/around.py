@@ -59,12 +59,12 @@ def _another(value: Tensor) -> Tensor:
 
 
 def two_of(inputs: ModelInputs) -> ModelInputs:
-    """The first two samples, or where there is one, it and another like it: what a network is tried with."""
+    """Return the first two samples, or where there is one, it and another like it: what a network is tried with."""
     return inputs.select(slice(2)) if inputs.count > 1 else pair_of(inputs)
 
 
 def _unlike(value: Tensor) -> Tensor:
-    """A second sample of noise, as large and spread as the first."""
+    """Return a second sample of noise, as large and spread as the first."""
     first = value[:1].float()
     noise = torch.randn(first.shape, generator=torch.Generator().manual_seed(0)).to(first)
     spread = first.std() if first.numel() > 1 else torch.zeros_like(first.mean())
@@ -122,7 +122,7 @@ def _apart(answer: Tensor | None) -> float:
 
 
 def answer_of(output: Any) -> Tensor | None:
-    """What is taken for the network's answer: its logits, else its first tensor of real numbers."""
+    """Return what is taken for the network's answer: its logits, else its first tensor of real numbers."""
     said = getattr(output, "logits", None)
     leaves = tensors_of(said if said is not None else output)
     found = next((leaf for leaf in leaves if leaf.is_floating_point() and leaf.dim() > 0), None)

@@ -23,12 +23,12 @@ class Blocks:
 
     @property
     def tokens(self) -> bool:
-        """Whether the places are tokens, as in a transformer."""
+        """Say whether the places are tokens, as in a transformer."""
         return self.layout.patches is not None
 
 
 def grid_layout(call: Call, count: int, image_size: tuple[int, int]) -> Layout | None:
-    """The layout of what a call puts out for `count` images if that is a grid over each of them, else None."""
+    """Return the layout of what a call puts out for `count` images if that is a grid over each of them, else None."""
     shape = call.shapes[0] if call.shapes else None
     if shape is None or len(shape) not in (3, 4) or shape[0] != count:
         return None
@@ -37,7 +37,7 @@ def grid_layout(call: Call, count: int, image_size: tuple[int, int]) -> Layout |
 
 
 def block_groups(root: Call, count: int, image_size: tuple[int, int]) -> list[Blocks]:
-    """All groups of blocks in one pass of a network, in order; blocks within blocks do not count.
+    """Return all groups of blocks in one pass of a network, in order; blocks within blocks do not count.
 
     Where siblings of one class differ in shape they are stages, and the blocks are looked for within them.
 

@@ -50,7 +50,7 @@ def summarise(
     granularity: Granularity,
     layout: Layout | None,
 ) -> FeatureStatistics:
-    """A part of `collect_statistics`, to be merged with others: few inputs are no reason to warn."""
+    """Return a part of `collect_statistics`, to be merged with others: few inputs are no reason to warn."""
 
     def read(batch: Any) -> ModelInputs:
         return pictured(probe, arguments_of(probe.model, batch)[0])

@@ -27,7 +27,7 @@ class Compiler:
         self._graphs: dict[torch.Size, Callable[..., Any]] = {}
 
     def compiled(self, run: Callable[[Tensor], Any], recording: Recording) -> Callable[[Tensor], Any]:
-        """The same as `run`, faster for shapes that come often.
+        """Return the same as `run`, faster for shapes that come often.
 
         Args:
             run: z → output, the suffix of this recording, in whatever precision.

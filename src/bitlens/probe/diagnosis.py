@@ -10,7 +10,7 @@ from torch import Tensor, nn
 
 from bitlens.core.inputs import ModelInputs, tensors_of
 from bitlens.errors import NotFiniteError
-from bitlens.probe.modules import Forward, clean_pass, frozen, putting_out, wrapped
+from bitlens.probe.modules import Forward, clean_pass, frozen, names_of, putting_out, wrapped
 
 _OWN = "the network's own code"
 
@@ -51,7 +51,7 @@ def _searched(
     score: Callable[[Any, int], Tensor] | None,
     again: Callable[[int], Any] | None,
 ) -> str:
-    """What is to blame, in words; empty if nothing was found."""
+    """Return what is to blame, in words; empty if nothing was found."""
     clean = partial(clean_pass, model, inputs)
     # Whatever else goes wrong in the search must not stand before what it is the search for.
     with suppress(Exception):
@@ -74,7 +74,7 @@ class _Found(BaseException):
 
 
 def _first_call(model: nn.Module, act: Callable[[], Any]) -> str:
-    """The innermost module that first puts out something that is not finite."""
+    """Return the innermost module that first puts out something that is not finite."""
 
     def wrap(name: str, _: nn.Module, forward: Forward) -> Forward:
         def watched(*args: Any, **kwargs: Any) -> Any:
@@ -97,7 +97,7 @@ def _first_call(model: nn.Module, act: Callable[[], Any]) -> str:
 
 
 def _first_slope(model: nn.Module, inputs: ModelInputs, score: Callable[[Any], Tensor]) -> str:
-    """The module through which the gradient of a score first is not finite, on its way back."""
+    """Return the module through which the gradient of a score first is not finite, on its way back."""
     passed, names = ["the score"], _names(model)
 
     def hook(name: str, slope: Tensor) -> None:
@@ -124,7 +124,7 @@ def _first_slope(model: nn.Module, inputs: ModelInputs, score: Callable[[Any], T
 
 
 def _names(model: nn.Module) -> dict[nn.Module, str]:
-    return {m: f"module {name!r}" if name else _OWN for name, m in reversed(list(model.named_modules()))}
+    return {module: f"module {name!r}" if name else _OWN for module, name in names_of(model).items()}
 
 
 def _finite(values: Any) -> bool:

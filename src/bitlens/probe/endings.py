@@ -42,7 +42,7 @@ _PROBLEMS: dict[str, Numbers] = {
 
 
 def output_form(model: nn.Module, inputs: Any, output: Any, choice: OutputChoice = None) -> OutputForm:
-    """How a network's output is read; a form that cannot be read says so when somebody reads it, not here.
+    """Say how a network's output is read; a form that cannot be read says so when somebody reads it, not here.
 
     Args:
         model: the network.
@@ -97,7 +97,7 @@ def _of_several(form: OutputForm, declared: Numbers | None, made_by: str) -> Out
 
 
 def _sums_to_one(columns: Tensor, given: torch.dtype) -> bool:
-    """Whether each row does, as far as the precision goes that it was given in."""
+    """Say whether each row does, as far as the precision goes that it was given in."""
     return bool((columns.sum(1) - 1).abs().max() <= 8 * max(torch.finfo(given).eps, 1e-5))
 
 
@@ -125,7 +125,7 @@ class _Origins(TorchDispatchMode):  # type: ignore[no-untyped-call]
         self._kept: list[Any] = []
 
     def of(self, tensor: Tensor) -> str:
-        """The name of the operation, empty where it is not known."""
+        """Return the name of the operation, empty where it is not known."""
         return self._made.get(memory_of(tensor), "")
 
     def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:

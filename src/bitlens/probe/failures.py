@@ -81,7 +81,7 @@ def _sentence(error: Exception, names: dict[nn.Module, str], model: nn.Module) -
 
 
 def _calls(error: BaseException) -> Iterator[_Called]:
-    """The calls of modules that the exception went through, the outermost first."""
+    """Give the calls of modules that the exception went through, the outermost first."""
     for frame, _ in traceback.walk_tb(error.__traceback__):
         if frame.f_code is _CALL:
             known = frame.f_locals
@@ -102,13 +102,13 @@ def _first_tensor(call: _Called) -> Tensor | None:
 
 
 def _count(call: _Called) -> int | None:
-    """How many samples there were."""
+    """Say how many samples there were."""
     tensor = _first_tensor(call)
     return None if tensor is None else len(tensor)
 
 
 def _described(call: _Called, count: int | None) -> str:
-    """What a module was given: shapes, with N for the number of samples, and types."""
+    """Return what a module was given: shapes, with N for the number of samples, and types."""
     named = [("", value) for value in call.args] + [(f"{name}=", value) for name, value in call.kwargs.items()]
     return ", ".join(f"{name}{_kind(value, count)}" for name, value in named) or "nothing"
 
@@ -121,7 +121,7 @@ def _kind(value: Any, count: int | None) -> str:
 
 
 def _arguments_taken(call: _Called) -> str | None:
-    """What forward takes, if it was called with something else."""
+    """Return what forward takes, if it was called with something else."""
     signature = inspect.signature(call.module.forward)
     try:
         signature.bind(*call.args, **call.kwargs)
@@ -135,7 +135,7 @@ def _bare(signature: inspect.Signature) -> list[inspect.Parameter]:
 
 
 def _wants(call: _Called, text: str, count: int | None) -> str:
-    """What a module of PyTorch's takes, where it was given something else; by what was raised."""
+    """Return what a module of PyTorch's takes, where it was given something else; by what was raised."""
     tensor = _first_tensor(call)
     if tensor is None:
         return ""

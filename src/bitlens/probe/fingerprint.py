@@ -6,13 +6,11 @@ import torch
 from torch import nn
 
 from bitlens.core.inputs import tensors_of
-from bitlens.core.statistics import Provenance
 from bitlens.probe.modules import plain_name
-from bitlens.version import __version__
 
 
 def weights_hash(model: nn.Module) -> str:
-    """A fingerprint of all parameters and buffers, in order: 16 hexadecimal digits."""
+    """Return a fingerprint of all parameters and buffers, in order: 16 hexadecimal digits."""
     digest = hashlib.sha256()
     for name, value in model.state_dict().items():
         for tensor in tensors_of(value):  # quantised modules keep weight and bias in one entry
@@ -22,13 +20,8 @@ def weights_hash(model: nn.Module) -> str:
     return digest.hexdigest()[:16]
 
 
-def provenance_of(model: nn.Module, layer: str = "", *, data: str = "", preprocessing: str = "") -> Provenance:
-    """Where something comes from that was learnt of a network as it is now: its weights, and what is told besides."""
-    return Provenance(type(model).__name__, weights_hash(model), layer, data, preprocessing, __version__)
-
-
 def weights_versions(model: nn.Module) -> tuple[tuple[int, int], ...]:
-    """What changes whenever a parameter or buffer is replaced or written to, found without reading any of them.
+    """Return what changes whenever a parameter or buffer is replaced or written to, found without reading any of them.
 
     PyTorch counts how often a tensor was written to; tensors of inference mode are not counted, and cannot be trained.
     """

@@ -29,7 +29,7 @@ class Fold:
 
 
 def foldable(root: Call) -> tuple[Fold, ...]:
-    """What can be folded or cast in a pass: plain modules without hooks, called once in it."""
+    """Return what can be folded or cast in a pass: plain modules without hooks, called once in it."""
     calls = list(all_calls(root))
     times: dict[nn.Module, int] = {}
     for call in calls:
@@ -49,7 +49,7 @@ def _folds(calls: Sequence[Call], simple: set[Call]) -> Iterator[Fold]:
 
 
 def _is_plain(module: nn.Module) -> bool:
-    """Whether the module is exactly one of PyTorch's, and nobody watches or changes what goes in and out of it."""
+    """Say whether the module is exactly one of PyTorch's, and nobody watches or changes what goes in and out of it."""
     known = type(module) in (*_CONVOLUTIONS, *_NORMS, nn.Linear) and "forward" not in module.__dict__
     return known and not any(hooks for name, hooks in module.__dict__.items() if name.endswith("_hooks"))
 
@@ -65,7 +65,7 @@ def _next_sibling(call: Call) -> Call | None:
 
 
 def folded(folds: Sequence[Fold], dtype: torch.dtype | None, *, packed: bool = False) -> Mapping[nn.Module, Wrapper]:
-    """What takes the place of the folded modules' forward, with weights in `dtype` (None: their own).
+    """Return what takes the place of the folded modules' forward, with weights in `dtype` (None: their own).
 
     Args:
         folds: what is folded or cast.

@@ -30,7 +30,7 @@ _MOST_GROUPS = 4  # of arguments that may follow by themselves: sixteen hypothes
 
 
 def prepared(model: nn.Module, inputs: Any, choice: OutputChoice = None, targets: Any = None) -> ModelInputs:
-    """The inputs, read, moved to the network's device and in its precision, see `following`.
+    """Return the inputs, read, moved to the network's device and in its precision, see `following`.
 
     A network in train mode is warned of.
     """
@@ -45,7 +45,7 @@ def prepared(model: nn.Module, inputs: Any, choice: OutputChoice = None, targets
 
 
 def following(model: nn.Module, inputs: ModelInputs, choice: OutputChoice = None, targets: Any = None) -> ModelInputs:
-    """The same arguments, of which those follow the samples that belong to them.
+    """Return the same arguments, of which those follow the samples that belong to them.
 
     Args:
         model: the network.
@@ -67,7 +67,7 @@ def following(model: nn.Module, inputs: ModelInputs, choice: OutputChoice = None
 
 
 def _told(output: Any, part: Part | None) -> Any:
-    """The answer, or all that the network gives where nobody says which that is."""
+    """Return the answer, or all that the network gives where nobody says which that is."""
     try:
         return answer_of(output, part)
     except TargetError:
@@ -77,7 +77,7 @@ def _told(output: Any, part: Part | None) -> Any:
 def _measured(
     model: nn.Module, inputs: ModelInputs, doubtful: tuple[Key, ...], read: Callable[[Any], Any]
 ) -> frozenset[Key]:
-    """Which of the doubtful arguments follow; all of them, as their lengths say, where no hypothesis holds."""
+    """Return which of the doubtful arguments follow; all of them, as their lengths say, where no hypothesis holds."""
     inputs = in_precision_of(model, inputs.to(device_of(model)))
     two = torch.arange(2, device=inputs.first.device) % inputs.count
     with frozen(model), torch.no_grad():
@@ -101,7 +101,7 @@ def _hypotheses(inputs: ModelInputs, doubtful: tuple[Key, ...]) -> Iterator[froz
 
 
 def _holds(model: nn.Module, inputs: ModelInputs, two: Tensor, read: Callable[[Any], Any]) -> bool:
-    """Whether two samples, and three made of them, are told the same."""
+    """Say whether two samples, and three made of them, are told the same."""
     again = torch.tensor([0, 1, 0], device=two.device)
     outputs = []
     for rows in (two, two[again]):
@@ -117,13 +117,13 @@ def _holds(model: nn.Module, inputs: ModelInputs, two: Tensor, read: Callable[[A
 
 
 def _same(two: Tensor, three: Tensor, again: Tensor) -> bool:
-    """Whether samples along some axis are told the same, or the values are those of no sample."""
+    """Say whether samples along some axis are told the same, or the values are those of no sample."""
     axes = [axis for axis, size in enumerate(two.shape) if size == 2 and two.dim() == three.dim()]
     return agree(two, three) or any(agree(two.index_select(axis, again), three) for axis in axes)
 
 
 def arguments_of(model: nn.Module, batch: Any) -> tuple[ModelInputs, Any]:
-    """What of a batch the network is called with, and the labels that come with it, None if there are none.
+    """Return what of a batch the network is called with, and the labels that come with it, None if there are none.
 
     A mapping or a tensor is taken as it is. Of a tuple, as data sets give it, the network takes as many tensors as its
     `forward` has room for; whole numbers at the end, one for each sample, are labels unless `forward` cannot do without.
@@ -148,7 +148,7 @@ def _are_labels(entry: Tensor) -> bool:
 
 
 def _takes(model: nn.Module, arguments: Sequence[Any]) -> bool:
-    """Whether the network says that it can be called with so many arguments."""
+    """Say whether the network says that it can be called with so many arguments."""
     try:
         inspect.signature(model.forward).bind(*arguments)
     except (TypeError, ValueError):

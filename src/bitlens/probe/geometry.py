@@ -130,7 +130,7 @@ def _ramps(first: Tensor) -> list[tuple[Tensor, Tensor]]:
 
 
 def _other(first: Tensor, generator: torch.Generator) -> Tensor:
-    """What is mixed in: noise, or tokens of the same text in a random order."""
+    """Return what is mixed in: noise, or tokens of the same text in a random order."""
     if first.is_floating_point():
         size = float(first.float().std().nan_to_num(0)) or 1.0
         return first + (torch.randn(first.shape, generator=generator) * (_STRENGTH * size)).to(first)
@@ -182,7 +182,7 @@ def _named(axes: int, channel: int | None) -> Geometry | None:
 
 
 def _still(moves: Tensor, size: tuple[int, ...], declared: int | None) -> int | None:
-    """The axis of the features along which nothing moves; what is declared if that is not clear."""
+    """Return the axis of the features along which nothing moves; what is declared if that is not clear."""
     most = moves.amax(1)
     channel = int(most.argmin())
     places = [axis for axis in range(len(size)) if axis != channel and size[axis] > 1]
@@ -200,7 +200,7 @@ def _apart(moves: Tensor, places: tuple[int, ...]) -> bool:
 
 
 def _patches(answers: Answers, tokens: int, grid: tuple[int, int]) -> Geometry | None:
-    """How tokens lie in an image as a grid of patches, None if they are no patches."""
+    """Say how tokens lie in an image as a grid of patches, None if they are no patches."""
     extra = tokens - math.prod(grid)
     layout = replace(named_layout("PD", extra), patches=grid)
     middles = answers.middles(0)[:, :, extra:]  # (2, A, patches), axes of the input: up and down, across

@@ -30,7 +30,7 @@ class Looked:
 
 
 def calls_for_ids(model: nn.Module) -> list[tuple[nn.Module, int]]:
-    """Every call of a module in one pass over a few token ids, in order: the module, and which of its calls.
+    """Return every call of a module in one pass over a few token ids, in order: the module, and which of its calls.
 
     Raises:
         Exception: what the network raises if it cannot be called with ids (and a mask) alone.
@@ -40,7 +40,7 @@ def calls_for_ids(model: nn.Module) -> list[tuple[nn.Module, int]]:
 
 
 def embeddings_of_ids(model: nn.Module) -> list[nn.Embedding]:
-    """The embeddings that read the token ids; if none is called with them, those whose vectors change with them.
+    """Return the embeddings that read the token ids; if none is called with them, those whose vectors change with them.
 
     Raises:
         Exception: what the network raises if it cannot be called with ids (and a mask) alone.
@@ -55,6 +55,25 @@ def embeddings_of_ids(model: nn.Module) -> list[nn.Embedding]:
         changed = [a for a, b in pairs if a.vectors.shape == b.vectors.shape and not torch.equal(a.vectors, b.vectors)]
         found = [call.module for call in changed if call.ids.numel() == ids.numel()]
     return list(dict.fromkeys(found))
+
+
+def texts_of_chance(model: nn.Module, texts: int, length: int, seed: int) -> dict[str, Tensor]:
+    """Keyword arguments for texts of tokens drawn from the whole vocabulary, ended as the network asks for; no padding.
+
+    Raises:
+        Exception: what the network raises if it cannot be called with ids (and a mask) alone.
+    """
+    given, (embedding, *_) = _ids(model), embeddings_of_ids(model)
+    ids = given["input_ids"]
+    limit = getattr(getattr(model, "config", None), "max_position_embeddings", None)
+    length = min(length, limit // 2) if isinstance(limit, int) and limit > 1 else length
+    drawn = torch.randint(embedding.num_embeddings, (texts, length), generator=torch.Generator().manual_seed(seed))
+    reserved = [getattr(getattr(model, "config", None), name, None) for name in ("pad_token_id", "eos_token_id")]
+    for number in (*reserved, embedding.padding_idx):
+        drawn = torch.where(drawn == number, ids[0, 0].cpu(), drawn) if isinstance(number, int) else drawn
+    end = ids[:1, 5:].expand(texts, -1)
+    row = torch.cat([drawn.to(ids), end], 1)
+    return {name: row if name == "input_ids" else value[:1, :1].expand_as(row).clone() for name, value in given.items()}
 
 
 def _looked_up(model: nn.Module, given: dict[str, Tensor]) -> list[Looked]:
@@ -75,7 +94,7 @@ def _looked_up(model: nn.Module, given: dict[str, Tensor]) -> list[Looked]:
 
 
 def _ids(model: nn.Module) -> dict[str, Tensor]:
-    """A few small ids that no table lacks: no padding, not counting up as positions do, with the end that T5 asks for."""
+    """Return a few small ids that no table lacks: no padding, not counting up as positions do, with the end that T5 asks for."""
     config = getattr(model, "config", None)
     reserved = {getattr(config, name, None) for name in ("pad_token_id", "eos_token_id")}
     one, two, three, *_ = (number for number in range(8) if number not in reserved)
@@ -94,7 +113,7 @@ def _ids(model: nn.Module) -> dict[str, Tensor]:
 
 
 def _smallest(model: nn.Module) -> int:
-    """The size of the vocabulary, or as much of it as surely exists: an id beyond a table ends the process on GPUs."""
+    """Return the size of the vocabulary, or as much of it as surely exists: an id beyond a table ends the process on GPUs."""
     config = getattr(model, "config", None)
     size = getattr(config, "vocab_size", 0)
     return size if isinstance(size, int) else 0

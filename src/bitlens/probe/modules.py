@@ -29,34 +29,34 @@ _RECURRENT = (nn.RNN, nn.LSTM, nn.GRU)  # subclasses may do something else in tr
 
 
 def call_of(layer: str | nn.Module) -> int | None:
-    """Which call of a layer a name means: `NAME#2` is the third of each pass (ALBERT calls one block for every layer)."""
+    """Return which call of a layer a name means: `NAME#2` is the third of each pass (ALBERT calls one block for every layer)."""
     _, mark, call = layer.rpartition("#") if isinstance(layer, str) else ("", "", "")
     return int(call) if mark and call.isascii() and call.isdigit() else None
 
 
 def unwrapped(model: nn.Module) -> nn.Module:
-    """The module that torch.compile was given, for what it gave back; any other as it is."""
+    """Return the module that torch.compile was given, for what it gave back; any other as it is."""
     inner = what_was_compiled(model)
     return model if inner is None else unwrapped(inner)
 
 
 def plain_name(name: str) -> str:
-    """A dotted name as it was before torch.compile or a checkpoint wrapper put a level in between."""
+    """Return a dotted name as it was before torch.compile or a checkpoint wrapper put a level in between."""
     return ".".join(part for part in name.split(".") if part not in _WRAPPERS)
 
 
 def names_of(model: nn.Module) -> dict[nn.Module, str]:
-    """The plain dotted name of every module, the first of those that it has."""
+    """Return the plain dotted name of every module, the first of those that it has."""
     return {module: plain_name(name) for name, module in reversed(list(model.named_modules()))}
 
 
 def is_wrapper(module: nn.Module) -> bool:
-    """Whether a module only runs the one that torch.compile, or PyTorch's checkpoint wrapper, was given."""
+    """Say whether a module only runs the one that torch.compile, or PyTorch's checkpoint wrapper, was given."""
     return not isinstance(module, torch.jit.ScriptModule) and any(name in module._modules for name in _WRAPPERS)
 
 
 def find_layer(model: nn.Module, layer: str | nn.Module) -> tuple[str, nn.Module]:
-    """The dotted name and the module of a layer given by either; a name may end in the number of a call (`call_of`).
+    """Return the dotted name and the module of a layer given by either; a name may end in the number of a call (`call_of`).
 
     Names are those of the network that was compiled.
 
@@ -93,7 +93,7 @@ def _refuse_graphs(model: nn.Module, layer: str, *, known: bool) -> None:
 
 
 def graph_held(*modules: nn.Module) -> str:
-    """What to say of the first of these that runs as one graph, so that modules in it are not called; "" if none does."""
+    """Return what to say of the first of these that runs as one graph, so that modules in it are not called; "" if none does."""
     for module in modules:
         if isinstance(module, torch.jit.ScriptModule):
             what = f"TorchScript ({type(module).__name__})"
@@ -110,13 +110,13 @@ def _is_fx(module: nn.Module) -> TypeGuard[torch.fx.GraphModule]:
 
 
 def _calls(graph: torch.fx.GraphModule, layer: str, *, known: bool) -> bool:
-    """Whether the graph calls the layer, or what encloses it; any module, if it has no such layer."""
+    """Say whether the graph calls the layer, or what encloses it; any module, if it has no such layer."""
     targets = (str(node.target) for node in graph.graph.nodes if node.op == "call_module")
     return any(not known or f"{layer}.".startswith(f"{target}.") for target in targets)
 
 
 def device_of(model: nn.Module) -> torch.device:
-    """Where the network's first parameter (or buffer) lives."""
+    """Say where the network's first parameter (or buffer) lives."""
     first = next(itertools.chain(model.parameters(), model.buffers()), None)
     return first.device if first is not None else torch.device("cpu")
 
@@ -174,13 +174,13 @@ def frozen(model: nn.Module) -> Iterator[None]:
 
 
 def clean_pass(model: nn.Module, inputs: ModelInputs) -> Any:
-    """What a network gives for inputs, untouched and without gradients."""
+    """Return what a network gives for inputs, untouched and without gradients."""
     with frozen(model), torch.no_grad():
         return inputs.passed_to(model)
 
 
 def putting_out(change: Callable[[nn.Module, Any], Any]) -> Wrapper:
-    """A module that does the same, and then puts out what is made of the module and its output."""
+    """Return a module that does the same, and then puts out what is made of the module and its output."""
 
     def wrap(module: nn.Module, forward: Forward) -> Forward:
         def changed(*args: Any, **kwargs: Any) -> Any:

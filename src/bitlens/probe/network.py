@@ -47,15 +47,15 @@ class Network:
 
     @property
     def device(self) -> torch.device:
-        """Where the network's first parameter (or buffer) lives."""
+        """Say where the network's first parameter (or buffer) lives."""
         return device_of(self.model)
 
     def prepared(self, inputs: Any, targets: Any = None) -> ModelInputs:
-        """The inputs on the network's device, see `following`; a network in train mode is warned of."""
+        """Return the inputs on the network's device, see `following`; a network in train mode is warned of."""
         return prepared(self.model, inputs, self.output, targets)
 
     def form(self, inputs: ModelInputs, output: Any) -> OutputForm:
-        """How the network's output for (prepared) inputs is read."""
+        """Say how the network's output for (prepared) inputs is read."""
         return output_form(self.model, inputs, output, self.output)
 
     def bytes_per_row(self, inputs: ModelInputs) -> int:

@@ -22,7 +22,7 @@ _ONEDNN: Any = torch.ops.mkldnn
 
 
 def can_be_packed(module: nn.Module, weight: Tensor) -> bool:
-    """Whether the module is a convolution, with these weights, that oneDNN runs here."""
+    """Say whether the module is a convolution, with these weights, that oneDNN runs here."""
     if not isinstance(module, nn.Conv2d) or module.padding_mode != "zeros" or isinstance(module.padding, str):
         return False
     if weight.device.type != "cpu" or platform.machine() not in _MACHINES or not _onednn_runs():
@@ -55,12 +55,12 @@ class PackedConvolution:
         self._backward: Tensor | None = None
 
     def __call__(self, x: Tensor) -> Tensor:
-        """The convolution of x, cast to the weights' precision."""
+        """Return the convolution of x, cast to the weights' precision."""
         result: Tensor = _Convolution.apply(x.to(self._weight.dtype), self)  # type: ignore[no-untyped-call]
         return result
 
     def forward(self, x: Tensor) -> Tensor:
-        """The same without a gradient."""
+        """Return the same without a gradient."""
         if self._forward is None:
             self._forward = _ONEDNN._reorder_convolution_weight(
                 self._weight, self._padding, self._stride, self._dilation, self._groups, [*x.shape]
@@ -70,7 +70,7 @@ class PackedConvolution:
         return result
 
     def backward(self, slope: Tensor, size: torch.Size) -> Tensor:
-        """The gradient with respect to x of this size, from that with respect to the result: a transposed convolution."""
+        """Return the gradient with respect to x of this size, from that with respect to the result: a transposed convolution."""
         beyond = [self._beyond(axis, size[2 + axis], slope.shape[2 + axis]) for axis in range(2)]
         settings = (self._padding, beyond, self._stride, self._dilation, self._groups)
         if self._backward is None:
@@ -81,7 +81,7 @@ class PackedConvolution:
         return result
 
     def _beyond(self, axis: int, whole: int, steps: int) -> int:
-        """How many places of x lie beyond the last that the kernel reached, for its stride stepped over them."""
+        """Say how many places of x lie beyond the last that the kernel reached, for its stride stepped over them."""
         reach = self._dilation[axis] * (self._weight.shape[2 + axis] - 1) + 1
         return whole - ((steps - 1) * self._stride[axis] - 2 * self._padding[axis] + reach)
 

@@ -11,7 +11,7 @@ from bitlens.probe.probe import Probe
 
 
 def pictured(probe: Probe, inputs: ModelInputs) -> ModelInputs:
-    """The inputs, with the image that the probed call looks at as the one whose size its maps have.
+    """Return the inputs, with the image that the probed call looks at as the one whose size its maps have.
 
     Where images differ in size, each is changed in turn, and the first that the layer answers to is it.
     """

@@ -39,7 +39,7 @@ def one_by_one(model: nn.Module) -> Iterator[None]:
 
 
 def _is_compiled_in_place(module: nn.Module) -> bool:
-    """Whether `module.compile()` was called."""
+    """Say whether `module.compile()` was called."""
     return module.__dict__.get("_compiled_call_impl") is not None
 
 
@@ -57,7 +57,7 @@ def plain_forwards(model: nn.Module) -> dict[nn.Module, Wrapper]:
 
 
 def what_was_compiled(module: nn.Module) -> nn.Module | None:
-    """What torch.compile was given, for a module that it gave back."""
+    """Return what torch.compile was given, for a module that it gave back."""
     script = isinstance(module, torch.jit.ScriptModule)  # it keeps its modules elsewhere
     return None if script else module._modules.get("_orig_mod")
 
@@ -72,7 +72,7 @@ def _uncompiled(module: nn.Module, forward: Forward) -> Forward:
 
 
 def _without_gradient(name: str) -> Wrapper:
-    """A module that computes with integers; PyTorch would give no gradient, without a word."""
+    """Return a module that computes with integers; PyTorch would give no gradient, without a word."""
 
     def wrap(module: nn.Module, forward: Forward) -> Forward:
         def called(*args: Any, **kwargs: Any) -> Any:
@@ -89,7 +89,7 @@ def _without_gradient(name: str) -> Wrapper:
 
 
 def _may_take_a_mapping(model: nn.Module) -> bool:
-    """Whether forward wants one argument, which it might want a whole batch in."""
+    """Say whether forward wants one argument, which it might want a whole batch in."""
     if isinstance(model, torch.jit.ScriptModule):
         return False
     parameters = inspect.signature(model.forward).parameters.values()
@@ -207,7 +207,7 @@ class _Plain:
 
 
 def _plain(*args: Any, **kwargs: Any) -> Iterator[None]:
-    """What happens before and after the call of a function that is checkpointed: in a block, nothing."""
+    """Give what happens before and after the call of a function that is checkpointed: in a block, nothing."""
     if _here.blocks or _checkpointed is None:
         yield
     else:

@@ -27,6 +27,7 @@ from bitlens.probe.modules import (
     find_layer,
     frozen,
     names_of,
+    putting_out,
     unwrapped,
     wrapped,
 )
@@ -76,17 +77,17 @@ class Probe:
 
     @property
     def device(self) -> torch.device:
-        """Where the network's first parameter (or buffer) lives."""
+        """Say where the network's first parameter (or buffer) lives."""
         return device_of(self.model)
 
     @property
     def read_layers(self) -> tuple[str, ...]:
-        """The dotted names of what is read."""
+        """Return the dotted names of what is read."""
         return tuple(self._place.reads)
 
     @property
     def mode(self) -> str:
-        """How the suffix runs: "replay" (prefix once), "whole network" (no replay was possible), or "unknown" as yet."""
+        """Say how the suffix runs: "replay" (prefix once), "whole network" (no replay was possible), or "unknown" as yet."""
         if not self._replays:
             return "unknown"
         return "replay" if all(one.recorded for one in self._replays.values()) else "whole network"
@@ -115,7 +116,7 @@ class Probe:
         return recording
 
     def features(self, inputs: Any) -> Tensor:
-        """What the layer puts out, (N, ...); the pass ends there."""
+        """Return what the layer puts out, (N, ...); the pass ends there."""
         inputs = prepared(self.model, inputs)
         with frozen(self.model), torch.no_grad():
             known = next(iter(self._replays.values()), None) or self._replay(inputs)
@@ -192,28 +193,24 @@ class Probe:
             replay = self._replay(inputs)
         slot = feature_slot(replay.axes[LAYER])
         axis = replay.axes[LAYER][slot]
-        turns = [0]
         outputs: list[Any] = []
         given: list[Tensor] = []
 
-        def wrap(_module: nn.Module, forward: Forward) -> Forward:
-            def watched(*args: Any, **kwargs: Any) -> Any:
-                output = forward(*args, **kwargs)
-                turns[0] += 1
-                if turns[0] > replay.layer[1]:
-                    outputs.append(output)
-                    raise Reached
-                return output
-
-            return watched
+        def watched(_: nn.Module, output: Any) -> Any:
+            outputs.append(output)
+            if len(outputs) > replay.layer[1]:
+                raise Reached
+            return output
 
         def run(first: Tensor, rows: Tensor) -> Tensor:
-            turns[0], given[:] = 0, [first]
+            outputs.clear()
+            given[:] = [first]
             of_rows = inputs.select(rows) if len(inputs.carriers) > 1 or entry is not None else inputs
             arguments = of_rows.with_first(first.to(inputs.first.dtype)) if entry is None else of_rows
             with suppress(Reached):
                 self.model(*arguments.args, **arguments.kwargs)
             features: Tensor = tree_flatten(outputs.pop())[0][slot].movedim(axis, 0)
+            outputs.clear()
             return features
 
         begins = {} if entry is None else entry._giving(inputs, given)
@@ -221,12 +218,12 @@ class Probe:
             frozen(self.model),
             wrapped(folded(replay.prefix_folds, dtype)),
             wrapped(begins),
-            wrapped({replay.layer[0]: wrap}),
+            wrapped({replay.layer[0]: putting_out(watched)}),
         ):
             yield run
 
     def _giving(self, inputs: ModelInputs, given: list[Tensor]) -> dict[nn.Module, Wrapper]:
-        """The layer, putting out the one tensor that is given, samples first."""
+        """Return the layer, putting out the one tensor that is given, samples first."""
         with frozen(self.model):
             axis = self._replay(inputs).axes[LAYER][0]
         if axis is None:
@@ -274,7 +271,7 @@ class Probe:
         return self._unread[inputs.signature]
 
     def _ways(self, replay: Replay) -> tuple[str, ...] | None:
-        """What is read behind the layer besides its features and depends on the samples; None where it is not known."""
+        """Return what is read behind the layer besides its features and depends on the samples; None where it is not known."""
         if replay.live is None:
             return None
         names = names_of(self.model)
@@ -286,7 +283,7 @@ class Probe:
         return tuple(found)
 
     def overwritten(self, inputs: ModelInputs) -> bool:
-        """Whether what comes next writes into the layer's output, as an in-place ReLU does."""
+        """Say whether what comes next writes into the layer's output, as an in-place ReLU does."""
         with frozen(self.model):
             return REPLACED in self._replay(inputs).written
 

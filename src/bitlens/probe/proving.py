@@ -157,7 +157,7 @@ class Place:
             )
 
     def _say_something(self, replay: Replay, leaves: Sequence[int], few: ModelInputs) -> bool:
-        """Whether further tensors of the layer depend on what the first of the inputs says (T5's position bias does not).
+        """Say whether further tensors of the layer depend on what the first of the inputs says (T5's position bias does not).
 
         They are compared with those for other values at the same places: other samples', in another order, and the first alone.
         """

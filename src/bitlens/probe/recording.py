@@ -83,9 +83,20 @@ class Value:
         pairs = zip(self.leaves, self.axes, strict=True)
         return replace(self, leaves=[leaf if axis is None else leaf.narrow(axis, 0, samples) for leaf, axis in pairs])
 
+    def chosen(self, samples: Tensor) -> "Value":
+        """Of some samples, in the order of their indices."""
+        pairs = zip(self.leaves, self.axes, strict=True)
+        return replace(self, leaves=[_chosen(leaf, axis, samples) for leaf, axis in pairs])
+
     def tiled(self, copies: int) -> list[Any]:
-        """The leaves for `copies` noisy copies of every sample."""
+        """Return the leaves for `copies` noisy copies of every sample."""
         return [_tile(leaf, axis, copies) for leaf, axis in zip(self.leaves, self.axes, strict=True)]
+
+
+def _chosen(leaf: Any, axis: int | None, samples: Tensor) -> Any:
+    if axis is None or not isinstance(leaf, Tensor):
+        return leaf
+    return leaf.index_select(axis, samples) if _solid(leaf) else leaf.narrow(axis, 0, len(samples))
 
 
 def _one_for_each(leaf: Any, samples: int) -> bool:
@@ -97,7 +108,7 @@ def _detached(leaf: Any) -> Any:
 
 
 def _hollow(leaf: Any) -> Any:
-    """A stand-in of the same shape and no size, for a tensor that nothing reads but code may ask for its shape."""
+    """Return a stand-in of the same shape and no size, for a tensor that nothing reads but code may ask for its shape."""
     return leaf.new_zeros(()).expand(leaf.shape) if isinstance(leaf, Tensor) else leaf
 
 
@@ -139,6 +150,7 @@ class Recording:
         self.sources = sources
         self._slot = feature_slot(replay.axes[LAYER])
         self._cache: dict[tuple[int, int], list[Any]] = {}
+        self._parts: dict[tuple[int, ...], Recording] = {}
         self.output: Any = tree_map(_detached, output) if sources else output
         self.features: Tensor = values[LAYER].leaves[self._slot].movedim(self._axis, 0).contiguous()
 
@@ -156,6 +168,15 @@ class Recording:
         values = {number: value.first(samples) for number, value in self._values.items()}
         output = tree_unflatten([leaf[:samples] for leaf in leaves], structure)
         return Recording(self._model, self._replay, samples, values, output, {}, {})
+
+    def chosen(self, samples: Tensor) -> "Recording":
+        """Of some samples, for passes behind the layer; the output is still that of all."""
+        key = tuple(samples.tolist())
+        if key not in self._parts:
+            values = {number: value.chosen(samples) for number, value in self._values.items()}
+            part = Recording(self._model, self._replay, len(samples), values, self.output, {}, {})
+            self._parts = {key: part}
+        return self._parts[key]
 
     @property
     def nbytes(self) -> int:
@@ -193,7 +214,7 @@ class Recording:
         self._graph, self.sources = None, {}
 
     def given(self, copies: int) -> list[Tensor]:
-        """The recorded tensors that a pass over this many copies is given, for `giving`."""
+        """Return the recorded tensors that a pass over this many copies is given, for `giving`."""
         leaves = (leaf for value in self._by_number() for leaf in self._leaves(value, copies))
         return [leaf for leaf in leaves if isinstance(leaf, Tensor)]
 
@@ -221,10 +242,11 @@ class Recording:
         changes: Mapping[nn.Module, Callable[[Tensor], Tensor]] | None = None,
         *,
         packed: bool = False,
-    ) -> Iterator[Callable[[Tensor], Any]]:
+    ) -> Iterator[Callable[..., Any]]:
         """Within the block, run(z) gives the network's output for noised features z.
 
-        z: (copies * N, ...), row b*N + i being copy b of sample i; any number of copies, changing between calls.
+        z: (copies * N, ...), row b*N + i being copy b of sample i; any number of copies, changing between calls. With
+        run(z, samples) it holds copies of these samples alone.
 
         Args:
             dtype: what convolutions and linear layers hold their weights in, for use under autocast; None for their own.
@@ -235,6 +257,7 @@ class Recording:
         """
         position: dict[nn.Module, int] = {}
         current: list[Tensor] = []
+        active = [self]
 
         def wrap(module: nn.Module, forward: Forward) -> Forward:
             script = self._replay.script[module]
@@ -245,17 +268,20 @@ class Recording:
                 action = script[turn] if turn < len(script) else "run"
                 if action == "run":
                     return forward(*args, **kwargs)
-                copies = current[0].shape[0] // self.count
+                own = active[0]
+                copies = current[0].shape[0] // own.count
                 if action == "splice":
-                    return self._splice(current[0], copies, touched)
-                return self._give(self._values[int(action)], copies, touched)
+                    return own._splice(current[0], copies, touched)
+                return own._give(own._values[int(action)], copies, touched)
 
             return scripted
 
-        def run(z: Tensor) -> Any:
+        def run(z: Tensor, samples: Tensor | None = None) -> Any:
             position.clear()
             current[:] = [z]
-            args, kwargs = self._give(self._values[ARGUMENTS], z.shape[0] // self.count, touched)
+            active[:] = [self if samples is None else self.chosen(samples)]
+            own = active[0]
+            args, kwargs = own._give(own._values[ARGUMENTS], z.shape[0] // own.count, touched)
             return self._model(*args, **kwargs)
 
         with frozen(self._model):
@@ -304,7 +330,7 @@ def begin_graph(output: Any, read: Read) -> tuple[Tensor, Any]:
 
 
 def _changing(change: Callable[[Tensor], Tensor]) -> Wrapper:
-    """A module that does the same, but for what it puts out first."""
+    """Return a module that does the same, but for what it puts out first."""
 
     def changed(_: nn.Module, output: Any) -> Any:
         leaves, structure = tree_flatten(output)

@@ -37,7 +37,7 @@ class Read:
 
     @classmethod
     def of(cls, name: str, module: nn.Module, root: Call, doubled: Mapping[Any, Shapes]) -> "Read":
-        """How to keep what a module puts out, from two traced passes, the second of twice the samples.
+        """Say how to keep what a module puts out, from two traced passes, the second of twice the samples.
 
         Raises:
             LayerError: if it is not called exactly once, or puts out no tensor with one entry for each sample.
@@ -78,24 +78,24 @@ class Replay:
     declared: int | None = None
 
     def keeps(self, number: int, leaf: int) -> bool:
-        """Whether anything reads this leaf after it was recorded (what is not known counts as read)."""
+        """Say whether anything reads this leaf after it was recorded (what is not known counts as read)."""
         features = number == LAYER and leaf == feature_slot(self.axes[LAYER])
         return features or self.live is None or (number, leaf) in self.live
 
     def whole_network(self) -> "Replay":
-        """The same with nothing recorded: every pass runs the whole network and replaces only the layer's output."""
+        """Return the same with nothing recorded: every pass runs the whole network and replaces only the layer's output."""
         module, call = self.layer
         script = {module: ["run"] * call + ["splice"]}
         return replace(self, recorded=(), script=script, folds=(), prefix_folds=(), live=None)
 
 
 def feature_slot(axes: Sequence[int | None]) -> int:
-    """The leaf that is restricted: the first that counts samples (the first tensor of a tuple or a model output)."""
+    """Return the leaf that is restricted: the first that counts samples (the first tensor of a tuple or a model output)."""
     return next(i for i, axis in enumerate(axes) if axis is not None)
 
 
 def replay_script(chain: Sequence[Call]) -> tuple[list[Call], dict[nn.Module, list[int | str]]]:
-    """What each call of a replayed pass does, from the chain of calls that leads from the network down to the layer."""
+    """Return what each call of a replayed pass does, from the chain of calls that leads from the network down to the layer."""
     recorded: list[Call] = []
     script: dict[nn.Module, list[int | str]] = {chain[0].module: ["run"]}
     for enclosing, inner in itertools.pairwise(chain):

@@ -21,7 +21,7 @@ Turn = tuple[nn.Module, int]
 def layer_features(
     model: nn.Module, layers: Sequence[str | nn.Module], inputs: Any, *, call: int | None = None
 ) -> list[Tensor]:
-    """The first tensor with one entry for each sample that each layer puts out, (N, ...), from one pass.
+    """Return the first tensor with one entry for each sample that each layer puts out, (N, ...), from one pass.
 
     Where a layer's first axis may or may not count the samples (XLNet's counts tokens), two passes of few samples tell.
 
@@ -62,7 +62,7 @@ def layer_features(
 
 
 def _turn(name: str, calls: int, call: int | None) -> int:
-    """Which of a layer's calls is meant."""
+    """Return which of a layer's calls is meant."""
     named = call_of(name)
     wanted = call if named is None else named
     if not calls:
@@ -80,7 +80,7 @@ def _turn(name: str, calls: int, call: int | None) -> int:
 def _measured(
     model: nn.Module, inputs: ModelInputs, modules: Mapping[nn.Module, Any]
 ) -> dict[Turn, tuple[int | None, ...] | None]:
-    """Which axis of each tensor of each call counts samples: the one that doubles when they do."""
+    """Return which axis of each tensor of each call counts samples: the one that doubles when they do."""
     few = inputs.select(slice(2))
     with frozen(model):
         once, twice = (

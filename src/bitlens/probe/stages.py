@@ -11,7 +11,7 @@ _MOST = 4
 
 
 def stages_behind(model: nn.Module, layer: str | nn.Module, inputs: object) -> tuple[str, ...]:
-    """The layer, and up to four modules after it, one for each stage, in the order in which they are called.
+    """Return the layer, and up to four modules after it, one for each stage, in the order in which they are called.
 
     Stages are looked for among the modules that stand beside the layer, or beside what encloses it, and are called once,
     after it. Modules made of others count first, single operations only where there are no such. Of more than four, the last
@@ -42,7 +42,7 @@ def stages_behind(model: nn.Module, layer: str | nn.Module, inputs: object) -> t
 
 
 def _later(call: Call) -> list[Call]:
-    """The calls beside this one, and beside those that enclose it, that begin after it has ended."""
+    """Return the calls beside this one, and beside those that enclose it, that begin after it has ended."""
     found: list[Call] = []
     while call.parent is not None:
         siblings = call.parent.children

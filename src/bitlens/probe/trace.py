@@ -61,7 +61,7 @@ def _shapes(values: Any) -> Shapes:
 
 
 def all_calls(call: Call) -> Iterator[Call]:
-    """The call and all calls within it, in the order in which they began."""
+    """Give the call and all calls within it, in the order in which they began."""
     yield call
     for child in call.children:
         yield from all_calls(child)

@@ -15,7 +15,7 @@ Culprit = tuple[str, tuple[int, ...]]
 
 
 def first_not_finite(tensor: Tensor) -> tuple[int, ...] | None:
-    """The first element that is NaN or infinite, None if there is none."""
+    """Return the first element that is NaN or infinite, None if there is none."""
     wrong = (~torch.isfinite(tensor)).nonzero()
     return tuple(wrong[0].tolist()) if len(wrong) else None
 

@@ -106,7 +106,7 @@ def read_array(path: str | Path, what: str, shape: tuple[int, ...] | None = None
 
 
 def _header(file: Any) -> tuple[np.dtype[Any], tuple[int, ...]]:
-    """The type and the shape that the head of an .npy file tells."""
+    """Return the type and the shape that the head of an .npy file tells."""
     version = _NPY.read_magic(file)
     read = {(1, 0): _NPY.read_array_header_1_0, (2, 0): _NPY.read_array_header_2_0}.get(version)
     if read is None:

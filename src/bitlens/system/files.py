@@ -2,12 +2,15 @@
 
 import errno
 import os
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import TypeVar
 
 from bitlens.errors import DataError
 from bitlens.system.leftovers import sweep_once, temporary_name
+
+T = TypeVar("T")
 
 
 @contextmanager
@@ -36,6 +39,16 @@ def replacing(path: str | Path) -> Iterator[Path]:
     except OSError as error:
         hint = ": make room and run it again" if error.errno in (errno.ENOSPC, errno.EDQUOT) else ""
         raise DataError(f"cannot write {path}: {error.strerror or error}{hint}") from error
+
+
+def kept(place: Path | None, load: Callable[[Path], T]) -> T | None:
+    """Return what an earlier run left in a file; None where there is none, or one that is damaged and is made again."""
+    if place is None or not place.is_file():
+        return None
+    try:
+        return load(place)
+    except DataError:
+        return None
 
 
 def _settle(path: Path) -> None:

@@ -21,7 +21,7 @@ _swept: set[Path] = set()
 
 
 def temporary_name(suffix: str) -> str:
-    """A name that no file has yet, and that says who writes it."""
+    """Return a name that no file has yet, and that says who writes it."""
     return f"{_PREFIX}{_owner()}-{uuid.uuid4().hex}{suffix}"
 
 
@@ -49,7 +49,7 @@ def _abandoned(path: Path) -> bool:
 
 
 def _visible(process: int) -> bool:
-    """Whether the system tells us of a process, or that there is none; it may hide those of other users."""
+    """Say whether the system tells us of a process, or that there is none; it may hide those of other users."""
     try:
         os.kill(process, 0)
     except ProcessLookupError:

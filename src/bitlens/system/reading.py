@@ -45,13 +45,20 @@ def whole(path: str | Path, what: str, remedy: str) -> Iterator[None]:
         raise DataError(f"{path} is damaged or does not hold {what} ({_reason(error)}): {remedy}") from error
 
 
+def reason_of(error: Exception) -> str:
+    """Return what went wrong with a file, in a line."""
+    if isinstance(error, FileNotFoundError):
+        return "there is no such file"
+    return _reason(error)
+
+
 def _reason(error: Exception) -> str:
     told = " ".join(str(error).split()) or type(error).__name__
     return told if len(told) <= 300 else f"{told[:297]}…"
 
 
 def readable(name: str) -> str:
-    r"""The name of a file as UTF-8 can hold it: bytes that are no text, as `\udcff`, are told as an escape."""
+    r"""Return the name of a file as UTF-8 can hold it: bytes that are no text, as `\udcff`, are told as an escape."""
     return name.encode("utf-8", "backslashreplace").decode("utf-8")
 
 
@@ -101,8 +108,7 @@ def text_stream(path: Path, *, newline: str = "") -> Iterator[IO[str]]:
             source: Any = io.BufferedReader(_Bounded(gzip.GzipFile(fileobj=file), most)) if packed else file
             yield io.TextIOWrapper(source, "utf-8-sig", newline=newline)
     except (OSError, EOFError, UnicodeDecodeError, zlib.error) as error:
-        reason = "there is no such file" if isinstance(error, FileNotFoundError) else _reason(error)
-        raise DataError(f"cannot read {path}: {reason}") from error
+        raise DataError(f"cannot read {path}: {reason_of(error)}") from error
 
 
 def read_text(path: Path) -> str:
@@ -112,7 +118,7 @@ def read_text(path: Path) -> str:
 
 
 def unpacked_limit(packed: int) -> int:
-    """How many bytes a packed file of this size may unpack to."""
+    """Say how many bytes a packed file of this size may unpack to."""
     return max(FREE, GROWTH * packed)
 
 

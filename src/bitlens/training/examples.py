@@ -7,7 +7,7 @@ from typing import Any, Protocol, runtime_checkable
 import torch
 from torch import Tensor
 
-from bitlens.core.inputs import ModelInputs
+from bitlens.core.inputs import Key, ModelInputs
 from bitlens.data.datasets import Sample, tensor_batches
 from bitlens.data.preprocessing import Preprocessing
 from bitlens.errors import InputError
@@ -147,13 +147,7 @@ class Pairs:
 
 
 def _joined(parts: Sequence[ModelInputs]) -> ModelInputs:
-    first = parts[0]
-    args = tuple(
-        torch.cat([part.args[i] for part in parts]) if i in first.carriers else value
-        for i, value in enumerate(first.args)
-    )
-    kwargs = {
-        name: torch.cat([part.kwargs[name] for part in parts]) if name in first.carriers else value
-        for name, value in first.kwargs.items()
-    }
-    return replace(first, args=args, kwargs=kwargs, count=sum(part.count for part in parts))
+    def joined(key: Key, value: Any) -> Any:
+        return torch.cat([part[key] for part in parts]) if key in parts[0].carriers else value
+
+    return replace(parts[0].each(joined), count=sum(map(len, parts)))

@@ -5,7 +5,7 @@ from collections.abc import Callable
 from dataclasses import asdict, dataclass
 from typing import Any, Literal
 
-from bitlens.errors import SettingError, one_of, one_of_literal
+from bitlens.errors import SettingError, at_least, one_of, one_of_literal
 
 MixedPrecision = Literal["no", "bf16", "fp16"]
 Schedule = Literal["constant", "cosine"]
@@ -68,9 +68,8 @@ class TrainingSettings:
     memory: float = 2.0
 
     def __post_init__(self) -> None:
-        for name in ("epochs", "batch", "accumulation", "checkpoint_steps"):
-            if getattr(self, name) < 1:
-                raise SettingError(f"{name} must be at least 1, got {getattr(self, name)}")
+        counts = ("epochs", "batch", "accumulation", "checkpoint_steps")
+        at_least(1, **{name: getattr(self, name) for name in counts})
         for name in ("patience", "memory"):
             if not getattr(self, name) >= 0:
                 raise SettingError(f"{name} must not be negative, got {getattr(self, name)}")

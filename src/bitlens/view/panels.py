@@ -1,6 +1,7 @@
 """The parts of which heat map figures are made: checked arrays, picture panels, colour bars."""
 
 import re
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
@@ -62,6 +63,13 @@ def as_map(values: Array, size: tuple[int, int] | None = None) -> Floats:
         torch.from_numpy(checked)[None, None], size=size, mode="bilinear", align_corners=False, antialias=True
     )
     return resized[0, 0].numpy()
+
+
+def sized(photos: Sequence[Array], maps: Sequence[Sequence[Array]]) -> tuple[list[Floats], list[list[Floats]]]:
+    """Check photos and the maps of each, and bring the maps to the sizes of their photos."""
+    pixels = [as_photo(photo) for photo in photos]
+    pairs = zip(pixels, maps, strict=True)
+    return pixels, [[as_map(one, (photo.shape[1], photo.shape[2])) for one in row] for photo, row in pairs]
 
 
 def fit(aspect: float, width: float, height: float) -> tuple[float, float]:

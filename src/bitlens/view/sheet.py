@@ -8,7 +8,7 @@ from matplotlib.figure import Figure
 from bitlens.errors import InputError
 from bitlens.view.canvas import add_axes, line_height, new_page, wrap, write
 from bitlens.view.colours import Floats, Scale
-from bitlens.view.panels import Array, as_map, as_photo, bar_text_width, draw_bar, draw_map, draw_photo, fit
+from bitlens.view.panels import Array, bar_text_width, draw_bar, draw_map, draw_photo, fit, sized
 
 # Inches. A page of 7 inches shown 700 pixels wide has letters of about 12 pixels.
 _PAGE, _MARGIN, _GAP = 7.0, 0.15, 0.1
@@ -58,7 +58,7 @@ def draw_grid(
         )
     if shared_scale and len(set(units)) > 1:
         raise InputError(f"units {sorted(set(units))} cannot share a scale: pass shared_scale=False")
-    _, values = _sized(photos, maps)
+    _, values = sized(photos, maps)
     if shared_scale:
         scale = Scale.over([one for row in values for one in row], units[0], percentile=percentile)
         scales = [[scale] * len(units)] * len(values)
@@ -109,7 +109,7 @@ def draw_scaled_grid(
     _check_counts(photos, row_titles, count, maps=maps, captions=captions or maps, scales=scales)
     if column_details is not None and len(column_details) != count:
         raise InputError(f"column_details has {len(column_details)} entries: expected {count}")
-    pixels, values = _sized(photos, maps)
+    pixels, values = sized(photos, maps)
     numbers = 0.0 if shared else max(bar_text_width(s, ticks=_TICKS, size=_TINY) for row in scales for s in row)
     columns = _Columns.plan(count, labelled=any(row_titles), bar=numbers)
     rows = _plan_rows(pixels, row_titles, captions, columns)
@@ -136,13 +136,6 @@ def draw_scaled_grid(
         bar = add_axes(page, columns.left(1), bottom + 0.12, width, _BAR)
         draw_bar(bar, scales[0][0], horizontal=True, ticks=min(6, int(width / _NUMBER)))
     return page
-
-
-def _sized(photos: Sequence[Array], maps: Sequence[Sequence[Array]]) -> tuple[list[Floats], list[list[Floats]]]:
-    """Check photos and maps, and bring the maps to the sizes of their photos."""
-    pixels = [as_photo(photo) for photo in photos]
-    pairs = zip(pixels, maps, strict=True)
-    return pixels, [[as_map(one, (photo.shape[1], photo.shape[2])) for one in row] for photo, row in pairs]
 
 
 @dataclass(frozen=True)

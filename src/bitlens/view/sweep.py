@@ -10,7 +10,7 @@ from matplotlib.ticker import FixedFormatter, FixedLocator
 from bitlens.errors import InputError
 from bitlens.view.canvas import add_axes, line_height, new_page, wrap, write
 from bitlens.view.colours import Floats, Scale
-from bitlens.view.panels import Array, as_map, as_photo, draw_bar, draw_map, draw_photo, fit
+from bitlens.view.panels import Array, draw_bar, draw_map, draw_photo, fit, sized
 
 # Inches.
 _PAGE, _MARGIN, _GAP, _ROW_GAP = 7.0, 0.15, 0.1, 0.12
@@ -68,11 +68,7 @@ def draw_sweep(
             empty or not finite.
     """
     _check(rows, columns)
-    photos = [as_photo(row.photo) for row in rows]
-    maps = [
-        [as_map(one, (photo.shape[1], photo.shape[2])) for one in row.maps]
-        for row, photo in zip(rows, photos, strict=True)
-    ]
+    photos, maps = sized([row.photo for row in rows], [row.maps for row in rows])
     scale = Scale.over([one for row in maps for one in row], unit)
     power = 0.5 if square_root else 1.0
     shown = replace(scale, top=scale.top**power)

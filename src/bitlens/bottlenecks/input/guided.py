@@ -3,23 +3,24 @@
 from abc import abstractmethod
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
-from typing import Any
+from typing import Any, get_args
 
 import torch
 from torch import Tensor
 from typing_extensions import Unpack
 
-from bitlens.bottlenecks.bottleneck import Bottleneck, Reading, Recorded, optimised
+from bitlens.bottlenecks.bottleneck import Bottleneck, optimised
 from bitlens.bottlenecks.groups import Group, Wanted
 from bitlens.bottlenecks.input.presets import InputPreset, InputReadout, PriorName
 from bitlens.bottlenecks.input.prior import Prior
 from bitlens.bottlenecks.input.stages import Guide
+from bitlens.bottlenecks.recorded import Reading, Recorded
 from bitlens.core.attribution import Attribution
-from bitlens.core.fitting import Fitted
+from bitlens.core.family import Fitted
 from bitlens.core.gaussian import information
 from bitlens.core.maps import bits_of, unit_of
 from bitlens.core.passes import BottleneckOptions
-from bitlens.errors import one_of, one_of_literal
+from bitlens.errors import one_of
 
 
 @dataclass(frozen=True, eq=False)
@@ -85,7 +86,7 @@ class GuidedBottleneck(Bottleneck):
         name = preset.prior if prior is None else prior
         self.find_prior: Prior | None = name if callable(name) else one_of("prior", name, priors)
         self.prior = name if isinstance(name, str) else getattr(name, "__name__", type(name).__name__)
-        self.readout = one_of_literal("readout", readout, InputReadout)
+        self.readout = one_of("readout", readout, {name: name for name in get_args(InputReadout)})
 
     def stages(
         self,

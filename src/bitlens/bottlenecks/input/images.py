@@ -6,14 +6,13 @@ bottleneck at the input, which counts only information beyond the prior, finds w
 
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
-from dataclasses import asdict, replace
-from typing import Any, final
+from dataclasses import replace
+from typing import Any, Literal, final
 
 import torch
-from torch import nn
+from torch import Tensor, nn
 from typing_extensions import Unpack
 
-from bitlens.bottlenecks.bottleneck import Recorded
 from bitlens.bottlenecks.groups import Group, Samples
 from bitlens.bottlenecks.input.guided import GuidedBottleneck
 from bitlens.bottlenecks.input.presets import (
@@ -28,11 +27,12 @@ from bitlens.bottlenecks.input.presets import (
 from bitlens.bottlenecks.input.prior import Prior
 from bitlens.bottlenecks.input.stages import IMAGES, Guide, image_guide
 from bitlens.bottlenecks.per_sample import IBA
-from bitlens.core.fitting import Region
+from bitlens.bottlenecks.recorded import Recorded
+from bitlens.core.family import Region
 from bitlens.core.gaussian import NoiseModel
 from bitlens.core.inputs import ModelInputs
 from bitlens.core.layout import Layout
-from bitlens.core.passes import BottleneckOptions, in_precision, suffix_dtype
+from bitlens.core.passes import BottleneckOptions, in_precision, suffix_dtype, without_aim
 from bitlens.core.statistics import FeatureStatistics, Granularity
 from bitlens.core.targets import as_target
 from bitlens.errors import InputError, SettingError, one_of
@@ -80,7 +80,7 @@ class InputIBA(GuidedBottleneck):
         readout: InputReadout = "mask",
         noise_mean: float = 0.0,
         noise_std: float = 1.0,
-        statistics: FeatureStatistics | None = None,
+        statistics: FeatureStatistics | Literal["own"] | None = None,
         call: int | None = None,
         layout: str | None = None,
         **run: Unpack[BottleneckOptions],
@@ -102,7 +102,8 @@ class InputIBA(GuidedBottleneck):
             raise SettingError(f"noise_std must be positive, got {noise_std}")
         self.one_mask = preset.one_mask if one_mask is None else one_mask
         self.noise_mean, self.noise_std = noise_mean, noise_std
-        self.feature_bottleneck = IBA(model, layer, statistics=statistics, call=call, layout=layout, **run)
+        own = without_aim(run)
+        self.feature_bottleneck = IBA(model, layer, statistics=statistics, call=call, layout=layout, **own)
         features = preset.features
         self.feature_bottleneck.fit = features if beta is None else replace(features, beta=beta)
         self.probe, self.network = self.feature_bottleneck.probe, Network(model, output=self.passes.output)
@@ -137,9 +138,9 @@ class InputIBA(GuidedBottleneck):
         return self
 
     def check(self) -> None:
-        """Refuse to begin without statistics, if the prior needs them."""
+        """Warn if the statistics are of other weights, if the prior needs them."""
         if self.find_prior is not None:
-            _ = self.statistics
+            self.feature_bottleneck.check()
 
     def samples(self, inputs: Any) -> Samples:
         """Read images (N, C, H, W), or several arguments of which the first tensor is the images."""
@@ -166,10 +167,15 @@ class InputIBA(GuidedBottleneck):
         one = torch.ones(1, 1, 1, device=images.device)
         noise = NoiseModel(self.noise_mean * one, self.noise_std * one, one, hidden=hidden)
         dtype = suffix_dtype(self.precision, inputs.first, self.network.model)
+
+        def run(z: Tensor, samples: Tensor | None = None) -> Any:
+            own = z.clone()  # networks may overwrite it
+            return passes(own) if samples is None else passes(own, samples.repeat(len(z) // len(samples)))
+
         with self.network.running(inputs, dtype) as passes:
             yield Recorded(
                 group, self.probe.name, images, output, target, noise, IMAGES, Region(shared=self.one_mask),
-                run=in_precision(lambda z: passes(z.clone()), dtype, inputs.first, IMAGES),  # networks may overwrite z
+                run=in_precision(run, dtype, inputs.first, IMAGES),
                 seed=self.seed + INPUT_STREAM,
                 evidence_seed=self.seed + _EVIDENCE_STREAM,
                 dtype=dtype,
@@ -183,7 +189,7 @@ class InputIBA(GuidedBottleneck):
     def settings(self) -> dict[str, Any]:
         """Return everything that decides what a map looks like, as plain values."""
         plain = {
-            **asdict(self.fit),
+            **self.fit.plain(),
             "one_mask": self.one_mask,
             "readout": self.readout,
             "noise_mean": self.noise_mean,

@@ -7,13 +7,14 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from bitlens.bottlenecks.bottleneck import Bottleneck, Recorded
+from bitlens.bottlenecks.bottleneck import Bottleneck
 from bitlens.bottlenecks.groups import PADDING, Group, Wanted
 from bitlens.bottlenecks.input.prior import FirstStage, Prior
 from bitlens.bottlenecks.per_sample import IBA
+from bitlens.bottlenecks.recorded import Recorded
 from bitlens.bottlenecks.tokens import TokenIBA
 from bitlens.core.attribution import Attribution
-from bitlens.core.fitting import Fitted
+from bitlens.core.family import Fitted
 from bitlens.core.gaussian import NoiseModel
 from bitlens.core.layout import LAYOUTS
 from bitlens.core.maps import bits_per_cell

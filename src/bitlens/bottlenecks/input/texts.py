@@ -4,16 +4,15 @@ The three stages of images.py: a bottleneck at a layer that reads the whole text
 the embedding that counts only information beyond the prior. The first and the last are `TokenIBA`.
 """
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import asdict, replace
-from typing import Any, final
+from dataclasses import replace
+from typing import Any, final, get_args
 
 import torch
 from torch import Tensor, nn
 from typing_extensions import Unpack
 
-from bitlens.bottlenecks.bottleneck import Recorded
 from bitlens.bottlenecks.groups import Group, Samples
 from bitlens.bottlenecks.input.guided import GuidedBottleneck
 from bitlens.bottlenecks.input.presets import (
@@ -28,16 +27,17 @@ from bitlens.bottlenecks.input.presets import (
 )
 from bitlens.bottlenecks.input.prior import Prior
 from bitlens.bottlenecks.input.stages import Guide, text_guide
-from bitlens.bottlenecks.token_statistics import TextMethod, TokenStatistics
+from bitlens.bottlenecks.recorded import Recorded
+from bitlens.bottlenecks.token_statistics import TokenStatistics, collect_token_statistics
 from bitlens.bottlenecks.tokens import MaskForm, Objective, SpecialTokens, TokenIBA
 from bitlens.core.gaussian import NoiseModel
 from bitlens.core.inputs import ModelInputs
-from bitlens.core.passes import BottleneckOptions
-from bitlens.errors import one_of, one_of_literal
+from bitlens.core.passes import BottleneckOptions, without_aim
+from bitlens.errors import one_of
 
 
 @final
-class TokenInputIBA(TextMethod, GuidedBottleneck):
+class TokenInputIBA(GuidedBottleneck):
     """Information bottleneck attribution at the word embedding, guided by a bottleneck at a layer.
 
     Args:
@@ -93,12 +93,14 @@ class TokenInputIBA(TextMethod, GuidedBottleneck):
             learning_rate=learning_rate,
             **run,
         )
-        self.noise = preset.noise if noise is None else one_of_literal("noise", noise, EmbeddingNoise)
+        noises = {name: name for name in get_args(EmbeddingNoise)}
+        self.noise = preset.noise if noise is None else one_of("noise", noise, noises)
         kept = preset.objective if objective is None else objective
         masks: MaskForm = mask or ("token" if preset.one_mask else "unit")
-        first = TokenIBA(model, layer, mask="unit", objective=kept, special_tokens=special_tokens, **run)
+        plain = without_aim(run)
+        first = TokenIBA(model, layer, mask="unit", objective=kept, special_tokens=special_tokens, **plain)
         first.fit = preset.features if beta is None else replace(preset.features, beta=beta)
-        own: BottleneckOptions = {**run, "seed": self.seed + INPUT_STREAM}
+        own: BottleneckOptions = {**plain, "seed": self.seed + INPUT_STREAM}
         last = TokenIBA(model, embedding, mask=masks, objective=kept, special_tokens=special_tokens, **own)
         last.fit = self.fit
         self.feature_bottleneck, self.input_bottleneck, self.probe = first, last, first.probe
@@ -131,9 +133,28 @@ class TokenInputIBA(TextMethod, GuidedBottleneck):
         both = (self.feature_bottleneck, self.input_bottleneck)
         return next(part for part in both if part.probe.name == layer)
 
+    def fit_statistics(
+        self, batches: Iterable[Any], max_samples: int = 10_000, *, data: str = "", preprocessing: str = ""
+    ) -> "TokenInputIBA":
+        """Learn what the layer and the embedding put out for the tokens of texts; see `TokenIBA.fit_statistics`."""
+        self.statistics = collect_token_statistics(
+            self.model,
+            self.layers,
+            batches,
+            max_samples=max_samples,
+            data=data,
+            preprocessing=preprocessing,
+        )
+        return self
+
     def check(self) -> None:
-        """Refuse to begin without statistics of all `layers`."""
-        _ = self.statistics
+        """Make statistics of `layers` where there are none yet, see `TokenIBA.check`."""
+        for name in self.layers:
+            self._knowing(name).check()
+
+    def samples(self, inputs: Any) -> Samples:
+        """Read texts."""
+        return Samples.of_texts(inputs)
 
     def reads_padding(self, samples: Samples) -> bool:
         """Whether what the embedding puts out at padding is read; see `TokenIBA.reads_padding`."""
@@ -167,7 +188,7 @@ class TokenInputIBA(TextMethod, GuidedBottleneck):
         """Return everything that decides what a map looks like, as plain values."""
         bottleneck = self.input_bottleneck
         plain = {
-            **asdict(self.fit),
+            **self.fit.plain(),
             "objective": bottleneck.objective,
             "mask": bottleneck.mask,
             "special_tokens": bottleneck.special_tokens,
@@ -183,7 +204,7 @@ class TokenInputIBA(TextMethod, GuidedBottleneck):
         if self.find_prior is None:
             return plain
         first = self.feature_bottleneck
-        named = {"layer": first.probe.name, **asdict(first.fit), **_of_statistics(first)}
+        named = {"layer": first.probe.name, **first.fit.plain(), **_of_statistics(first)}
         return plain | {f"stage1_{name}": value for name, value in named.items()}
 
 

@@ -1,6 +1,5 @@
 """What a readout knows about one layer: statistics, what is read, and, once it was trained, the network that reads."""
 
-import itertools
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import cached_property
@@ -17,10 +16,11 @@ from bitlens.core.inputs import ModelInputs
 from bitlens.core.layout import Layout
 from bitlens.core.masks import complement, smoothing_matrices
 from bitlens.core.statistics import FeatureStatistics, Granularity, Provenance
+from bitlens.errors import StatisticsError
 from bitlens.probe import Probe, stages_behind
-from bitlens.probe.collecting import limited
-from bitlens.probe.fingerprint import provenance_of
+from bitlens.probe.fingerprint import weights_hash
 from bitlens.probe.following import arguments_of
+from bitlens.version import __version__
 
 
 @dataclass(frozen=True)
@@ -127,7 +127,7 @@ def learn_statistics(
     Raises:
         StatisticsError: if there is no input, or sizes differ with granularity "element".
     """
-    first, inputs = _opened(limited((arguments_of(probe.model, batch)[0] for batch in batches), max_samples))
+    first, inputs = _opened(_limited(probe.model, batches, max_samples))
     names = read_layers if read_layers is not None else (*stages_behind(probe.model, probe.layer, first), OUTPUT)
     statistics, reads = collect_reads(
         reading_probe(probe, names, conditional=settings["conditional"]),
@@ -139,11 +139,36 @@ def learn_statistics(
         min_std=settings["min_std"],
         progress=progress,
     )
-    provenance = provenance_of(probe.model, probe.name, data=data, preprocessing=preprocessing)
+    provenance = Provenance(
+        model=type(probe.model).__name__,
+        weights=weights_hash(probe.model),
+        layer=probe.name,
+        data=data,
+        preprocessing=preprocessing,
+        version=__version__,
+    )
     return Learnt(replace(statistics, provenance=provenance), reads, settings, provenance)
 
 
 def _opened(inputs: Iterator[ModelInputs]) -> tuple[ModelInputs, Iterator[ModelInputs]]:
     """The first of them, and all of them."""
-    first = next(inputs)
-    return first, itertools.chain([first], inputs)
+    first = next(inputs, None)
+    if first is None:
+        raise StatisticsError("there are no inputs to make statistics from: the batches are empty")
+
+    def every() -> Iterator[ModelInputs]:
+        yield first
+        yield from inputs
+
+    return first, every()
+
+
+def _limited(model: nn.Module, batches: Iterable[Any], count: int) -> Iterator[ModelInputs]:
+    """The inputs of batches up to exactly this many samples; no more is drawn than is needed."""
+    seen = 0
+    for batch in batches:
+        inputs = arguments_of(model, batch)[0].select(slice(count - seen))
+        seen += inputs.count
+        yield inputs
+        if seen >= count:
+            return

@@ -15,14 +15,15 @@ from torch import Tensor, nn
 from typing_extensions import Unpack
 
 from bitlens.bottlenecks.at_layer import LayerBottleneck
-from bitlens.bottlenecks.bottleneck import Recorded
 from bitlens.bottlenecks.readout.learnt import Learnt, learn_statistics
 from bitlens.bottlenecks.readout.network import ReadoutNetwork
 from bitlens.bottlenecks.readout.reads import Reads, reading_probe
 from bitlens.bottlenecks.readout.task import Teaching
 from bitlens.bottlenecks.readout.training import begun_at, inputs_of, learn_weights
 from bitlens.bottlenecks.readout.weights import ReadoutWeights, settled
-from bitlens.core.fitting import FitSettings, Fitted
+from bitlens.bottlenecks.recorded import Recorded
+from bitlens.core.family import Fitted
+from bitlens.core.fitting import FitSettings
 from bitlens.core.gaussian import NoiseMode, NoiseSettings, information
 from bitlens.core.passes import BottleneckOptions
 from bitlens.core.statistics import Granularity
@@ -345,7 +346,10 @@ class ReadoutIBA(LayerBottleneck):
             "readout": self.weights.fingerprint,
             "training": dict(self.learnt.training),
             "data": self.learnt.provenance.data,
-            **self.run_settings(),
+            "seed": self.seed,
+            "precision": self.precision,
+            **self.passes.declared(),
+            **({"allow_bypass": True} if self.allow_bypass else {}),
             "statistics": f"per {statistics.granularity}, {statistics.samples} inputs",
             "statistics_fingerprint": statistics.fingerprint,
             "weights": self.learnt.provenance.weights,

@@ -16,7 +16,7 @@ from bitlens.core.gaussian import NoiseSettings
 from bitlens.core.inputs import ModelInputs
 from bitlens.core.layout import LAYOUTS, Layout
 from bitlens.core.statistics import FeatureStatistics, Granularity
-from bitlens.errors import LayerError, SettingError
+from bitlens.errors import LayerError, SettingError, StatisticsError
 from bitlens.probe import Probe, Recording
 
 OUTPUT = "output"
@@ -145,6 +145,8 @@ def collect_reads(
             known[name] = known[name].merge(made) if name in known else made
         if progress is not None:
             progress(seen)
+    if not known:
+        raise StatisticsError("there are no inputs to make statistics from: the batches are empty")
     own = known.pop("")
     scale = NoiseSettings("gaussian", min_std)
     models = {name: statistics.noise(scale, sizes[name]) for name, statistics in known.items()}

@@ -86,21 +86,29 @@ class SceneNetwork(nn.Module):
 
 
 def preprocess(image: Image.Image) -> torch.Tensor:
-    """A picture of any size and mode to a (3, 96, 96) float32 tensor: shorter side resized, centre cut out."""
+    """Return a picture of any size and mode to a (3, 96, 96) float32 tensor: shorter side resized, centre cut out."""
     tensor: torch.Tensor = _TRANSFORM(image.convert("RGB")).as_subclass(torch.Tensor)
     return tensor
 
 
 def scenes() -> tuple[nn.Module, Callable[[Image.Image], torch.Tensor]]:
-    """The trained network in evaluation mode, and its preprocessing.
+    """Return the trained network in evaluation mode, and its preprocessing.
 
     Raises:
         ModelError: the weights are missing from the installation.
     """
-    if not WEIGHTS.is_file():
+    return trained(SceneNetwork(), WEIGHTS), preprocess
+
+
+def trained(network: nn.Module, weights: Path) -> nn.Module:
+    """Return the network with its bundled weights, in evaluation mode.
+
+    Raises:
+        ModelError: they are missing from the installation.
+    """
+    if not weights.is_file():
         raise ModelError(
-            f"the weights {WEIGHTS} are missing: install bitlens again, or train them with python tools/train_scenes.py"
+            f"the weights {weights} are missing: install bitlens again, or train them with python tools/train_{weights.stem}.py"
         )
-    network = SceneNetwork()
-    network.load_state_dict(load_file(WEIGHTS))  # copies float16 into float32
-    return network.eval(), preprocess
+    network.load_state_dict(load_file(weights))  # copies float16 into float32
+    return network.eval()

@@ -10,11 +10,9 @@ from pathlib import Path
 
 import torch
 from PIL import Image
-from safetensors.torch import load_file
 from torch import Tensor, nn
 
-from bitlens.errors import ModelError
-from bitlens.models.builtin.scenes import SIZE, ResidualBlock, preprocess
+from bitlens.models.builtin.scenes import SIZE, ResidualBlock, preprocess, trained
 
 PATCH = 8
 LAYER = "blocks.0"
@@ -31,7 +29,7 @@ class Attention(nn.Module):
         self.proj = nn.Linear(width, width)
 
     def forward(self, x: Tensor) -> Tensor:
-        """What each token gathers from all of them."""
+        """Return what each token gathers from all of them."""
         query, key, value = self.qkv(x).unflatten(-1, (3, self.heads, -1)).permute(2, 0, 3, 1, 4)
         weights = (query @ key.mT * query.shape[-1] ** -0.5).softmax(-1)
         out: Tensor = self.proj((weights.to(value.dtype) @ value).transpose(1, 2).flatten(2))
@@ -77,7 +75,7 @@ class SceneTransformer(nn.Module):
         return self.classify(self.embed(self.stem(x)))
 
     def stem(self, x: Tensor) -> Tensor:
-        """The first convolutions: (N, 32, 24, 24)."""
+        """Return the first convolutions: (N, 32, 24, 24)."""
         features: Tensor = self.layer1(self.relu(self.bn1(self.conv1(x))))
         return features
 
@@ -94,15 +92,9 @@ class SceneTransformer(nn.Module):
 
 
 def scenes_vit() -> tuple[nn.Module, Callable[[Image.Image], Tensor]]:
-    """The trained network in evaluation mode, and its preprocessing.
+    """Return the trained network in evaluation mode, and its preprocessing.
 
     Raises:
         ModelError: the weights are missing from the installation.
     """
-    if not WEIGHTS.is_file():
-        raise ModelError(
-            f"the weights {WEIGHTS} are missing: install bitlens again, or train them with python tools/train_scenes_vit.py"
-        )
-    network = SceneTransformer()
-    network.load_state_dict(load_file(WEIGHTS))  # copies float16 into float32
-    return network.eval(), preprocess
+    return trained(SceneTransformer(), WEIGHTS), preprocess

@@ -1,0 +1,127 @@
+"""One network, one input, one line: a map that holds, with nothing prepared."""
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import torch
+from PIL import Image
+from torch import Tensor, nn
+
+from bitlens.core.attribution import Attribution
+from bitlens.core.inputs import ModelInputs
+from bitlens.data.images import read_image
+from bitlens.data.tokenizing import TokenBatch
+from bitlens.errors import InputError, LayerError
+from bitlens.explaining.photos import class_index
+from bitlens.methods import entry_of
+from bitlens.methods.building import build_method, layer_for
+from bitlens.methods.specs import Spec, settings_of_callable
+from bitlens.models import default_layer as layers
+from bitlens.models.load import load_model
+from bitlens.models.loaded import Loaded
+
+KEEP = 0.9
+"""Share of the decision that a map holds unless the user says otherwise."""
+
+
+def explain(
+    model: nn.Module | Loaded | str,
+    inputs: Any,
+    targets: Any = None,
+    *,
+    layer: str | nn.Module | None = None,
+    method: str = "iba",
+    keep: float | None = None,
+    **settings: Any,
+) -> Attribution:
+    """Explain what a network uses of inputs; nothing has to be prepared.
+
+    Args:
+        model: a module, what `load_model` gives, or a name that it takes ("torchvision/resnet50").
+        inputs: as the network takes them; or, for a loaded network, photos (files or PIL images) or texts, one or several.
+        targets: None for the predicted class, a class by index or (of a loaded network) name, one for each, a `Target`, or a
+            callable from the network's output to one score per row.
+        layer: where a bottleneck restricts the network; found by measuring if not given (`default_layer`).
+        method: one of `bitlens methods`; for a network that reads texts, of `bitlens text methods` ("iba" is "token-iba" there).
+        keep: the share of the decision that the map must hold; 0.9 for methods that can, unless `beta` or `bits` is given.
+        **settings: of the method: statistics, quality, seed, ...
+
+    Raises:
+        LayerError: if no layer suits by default, or the network has no such layer.
+        InputError: if the inputs are of no kind that the network reads.
+        SettingError: if there is no such method, or a setting makes no sense.
+    """
+    loaded = load_model(model) if isinstance(model, str) else model if isinstance(model, Loaded) else None
+    kind = loaded.kind if loaded is not None else "image"
+    name = "token-iba" if kind == "text" and method == "iba" else method
+    takes = settings_of_callable(entry_of(name, kind).build)
+    if "keep" in takes and not {"beta", "bits"} & settings.keys():
+        keep = KEEP if keep is None else keep
+        settings |= {"quality": settings.get("quality", "fast")} if "quality" in takes and kind == "image" else {}
+    settings |= {"keep": keep} if keep is not None else {}
+    if loaded is not None:
+        place = {"layer": layer} if layer is not None else {}
+        made = build_method(Spec(name, {**settings, **place}), loaded)
+        found: Attribution = made.explain(_read(loaded, inputs), _asked(targets, loaded))
+        return found
+    assert isinstance(model, nn.Module)
+    entry = entry_of(name)
+    if entry.needs_layer and layer is None:
+        layer = default_layer(model, ModelInputs.of(inputs))
+    made = entry.build(model, **({"layer": layer} if layer is not None else {}), **settings)
+    explained: Attribution = made.explain(inputs, targets)
+    return explained
+
+
+def default_layer(model: nn.Module | Loaded, inputs: Any = None) -> str:
+    """Name the layer where a bottleneck belongs in a network that nobody said it for.
+
+    Args:
+        model: the network.
+        inputs: as it takes them; a loaded network for photos needs none.
+
+    Raises:
+        LayerError: if no layer suits, or it is not known how to find one for such inputs.
+    """
+    if isinstance(model, Loaded):
+        return layer_for(model) if model.kind == "image" else model.layer or ""
+    if inputs is None:
+        raise LayerError(f"to find a layer of {type(model).__name__} an input is needed: default_layer(model, inputs)")
+    given = ModelInputs.of(inputs)
+    if given.image_size is None:
+        raise LayerError(f"a layer is found by itself for images only, not for {tuple(given.first.shape)}: layer='…'")
+    return layers.default_layer(model, given.select(slice(1)).first)
+
+
+def _asked(targets: Any, loaded: Loaded) -> Any:
+    """Classes by name as their indices."""
+    if isinstance(targets, str):
+        return class_index(targets, loaded.classes)
+    if isinstance(targets, list | tuple) and any(isinstance(one, str) for one in targets):
+        return [class_index(str(one), loaded.classes) for one in targets]
+    return targets
+
+
+def _read(loaded: Loaded, inputs: Any) -> Any:
+    """Tensors as they are; photos prepared and texts cut into tokens as the network wants them."""
+    if isinstance(inputs, Tensor | TokenBatch | ModelInputs):
+        return inputs
+    several = inputs if isinstance(inputs, list | tuple) else [inputs]
+    if loaded.kind == "text" and all(isinstance(one, str) for one in several):
+        return loaded.tokenizer(list(several))
+    if loaded.kind == "image" and several and all(isinstance(one, str | Path | Image.Image) for one in several):
+        return _prepared(loaded, several)
+    if isinstance(inputs, str | Path | Image.Image):
+        raise InputError(
+            f"{loaded.name} reads {'photos' if loaded.kind == 'image' else 'texts'}, not {type(inputs).__name__}"
+        )
+    return inputs
+
+
+def _prepared(loaded: Loaded, photos: Sequence[Any]) -> Tensor:
+    pictures = [one if isinstance(one, Image.Image) else read_image(Path(one)) for one in photos]
+    tensors = [loaded.preprocess(picture) for picture in pictures]
+    if len({tensor.shape for tensor in tensors}) > 1:
+        raise InputError("the photos have several sizes for this network: explain them one by one")
+    return torch.stack(tensors)
