@@ -34,13 +34,23 @@ def explain(
             "--method", "--methods", help="From `bitlens methods`; several side by side: iba,iba:beta=100,grad-cam."
         ),
     ] = "iba",
+    keep: Annotated[
+        float | None,
+        typer.Option(
+            "--keep",
+            help="Share of the decision that a map must hold (default: 0.9 for iba, unless --beta or --bits is given).",
+        ),
+    ] = None,
+    bits: Annotated[
+        float | None, typer.Option("--bits", help="How many bits may pass: the best map within so many.")
+    ] = None,
     beta: Annotated[
         float | None,
-        typer.Option("--beta", help="Price of information: larger keeps less (default: 10; 1 for builtin/scenes)."),
+        typer.Option("--beta", help="Price of information, in place of --keep: larger keeps less (the papers: 10)."),
     ] = None,
     quality: Annotated[
         options.Quality | None,
-        typer.Option("--quality", help="How much work (default: paper for iba, fast for input-iba)."),
+        typer.Option("--quality", help="How much work (default: fast; paper for iba with --beta)."),
     ] = None,
     statistics: Annotated[
         Path | None, typer.Option("--statistics", help="For iba, made by `bitlens statistics`.")
@@ -81,7 +91,8 @@ def explain(
     from bitlens.models.load import load_model, read_classes
 
     made = {"statistics": statistics, "patterns": patterns, "weights": readout}
-    specs = _specs(method, {"layer": layer, "beta": beta, "quality": quality, **made})
+    price = {"keep": keep, "bits": bits, "beta": beta}
+    specs = _specs(method, {"layer": layer, **price, "quality": quality, **made})
     found = find_images(photos)
     with options.reached_workers(cluster, workers, device) as (helpers, place):
         loaded = load_model(model, weights, place)
@@ -123,7 +134,7 @@ def _specs(text: str, chosen: Mapping[str, Any]) -> "dict[str, Spec]":
     """Read the methods by label. Options are for the methods that take them and name no setting of their own."""
     from bitlens.core.statistics import FeatureStatistics
     from bitlens.methods import entry_of
-    from bitlens.methods.building import read_methods
+    from bitlens.methods.building import holding, read_methods
     from bitlens.methods.specs import Spec, settings_of_callable
 
     given = {name: value for name, value in chosen.items() if value is not None}
@@ -136,7 +147,7 @@ def _specs(text: str, chosen: Mapping[str, Any]) -> "dict[str, Spec]":
         entry = entry_of(spec.name)
         taken = set(settings_of_callable(entry.build)) - (set() if entry.needs_layer else {"layer"})
         fitting = {name: value for name, value in given.items() if name in taken}
-        specs[label] = Spec(spec.name, {**fitting, **spec.settings})
+        specs[label] = Spec(spec.name, {**holding(spec.name, {**fitting, **spec.settings}), **fitting, **spec.settings})
         useless -= taken
     if useless:
         raise SettingError(
@@ -159,7 +170,8 @@ def _ready(
 
     source = source or loaded.learns_from
     for spec in specs.values():
-        if source is None and (lesson := _missing(spec)) is not None:
+        lesson = _missing(spec)
+        if source is None and lesson is not None and lesson.name != "statistics":  # its own places serve
             raise SettingError(
                 f"{spec.name} needs {lesson.name}. Any photos of the kind the network was trained on will do: "
                 f"--statistics-from DIR makes them from a folder now and keeps them; `bitlens {lesson.command}` writes them to a "

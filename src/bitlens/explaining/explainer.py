@@ -244,7 +244,7 @@ class Explainer:
             InputError: if a text is empty.
             TargetError: if there is no such class.
         """
-        if not self.ready:
+        if not self.ready and self.entry.learns != "statistics":
             raise StatisticsError(
                 f"{self.entry.name} needs statistics of {' and '.join(self.method.layers)}: call learn(texts) with some hundred "
                 "texts of the kind the network was trained on"

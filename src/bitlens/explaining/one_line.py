@@ -15,14 +15,11 @@ from bitlens.data.tokenizing import TokenBatch
 from bitlens.errors import InputError, LayerError
 from bitlens.explaining.photos import class_index
 from bitlens.methods import entry_of
-from bitlens.methods.building import build_method, layer_for
-from bitlens.methods.specs import Spec, settings_of_callable
+from bitlens.methods.building import build_method, holding, layer_for
+from bitlens.methods.specs import Spec
 from bitlens.models import default_layer as layers
 from bitlens.models.load import load_model
 from bitlens.models.loaded import Loaded
-
-KEEP = 0.9
-"""Share of the decision that a map holds unless the user says otherwise."""
 
 
 def explain(
@@ -55,11 +52,9 @@ def explain(
     loaded = load_model(model) if isinstance(model, str) else model if isinstance(model, Loaded) else None
     kind = loaded.kind if loaded is not None else "image"
     name = "token-iba" if kind == "text" and method == "iba" else method
-    takes = settings_of_callable(entry_of(name, kind).build)
-    if "keep" in takes and not {"beta", "bits"} & settings.keys():
-        keep = KEEP if keep is None else keep
-        settings |= {"quality": settings.get("quality", "fast")} if "quality" in takes and kind == "image" else {}
-    settings |= {"keep": keep} if keep is not None else {}
+    settings |= {"keep": keep} if keep is not None else holding(name, settings)
+    if kind == "text":
+        settings.pop("quality", None)
     if loaded is not None:
         place = {"layer": layer} if layer is not None else {}
         made = build_method(Spec(name, {**settings, **place}), loaded)

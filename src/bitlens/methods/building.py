@@ -1,6 +1,7 @@
 """Methods on a network, built from what a person typed and what suits the network."""
 
 import inspect
+from collections.abc import Mapping
 from typing import Any
 
 from PIL import Image
@@ -47,6 +48,17 @@ def build_method(spec: Spec, loaded: Loaded, *, seed: int = 0, layer: str | None
     settings.update(spec.settings)
     place = (settings.pop("layer"),) if "layer" in settings else ()
     return entry.build(loaded.model, *place, **settings)
+
+
+KEEP = 0.9
+"""Share of the decision that a map holds unless somebody says otherwise."""
+
+
+def holding(name: str, settings: Mapping[str, Any]) -> dict[str, Any]:
+    """Return the settings with which a bottleneck's maps hold, where no price, budget or share was named."""
+    if name not in ("iba", "token-iba") or settings.keys() & {"keep", "bits", "beta"}:
+        return {}
+    return {"keep": KEEP, **({} if "quality" in settings or name != "iba" else {"quality": "fast"})}
 
 
 def map_alone(method: Any) -> dict[str, Any]:

@@ -1,5 +1,6 @@
 """One explained photo as a card of a report: photo, maps with their colour bars, evidence, and what the numbers mean."""
 
+import math
 from dataclasses import dataclass
 
 import numpy as np
@@ -24,12 +25,17 @@ class Proof:
         under: mean over noise samples.
         spread: standard deviation over them.
         measure: "probability" or "score".
+        floor: with nothing but noise; None where that was not measured.
+        kept: share of the decision between floor and clean value that the map holds; None where it was not measured, or where
+            the network says the same without seeing anything.
     """
 
     before: float
     under: float
     spread: float
     measure: str = "probability"
+    floor: float | None = None
+    kept: float | None = None
 
     @classmethod
     def of(cls, attribution: Attribution, sample: int = 0) -> "Proof | None":
@@ -38,16 +44,26 @@ class Proof:
         if found is None:
             return None
         before, under, spread = (float(v[sample]) for v in (found.before, found.under_noise, found.under_noise_std))
-        return cls(before, under, spread, found.measure)
+        floor, kept = (float(found.floor[sample]) if found.floor is not None else None, float(found.kept[sample]))
+        return cls(before, under, spread, found.measure, floor, kept if math.isfinite(kept) else None)
 
     @property
     def collapsed(self) -> bool:
         """Say whether the noise destroyed the prediction."""
+        if self.idle:
+            return False
         return self.measure == "probability" and self.under < 0.5 * self.before
+
+    @property
+    def idle(self) -> bool:
+        """Say whether the network gives this answer without seeing anything."""
+        return self.floor is not None and self.kept is None
 
     @property
     def meaning(self) -> str:
         """Say in one sentence what the numbers mean for the map."""
+        if self.idle:
+            return "With nothing but noise the network says the same: nothing here was needed for this answer."
         if self.measure != "probability":
             return "Everything that the map leaves out was replaced by noise; compare the two scores."
         if self.collapsed:
