@@ -362,10 +362,6 @@ def test_settings_and_texts_that_make_no_sense(bert: nn.Module, statistics: dict
         TokenIBA(bert, LAYER, internal_batch_size=0)
     with pytest.raises(LayerError, match="the layer itself"):
         TokenIBA(bert, LAYER, deeper=[LAYER])
-    with pytest.raises(StatisticsError, match=r"no statistics of layer 'bert\.encoder\.layer\.1' yet"):
-        TokenIBA(bert, LAYER).explain(texts([5]))
-    with pytest.raises(StatisticsError, match=r"no statistics of layer 'bert\.encoder\.layer\.2' yet"):
-        TokenIBA(bert, LAYER, deeper=["bert.encoder.layer.2"], statistics=statistics[LAYER]).explain(texts([5]))
     iba = TokenIBA(bert, LAYER, statistics=statistics)
     with pytest.raises(TargetError, match="3 targets for 2 samples"):
         iba.explain(texts([5, 6]), [0, 1, 2])

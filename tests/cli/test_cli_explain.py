@@ -76,7 +76,7 @@ def test_one_picture_for_each_photo_a_sheet_and_a_summary(bitlens, scenes, tmp_p
     assert f"{rows[6]['total_bits']:,.0f} bits" in sheet
     settings = json.loads((tmp_path / "r" / "summary.json").read_text())["settings"]["methods"]
     assert list(settings) == labels
-    assert (settings["iba"]["beta"], settings["iba[beta=100]"]["beta"]) == (1, 100)
+    assert (settings["iba"]["keep"], settings["iba[beta=100]"]["beta"]) == (0.9, 100)
 
 
 def test_what_is_there_already_is_not_made_again_with_more_or_fewer_methods(bitlens, scenes, tmp_path):

@@ -569,7 +569,10 @@ TRAINED = ("--data", "builtin:scenes-train", "--limit", 16, "--epochs", 2, "--ba
 
 RESUMED: dict[str, tuple[tuple[Any, ...], str, tuple[str, ...]]] = {
     "explained": (
-        ("explain", "scene-1.png", *SCENES, *GIVEN, "--method", "iba:precision=float32,grad-cam", "--out", "explained"),
+        (
+            *("explain", "scene-1.png", *SCENES, *GIVEN, "--method", "iba:precision=float32,grad-cam"),
+            *("--beta", 1, "--out", "explained"),
+        ),
         "(2 of 2 were there already)",
         ("explained/*.safetensors",),
     ),
@@ -748,7 +751,7 @@ def _tables() -> Iterator[tuple[str, Case]]:
     yield "text evaluate others", Case(functools.partial(text_evaluated, *words))
 
     asked = ("--method", "iba:precision=float32:quality=fast,grad-cam", *GIVEN)
-    words = ("explain", "scene-5.png", *SCENES, *asked, "--target", 3, "--out", "new")
+    words = ("explain", "scene-5.png", *SCENES, *asked, "--beta", 1, "--target", 3, "--out", "new")
     yield "explain", Case(functools.partial(told_in_a_copy, *words), fitted=True)
     yield "explain readout", Case(explained_by_readout, fitted=True)
     words = ("text", "explain", *REVIEWS, "--method", "token-iba:precision=float32", *CPU)

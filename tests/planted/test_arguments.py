@@ -14,7 +14,10 @@ from bitlens.methods.lessons import STATISTICS
 from bitlens.probe.following import arguments_of, following
 from networks import noise_images, small_net
 
-pytestmark = pytest.mark.filterwarnings("ignore:statistics:bitlens.errors.BitlensWarning")
+pytestmark = [
+    pytest.mark.filterwarnings("ignore:statistics:bitlens.errors.BitlensWarning"),
+    pytest.mark.filterwarnings("ignore:with noise at layer .* argument:bitlens.errors.BitlensWarning"),  # which it may
+]
 METHODS = ["iba", "grad-cam", "occlusion-8", "integrated-gradients"]
 LAYER = "image.2"
 

@@ -564,3 +564,13 @@ class _Particular(nn.Module):
 
 def test_a_network_that_must_be_told_kinds_of_tokens() -> None:
     assert word_embedding(_Particular()) == "words"
+
+
+def test_layers_in_lists_of_lists() -> None:
+    import transformers
+
+    config = transformers.FunnelConfig(
+        vocab_size=30, num_labels=2, block_sizes=[2, 2], d_model=16, n_head=2, d_head=8, d_inner=32
+    )
+    layers = text_layers(transformers.FunnelForSequenceClassification(config))
+    assert layers == tuple(f"funnel.encoder.blocks.{i}.{j}" for i in range(2) for j in range(2))

@@ -4,6 +4,7 @@ Of texts only the word embedding changes; positions, token types and special tok
 """
 
 import hashlib
+import warnings
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -20,7 +21,7 @@ from bitlens.baselines.masking import Cover, colour_of
 from bitlens.core.noise import NoisyCopies
 from bitlens.core.passes import SeedAndRows
 from bitlens.core.targets import Target
-from bitlens.errors import SettingError, at_least, one_of
+from bitlens.errors import BitlensWarning, SettingError, at_least, one_of
 from bitlens.probe import Probe
 
 Reduction = Literal["mean", "abs-max"]
@@ -70,6 +71,14 @@ class OnEmbeddings(TextBaseline):
     def embedded(self, question: TextQuestion) -> Iterator[Embedded]:
         """Hold the network so that it answers for changed embeddings of the texts."""
         recording = self.probe.record(question.batch.inputs)
+        around = self.probe.around(question.batch.inputs)
+        if around.share:
+            warnings.warn(
+                f"the text also reaches the output past {self.probe.name!r} (a decoder reads it again, perhaps), which gradients "
+                "there leave out: compare with occlusion, which changes the text itself",
+                BitlensWarning,
+                stacklevel=5,
+            )
         with recording.suffix() as run:
             yield Embedded(recording.features, run, question.target)
 
@@ -247,7 +256,11 @@ class TextIntegratedGradients(OnEmbeddings):
         if self._start_id is None:
             return torch.zeros((), device=question.batch.real.device)
         inputs = question.batch.inputs
-        return self.probe.features({**inputs, "input_ids": torch.full_like(inputs["input_ids"], self._start_id)})
+        self.probe.size(inputs)  # what must be measured is measured with the text, not with one of nothing
+        ids = torch.where(
+            question.batch.real, self._start_id, inputs["input_ids"]
+        )  # some networks ask for their special tokens
+        return self.probe.features({**inputs, "input_ids": ids})
 
 
 @final

@@ -9,13 +9,22 @@ from bitlens.probe import Probe
 
 
 def check_paths(probe: Probe, inputs: ModelInputs, *, allowed: bool) -> None:
-    """Refuse a layer that the output can do without, or warn where the user allows it.
+    """Refuse a layer that the output can do without, or warn where the user allows it, or where other arguments say the answer.
 
     Raises:
         LayerError: if with noise at the layer the output still tells inputs apart.
     """
     around = probe.around(inputs)
     if not around.share:
+        return
+    if around.beside:
+        names = ", ".join(map(repr, around.beside))
+        warnings.warn(
+            f"with noise at layer {probe.name!r} the output still shows {around.share:.2g} of the difference between two "
+            f"samples: argument {names} says it, so bits at the layer are of what is left to decide",
+            BitlensWarning,
+            stacklevel=4,
+        )
         return
     through = f" through {', '.join(around.through[:3])}" if around.through else ""
     text = (

@@ -18,7 +18,7 @@ from bitlens.core.gaussian import laid_out_like, noised_features
 from bitlens.core.targets import Target
 
 SEARCHED = 4  # noises under which masks are compared, two and their negatives
-_STEPS = 5  # passes of these at most
+_STEPS = 8  # passes of these at most
 _MARGIN = 0.01  # kept more than is asked for, so that other noise keeps it as well
 _CLOSE = 0.03  # kept more than that needs fewer bits
 _SLOPE, _STRIDE, _LEAST = (
@@ -114,7 +114,7 @@ def fewest_that_hold(kept_at: Callable[[Tensor, Tensor], Tensor], like: Tensor, 
         waiting = waiting & ~(holds & (kept < near)) & ~(high - low < _NARROW)
         bracketed = (low > -FAR) & (high < FAR)
         part = (low_lost - aim) / (low_lost - high_lost).clamp_min(1e-6)
-        between = low + (high - low) * part.clamp(0.15, 0.85)
+        between = low + (high - low) * part.clamp(0.3, 0.7)
         outside = shift + ((lost - aim) / _SLOPE).clamp(-_STRIDE, _STRIDE)
         shift = torch.where(waiting, torch.where(bracketed, between, outside), shift)
     return torch.where(needed, torch.where(high < FAR, high, shift + _STRIDE), -FAR)

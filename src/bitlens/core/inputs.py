@@ -122,6 +122,13 @@ class ModelInputs:
         return tuple(sorted((key for key in self.carriers if not belongs(key)), key=str))
 
     @property
+    def tables(self) -> tuple[Key, ...]:
+        """Arguments that give each sample a number, or a row of them, besides an image, a text or its mask."""
+        others = (*_TOKENS, *_IMAGES, *_WITH_TOKENS)
+        named = {key for key in self.doubtful if key in others or (isinstance(key, str) and "mask" in key)}
+        return tuple(key for key in self.doubtful if key not in named and self[key].dim() <= 2)
+
+    @property
     def image_size(self) -> tuple[int, int] | None:
         """Height and width if the tensor that maps are drawn over is a batch of images (N, C, H, W), else None."""
         drawn: Tensor = self[self.lead if self.shown is None else self.shown]
@@ -167,6 +174,10 @@ class ModelInputs:
     def putting(self, where: Key, value: Any) -> "ModelInputs":
         """Return the same arguments but for one."""
         return self.each(lambda key, old: value if key == where else old)
+
+    def replaced(self, others: Mapping[Key, Tensor]) -> "ModelInputs":
+        """The same arguments with others in the place of some, of as many samples."""
+        return self.each(others.get)
 
     def tile(self, copies: int) -> "ModelInputs":
         """Return all samples, then all samples again, `copies` times: row b*N + i is copy b of sample i."""

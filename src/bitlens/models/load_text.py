@@ -1,7 +1,7 @@
 """A network for texts by name, with its tokenizer: `builtin/NAME`, `hf/NAME`, a folder, or your own `FILE.py:CALLABLE`."""
 
 from collections import Counter
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any, TypeVar
@@ -152,15 +152,24 @@ def text_layers(model: nn.Module) -> tuple[str, ...]:
 
     Where one module is called for several layers (ALBERT), each call is a layer: `NAME#0`, `NAME#1` ...
     """
-    lists = [(name, module) for name, module in model.named_modules() if isinstance(module, nn.ModuleList)]
-    alike = [(name, module) for name, module in lists if len({type(entry) for entry in module}) == 1]
-    name, longest = max(alike, key=lambda entry: len(entry[1])) if alike else ("", nn.ModuleList())
-    names = tuple(f"{name}.{index}" for index in range(len(longest)))
+    lists = [dict(_in_lists(name, m)) for name, m in model.named_modules() if isinstance(m, nn.ModuleList)]
+    alike = [layers for layers in lists if len({type(layer) for layer in layers.values()}) == 1]
+    longest = max(alike, key=len, default={})
+    names = tuple(longest)
     recurrent = tuple(name for name, module in model.named_modules() if isinstance(module, nn.RNNBase))
     declared = getattr(getattr(model, "config", None), "num_hidden_layers", None)
     if len(names) > 1 and declared in (None, len(names)):
         return names
-    return _called_again(model, list(longest)) or names or recurrent
+    return _called_again(model, list(longest.values())) or names or recurrent
+
+
+def _in_lists(name: str, modules: nn.ModuleList) -> Iterator[tuple[str, nn.Module]]:
+    """What a list holds by dotted names; of lists in lists (Funnel's), what those hold, for a list itself is never called."""
+    for index, module in enumerate(modules):
+        if isinstance(module, nn.ModuleList):
+            yield from _in_lists(f"{name}.{index}", module)
+        else:
+            yield f"{name}.{index}", module
 
 
 def _called_again(model: nn.Module, layers: Sequence[nn.Module]) -> tuple[str, ...]:

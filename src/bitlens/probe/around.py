@@ -12,9 +12,10 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from bitlens.core.inputs import ModelInputs, tensors_of
+from bitlens.core.inputs import Key, ModelInputs, tensors_of
 
 ROUNDING = 1e-3  # of the difference between two outputs: less is not told from rounding
+MOSTLY = 0.5  # of the difference, by arguments besides the one that is explained: from here on they carry the answer
 
 
 @dataclass(frozen=True)
@@ -24,18 +25,37 @@ class Around:
     Attributes:
         share: of the difference between the outputs for two inputs, what is left with noise at the layer.
         through: the dotted names of the modules that it goes through, as far as they are known.
+        beside: further arguments of the network that say most of its answer by themselves.
     """
 
     share: float = 0.0
     through: tuple[str, ...] = ()
+    beside: tuple[Key, ...] = ()
 
 
-def pair_of(inputs: ModelInputs) -> ModelInputs:
-    """The first sample, and one with another image or text of the same shape, length and padding; other arguments stay."""
+def pair_of(inputs: ModelInputs, others: tuple[Key, ...] = ()) -> ModelInputs:
+    """The first sample, and one with another image or text of the same shape, length and padding; other arguments stay.
+
+    Args:
+        inputs: one sample or more.
+        others: arguments that change as well: they are the second sample's, if there is one.
+    """
     two = inputs.select(slice(1)).tile(2)
     first = two.first
     other = _unlike(first) if first.is_floating_point() else _reworded(first, two.kwargs.get("attention_mask"))
-    return two.with_first(other)
+    return two.with_first(other).replaced({key: _another(inputs[key]) for key in others})
+
+
+def beside(inputs: ModelInputs) -> tuple[Key, ...]:
+    """Tables that say something of the samples besides the image or text: not a second image or text to compare it with."""
+    tables = [key for key in inputs.tables if inputs[key].is_floating_point() or len(inputs[key][:2].unique(dim=0)) > 1]
+    return tuple(tables)
+
+
+def _another(value: Tensor) -> Tensor:
+    """Two samples of an argument: the first two where they differ, else the first and noise."""
+    two = value[:2]
+    return two if len(two) > 1 and not torch.equal(two[0], two[1]) else _unlike(value)
 
 
 def two_of(inputs: ModelInputs) -> ModelInputs:
@@ -63,7 +83,9 @@ def _reworded(ids: Tensor, mask: Any) -> Tensor:
     changed = row.clone()
     changed[inner] = row[inner[torch.arange(len(inner)) // 2]]
     if torch.equal(changed, row):
-        changed = torch.where(real, torch.where(row > 0, row - 1, row + 1), row)
+        other = torch.where(row > 0, row - 1, row + 1)
+        end = (row == borders[1]) & (borders[0] != borders[1])  # some networks ask for one
+        changed = torch.where(real & ~end & (other != borders[1]), other, row)
     return torch.stack([row, changed]).reshape(2, *ids.shape[1:])
 
 

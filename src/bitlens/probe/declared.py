@@ -2,7 +2,7 @@
 
 from torch import nn
 
-from bitlens.probe.trace import Call, all_calls
+from bitlens.probe.trace import Call, Shapes, all_calls
 
 _CHANNELS_FIRST = (
     nn.modules.conv._ConvNd,
@@ -30,6 +30,7 @@ _ELEMENT_BY_ELEMENT = (
         nn.Mish,
     ),
 )
+_KEEPING = (nn.Linear, *_ELEMENT_BY_ELEMENT)
 _CHANNELS_LAST = (nn.Linear, nn.Embedding, nn.RNNBase, nn.MultiheadAttention, nn.TransformerEncoderLayer)
 
 
@@ -45,15 +46,38 @@ def declared_channel(call: Call) -> int | None:
         return None
     own = _channel_of(call.module, len(shape))
     if own is not None:
-        return own
+        return _known(call, own)
     if isinstance(call.module, _ELEMENT_BY_ELEMENT):
         before = _leaf_before(call)
         return declared_channel(before) if before is not None and before.shapes and before.shapes[0] == shape else None
     for inner in reversed(list(all_calls(call))):
         axis = _channel_of(inner.module, len(shape)) if inner.shapes and inner.shapes[0] == shape else None
         if axis is not None:
-            return axis if list(shape[1:]).count(shape[axis]) == 1 else None
+            return _known(inner, axis) if list(shape[1:]).count(shape[axis]) == 1 else None
     return None
+
+
+def _known(call: Call, axis: int) -> int | None:
+    """Return the axis that a module works along, or the one before it where it is tokens (N, T, D) given as (N, D, T).
+
+    MLP-Mixer turns what a layer norm puts out; what others turn has channels on an axis that nobody says.
+    """
+    if not isinstance(call.module, nn.Linear) or axis != 2:
+        return axis
+    before = _leaf_before(call)
+    while before is not None and isinstance(before.module, _KEEPING) and _first(before.shapes) == _first(call.given):
+        call, before = before, _leaf_before(before)
+    given = _first(call.given)
+    if before is None or len(given) != 3 or given[1] == given[2]:
+        return axis
+    if _first(before.shapes) != (given[0], given[2], given[1]):
+        return axis
+    said = declared_channel(before)
+    return axis if said == 1 else None if said is None else axis - 1
+
+
+def _first(shapes: Shapes) -> tuple[int, ...]:
+    return tuple(shapes[0]) if shapes and shapes[0] is not None else ()
 
 
 def _leaf_before(call: Call) -> Call | None:

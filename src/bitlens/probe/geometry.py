@@ -17,6 +17,8 @@ from bitlens.core.layout import BY_CHANNEL, Layout, named_layout, patch_grid
 
 _STRENGTH = 0.05  # of the change, in standard deviations of the input
 _CLEARLY = 3.0  # how much more the middle must move along places than along channels
+_AT_ALL = 6e-3  # variance of the middle, in sizes of the input, of what counts as places (a straight grid has 1/12)
+_AGAINST = 3e-2  # likewise, where modules declare something else
 _ROW_BY_ROW = 0.7  # correlation of patches' middles with where they would lie, row by row
 _WITHIN_ROW = 0.35  # how far patches of a row may be apart across it, in rows
 
@@ -91,15 +93,25 @@ def answers_of(features_of: Callable[[ModelInputs], Tensor], inputs: ModelInputs
     if not ramps:
         return None
     generator = torch.Generator().manual_seed(seed)
-    changes = []
-    for _ in range(2):
-        other = _other(one.first, generator)  # the same for all, so that answers differ by the ramps alone
-        changes += [_mixed(one.first, other, ramp) for pair in ramps for ramp in pair]
-    rows = torch.cat([one.first, *changes])
+    halves = []
+    for base in (
+        one.first,
+        _turned(one.first),
+    ):  # what is due to the content, and not to places, differs between the two
+        other = _other(base, generator)  # the same for all ramps, so that answers differ by these alone
+        halves += [base, *(_mixed(base, other, ramp) for pair in ramps for ramp in pair)]
+    rows = torch.cat(halves)
     features = features_of(one.tile(len(rows)).with_first(rows)).double()
-    squares = (features[1:] - features[:1]).square()
-    squares = squares.reshape(2, len(ramps), 2, *features.shape[1:])
+    features = features.reshape(2, -1, *features.shape[1:])
+    squares = (features[:, 1:] - features[:, :1]).square()
+    squares = squares.reshape(2, len(ramps), 2, *features.shape[2:])
     return Answers(squares[:, :, 0], squares[:, :, 1])
+
+
+def _turned(first: Tensor) -> Tensor:
+    """The same numbers the other way round along every axis of places; tokens as they are, for the last may be special."""
+    places = range(1 if first.dim() == 3 else 2, first.dim())
+    return first.flip(tuple(places)) if first.is_floating_point() else first
 
 
 def _ramps(first: Tensor) -> list[tuple[Tensor, Tensor]]:
@@ -174,8 +186,8 @@ def _still(moves: Tensor, size: tuple[int, ...], declared: int | None) -> int | 
     most = moves.amax(1)
     channel = int(most.argmin())
     places = [axis for axis in range(len(size)) if axis != channel and size[axis] > 1]
-    clear = places and float(most[places].min()) > _CLEARLY * float(most[channel])
-    return channel if clear else declared
+    least = max(_CLEARLY * float(most[channel]), _AT_ALL if declared in (None, channel) else _AGAINST)
+    return channel if places and float(most[places].min()) > least else declared
 
 
 def _apart(moves: Tensor, places: tuple[int, ...]) -> bool:

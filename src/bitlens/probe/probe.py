@@ -13,7 +13,7 @@ from bitlens.core.layout import LAYOUTS, Layout
 from bitlens.core.outputs import OutputChoice
 from bitlens.errors import LayerError
 from bitlens.probe.agreement import agree
-from bitlens.probe.around import ROUNDING, Around, left_over, pair_of, unread
+from bitlens.probe.around import MOSTLY, ROUNDING, Around, beside, left_over, pair_of, unread
 from bitlens.probe.capturing import Reached, features_at, record
 from bitlens.probe.endings import output_form
 from bitlens.probe.folding import folded
@@ -248,11 +248,17 @@ class Probe:
         ways = self._ways(replay)
         if ways == ():
             return Around()
-        pair = pair_of(inputs)
+        share = self._left_over(replay, pair_of(inputs))
+        if share > ROUNDING:
+            return Around(share, ways or ())
+        others = beside(inputs)
+        share = self._left_over(replay, pair_of(inputs, others)) if others else 0.0
+        return Around(share, beside=others) if share > MOSTLY else Around()
+
+    def _left_over(self, replay: Replay, pair: ModelInputs) -> float:
         recording = record(self.model, replay, pair)
         with recording.suffix() as run:
-            share = left_over(run, recording.features, recording.output)
-        return Around(share if share > ROUNDING else 0.0, ways or ())
+            return left_over(run, recording.features, recording.output)
 
     def unread(self, inputs: Any, layout: Layout) -> bool:
         """Return whether nothing behind the layer reads what stands at its places (class attention, after its last block)."""

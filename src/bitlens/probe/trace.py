@@ -16,12 +16,13 @@ Shapes = Sequence[torch.Size | None]
 
 @dataclass(eq=False)
 class Call:
-    """One call of one module within a pass; of the network itself, what it returned."""
+    """One call of one module within a pass, and the shapes of what went in and out; of the network itself, what it returned."""
 
     module: nn.Module
     index: int
     parent: "Call | None"
     children: list["Call"] = field(default_factory=list)
+    given: "Shapes" = ()
     shapes: "Shapes" = ()
     output: Any = None
 
@@ -38,11 +39,12 @@ def trace_calls(model: nn.Module, inputs: ModelInputs) -> Call:
             counts[module] = call.index + 1
             (stack[-1].children if stack else roots).append(call)
             stack.append(call)
+            call.given = _shapes((args, kwargs))
             try:
                 output = forward(*args, **kwargs)
             finally:  # the network may catch what a module raises, and go on
                 stack.pop()
-            call.shapes = tuple(leaf.shape if isinstance(leaf, Tensor) else None for leaf in tree_leaves(output))
+            call.shapes = _shapes(output)
             return output
 
         return traced
@@ -52,6 +54,10 @@ def trace_calls(model: nn.Module, inputs: ModelInputs) -> Call:
         output = inputs.passed_to(model)
     roots[0].output = output
     return roots[0]
+
+
+def _shapes(values: Any) -> Shapes:
+    return tuple(leaf.shape if isinstance(leaf, Tensor) else None for leaf in tree_leaves(values))
 
 
 def all_calls(call: Call) -> Iterator[Call]:

@@ -101,19 +101,26 @@ def _card(sample: _Sample, tops: Mapping[str, float], anchor: str) -> Card:
 
 
 def _figure(photo: Floats | None, label: str, one: Attribution, scale: Scale) -> MapFigure:
-    details = [one.layer] if one.layer else []
-    aim = aim_of(one.settings)
-    if aim and "=" not in label:
-        details.append(aim)
     return draw_figure(
         photo,
         one.map[0],
         scale,
         method=label,
-        details=" · ".join(details),
+        details=figure_details(one, label),
         total_bits=float(one.total_bits[0]) if one.total_bits is not None else None,
         proof=Proof.of(one),
     )
+
+
+def figure_details(one: Attribution, label: str) -> str:
+    """Say where a map was made, what decided how much passes, unless its label does, and whether more goes round."""
+    aim = aim_of(one.settings)
+    parts = [
+        one.layer,
+        aim if f"{aim.partition(' ')[0].replace('β', 'beta')}=" not in label else "",
+        "more goes round this layer" if one.settings.get("allow_bypass") else "",
+    ]
+    return " · ".join(part for part in parts if part)
 
 
 def _seen(entry: Entry, problems: list[str]) -> Floats | None:

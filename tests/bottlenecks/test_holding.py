@@ -1,0 +1,189 @@
+"""Maps that hold a share of the decision, budgets of bits, curves, the floor, and statistics of the input's own places."""
+
+import math
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from torch import Tensor, nn
+
+import bitlens
+from bitlens.bottlenecks.token_statistics import SAMPLED
+from bitlens.core.family import MaskFamily, Region
+from bitlens.core.floor import share_kept
+from bitlens.core.gaussian import NoiseModel, NoiseSettings
+from bitlens.core.holding import fewest_that_hold
+from bitlens.core.layout import LAYOUTS
+from bitlens.core.own import own_noise, places_of
+from bitlens.data.datasets import open_dataset
+from bitlens.errors import SettingError
+from bitlens.models.loaded import Loaded
+
+
+@pytest.fixture(scope="module")
+def scenes() -> tuple[Loaded, Tensor]:
+    loaded = bitlens.load_model("builtin/scenes")
+    return loaded, torch.stack([loaded.preprocess(sample.image) for sample in open_dataset("builtin:scenes")[:5]])
+
+
+def iba(loaded: Loaded, **settings: Any) -> bitlens.IBA:
+    return bitlens.IBA(loaded.model, "layer2", quality="fast", precision="float32", **settings)
+
+
+@pytest.mark.parametrize("keep", [0.7, 0.9])
+def test_a_map_holds_what_is_to_be_kept_under_noise_it_never_saw(scenes: tuple[Loaded, Tensor], keep: float) -> None:
+    loaded, images = scenes
+    found = iba(loaded, keep=keep).explain(images, evidence_samples=64)
+    assert found.evidence is not None
+    assert float(found.evidence.kept.min()) > keep - 0.05
+    assert found.settings["keep"] == keep
+    assert "beta" not in found.settings
+
+
+def test_more_is_kept_by_more_bits(scenes: tuple[Loaded, Tensor]) -> None:
+    loaded, images = scenes
+    less, more = (iba(loaded, keep=keep).explain(images, evidence_samples=0).total_bits for keep in (0.6, 0.95))
+    assert less is not None
+    assert more is not None
+    assert bool((less < more).all())
+
+
+def test_a_sample_alone_has_the_map_that_it_has_among_others(scenes: tuple[Loaded, Tensor]) -> None:
+    loaded, images = scenes
+    method = iba(loaded, keep=0.9)
+    together, alone = method.explain(images), method.explain(images[3:4])
+    torch.testing.assert_close(alone.map, together.map[3:4], rtol=1e-3, atol=1e-3 * float(alone.map.max()))
+
+
+@pytest.mark.parametrize("bits", [150.0, 1500.0])
+def test_a_budget_is_met(scenes: tuple[Loaded, Tensor], bits: float) -> None:
+    loaded, images = scenes
+    total = iba(loaded, bits=bits).explain(images, evidence_samples=0).total_bits
+    assert total is not None
+    torch.testing.assert_close(total, torch.full_like(total, bits), rtol=1e-3, atol=0)
+
+
+def test_the_curve_rises_and_survives_a_file(scenes: tuple[Loaded, Tensor], tmp_path: Path) -> None:
+    loaded, images = scenes
+    found = iba(loaded, keep=0.9).explain(images, curve=True)
+    curve = found.curve
+    assert curve is not None
+    assert curve.maps.shape[:2] == curve.bits.shape == curve.kept.shape == (5, 8)
+    assert bool((curve.bits.diff(dim=1) >= -1e-3).all())
+    torch.testing.assert_close(curve.maps.sum((2, 3)), curve.bits, rtol=1e-3, atol=1e-2)
+    found.save(tmp_path / "a.safetensors")
+    again = bitlens.Attribution.load(tmp_path / "a.safetensors")
+    assert again.curve is not None
+    assert torch.equal(again.curve.maps, curve.maps)
+    assert again.evidence is not None
+    assert torch.equal(again.evidence.kept, found.evidence.kept)  # type: ignore[union-attr]
+    one = found[1:3].curve
+    assert one is not None
+    assert torch.equal(one.bits, curve.bits[1:3])
+
+
+def test_nothing_passes_where_nothing_is_needed() -> None:
+    """This network says the same whatever it sees."""
+    model = nn.Sequential(nn.Conv2d(3, 4, 3, padding=1), nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Linear(4, 3)).eval()
+    with torch.no_grad():
+        model[3].weight.mul_(1e-4)
+        model[3].bias.copy_(torch.tensor([3.0, 0.0, 0.0]))
+    found = bitlens.IBA(model, "0", keep=0.9).explain(torch.randn(2, 3, 16, 16))
+    assert found.total_bits is not None
+    assert float(found.total_bits.max()) < 1e-3
+    assert found.evidence is not None
+    assert bool(found.evidence.kept.isnan().all())
+    assert found.summary()[0]["kept"] is None
+
+
+def test_what_decides_is_said_once(scenes: tuple[Loaded, Tensor]) -> None:
+    model = scenes[0].model
+    for settings, words in (
+        ({"keep": 0.9, "beta": 3.0}, "give one of them"),
+        ({"keep": 0.9, "bits": 10.0}, "give one of them"),
+        ({"keep": 1.0}, "a share above 0 and below 1"),
+        ({"bits": 0.0}, "above 0"),
+    ):
+        with pytest.raises(SettingError, match=words):
+            bitlens.IBA(model, "layer2", **settings)  # type: ignore[arg-type]
+
+
+def test_the_shift_is_found_of_any_falling_curve() -> None:
+    """Against curves in closed form, the lower noise the later."""
+    centres = torch.tensor([-6.0, -1.0, 0.0, 2.0, 7.0])
+
+    def kept_at(shift: Tensor, samples: Tensor) -> Tensor:
+        return torch.sigmoid((shift - centres[samples]) * 1.3)
+
+    shift = fewest_that_hold(kept_at, torch.zeros(5), 0.9, torch.ones(5, dtype=torch.bool))
+    kept = kept_at(shift, torch.arange(5))
+    assert bool((kept >= 0.9).all())
+    assert float(kept[1:4].max()) < 0.97
+    assert not bool((fewest_that_hold(kept_at, torch.zeros(5), 0.9, torch.zeros(5, dtype=torch.bool)) > -40).any())
+
+
+def test_the_share_between_floor_and_clean_value() -> None:
+    before, floor = torch.tensor([0.9, 0.9, 0.1]), torch.tensor([0.1, 0.1, 0.2])
+    kept = share_kept(before, torch.tensor([0.9, 0.5, 0.1]), floor, torch.full((3,), 0.01))
+    assert kept[:2].tolist() == pytest.approx([1.0, 0.5])
+    assert math.isnan(float(kept[2]))
+
+
+def test_bits_at_a_shift_are_those_of_the_formula() -> None:
+    features, model = torch.randn(2, 3, 4, 4), NoiseModel(torch.zeros(1), torch.ones(1), torch.ones(1))
+    masks = MaskFamily.of(features, model, LAYOUTS["CHW"], Region(), 0.0)
+    shift = masks.shift_to(torch.zeros_like(features), torch.tensor([5.0, 20.0]))
+    passed = torch.sigmoid(shift)[:, None, None, None]
+    nats = -(1 - passed).log() + ((1 - passed).square() + passed.square() * features.square()) / 2 - 0.5
+    torch.testing.assert_close(nats.flatten(1).sum(1), torch.tensor([5.0, 20.0]), rtol=1e-3, atol=0)
+
+
+def test_own_noise_is_that_of_the_samples_own_places() -> None:
+    features = torch.randn(3, 4, 5, 6) * torch.tensor([1.0, 2.0, 3.0])[:, None, None, None] + 1
+    noise = own_noise(features, places_of(features, LAYOUTS["CHW"]), LAYOUTS["CHW"], NoiseSettings())
+    torch.testing.assert_close(noise.mean[:, :, 0, 0], features.mean((2, 3)))
+    torch.testing.assert_close(noise.std[:, :, 0, 0], features.flatten(2).std(2))
+
+
+@pytest.mark.filterwarnings("ignore:statistics per channel from 720")
+def test_statistics_of_ones_own_need_no_other_input(scenes: tuple[Loaded, Tensor]) -> None:
+    loaded, images = scenes
+    assert iba(loaded).own
+    found = iba(loaded, statistics="own", beta=1.0).explain(images)
+    assert found.settings["statistics_data"] == "own"
+    given = iba(loaded, beta=1.0).fit_statistics([images], granularity="channel")
+    assert not given.own
+    other = given.explain(images)
+    pairs = torch.stack([found.map.flatten(1), other.map.flatten(1)], 1)
+    assert min(float(torch.corrcoef(pair)[0, 1]) for pair in pairs) > 0.8
+
+
+def test_vectors_have_no_places_and_are_compared_with_inputs_of_noise() -> None:
+    torch.manual_seed(0)
+    model = nn.Sequential(nn.Linear(8, 8), nn.Linear(8, 3)).eval()
+    with torch.no_grad():
+        model[0].weight.copy_(torch.eye(8))
+        model[0].bias.zero_()
+        model[1].weight.zero_()
+        model[1].weight[0, 2] = 4.0
+    inputs = torch.randn(2, 8)
+    inputs[:, 2] = 3.0
+    found = bitlens.IBA(model, "0", beta=0.1).explain(inputs, 0)
+    assert found.map.argmax(1).tolist() == [2, 2]
+
+
+def test_texts_need_no_other_texts() -> None:
+    loaded = bitlens.load_model("builtin/reviews")
+    batch = loaded.tokenizer(["a wonderful film", "what a dull and boring story"])
+    found = bitlens.TokenIBA(loaded.model, "embedding", keep=0.9).explain(batch)
+    assert found.settings["statistics_data"] == SAMPLED
+    assert found.evidence is not None
+    assert float(found.evidence.kept.nan_to_num(1.0).min()) > 0.8
+
+
+def test_an_input_bottleneck_holds_too(scenes: tuple[Loaded, Tensor]) -> None:
+    loaded, images = scenes
+    found = bitlens.InputIBA(loaded.model, "layer2", keep=0.8, precision="float32").explain(images[:2])
+    assert found.evidence is not None
+    assert float(found.evidence.kept.nan_to_num(1.0).min()) > 0.7
