@@ -21,11 +21,8 @@ SEARCHED = 4  # noises under which masks are compared, two and their negatives
 _STEPS = 8  # passes of these at most
 _MARGIN = 0.01  # kept more than is asked for, so that other noise keeps it as well
 _CLOSE = 0.03  # kept more than that needs fewer bits
-_SLOPE, _STRIDE, _LEAST = (
-    0.6,
-    2.5,
-    0.01,
-)  # e-folds of what is lost for each logit; the farthest step; what is not told from 0
+_SLOPE, _LEAST = 0.6, 0.01  # e-folds of what is lost for each logit; what is not told from nothing
+_STRIDE, _GROWTH = 2.0, 1.6  # logits: the farthest first step, and how much farther each may go than the one before
 _NARROW = 0.3  # logits: closer than that masks hardly differ
 FAR = 40.0  # logits below zero at which nothing passes
 
@@ -101,7 +98,7 @@ def fewest_that_hold(kept_at: Callable[[Tensor, Tensor], Tensor], like: Tensor, 
     wanted = keep + min(_MARGIN, (1 - keep) / 4)
     near = wanted + min(_CLOSE, (1 - keep) / 2)
     aim = _lost(torch.full_like(shift, (wanted + near) / 2))
-    waiting = needed.clone()
+    waiting, stride = needed.clone(), _STRIDE
     for _ in range(_STEPS):
         samples = waiting.nonzero().flatten()
         if not len(samples):
@@ -115,7 +112,8 @@ def fewest_that_hold(kept_at: Callable[[Tensor, Tensor], Tensor], like: Tensor, 
         bracketed = (low > -FAR) & (high < FAR)
         part = (low_lost - aim) / (low_lost - high_lost).clamp_min(1e-6)
         between = low + (high - low) * part.clamp(0.3, 0.7)
-        outside = shift + ((lost - aim) / _SLOPE).clamp(-_STRIDE, _STRIDE)
+        outside = shift + ((lost - aim) / _SLOPE).clamp(-stride, stride)
+        stride *= _GROWTH
         shift = torch.where(waiting, torch.where(bracketed, between, outside), shift)
     return torch.where(needed, torch.where(high < FAR, high, shift + _STRIDE), -FAR)
 
