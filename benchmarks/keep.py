@@ -124,7 +124,7 @@ def main() -> None:
         row["said"] = maps.evidence.kept.tolist() if maps.evidence is not None else []
         if asked.degradation:
             result = bitlens.metrics.degradation(loaded.model, images, labels, maps.map, tile=14, points=16)
-            row["degradation"] = result.score.tolist()
+            row["degradation"] = (result.lerf - result.morf).mean(1).tolist()
         table[name] = row
         print(line(name, row, table), flush=True)
         if asked.out:

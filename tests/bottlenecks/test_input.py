@@ -16,7 +16,7 @@ from bitlens.core.family import Fitted
 from bitlens.core.fitting import FitSettings, fit_masks
 from bitlens.core.layout import LAYOUTS
 from bitlens.core.statistics import FeatureStatistics
-from bitlens.errors import InputError, LayerError, SettingError, StatisticsError
+from bitlens.errors import InputError, LayerError, SettingError
 from networks import LAYER, noise_images, quadrant_images, quadrant_net, quadrant_statistics, small_net
 
 IMAGES, CLASSES = quadrant_images(4, seed=21)
@@ -272,8 +272,6 @@ def test_what_cannot_be_explained_is_refused() -> None:
         _input_iba().explain(torch.zeros(2, 5))
     with pytest.raises(LayerError, match="has no layer 'nowhere'"):
         InputIBA(quadrant_net(), "nowhere")
-    with pytest.raises(StatisticsError, match="there are no statistics of layer '2' yet"):
-        InputIBA(quadrant_net(), LAYER).explain(IMAGES)
     flat = InputIBA(quadrant_net(), "5", steps=2).fit_statistics([quadrant_images(1000, seed=7)[0]])
     with pytest.raises(LayerError, match="layer '5' has no grid over the image"):
         flat.explain(IMAGES)

@@ -188,7 +188,7 @@ def test_evidence_uses_noise_that_the_fit_has_not_seen(monkeypatch: pytest.Monke
 
     monkeypatch.setattr(NoiseModel, "sample", noted)
     quadrant_iba(steps=4, noise_samples=5).explain(IMAGES[:1], evidence_samples=7)
-    assert len(drawn) == 3 * 5 + 7
+    assert len(drawn) == 3 * 5 + 7 + 4  # fits, proof, floor
     assert len({tuple(noise.flatten().tolist()) for noise in drawn}) == len(drawn)
 
 

@@ -295,9 +295,9 @@ def test_wrong_targets_are_refused(target: Any, message: str, rows: int) -> None
         quadrant_iba(internal_batch_size=rows, steps=2).explain(IMAGES, target)
 
 
-def test_missing_statistics_say_what_to_call() -> None:
+def test_statistics_that_nobody_gave_cannot_be_looked_at() -> None:
     with pytest.raises(StatisticsError, match=r"no statistics of layer '2' yet: call fit_statistics\(batches\)"):
-        IBA(quadrant_net(), LAYER).explain(IMAGES)
+        _ = IBA(quadrant_net(), LAYER).statistics
 
 
 def test_statistics_of_another_size_layer_or_network_are_refused() -> None:

@@ -63,6 +63,8 @@ def test_explain_writes_picture_map_attribution_and_summary_and_goes_on_where_it
         place / "others",
         "--classes",
         place / "names.txt",
+        "--beta",
+        10,
     ]
     done = bitlens(*command, "--out", "result", "--json")
     rows = json.loads(done.stdout)
@@ -127,6 +129,7 @@ def test_other_statistics_are_not_taken_for_the_same(bitlens, place, tmp_path):
             pixels = np.asarray(Image.open(folder / "photo 0.jpg"))
             Image.fromarray(255 - pixels).save(folder / "photo 0.jpg")
         command = ["explain", photo, *model(place), "--statistics", f"{name}.safetensors", "--out", "r", "--json"]
+        command += ["--beta", "1"]
         made.append(json.loads(bitlens(*command).stdout)[0]["total_bits"])
     assert made[0] != made[1]
 
@@ -184,7 +187,8 @@ def one_line(done, *parts):
 
 def test_every_failure_is_one_line_that_says_what_to_do(bitlens, place, tmp_path, monkeypatch):
     photo, others = place / "photos" / "photo 0.jpg", ["--statistics-from", place / "others"]
-    one_line(bitlens("explain", photo, *model(place), code=1), "--statistics-from DIR", "bitlens statistics")
+    wants = ["--method", "pattern-attribution"]
+    one_line(bitlens("explain", photo, *model(place), *wants, code=1), "--statistics-from DIR", "bitlens patterns")
     one_line(bitlens("explain", photo, "--model", "resnet", code=1), "torchvision/NAME")
     one_line(bitlens("explain", photo, *model(place), *others, "--layer", "1.2", code=1), "no layer '1.2'")
     one_line(bitlens("explain", photo, *model(place), *others, "--target", "77", code=1), "class 77 does not exist")

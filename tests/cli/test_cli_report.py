@@ -37,7 +37,7 @@ def test_explain_and_report_in_one_go(bitlens, tmp_path):
     assert f"{row['total_bits']:,.0f} bits in total" in page
     assert "a scene.png" in page
     assert "bitlens explain &#39;a scene.png&#39; --method iba,saliency --report" in page
-    assert "layer2 · β = 1" in page
+    assert "layer2 · keep = 0.9" in page
 
 
 def test_the_python_of_a_report_gives_the_same_map(bitlens, tmp_path):

@@ -63,7 +63,7 @@ def photos(tmp_path):
 
 
 def test_patch_tokens_become_a_picture(bitlens, layer, photos, tmp_path):
-    methods = "iba:steps=3,grad-cam,attention-rollout"
+    methods = "iba:steps=3:beta=1,grad-cam,attention-rollout"
     given = ["--model", "net.py:build", "--statistics-from", "photos", "--device", "cpu", "--out", "r"]
     done = bitlens("explain", photos / "3.png", *given, "--method", methods, "--json")
     rows = json.loads(done.stdout)
@@ -74,5 +74,5 @@ def test_patch_tokens_become_a_picture(bitlens, layer, photos, tmp_path):
     assert rows[0]["extra_bits"] == pytest.approx(float(kept.extra_bits.sum()))
     assert rows[0]["extra_bits"] < rows[0]["total_bits"]
     assert Image.open(tmp_path / "r" / "3.png").width > 300
-    told = bitlens("explain", photos / "3.png", *given, "--method", "iba:steps=3").stdout
+    told = bitlens("explain", photos / "3.png", *given, "--method", "iba:steps=3:beta=1").stdout
     assert "not in the picture" in told

@@ -18,6 +18,7 @@ LEVELS = (0.5, 0.6, 0.7, 0.8, 0.85, 0.9, 0.95, 0.99)
 
 _SEARCH, _FLOOR, _CURVE = 0x2545F491, 0x1B873593, 0x27D4EB2F  # streams of noise; fits and proofs have others
 _FLOOR_SAMPLES = 4
+PROVEN = 8  # noises under which masks that hold are proven, unless somebody says otherwise
 _ALONG = (-4.0, -2.5, -1.5, -0.75, 0.0, 0.75, 2.0, 4.0)  # logits beside the masks found, where a curve is measured
 _ROUNDS, _MORE = 3, 0.7  # how often masks that do not hold are opened, and by how many logits
 _TOLERATED = 0.02  # of what is to be kept: chance in the proof's few noises
@@ -87,7 +88,7 @@ def _kept(
 
     Masks that turn out not to hold are opened further, and measured under other noise.
     """
-    seed, count = recorded.evidence_seed, max(recorded.group.wanted.evidence_samples, 1)
+    seed, count = recorded.evidence_seed, recorded.group.wanted.evidence_samples or PROVEN
 
     def searched(shift: Tensor, samples: Tensor) -> Tensor:
         part = held.part(samples)
