@@ -13,9 +13,10 @@ from bitlens.bottlenecks.token_statistics import SAMPLED
 from bitlens.core.family import MaskFamily, Region
 from bitlens.core.floor import share_kept
 from bitlens.core.gaussian import NoiseModel, NoiseSettings
-from bitlens.core.holding import fewest_that_hold
+from bitlens.core.holding import Holding, fewest_that_hold
 from bitlens.core.layout import LAYOUTS
 from bitlens.core.own import own_noise, places_of
+from bitlens.core.targets import Score
 from bitlens.data.datasets import open_dataset
 from bitlens.errors import SettingError
 from bitlens.models.loaded import Loaded
@@ -187,3 +188,33 @@ def test_an_input_bottleneck_holds_too(scenes: tuple[Loaded, Tensor]) -> None:
     found = bitlens.InputIBA(loaded.model, "layer2", keep=0.8, precision="float32").explain(images[:2])
     assert found.evidence is not None
     assert float(found.evidence.kept.nan_to_num(1.0).min()) > 0.7
+
+
+def _linear(weights: Tensor, features: Tensor, chosen: Tensor | None = None) -> Holding:
+    """A score that is linear in what reaches it, of samples that each have noise and weight of their own."""
+    model = NoiseModel(features * 0 + 2.0, 1 + features.abs(), torch.ones(1))
+    masks = MaskFamily.of(features, model, LAYOUTS["D"], Region(), 0.0)
+
+    def run(z: Tensor, samples: Tensor | None = None) -> Tensor:
+        own = weights if samples is None else weights[samples]
+        return (z.reshape(-1, *own.shape) * own).sum(2).flatten()
+
+    held = Holding(run, Score(lambda output: output), masks, rows=4)
+    return held if chosen is None else held.part(chosen)
+
+
+def test_negative_noise_cancels_what_is_linear() -> None:
+    features, weights = torch.randn(3, 5), torch.randn(3, 5)
+    u = torch.full_like(features, 0.3)
+    values = _linear(weights, features).values(u, 4, 7, antithetic=True)
+    expected = ((0.7 * features + 0.3 * 2.0) * weights).sum(1)
+    torch.testing.assert_close(values.mean(0), expected, rtol=1e-4, atol=1e-5)
+    assert float(values.std(0).min()) > 0.01
+
+
+def test_some_samples_are_held_as_among_all() -> None:
+    features, weights = torch.randn(4, 5), torch.randn(4, 5)
+    u = torch.rand(4, 5)
+    chosen = torch.tensor([3, 1])
+    whole, part = _linear(weights, features).values(u, 5, 3), _linear(weights, features, chosen).values(u[chosen], 5, 3)
+    torch.testing.assert_close(part, whole[:, chosen])
