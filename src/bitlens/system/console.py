@@ -90,6 +90,7 @@ _COLUMNS: dict[str, tuple[str, Callable[[dict[str, Any]], str]]] = {
         "p under noise",
         lambda row: f"{row['probability_under_noise']:.3f} ± {row['probability_under_noise_std']:.3f}",
     ),
+    "kept": ("kept", lambda row: "nothing needed" if row["kept"] is None else f"{row['kept']:.2f}"),
     "score_before": ("value before", lambda row: f"{row['score_before']:.4g}"),
     "score_under_noise": (
         "value under noise",
