@@ -11,7 +11,7 @@ from bitlens.bottlenecks.input.critic_networks import (
     small_critic,
     small_token_critic,
 )
-from bitlens.bottlenecks.input.critics import Schedule, official_wgan, wgan, wgan_gp
+from bitlens.bottlenecks.input.critics import GameSchedule, official_wgan, wgan, wgan_gp
 from bitlens.bottlenecks.input.prior import feature_map
 from bitlens.core.layout import LAYOUTS
 from bitlens.errors import LayerError
@@ -115,7 +115,7 @@ def test_the_released_maps_mix_by_information() -> None:
 
 @pytest.fixture
 def _short(monkeypatch: pytest.MonkeyPatch) -> None:
-    few = Schedule((4,) * 5, (4,), 2)
+    few = GameSchedule((4,) * 5, (4,), 2)
     for name in ("_WGAN", "_OFFICIAL", "_WGAN_GP"):
         shorter = {places: replace(game, schedule=few) for places, game in getattr(critics, name).items()}
         monkeypatch.setattr(critics, name, shorter)

@@ -10,7 +10,7 @@ import torch
 from torch import Tensor, nn
 
 from bitlens.bottlenecks.input import critics
-from bitlens.bottlenecks.input.critics import Schedule
+from bitlens.bottlenecks.input.critics import GameSchedule
 from bitlens.bottlenecks.input.presets import INPUT_STREAM, PRIORS
 from bitlens.bottlenecks.input.prior import FirstStage
 from bitlens.bottlenecks.input.texts import TokenInputIBA
@@ -53,7 +53,7 @@ def loaded() -> Loaded:
 
 @pytest.fixture
 def _short(monkeypatch: pytest.MonkeyPatch) -> None:
-    few = Schedule((3,) * 5, (4,), 2)
+    few = GameSchedule((3,) * 5, (4,), 2)
     for name in ("_WGAN", "_OFFICIAL", "_WGAN_GP"):
         shorter = {places: replace(game, schedule=few) for places, game in getattr(critics, name).items()}
         monkeypatch.setattr(critics, name, shorter)

@@ -17,7 +17,7 @@ from bitlens.bottlenecks.at_layer import LayerBottleneck
 from bitlens.core.passes import Precision
 from bitlens.evaluation.case import Case
 from bitlens.evaluation.scored import Scored, kept_curve
-from bitlens.explaining.photo import Region
+from bitlens.explaining.photo import ObjectShape
 from bitlens.metrics import localization
 from bitlens.metrics.degradation import Integral, TileSchedule, degradation
 from bitlens.metrics.insertion_deletion import Area, insertion_deletion
@@ -28,7 +28,7 @@ from bitlens.metrics.ssim import ssim
 
 
 def _inside(
-    measure: Callable[..., Tensor], case: Case, *, region: Region = "mask", max_area: float = 1.0, **settings: Any
+    measure: Callable[..., Tensor], case: Case, *, region: ObjectShape = "mask", max_area: float = 1.0, **settings: Any
 ) -> Scored | None:
     inside = case.photo.inside(region, max_area)
     return Scored(float(measure(case.map, inside, **settings))) if inside is not None else None
@@ -38,7 +38,7 @@ mass_inside = partial(_inside, localization.mass_inside)
 rank_auc = partial(_inside, localization.rank_auc)
 
 
-def bounding_box(case: Case, *, region: Region = "boxes", max_area: float = 0.33) -> Scored | None:
+def bounding_box(case: Case, *, region: ObjectShape = "boxes", max_area: float = 0.33) -> Scored | None:
     """Share of the highest pixels that lie inside."""
     return _inside(localization.bounding_box_ratio, case, region=region, max_area=max_area, seed=case.seed)
 
@@ -46,7 +46,7 @@ def bounding_box(case: Case, *, region: Region = "boxes", max_area: float = 0.33
 def effective_heat(
     case: Case,
     *,
-    region: Region = "boxes",
+    region: ObjectShape = "boxes",
     max_area: float = 0.33,
     scale: localization.Scale = "maximum",
     base_threshold: float = 0.1,
@@ -58,7 +58,9 @@ def effective_heat(
     return _inside(localization.effective_heat_ratio, case, region=region, max_area=max_area, **settings)
 
 
-def pointing_game(case: Case, *, region: Region = "mask", max_area: float = 1.0, tolerance: int = 0) -> Scored | None:
+def pointing_game(
+    case: Case, *, region: ObjectShape = "mask", max_area: float = 1.0, tolerance: int = 0
+) -> Scored | None:
     """Whether the highest pixel lies inside."""
     return _inside(localization.pointing_game, case, region=region, max_area=max_area, tolerance=tolerance)
 

@@ -16,7 +16,7 @@ from bitlens.errors import DataError, InputError
 from bitlens.explaining.asked import Asked, answered
 from bitlens.probe import Network
 
-Region = Literal["boxes", "mask"]
+ObjectShape = Literal["boxes", "mask"]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -35,7 +35,7 @@ class Photo(Asked):
     size: tuple[int, int]
     preprocess: Preprocessing
 
-    def inside(self, region: Region, max_area: float) -> Tensor | None:
+    def inside(self, region: ObjectShape, max_area: float) -> Tensor | None:
         """Show where the object is, (1, H, W) in [0, 1]; None where that is unknown, outside, or more than `max_area`."""
         drawn = self._boxes if region == "boxes" else self._mask
         if drawn is None or not bool((drawn > 0.5).any()) or float(drawn.mean()) > max_area:

@@ -30,7 +30,7 @@ _REAL_STREAM = 0x2545F491  # the noise of Z* must not be that of the masked inpu
 
 
 @dataclass(frozen=True)
-class Schedule:
+class GameSchedule:
     """How long critic and generator play.
 
     Attributes:
@@ -48,13 +48,13 @@ class Schedule:
         return islice(cycle(once), self.repeats * len(once))
 
 
-PUBLISHED = Schedule((32,) * 5, (4,), 28)
+PUBLISHED = GameSchedule((32,) * 5, (4,), 28)
 """140 steps of the critic as released, and one of the generator after five of the critic (algorithms D5, I31)."""
 
-RELEASED = Schedule((32,) * 6 + (8,), (0, 5), 20)
+RELEASED = GameSchedule((32,) * 6 + (8,), (0, 5), 20)
 """As released: 20 epochs of 200 maps in batches of 32, the generator's turn at batches 0 and 5."""
 
-SHORT = Schedule((8,) * 5, (4,), 15)
+SHORT = GameSchedule((8,) * 5, (4,), 15)
 
 Step = Callable[[nn.Module, torch.optim.Optimizer, Tensor, Tensor], None]
 """One step of a critic, from its optimiser, real and generated features (batch, C, H, W)."""
@@ -67,7 +67,7 @@ class _Game:
     critic: Callable[[int, tuple[int, ...]], nn.Module]
     optimizer: Callable[..., torch.optim.Optimizer]
     step: Step
-    schedule: Schedule
+    schedule: GameSchedule
     rate: float
     eps: float = 1e-8
 
