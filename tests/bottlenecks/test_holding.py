@@ -72,6 +72,8 @@ def test_the_curve_rises_and_survives_a_file(scenes: tuple[Loaded, Tensor], tmp_
     assert curve is not None
     assert curve.maps.shape[:2] == curve.bits.shape == curve.kept.shape == (5, 8)
     assert bool((curve.bits.diff(dim=1) >= -1e-3).all())
+    assert bool((curve.kept.diff(dim=1) >= -1e-6).all())
+    assert bool((curve.kept[:, 5] >= 0.9 - 1e-4).all())  # the level of the map itself is met
     torch.testing.assert_close(curve.maps.sum((2, 3)), curve.bits, rtol=1e-3, atol=1e-2)
     found.save(tmp_path / "a.safetensors")
     again = bitlens.Attribution.load(tmp_path / "a.safetensors")
@@ -82,6 +84,17 @@ def test_the_curve_rises_and_survives_a_file(scenes: tuple[Loaded, Tensor], tmp_
     one = found[1:3].curve
     assert one is not None
     assert torch.equal(one.bits, curve.bits[1:3])
+
+
+def test_a_curve_does_not_claim_levels_out_of_reach() -> None:
+    """One vector of four numbers: the share leaps, and what was measured is told."""
+    torch.manual_seed(0)
+    model = nn.Sequential(nn.Linear(4, 4), nn.Linear(4, 3)).eval()
+    with torch.no_grad():
+        model[1].weight.mul_(6)
+    curve = bitlens.IBA(model, "0", beta=1e-6).explain(torch.randn(3, 4), curve=True).curve  # which lets all pass
+    assert curve is not None
+    assert float(curve.kept[:, 0].max()) > 0.5
 
 
 def test_nothing_passes_where_nothing_is_needed() -> None:

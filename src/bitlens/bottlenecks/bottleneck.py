@@ -14,7 +14,7 @@ from torch import Tensor
 
 from bitlens.bottlenecks.groups import COPIES_AT_ONCE, Group, GroupedMethod
 from bitlens.bottlenecks.recorded import Reading, Recorded
-from bitlens.bottlenecks.settling import LEVELS, settle
+from bitlens.bottlenecks.settling import settle
 from bitlens.core.attribution import Attribution, Curve, Evidence
 from bitlens.core.family import Fitted
 from bitlens.core.fitting import FitSettings, fit_masks
@@ -49,13 +49,13 @@ class Bottleneck(GroupedMethod):
         with self.recorded(group) as recorded, torch.enable_grad():
             NotFiniteError.refuse("the network's answer", recorded.target.value(recorded.output).detach())
             found = settle(recorded, self.masks(recorded), self.fit.smoothing, self.keep, self.bits)
-        curve = None if found.path is None else self._curve(recorded, found.path)
+        curve = None if found.path is None or found.met is None else self._curve(recorded, found.path, found.met)
         return replace(self.attribution(recorded, found.fitted, found.evidence), curve=curve)
 
-    def _curve(self, recorded: Recorded, path: Sequence[Fitted]) -> Curve:
+    def _curve(self, recorded: Recorded, path: Sequence[Fitted], met: Tensor) -> Curve:
         read = [self.reading(recorded, fitted) for fitted in path]
         return Curve(
-            kept=torch.tensor(LEVELS).expand(len(recorded.features), -1).clone(),
+            kept=met.cpu(),
             bits=torch.stack([one.bits.flatten(1).sum(1) for one in read], 1).cpu(),
             maps=torch.stack([one.map for one in read], 1).cpu(),
         )

@@ -110,6 +110,8 @@ class LayeredTokenIBA(GroupedMethod):
 
         The evidence is that of all layers together: the mean of their means, and the standard deviation over the noise of all.
         """
+        if group.wanted.curve:
+            raise SettingError("a curve is of one layer: use TokenIBA at it")
         return self._mean([part.explain_group(group) for part in self.parts])
 
     def settings(self) -> dict[str, Any]:

@@ -32,11 +32,13 @@ class Settled:
         fitted: the masks.
         evidence: None if nobody wants it.
         path: masks at each of `LEVELS`, None if nobody wants them.
+        met: (N, L) the share that each of them was measured to keep: not the level where that was out of reach.
     """
 
     fitted: Fitted
     evidence: Evidence | None = None
     path: Sequence[Fitted] | None = None
+    met: Tensor | None = None
 
 
 @torch.no_grad()
@@ -77,8 +79,9 @@ def settle(recorded: Recorded, fitted: Fitted, smoothing: float, keep: float | N
             before.cpu(), under.cpu(), spread.cpu(), recorded.target.measure, wanted.evidence_samples,
             floor.cpu(), floor_std.cpu(), count,
         )  # fmt: skip
-    path = _path(held, masks, found.logits, share, recorded.evidence_seed + _CURVE) if wanted.curve else None
-    return Settled(found, evidence, path)
+    if not wanted.curve:
+        return Settled(found, evidence)
+    return Settled(found, evidence, *_path(held, masks, found.logits, share, recorded.evidence_seed + _CURVE))
 
 
 def _kept(
@@ -117,15 +120,18 @@ def _kept(
 
 def _path(
     held: Holding, masks: MaskFamily, logits: Tensor, share: Callable[[Tensor], Tensor], seed: int
-) -> list[Fitted]:
-    """Masks at each of `LEVELS`, from shares measured along the way; a level that was not met has the nearest that was."""
+) -> tuple[list[Fitted], Tensor]:
+    """Masks at each of `LEVELS`, from shares measured along the way, and what they keep (N, L).
+
+    A level that was not met has the nearest that was, with its own share; where nothing is needed everything is kept.
+    """
     offsets = torch.tensor(_ALONG, device=logits.device)
     measured = []
     for offset in offsets:
         u = masks.shifted(logits, offset.expand(len(logits))).u
         measured.append(share(held.values(u, SEARCHED, seed, antithetic=True).mean(0)))
     kept = torch.stack(measured).nan_to_num(1.0).cummax(0).values  # more bits keep no less
-    path = []
+    path, met = [], []
     for level in LEVELS:
         above = (kept >= level).float().argmax(0)  # the first that keeps so much, 0 if none does
         above = torch.where((kept >= level).any(0), above, len(offsets) - 1)
@@ -133,4 +139,5 @@ def _path(
         high, low = kept.gather(0, above[None])[0], kept.gather(0, below[None])[0]
         part = ((level - low) / (high - low).clamp_min(1e-6)).clamp(0, 1)
         path.append(masks.shifted(logits, offsets[below] + (offsets[above] - offsets[below]) * part))
-    return path
+        met.append(low + (high - low) * part)
+    return path, torch.stack(met, 1)

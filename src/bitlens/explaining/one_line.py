@@ -60,7 +60,8 @@ def explain(
         made = build_method(Spec(name, {**settings, **place}), loaded)
         found: Attribution = made.explain(_read(loaded, inputs), _asked(targets, loaded))
         return found
-    assert isinstance(model, nn.Module)
+    if not isinstance(model, nn.Module):
+        raise InputError(f"the network must be a module, a loaded network or a name, got {type(model).__name__}")
     entry = entry_of(name)
     if entry.needs_layer and layer is None:
         layer = default_layer(model, ModelInputs.of(inputs))
