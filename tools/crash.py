@@ -25,6 +25,9 @@ from contextlib import redirect_stderr, redirect_stdout
 from pathlib import Path
 from typing import Any
 
+# Commands are copies of this process: a thread that it had started would be missing in them, and waited for without end.
+os.environ["OMP_NUM_THREADS"] = "1"
+
 import pyarrow.parquet as pq
 from safetensors import safe_open
 
