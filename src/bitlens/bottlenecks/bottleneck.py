@@ -19,6 +19,7 @@ from bitlens.core.attribution import Attribution, Curve, Evidence
 from bitlens.core.family import Fitted
 from bitlens.core.fitting import FitSettings, fit_masks
 from bitlens.core.maps import bits_of, bits_of_extra, bits_per_cell, bits_per_pixel, unit_of
+from bitlens.core.naming import refuse_others
 from bitlens.errors import NotFiniteError
 from bitlens.version import __version__
 
@@ -48,6 +49,8 @@ class Bottleneck(GroupedMethod):
         """Explain samples whose noisy copies go through the network together."""
         with self.recorded(group) as recorded, torch.enable_grad():
             NotFiniteError.refuse("the network's answer", recorded.target.value(recorded.output).detach())
+            if self.guarantee is not None and self.guarantee.asked == "predicted":
+                refuse_others(recorded.target, recorded.output)
             found = settle(recorded, self.masks(recorded), self.fit.smoothing, self.keep, self.bits)
         curve = None if found.path is None or found.met is None else self._curve(recorded, found.path, found.met)
         return replace(self.attribution(recorded, found.fitted, found.evidence), curve=curve)

@@ -8,7 +8,7 @@ from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import partial
-from typing import Any
+from typing import Any, TypeVar
 
 import torch
 import torch.nn.functional as F
@@ -16,13 +16,17 @@ from torch import Tensor, nn
 from typing_extensions import Unpack
 
 from bitlens.core.attribution import Attribution
+from bitlens.core.guarantee import Guarantee
 from bitlens.core.inputs import ModelInputs, as_captum
 from bitlens.core.passes import Passes, Precision, RunOptions
 from bitlens.core.targets import permuted_targets, select_targets
 from bitlens.data.tokenizing import TokenBatch
 from bitlens.errors import InputError, SettingError
 from bitlens.probe import Compiler, Probe, locating
+from bitlens.probe.fingerprint import weights_hash
 from bitlens.probe.following import following
+
+T = TypeVar("T")
 
 ORDINARY, PADDING = -1, -2
 """Kinds of positions that are not special tokens; a special token's kind is its id."""
@@ -226,6 +230,13 @@ class Samples:
         return F.pad(values, (0, 0) * (values.dim() - 2) + (0, self.kinds.shape[1] - values.shape[1]))
 
 
+def _again(work: Callable[[Group], T], group: Group, one: int) -> T:
+    """Do with one sample of a group alone what is done with all."""
+    rows, count = slice(one, one + 1), group.inputs.count
+    asked = select_targets(group.targets, one, one + 1, count)
+    return work(replace(group, inputs=group.inputs.select(rows), kinds=group.kinds[rows], targets=asked))
+
+
 def _place_of(samples: Samples, group: Group, one: int) -> int:
     """Return which of the samples as they were given one of a group is."""
     place = group.done - group.inputs.count + one
@@ -254,7 +265,11 @@ class GroupedMethod(ABC):
         keep: the share of the target, between its value under nothing but noise and its clean value, that a map must hold: the
             fewest bits are found that do. In place of a price, so `beta` cannot be given with it.
         bits: how many bits may pass in all, exact to 0.1 %: the best map within so many.
+        guarantee: as many as a share of inputs like these need to keep their class, as `bitlens.calibrate` found; for another
+            of its levels `guarantee.at(0.95)`.
     """
+
+    guarantee: Guarantee | None = None
 
     method: str
     """Its name in `bitlens.methods`."""
@@ -268,10 +283,15 @@ class GroupedMethod(ABC):
         allow_bypass: bool = False,
         keep: float | None = None,
         bits: float | None = None,
+        guarantee: Guarantee | None = None,
         **run: Unpack[RunOptions],
     ) -> None:
         self.passes, self.allow_bypass = Passes(**run), allow_bypass
-        self.keep, self.bits = keep, bits
+        if guarantee is not None:
+            if keep is not None or bits is not None:
+                raise SettingError("a guarantee says how many bits may pass: give neither keep nor bits with it")
+            bits = guarantee.promise.bits
+        self.keep, self.bits, self.guarantee = keep, bits, guarantee
         if keep is not None and not 0 < keep < 1:
             raise SettingError(f"keep must be a share above 0 and below 1, got {keep!r}")
         if bits is not None and not bits > 0:
@@ -295,9 +315,10 @@ class GroupedMethod(ABC):
         return beta
 
     @property
-    def aim(self) -> dict[str, float]:
+    def aim(self) -> dict[str, Any]:
         """What decides how much passes, where it is no price."""
-        return {name: value for name in ("keep", "bits") if (value := getattr(self, name)) is not None}
+        found = {name: value for name in ("keep", "bits") if (value := getattr(self, name)) is not None}
+        return found if self.guarantee is None else {**found, "guaranteed": self.guarantee.promise.plain()}
 
     @property
     def seed(self) -> int:
@@ -348,6 +369,7 @@ class GroupedMethod(ABC):
             FitError: if the network's output or gradient is not finite under noise.
         """
         self.check()
+        self._check_guarantee()
         samples = self.read(inputs, targets).arranged(self.probe.device)
         samples_of_noise = (32 if self.keep is None else 8) if evidence_samples is None else evidence_samples
         wanted = Wanted(samples_of_noise, keep_capacity, curve, watch)
@@ -364,26 +386,43 @@ class GroupedMethod(ABC):
         self, samples: Samples, targets: Any, wanted: Wanted, progress: Callable[[int], None] | None
     ) -> Iterator[Attribution]:
         """Give the attribution of each group of (arranged) samples."""
+        return self.each_group(samples, targets, wanted, self.explain_group, progress)
+
+    def each_group(
+        self,
+        samples: Samples,
+        targets: Any,
+        wanted: Wanted,
+        work: Callable[[Group], T],
+        progress: Callable[[int], None] | None = None,
+    ) -> Iterator[T]:
+        """Give what is found of each group of (arranged) samples."""
         alike = samples.padded and self.reads_padding(samples)
         for group in samples.groups(targets, wanted, self.rows, self.copies, alike=alike):
             with (
                 torch.autocast(self.probe.device.type, enabled=False),  # `precision` alone decides
                 locating(
-                    self.model, group.inputs, partial(_place_of, samples, group), None, partial(self._again, group)
+                    self.model, group.inputs, partial(_place_of, samples, group), None, partial(_again, work, group)
                 ),
             ):
-                found = self.explain_group(group)
+                found = work(group)
             yield found
             if progress is not None:
                 progress(group.done)
 
-    def _again(self, group: Group, one: int) -> Attribution:
-        """Explain one sample of a group alone."""
-        rows, count = slice(one, one + 1), group.inputs.count
-        asked = select_targets(group.targets, one, one + 1, count)
-        return self.explain_group(
-            replace(group, inputs=group.inputs.select(rows), kinds=group.kinds[rows], targets=asked)
-        )
+    def _check_guarantee(self) -> None:
+        """Refuse a guarantee that was made with another network, layer, method or settings.
+
+        Raises:
+            SettingError: names what differs.
+        """
+        if self.guarantee is None:
+            return
+        found = self.guarantee.differences(self.method, self.probe.name, weights_hash(self.model), self.settings())
+        if found:
+            raise SettingError(
+                f"the guarantee is not about this: {'; '.join(found[:4])}; calibrate anew, or explain as it was calibrated"
+            )
 
     def rows(self, inputs: ModelInputs) -> int:
         """Return how many rows like these inputs may go through the network at once."""

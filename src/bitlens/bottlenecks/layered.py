@@ -45,6 +45,8 @@ class LayeredTokenIBA(GroupedMethod):
     ) -> None:
         if not layers:
             raise SettingError("layers is empty: name at least one")
+        if settings.get("guarantee") is not None:
+            raise SettingError("a guarantee is about one layer: use TokenIBA at it")
         self.parts = tuple(TokenIBA(model, layer, statistics=statistics, **settings) for layer in layers)
         self.passes, self.probe = self.parts[0].passes, self.parts[0].probe
         self.keep, self.bits = self.parts[0].keep, self.parts[0].bits

@@ -8,6 +8,7 @@ target between the two grows with it, so it is found by bracketing, with passes 
 from collections.abc import Callable
 from contextlib import nullcontext
 from dataclasses import dataclass
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -62,13 +63,23 @@ class Holding:
         noises = [standard.draw(1) for _ in range((count + 1) // 2 if antithetic else count)]
         noises += [-noise for noise in noises][: count - len(noises)]
         for chunk in chunks(count, copies):
-            noise = model.sample(laid_out_like(features, torch.cat(noises[chunk])))
-            z = noised_features(used, u, noise)
-            restricted = z.clamp_min(0) if model.clamp else z
-            with self.deeper.restricted(u, len(noise)) if self.deeper is not None else nullcontext():
-                value = self.target.value(self.run(restricted.flatten(0, 1)))
-            values.append(one_per_row(value, z.shape[0] * z.shape[1]).reshape(-1, len(features)))
+            value = self.target.value(self.output(used, u, torch.cat(noises[chunk])))
+            values.append(one_per_row(value, len(noises[chunk]) * len(features)).reshape(-1, len(features)))
         return torch.cat(values)
+
+    def output(self, used: Tensor, u: Tensor, standard: Tensor) -> Any:
+        """Return what the network says, of c copies of the samples.
+
+        Args:
+            used: (N, ...) features, those that count.
+            u: (N, ...) masks.
+            standard: normal noise, (c, 1, ...) the same for all samples, or (c, N, ...).
+        """
+        model = self.masks.noise_model
+        z = noised_features(used, u, model.sample(laid_out_like(used, standard)))
+        restricted = z.clamp_min(0) if model.clamp else z
+        with self.deeper.restricted(u, len(standard)) if self.deeper is not None else nullcontext():
+            return self.run(restricted.flatten(0, 1))
 
     def floor(self, count: int, seed: int) -> Tensor:
         """Return the target's value (count, N) with nothing but noise where features are restricted."""

@@ -7,7 +7,7 @@ import torch
 from torch import Tensor
 
 from bitlens.core.layout import Layout
-from bitlens.system.checks import array, exactly, finite, mapping, number, text, texts, whole_number
+from bitlens.system.checks import array, exactly, finite, listed, mapping, number, text, texts, whole_number
 
 _FLOATS = (torch.float32, torch.float64)
 _ROUNDING = 1e-3
@@ -69,6 +69,8 @@ def attribution_parts(
     words = {name: text(details[name], name) for name in ("unit", "method", "model", "layer", "version")}
     targets, settings = texts(details["targets"], "targets"), mapping(details["settings"], "settings")
     exactly(details, (*words, "targets", "settings", "evidence"), "the details")
+    if "guaranteed" in settings:
+        _promise(mapping(settings["guaranteed"], "guaranteed"), settings)
     count, unit = len(targets), words["unit"]
     least = -torch.inf if unit == "score" else -_ROUNDING
     tensors = {"map": array(arrays, "map", _FLOATS, least=least, most=1 + _ROUNDING if unit == "mask" else torch.inf)}
@@ -89,6 +91,14 @@ def attribution_parts(
     if wrong:
         raise ValueError(f"there are {count} targets, but {wrong[0]} has the shape {tuple(tensors[wrong[0]].shape)}")
     return {**tensors, **words, "targets": targets, "settings": settings}, _evidence(arrays, details["evidence"], count)
+
+
+def _promise(found: Mapping[str, Any], settings: Mapping[str, Any]) -> None:
+    exactly(found, ("level", "inputs", "noises"), "the numbers of the guarantee")
+    _share(found["level"], "level")
+    for name in ("inputs", "noises"):
+        whole_number(found[name], name, least=1)
+    number(settings["bits"], "bits", least=0)
 
 
 def _evidence(arrays: Mapping[str, Tensor], details: Any, count: int) -> dict[str, Any] | None:
@@ -144,6 +154,43 @@ def analysis_parts(arrays: Mapping[str, Tensor], details: Mapping[str, Any]) -> 
         "spread": array(arrays, "spread", _FLOATS, each, least=0),
         "before": array(arrays, "before", _FLOATS, (len(targets),), least=low, most=high),
     }
+
+
+def guarantee_parts(arrays: Mapping[str, Tensor], details: Mapping[str, Any]) -> dict[str, Any]:
+    """Take what a guarantee was stored as.
+
+    Raises:
+        ValueError: if a part is missing, of another type or shape, not finite, out of range, or disagrees with the others.
+    """
+    exactly(arrays, ("budgets", "needed"), "the arrays")
+    exactly(details, ("method", "settings", "noises", "asked", "inputs", "levels"), "the details")
+    budgets = array(arrays, "budgets", torch.float64, (None,), least=0)
+    if not len(budgets) or not bool((budgets > 0).all()) or not bool((budgets.diff() > 0).all()):
+        raise ValueError("budgets do not rise from above 0")
+    needed = array(arrays, "needed", torch.int64, (None,), least=0, most=len(budgets))
+    inputs = texts(details["inputs"], "inputs")
+    if inputs and (len(inputs) != len(needed) or len(set(inputs)) != len(inputs)):
+        raise ValueError(f"{len(inputs)} inputs are named for {len(needed)} numbers, or one of them twice")
+    levels = tuple(_share(level, "a level") for level in listed(details["levels"], "levels"))
+    if not levels:
+        raise ValueError("levels are none")
+    return {
+        "method": text(details["method"], "method"),
+        "settings": mapping(details["settings"], "settings"),
+        "budgets": budgets,
+        "needed": needed,
+        "noises": whole_number(details["noises"], "noises", least=1),
+        "asked": text(details["asked"], "asked", ("predicted", "given")),
+        "inputs": inputs,
+        "levels": levels,
+    }
+
+
+def _share(value: Any, name: str) -> float:
+    found = float(number(value, name))
+    if not 0 < found < 1:
+        raise ValueError(f"{name} is {value!r}, expected a share above 0 and below 1")
+    return found
 
 
 def all_finite(arrays: Mapping[str, Tensor]) -> None:
