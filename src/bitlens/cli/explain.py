@@ -48,6 +48,16 @@ def explain(
         float | None,
         typer.Option("--beta", help="Price of information, in place of --keep: larger keeps less (the papers: 10)."),
     ] = None,
+    guarantee: Annotated[
+        Path | None,
+        typer.Option(
+            "--guarantee", help="As many bits as a share of photos like these need, from `bitlens calibrate`."
+        ),
+    ] = None,
+    level: Annotated[
+        float | None,
+        typer.Option("--level", help="Which share, with --guarantee (default: the first of the file, 0.9)."),
+    ] = None,
     quality: Annotated[
         options.Quality | None,
         typer.Option("--quality", help="How much work (default: fast; paper for iba with --beta)."),
@@ -92,13 +102,14 @@ def explain(
 
     made = {"statistics": statistics, "patterns": patterns, "weights": readout}
     price = {"keep": keep, "bits": bits, "beta": beta}
-    specs = _specs(method, {"layer": layer, **price, "quality": quality, **made})
+    promised = options.read_guarantee(guarantee, level, price)
+    specs = read_specs(method, {"layer": layer, **price, "guarantee": promised, "quality": quality, **made})
     found = find_images(photos)
     with options.reached_workers(cluster, workers, device) as (helpers, place):
         loaded = load_model(model, weights, place)
         names = read_classes(classes) if classes else loaded.classes
         loaded, wanted = read_target(target, with_output(loaded, [spec.settings for spec in specs.values()]), names)
-        ready, refused = _ready(specs, loaded, statistics_from, statistics_count, seed, helpers)
+        ready, refused = ready_methods(specs, loaded, statistics_from, statistics_count, seed, helpers)
         request = Request(loaded, ready, wanted, names, out, picture_format, same_scale)
         work = explain_into if helpers is None else partial(explain_on, helpers)
         with progress_bar("explaining", len(found) * len(ready)) as advance:
@@ -130,24 +141,30 @@ def _measured(rows: list[dict[str, Any]]) -> list[dict[str, Any]]:
     return [row for row in rows if "total_bits" in row] or [row for row in rows if first[row["photo"]] is row]
 
 
-def _specs(text: str, chosen: Mapping[str, Any]) -> "dict[str, Spec]":
-    """Read the methods by label. Options are for the methods that take them and name no setting of their own."""
+def read_specs(text: str, chosen: Mapping[str, Any], *, calibrating: bool = False) -> "dict[str, Spec]":
+    """Read the methods by label. Options are for the methods that take them and name no setting of their own.
+
+    Args:
+        text: as it was typed.
+        chosen: options by name, None where they were not given.
+        calibrating: whether a guarantee is to be made with them.
+    """
     from bitlens.core.statistics import FeatureStatistics
     from bitlens.methods import entry_of
-    from bitlens.methods.building import holding, read_methods
+    from bitlens.methods.building import guaranteed, holding, read_methods
     from bitlens.methods.specs import Spec, settings_of_callable
 
     given = {name: value for name, value in chosen.items() if value is not None}
     if "statistics" in given:
         given["statistics"] = FeatureStatistics.load(given["statistics"])
     given |= {name: str(given[name]) for name in ("patterns", "weights") if name in given}
-    specs = read_methods(text)
+    specs, usual = read_methods(text), guaranteed if calibrating else holding
     useless = set(given)
     for label, spec in specs.items():
         entry = entry_of(spec.name)
         taken = set(settings_of_callable(entry.build)) - (set() if entry.needs_layer else {"layer"})
         fitting = {name: value for name, value in given.items() if name in taken}
-        specs[label] = Spec(spec.name, {**holding(spec.name, {**fitting, **spec.settings}), **fitting, **spec.settings})
+        specs[label] = Spec(spec.name, {**usual(spec.name, {**fitting, **spec.settings}), **fitting, **spec.settings})
         useless -= taken
     if useless:
         raise SettingError(
@@ -156,7 +173,7 @@ def _specs(text: str, chosen: Mapping[str, Any]) -> "dict[str, Spec]":
     return specs
 
 
-def _ready(
+def ready_methods(
     specs: "Mapping[str, Spec]",
     loaded: "Loaded",
     source: str | None,

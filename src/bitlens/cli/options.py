@@ -1,7 +1,7 @@
 """The options that commands share."""
 
 import json
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal
@@ -12,6 +12,7 @@ from bitlens.errors import ModelError, SettingError
 from bitlens.system.console import messages, progress_bar
 
 if TYPE_CHECKING:
+    from bitlens.core.guarantee import Guarantee
     from bitlens.methods.lessons import How, Lesson
     from bitlens.methods.teaching import Source
     from bitlens.models.loaded import Loaded
@@ -146,6 +147,30 @@ def numbers(option: str, text: str, *, above: float = float("-inf"), least: floa
         kind = f" above {above:g}" if above > float("-inf") else f" of {least:g} or more" if least > above else ""
         raise SettingError(f"{option} is {text!r}: expected numbers{kind}, separated by commas")
     return found
+
+
+def read_guarantee(path: Path | None, level: float | None, others: Mapping[str, Any]) -> "Guarantee | None":
+    """Read what `bitlens calibrate` wrote, for a level.
+
+    Args:
+        path: the file, if there is one.
+        level: the share of inputs; None for the first of the file.
+        others: options that decide how much passes, too, by name.
+
+    Raises:
+        SettingError: if another option is given that decides it, a level of no guarantee, or one that is no share.
+    """
+    if path is None:
+        if level is not None:
+            raise SettingError("--level is that of a guarantee: add --guarantee FILE, made by `bitlens calibrate`")
+        return None
+    given = [f"--{name}" for name, value in others.items() if value is not None]
+    if given:
+        raise SettingError(f"--guarantee decides how many bits pass, and so does {given[0]}: give one of them")
+    from bitlens.core.guarantee import Guarantee
+
+    found = Guarantee.load(path)
+    return found if level is None else found.at(level)
 
 
 def teach(

@@ -12,6 +12,7 @@ from torch import Tensor
 
 from bitlens.core import shown
 from bitlens.core.floor import share_kept
+from bitlens.core.guarantee import Promise
 from bitlens.core.stored import attribution_parts
 from bitlens.errors import InputError, NotFiniteError
 from bitlens.system.arrays import read_arrays, write_arrays
@@ -187,6 +188,11 @@ class Attribution:
         joined = {name: torch.cat([part._tensors()[name] for part in parts]) for name in names}
         return parts[0]._with(joined, tuple(text for part in parts for text in part.targets))
 
+    @property
+    def promise(self) -> Promise | None:
+        """What is guaranteed of all inputs like these with so many bits, if the map was made with a guarantee."""
+        return Promise.of(self.settings)
+
     def save(self, path: str | Path) -> None:
         """Write a safetensors file, whole or not at all; `load` gives back the very same numbers."""
         details = {name: value for name, value in self._plain().items() if value is not None or name == "evidence"}
@@ -235,5 +241,8 @@ class Attribution:
                     kept = float(self.evidence.kept[i])
                     row[f"{self.evidence.measure}_floor"] = float(self.evidence.floor[i])
                     row["kept"] = kept if math.isfinite(kept) else None  # no number where nothing was needed
+            if self.promise is not None:
+                row |= {f"guaranteed_{name}": value for name, value in asdict(self.promise).items()}
+                row["guarantee"] = str(self.promise)
             rows.append(row)
         return rows

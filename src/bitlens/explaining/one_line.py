@@ -1,6 +1,6 @@
 """One network, one input, one line: a map that holds, with nothing prepared."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -49,25 +49,35 @@ def explain(
         InputError: if the inputs are of no kind that the network reads.
         SettingError: if there is no such method, or a setting makes no sense.
     """
-    loaded = load_model(model) if isinstance(model, str) else model if isinstance(model, Loaded) else None
-    kind = loaded.kind if loaded is not None else "image"
+    loaded = load_model(model) if isinstance(model, str) else model
+    kind = loaded.kind if isinstance(loaded, Loaded) else "image"
     name = "token-iba" if kind == "text" and method == "iba" else method
     settings |= {"keep": keep} if keep is not None else holding(name, settings)
-    if kind == "text":
-        settings.pop("quality", None)
-    if loaded is not None:
-        place = {"layer": layer} if layer is not None else {}
-        made = build_method(Spec(name, {**settings, **place}), loaded)
-        found: Attribution = made.explain(_read(loaded, inputs), _asked(targets, loaded))
-        return found
+    made, read, asked = prepared(loaded, inputs, targets, layer, name, settings)
+    explained: Attribution = made.explain(read, asked)
+    return explained
+
+
+def prepared(
+    model: nn.Module | Loaded,
+    inputs: Any,
+    targets: Any,
+    layer: str | nn.Module | None,
+    name: str,
+    settings: Mapping[str, Any],
+) -> tuple[Any, Any, Any]:
+    """Build a method on a network, and read inputs and targets as it takes them; for arguments and errors see `explain`."""
+    if isinstance(model, Loaded):
+        chosen = {**settings, **({"layer": layer} if layer is not None else {})}
+        if model.kind == "text":
+            chosen.pop("quality", None)
+        return build_method(Spec(name, chosen), model), _read(model, inputs), _asked(targets, model)
     if not isinstance(model, nn.Module):
         raise InputError(f"the network must be a module, a loaded network or a name, got {type(model).__name__}")
     entry = entry_of(name)
     if entry.needs_layer and layer is None:
         layer = default_layer(model, ModelInputs.of(inputs))
-    made = entry.build(model, **({"layer": layer} if layer is not None else {}), **settings)
-    explained: Attribution = made.explain(inputs, targets)
-    return explained
+    return entry.build(model, **({"layer": layer} if layer is not None else {}), **settings), inputs, targets
 
 
 def default_layer(model: nn.Module | Loaded, inputs: Any = None) -> str:

@@ -8,7 +8,9 @@ from PIL import Image
 from torch import Tensor
 
 from bitlens.bottlenecks.at_layer import LayerBottleneck
+from bitlens.core.guarantee import Guarantee
 from bitlens.data.kinds import Kind
+from bitlens.errors import SettingError
 from bitlens.methods import METHODS, entry_of
 from bitlens.methods.lessons import WEIGHTS
 from bitlens.methods.specs import Spec, parse_specs, settings_of_callable
@@ -32,6 +34,7 @@ def build_method(spec: Spec, loaded: Loaded, *, seed: int = 0, layer: str | None
     """
     entry = entry_of(spec.name, loaded.kind)
     takes = settings_of_callable(entry.build)
+    _check_reader(spec.settings.get("guarantee"), loaded)
     settings: dict[str, Any] = {"seed": seed} if "seed" in takes else {}
     if loaded.output is not None and "output" in takes:
         settings["output"] = loaded.output
@@ -56,9 +59,16 @@ KEEP = 0.9
 
 def holding(name: str, settings: Mapping[str, Any]) -> dict[str, Any]:
     """Return the settings with which a bottleneck's maps hold, where no price, budget or share was named."""
+    if "guarantee" in settings:
+        return guaranteed(name, settings)
     if name not in ("iba", "token-iba") or settings.keys() & {"keep", "bits", "beta"}:
         return {}
     return {"keep": KEEP, **({} if "quality" in settings or name != "iba" else {"quality": "fast"})}
+
+
+def guaranteed(name: str, settings: Mapping[str, Any]) -> dict[str, Any]:
+    """Return the settings with which a bottleneck is calibrated, and explains with a guarantee, unless they are named."""
+    return {} if "quality" in settings or name != "iba" else {"quality": "fast"}
 
 
 def map_alone(method: Any) -> dict[str, Any]:
@@ -87,6 +97,15 @@ def grey_photo(loaded: Loaded) -> Tensor:
     """(1, C, H, W) on the network's device: any input will do to see which layers there are."""
     image = loaded.preprocess(Image.new("RGB", (512, 512), (128, 128, 128)))[None]
     return image.to(Network(loaded.model).device)
+
+
+def _check_reader(guarantee: Guarantee | None, loaded: Loaded) -> None:
+    """Refuse a guarantee about photos that were prepared otherwise."""
+    known = guarantee.provenance.preprocessing if guarantee is not None else ""
+    if known and loaded.kind == "image" and known != loaded.preprocess.description:
+        raise SettingError(
+            f"the guarantee is about photos prepared otherwise ({known}; here {loaded.preprocess.description}): calibrate anew"
+        )
 
 
 def _bundled(spec: Spec, loaded: Loaded, layer: str | None) -> str | None:

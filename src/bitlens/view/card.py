@@ -9,6 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from bitlens.core.attribution import Attribution
+from bitlens.core.guarantee import Promise
 from bitlens.view.colours import Floats, Scale, dim, overlay
 from bitlens.view.encoding import bar_uri, picture_uri
 from bitlens.view.panels import Array, as_map, as_photo
@@ -78,7 +79,9 @@ class Proof:
 
 
 def aim_of(settings: Mapping[str, Any]) -> str:
-    """Say what decided how much passes a bottleneck: a share to hold, a budget of bits, or a price; empty for other methods."""
+    """Say what decided how much passes a bottleneck: a guarantee, a share to hold, bits, or a price; empty for other methods."""
+    if (promise := Promise.of(settings)) is not None:
+        return str(promise)
     for name, text in (("keep", "keep = {:g}"), ("bits", "at most {:,.0f} bits"), ("beta", "β = {:g}")):
         if isinstance(settings.get(name), int | float):
             return text.format(settings[name])
