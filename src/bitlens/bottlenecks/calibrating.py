@@ -25,7 +25,7 @@ def needed_bits(
     targets: Any = None,
     *,
     budgets: Sequence[float],
-    noises: int = 8,
+    noises: int = 4,
     first: int = 0,
     progress: Callable[[int], None] | None = None,
 ) -> Tensor:
@@ -62,6 +62,7 @@ def needed_bits(
             held = Holding(recorded.run, recorded.target, masks, group.rows, recorded.deeper)
             start = group.done - group.inputs.count
             places = range(start, group.done) if samples.order is None else samples.order[start : group.done].tolist()
+            shift = logits.new_zeros(len(logits))
             seeds = [method.seed + _STREAM + (first + place) * _EACH for place in places]
 
             def keeps(bits: float, left: Tensor) -> Tensor:
@@ -69,10 +70,10 @@ def needed_bits(
                 part = held.part(some)
                 chosen = some if part is not held else torch.arange(len(logits), device=logits.device)
                 own = logits[chosen]
-                nats = own.new_full((len(own),), bits * math.log(2))
                 with torch.no_grad():
-                    u = part.masks.shifted(own, part.masks.shift_to(own, nats)).u
-                still = names_still(part, u, noises, [seeds[i] for i in chosen.tolist()])
+                    nats = own.new_full((len(own),), bits * math.log(2))
+                    shift[chosen], fitted = part.masks.near(own, nats, shift[chosen])
+                still = names_still(part, fitted.u, noises, [seeds[i] for i in chosen.tolist()])
                 return still if part is not held else still[some]
 
             needed = fewest_from_above(keeps, len(logits), budgets)

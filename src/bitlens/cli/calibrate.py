@@ -30,7 +30,7 @@ def calibrate(
     method: Annotated[str, typer.Option("--method", help="A bottleneck from `bitlens methods`.")] = "iba",
     noises: Annotated[
         int, typer.Option("--noises", min=1, help="A class is kept if the mean answer under so many noises names it.")
-    ] = 8,
+    ] = 4,
     quality: Annotated[
         options.Quality | None, typer.Option("--quality", help="How much work for each map (default: fast).")
     ] = None,

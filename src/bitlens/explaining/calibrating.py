@@ -37,7 +37,7 @@ def calibrate(
     layer: str | nn.Module | None = None,
     method: str = "iba",
     levels: Sequence[float] = LEVELS,
-    noises: int = 8,
+    noises: int = 4,
     budgets: Sequence[float] = BUDGETS,
     data: str = "",
     progress: Callable[[int], None] | None = None,
