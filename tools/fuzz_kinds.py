@@ -20,6 +20,7 @@ from bitlens.bottlenecks.readout.reads import Reads
 from bitlens.bottlenecks.readout.weights import ReadoutWeights, settled
 from bitlens.bottlenecks.token_statistics import TokenStatistics
 from bitlens.core.attribution import Attribution, Evidence
+from bitlens.core.guarantee import Guarantee
 from bitlens.core.layout import LAYOUTS
 from bitlens.core.statistics import FeatureStatistics, Provenance
 from bitlens.data.datasets import open_dataset
@@ -93,6 +94,12 @@ def _readout(path: Path) -> None:
 def _analysis(path: Path) -> None:
     parts = (_some(2, 1, 2, 4), _some(2, 1, 2), _some(2, 1, 2), _some(2))
     LayerAnalysis(("a",), (1.0, 10.0), *parts, ("0", "1"), "probability", {"steps": 3}, "net").save(path)
+
+
+def _guarantee(path: Path) -> None:
+    budgets = torch.tensor([8.0, 16.0, 32.0], dtype=torch.float64)
+    parts: dict[str, Any] = {"noises": 4, "asked": "predicted", "inputs": ("a", "b", "c", "d"), "provenance": _FROM}
+    Guarantee("iba", {"beta": 1.0}, budgets, torch.tensor([0, 3, 1, 2]), **parts).save(path)
 
 
 def _net() -> nn.Module:
@@ -233,6 +240,7 @@ KINDS: dict[str, Kind] = {
         Patterns.load,
         sealed=True,
     ),
+    "guarantee": Kind("g.safetensors", _guarantee, Guarantee.load, sealed=True),
     "layer analysis": Kind("l.safetensors", _analysis, LayerAnalysis.load, sealed=True),
     "checkpoint": Kind("c.safetensors", _checkpoint, _read_checkpoint, sealed=True),
     "weights": Kind("w.safetensors", _save_safetensors, _read_weights),

@@ -161,7 +161,7 @@ class Guarantee:
             "details": json.dumps(details),
             "provenance": json.dumps(asdict(self.provenance)),
         }
-        write_arrays(path, {"budgets": self.budgets, "needed": self.needed}, metadata)
+        write_arrays(path, {"budgets": self.budgets, "needed": self.needed.double()}, metadata)
 
     @classmethod
     def load(cls, path: str | Path) -> "Guarantee":

@@ -167,7 +167,9 @@ def guarantee_parts(arrays: Mapping[str, Tensor], details: Mapping[str, Any]) ->
     budgets = array(arrays, "budgets", torch.float64, (None,), least=0)
     if not len(budgets) or not bool((budgets > 0).all()) or not bool((budgets.diff() > 0).all()):
         raise ValueError("budgets do not rise from above 0")
-    needed = array(arrays, "needed", torch.int64, (None,), least=0, most=len(budgets))
+    needed = array(arrays, "needed", torch.float64, (None,), least=0, most=len(budgets))
+    if bool((needed != needed.round()).any()):
+        raise ValueError("needed are no places of budgets")
     inputs = texts(details["inputs"], "inputs")
     if inputs and (len(inputs) != len(needed) or len(set(inputs)) != len(inputs)):
         raise ValueError(f"{len(inputs)} inputs are named for {len(needed)} numbers, or one of them twice")
@@ -178,7 +180,7 @@ def guarantee_parts(arrays: Mapping[str, Tensor], details: Mapping[str, Any]) ->
         "method": text(details["method"], "method"),
         "settings": mapping(details["settings"], "settings"),
         "budgets": budgets,
-        "needed": needed,
+        "needed": needed.long(),
         "noises": whole_number(details["noises"], "noises", least=1),
         "asked": text(details["asked"], "asked", ("predicted", "given")),
         "inputs": inputs,
