@@ -146,7 +146,11 @@ class Guarantee:
     def differences(self, method: str, layer: str, weights: str, settings: Mapping[str, Any]) -> list[str]:
         """Tell in what a method differs from the one that this was made with; nothing if it is the same."""
         known = self.provenance
-        pairs = [("method", self.method, method), ("layer", known.layer, layer), ("weights", known.weights, weights)]
+        pairs: list[tuple[str, Any, Any]] = [
+            ("method", self.method, method),
+            ("layer", known.layer, layer),
+            ("weights", known.weights, weights),
+        ]
         plain = json.loads(json.dumps(settings))
         names = sorted(self.settings.keys() | plain.keys())
         pairs += [(name, self.settings.get(name), plain.get(name)) for name in names]
