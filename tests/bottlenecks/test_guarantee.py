@@ -116,10 +116,15 @@ def test_a_map_carries_what_is_guaranteed(net: nn.Module, known: Guarantee, tmp_
     assert found.promise == Promise(0.8, 60, 4, bits)
     row = found.summary()[0]
     assert row["guarantee"] == str(found.promise)
+    assert row["class_kept"] is True
+    assert f"{found.promise}; this one does" in caption(found[:1])
     assert (row["guaranteed_level"], row["guaranteed_inputs"], row["guaranteed_noises"]) == (0.8, 60, 4)
     assert row["guaranteed_bits"] == bits
-    assert str(found.promise) in caption(found[:1])
     json.dumps(row)
+    lost = bitlens.calibrate(
+        net, images, statistics=quadrant_statistics(), **LIGHT | {"budgets": (1e-3,), "levels": (0.1,)}
+    )
+    assert bool(lost.bits.isinf().any())
     found.save(tmp_path / "a.safetensors")
     assert bitlens.Attribution.load(tmp_path / "a.safetensors").promise == found.promise
     by_bits = quadrant_iba(bits=bits, **FEW).explain(images)

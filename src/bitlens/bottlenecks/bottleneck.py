@@ -16,13 +16,15 @@ from bitlens.bottlenecks.groups import COPIES_AT_ONCE, Group, GroupedMethod
 from bitlens.bottlenecks.recorded import Reading, Recorded
 from bitlens.bottlenecks.settling import settle
 from bitlens.core.attribution import Attribution, Curve, Evidence
-from bitlens.core.family import Fitted
+from bitlens.core.family import Fitted, MaskFamily
 from bitlens.core.fitting import FitSettings, fit_masks
+from bitlens.core.holding import Holding
 from bitlens.core.maps import bits_of, bits_of_extra, bits_per_cell, bits_per_pixel, unit_of
-from bitlens.core.naming import refuse_others
+from bitlens.core.naming import names_still, refuse_others
 from bitlens.errors import NotFiniteError
 from bitlens.version import __version__
 
+_GUARANTEED = 0x165667B1  # likewise, for what was guaranteed
 EVIDENCE_STREAM = 0x5DEECE66D  # evidence must not reuse the noise that a mask was fitted on
 
 
@@ -52,8 +54,17 @@ class Bottleneck(GroupedMethod):
             if self.guarantee is not None and self.guarantee.asked == "predicted":
                 refuse_others(recorded.target, recorded.output)
             found = settle(recorded, self.masks(recorded), self.fit.smoothing, self.keep, self.bits)
+            kept = self._class_kept(recorded, found.fitted) if self.guarantee is not None else None
         curve = None if found.path is None or found.met is None else self._curve(recorded, found.path, found.met)
-        return replace(self.attribution(recorded, found.fitted, found.evidence), curve=curve)
+        return replace(self.attribution(recorded, found.fitted, found.evidence), curve=curve, class_kept=kept)
+
+    def _class_kept(self, recorded: Recorded, fitted: Fitted) -> Tensor:
+        """Say of which samples the class is kept, as it was asked when the guarantee was made, under other noise."""
+        masks = MaskFamily.of(recorded.features, recorded.noise, recorded.layout, recorded.region, self.fit.smoothing)
+        held = Holding(recorded.run, recorded.target, masks, recorded.group.rows, recorded.deeper)
+        seeds = [recorded.evidence_seed + _GUARANTEED] * len(recorded.features)
+        noises = self.guarantee.noises if self.guarantee is not None else 1
+        return names_still(held, fitted.u, noises, seeds).float().cpu()
 
     def _curve(self, recorded: Recorded, path: Sequence[Fitted], met: Tensor) -> Curve:
         read = [self.reading(recorded, fitted) for fitted in path]

@@ -101,6 +101,8 @@ class Attribution:
         cells: (N, h, w), (N, T) or (N, D) bits per cell of the layer's own grid, summed over channels, not resized.
         capacity: bits of every single feature of the layer, (N, ...), if it was asked for.
         curve: bits against the share of the target that is kept, if it was asked for.
+        class_kept: (N,) of maps with a guarantee 1 where this input keeps its class with so many bits, 0 where it is one of those
+            that do not, under noise of its own.
         version: of bitlens.
     """
 
@@ -117,6 +119,7 @@ class Attribution:
     cells: Tensor | None = None
     capacity: Tensor | None = None
     curve: Curve | None = None
+    class_kept: Tensor | None = None
     version: str = ""
 
     def __post_init__(self) -> None:
@@ -193,6 +196,11 @@ class Attribution:
         """What is guaranteed of all inputs like these with so many bits, if the map was made with a guarantee."""
         return Promise.of(self.settings)
 
+    @property
+    def keeps_class(self) -> bool | None:
+        """Whether the first sample keeps its class, where that was guaranteed of most like it."""
+        return bool(self.class_kept[0]) if self.class_kept is not None else None
+
     def save(self, path: str | Path) -> None:
         """Write a safetensors file, whole or not at all; `load` gives back the very same numbers."""
         details = {name: value for name, value in self._plain().items() if value is not None or name == "evidence"}
@@ -244,5 +252,7 @@ class Attribution:
             if self.promise is not None:
                 row |= {f"guaranteed_{name}": value for name, value in asdict(self.promise).items()}
                 row["guarantee"] = str(self.promise)
+            if self.class_kept is not None:
+                row["class_kept"] = bool(self.class_kept[i])
             rows.append(row)
         return rows

@@ -81,10 +81,17 @@ def attribution_parts(
         {name for name in others if name.startswith("curve.")}, _CURVE if "curve.kept" in others else (), "the curve"
     )
     for name in sorted(others):
-        if name not in ("total_bits", "extra_bits", "cells", "capacity", *_CURVE):
+        if name not in ("total_bits", "extra_bits", "cells", "capacity", "class_kept", *_CURVE):
             raise ValueError(f"an array {name!r} belongs to no attribution")
-        tensors[name] = array(arrays, name, _FLOATS, least=-_ROUNDING if name != "cells" else least)
-    for name, dimensions in (("total_bits", 1), ("extra_bits", 2), ("curve.kept", 2), ("curve.bits", 2)):
+        most = 1 if name == "class_kept" else torch.inf
+        tensors[name] = array(arrays, name, _FLOATS, least=-_ROUNDING if name != "cells" else least, most=most)
+    for name, dimensions in (
+        ("total_bits", 1),
+        ("class_kept", 1),
+        ("extra_bits", 2),
+        ("curve.kept", 2),
+        ("curve.bits", 2),
+    ):
         if name in tensors and tensors[name].dim() != dimensions:
             raise ValueError(f"{name} has the shape {tuple(tensors[name].shape)}")
     wrong = [name for name, tensor in tensors.items() if not tensor.dim() or len(tensor) != count]

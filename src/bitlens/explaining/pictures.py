@@ -37,7 +37,7 @@ def caption(attribution: Attribution) -> str:
         beside = attribution.extra_bits
         apart = f", {float(beside[0].sum()):,.0f} by other tokens than patches" if beside is not None else ""
         parts.append(f"{float(attribution.total_bits[0]):,.0f} bits in total{apart}")
-    parts.append(", ".join(filter(None, (attribution.layer, aim_of(attribution.settings)))))
+    parts.append(", ".join(filter(None, (attribution.layer, aim_of(attribution.settings, attribution.keeps_class)))))
     return " · ".join(parts)
 
 

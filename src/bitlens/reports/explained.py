@@ -114,7 +114,7 @@ def _figure(photo: Floats | None, label: str, one: Attribution, scale: Scale) ->
 
 def figure_details(one: Attribution, label: str) -> str:
     """Say where a map was made, what decided how much passes, unless its label does, and whether more goes round."""
-    aim = aim_of(one.settings)
+    aim = aim_of(one.settings, one.keeps_class)
     parts = [
         one.layer,
         aim if f"{aim.partition(' ')[0].replace('β', 'beta')}=" not in label else "",

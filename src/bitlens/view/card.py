@@ -78,10 +78,11 @@ class Proof:
         return "What the map shows is enough for this answer."
 
 
-def aim_of(settings: Mapping[str, Any]) -> str:
+def aim_of(settings: Mapping[str, Any], class_kept: bool | None = None) -> str:
     """Say what decided how much passes a bottleneck: a guarantee, a share to hold, bits, or a price; empty for other methods."""
     if (promise := Promise.of(settings)) is not None:
-        return str(promise)
+        own = {None: "", True: "; this one does", False: "; this is one of those that do not"}[class_kept]
+        return f"{promise}{own}"
     for name, text in (("keep", "keep = {:g}"), ("bits", "at most {:,.0f} bits"), ("beta", "β = {:g}")):
         if isinstance(settings.get(name), int | float):
             return text.format(settings[name])
