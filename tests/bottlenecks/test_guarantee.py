@@ -2,6 +2,7 @@
 
 import json
 import math
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -121,15 +122,26 @@ def test_a_map_carries_what_is_guaranteed(net: nn.Module, known: Guarantee, tmp_
     assert (row["guaranteed_level"], row["guaranteed_inputs"], row["guaranteed_noises"]) == (0.8, 60, 4)
     assert row["guaranteed_bits"] == bits
     json.dumps(row)
-    lost = bitlens.calibrate(
-        net, images, statistics=quadrant_statistics(), **LIGHT | {"budgets": (1e-3,), "levels": (0.1,)}
-    )
-    assert bool(lost.bits.isinf().any())
     found.save(tmp_path / "a.safetensors")
     assert bitlens.Attribution.load(tmp_path / "a.safetensors").promise == found.promise
     by_bits = quadrant_iba(bits=bits, **FEW).explain(images)
     torch.testing.assert_close(by_bits.map, found.map)
     assert by_bits.promise is None
+
+
+def test_an_input_that_does_not_keep_its_class_is_told_apart(net: nn.Module, known: Guarantee) -> None:
+    """With nothing but noise the network names one class for all."""
+    nothing = replace(
+        known, budgets=torch.tensor([1e-3], dtype=torch.float64), needed=torch.zeros(60, dtype=torch.long)
+    )
+    images = quadrant_images(12, seed=4)[0]
+    found = explaining(net, nothing).explain(images)
+    assert found.class_kept is not None
+    assert 0 < float(found.class_kept.sum()) < 12
+    assert net(images).argmax(1)[found.class_kept > 0].unique().numel() == 1
+    lost = int(found.class_kept.argmin())
+    assert caption(found[lost]).endswith("; this is one of those that do not")
+    assert explaining(net, nothing).explain(images[lost : lost + 1]).summary()[0]["class_kept"] is False
 
 
 def test_a_guarantee_is_taken_for_nothing_else(net: nn.Module, known: Guarantee) -> None:
