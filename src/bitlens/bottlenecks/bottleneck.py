@@ -18,7 +18,7 @@ from bitlens.bottlenecks.settling import settle
 from bitlens.core.attribution import Attribution, Curve, Evidence
 from bitlens.core.family import Fitted, MaskFamily
 from bitlens.core.fitting import FitSettings, fit_masks
-from bitlens.core.holding import Holding
+from bitlens.core.holding import SEARCHED, Holding
 from bitlens.core.maps import bits_of, bits_of_extra, bits_per_cell, bits_per_pixel, unit_of
 from bitlens.core.naming import names_still, refuse_others
 from bitlens.errors import NotFiniteError
@@ -39,6 +39,11 @@ class Bottleneck(GroupedMethod):
         """How many noisy copies of each sample a pass should hold at least."""
         return min(COPIES_AT_ONCE, self.fit.noise_samples)
 
+    @property
+    def proof(self) -> int:
+        """Fewer noises where masks that hold are not looked at again."""
+        return super().proof if self.keep is None or self.fit.closes else SEARCHED
+
     @abstractmethod
     def recorded(self, group: Group) -> AbstractContextManager[Recorded]:
         """Run a group through the network; within the block what comes behind the layer can run again."""
@@ -53,7 +58,7 @@ class Bottleneck(GroupedMethod):
             NotFiniteError.refuse("the network's answer", recorded.target.value(recorded.output).detach())
             if self.guarantee is not None and self.guarantee.asked == "predicted":
                 refuse_others(recorded.target, recorded.output)
-            found = settle(recorded, self.masks(recorded), self.fit.smoothing, self.keep, self.bits)
+            found = settle(recorded, self.masks(recorded), self.fit, self.keep, self.bits)
             kept = self._class_kept(recorded, found.fitted) if self.guarantee is not None else None
         curve = None if found.path is None or found.met is None else self._curve(recorded, found.path, found.met)
         return replace(self.attribution(recorded, found.fitted, found.evidence), curve=curve, class_kept=kept)

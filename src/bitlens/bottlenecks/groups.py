@@ -321,6 +321,11 @@ class GroupedMethod(ABC):
         return found if self.guarantee is None else {**found, "guaranteed": self.guarantee.promise.plain()}
 
     @property
+    def proof(self) -> int:
+        """Noises under which the target is measured, unless somebody says otherwise."""
+        return 32 if self.keep is None else 8
+
+    @property
     def seed(self) -> int:
         """Of all noise."""
         return self.passes.seed
@@ -371,8 +376,7 @@ class GroupedMethod(ABC):
         self.check()
         self._check_guarantee()
         samples = self.read(inputs, targets).arranged(self.probe.device)
-        samples_of_noise = (32 if self.keep is None else 8) if evidence_samples is None else evidence_samples
-        wanted = Wanted(samples_of_noise, keep_capacity, curve, watch)
+        wanted = Wanted(self.proof if evidence_samples is None else evidence_samples, keep_capacity, curve, watch)
         return samples.together(list(self.explained(samples, targets, wanted, progress)))
 
     def attribute(self, inputs: Any, target: Any = None, additional_forward_args: Any = None) -> Any:
