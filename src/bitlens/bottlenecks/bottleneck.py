@@ -24,8 +24,8 @@ from bitlens.core.naming import names_still, refuse_others
 from bitlens.errors import NotFiniteError
 from bitlens.version import __version__
 
-_GUARANTEED = 0x165667B1  # likewise, for what was guaranteed
 EVIDENCE_STREAM = 0x5DEECE66D  # evidence must not reuse the noise that a mask was fitted on
+_GUARANTEED = 0x165667B1  # beyond it: what a guarantee says of a sample is seen under other noise
 
 
 class Bottleneck(GroupedMethod):
