@@ -99,7 +99,7 @@ def areas(asked: argparse.Namespace) -> None:
                     continue
                 found = method.explain(image, **map_alone(method)).map[0]
                 with torch.no_grad():
-                    needed = {instead: kept_areas(loaded.model, image, found, instead) for instead in INSTEAD}
+                    needed = {instead: kept_areas(loaded.model, image, found, instead) for instead in asked.instead}
                 row = {
                     "network": asked.model.rpartition(":")[2],
                     "photo": sample.name,
@@ -189,7 +189,9 @@ def tables(asked: argparse.Namespace) -> None:
     for network, methods in networks.items():
         photos = sorted(set.intersection(*(set(known) for known in methods.values())))
         mass = {name: _numbers([rows[one]["mass"] for one in photos]) for name, rows in methods.items()}
-        for instead in INSTEAD:
+        for instead in (
+            one for one in INSTEAD if all(one in row for rows in methods.values() for row in rows.values())
+        ):
             needed = {name: _numbers([rows[one][instead] for one in photos]) for name, rows in methods.items()}
             print(f"\n{network}, {len(photos)} photos, in place of the rest: {instead}\n")
             _by_area(needed)
@@ -251,6 +253,7 @@ def main() -> None:
             command.add_argument(name, required=True)
         if work is areas:
             command.add_argument("--limit", type=int, default=100)
+            command.add_argument("--instead", nargs="+", choices=INSTEAD, default=["mean"], help="of the other pixels")
             command.add_argument("--out", type=Path, required=True)
         else:
             command.add_argument("--guarantee", type=Path, required=True)
