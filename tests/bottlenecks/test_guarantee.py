@@ -191,6 +191,18 @@ def test_what_cannot_be_calibrated_says_so(net: nn.Module) -> None:
             bitlens.calibrate(net, images, layer=LAYER, **settings)
 
 
+def test_texts_of_a_loaded_network_carry_it() -> None:
+    loaded = bitlens.load_model("builtin/reviews", kind="text")
+    texts = ["a warm and funny film", "a dull and boring story", "the worst film of the year", "great acting"]
+    known = bitlens.calibrate(loaded, texts, levels=(0.5,), budgets=(4.0, 64.0, 1024.0), noises=2, steps=3)
+    assert known.method == "iba"
+    found = bitlens.explain(loaded, texts[0], guarantee=known, steps=3)
+    assert found.promise == known.promise
+    assert found.unit == "bits/token"
+    with pytest.raises(SettingError, match="a guarantee is about one layer"):
+        bitlens.explain(loaded, texts[0], method="token-iba", guarantee=known)
+
+
 @pytest.mark.filterwarnings("ignore:statistics from:bitlens.errors.BitlensWarning")
 def test_texts_have_guarantees_at_one_layer() -> None:
     bert = small_classifier("Bert")

@@ -51,7 +51,8 @@ def explain(
     """
     loaded = load_model(model) if isinstance(model, str) else model
     kind = loaded.kind if isinstance(loaded, Loaded) else "image"
-    name = "token-iba" if kind == "text" and method == "iba" else method
+    several = kind == "text" and method == "iba" and settings.get("guarantee") is None  # a guarantee is about one layer
+    name = "token-iba" if several else method
     settings |= {"keep": keep} if keep is not None else holding(name, settings)
     made, read, asked = prepared(loaded, inputs, targets, layer, name, settings)
     explained: Attribution = made.explain(read, asked)
