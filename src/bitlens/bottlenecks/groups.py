@@ -302,7 +302,7 @@ class GroupedMethod(ABC):
     @property
     def proof(self) -> int:
         """Noises under which the target is measured, unless somebody says otherwise."""
-        return 32 if self.keep is None else 8
+        return 32 if self.keep is None else 6
 
     @property
     def seed(self) -> int:
