@@ -49,6 +49,10 @@ def test_what_skips_the_layer_is_refused(kind: type[nn.Module], layer: str, thro
         found = maps(seeded(kind), layer, allow_bypass=True)
     assert found.settings["allow_bypass"] is True
     assert found.evidence is not None
+    assert found.evidence.bypass_allowed
+    assert [row["bypass_allowed"] for row in found.summary()] == [True] * 4
+    assert "bypass_allowed" in maps(small_net(), "2", allow_bypass=True).summary()[0]
+    assert "bypass_allowed" not in maps(small_net(), "2").summary()[0]
     assert found.map.shape == (4, 16, 16)
 
 

@@ -50,7 +50,10 @@ class Bottleneck(GroupedMethod):
             NotFiniteError.refuse("the network's answer", recorded.target.value(recorded.output).detach())
             found = settle(recorded, self.masks(recorded), self.fit.smoothing, self.keep, self.bits)
         curve = None if found.path is None or found.met is None else self._curve(recorded, found.path, found.met)
-        return replace(self.attribution(recorded, found.fitted, found.evidence), curve=curve)
+        proof = found.evidence
+        if proof is not None and self.allow_bypass and recorded.recording is not None:
+            proof = replace(proof, bypass_allowed=True)
+        return replace(self.attribution(recorded, found.fitted, proof), curve=curve)
 
     def _curve(self, recorded: Recorded, path: Sequence[Fitted], met: Tensor) -> Curve:
         read = [self.reading(recorded, fitted) for fitted in path]

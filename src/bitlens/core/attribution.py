@@ -19,6 +19,8 @@ from bitlens.system.checks import mapping
 from bitlens.system.reading import parsed, whole
 
 _FORMAT = "bitlens.attribution/1"
+BYPASSED = "more may go round this layer (allow_bypass=True): its bits do not bound what the network uses"
+"""What must be known of bits at a layer that something else than its features may go round."""
 _NAMES = {
     "total_bits": "total bits",
     "extra_bits": "bits beside the map",
@@ -38,6 +40,7 @@ class Evidence:
         floor_std: (N,) standard deviation over noise samples.
         measure: "probability" or "score", what the numbers are.
         noise_samples: how many samples of noise.
+        bypass_allowed: whether the layer was restricted although the input might also reach the output by another way.
     """
 
     before: Tensor
@@ -48,6 +51,7 @@ class Evidence:
     floor: Tensor | None = None
     floor_std: Tensor | None = None
     floor_samples: int = 0
+    bypass_allowed: bool = False
 
     @property
     def kept(self) -> Tensor:
@@ -60,6 +64,11 @@ class Evidence:
             return torch.full_like(self.before, torch.nan)
         error = self.floor_std / max(self.floor_samples, 1) ** 0.5
         return share_kept(self.before, self.under_noise, self.floor, error)
+
+    @property
+    def caveat(self) -> str:
+        """Return what must be known of the bits beside these numbers, empty where nothing must."""
+        return BYPASSED if self.bypass_allowed else ""
 
 
 @dataclass(frozen=True, eq=False)
@@ -161,7 +170,8 @@ class Attribution:
         if proof is None:
             return plain | {"evidence": None}
         said = {"measure": proof.measure, "noise_samples": proof.noise_samples}
-        return plain | {"evidence": said | ({"floor_samples": proof.floor_samples} if proof.floor_samples else {})}
+        further = {"floor_samples": proof.floor_samples, "bypass_allowed": proof.bypass_allowed}
+        return plain | {"evidence": said | {name: value for name, value in further.items() if value}}
 
     def _differences(self, other: "Attribution") -> set[str]:
         """Names of what differs, samples aside."""
@@ -235,5 +245,7 @@ class Attribution:
                     kept = float(self.evidence.kept[i])
                     row[f"{self.evidence.measure}_floor"] = float(self.evidence.floor[i])
                     row["kept"] = kept if math.isfinite(kept) else None  # no number where nothing was needed
+                if self.evidence.bypass_allowed:
+                    row["bypass_allowed"] = True
             rows.append(row)
         return rows

@@ -140,6 +140,7 @@ class Explanation:
             what = "p" if proof.measure == "probability" else proof.measure
             under = f"{proof.under:.3f} ± {proof.spread:.3f}"
             yield f"{what} of {self.target}: {proof.before:.3f}, with noise in place of what is not needed {under}"
+            yield from filter(None, [proof.caveat])
 
 
 def page(explanations: Sequence[Explanation], title: str, *, same_scale: bool = False) -> str:

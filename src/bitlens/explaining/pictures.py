@@ -38,6 +38,8 @@ def caption(attribution: Attribution) -> str:
         apart = f", {float(beside[0].sum()):,.0f} by other tokens than patches" if beside is not None else ""
         parts.append(f"{float(attribution.total_bits[0]):,.0f} bits in total{apart}")
     parts.append(", ".join(filter(None, (attribution.layer, aim_of(attribution.settings)))))
+    if proof is not None and proof.caveat:
+        parts.append(proof.caveat)
     return " · ".join(parts)
 
 
