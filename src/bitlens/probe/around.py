@@ -104,9 +104,13 @@ def left_over(run: Callable[[Tensor], Any], features: Tensor, clean: Any) -> flo
 
 
 def unread(run: Callable[[Tensor], Any], features: Tensor, extra: int) -> bool:
-    """Return whether the output is the very same whatever stands at the places of features (n, ...), behind extra tokens."""
-    said = [run(torch.cat([features[:, :extra], noise[:, extra:]], 1)) for noise in _noises(features)]
-    return all(torch.equal(a, b) for a, b in zip(*map(tensors_of, said), strict=True))
+    """Return whether the output is the very same whatever stands at the places of features (n, ...), behind extra tokens.
+
+    They themselves are tried as well: noise may be too weak for a network that looks for what is strong.
+    """
+    tried = (*_noises(features), features)
+    said = [tensors_of(run(torch.cat([features[:, :extra], other[:, extra:]], 1))) for other in tried]
+    return all(torch.equal(one, first) for others in said[1:] for one, first in zip(others, said[0], strict=True))
 
 
 def _noises(features: Tensor) -> list[Tensor]:
