@@ -130,7 +130,7 @@ class Baseline(ABC, Generic[Batch, Question]):
     def _locating(
         self, known: ModelInputs, batch: Batch, targets: Any, part: slice, rows: int
     ) -> AbstractContextManager[None]:
-        """Within the block, maps that are not finite are refused with the sample and the module that they come from."""
+        """Refuse, within the block, maps that are not finite, with the sample and the module that they come from."""
 
         def one_of_them(one: int) -> tuple[slice, Any]:
             alone = slice(part.start + one, part.start + one + 1)

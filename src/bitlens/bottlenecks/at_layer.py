@@ -70,12 +70,12 @@ class LayerBottleneck(Bottleneck):
 
     @property
     def own(self) -> bool:
-        """Whether each input's own places say what noise looks like, because no statistics of others were given."""
+        """Return whether each input's own places say what noise looks like, because no statistics of others were given."""
         return self._statistics is None
 
     @property
     def statistics(self) -> FeatureStatistics:
-        """Of the layer's features. Setting them checks that they belong to this layer and these weights.
+        """Return the statistics of the layer's features. Setting them checks that they belong to this layer and these weights.
 
         Raises:
             StatisticsError: if there are none yet, or they belong to something else.
@@ -190,7 +190,7 @@ class LayerBottleneck(Bottleneck):
         return own_noise(features, places, layout, self.noise)
 
     def _places_of_others(self, inputs: ModelInputs, layout: Layout, count: int) -> Tensor:
-        """Features (N, channels, P) for inputs of noise, as large and spread as each sample, where its places are too few.
+        """Return features (N, channels, P) for inputs of noise, as large and spread as each sample, where its places are too few.
 
         Raises:
             StatisticsError: if the inputs are no real numbers, of which noise could be made.

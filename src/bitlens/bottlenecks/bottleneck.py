@@ -33,7 +33,7 @@ class Bottleneck(GroupedMethod):
 
     @property
     def copies(self) -> int:
-        """How many noisy copies of each sample a pass should hold at least."""
+        """Return how many noisy copies of each sample a pass should hold at least."""
         return min(COPIES_AT_ONCE, self.fit.noise_samples)
 
     @abstractmethod
@@ -108,7 +108,7 @@ def optimised(recorded: Recorded, fit: FitSettings) -> Fitted:
 
 
 def _maps(recorded: Recorded, nats: Tensor) -> Tensor:
-    """Information (n, ...) in nats as maps: bits of pixels, cells, tokens or features."""
+    """Return information (n, ...) in nats as maps: bits of pixels, cells, tokens or features."""
     layout, size = recorded.layout, recorded.group.inputs.image_size
     cells = bits_per_cell(nats, layout)
     return bits_per_pixel(cells, size) if size and unit_of(layout, size) == "bits/pixel" else cells

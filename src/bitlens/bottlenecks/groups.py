@@ -32,7 +32,7 @@ COPIES_AT_ONCE = 2  # of each sample; the more samples share a pass, the fuller 
 
 @dataclass(frozen=True)
 class Wanted:
-    """What a call of `explain` is to give.
+    """Wishes of a call of `explain`.
 
     Attributes:
         evidence_samples: fresh noise samples under which the target is measured; 0 for none.
@@ -74,7 +74,7 @@ class Group:
 
 @dataclass(frozen=True, eq=False)
 class Samples:
-    """What is explained, in the order in which it is.
+    """Samples to be explained, in the order in which they are.
 
     Attributes:
         inputs: the network's arguments for N samples.
@@ -145,7 +145,7 @@ class Samples:
 
     @property
     def padded(self) -> bool:
-        """Whether a text ends before the longest does."""
+        """Return whether a text ends before the longest does."""
         return bool(self.kinds.shape[1]) and int(self.lengths.min()) < int(self.lengths.max())
 
     def select(self, rows: slice | Tensor) -> "Samples":
@@ -296,17 +296,17 @@ class GroupedMethod(ABC):
 
     @property
     def aim(self) -> dict[str, float]:
-        """What decides how much passes, where it is no price."""
+        """Return what decides how much passes, where it is no price."""
         return {name: value for name in ("keep", "bits") if (value := getattr(self, name)) is not None}
 
     @property
     def seed(self) -> int:
-        """Of all noise."""
+        """Return the seed of all noise."""
         return self.passes.seed
 
     @property
     def precision(self) -> Precision:
-        """Of the network behind the layer."""
+        """Return the precision of the network behind the layer."""
         return self.passes.precision
 
     def explain(
@@ -391,11 +391,11 @@ class GroupedMethod(ABC):
 
     @property
     def copies(self) -> int:
-        """How many noisy copies of each sample a pass should hold at least."""
+        """Return how many noisy copies of each sample a pass should hold at least."""
         return COPIES_AT_ONCE
 
     def reads_padding(self, samples: Samples) -> bool:  # noqa: ARG002
-        """Whether the network reads what stands at padding, so that (arranged) texts of other lengths must not share a group."""
+        """Return whether the network reads padding, so that (arranged) texts of other lengths must not share a group."""
         return False
 
     @abstractmethod

@@ -28,7 +28,7 @@ _FORMAT = "bitlens.layers/1"
 
 @dataclass(frozen=True, eq=False)
 class LayerAnalysis:
-    """What each of L layers uses of N texts of T positions, for B weights of the information.
+    """Bits that each of L layers uses of N texts of T positions, for B weights of the information.
 
     Attributes:
         layers: dotted names, from the input to the output.
@@ -60,7 +60,7 @@ class LayerAnalysis:
         return self.maps.sum(-1)
 
     def rows(self) -> list[dict[str, Any]]:
-        """One plain mapping for each text, β and layer: total bits and what of the prediction they keep."""
+        """Return one plain mapping for each text, β and layer: total bits and what of the prediction they keep."""
         bits = self.total_bits
         return [
             {

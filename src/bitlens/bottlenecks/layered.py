@@ -56,7 +56,7 @@ class LayeredTokenIBA(GroupedMethod):
 
     @property
     def statistics(self) -> Mapping[str, TokenStatistics]:
-        """Of all layers, by name. Setting them checks that they belong to these weights.
+        """Return the statistics of all layers, by name. Setting them checks that they belong to these weights.
 
         Raises:
             StatisticsError: if those of a layer are missing, or they belong to something else.
@@ -97,12 +97,12 @@ class LayeredTokenIBA(GroupedMethod):
         return min(part.rows(inputs) for part in self.parts)
 
     def reads_padding(self, samples: Samples) -> bool:
-        """Whether what one of the layers puts out at padding is read; see `TokenIBA.reads_padding`."""
+        """Return whether what one of the layers puts out at padding is read; see `TokenIBA.reads_padding`."""
         return any(part.reads_padding(samples) for part in self.parts)
 
     @property
     def copies(self) -> int:
-        """How many noisy copies of each text a pass should hold at least."""
+        """Return how many noisy copies of each text a pass should hold at least."""
         return self.parts[0].copies
 
     def explain_group(self, group: Group) -> Attribution:

@@ -54,7 +54,7 @@ class Recorded:
 
 @dataclass(frozen=True, eq=False)
 class Reading:
-    """What people read of masks.
+    """Numbers that people read of masks.
 
     Attributes:
         map: as in `Attribution`.

@@ -58,7 +58,7 @@ class TokenStatistics:
         return cls({k: FeatureStatistics.of(features, layout, "channel", valid=kinds == k) for k in found})
 
     def merge(self, other: "TokenStatistics") -> "TokenStatistics":
-        """The statistics of both sets of texts together."""
+        """Return the statistics of both sets of texts together."""
         groups = dict(self.groups)
         for kind, summary in other.groups.items():
             groups[kind] = groups[kind].merge(summary) if kind in groups else summary
@@ -66,12 +66,12 @@ class TokenStatistics:
 
     @property
     def provenance(self) -> Provenance:
-        """Where they come from."""
+        """Return where they come from."""
         return next(iter(self.groups.values())).provenance
 
     @property
     def samples(self) -> int:
-        """How many texts were seen."""
+        """Return how many texts were seen."""
         return max(group.samples for group in self.groups.values())
 
     @property
@@ -80,7 +80,7 @@ class TokenStatistics:
         return "-".join(group.fingerprint[:8] for _, group in sorted(self.groups.items()))
 
     def with_provenance(self, provenance: Provenance) -> "TokenStatistics":
-        """The same with where they come from."""
+        """Return the same with where they come from."""
         return TokenStatistics({kind: replace(group, provenance=provenance) for kind, group in self.groups.items()})
 
     def check_network(self, layer: str, weights: str) -> None:
@@ -101,14 +101,14 @@ class TokenStatistics:
             )
 
     def for_kinds(self, kinds: Tensor) -> "TokenStatistics":
-        """The same where special tokens that were never seen get the noise of ordinary ones, if they are of texts of chance."""
+        """Return the same; special tokens that were never seen get the noise of ordinary ones if these are of texts of chance."""
         if self.provenance.data != SAMPLED:
             return self
         ordinary = self.groups[ORDINARY]
         return TokenStatistics(dict.fromkeys(_found(kinds) - {PADDING}, ordinary) | dict(self.groups))
 
     def noise(self, settings: NoiseSettings, kinds: Tensor) -> NoiseModel:
-        """The noise for each position of each text, (N, T, D); at padding standard normal noise, which no one uses."""
+        """Return the noise for each position of each text, (N, T, D); at padding standard normal noise, which no one uses."""
         units = len(next(iter(self.groups.values())).mean)
         mean, std, active = torch.zeros(units), torch.ones(units), torch.ones(units)
         rows = torch.zeros_like(kinds)
@@ -163,7 +163,7 @@ class TokenStatistics:
 def sampled_statistics(
     model: nn.Module, layers: Sequence[str], *, call: int | None = None, seed: int = 0
 ) -> dict[str, TokenStatistics]:
-    """Statistics of several layers over texts of chance, for those who have no others: what hidden units do in this network.
+    """Return statistics of several layers over texts of chance, for those who have no others: what hidden units do here.
 
     Special tokens get the noise of ordinary ones.
 
@@ -199,7 +199,7 @@ def collect_token_statistics(
     data: str = "",
     preprocessing: str = "",
 ) -> dict[str, TokenStatistics]:
-    """Statistics of several layers, each batch running through the network once.
+    """Return statistics of several layers, each batch running through the network once.
 
     Args:
         model: the network.

@@ -45,7 +45,7 @@ _TOKENS = LAYOUTS["TD"]
 
 @final
 class TokenIBA(Bottleneck):
-    """How many bits of each token of a text a transformer uses, by the features after one of its layers.
+    """Bits that a transformer uses of each token of a text, by the features after one of its layers.
 
     Args:
         model: the network; left exactly as it was after every call.
@@ -132,7 +132,7 @@ class TokenIBA(Bottleneck):
 
     @property
     def statistics(self) -> TokenStatistics:
-        """Of the layer. Setting them (or a mapping from layers' names) checks that they belong to these weights.
+        """Return the layer's statistics. Setting them (or a mapping from layers' names) checks that they belong to these weights.
 
         Raises:
             StatisticsError: if there are none yet, or they belong to something else.
@@ -149,7 +149,7 @@ class TokenIBA(Bottleneck):
         self._statistics = {name: known[name] for name in self.layers if name in known}
 
     def statistics_of(self, layer: str) -> TokenStatistics:
-        """Of one of the restricted layers.
+        """Return the statistics of one of the restricted layers.
 
         Raises:
             StatisticsError: if there are none yet.
@@ -200,7 +200,7 @@ class TokenIBA(Bottleneck):
         return Samples.of_texts(inputs)
 
     def reads_padding(self, samples: Samples) -> bool:
-        """Whether the network's output changes with what the layer puts out at padding (XLNet's head reads the last position).
+        """Return whether the output changes with what the layer puts out at padding (XLNet's head reads the last position).
 
         It is measured once: what is not restricted there would let everything pass around the bottleneck.
         """
@@ -281,7 +281,7 @@ class TokenIBA(Bottleneck):
         return LogOdds.instead_of(target) if plain and isinstance(target, ClassTarget) else target
 
     def _dtype(self, recording: Recording) -> torch.dtype | None:
-        """The lower precision to compute in, unless the network cannot (DeBERTa masks with the least float32 number)."""
+        """Return the lower precision to compute in, unless the network cannot (DeBERTa masks with the least float32 number)."""
         dtype = suffix_dtype(self.precision, recording.features, self.model)
         if dtype is None or self._lower_precision is False:
             return None

@@ -37,7 +37,7 @@ audit_app = typer.Typer(
 
 
 class DifferentError(BitlensError):
-    """Not everything of an audit came out the same."""
+    """An audit did not come out the same in everything."""
 
 
 @audit_app.command()

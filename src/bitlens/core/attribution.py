@@ -30,7 +30,7 @@ _NAMES = {
 
 @dataclass(frozen=True, eq=False)
 class Evidence:
-    """What the network says of the target, clean and with the noise in place of what the map calls unused.
+    """Answers of the network about the target, clean and with the noise in place of what the map calls unused.
 
     Attributes:
         before: (N,) on the clean input.
@@ -73,7 +73,7 @@ class Evidence:
 
 @dataclass(frozen=True, eq=False)
 class Curve:
-    """How many bits each share of the target takes: the rate and the distortion of one decision.
+    """Bits that each share of the target takes: the rate and the distortion of one decision.
 
     Attributes:
         kept: (N, L) shares of the target, rising.
@@ -140,7 +140,7 @@ class Attribution:
         return len(self.map)
 
     def __getitem__(self, index: int | slice) -> "Attribution":
-        """The attribution of one sample (still with N = 1) or of several."""
+        """Return the attribution of one sample (still with N = 1) or of several."""
         if isinstance(index, int):
             index = range(len(self))[index]
             index = slice(index, index + 1)
@@ -148,7 +148,7 @@ class Attribution:
         return self._with(chosen, self.targets[index])
 
     def _tensors(self) -> dict[str, Tensor]:
-        """All tensors by name; those of the evidence as evidence.NAME, of the curve as curve.NAME."""
+        """Return all tensors by name; those of the evidence as evidence.NAME, of the curve as curve.NAME."""
         tensors = {f.name: getattr(self, f.name) for f in fields(self)}
         for name in _PARTS:
             part = tensors[name]
@@ -164,7 +164,7 @@ class Attribution:
         return replace(self, targets=targets, **own)
 
     def _plain(self) -> dict[str, Any]:
-        """All that is no tensor, by name, and what the evidence is."""
+        """Return all that is no tensor, by name, and what the evidence is."""
         plain = {f.name: getattr(self, f.name) for f in fields(self) if f.name not in {*self._tensors(), *_PARTS}}
         proof = self.evidence
         if proof is None:
@@ -174,7 +174,7 @@ class Attribution:
         return plain | {"evidence": said | {name: value for name, value in further.items() if value}}
 
     def _differences(self, other: "Attribution") -> set[str]:
-        """Names of what differs, samples aside."""
+        """Return names of what differs, samples aside."""
         mine, theirs = (
             part._plain() | {name: tensor.shape[1:] for name, tensor in part._tensors().items()}
             for part in (self, other)
@@ -183,7 +183,7 @@ class Attribution:
 
     @staticmethod
     def join(parts: Sequence["Attribution"]) -> "Attribution":
-        """The attributions of several batches as one; they must come from the same method with the same settings.
+        """Return the attributions of several batches as one; they must come from the same method with the same settings.
 
         Raises:
             InputError: if there is none, or they differ in anything but their samples.
@@ -223,11 +223,11 @@ class Attribution:
             )
 
     def _repr_html_(self) -> str:
-        """What a notebook shows: the maps in colours, with their unit, totals and evidence."""
+        """Return what a notebook shows: the maps in colours, with their unit, totals and evidence."""
         return shown.html(self)
 
     def summary(self) -> list[dict[str, Any]]:
-        """One plain mapping per sample, fit for JSON: target, unit, total bits, value before and under noise."""
+        """Return one plain mapping per sample, fit for JSON: target, unit, total bits, value before and under noise."""
         rows = []
         for i, target in enumerate(self.targets):
             row: dict[str, Any] = {"target": target, "method": self.method, "layer": self.layer, "unit": self.unit}

@@ -33,7 +33,7 @@ Quality = Literal["fast", "paper", "best"]
 
 @dataclass(frozen=True)
 class FitSettings:
-    """How masks are optimised; the defaults are the paper's (table 2).
+    """Settings of the optimisation of masks; the defaults are the paper's (table 2).
 
     Attributes:
         beta: weight of the mean information per feature, in nats; larger keeps less.
@@ -81,16 +81,16 @@ class FitSettings:
 
     @property
     def updates(self) -> int:
-        """How often the logits change before they are reported. The published T-th pass changes nothing that is read."""
+        """Return how often the logits change before they are reported. The published T-th pass changes nothing that is read."""
         return self.steps - 1 if self.readout == "last_forward" else self.steps
 
     def copies_at(self, step: int) -> int:
-        """How many noisy copies a step (from 0) sends through the network."""
+        """Return how many noisy copies a step (from 0) sends through the network."""
         return 1 + step * self.noise_samples // self.updates if self.rising else self.noise_samples
 
     @property
     def passes(self) -> int:
-        """How many noisy copies go through the network, forward and backward, to fit one mask."""
+        """Return how many noisy copies go through the network, forward and backward, to fit one mask."""
         return sum(self.copies_at(step) for step in range(self.updates))
 
 
@@ -115,7 +115,7 @@ class DeeperLayers(Protocol):
     """Layers behind the restricted one that the same mask restricts as well."""
 
     def restricted(self, u: Tensor, copies: int) -> AbstractContextManager[None]:
-        """Within the block, passes of `copies` noisy copies mix u (N, ...) of fresh noise into these layers too."""
+        """Mix u (N, ...) of fresh noise into these layers too in passes of `copies` noisy copies within the block."""
         ...
 
 
@@ -199,7 +199,7 @@ def _loss_gradient(
     copies: int,
     deeper: DeeperLayers | None = None,
 ) -> Tensor:
-    """∂/∂u of the sum over samples of the mean loss over copies: (N, ...)."""
+    """Return ∂/∂u of the sum over samples of the mean loss over copies: (N, ...)."""
     gradient = torch.zeros_like(features)
     below = [u.detach().requires_grad_()] if deeper is not None else []
     for chunk in chunks(len(standard), copies):

@@ -134,14 +134,14 @@ def _even(rows: Sequence[Row]) -> bool:
 
 
 def _names(rows: Sequence[Row], label: int) -> set[str]:
-    """Labels that are no numbers."""
+    """Return labels that are no numbers."""
     said = {row.cells[label].strip() for row in rows[1:] if label < len(row.cells)}
     return {name for name in said if not re.fullmatch(r"-?[0-9.]*", name)}
 
 
 @contextmanager
 def _long_cells(most: int) -> Iterator[None]:
-    """The csv module refuses cells of more than 131,072 characters unless told otherwise, for everyone at once."""
+    """Let the csv module take cells of more than 131,072 characters within the block; it can only do so for everyone at once."""
     with _LIMIT:
         before = csv.field_size_limit()
         csv.field_size_limit(max(before, most + 1))

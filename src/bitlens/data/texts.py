@@ -86,7 +86,7 @@ def open_texts(spec: str, labels: Labels | None = None) -> Sequence[TextSample]:
 
 @dataclass(frozen=True)
 class _Entry:
-    """What one line of a file says, as it stands there."""
+    """Words of one line of a file, as they stand there."""
 
     line: int
     name: str

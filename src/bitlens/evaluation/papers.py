@@ -80,7 +80,7 @@ class Paper:
         return read_metrics(self.measured)
 
     def missing(self) -> list[str]:
-        """The paper's names of the methods that do not exist here."""
+        """Return the paper's names of the methods that do not exist here."""
         return [row.name for row in self.rows if row.spec.partition(":")[0] not in METHODS["image"]]
 
 
@@ -100,12 +100,12 @@ class Line:
 
 
 def paper_names() -> list[str]:
-    """What `load_paper` knows."""
+    """Return what `load_paper` knows."""
     return list(_content())
 
 
 def load_paper(name: str) -> Paper:
-    """A published table by name.
+    """Return a published table by name.
 
     Raises:
         SettingError: if there is no such table.
@@ -122,7 +122,7 @@ def load_paper(name: str) -> Paper:
 
 
 def side_by_side(paper: Paper, tables: Sequence[Table]) -> list[Line]:
-    """The paper's rows with ours beside them, and our other methods below.
+    """Return the paper's rows with ours beside them, and our other methods below.
 
     A method of ours belongs to a row if it has that name and every setting that the row names, chosen or by default.
     """

@@ -40,7 +40,7 @@ Told = Callable[[str], None]
 
 @dataclass(frozen=True)
 class RoarPlan:
-    """Everything that decides the results, methods and rates aside.
+    """Settings that decide the results, methods and rates aside.
 
     Attributes:
         data: the name of the data set.
@@ -143,7 +143,7 @@ def _check_plan(plan: RoarPlan, out: Path) -> None:
 def _trained(
     build: Callable[[], nn.Module], images: Tensor, labels: Tensor, plan: RoarPlan, place: Path, device: str, told: Told
 ) -> nn.Module:
-    """The network that is explained, from an earlier run if there is one."""
+    """Return the network that is explained, from an earlier run if there is one."""
     if place.is_file():
         network = build()
         read_arrays(place, "a trained network", lambda _: True)  # its checksum
@@ -165,7 +165,7 @@ def _maps(
     out: Path,
     told: Told,
 ) -> list[Tensor]:
-    """(N, H, W) of each part for its labels, from an earlier run if there are some."""
+    """Return (N, H, W) of each part for its labels, from an earlier run if there are some."""
     place = out / "maps" / f"{_stem(label)}.safetensors"
     if place.is_file():
         kept, _ = read_arrays(place, "maps", lambda _: True)

@@ -130,7 +130,7 @@ def _explained(iba: IBA, images: Sequence[Tensor], targets: Sequence[int], progr
 
 
 def _told(progress: Step | None) -> Callable[[int], None] | None:
-    """`IBA.explain` counts up; here each sample is told once."""
+    """Tell each sample once, where `IBA.explain` counts up."""
     if progress is None:
         return None
     told = 0

@@ -62,7 +62,7 @@ def holding(name: str, settings: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def map_alone(method: Any) -> dict[str, Any]:
-    """What to give `explain` so that it leaves out the evidence of bottlenecks, 32 passes for each map that nobody looks at."""
+    """Return what to give `explain` so that it leaves out the evidence of bottlenecks: 32 passes a map that nobody looks at."""
     return {"evidence_samples": 0} if "evidence_samples" in inspect.signature(method.explain).parameters else {}
 
 
@@ -84,7 +84,7 @@ def read_methods(text: str, kind: Kind = "image") -> dict[str, Spec]:
 
 
 def grey_photo(loaded: Loaded) -> Tensor:
-    """(1, C, H, W) on the network's device: any input will do to see which layers there are."""
+    """Return (1, C, H, W) on the network's device: any input will do to see which layers there are."""
     image = loaded.preprocess(Image.new("RGB", (512, 512), (128, 128, 128)))[None]
     return image.to(Network(loaded.model).device)
 

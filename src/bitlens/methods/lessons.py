@@ -43,7 +43,7 @@ B = TypeVar("B", Tensor, TokenBatch)
 
 @dataclass(frozen=True)
 class How:
-    """How a lesson is learnt.
+    """Settings of learning a lesson.
 
     Attributes:
         per: of statistics over photos: "channel" or "element".
@@ -56,7 +56,7 @@ class How:
 
 @dataclass(frozen=True)
 class Class:
-    """Whom a lesson is given to, and from what: methods on one network, and the samples that were chosen.
+    """Methods on one network that are given a lesson, and the samples that were chosen for it.
 
     Attributes:
         loaded: the network.

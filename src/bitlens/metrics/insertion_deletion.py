@@ -59,7 +59,7 @@ class InsertionDeletion:
         return cls(joined("share"), joined("insertion"), joined("deletion"))
 
     def insertion_areas(self, area: Area = "trapezoid") -> Tensor:
-        """(N,) area under each insertion curve, in units of the value: in [0, 1] for probabilities, higher is better.
+        """Return (N,) area under each insertion curve, in units of the value: in [0, 1] for probabilities, higher is better.
 
         Args:
             area: "trapezoid" over the share, from 0, divided by the last share if that is not 1; "released" as in the InputIBA
@@ -68,15 +68,15 @@ class InsertionDeletion:
         return one_of("area", area, _AREAS)(self.insertion.double(), self.share.double())
 
     def deletion_areas(self, area: Area = "trapezoid") -> Tensor:
-        """(N,) the same under each deletion curve: lower is better."""
+        """Return (N,) the same under each deletion curve: lower is better."""
         return one_of("area", area, _AREAS)(self.deletion.double(), self.share.double())
 
     def insertion_score(self, area: Area = "trapezoid") -> Estimate:
-        """Mean over samples of `insertion_areas`; higher is better."""
+        """Return the mean over samples of `insertion_areas`; higher is better."""
         return Estimate.of(self.insertion_areas(area))
 
     def deletion_score(self, area: Area = "trapezoid") -> Estimate:
-        """Mean over samples of `deletion_areas`; lower is better."""
+        """Return the mean over samples of `deletion_areas`; lower is better."""
         return Estimate.of(self.deletion_areas(area))
 
 

@@ -70,7 +70,7 @@ def summarise_layers(
     granularity: Granularity,
     layouts: Sequence[Layout | None],
 ) -> list[FeatureStatistics]:
-    """As `summarise`, of several layers of one network at once: each batch passes it once.
+    """Summarise several layers of one network at once, as `summarise` does one: each batch passes it once.
 
     Args:
         probes: the layers, at least one, called once in a pass.

@@ -25,7 +25,7 @@ _WITHIN_ROW = 0.35  # how far patches of a row may be apart across it, in rows
 
 @dataclass(frozen=True)
 class Geometry:
-    """How the axes of a layer's features are meant.
+    """Meaning of the axes of a layer's features.
 
     Attributes:
         layout: of the features once they are `arranged`.
@@ -53,7 +53,7 @@ class Geometry:
 
 @dataclass(frozen=True, eq=False)
 class Answers:
-    """How strongly each feature answers to a change that grows along an axis of the input, and to one that shrinks.
+    """Strengths with which each feature answers to a change that grows along an axis of the input, and to one that shrinks.
 
     Attributes:
         rising: (2, A, ...) squared answers by half of the noise, axis of the input, and feature.
@@ -109,13 +109,13 @@ def answers_of(features_of: Callable[[ModelInputs], Tensor], inputs: ModelInputs
 
 
 def _turned(first: Tensor) -> Tensor:
-    """The same numbers the other way round along every axis of places; tokens as they are, for the last may be special."""
+    """Return the same numbers the other way round along every axis of places; tokens as they are, for the last may be special."""
     places = range(1 if first.dim() == 3 else 2, first.dim())
     return first.flip(tuple(places)) if first.is_floating_point() else first
 
 
 def _ramps(first: Tensor) -> list[tuple[Tensor, Tensor]]:
-    """For each axis of places a weight that rises along it and one that falls, broadcastable to one sample."""
+    """Return for each axis of places a weight that rises along it and one that falls, broadcastable to one sample."""
     if first.dim() < 2 or first.dim() > 5 or (first.dim() > 2 and not first.is_floating_point()):
         return []
     axes = range(1, first.dim()) if first.dim() < 4 else range(2, first.dim())
@@ -191,7 +191,7 @@ def _still(moves: Tensor, size: tuple[int, ...], declared: int | None) -> int | 
 
 
 def _apart(moves: Tensor, places: tuple[int, ...]) -> bool:
-    """Whether each axis of places follows an axis of the input of its own, in the input's order: a grid, not windows of one."""
+    """Return whether each axis of places follows an axis of the input of its own, in its order: a grid, not windows of one."""
     along = [int(moves[axis].argmax()) for axis in places]
     others = [float(moves[axis].topk(2).values[1]) for axis in places] if moves.shape[1] > 1 else [0.0]
     own = [float(moves[axis].amax()) for axis in places]

@@ -179,7 +179,7 @@ class Probe:
     def reaching(
         self, inputs: ModelInputs, dtype: torch.dtype | None = None, entry: "Probe | None" = None
     ) -> Iterator[Callable[[Tensor, Tensor], Tensor]]:
-        """Within the block, run(first, rows) gives the layer's features (R, ...) for changed samples; passes end there.
+        """Give the block run(first, rows), the layer's features (R, ...) for changed samples; passes end there.
 
         `first` (R, ...) takes the place of the first tensor of the inputs, or of what `entry`'s layer puts out; row r is a
         variant of sample rows[r], which says what the other arguments are. Whether autograd is on is up to the caller.
@@ -288,7 +288,7 @@ class Probe:
             return REPLACED in self._replay(inputs).written
 
     def bytes_per_row(self, inputs: Any) -> int:
-        """Memory for the intermediate results of one row behind the layer, for inputs like these."""
+        """Return memory for the intermediate results of one row behind the layer, for inputs like these."""
         inputs = prepared(self.model, inputs)
         known = self._replays.get(inputs.signature)
         if known is not None:

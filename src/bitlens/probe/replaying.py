@@ -54,7 +54,7 @@ class Read:
 
 @dataclass(frozen=True)
 class Replay:
-    """Which calls are recorded and replayed, and where the output of the layer, called `name`, is replaced.
+    """Plan of the calls that are recorded and replayed, and of where the output of the layer, called `name`, is replaced.
 
     `script` says, for each module that matters, what its 1st, 2nd, ... call of a replayed pass does: give the output of
     the recorded call of that number, "run", or "splice" for the layer. `axes` says, for each recorded call and for the
@@ -108,7 +108,7 @@ def replay_script(chain: Sequence[Call]) -> tuple[list[Call], dict[nn.Module, li
 
 
 def sample_axes(once: Shapes, twice: Shapes) -> tuple[int | None, ...] | None:
-    """For each tensor the axis that doubles when the samples do; None in place of the tuple if it is not one axis."""
+    """Return for each tensor the axis that doubles when the samples do; None in place of the tuple if it is not one axis."""
     if len(once) != len(twice):
         return None
     axes: list[int | None] = []

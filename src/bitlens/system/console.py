@@ -28,7 +28,7 @@ answers = Console()
 
 
 class Debugging:
-    """Whether tracebacks are shown, by --debug."""
+    """Choice of the user, by --debug, to see tracebacks."""
 
     wanted = False
 
@@ -42,7 +42,7 @@ def note(text: str) -> None:
 
 
 class _Speed(ProgressColumn):
-    """How many a second, or how many seconds one takes."""
+    """Speed: how many a second, or how many seconds one takes."""
 
     def __init__(self, unit: str) -> None:
         super().__init__()

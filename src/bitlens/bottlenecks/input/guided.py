@@ -25,7 +25,7 @@ from bitlens.errors import one_of
 
 @dataclass(frozen=True, eq=False)
 class InputStages:
-    """What each stage found for N images or texts.
+    """Findings of each stage for N images or texts.
 
     Attributes:
         features: stage 1, bits per pixel or token at the layer; None if the prior does not ask for it.

@@ -110,12 +110,12 @@ class InputIBA(GuidedBottleneck):
 
     @property
     def layout(self) -> Layout | None:
-        """How the axes of the features were said to be meant."""
+        """Return how the axes of the features were said to be meant."""
         return self.feature_bottleneck.layout
 
     @property
     def statistics(self) -> FeatureStatistics:
-        """Of the layer's features; see `IBA.statistics`."""
+        """Return the statistics of the layer's features; see `IBA.statistics`."""
         return self.feature_bottleneck.statistics
 
     @statistics.setter

@@ -116,7 +116,7 @@ class TokenInputIBA(GuidedBottleneck):
 
     @property
     def statistics(self) -> Mapping[str, TokenStatistics]:
-        """Of all `layers`, by name. Setting them checks that they belong to these weights.
+        """Return the statistics of all `layers`, by name. Setting them checks that they belong to these weights.
 
         Raises:
             StatisticsError: if some are missing, or belong to something else.
@@ -129,7 +129,7 @@ class TokenInputIBA(GuidedBottleneck):
             part.statistics = statistics
 
     def _knowing(self, layer: str) -> TokenIBA:
-        """The bottleneck at one of `layers`."""
+        """Return the bottleneck at one of `layers`."""
         both = (self.feature_bottleneck, self.input_bottleneck)
         return next(part for part in both if part.probe.name == layer)
 
@@ -157,7 +157,7 @@ class TokenInputIBA(GuidedBottleneck):
         return Samples.of_texts(inputs)
 
     def reads_padding(self, samples: Samples) -> bool:
-        """Whether what the embedding puts out at padding is read; see `TokenIBA.reads_padding`."""
+        """Return whether what the embedding puts out at padding is read; see `TokenIBA.reads_padding`."""
         return self.input_bottleneck.reads_padding(samples)
 
     def rows(self, inputs: ModelInputs) -> int:

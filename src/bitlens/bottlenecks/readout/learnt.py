@@ -25,7 +25,7 @@ from bitlens.version import __version__
 
 @dataclass(frozen=True)
 class Learnt:
-    """What is known about one layer of one network.
+    """Knowledge about one layer of one network.
 
     Attributes:
         statistics: of the layer's features.
@@ -45,7 +45,7 @@ class Learnt:
 
     @classmethod
     def of(cls, weights: ReadoutWeights, device: torch.device) -> "Learnt":
-        """What a trained readout knows, its network on a device."""
+        """Return what a trained readout knows, its network on a device."""
         known = cls(weights.statistics, weights.reads, weights.settings, weights.provenance, training=weights.training)
         network = known.new_network(0, device)
         network.load_state_dict(dict(weights.state))
@@ -86,7 +86,7 @@ class Learnt:
         return complement(logits, layout, [matrix.to(logits.device) for matrix in matrices])
 
     def new_network(self, seed: int, device: torch.device) -> ReadoutNetwork:
-        """A network that reads what is to be read, not trained yet."""
+        """Return a network that reads what is to be read, not trained yet."""
         shape, layout = self.statistics.mean.shape, self.statistics.layout
         width = shape[-1] if self.statistics.granularity == "channel" else shape[layout.channel]
         with torch.random.fork_rng(devices=[]):
@@ -110,7 +110,7 @@ def learn_statistics(
     preprocessing: str,
     progress: Callable[[int], None] | None,
 ) -> Learnt:
-    """What the layer of a probe and all read layers put out, from one clean pass of each batch.
+    """Return what the layer of a probe and all read layers put out, from one clean pass of each batch.
 
     Args:
         probe: of the layer.
@@ -151,7 +151,7 @@ def learn_statistics(
 
 
 def _opened(inputs: Iterator[ModelInputs]) -> tuple[ModelInputs, Iterator[ModelInputs]]:
-    """The first of them, and all of them."""
+    """Return the first of them, and all of them."""
     first = next(inputs, None)
     if first is None:
         raise StatisticsError("there are no inputs to make statistics from: the batches are empty")
@@ -164,7 +164,7 @@ def _opened(inputs: Iterator[ModelInputs]) -> tuple[ModelInputs, Iterator[ModelI
 
 
 def _limited(model: nn.Module, batches: Iterable[Any], count: int) -> Iterator[ModelInputs]:
-    """The inputs of batches up to exactly this many samples; no more is drawn than is needed."""
+    """Yield the inputs of batches up to exactly this many samples; no more is drawn than is needed."""
     seen = 0
     for batch in batches:
         inputs = arguments_of(model, batch)[0].select(slice(count - seen))

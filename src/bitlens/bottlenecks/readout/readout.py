@@ -133,7 +133,7 @@ class ReadoutIBA(LayerBottleneck):
 
     @property
     def learnt(self) -> Learnt:
-        """What is known about the layer so far.
+        """Return what is known about the layer so far.
 
         Raises:
             StatisticsError: if nothing is.
@@ -151,12 +151,12 @@ class ReadoutIBA(LayerBottleneck):
 
     @property
     def reads(self) -> Reads:
-        """What is read, and how it is standardised (StatisticsError if that is not known yet)."""
+        """Return what is read, and how it is standardised (StatisticsError if that is not known yet)."""
         return self.learnt.reads
 
     @property
     def network(self) -> ReadoutNetwork:
-        """What reads.
+        """Return the network that reads.
 
         Raises:
             StatisticsError: if it was not trained.
@@ -186,7 +186,7 @@ class ReadoutIBA(LayerBottleneck):
 
     @property
     def is_trained(self) -> bool:
-        """Whether there are weights."""
+        """Return whether there are weights."""
         return self._learnt is not None and self._learnt.network is not None
 
     def on(self, model: nn.Module) -> "ReadoutIBA":
@@ -312,7 +312,7 @@ class ReadoutIBA(LayerBottleneck):
         return done
 
     def _read(self, batches: Iterable[Any]) -> Iterator[tuple[Any, Any]]:
-        """What the network is called with, and the labels that come with it."""
+        """Yield what the network is called with, and the labels that come with it."""
         for batch in batches:
             yield arguments_of(self.model, batch)
 
