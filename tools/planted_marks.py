@@ -43,7 +43,8 @@ class Seeking(nn.Module):
     def forward(self, x: Tensor) -> Tensor:
         """Return logits (N, classes)."""
         features = self.features(x).movedim(self.channels, 1)[:, :CLASSES]
-        return 8 * (features - 0.5).relu().flatten(2).sum(2)
+        found: Tensor = 8 * (features - 0.5).relu().flatten(2).sum(2)
+        return found
 
 
 @dataclass(frozen=True)

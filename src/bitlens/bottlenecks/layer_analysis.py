@@ -113,7 +113,7 @@ def analyse_layers(
     Args:
         model: the network.
         inputs: N texts, as `TokenIBA.explain` takes them.
-        targets: likewise.
+        targets: what is asked of each, as `TokenIBA.explain` takes it.
         statistics: of the layers to restrict, by name, from the input to the output (see `collect_token_statistics`).
         betas: weights of the information.
         evidence_samples: fresh noise samples under which the target is measured, at least 1.

@@ -124,7 +124,7 @@ class IBA(LayerBottleneck):
             granularity: "element" (as in the papers; fits one input size, wants 1,000 inputs or more) or "channel" (fits
                 any size, a few dozen inputs are enough).
             data: where the inputs come from, kept with the statistics.
-            preprocessing: how they were prepared, likewise.
+            preprocessing: how they were prepared, kept as well.
 
         Returns:
             This object.

@@ -58,7 +58,7 @@ class Reading:
 
     Attributes:
         map: as in `Attribution`.
-        unit: likewise.
+        unit: as in `Attribution`.
         bits: of every feature (n, ...).
         cells: bits of each cell of the layer's grid, where that is something else than the map may be.
         extra: bits of tokens that are no place of the map.

@@ -208,7 +208,7 @@ def collect_token_statistics(
         max_samples: stop at exactly this many texts.
         call: which call of the layers, if the network calls them several times in one pass.
         data: where the texts come from, kept with the statistics.
-        preprocessing: how they were prepared, likewise.
+        preprocessing: how they were prepared, kept as well.
 
     Returns:
         Statistics by the layer's name.

@@ -170,7 +170,7 @@ class TokenIBA(Bottleneck):
             batches: of texts: `TokenBatch`, or mappings as tokenizers of transformers give them.
             max_samples: stop at exactly this many texts.
             data: where the texts come from, kept with the statistics.
-            preprocessing: how they were prepared, likewise.
+            preprocessing: how they were prepared, kept as well.
 
         Returns:
             This object.

@@ -47,8 +47,8 @@ class NoiseModel:
 
     Attributes:
         mean: μ, broadcastable to one sample's features.
-        std: σ > 0, likewise.
-        active: 1.0 where the feature is used, 0.0 where it is forced to zero and counts no information (A4), likewise.
+        std: σ > 0, of the same shape.
+        active: 1.0 where the feature is used, 0.0 where it is forced to zero and counts no information (A4), of the same shape.
         clamp: whether noised features are kept non-negative, as what follows a ReLU always is (A6).
         hidden: v = 1 - λ_G (N, ...) where a prior mask λ_G is known to each sample already: only information beyond what
             passes the prior counts (`beyond_prior`). None: all counts, as for λ_G = 0.

@@ -26,7 +26,7 @@ from bitlens.system.reading import parsed, whole
 Granularity = Literal["element", "channel"]
 
 FEW_SAMPLES = 1000  # below this, statistics per element are noisy (algorithms A3)
-FEW_OBSERVATIONS = 1000  # of each channel, likewise
+FEW_OBSERVATIONS = 1000  # of each channel, below which statistics per channel are noisy
 
 
 @dataclass(frozen=True)
@@ -59,8 +59,8 @@ class FeatureStatistics:
     Attributes:
         mean: per element (the shape of one sample's features) or per channel (C,), float64; per channel of a vision
             transformer's tokens (E + 1, C), those of each token that is no patch and those of all patches.
-        squares: sum of squared deviations from the mean, likewise.
-        nonzero: how often the value was not exactly zero, likewise.
+        squares: sum of squared deviations from the mean, of the same shape.
+        nonzero: how often the value was not exactly zero, of the same shape.
         samples: how many inputs were seen.
         observations: how many values each entry summarises (samples, or samples times positions); of tokens that are no
             patch there are as many as samples.

@@ -10,7 +10,7 @@ from typing import Any
 from rich.cells import cell_len
 
 from bitlens.evaluation.paired import Mean
-from bitlens.evaluation.papers import Line, Paper, side_by_side
+from bitlens.evaluation.papers import Paper, PaperLine, side_by_side
 from bitlens.evaluation.tables import Cell, Table, metric_of
 
 
@@ -156,7 +156,7 @@ _LEVELS = (0.05, 0.01, 0.001)
 _STARS = "* p < 0.05, ** p < 0.01, *** p < 0.001: two-sided paired t-test over samples, not corrected for their number"
 
 
-def _entry(line: Line, table: int | None, column: int | str) -> str:
+def _entry(line: PaperLine, table: int | None, column: int | str) -> str:
     """Return a published number (table None, the number of a column), or ours (the number of a table, a metric)."""
     if table is None:
         published = line.published[int(column)]

@@ -48,7 +48,7 @@ def effective_heat(
     *,
     region: ObjectShape = "boxes",
     max_area: float = 0.33,
-    scale: localization.Scale = "maximum",
+    scale: localization.HeatScale = "maximum",
     base_threshold: float = 0.1,
     cap: float = 0.99,
     weighted: bool = True,

@@ -24,7 +24,7 @@ def build_method(spec: Spec, loaded: Loaded, *, seed: int = 0, layer: str | None
         spec: the method; what its settings do not name is what suits the network.
         loaded: the network.
         seed: of methods that take one, unless their settings name it.
-        layer: of methods that need one, likewise; None for the network's default.
+        layer: of methods that need one, unless their settings name it; None for the network's default.
 
     Raises:
         LayerError: if the network has no such layer, or none that suits by default.

@@ -12,7 +12,7 @@ from bitlens.core.statistics import FeatureStatistics, Granularity
 from bitlens.data.datasets import Sample
 from bitlens.data.preprocessing import Preprocessing
 from bitlens.errors import ClusterError, DataError
-from bitlens.methods.lessons import Collect, Seen, collect_here
+from bitlens.methods.lessons import Collect, OnSeen, collect_here
 from bitlens.workers import Lost, Workers
 
 _CHUNK = 64  # photos whose statistics go on their way together
@@ -25,7 +25,7 @@ def summarises_on(workers: Workers) -> Collect:
     """
 
     def collect(
-        iba: IBA, samples: Sequence[Sample], preprocess: Preprocessing, granularity: Granularity, progress: Seen
+        iba: IBA, samples: Sequence[Sample], preprocess: Preprocessing, granularity: Granularity, progress: OnSeen
     ) -> FeatureStatistics:
         starts = range(0, len(samples), _CHUNK)
         chunks = [samples[start : start + _CHUNK] for start in starts]

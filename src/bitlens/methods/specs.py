@@ -113,7 +113,7 @@ def _options(kind: Any, made: Any) -> dict[str, Any]:
     return settings_of_callable(made) if kind is Any and inspect.isclass(made) and made is not type(None) else {}
 
 
-def described(kind: Any) -> str:
+def words_for(kind: Any) -> str:
     """Return what may be typed for a setting of a type: "a number or none"; nothing if only Python can give such a value."""
     texts = [text for text in map(_described, _alternatives(kind)) if text]
     return " or ".join(dict.fromkeys(texts)) if texts != ["none"] else ""
@@ -150,7 +150,7 @@ def _read(text: str, kind: Any, place: str) -> Any:
         with suppress(KeyError, ValueError):  # the text is none of this type
             if one in kinds:
                 return read(text)
-    expected = described(kind)
+    expected = words_for(kind)
     raise SettingError(f"{place}={text}: {f'expected {expected}' if expected else 'this can only be given in Python'}")
 
 

@@ -20,7 +20,7 @@ from bitlens.data.kinds import Kind
 from bitlens.data.labels import Labels
 from bitlens.data.texts import open_texts
 from bitlens.errors import BitlensWarning, DataError
-from bitlens.methods.lessons import Class, How, Lesson, Seen
+from bitlens.methods.lessons import Class, How, Lesson, OnSeen
 from bitlens.models.loaded import Loaded
 from bitlens.probe.fingerprint import weights_hash
 from bitlens.system.files import kept
@@ -99,7 +99,7 @@ class Teacher:
     how: How = field(default_factory=How)
     beside: Path | None = None
     cached: bool = True
-    progress: Seen = lambda _: None
+    progress: OnSeen = lambda _: None
 
     def teach(self, lesson: Lesson, *methods: Any) -> list[Path]:
         """Give methods what they must learn, from where it is kept if the very same was learnt before.

@@ -132,7 +132,7 @@ def insertion_deletion(
         step: pixels in one step, in place of `points`. 10 is the exact mode of the paper: 5,018 points at 224 x 224,
             10,000 passes for each image.
         start: what pixels are inserted into: "blur" (29 pixels, σ = 15, borders mirrored), "zero", "mean" colour, or images.
-        replacement: what takes the place of deleted pixels, likewise.
+        replacement: what takes the place of deleted pixels, one of the same.
         progress: called with the number of images measured so far.
         **run: `seed` of the order of ties; `precision` and `internal_batch_size`, see `Passes`. The rounding of bfloat16 moved
             the areas of photos by 0.01 (standard deviation) at most, without a direction.

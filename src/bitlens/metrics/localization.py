@@ -13,7 +13,7 @@ from torch import Tensor
 
 from bitlens.errors import InputError, SettingError, one_of_literal
 
-Scale = Literal["maximum", "none"]
+HeatScale = Literal["maximum", "none"]
 
 _QUANTILES = 11
 
@@ -47,7 +47,7 @@ def effective_heat_ratio(
     maps: Tensor,
     masks: Tensor,
     *,
-    scale: Scale = "maximum",
+    scale: HeatScale = "maximum",
     base_threshold: float = 0.1,
     cap: float = 0.99,
     weighted: bool = True,
@@ -179,9 +179,9 @@ def _pixels(maps: Tensor, masks: Tensor) -> tuple[Tensor, Tensor]:
     return maps.detach().double().flatten(1), (masks.to(maps.device) > 0.5).flatten(1)
 
 
-def _scaled(values: Tensor, scale: Scale) -> Tensor:
+def _scaled(values: Tensor, scale: HeatScale) -> Tensor:
     """Return heat in [0, 1]."""
-    one_of_literal("scale", scale, Scale)
+    one_of_literal("scale", scale, HeatScale)
     heat = values.clamp_min(0)
     highest = heat.amax(1, keepdim=True)
     if scale == "maximum":

@@ -97,8 +97,8 @@ def left_over(run: Callable[[Tensor], Any], features: Tensor, clean: Any) -> flo
         features: of the two samples.
         clean: the output for them.
     """
-    before = answer_of(clean)
-    answers = [answer_of(run(noise)) for noise in _noises(features)]
+    before = supposed_answer(clean)
+    answers = [supposed_answer(run(noise)) for noise in _noises(features)]
     whole, size = _apart(before), float(before.norm()) if before is not None else 0.0
     return sum(map(_apart, answers)) / len(answers) / whole if whole > ROUNDING * ROUNDING * size else 0.0
 
@@ -125,7 +125,7 @@ def _apart(answer: Tensor | None) -> float:
     return float((answer[0] - answer[1]).norm()) if answer is not None and len(answer) > 1 else 0.0
 
 
-def answer_of(output: Any) -> Tensor | None:
+def supposed_answer(output: Any) -> Tensor | None:
     """Return what is taken for the network's answer: its logits, else its first tensor of real numbers."""
     said = getattr(output, "logits", None)
     leaves = tensors_of(said if said is not None else output)

@@ -18,7 +18,7 @@ from bitlens.probe.capturing import Reached, features_at, record
 from bitlens.probe.endings import output_form
 from bitlens.probe.folding import folded
 from bitlens.probe.following import prepared
-from bitlens.probe.geometry import Answers, Geometry, answers_of, geometry_of
+from bitlens.probe.geometry import Geometry, Responses, answers_of, geometry_of
 from bitlens.probe.modules import (
     Forward,
     Wrapper,
@@ -31,7 +31,7 @@ from bitlens.probe.modules import (
     unwrapped,
     wrapped,
 )
-from bitlens.probe.proving import Place, warn_of_slowness
+from bitlens.probe.proving import LayerPlace, warn_of_slowness
 from bitlens.probe.recording import Recording
 from bitlens.probe.replaying import ARGUMENTS, LAYER, REPLACED, Replay, feature_slot
 
@@ -69,7 +69,7 @@ class Probe:
         if call_of(self.name) not in (None, self.call):
             raise LayerError(f"layer {self.name!r} and call={call} name different calls: leave out call=")
         found = dict(find_layer(self.model, read) for read in reads)
-        self._place, self.output = Place(self.model, self.name, self.layer, self.call, found, slopes), output
+        self._place, self.output = LayerPlace(self.model, self.name, self.layer, self.call, found, slopes), output
         self._replays: dict[Any, Replay] = {}
         self._geometries: dict[Any, Geometry] = {}
         self._arounds: dict[Any, Around] = {}
@@ -156,7 +156,7 @@ class Probe:
                 )
             return Geometry(layout)
 
-        def measure() -> Answers | None:
+        def measure() -> Responses | None:
             try:
                 return answers_of(lambda changed: features_at(self.model, replay, changed), inputs)
             except (RuntimeError, ValueError, IndexError):  # a network that takes no changed inputs cannot be measured

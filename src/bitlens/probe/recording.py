@@ -15,7 +15,7 @@ from bitlens.core.outputs import OutputForm
 from bitlens.errors import LayerError
 from bitlens.probe.folding import folded
 from bitlens.probe.modules import Forward, Wrapper, frozen, putting_out, wrapped
-from bitlens.probe.replaying import ARGUMENTS, LAYER, REPLACED, Key, Read, Replay, feature_slot
+from bitlens.probe.replaying import ARGUMENTS, LAYER, REPLACED, Read, Replay, TensorKey, feature_slot
 
 
 class Touched(TorchDispatchMode):  # type: ignore[no-untyped-call]
@@ -23,16 +23,16 @@ class Touched(TorchDispatchMode):  # type: ignore[no-untyped-call]
 
     def __init__(self) -> None:
         super().__init__()  # type: ignore[no-untyped-call]
-        self._watched: dict[int, set[Key]] = {}
-        self.read: set[Key] = set()
-        self.written: set[Key] = set()
+        self._watched: dict[int, set[TensorKey]] = {}
+        self.read: set[TensorKey] = set()
+        self.written: set[TensorKey] = set()
         self.bytes = 0
 
-    def watch(self, key: Key, tensor: Tensor) -> None:
+    def watch(self, key: TensorKey, tensor: Tensor) -> None:
         """Note from now on what happens to this tensor."""
         self._watched.setdefault(memory_of(tensor), set()).add(key)
 
-    def note(self, value: Any, found: set[Key]) -> None:
+    def note(self, value: Any, found: set[TensorKey]) -> None:
         """Add the watched tensors in `value` to `found`."""
         for leaf in tensors_of(value):
             found |= self._watched.get(memory_of(leaf), set())

@@ -11,11 +11,11 @@ from bitlens.errors import LayerError
 from bitlens.probe.folding import Fold
 from bitlens.probe.trace import Call, Shapes, all_calls
 
-Key = tuple[int, int]
+TensorKey = tuple[int, int]
 """Which leaf (second) of which recorded call (first); call -1 is the layer itself, call -2 the network's arguments."""
 
 LAYER, ARGUMENTS = -1, -2
-REPLACED: Key = (-3, 0)
+REPLACED: TensorKey = (-3, 0)
 """What is given in place of the layer's output."""
 
 
@@ -67,8 +67,8 @@ class Replay:
     layer: tuple[nn.Module, int]
     script: Mapping[nn.Module, Sequence[int | str]]
     axes: Mapping[int, tuple[int | None, ...]]
-    live: frozenset[Key] | None = None
-    written: frozenset[Key] = frozenset()
+    live: frozenset[TensorKey] | None = None
+    written: frozenset[TensorKey] = frozenset()
     bytes_per_row: int = 1
     folds: tuple[Fold, ...] = ()
     prefix_folds: tuple[Fold, ...] = ()

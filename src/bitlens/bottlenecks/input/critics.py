@@ -56,7 +56,7 @@ RELEASED = GameSchedule((32,) * 6 + (8,), (0, 5), 20)
 
 SHORT = GameSchedule((8,) * 5, (4,), 15)
 
-Step = Callable[[nn.Module, torch.optim.Optimizer, Tensor, Tensor], None]
+CriticStep = Callable[[nn.Module, torch.optim.Optimizer, Tensor, Tensor], None]
 """One step of a critic, from its optimiser, real and generated features (batch, C, H, W)."""
 
 
@@ -66,7 +66,7 @@ class _Game:
 
     critic: Callable[[int, tuple[int, ...]], nn.Module]
     optimizer: Callable[..., torch.optim.Optimizer]
-    step: Step
+    step: CriticStep
     schedule: GameSchedule
     rate: float
     eps: float = 1e-8

@@ -54,10 +54,10 @@ class GuidedBottleneck(Bottleneck):
             "information" (all bits that pass the input, against noise alone) or "beyond-prior" (bits as proposition 3 counts
             them).
         beta_input: weight of the information in stage 3; by default what `quality` says.
-        steps: optimisation steps of stage 3, likewise.
-        noise_samples: noisy copies per step of stage 3, likewise.
-        learning_rate: of stage 3, likewise.
-        smoothing: σ of the blur of stage 3's mask, in pixels; 0 for none; likewise.
+        steps: optimisation steps of stage 3; this and what follows is by default what `quality` says.
+        noise_samples: noisy copies per step of stage 3.
+        learning_rate: of stage 3.
+        smoothing: σ of the blur of stage 3's mask, in pixels; 0 for none.
     """
 
     method = "input-iba"

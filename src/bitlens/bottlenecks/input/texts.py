@@ -49,8 +49,9 @@ class TokenInputIBA(GuidedBottleneck):
         quality: "fast"; "paper": the published passes and prior; "official": settings, noise and prior of the released code.
         mask: of stage 3: "unit": one mask for each dimension of each token; "token": one for each token; by default what
             `quality` says.
-        objective: what is kept of a class, see `TokenIBA`, likewise.
-        noise: at the embedding: as the embeddings of many texts ("statistics"), or N(0, 1) ("standard"), likewise.
+        objective: what is kept of a class, see `TokenIBA`; by default what `quality` says.
+        noise: at the embedding: as the embeddings of many texts ("statistics"), or N(0, 1) ("standard"); by
+            default what `quality` says.
         special_tokens: "restricted" like others, or "whole": they pass as they are and count nothing.
         statistics: by name of the layers (`layers`), if they exist already; else call `fit_statistics`.
         run: seed, precision and internal_batch_size, see `GroupedMethod`.

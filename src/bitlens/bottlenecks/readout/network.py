@@ -35,7 +35,7 @@ class Normaliser:
     Attributes:
         layout: how the features' axes are meant.
         mean: broadcastable to one sample's features, float32.
-        std: likewise, already above its floor.
+        std: of the same shape and type, already above its floor.
     """
 
     layout: Layout

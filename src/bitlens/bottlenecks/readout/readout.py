@@ -231,7 +231,7 @@ class ReadoutIBA(LayerBottleneck):
             max_samples: stop at exactly this many.
             granularity: "channel" (fits any input size) or "element" (as in the paper; wants 1,000 inputs or more).
             data: where the inputs come from, kept with the readout.
-            preprocessing: how they were prepared, likewise.
+            preprocessing: how they were prepared, kept as well.
             progress: called with the number of inputs seen so far.
 
         Returns:
@@ -280,7 +280,7 @@ class ReadoutIBA(LayerBottleneck):
                 statistics are taken over, and training begins at its weights.
             checkpoint: a file that is written now and then; a training with the same settings goes on from it.
             data: where the inputs come from, kept with the readout.
-            preprocessing: how they were prepared, likewise.
+            preprocessing: how they were prepared, kept as well.
             progress: called after every step.
 
         Returns:

@@ -19,7 +19,7 @@ LAYER = "blocks.0"
 WEIGHTS = Path(__file__).with_name("scenes_vit.safetensors")
 
 
-class Attention(nn.Module):
+class SelfAttention(nn.Module):
     """Self-attention of several heads, written out: (N, T, D) to the same shape."""
 
     def __init__(self, width: int, heads: int) -> None:
@@ -42,7 +42,7 @@ class Block(nn.Module):
     def __init__(self, width: int, heads: int) -> None:
         super().__init__()
         self.norm1 = nn.LayerNorm(width)
-        self.attn = Attention(width, heads)
+        self.attn = SelfAttention(width, heads)
         self.norm2 = nn.LayerNorm(width)
         self.mlp = nn.Sequential(nn.Linear(width, 2 * width), nn.GELU(), nn.Linear(2 * width, width))
 
