@@ -12,7 +12,8 @@ from dataclasses import replace
 import torch
 from torch import Tensor
 
-from bitlens.bottlenecks.groups import COPIES_AT_ONCE, Group, GroupedMethod
+from bitlens.bottlenecks.grouped import COPIES_AT_ONCE, GroupedMethod
+from bitlens.bottlenecks.groups import Group
 from bitlens.bottlenecks.recorded import Reading, Recorded
 from bitlens.bottlenecks.settling import settle
 from bitlens.core.attribution import Attribution, Curve, Evidence

@@ -22,12 +22,12 @@ from bitlens.core.statistics import FEW_OBSERVATIONS, FeatureStatistics, Provena
 from bitlens.core.stored import statistics_parts
 from bitlens.errors import BitlensWarning, LayerError, StatisticsError
 from bitlens.probe import layer_features
-from bitlens.probe.fingerprint import weights_hash
+from bitlens.probe.collecting import limited
+from bitlens.probe.fingerprint import provenance_of
 from bitlens.probe.ids import texts_of_chance
 from bitlens.system.arrays import read_arrays, write_arrays
 from bitlens.system.checks import exactly, mapping, whole_number
 from bitlens.system.reading import parsed, whole
-from bitlens.version import __version__
 
 _FORMAT = "bitlens.token-statistics/1"
 _CHANCE, _LENGTH = 32, 64  # texts of chance, and tokens in each
@@ -217,13 +217,8 @@ def collect_token_statistics(
         StatisticsError: if there is no text.
         LayerError: if the pass does not reach a layer.
     """
-    if max_samples < 1:
-        raise StatisticsError(f"max_samples must be at least 1, got {max_samples}")
     totals: dict[str, TokenStatistics] = {}
-    seen = 0
-    for batch in batches:
-        texts = Samples.of_texts(batch)
-        texts = texts.select(torch.arange(min(len(texts), max_samples - seen), device=texts.kinds.device))
+    for texts in limited(map(Samples.of_texts, batches), max_samples, "texts to make statistics from"):
         for name, features in zip(layers, layer_features(model, layers, texts.inputs, call=call), strict=True):
             if features.dim() != 3 or features.shape[:2] != texts.kinds.shape:
                 raise LayerError(
@@ -232,13 +227,8 @@ def collect_token_statistics(
                 )
             summary = TokenStatistics.of(features, texts.kinds.to(features.device))
             totals[name] = totals[name].merge(summary) if name in totals else summary
-        seen += len(texts)
-        if seen >= max_samples:
-            break
-    if not totals:
-        raise StatisticsError("there are no texts to make statistics from: the batches are empty")
     _warn_if_few(next(iter(totals.values())))
-    known = Provenance(type(model).__name__, weights_hash(model), "", data, preprocessing, __version__)
+    known = provenance_of(model, data=data, preprocessing=preprocessing)
     return {name: total.with_provenance(replace(known, layer=name)) for name, total in totals.items()}
 
 

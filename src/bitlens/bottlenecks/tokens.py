@@ -5,7 +5,7 @@ is drawn as the layer's hidden units behave over the tokens of many texts, speci
 nothing.
 """
 
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
 from typing import Any, Literal, final, get_args
@@ -16,10 +16,11 @@ from typing_extensions import Unpack
 
 from bitlens.bottlenecks.bottleneck import EVIDENCE_STREAM, Bottleneck, optimised
 from bitlens.bottlenecks.groups import ORDINARY, PADDING, Group, Samples
+from bitlens.bottlenecks.of_texts import TextMethod
 from bitlens.bottlenecks.paths import check_paths
 from bitlens.bottlenecks.recorded import Reading, Recorded
 from bitlens.bottlenecks.shared_mask import SharedMask
-from bitlens.bottlenecks.token_statistics import TokenStatistics, collect_token_statistics, sampled_statistics
+from bitlens.bottlenecks.token_statistics import TokenStatistics, sampled_statistics
 from bitlens.core.family import Fitted, Region
 from bitlens.core.fitting import FitSettings, Readout
 from bitlens.core.gaussian import NoiseModel, NoiseSettings
@@ -44,7 +45,7 @@ _TOKENS = LAYOUTS["TD"]
 
 
 @final
-class TokenIBA(Bottleneck):
+class TokenIBA(TextMethod, Bottleneck):
     """Bits that a transformer uses of each token of a text, by the features after one of its layers.
 
     Args:
@@ -161,43 +162,15 @@ class TokenIBA(Bottleneck):
             )
         return self._statistics[layer]
 
-    def fit_statistics(
-        self, batches: Iterable[Any], max_samples: int = 10_000, *, data: str = "", preprocessing: str = ""
-    ) -> "TokenIBA":
-        """Learn what the layer puts out for the tokens of texts like those to be explained; 1,000 texts are plenty.
-
-        Args:
-            batches: of texts: `TokenBatch`, or mappings as tokenizers of transformers give them.
-            max_samples: stop at exactly this many texts.
-            data: where the texts come from, kept with the statistics.
-            preprocessing: how they were prepared, kept as well.
-
-        Returns:
-            This object.
-
-        Raises:
-            StatisticsError: if there is no text.
-        """
-        self._statistics = collect_token_statistics(
-            self.model,
-            self.layers,
-            batches,
-            max_samples=max_samples,
-            call=self.probe.call,
-            data=data,
-            preprocessing=preprocessing,
-        )
-        return self
+    def know(self, statistics: Mapping[str, TokenStatistics]) -> None:
+        """Take statistics of `layers`, by name, that were made with this network."""
+        self._statistics = {name: statistics[name] for name in self.layers if name in statistics}
 
     def check(self) -> None:
         """Make statistics where there are none yet: of texts of chance, see `sampled_statistics`."""
         missing = [name for name in self.layers if name not in self._statistics]
         if missing:
             self._statistics |= sampled_statistics(self.model, missing, call=self.probe.call, seed=self.seed)
-
-    def samples(self, inputs: Any) -> Samples:
-        """Read texts."""
-        return Samples.of_texts(inputs)
 
     def reads_padding(self, samples: Samples) -> bool:
         """Return whether the output changes with what the layer puts out at padding (XLNet's head reads the last position).
@@ -313,10 +286,7 @@ class TokenIBA(Bottleneck):
             "special_tokens": self.special_tokens,
             "deeper": list(self.deeper),
             "min_std": self.noise.min_std,
-            "seed": self.seed,
-            "precision": self.precision,
-            **self.passes.declared(),
-            **({"allow_bypass": True} if self.allow_bypass else {}),
+            **self.run_settings,
             "statistics": f"per hidden unit, {statistics.samples} texts",
             "statistics_data": statistics.provenance.data,
             "statistics_fingerprint": statistics.fingerprint,

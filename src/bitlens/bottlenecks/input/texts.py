@@ -4,7 +4,7 @@ The three stages of images.py: a bottleneck at a layer that reads the whole text
 the embedding that counts only information beyond the prior. The first and the last are `TokenIBA`.
 """
 
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import replace
 from typing import Any, final, get_args
@@ -27,8 +27,9 @@ from bitlens.bottlenecks.input.presets import (
 )
 from bitlens.bottlenecks.input.prior import Prior
 from bitlens.bottlenecks.input.stages import Guide, text_guide
+from bitlens.bottlenecks.of_texts import TextMethod
 from bitlens.bottlenecks.recorded import Recorded
-from bitlens.bottlenecks.token_statistics import TokenStatistics, collect_token_statistics
+from bitlens.bottlenecks.token_statistics import TokenStatistics
 from bitlens.bottlenecks.tokens import MaskForm, Objective, SpecialTokens, TokenIBA
 from bitlens.core.gaussian import NoiseModel
 from bitlens.core.inputs import ModelInputs
@@ -37,7 +38,7 @@ from bitlens.errors import one_of
 
 
 @final
-class TokenInputIBA(GuidedBottleneck):
+class TokenInputIBA(TextMethod, GuidedBottleneck):
     """Information bottleneck attribution at the word embedding, guided by a bottleneck at a layer.
 
     Args:
@@ -134,28 +135,15 @@ class TokenInputIBA(GuidedBottleneck):
         both = (self.feature_bottleneck, self.input_bottleneck)
         return next(part for part in both if part.probe.name == layer)
 
-    def fit_statistics(
-        self, batches: Iterable[Any], max_samples: int = 10_000, *, data: str = "", preprocessing: str = ""
-    ) -> "TokenInputIBA":
-        """Learn what the layer and the embedding put out for the tokens of texts; see `TokenIBA.fit_statistics`."""
-        self.statistics = collect_token_statistics(
-            self.model,
-            self.layers,
-            batches,
-            max_samples=max_samples,
-            data=data,
-            preprocessing=preprocessing,
-        )
-        return self
+    def know(self, statistics: Mapping[str, TokenStatistics]) -> None:
+        """Take statistics of `layers`, by name, that were made with this network."""
+        for part in (self.feature_bottleneck, self.input_bottleneck):
+            part.know(statistics)
 
     def check(self) -> None:
         """Make statistics of `layers` where there are none yet, see `TokenIBA.check`."""
         for name in self.layers:
             self._knowing(name).check()
-
-    def samples(self, inputs: Any) -> Samples:
-        """Read texts."""
-        return Samples.of_texts(inputs)
 
     def reads_padding(self, samples: Samples) -> bool:
         """Return whether what the embedding puts out at padding is read; see `TokenIBA.reads_padding`."""

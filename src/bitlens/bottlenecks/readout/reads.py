@@ -16,7 +16,7 @@ from bitlens.core.gaussian import NoiseSettings
 from bitlens.core.inputs import ModelInputs
 from bitlens.core.layout import LAYOUTS, Layout
 from bitlens.core.statistics import FeatureStatistics, Granularity
-from bitlens.errors import LayerError, SettingError, StatisticsError
+from bitlens.errors import LayerError, SettingError
 from bitlens.probe import Probe, Recording
 
 OUTPUT = "output"
@@ -117,7 +117,7 @@ def collect_reads(
 
     Args:
         probe: of `reading_probe`.
-        batches: of inputs.
+        batches: of inputs, at least one.
         with_output: whether the network's class scores are read.
         conditional: whether the target is.
         granularity: "channel" or "element".
@@ -126,7 +126,7 @@ def collect_reads(
         progress: called with the number of inputs seen so far.
 
     Raises:
-        StatisticsError: if there is no input, or sizes differ with granularity "element".
+        StatisticsError: if sizes differ with granularity "element".
     """
     known: dict[str, FeatureStatistics] = {}
     sizes: dict[str, tuple[int, ...]] = {}
@@ -145,8 +145,6 @@ def collect_reads(
             known[name] = known[name].merge(made) if name in known else made
         if progress is not None:
             progress(seen)
-    if not known:
-        raise StatisticsError("there are no inputs to make statistics from: the batches are empty")
     own = known.pop("")
     scale = NoiseSettings("gaussian", min_std)
     models = {name: statistics.noise(scale, sizes[name]) for name, statistics in known.items()}
