@@ -87,6 +87,11 @@ class GroupedMethod(ABC):
         return {name: value for name in ("keep", "bits") if (value := getattr(self, name)) is not None}
 
     @property
+    def proof(self) -> int:
+        """Return how many noises the target is measured under, unless somebody says otherwise."""
+        return 32 if self.keep is None else 8
+
+    @property
     def run_settings(self) -> dict[str, Any]:
         """Return what decides how the network is run, as plain values."""
         said = {"seed": self.seed, "precision": self.precision, **self.passes.declared()}
@@ -142,8 +147,7 @@ class GroupedMethod(ABC):
         """
         self.check()
         samples = self.read(inputs, targets).arranged(self.probe.device)
-        samples_of_noise = (32 if self.keep is None else 8) if evidence_samples is None else evidence_samples
-        wanted = Wanted(samples_of_noise, keep_capacity, curve, watch)
+        wanted = Wanted(self.proof if evidence_samples is None else evidence_samples, keep_capacity, curve, watch)
         return samples.together(list(self.explained(samples, targets, wanted, progress)))
 
     def attribute(self, inputs: Any, target: Any = None, additional_forward_args: Any = None) -> Any:
