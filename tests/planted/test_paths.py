@@ -11,6 +11,8 @@ import torch
 from torch import Tensor, nn
 
 import bitlens
+from bitlens.bottlenecks.input.texts import TokenInputIBA
+from bitlens.bottlenecks.layered import LayeredTokenIBA
 from bitlens.bottlenecks.token_statistics import collect_token_statistics
 from bitlens.bottlenecks.tokens import TokenIBA
 from bitlens.errors import BitlensWarning, LayerError, ModelError
@@ -162,7 +164,23 @@ def test_decoders_that_read_the_text_again_are_refused(make: Any, layer: str) ->
     assert found.total_bits is not None
     assert found.evidence is not None
     assert found.evidence.before.shape == found.evidence.under_noise.shape == (1,)
+    assert found.evidence.bypass_allowed
     assert found.total_bits.item() < 5  # and all the same the answer may stay
+
+
+@pytest.mark.filterwarnings("ignore:with noise at layer:bitlens.errors.BitlensWarning")
+def test_evidence_tells_of_a_bypass_where_the_bits_are_counted() -> None:
+    some: Any = {"steps": 1, "noise_samples": 1, "allow_bypass": True}
+    image: Any = bitlens.method("input-iba", seeded(UNet), layer=LAYER, **some)
+    found = image.fit_statistics([noise_images(4)], granularity="channel").explain(noise_images(1))
+    assert not found.evidence.bypass_allowed  # nothing goes round the input
+    given = {name: value[:1] for name, value in TEXTS.items()}
+    text = TokenInputIBA(bart(), "model.encoder.layers.0", "model.encoder.embed_tokens", **some).explain(given)
+    several = LayeredTokenIBA(bart(), ["model.encoder.layers.0", "model.encoder.layers.1"], **some).explain(given)
+    for made in (text, several):
+        assert made.settings["allow_bypass"] is True
+        assert made.evidence is not None
+        assert made.evidence.bypass_allowed
 
 
 @pytest.mark.parametrize("make", [bart, t5])

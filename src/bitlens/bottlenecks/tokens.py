@@ -8,7 +8,7 @@ nothing.
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
-from typing import Any, Literal, final, get_args
+from typing import Any, Literal, final
 
 import torch
 from torch import Tensor, nn
@@ -27,7 +27,7 @@ from bitlens.core.gaussian import NoiseModel, NoiseSettings
 from bitlens.core.layout import LAYOUTS
 from bitlens.core.passes import BottleneckOptions, in_precision, suffix_dtype
 from bitlens.core.targets import ClassTarget, LogOdds, Target, as_target, last_token
-from bitlens.errors import LayerError, StatisticsError, one_of
+from bitlens.errors import LayerError, StatisticsError, one_of_literal
 from bitlens.probe import Probe, Recording, find_layer
 from bitlens.probe.agreement import agree
 from bitlens.probe.fingerprint import weights_hash
@@ -106,9 +106,9 @@ class TokenIBA(TextMethod, Bottleneck):
             raise LayerError(f"deeper holds {self.probe.name!r}, the layer itself: name layers behind it")
         if self.probe.layer in self.deeper.values() or any(call_of(name) is not None for name in self.deeper):
             raise LayerError("deeper holds one of several calls of a layer: name layers that are called once")
-        self.mask = one_of("mask", mask, {name: name for name in get_args(MaskForm)})
-        self.special_tokens = one_of("special_tokens", special_tokens, {name: name for name in get_args(SpecialTokens)})
-        self.objective = one_of("objective", objective, {name: name for name in get_args(Objective)})
+        self.mask = one_of_literal("mask", mask, MaskForm)
+        self.special_tokens = one_of_literal("special_tokens", special_tokens, SpecialTokens)
+        self.objective = one_of_literal("objective", objective, Objective)
         self.fit = FitSettings(
             beta=self.price(beta, 3.0),
             steps=steps,

@@ -13,7 +13,7 @@ written out, in fewer operations than autograd would need.
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import asdict, dataclass, replace
-from typing import Any, Literal, Protocol, get_args
+from typing import Any, Literal, Protocol
 
 import torch
 from torch import Tensor
@@ -22,7 +22,7 @@ from bitlens.core.family import Fitted, MaskFamily, Region
 from bitlens.core.gaussian import NoiseModel, laid_out_like
 from bitlens.core.layout import Layout
 from bitlens.core.targets import Target
-from bitlens.errors import FitError, NotFiniteError, SettingError, TargetError, one_of
+from bitlens.errors import FitError, NotFiniteError, SettingError, TargetError, one_of_literal
 
 Run = Callable[..., Any]
 """z (copies * N, ...) → the network's output; with (n,) indices as a second argument z holds copies of these samples alone."""
@@ -73,7 +73,7 @@ class FitSettings:
                 raise SettingError(f"{name} must not be negative, got {getattr(self, name)}")
         if not self.learning_rate > 0:
             raise SettingError(f"learning_rate must be positive, got {self.learning_rate}")
-        one_of("readout", self.readout, {name: name for name in get_args(Readout)})
+        one_of_literal("readout", self.readout, Readout)
 
     def plain(self) -> dict[str, Any]:
         """Return the settings by name, without a price that is not set and, where one is, without the weight it replaces."""

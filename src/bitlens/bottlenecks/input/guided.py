@@ -3,7 +3,7 @@
 from abc import abstractmethod
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
-from typing import Any, get_args
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -20,7 +20,7 @@ from bitlens.core.family import Fitted
 from bitlens.core.gaussian import information
 from bitlens.core.maps import bits_of, unit_of
 from bitlens.core.passes import BottleneckOptions
-from bitlens.errors import one_of
+from bitlens.errors import one_of, one_of_literal
 
 
 @dataclass(frozen=True, eq=False)
@@ -86,7 +86,7 @@ class GuidedBottleneck(Bottleneck):
         name = preset.prior if prior is None else prior
         self.find_prior: Prior | None = name if callable(name) else one_of("prior", name, priors)
         self.prior = name if isinstance(name, str) else getattr(name, "__name__", type(name).__name__)
-        self.readout = one_of("readout", readout, {name: name for name in get_args(InputReadout)})
+        self.readout = one_of_literal("readout", readout, InputReadout)
 
     def stages(
         self,

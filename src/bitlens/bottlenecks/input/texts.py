@@ -7,7 +7,7 @@ the embedding that counts only information beyond the prior. The first and the l
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import replace
-from typing import Any, final, get_args
+from typing import Any, final
 
 import torch
 from torch import Tensor, nn
@@ -34,7 +34,7 @@ from bitlens.bottlenecks.tokens import MaskForm, Objective, SpecialTokens, Token
 from bitlens.core.gaussian import NoiseModel
 from bitlens.core.inputs import ModelInputs
 from bitlens.core.passes import BottleneckOptions, without_aim
-from bitlens.errors import one_of
+from bitlens.errors import one_of, one_of_literal
 
 
 @final
@@ -95,8 +95,7 @@ class TokenInputIBA(TextMethod, GuidedBottleneck):
             learning_rate=learning_rate,
             **run,
         )
-        noises = {name: name for name in get_args(EmbeddingNoise)}
-        self.noise = preset.noise if noise is None else one_of("noise", noise, noises)
+        self.noise = one_of_literal("noise", preset.noise if noise is None else noise, EmbeddingNoise)
         kept = preset.objective if objective is None else objective
         masks: MaskForm = mask or ("token" if preset.one_mask else "unit")
         plain = without_aim(run)
@@ -184,9 +183,7 @@ class TokenInputIBA(TextMethod, GuidedBottleneck):
             "readout": self.readout,
             "noise": self.noise,
             "prior": self.prior,
-            "seed": self.seed,
-            "precision": self.precision,
-            **self.passes.declared(),
+            **self.run_settings,
         }
         if self.noise == "statistics":
             plain |= _of_statistics(bottleneck)

@@ -4,8 +4,9 @@ Trained once on many inputs, it explains a new one in the clean pass that every 
 matrix products. algorithms C; the faults of the released code (J.6, J.7) are not repeated.
 """
 
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import asdict, replace
+from functools import partial
 from pathlib import Path
 from typing import Any, final
 from warnings import warn
@@ -292,7 +293,8 @@ class ReadoutIBA(LayerBottleneck):
             DependencyError: if the package accelerate is not installed.
         """
         training = training if training is not None else TrainingSettings()
-        examples: Examples = batches if isinstance(batches, Examples) else InMemory(self._read(batches))
+        read = partial(arguments_of, self.model)
+        examples: Examples = batches if isinstance(batches, Examples) else InMemory(map(read, batches))
         if start is not None:
             self._take(begun_at(start, self.probe, self.choices))
         elif self._learnt is None:
@@ -310,11 +312,6 @@ class ReadoutIBA(LayerBottleneck):
             seed=self.seed,
         )
         return done
-
-    def _read(self, batches: Iterable[Any]) -> Iterator[tuple[Any, Any]]:
-        """Yield what the network is called with, and the labels that come with it."""
-        for batch in batches:
-            yield arguments_of(self.model, batch)
 
     def check(self) -> None:
         """Refuse to begin before the readout was trained, and warn if the network has other weights since."""
@@ -353,9 +350,8 @@ class ReadoutIBA(LayerBottleneck):
         }
 
     def _warn_of_others(self, classes: Tensor, recording: Recording) -> None:
-        others = (
-            0 if self.reads.conditional else int((classes != recording.form.scores(recording.output).argmax(1)).sum())
-        )
+        predicted = recording.form.scores(recording.output).argmax(1)
+        others = 0 if self.reads.conditional else int((classes != predicted).sum())
         if others:
             text = (
                 f"{others} of {len(classes)} targets are not the prediction, which is all that this readout explains: train one "
