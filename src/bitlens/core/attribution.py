@@ -19,7 +19,7 @@ from bitlens.system.checks import mapping
 from bitlens.system.reading import parsed, whole
 
 _FORMAT = "bitlens.attribution/1"
-BYPASSED = "more may go round this layer (allow_bypass=True): its bits do not bound what the network uses"
+BYPASSED = "More may go round this layer (allow_bypass=True): its bits do not bound what the network uses"
 """What must be known of bits at a layer that something else than its features may go round."""
 _NAMES = {
     "total_bits": "total bits",
