@@ -113,7 +113,7 @@ def _figure(photo: Floats | None, label: str, one: Attribution, scale: Scale) ->
 
 
 def figure_details(one: Attribution, label: str) -> str:
-    """Say where a map was made, what decided how much passes, unless its label does, and what goes round, unless evidence does."""
+    """Say where a map was made, what decided how much passes unless its label does, what goes round unless evidence says."""
     aim = aim_of(one.settings)
     told = one.evidence is not None and one.evidence.bypass_allowed
     parts = [
