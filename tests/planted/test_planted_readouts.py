@@ -1,8 +1,10 @@
 """Readouts that learnt for a second where marks matter: on other inputs they find the mark that decides, wherever it lies."""
 
+from collections.abc import Iterator
 from typing import Any
 
 import pytest
+import torch
 
 import bitlens
 from bitlens.errors import BitlensWarning
@@ -10,6 +12,16 @@ from planted_marks import MARKED, Marked, taught
 from planted_networks import inside, peak, share
 
 COUNT = 16
+
+
+@pytest.fixture(autouse=True)
+def one_thread() -> Iterator[None]:
+    """Networks are so small that threads would only wait for each other."""
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)
+    yield
+    torch.set_num_threads(threads)
+
 
 every_kind = pytest.mark.parametrize("marked", MARKED, ids=lambda marked: marked.kind)
 
