@@ -63,8 +63,8 @@ def settle(recorded: Recorded, fitted: Fitted, fit: FitSettings, keep: float | N
     found, under, spread = fitted, before, torch.zeros_like(before)
     if keep is None and wanted.evidence_samples:
         under, spread = mean_and_spread(held.values(found.u, wanted.evidence_samples, recorded.evidence_seed))
-    fewest = _FLOOR_SAMPLES if keep is not None else max(_FLOOR_SAMPLES, wanted.evidence_samples // 4)
-    floors = _floor(held, before, fewest, recorded.evidence_seed + _FLOOR)
+    seed = recorded.evidence_seed + _FLOOR
+    floors = _floor(held, before, seed) if keep is not None else held.floor(max(4, wanted.evidence_samples // 4), seed)
     count, (floor, floor_std) = len(floors), mean_and_spread(floors)
 
     def share(under: Tensor, samples: Tensor | slice = slice(None)) -> Tensor:
@@ -83,11 +83,11 @@ def settle(recorded: Recorded, fitted: Fitted, fit: FitSettings, keep: float | N
     return Settled(found, evidence, *_path(held, masks, found.logits, share, recorded.evidence_seed + _CURVE))
 
 
-def _floor(held: Holding, before: Tensor, fewest: int, seed: int) -> Tensor:
-    """Values (count, N) with nothing but noise; more of them where they are no small part of the clean value."""
-    values = held.floor(fewest, seed)
+def _floor(held: Holding, before: Tensor, seed: int) -> Tensor:
+    """Return values (count, N) with nothing but noise; more of them where they are no small part of the clean value."""
+    values = held.floor(_FLOOR_SAMPLES, seed)
     if bool((values.mean(0) > _LOW * before).any()):
-        values = torch.cat([values, held.floor(fewest * _MORE, seed + 1)])
+        values = torch.cat([values, held.floor(_FLOOR_SAMPLES * _MORE, seed + 1)])
     return values
 
 
