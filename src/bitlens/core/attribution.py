@@ -203,12 +203,12 @@ class Attribution:
 
     @property
     def promise(self) -> Promise | None:
-        """What is guaranteed of all inputs like these with so many bits, if the map was made with a guarantee."""
+        """The guarantee over all inputs like these with so many bits, if the map was made with a guarantee."""
         return Promise.of(self.settings)
 
     @property
     def keeps_class(self) -> bool | None:
-        """Whether the first sample keeps its class, where that was guaranteed of most like it."""
+        """True if the first sample keeps its class, where that was guaranteed of most like it."""
         return bool(self.class_kept[0]) if self.class_kept is not None else None
 
     def save(self, path: str | Path) -> None:

@@ -24,7 +24,7 @@ LEVELS = (0.9, 0.95, 0.99)
 
 @dataclass(frozen=True)
 class Promise:
-    """What is said of one map: at least this share of inputs keep their class with so many bits.
+    """The sentence that a map carries: at least this share of inputs keep their class with so many bits.
 
     Attributes:
         level: the share, 1 - a.
@@ -57,7 +57,7 @@ class Promise:
 
 @dataclass(frozen=True, eq=False)
 class Guarantee:
-    """How many bits inputs need to keep their class, and thereby how many a new one needs.
+    """Bits that inputs need to keep their class, and thereby those that a new one needs.
 
     An input is kept by a budget if the mean of the network's answers (probabilities) under `noises` noises names its class. What
     it needs is the smallest budget from which on all larger ones keep it.
@@ -102,7 +102,7 @@ class Guarantee:
 
     @property
     def promise(self) -> Promise:
-        """What maps carry, at the first level.
+        """The sentence that maps carry, at the first level.
 
         Raises:
             SettingError: if there are too few inputs for it, or too many of them keep their class with no budget.
@@ -123,7 +123,7 @@ class Guarantee:
         )
 
     def rows(self) -> list[dict[str, Any]]:
-        """One plain mapping for each level: the share of inputs, and bits (None if nothing can be said) or how many it takes."""
+        """Return one plain mapping for each level: the share of inputs, and bits (None if nothing can be said) or how many it takes."""
         found = [(level, self.budget(level)) for level in self.levels]
         return [
             {"level": level, "bits": bits if bits < math.inf else None, "least_inputs": least_count(level)}
