@@ -123,7 +123,7 @@ class Guarantee:
         )
 
     def rows(self) -> list[dict[str, Any]]:
-        """Return one plain mapping for each level: bits (None if nothing can be said) and how many inputs it takes to say them."""
+        """Return one plain mapping for each level: bits (None if nothing can be said) and how many inputs it takes."""
         found = [(level, self.budget(level)) for level in self.levels]
         return [
             {"level": level, "bits": bits if bits < math.inf else None, "least_inputs": least_count(level)}
