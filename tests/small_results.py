@@ -6,7 +6,8 @@ from pathlib import Path
 import numpy as np
 import torch
 
-from bitlens.core.attribution import Attribution, Evidence
+from bitlens.core.attribution import Attribution
+from bitlens.core.evidence import Evidence
 from bitlens.view.encoding import save_photo
 
 SETTINGS = {

@@ -19,7 +19,8 @@ from bitlens.bottlenecks.readout.network import Normaliser, ReadoutNetwork
 from bitlens.bottlenecks.readout.reads import Reads
 from bitlens.bottlenecks.readout.weights import ReadoutWeights, settled
 from bitlens.bottlenecks.token_statistics import TokenStatistics
-from bitlens.core.attribution import Attribution, Evidence
+from bitlens.core.attribution import Attribution
+from bitlens.core.evidence import Evidence
 from bitlens.core.layout import LAYOUTS
 from bitlens.core.statistics import FeatureStatistics, Provenance
 from bitlens.data.datasets import open_dataset

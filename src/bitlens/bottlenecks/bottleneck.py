@@ -15,7 +15,8 @@ from torch import Tensor
 from bitlens.bottlenecks.groups import COPIES_AT_ONCE, Group, GroupedMethod
 from bitlens.bottlenecks.recorded import Reading, Recorded
 from bitlens.bottlenecks.settling import settle
-from bitlens.core.attribution import Attribution, Curve, Evidence
+from bitlens.core.attribution import Attribution
+from bitlens.core.evidence import Curve, Evidence
 from bitlens.core.family import Fitted
 from bitlens.core.fitting import FitSettings, fit_masks
 from bitlens.core.maps import bits_of, bits_of_extra, bits_per_cell, bits_per_pixel, unit_of

@@ -13,7 +13,8 @@ from torch import Tensor, nn
 from bitlens.bottlenecks.groups import Group, GroupedMethod, Samples
 from bitlens.bottlenecks.token_statistics import TokenStatistics, collect_token_statistics
 from bitlens.bottlenecks.tokens import TokenIBA
-from bitlens.core.attribution import Attribution, Evidence
+from bitlens.core.attribution import Attribution
+from bitlens.core.evidence import Evidence
 from bitlens.core.inputs import ModelInputs
 from bitlens.errors import SettingError
 

@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 
 from bitlens.bottlenecks.recorded import Recorded
-from bitlens.core.attribution import Evidence
+from bitlens.core.evidence import Evidence
 from bitlens.core.family import Fitted, MaskFamily
 from bitlens.core.floor import share_kept
 from bitlens.core.holding import SEARCHED, Holding, fewest_that_hold, mean_and_spread

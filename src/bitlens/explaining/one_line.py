@@ -1,6 +1,7 @@
 """One network, one input, one line: a map that holds, with nothing prepared."""
 
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -10,10 +11,11 @@ from torch import Tensor, nn
 
 from bitlens.core.attribution import Attribution
 from bitlens.core.inputs import ModelInputs
+from bitlens.core.seen import MOST_SEEN, Seen, seen_of
 from bitlens.data.images import read_image
 from bitlens.data.tokenizing import TokenBatch
 from bitlens.errors import InputError, LayerError
-from bitlens.explaining.photos import class_index
+from bitlens.explaining.photos import class_index, class_name
 from bitlens.methods import entry_of
 from bitlens.methods.building import build_method, holding, layer_for
 from bitlens.methods.specs import Spec
@@ -58,8 +60,9 @@ def explain(
     if loaded is not None:
         place = {"layer": layer} if layer is not None else {}
         made = build_method(Spec(name, {**settings, **place}), loaded)
-        found: Attribution = made.explain(_read(loaded, inputs), _asked(targets, loaded))
-        return found
+        given = _read(loaded, inputs)
+        found: Attribution = made.explain(given, _asked(targets, loaded))
+        return replace(found, seen=_seen(loaded, given, found))
     if not isinstance(model, nn.Module):
         raise InputError(f"the network must be a module, a loaded network or a name, got {type(model).__name__}")
     entry = entry_of(name)
@@ -67,7 +70,7 @@ def explain(
         layer = default_layer(model, ModelInputs.of(inputs))
     made = entry.build(model, **({"layer": layer} if layer is not None else {}), **settings)
     explained: Attribution = made.explain(inputs, targets)
-    return explained
+    return replace(explained, seen=seen_of(inputs))
 
 
 def default_layer(model: nn.Module | Loaded, inputs: Any = None) -> str:
@@ -113,6 +116,20 @@ def _read(loaded: Loaded, inputs: Any) -> Any:
             f"{loaded.name} reads {'photos' if loaded.kind == 'image' else 'texts'}, not {type(inputs).__name__}"
         )
     return inputs
+
+
+def _seen(loaded: Loaded, given: Any, found: Attribution) -> tuple[Seen, ...] | None:
+    """Keep what people see of the inputs, with the names of the classes: for `show`, and for notebooks."""
+    names = [class_name(text, loaded.classes) for text in found.targets]
+    if isinstance(given, TokenBatch) and len(given) <= MOST_SEEN:
+        rows = zip(given.texts, given.spans, names, strict=True)
+        return tuple(Seen(text=text, spans=tuple(spans), target=name) for text, spans, name in rows)
+    if loaded.kind == "text" or not isinstance(given, Tensor):
+        return None
+    seen = seen_of(given, names)
+    if seen is None or (colours := loaded.preprocess.colours(given.shape[-2], given.shape[-1])) is None:
+        return seen
+    return tuple(Seen.of_pixels(colours.undo(image), name) for image, name in zip(given, names, strict=True))
 
 
 def _prepared(loaded: Loaded, photos: Sequence[Any]) -> Tensor:

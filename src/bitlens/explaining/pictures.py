@@ -12,7 +12,7 @@ from bitlens.errors import BitlensError, DataError
 from bitlens.explaining.photos import Explained, Explaining, Found, Request
 from bitlens.system.files import write_text
 from bitlens.view.canvas import save_figure
-from bitlens.view.card import Proof, aim_of
+from bitlens.view.card import caption
 from bitlens.view.colours import Scale
 from bitlens.view.comparison import Panel, draw_comparison
 from bitlens.view.encoding import save_photo
@@ -23,22 +23,6 @@ _ON_A_SHEET, _ABREAST = 8, 7  # what fits a screen or a page
 ON_SHEETS = 3 * _ON_A_SHEET
 """So many photos are drawn on sheets: all of them are in memory then."""
 _PERCENTILE = 99.5  # gradients have a few pixels that are far above all others
-
-
-def caption(attribution: Attribution) -> str:
-    """Name the evidence, the total and the settings of a bottleneck's map, for below a picture."""
-    parts = []
-    if (proof := Proof.of(attribution)) is not None:
-        symbol = "p" if proof.measure == "probability" else "score"
-        after = f"{proof.under:.2f} ± {proof.spread:.2f} with everything else under noise"
-        floor = f", {proof.floor:.2f} with nothing but noise" if proof.floor is not None else ""
-        parts.append(f"{symbol} = {proof.before:.2f}, and {after}{floor}")
-    if attribution.total_bits is not None:
-        beside = attribution.extra_bits
-        apart = f", {float(beside[0].sum()):,.0f} by other tokens than patches" if beside is not None else ""
-        parts.append(f"{float(attribution.total_bits[0]):,.0f} bits in total{apart}")
-    parts.append(", ".join(filter(None, (attribution.layer, aim_of(attribution.settings)))))
-    return " · ".join(parts)
 
 
 def write_picture(photo: Explained, out: Path, suffix: str, tops: Mapping[str, float] | None = None) -> None:

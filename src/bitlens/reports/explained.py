@@ -9,11 +9,12 @@ from typing import Any
 import numpy as np
 
 from bitlens.core.attribution import Attribution
+from bitlens.core.told import aim_of
 from bitlens.data.images import read_image
 from bitlens.errors import BitlensError, InputError
 from bitlens.methods import METHODS
 from bitlens.reports.found import Entry, safe_name
-from bitlens.view.card import Card, MapFigure, Proof, aim_of, draw_figure, draw_photo_uri
+from bitlens.view.card import Card, MapFigure, Proof, draw_figure, draw_photo_uri
 from bitlens.view.colours import Floats, Scale
 
 _PERCENTILE = 99.5  # gradients have a few pixels that are far above all others

@@ -1,14 +1,13 @@
 """One explained photo as a card of a report: photo, maps with their colour bars, evidence, and what the numbers mean."""
 
 import math
-from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from bitlens.core.attribution import Attribution
+from bitlens.core.told import aim_of
 from bitlens.view.colours import Floats, Scale, dim, overlay
 from bitlens.view.encoding import bar_uri, picture_uri
 from bitlens.view.panels import Array, as_map, as_photo
@@ -77,12 +76,22 @@ class Proof:
         return "What the map shows is enough for this answer."
 
 
-def aim_of(settings: Mapping[str, Any]) -> str:
-    """Say what decided how much passes a bottleneck: a share to hold, a budget of bits, or a price; empty for other methods."""
-    for name, text in (("keep", "keep = {:g}"), ("bits", "at most {:,.0f} bits"), ("beta", "β = {:g}")):
-        if isinstance(settings.get(name), int | float):
-            return text.format(settings[name])
-    return ""
+def caption(attribution: Attribution) -> str:
+    """Name the evidence, the total and the settings of a bottleneck's map, for below a picture."""
+    parts = []
+    if (proof := Proof.of(attribution)) is not None:
+        symbol = "p" if proof.measure == "probability" else "score"
+        after = f"{proof.under:.2f} ± {proof.spread:.2f} with everything else under noise"
+        floor = f", {proof.floor:.2f} with nothing but noise" if proof.floor is not None else ""
+        held = f": {proof.kept:.2f} of the decision is held" if proof.kept is not None else ""
+        kept = ": nothing of the input was needed" if proof.idle else held
+        parts.append(f"{symbol} = {proof.before:.2f}, and {after}{floor}{kept}")
+    if attribution.total_bits is not None:
+        beside = attribution.extra_bits
+        apart = f", {float(beside[0].sum()):,.0f} by other tokens than patches" if beside is not None else ""
+        parts.append(f"{float(attribution.total_bits[0]):,.0f} bits in total{apart}")
+    parts.append(", ".join(filter(None, (attribution.layer, aim_of(attribution.settings)))))
+    return " · ".join(filter(None, parts))
 
 
 @dataclass(frozen=True)
