@@ -264,7 +264,7 @@ def test_texts_with_shaded_words(tmp_path):
     assert shares == [("100.0", "0.5"), ("50.0", "0.25"), ("0.0", "0"), ("2.0", "0.01")]
     passage = raw.partition('<p class="words" lang="und">')[2].partition("</p>")[0]
     assert html.unescape(re.sub("<[^>]*>", "", passage)) == text
-    assert "a smaller β keeps more" in raw
+    assert "keep = 0.9 in place of β holds more" in raw
 
 
 def test_texts_as_the_command_line_prints_them(tmp_path):

@@ -115,7 +115,7 @@ def test_tokens_of_texts_are_shaded() -> None:
 def test_a_notebook_shows_the_photo_beside_the_map(explained: Attribution) -> None:
     assert explained._repr_html_().count("data:image/webp") == 4
     assert "target heart" in explained._repr_html_()
-    assert "of the decision held" in explained._repr_html_()
+    assert "of the decision is held" in explained._repr_html_()
 
 
 def test_a_few_lines_tell_what_was_found(explained: Attribution) -> None:
@@ -133,7 +133,7 @@ def test_where_nothing_is_needed_it_is_said() -> None:
     proof = Evidence(none, none, none * 0, floor=none, floor_std=none * 0 + 0.1, floor_samples=4)
     found = replace(small_results.in_bits(0), evidence=proof)
     assert "nothing of the input was needed" in texts_of(found.show()).replace("\n", " ")
-    assert "nothing here was needed" in found._repr_html_()
+    assert "nothing of the input was needed" in found._repr_html_()
 
 
 def test_what_is_kept_of_inputs_is_small() -> None:

@@ -34,20 +34,9 @@ def explain(
             "--method", "--methods", help="From `bitlens methods`; several side by side: iba,iba:beta=100,grad-cam."
         ),
     ] = "iba",
-    keep: Annotated[
-        float | None,
-        typer.Option(
-            "--keep",
-            help="Share of the decision that a map must hold (default: 0.9 for iba, unless --beta or --bits is given).",
-        ),
-    ] = None,
-    bits: Annotated[
-        float | None, typer.Option("--bits", help="How many bits may pass: the best map within so many.")
-    ] = None,
-    beta: Annotated[
-        float | None,
-        typer.Option("--beta", help="Price of information, in place of --keep: larger keeps less (the papers: 10)."),
-    ] = None,
+    keep: options.Keep = None,
+    bits: options.Bits = None,
+    beta: options.Beta = None,
     quality: Annotated[
         options.Quality | None,
         typer.Option("--quality", help="How much work (default: fast; paper for iba with --beta)."),
@@ -133,27 +122,13 @@ def _measured(rows: list[dict[str, Any]]) -> list[dict[str, Any]]:
 def _specs(text: str, chosen: Mapping[str, Any]) -> "dict[str, Spec]":
     """Read the methods by label. Options are for the methods that take them and name no setting of their own."""
     from bitlens.core.statistics import FeatureStatistics
-    from bitlens.methods import entry_of
-    from bitlens.methods.building import holding, read_methods
-    from bitlens.methods.specs import Spec, settings_of_callable
+    from bitlens.methods.building import read_methods, with_options
 
     given = {name: value for name, value in chosen.items() if value is not None}
     if "statistics" in given:
         given["statistics"] = FeatureStatistics.load(given["statistics"])
     given |= {name: str(given[name]) for name in ("patterns", "weights") if name in given}
-    specs = read_methods(text)
-    useless = set(given)
-    for label, spec in specs.items():
-        entry = entry_of(spec.name)
-        taken = set(settings_of_callable(entry.build)) - (set() if entry.needs_layer else {"layer"})
-        fitting = {name: value for name, value in given.items() if name in taken}
-        specs[label] = Spec(spec.name, {**holding(spec.name, {**fitting, **spec.settings}), **fitting, **spec.settings})
-        useless -= taken
-    if useless:
-        raise SettingError(
-            f"--{min(useless)} is not for {' or '.join(specs)}: leave it out; `bitlens methods NAME` shows how a method is set"
-        )
-    return specs
+    return with_options(read_methods(text), given)
 
 
 def _ready(

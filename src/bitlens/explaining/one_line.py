@@ -54,9 +54,7 @@ def explain(
     loaded = load_model(model) if isinstance(model, str) else model if isinstance(model, Loaded) else None
     kind = loaded.kind if loaded is not None else "image"
     name = "token-iba" if kind == "text" and method == "iba" else method
-    settings |= {"keep": keep} if keep is not None else holding(name, settings)
-    if kind == "text":
-        settings.pop("quality", None)
+    settings |= {"keep": keep} if keep is not None else holding(name, settings, kind)
     if loaded is not None:
         place = {"layer": layer} if layer is not None else {}
         made = build_method(Spec(name, {**settings, **place}), loaded)

@@ -149,12 +149,12 @@ def aligned(
 
 def warn_of_collapse(rows: Sequence[dict[str, Any]]) -> None:
     """Say so where the noise destroyed the prediction: such a map shows only a part of what is needed."""
-    measured = [row for row in rows if "probability_under_noise" in row]
+    measured = [row for row in rows if "probability_under_noise" in row and row.get("kept", 0) is not None]
     lost = sum(row["probability_under_noise"] < 0.5 * row["probability_before"] for row in measured)
     if lost:
         note(
             f"for {lost} of {len(measured)} the probability under noise is less than half of that before: these maps show too "
-            "little; a smaller --beta keeps more"
+            "little; --keep 0.9 in place of --beta holds more"
         )
 
 

@@ -61,6 +61,13 @@ class Proof:
         return self.floor is not None and self.kept is None
 
     @property
+    def held(self) -> str:
+        """Say what share of the decision the map holds, or that nothing was needed; nothing where that was not measured."""
+        if self.idle:
+            return "nothing of the input was needed"
+        return "" if self.kept is None else f"{self.kept:.2f} of the decision is held"
+
+    @property
     def meaning(self) -> str:
         """Say in one sentence what the numbers mean for the map."""
         if self.idle:
@@ -68,7 +75,7 @@ class Proof:
         if self.measure != "probability":
             return "Everything that the map leaves out was replaced by noise; compare the two scores."
         if self.collapsed:
-            return "The map shows only a part of what the network needs here: a smaller β keeps more."
+            return "The map shows only a part of what the network needs here: keep = 0.9 in place of β holds more."
         if self.under > self.before + _RISE:
             return "What the map shows is enough for this answer; the noise also hid what spoke against it."
         if self.under < _FALL * self.before:
@@ -83,9 +90,7 @@ def caption(attribution: Attribution) -> str:
         symbol = "p" if proof.measure == "probability" else "score"
         after = f"{proof.under:.2f} ± {proof.spread:.2f} with everything else under noise"
         floor = f", {proof.floor:.2f} with nothing but noise" if proof.floor is not None else ""
-        held = f": {proof.kept:.2f} of the decision is held" if proof.kept is not None else ""
-        kept = ": nothing of the input was needed" if proof.idle else held
-        parts.append(f"{symbol} = {proof.before:.2f}, and {after}{floor}{kept}")
+        parts.append(f"{symbol} = {proof.before:.2f}, and {after}{floor}{f': {proof.held}' if proof.held else ''}")
     if attribution.total_bits is not None:
         beside = attribution.extra_bits
         apart = f", {float(beside[0].sum()):,.0f} by other tokens than patches" if beside is not None else ""

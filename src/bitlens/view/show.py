@@ -87,10 +87,7 @@ def facts(found: Attribution, number: int) -> str:
         parts.append(f"{float(found.total_bits[number]):,.0f} bits")
     if (proof := Proof.of(found, number)) is not None:
         parts.append(f"{proof.measure} {proof.before:.2f}, under noise {proof.under:.2f} ± {proof.spread:.2f}")
-        if proof.idle:
-            parts.append("nothing here was needed")
-        elif proof.kept is not None:
-            parts.append(f"{proof.kept:.2f} of the decision held")
+        parts += [proof.held] if proof.held else []
     return " · ".join(parts)
 
 
