@@ -2,7 +2,7 @@
 
 import json
 import sys
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -58,6 +58,10 @@ def explain(
         ),
     ] = None,
     statistics_count: options.PhotoCount = 200,
+    curve: Annotated[
+        bool,
+        typer.Option("--curve", help="Also how many bits each share of the decision takes, with the map at each."),
+    ] = False,
     weights: options.Weights = None,
     classes: options.Classes = None,
     picture_format: options.Pictures = "png",
@@ -88,7 +92,8 @@ def explain(
         names = read_classes(classes) if classes else loaded.classes
         loaded, wanted = read_target(target, with_output(loaded, [spec.settings for spec in specs.values()]), names)
         ready, refused = _ready(specs, loaded, statistics_from, statistics_count, seed, helpers)
-        request = Request(loaded, ready, wanted, names, out, picture_format, same_scale)
+        more = _more(ready, {"curve": curve})
+        request = Request(loaded, ready, wanted, names, out, picture_format, same_scale, more)
         work = explain_into if helpers is None else partial(explain_on, helpers)
         with progress_bar("explaining", len(found) * len(ready)) as advance:
             done = work(request, found, advance=advance)
@@ -111,6 +116,23 @@ def explain(
     answers.print(results_table(_measured(done.rows)))
     known = f" ({done.repeated} of {len(done.rows)} were there already)" if done.repeated else ""
     answers.print(f"pictures, maps and summary.json are in {out}/{known}", soft_wrap=True)
+
+
+def _more(ready: "Sequence[Ready]", chosen: Mapping[str, Any]) -> dict[str, Any]:
+    """Return what is to be found besides maps.
+
+    Raises:
+        SettingError: if none of the methods can.
+    """
+    from bitlens.explaining.photos import able
+
+    wanted = {name: value for name, value in chosen.items() if value}
+    for name in wanted:
+        if not any(able(one.method, {name: True}) for one in ready):
+            raise SettingError(
+                f"--{name} is of bottlenecks, not of {' or '.join(one.label for one in ready)}: leave it out"
+            )
+    return wanted
 
 
 def _measured(rows: list[dict[str, Any]]) -> list[dict[str, Any]]:

@@ -6,6 +6,12 @@ import torch
 from torch import Tensor
 
 from bitlens.core.floor import share_kept
+from bitlens.errors import SettingError
+
+_ROUNDING = 1e-4
+
+LEVELS = (0.5, 0.6, 0.7, 0.8, 0.85, 0.9, 0.95, 0.99)
+"""Shares of the target at which a curve is measured."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -57,3 +63,24 @@ class Curve:
     kept: Tensor
     bits: Tensor
     maps: Tensor
+
+    def bits_at(self, kept: float) -> Tensor:
+        """Return how many bits (N,) hold this share of the target, between two points by the logarithm of bits.
+
+        NaN where the curve does not reach so much, or begins above it. Where several points hold the same, the fewest bits do.
+
+        Raises:
+            SettingError: if it is no share.
+        """
+        if not 0 < kept < 1:
+            raise SettingError(f"kept must be a share above 0 and below 1, got {kept!r}")
+        wanted = self.kept.new_full((len(self.kept), 1), kept)
+        shares, logs = self.kept.contiguous(), self.bits.clamp_min(1e-6).log()
+        above = torch.searchsorted(shares, wanted).clamp(max=shares.shape[1] - 1)  # the first that holds so much
+        below = (above - 1).clamp_min(0)
+        high, low = shares.gather(1, above), shares.gather(1, below)
+        part = ((wanted - low) / (high - low).clamp_min(1e-9)).clamp(0, 1)
+        found = (logs.gather(1, below) + (logs.gather(1, above) - logs.gather(1, below)) * part).exp()
+        exact = torch.where(high == wanted, self.bits.gather(1, above), found)
+        reached = (shares[:, :1] <= wanted + _ROUNDING) & (shares[:, -1:] >= wanted - _ROUNDING)
+        return torch.where(reached, exact, torch.nan)[:, 0]

@@ -18,6 +18,8 @@ from bitlens.view.comparison import Panel, draw_comparison
 from bitlens.view.encoding import save_photo
 from bitlens.view.heatmap import draw_explanation, save_raw
 from bitlens.view.sheet import draw_scaled_grid
+from bitlens.view.tradeoff import trade_off
+from bitlens.view.tradeoff_figure import draw_trade_off
 
 _ON_A_SHEET, _ABREAST = 8, 7  # what fits a screen or a page
 ON_SHEETS = 3 * _ON_A_SHEET
@@ -26,7 +28,7 @@ _PERCENTILE = 99.5  # gradients have a few pixels that are far above all others
 
 
 def write_picture(photo: Explained, out: Path, suffix: str, tops: Mapping[str, float] | None = None) -> None:
-    """Draw a photo beside its maps, and write the raw maps.
+    """Draw a photo beside its maps, write the raw maps, and draw the curves that there are.
 
     Args:
         photo: the photo.
@@ -55,6 +57,11 @@ def write_picture(photo: Explained, out: Path, suffix: str, tops: Mapping[str, f
     save_figure(figure, out / f"{photo.stem}.{suffix}")
     for one in photo.found:
         save_raw(one.attribution.map[0], out / f"{photo.stem}{one.ready.endings[0]}.npy")
+        if (curve := trade_off(one.attribution)) is not None:
+            drawn = draw_trade_off(
+                curve, photo.shown, title=photo.name, caption=f"{', '.join(filter(None, _names(one)))}."
+            )
+            save_figure(drawn, out / f"{photo.stem}{one.ready.endings[0]}.curve.{suffix}")
 
 
 def write_sheet(

@@ -6,7 +6,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict
 from typing import Any
 
-from bitlens.core.fitting import QUALITY
+from bitlens.core.fitting import HOLDING, QUALITY
 from bitlens.methods import METHODS
 from bitlens.methods.lessons import WEIGHTS
 from bitlens.methods.specs import defaults_of_callable, settings_of_callable
@@ -62,7 +62,7 @@ def _listed(settings: Mapping[str, Any]) -> list[tuple[str, str]]:
 
 def _python(model: str, methods: Mapping[str, Mapping[str, Any]], command: Sequence[str]) -> Iterator[str]:
     yield "import bitlens"
-    if any("statistics_data" in one for one in methods.values()):
+    if any(one.get("statistics_data", "own") != "own" for one in methods.values()):
         yield "from bitlens.methods.lessons import STATISTICS, How"
         yield "from bitlens.methods.teaching import Source, Teacher"
     yield "from bitlens.data.images import read_image"
@@ -113,9 +113,10 @@ def _arguments(name: str, settings: Mapping[str, Any]) -> dict[str, Any]:
 
 def _quality(settings: Mapping[str, Any], chosen: dict[str, Any]) -> dict[str, Any]:
     """Name the preset, in place of what it stands for."""
-    for name, preset in QUALITY.items():
+    holds = settings.get("keep") is not None
+    for name, preset in (HOLDING if holds else QUALITY).items():
         values = asdict(preset)
-        implied = ("steps", "noise_samples", "antithetic", "rising")
+        implied = ("steps", "noise_samples", "antithetic", "rising", *(("readout",) if holds else ()))
         if all(settings.get(key) == values[key] for key in implied):
             for key in implied:
                 chosen.pop(key, None)
@@ -125,7 +126,7 @@ def _quality(settings: Mapping[str, Any], chosen: dict[str, Any]) -> dict[str, A
 
 def _learning(settings: Mapping[str, Any], command: Sequence[str]) -> Iterator[str]:
     """Say how the method gets its statistics, if it needs any."""
-    if "statistics_data" not in settings:
+    if settings.get("statistics_data", "own") == "own":
         return
     kept = given_option(command, "--statistics")
     counted = re.fullmatch(r"(.*) \((\d+) photos\)", str(settings["statistics_data"]))

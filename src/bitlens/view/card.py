@@ -114,6 +114,7 @@ class MapFigure:
         alt: what the picture shows, in words.
         facts: short sentences about it.
         proof: of a method that uses noise.
+        curve: bits against the share of the decision, as a piece of HTML; empty where nobody asked for it.
     """
 
     method: str
@@ -126,6 +127,7 @@ class MapFigure:
     alt: str
     facts: tuple[str, ...] = ()
     proof: Proof | None = None
+    curve: str = ""
 
 
 @dataclass(frozen=True)
