@@ -8,28 +8,12 @@ import pytest
 import torch
 
 import small_results
-from bitlens.core.attribution import Attribution
-from bitlens.core.evidence import Curve, Evidence
+from bitlens.core.evidence import Curve
 from bitlens.errors import SettingError
 from bitlens.view.tradeoff import bits_ends, bits_ticks, trade_off
 from bitlens.view.tradeoff_figure import draw_trade_off
 from bitlens.view.tradeoff_page import trade_off_html
-
-SHARES = (0.5, 0.6, 0.7, 0.8, 0.85, 0.9, 0.95, 0.99)
-
-
-def with_curve(bits: tuple[float, ...], kept: tuple[float, ...] = SHARES, keep: float = 0.9) -> Attribution:
-    """An attribution with a curve made by hand."""
-    one = small_results.in_bits(0)
-    given = torch.tensor([bits])
-    maps = one.map[:, None] * given[..., None, None] / one.map.sum()
-    number = torch.tensor([0.9])
-    proof = Evidence(number, number - 0.1, number * 0, floor=number - 0.8, floor_std=number * 0, floor_samples=4)
-    curve = Curve(torch.tensor([kept]), given, maps)
-    return replace(one, evidence=proof, curve=curve, settings={**one.settings, "keep": keep})
-
-
-RISING = (100.0, 130.0, 170.0, 250.0, 300.0, 400.0, 600.0, 2000.0)
+from small_results import RISING, with_curve
 
 
 def test_bits_lie_between_points_by_their_logarithm() -> None:

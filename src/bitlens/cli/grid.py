@@ -225,7 +225,7 @@ class _Pages:
                 )
         return rows
 
-    def _swept(self, sweep: Callable[..., Any], known: Any, values: Sequence[float], *, maps: int, **more: Any) -> Any:
+    def _swept(self, sweep: Callable[..., Any], known: Any, values: Sequence[Any], *, maps: int, **more: Any) -> Any:
         images, targets = [one.image for one in self.seen], [one.target for one in self.seen]
         with progress_bar("maps", maps * len(self.seen), unit="maps") as advance:
             return sweep(self.loaded.model, images, targets, known, values, progress=advance, **self.settings, **more)
