@@ -74,10 +74,10 @@ def _html(result: Any) -> str:
     return attribution_html(result)
 
 
-def _figure(result: Any, images: Any) -> Any:
+def _figure(result: Any, images: Any, spread: bool) -> Any:
     from bitlens.view.show import draw_attribution
 
-    return draw_attribution(result, images)
+    return draw_attribution(result, images, spread=spread)
 
 
 _shown.html, _shown.figure = _html, _figure

@@ -215,3 +215,16 @@ def test_the_curve_is_made_when_it_is_asked_for(bitlens, scenes, tmp_path):
         "--curve is of bottlenecks"
         in bitlens("explain", photo, *MODEL, "--method", "gradient", "--curve", code=1).stderr
     )
+
+
+def test_the_spread_over_seeds_is_told_and_drawn(bitlens, scenes, tmp_path):
+    photo = scenes / "scene 0.png"
+    (row,) = explain(bitlens, photo, "iba", "--spread", "2")
+    assert (row["seeds"], 0 < row["top_agreed"] <= 1) == (2, True)
+    assert Image.open(tmp_path / "r" / "scene 0.spread.png").width > 800
+    before = written(tmp_path / "r")
+    said = bitlens("explain", photo, *MODEL, "--spread", 2, "--out", "r").stdout
+    assert "seeds agree" in said
+    assert written(tmp_path / "r") == before
+    explain(bitlens, photo, "iba", "--spread", "3")
+    assert written(tmp_path / "r") != before

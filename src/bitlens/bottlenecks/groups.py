@@ -16,6 +16,7 @@ from torch import Tensor, nn
 from typing_extensions import Unpack
 
 from bitlens.core.attribution import Attribution
+from bitlens.core.evidence import TOP
 from bitlens.core.inputs import ModelInputs, as_captum
 from bitlens.core.passes import Passes, Precision, RunOptions
 from bitlens.core.targets import permuted_targets, select_targets
@@ -38,6 +39,9 @@ class Wanted:
         evidence_samples: fresh noise samples under which the target is measured; 0 for none.
         keep_capacity: whether the bits of every feature are kept.
         curve: whether bits against the kept share are wanted.
+        seeds: with how many seeds maps are fitted, to see how far they differ; 0 for their own alone.
+        top: which share of the places counts as a map's top.
+        refits: takes the maps (seeds, n, ...) of each group, if somebody asks.
         watch: called before each optimisation step with the number of steps done and the maps so far.
         guides: takes what the stages before the last found, group by group, if somebody asks.
         compiler: of the call's graphs: within it the weights stay what they are.
@@ -46,6 +50,9 @@ class Wanted:
     evidence_samples: int = 0
     keep_capacity: bool = False
     curve: bool = False
+    seeds: int = 0
+    top: float = TOP
+    refits: list[Tensor] | None = None
     watch: Callable[[int, Tensor], None] | None = None
     guides: list[Any] | None = None
     compiler: Compiler = field(default_factory=Compiler)
@@ -70,6 +77,11 @@ class Group:
     rows: int
     done: int
     wanted: Wanted
+
+    @property
+    def places(self) -> Tensor | None:
+        """How many tokens each text has (n,), padding left out; None for other inputs."""
+        return (self.kinds != PADDING).sum(1).cpu() if self.kinds.shape[1] else None
 
 
 @dataclass(frozen=True, eq=False)
@@ -216,14 +228,16 @@ class Samples:
                 map=self._padded(part.map),
                 cells=self._padded(part.cells) if part.cells is not None else None,
                 capacity=self._padded(part.capacity) if part.capacity is not None else None,
+                curve=replace(part.curve, maps=self._padded(part.curve.maps, 2)) if part.curve is not None else None,
+                spread=replace(part.spread, std=self._padded(part.spread.std)) if part.spread is not None else None,
             )
             for part in parts
         ]
         joined = Attribution.join(whole)
         return Attribution.join([joined[int(place)] for place in self.order.argsort().cpu()])
 
-    def _padded(self, values: Tensor) -> Tensor:
-        return F.pad(values, (0, 0) * (values.dim() - 2) + (0, self.kinds.shape[1] - values.shape[1]))
+    def _padded(self, values: Tensor, axis: int = 1) -> Tensor:
+        return F.pad(values, (0, 0) * (values.dim() - 1 - axis) + (0, self.kinds.shape[1] - values.shape[axis]))
 
 
 def _place_of(samples: Samples, group: Group, one: int) -> int:
@@ -317,6 +331,8 @@ class GroupedMethod(ABC):
         evidence_samples: int | None = None,
         keep_capacity: bool = False,
         curve: bool = False,
+        spread: int = 0,
+        spread_top: float = TOP,
         progress: Callable[[int], None] | None = None,
         watch: Callable[[int, Tensor], None] | None = None,
     ) -> Attribution:
@@ -332,6 +348,9 @@ class GroupedMethod(ABC):
                 given, 8 where a share is kept, which was found under others.
             keep_capacity: whether to keep the bits of every feature, (N, ...) like the layer's output.
             curve: whether to measure how many bits each share of the target takes, see `Curve`.
+            spread: with how many seeds, this one and those that follow, maps are fitted, to see how far they differ, see
+                `Spread`; 0 leaves that out. All share the pass in front of the layer, and what was prepared there.
+            spread_top: which share of the places counts as a map's top there.
             progress: called with the number of samples explained so far.
             watch: called before each optimisation step with the number of steps done and the maps so far, in bits and on the
                 device of the optimisation, of the samples under way: to show it while it runs.
@@ -341,16 +360,21 @@ class GroupedMethod(ABC):
             whole.
 
         Raises:
+            SettingError: if the spread is to be over a single seed.
             StatisticsError: if what the method must learn first is missing or does not fit the layer's output.
             InputError: if the inputs are empty or not finite, or not of the kind that the method explains.
             TargetError: if the targets do not fit the network's output.
             LayerError: if the layer cannot be restricted.
             FitError: if the network's output or gradient is not finite under noise.
         """
+        if spread < 0 or spread == 1:
+            raise SettingError(f"spread is over at least two seeds, got {spread!r}")
+        if not 0 < spread_top < 1:
+            raise SettingError(f"spread_top must be a share above 0 and below 1, got {spread_top!r}")
         self.check()
         samples = self.read(inputs, targets).arranged(self.probe.device)
         samples_of_noise = (32 if self.keep is None else 8) if evidence_samples is None else evidence_samples
-        wanted = Wanted(samples_of_noise, keep_capacity, curve, watch)
+        wanted = Wanted(samples_of_noise, keep_capacity, curve, spread, spread_top, watch=watch)
         return samples.together(list(self.explained(samples, targets, wanted, progress)))
 
     def attribute(self, inputs: Any, target: Any = None, additional_forward_args: Any = None) -> Any:

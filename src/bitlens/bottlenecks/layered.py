@@ -10,6 +10,7 @@ from typing import Any, final
 import torch
 from torch import Tensor, nn
 
+from bitlens.bottlenecks.bottleneck import spread_over
 from bitlens.bottlenecks.groups import Group, GroupedMethod, Samples
 from bitlens.bottlenecks.token_statistics import TokenStatistics, collect_token_statistics
 from bitlens.bottlenecks.tokens import TokenIBA
@@ -113,7 +114,12 @@ class LayeredTokenIBA(GroupedMethod):
         """
         if group.wanted.curve:
             raise SettingError("a curve is of one layer: use TokenIBA at it")
-        return self._mean([part.explain_group(group) for part in self.parts])
+        if not group.wanted.seeds:
+            return self._mean([part.explain_group(group) for part in self.parts])
+        refits: list[Tensor] = []
+        watched = replace(group, wanted=replace(group.wanted, refits=refits))
+        found = self._mean([part.explain_group(watched) for part in self.parts])
+        return replace(found, spread=spread_over(_mean_of(refits), group))
 
     def settings(self) -> dict[str, Any]:
         """Return everything that decides what a map looks like, as plain values."""

@@ -62,6 +62,10 @@ def explain(
         bool,
         typer.Option("--curve", help="Also how many bits each share of the decision takes, with the map at each."),
     ] = False,
+    spread: Annotated[
+        int | None,
+        typer.Option("--spread", min=2, help="Also how far maps of so many seeds differ, of each pixel: 4."),
+    ] = None,
     weights: options.Weights = None,
     classes: options.Classes = None,
     picture_format: options.Pictures = "png",
@@ -92,7 +96,7 @@ def explain(
         names = read_classes(classes) if classes else loaded.classes
         loaded, wanted = read_target(target, with_output(loaded, [spec.settings for spec in specs.values()]), names)
         ready, refused = _ready(specs, loaded, statistics_from, statistics_count, seed, helpers)
-        more = _more(ready, {"curve": curve})
+        more = _more(ready, {"curve": curve, "spread": spread})
         request = Request(loaded, ready, wanted, names, out, picture_format, same_scale, more)
         work = explain_into if helpers is None else partial(explain_on, helpers)
         with progress_bar("explaining", len(found) * len(ready)) as advance:

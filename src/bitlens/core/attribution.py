@@ -11,7 +11,7 @@ import torch
 from torch import Tensor
 
 from bitlens.core import shown
-from bitlens.core.evidence import Curve, Evidence
+from bitlens.core.evidence import Curve, Evidence, Spread
 from bitlens.core.seen import Seen
 from bitlens.core.stored import attribution_parts
 from bitlens.core.told import aim_of, ends, listed
@@ -28,7 +28,7 @@ _NAMES = {
 }
 
 
-_PARTS: dict[str, type] = {"evidence": Evidence, "curve": Curve}
+_PARTS: dict[str, type] = {"evidence": Evidence, "curve": Curve, "spread": Spread}
 
 
 @dataclass(frozen=True, eq=False)
@@ -51,6 +51,7 @@ class Attribution:
         cells: (N, h, w), (N, T) or (N, D) bits per cell of the layer's own grid, summed over channels, not resized.
         capacity: bits of every single feature of the layer, (N, ...), if it was asked for.
         curve: bits against the share of the target that is kept, if it was asked for.
+        spread: how far maps of other seeds differ, if it was asked for.
         version: of bitlens.
         seen: what a person sees of each input, where `bitlens.explain` was given it; never saved.
     """
@@ -68,6 +69,7 @@ class Attribution:
     cells: Tensor | None = None
     capacity: Tensor | None = None
     curve: Curve | None = None
+    spread: Spread | None = None
     version: str = ""
     seen: tuple[Seen, ...] | None = None
 
@@ -116,7 +118,7 @@ class Attribution:
         return "\n".join(lines)
 
     def _tensors(self) -> dict[str, Tensor]:
-        """All tensors by name; those of the evidence as evidence.NAME, of the curve as curve.NAME."""
+        """All tensors by name; those of the evidence as evidence.NAME, of the curve as curve.NAME, and so on."""
         tensors = {f.name: getattr(self, f.name) for f in fields(self)}
         for name in _PARTS:
             part = tensors[name]
@@ -135,6 +137,8 @@ class Attribution:
         """All that is no tensor and is kept in files, by name, and what the evidence is."""
         left_out = {*self._tensors(), *_PARTS, "seen"}
         plain = {f.name: getattr(self, f.name) for f in fields(self) if f.name not in left_out}
+        if self.spread is not None:
+            plain["spread"] = {"seeds": self.spread.seeds, "top": self.spread.top}
         proof = self.evidence
         if proof is None:
             return plain | {"evidence": None}
@@ -184,32 +188,31 @@ class Attribution:
         """
         tensors, metadata = read_arrays(path, "an attribution", lambda m: m.get("format") == _FORMAT)
         with whole(path, "a whole attribution", "make it again"):
-            parts, proof = attribution_parts(tensors, mapping(parsed(metadata["details"]), "details"))
-            curve = {name.partition(".")[2]: parts.pop(name) for name in [*parts] if name.startswith("curve.")}
-            return cls(
-                **parts,
-                evidence=Evidence(**proof) if proof is not None else None,
-                curve=Curve(**curve) if curve else None,
-            )
+            parts, found = attribution_parts(tensors, mapping(parsed(metadata["details"]), "details"))
+            made: dict[str, Any] = {
+                name: _PARTS[name](**given) if given is not None else None for name, given in found.items()
+            }
+            return cls(**parts, **made)
 
     def _repr_html_(self) -> str:
         """What a notebook shows: each input beside its map where it is known, with unit, totals and evidence."""
         return shown.html(self)
 
-    def show(self, images: Any = None) -> Any:
+    def show(self, images: Any = None, *, spread: bool = False) -> Any:
         """Draw each input beside its map, with unit, colour bar and what was measured; texts with their tokens shaded.
 
         Args:
             images: the inputs, where `bitlens.explain` did not keep them: (N, C, H, W) as the network takes them, or pictures
                 or files of pictures, as the network saw them.
+            spread: whether to draw beside each map how far it differs from those of other seeds.
 
         Returns:
             A matplotlib figure: a notebook shows it, `savefig` writes it.
 
         Raises:
-            InputError: if there are not as many images as maps, or one has another aspect than its map.
+            InputError: if there are not as many images as maps, one has another aspect than its map, or no spread was measured.
         """
-        return shown.figure(self, images)
+        return shown.figure(self, images, spread)
 
     def summary(self) -> list[dict[str, Any]]:
         """One plain mapping per sample, fit for JSON: target, unit, total bits, value before and under noise."""
@@ -230,5 +233,7 @@ class Attribution:
                     kept = float(self.evidence.kept[i])
                     row[f"{self.evidence.measure}_floor"] = float(self.evidence.floor[i])
                     row["kept"] = kept if math.isfinite(kept) else None  # no number where nothing was needed
+            if self.spread is not None:
+                row |= {"seeds": self.spread.seeds, "top_agreed": float(self.spread.agreed[i])}
             rows.append(row)
         return rows

@@ -84,3 +84,43 @@ class Curve:
         exact = torch.where(high == wanted, self.bits.gather(1, above), found)
         reached = (shares[:, :1] <= wanted + _ROUNDING) & (shares[:, -1:] >= wanted - _ROUNDING)
         return torch.where(reached, exact, torch.nan)[:, 0]
+
+
+TOP = 0.1
+"""Share of the places that are a map's top."""
+
+
+@dataclass(frozen=True, eq=False)
+class Spread:
+    """How far maps differ that other seeds give: the noise of the fit, not of the network.
+
+    Attributes:
+        std: (N, ...) standard deviation of each place over seeds, in the unit of the map.
+        agreed: (N,) share of the top places that are top with every seed, in [0, 1].
+        seeds: how many, the map's own among them.
+        top: which share of the places counts as top.
+    """
+
+    std: Tensor
+    agreed: Tensor
+    seeds: int = 0
+    top: float = TOP
+
+    @classmethod
+    def of(cls, maps: Tensor, places: Tensor, top: float = TOP) -> "Spread":
+        """Measure it.
+
+        Args:
+            maps: (seeds, N, ...) of at least two seeds.
+            places: (N,) how many places each map has, padding left out.
+            top: which share of them counts as top.
+        """
+        flat = maps.flatten(2)
+        count = (top * places).round().long().clamp(1, flat.shape[2])
+        ranked = flat.sort(dim=2, descending=True).values
+        least = ranked.gather(2, (count - 1).expand(len(maps), -1)[..., None])
+        inside = (flat >= least) & (flat > 0)  # nothing is the top of a map of nothing
+        sizes = inside.sum(2).amax(0)
+        shared = inside.all(0).sum(1)
+        agreed = torch.where(sizes > 0, shared / sizes.clamp_min(1), 1.0)
+        return cls(maps.std(0), agreed, len(maps), top)

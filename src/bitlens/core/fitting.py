@@ -118,6 +118,10 @@ class DeeperLayers(Protocol):
         """Within the block, passes of `copies` noisy copies mix u (N, ...) of fresh noise into these layers too."""
         ...
 
+    def restart(self, seed: int) -> None:
+        """Draw the noise of these layers anew, from another seed."""
+        ...
+
 
 def chunks(count: int, size: int) -> Iterator[slice]:
     """Cut a count into pieces of at most so many."""

@@ -11,5 +11,5 @@ def _unknown(result: Any, *_: Any) -> Any:
 html: Callable[[Any], str] = _unknown
 """A result → a piece of HTML."""
 
-figure: Callable[[Any, Any], Any] = _unknown
-"""An attribution, and its inputs if somebody has them → a figure."""
+figure: Callable[[Any, Any, bool], Any] = _unknown
+"""An attribution, its inputs if somebody has them, and whether its spread is wanted → a figure."""

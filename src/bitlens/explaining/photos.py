@@ -303,4 +303,5 @@ def _known(place: Path, settings: Mapping[str, Any], target: str, more: Mapping[
     wanted = json.loads(json.dumps(settings)), (target,)
     if found is None or (found.settings, found.targets) != wanted or ("curve" in more and found.curve is None):
         return None
-    return found
+    seeds = found.spread.seeds if found.spread is not None else 0
+    return found if more.get("spread", seeds) == seeds else None

@@ -3,11 +3,12 @@
 import itertools
 import json
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
 from bitlens.core.attribution import Attribution
+from bitlens.core.seen import Seen
 from bitlens.errors import BitlensError, DataError
 from bitlens.explaining.photos import Explained, Explaining, Found, Request
 from bitlens.system.files import write_text
@@ -28,7 +29,7 @@ _PERCENTILE = 99.5  # gradients have a few pixels that are far above all others
 
 
 def write_picture(photo: Explained, out: Path, suffix: str, tops: Mapping[str, float] | None = None) -> None:
-    """Draw a photo beside its maps, write the raw maps, and draw the curves that there are.
+    """Draw a photo beside its maps, write the raw maps, and draw the curves and spreads that there are.
 
     Args:
         photo: the photo.
@@ -62,6 +63,9 @@ def write_picture(photo: Explained, out: Path, suffix: str, tops: Mapping[str, f
                 curve, photo.shown, title=photo.name, caption=f"{', '.join(filter(None, _names(one)))}."
             )
             save_figure(drawn, out / f"{photo.stem}{one.ready.endings[0]}.curve.{suffix}")
+        if one.attribution.spread is not None:
+            named = replace(one.attribution, seen=(Seen.of_pixels(photo.shown, photo.name),))
+            save_figure(named.show(spread=True), out / f"{photo.stem}{one.ready.endings[0]}.spread.{suffix}")
 
 
 def write_sheet(

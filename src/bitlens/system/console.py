@@ -98,6 +98,7 @@ _COLUMNS: dict[str, tuple[str, Callable[[dict[str, Any]], str]]] = {
     ),
     "total_bits": ("bits", lambda row: f"{row['total_bits']:,.0f}"),
     "extra_bits": ("not in the picture", lambda row: f"{row['extra_bits']:,.0f}"),
+    "top_agreed": ("seeds agree", lambda row: f"{row['top_agreed']:.0%}"),
     "top_pixels_on_object": ("top pixels on object", lambda row: f"{row['top_pixels_on_object']:.0%}"),
 }
 """By the name of a value in a row: the column's title, and how the value is written."""

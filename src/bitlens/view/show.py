@@ -1,6 +1,7 @@
 """An attribution as a figure: each input beside its map, on one scale, with unit, colour bar and what was measured."""
 
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -16,6 +17,7 @@ from bitlens.data.images import read_image
 from bitlens.errors import InputError
 from bitlens.view.card import Proof, caption
 from bitlens.view.colours import Floats, Scale
+from bitlens.view.comparison import Panel, draw_comparison
 from bitlens.view.heatmap import draw_explanation
 from bitlens.view.shaded import ShadedText, pieces_of, word_scale
 from bitlens.view.sheet import draw_scaled_grid
@@ -25,23 +27,31 @@ _PERCENTILE = 99.5  # gradients have a few pixels that are far above all others
 _FLATTEST = 12  # how many times wider than high a row of tokens or numbers is drawn at most
 
 
-def draw_attribution(found: Attribution, images: Any = None) -> Figure:
+def draw_attribution(found: Attribution, images: Any = None, *, spread: bool = False) -> Figure:
     """Draw each input beside its map; texts with their tokens shaded. See `Attribution.show`.
 
     Raises:
-        InputError: if there are not as many images as maps, there is no map, or an image has another aspect than its map.
+        InputError: if there are not as many images as maps, there is no map, an image has another aspect than its map, or the
+            spread is wanted and was not measured.
     """
+    if spread and found.spread is None:
+        raise InputError("the spread was not measured: explain(..., spread=4) fits maps with four seeds")
     if not len(found):
         raise InputError("there is no map to draw: the attribution is empty")
     seen = _given(images, found) if images is not None else found.seen or (Seen(),) * len(found)
     if all(one.text for one in seen):
-        return draw_texts([shaded_text(found, i) for i in range(len(found))])
+        texts = [shaded_text(found, i) for i in range(len(found))]
+        return draw_texts(
+            texts if not spread else [both for i, one in enumerate(texts) for both in (one, _spread_text(found, i))]
+        )
     maps = [map_over(values, one) for values, one in zip(found.map, seen, strict=True)]
     photos = [photo_of(one, values) for one, values in zip(seen, maps, strict=True)]
     titles = [named(one.target or text) for one, text in zip(seen, found.targets, strict=True)]
     percentile = _PERCENTILE if found.unit == "score" else None
+    if spread:
+        return _with_spread(found, photos, maps, titles)
     if len(found) == 1:
-        parts = [caption(found), seen[0].note, _summed(found)]
+        parts = [caption(found), _agreement(found, 0), seen[0].note, _summed(found)]
         legend = " · ".join(part for part in parts if part)
         return draw_explanation(
             photos[0], maps[0], unit=found.unit, title=titles[0], caption=legend, percentile=percentile
@@ -58,6 +68,45 @@ def draw_attribution(found: Attribution, images: Any = None) -> Figure:
         captions=[[_in_short(found, i)] for i in range(len(found))],
         shared=True,
     )
+
+
+def _with_spread(found: Attribution, photos: list[Floats], maps: list[Floats], titles: list[str]) -> Figure:
+    """Draw the standard deviation over seeds beside each map, each on a scale of its own."""
+    assert found.spread is not None
+    over = found.spread
+    stds = [map_over(values, Seen(picture=None)) for values in over.std]
+    rows = [[one, std] for one, std in zip(maps, stds, strict=True)]
+    scales = [[Scale.over([one], found.unit), Scale.over([std], found.unit)] for one, std in rows]
+    spread_title = f"standard deviation over {over.seeds} seeds"
+    if len(found) == 1:
+        panels = [Panel(maps[0], scales[0][0], found.method, found.layer), Panel(stds[0], scales[0][1], spread_title)]
+        legend = "\n".join(part for part in (caption(found), _agreement(found, 0)) if part)
+        return draw_comparison(photos[0], panels, title=titles[0], caption=legend)
+    shares = [f"{share:.0%} of the top {over.top:.0%} agreed on" for share in over.agreed.tolist()]
+    return draw_scaled_grid(
+        photos,
+        rows,
+        scales,
+        row_titles=titles,
+        column_titles=[found.method, spread_title],
+        column_details=[found.layer, ""],
+        captions=[[_in_short(found, i), shares[i]] for i in range(len(found))],
+    )
+
+
+def _agreement(found: Attribution, number: int) -> str:
+    over = found.spread
+    if over is None:
+        return ""
+    return f"{over.seeds} seeds agree on {float(over.agreed[number]):.0%} of the top {over.top:.0%} of places"
+
+
+def _spread_text(found: Attribution, number: int) -> ShadedText:
+    """Shade the tokens of a text by how far their values differ between seeds."""
+    assert found.spread is not None
+    shown = shaded_text(replace(found, map=found.spread.std, total_bits=None, evidence=None), number)
+    title = f"standard deviation over {found.spread.seeds} seeds"
+    return replace(shown, title=title, notes=[_agreement(found, number)])
 
 
 def shaded_text(found: Attribution, number: int) -> ShadedText:
