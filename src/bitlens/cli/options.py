@@ -78,6 +78,10 @@ Beta = Annotated[
     float | None,
     typer.Option("--beta", help="Price of information, in place of --keep: larger keeps less (the papers: 10)."),
 ]
+Published = Annotated[
+    bool,
+    typer.Option("--published", help="Bottlenecks with the papers' prices, unless --beta or the method says another."),
+]
 Cluster = Annotated[
     str | None,
     typer.Option(

@@ -33,6 +33,7 @@ def evaluate(
     keep: options.Keep = None,
     bits: options.Bits = None,
     beta: options.Beta = None,
+    published: options.Published = False,
     statistics_from: Annotated[
         str | None,
         typer.Option(
@@ -56,7 +57,9 @@ def evaluate(
     from bitlens.methods.building import read_methods, with_options
     from bitlens.models.load import read_classes
 
-    chosen = with_options(read_methods(methods, "text"), {"keep": keep, "bits": bits, "beta": beta}, "text")
+    chosen = with_options(
+        read_methods(methods, "text"), {"keep": keep, "bits": bits, "beta": beta}, "text", holds=not published
+    )
     plan = Plan(
         model, data, chosen, read_metrics(metrics, "text"), kind="text", weights=weights, layer=layer,
         asked=asked, max_tokens=max_tokens, statistics_from=statistics_from, statistics_count=statistics_count, seed=seed,

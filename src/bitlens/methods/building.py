@@ -57,7 +57,9 @@ def build_method(spec: Spec, loaded: Loaded, *, seed: int = 0, layer: str | None
 KEEP = 0.9
 """Share of the decision that a map holds unless somebody says otherwise."""
 
-_HOLDING = ("iba", "token-iba", "input-iba")
+HOLDERS = ("iba", "token-iba", "input-iba")
+"""Methods whose maps can hold a share of the decision."""
+
 _AIMS = {"keep", "bits", "beta", "beta_input"}
 
 
@@ -67,7 +69,7 @@ def holding(name: str, settings: Mapping[str, Any], kind: Kind = "image") -> dic
     This is the default of everything that a person asks by words: `bitlens.explain`, the command line and the page. The classes
     (`bitlens.IBA`) and papers' tables keep what was published.
     """
-    if name not in _HOLDING or settings.keys() & _AIMS:
+    if name not in HOLDERS or settings.keys() & _AIMS:
         return {}
     fast = name == "iba" and kind == "image" and "quality" not in settings
     return {"keep": KEEP, **({"quality": "fast"} if fast else {})}

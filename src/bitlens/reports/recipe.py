@@ -8,6 +8,7 @@ from typing import Any
 
 from bitlens.core.fitting import HOLDING, QUALITY
 from bitlens.methods import METHODS
+from bitlens.methods.building import HOLDERS, KEEP
 from bitlens.methods.lessons import WEIGHTS
 from bitlens.methods.specs import defaults_of_callable, settings_of_callable
 from bitlens.view.report_html import Recipe
@@ -46,8 +47,28 @@ def evaluation_recipe(title: str, settings: Mapping[str, Any], samples: int) -> 
         "seed": settings["seed"],
     }
     words = ["evaluate", *(str(word) for name, value in given.items() for word in (f"--{name}", value))]
+    words += _aim_words(settings["methods"])
     listed = [(label, _listed(one)) for kind in ("methods", "metrics") for label, one in settings[kind].items()]
     return Recipe(title, f"bitlens {shlex.join(words)}", settings=listed)
+
+
+def _aim_words(methods: Mapping[str, Mapping[str, Any]]) -> list[str]:
+    """Say what decided how much passes, of bottlenecks whose labels do not say it, as far as it is not as by default."""
+    silent = [
+        one
+        for label, one in methods.items()
+        if one.get("name") in HOLDERS and not any(f"{aim}=" in label for aim in ("keep", "bits", "beta", "beta_input"))
+    ]
+    for aim in ("keep", "bits"):
+        values = {one.get(aim) for one in silent}
+        if len(values) == 1 and None not in values:
+            (value,) = values
+            return [] if (aim, value) == ("keep", KEEP) else [f"--{aim}", f"{value:g}"]
+    priced = [one for one in silent if one.get("keep") is None and one.get("bits") is None]
+    prices = {one.get("beta") for one in priced}
+    if len(prices) == 1 and all(one["name"] != "input-iba" for one in priced):
+        return ["--beta", f"{prices.pop():g}"]
+    return ["--published"] if priced else []
 
 
 def typed(label: str) -> str:
