@@ -31,11 +31,11 @@ JUDGED, SEED = 64, 0x51ED270B
 _SPAN = 0.02  # of a probability above the floor: with less there is nothing to keep
 PROCEDURES: dict[str, dict[str, Any]] = {
     "published": {"quality": "paper"},
-    "fast of 0.1": {"quality": "fast"},
-    "keep 0.9, fast": {"keep": 0.9, "quality": "fast"},
-    "keep 0.9": {"keep": 0.9, "quality": "paper"},
     "published, own": {"quality": "paper", "statistics": "own"},
-    "keep 0.9, fast, own": {"keep": 0.9, "quality": "fast", "statistics": "own"},
+    "keep": {"keep": 0.9},
+    "keep, own": {"keep": 0.9, "statistics": "own"},
+    "keep fast, own": {"keep": 0.9, "quality": "fast", "statistics": "own"},
+    "keep best, own": {"keep": 0.9, "quality": "best", "statistics": "own"},
 }
 
 
@@ -43,9 +43,9 @@ PROCEDURES: dict[str, dict[str, Any]] = {
 def judging(found: list[dict[str, float]], rows: list[int]) -> Iterator[None]:
     """Within the block every map that is settled is judged under other noise; rows of that are not counted."""
 
-    def settled(recorded: Any, fitted: Any, smoothing: float, keep: float | None, bits: float | None) -> Settled:
-        made = settle(recorded, fitted, smoothing, keep, bits)
-        masks = MaskFamily.of(recorded.features, recorded.noise, recorded.layout, recorded.region, smoothing)
+    def settled(recorded: Any, fitted: Any, fit: Any, keep: float | None, bits: float | None) -> Settled:
+        made = settle(recorded, fitted, fit, keep, bits)
+        masks = MaskFamily.of(recorded.features, recorded.noise, recorded.layout, recorded.region, fit.smoothing)
         held, before = Holding(recorded.run, recorded.target, masks, recorded.group.rows, recorded.deeper), rows[0]
         with torch.no_grad():
             clean = recorded.target.value(recorded.output)

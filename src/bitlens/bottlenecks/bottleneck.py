@@ -19,6 +19,7 @@ from bitlens.core.attribution import Attribution
 from bitlens.core.evidence import Curve, Evidence, Spread
 from bitlens.core.family import Fitted
 from bitlens.core.fitting import FitSettings, fit_masks
+from bitlens.core.holding import SEARCHED
 from bitlens.core.maps import bits_of, bits_of_extra, bits_per_cell, bits_per_pixel, unit_of
 from bitlens.errors import NotFiniteError
 from bitlens.version import __version__
@@ -37,6 +38,11 @@ class Bottleneck(GroupedMethod):
         """How many noisy copies of each sample a pass should hold at least."""
         return min(COPIES_AT_ONCE, self.fit.noise_samples)
 
+    @property
+    def proof(self) -> int:
+        """Fewer noises where masks that hold are not looked at again."""
+        return super().proof if self.keep is None or self.fit.closes else SEARCHED
+
     @abstractmethod
     def recorded(self, group: Group) -> AbstractContextManager[Recorded]:
         """Run a group through the network; within the block what comes behind the layer can run again."""
@@ -49,7 +55,7 @@ class Bottleneck(GroupedMethod):
         """Explain samples whose noisy copies go through the network together."""
         with self.recorded(group) as recorded, torch.enable_grad():
             NotFiniteError.refuse("the network's answer", recorded.target.value(recorded.output).detach())
-            found = settle(recorded, self.masks(recorded), self.fit.smoothing, self.keep, self.bits)
+            found = settle(recorded, self.masks(recorded), self.fit, self.keep, self.bits)
             made = self.attribution(recorded, found.fitted, found.evidence)
             spread = self._spread(recorded, made.map) if group.wanted.seeds else None
         curve = None if found.path is None or found.met is None else self._curve(recorded, found.path, found.met)
@@ -69,7 +75,7 @@ class Bottleneck(GroupedMethod):
             )
             if recorded.deeper is not None:
                 recorded.deeper.restart(self.seed + more)
-            found = settle(other, self.masks(other), self.fit.smoothing, self.keep, self.bits)
+            found = settle(other, self.masks(other), self.fit, self.keep, self.bits)
             maps.append(self.reading(other, found.fitted).map.cpu())
         stacked = torch.stack(maps)
         if wanted.refits is not None:

@@ -314,6 +314,11 @@ class GroupedMethod(ABC):
         return {name: value for name in ("keep", "bits") if (value := getattr(self, name)) is not None}
 
     @property
+    def proof(self) -> int:
+        """Noises under which the target is measured, unless somebody says otherwise."""
+        return 32 if self.keep is None else 8
+
+    @property
     def seed(self) -> int:
         """Of all noise."""
         return self.passes.seed
@@ -373,8 +378,8 @@ class GroupedMethod(ABC):
             raise SettingError(f"spread_top must be a share above 0 and below 1, got {spread_top!r}")
         self.check()
         samples = self.read(inputs, targets).arranged(self.probe.device)
-        samples_of_noise = (32 if self.keep is None else 8) if evidence_samples is None else evidence_samples
-        wanted = Wanted(samples_of_noise, keep_capacity, curve, spread, spread_top, watch=watch)
+        proofs = self.proof if evidence_samples is None else evidence_samples
+        wanted = Wanted(proofs, keep_capacity, curve, spread, spread_top, watch=watch)
         return samples.together(list(self.explained(samples, targets, wanted, progress)))
 
     def attribute(self, inputs: Any, target: Any = None, additional_forward_args: Any = None) -> Any:

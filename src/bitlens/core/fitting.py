@@ -12,7 +12,7 @@ written out, in fewer operations than autograd would need.
 
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, nullcontext
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from typing import Any, Literal, Protocol, get_args
 
 import torch
@@ -49,6 +49,7 @@ class FitSettings:
             owes to the noise in first order then cancels.
         readout: "last_forward" reports the mask of the last forward pass as the published code does (T - 1 updates),
             "final" the mask after all T updates (algorithms B7).
+        closes: whether masks that hold clearly more than is asked for are closed until they just do.
     """
 
     beta: float = 10.0
@@ -61,6 +62,7 @@ class FitSettings:
     antithetic: bool = False
     readout: Readout = "last_forward"
     price: float | None = None
+    closes: bool = True
 
     def __post_init__(self) -> None:
         for name in ("steps", "noise_samples"):
@@ -75,9 +77,8 @@ class FitSettings:
 
     def plain(self) -> dict[str, Any]:
         """Return the settings by name, without a price that is not set and, where one is, without the weight it replaces."""
-        return {
-            name: value for name, value in asdict(self).items() if name != ("price" if self.price is None else "beta")
-        }
+        left_out = {"price" if self.price is None else "beta"} | ({"closes"} if self.closes else set())
+        return {name: value for name, value in asdict(self).items() if name not in left_out}
 
     @property
     def updates(self) -> int:
@@ -101,11 +102,12 @@ QUALITY: dict[str, FitSettings] = {
 }
 """Named choices of how much work a map is worth; "paper" is table 2 of the paper."""
 
+_SHORT = FitSettings(
+    price=1e-4, initial_logit=3.0, steps=7, noise_samples=2, rising=True, antithetic=True, readout="final"
+)
 HOLDING: dict[str, FitSettings] = {
-    "fast": FitSettings(
-        price=1e-4, initial_logit=3.0, steps=7, noise_samples=2, rising=True, antithetic=True, readout="final"
-    ),
-    "paper": FitSettings(price=1e-4, initial_logit=3.0, steps=8, noise_samples=2, antithetic=True, readout="final"),
+    "fast": replace(_SHORT, closes=False),
+    "paper": _SHORT,
     "best": FitSettings(price=1e-4, initial_logit=3.0, noise_samples=8, antithetic=True, readout="final"),
 }
 """The same where what is kept decides how much passes, and not a price: they need to find where, not how much."""

@@ -174,7 +174,7 @@ def _command(settings: Mapping[str, Any]) -> list[str]:
     return [str(word) for word in words] if isinstance(words, list) else []
 
 
-_IMPLIED = ("steps", "noise_samples", "antithetic", "rising")
+_IMPLIED = ("steps", "noise_samples", "antithetic", "rising", "closes")
 
 
 def _chosen(name: str, recorded: Mapping[str, Any]) -> dict[str, Any]:
@@ -190,7 +190,7 @@ def _chosen(name: str, recorded: Mapping[str, Any]) -> dict[str, Any]:
 def _preset_of(recorded: Mapping[str, Any]) -> dict[str, str]:
     """Name the preset that settings stand for, if it is one."""
     for preset, one in (QUALITY if recorded.get("keep") is None else HOLDING).items():
-        if "antithetic" in recorded and all(recorded.get(key) == asdict(one)[key] for key in _IMPLIED):
+        if "antithetic" in recorded and all(recorded.get(key, key == "closes") == asdict(one)[key] for key in _IMPLIED):
             return {"quality": preset}
     return {}
 

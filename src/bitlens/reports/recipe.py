@@ -137,8 +137,8 @@ def _quality(settings: Mapping[str, Any], chosen: dict[str, Any]) -> dict[str, A
     holds = settings.get("keep") is not None
     for name, preset in (HOLDING if holds else QUALITY).items():
         values = asdict(preset)
-        implied = ("steps", "noise_samples", "antithetic", "rising", *(("readout",) if holds else ()))
-        if all(settings.get(key) == values[key] for key in implied):
+        implied = ("steps", "noise_samples", "antithetic", "rising", "closes", *(("readout",) if holds else ()))
+        if all(settings.get(key, key == "closes") == values[key] for key in implied):
             for key in implied:
                 chosen.pop(key, None)
             return {} if name == "paper" else {"quality": name}
