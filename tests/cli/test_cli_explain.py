@@ -219,7 +219,8 @@ def test_the_curve_is_made_when_it_is_asked_for(bitlens, scenes, tmp_path):
 
 def test_the_spread_over_seeds_is_told_and_drawn(bitlens, scenes, tmp_path):
     photo = scenes / "scene 0.png"
-    (row,) = explain(bitlens, photo, "iba", "--spread", "2")
+    (row,) = explain(bitlens, photo, "iba", "--spread", "2", "--report")
+    assert "2 seeds agree on" in (tmp_path / "r" / "report.html").read_text("utf-8")
     assert (row["seeds"], 0 < row["top_agreed"] <= 1) == (2, True)
     assert Image.open(tmp_path / "r" / "scene 0.spread.png").width > 800
     before = written(tmp_path / "r")

@@ -14,7 +14,7 @@ from bitlens.data.images import read_image
 from bitlens.errors import BitlensError, InputError
 from bitlens.methods import METHODS
 from bitlens.reports.found import Entry, safe_name
-from bitlens.view.card import Card, MapFigure, Proof, draw_figure, draw_photo_uri
+from bitlens.view.card import Card, MapFigure, Proof, agreement, draw_figure, draw_photo_uri
 from bitlens.view.colours import Floats, Scale
 from bitlens.view.tradeoff import trade_off
 from bitlens.view.tradeoff_page import trade_off_html
@@ -113,6 +113,8 @@ def _figure(photo: Floats | None, label: str, one: Attribution, scale: Scale, an
         total_bits=float(one.total_bits[0]) if one.total_bits is not None else None,
         proof=Proof.of(one),
     )
+    if one.spread is not None:
+        drawn = replace(drawn, facts=(*drawn.facts, agreement(one)))
     curve = trade_off(one, title=label if several else "")
     return drawn if curve is None else replace(drawn, curve=trade_off_html(curve, photo, anchor))
 

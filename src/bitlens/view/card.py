@@ -99,6 +99,14 @@ def caption(attribution: Attribution) -> str:
     return " · ".join(filter(None, parts))
 
 
+def agreement(found: Attribution, sample: int = 0) -> str:
+    """Say how far other seeds agree on a map; nothing where that was not measured."""
+    over = found.spread
+    if over is None:
+        return ""
+    return f"{over.seeds} seeds agree on {float(over.agreed[sample]):.0%} of the top {over.top:.0%} of places"
+
+
 @dataclass(frozen=True)
 class MapFigure:
     """One map over its photo.

@@ -15,7 +15,7 @@ from bitlens.core.attribution import Attribution
 from bitlens.core.seen import Seen
 from bitlens.data.images import read_image
 from bitlens.errors import InputError
-from bitlens.view.card import Proof, caption
+from bitlens.view.card import Proof, agreement, caption
 from bitlens.view.colours import Floats, Scale
 from bitlens.view.comparison import Panel, draw_comparison
 from bitlens.view.heatmap import draw_explanation
@@ -51,7 +51,7 @@ def draw_attribution(found: Attribution, images: Any = None, *, spread: bool = F
     if spread:
         return _with_spread(found, photos, maps, titles)
     if len(found) == 1:
-        parts = [caption(found), _agreement(found, 0), seen[0].note, _summed(found)]
+        parts = [caption(found), agreement(found, 0), seen[0].note, _summed(found)]
         legend = " · ".join(part for part in parts if part)
         return draw_explanation(
             photos[0], maps[0], unit=found.unit, title=titles[0], caption=legend, percentile=percentile
@@ -80,7 +80,7 @@ def _with_spread(found: Attribution, photos: list[Floats], maps: list[Floats], t
     spread_title = f"standard deviation over {over.seeds} seeds"
     if len(found) == 1:
         panels = [Panel(maps[0], scales[0][0], found.method, found.layer), Panel(stds[0], scales[0][1], spread_title)]
-        legend = "\n".join(part for part in (caption(found), _agreement(found, 0)) if part)
+        legend = "\n".join(part for part in (caption(found), agreement(found, 0)) if part)
         return draw_comparison(photos[0], panels, title=titles[0], caption=legend)
     shares = [f"{share:.0%} of the top {over.top:.0%} agreed on" for share in over.agreed.tolist()]
     return draw_scaled_grid(
@@ -94,19 +94,12 @@ def _with_spread(found: Attribution, photos: list[Floats], maps: list[Floats], t
     )
 
 
-def _agreement(found: Attribution, number: int) -> str:
-    over = found.spread
-    if over is None:
-        return ""
-    return f"{over.seeds} seeds agree on {float(over.agreed[number]):.0%} of the top {over.top:.0%} of places"
-
-
 def _spread_text(found: Attribution, number: int) -> ShadedText:
     """Shade the tokens of a text by how far their values differ between seeds."""
     assert found.spread is not None
     shown = shaded_text(replace(found, map=found.spread.std, total_bits=None, evidence=None), number)
     title = f"standard deviation over {found.spread.seeds} seeds"
-    return replace(shown, title=title, notes=[_agreement(found, number)])
+    return replace(shown, title=title, notes=[agreement(found, number)])
 
 
 def shaded_text(found: Attribution, number: int) -> ShadedText:
