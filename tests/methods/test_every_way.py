@@ -85,12 +85,12 @@ def test_the_page_needs_no_other_photos(tmp_path):
     photo = tmp_path / "scene.png"
     open_dataset("builtin:scenes")[0].image.save(photo)
     answers = Answers(Shelf([Offer("builtin/scenes")], "cpu", photo_desk)["builtin/scenes"])
-    shown = answers.answer(Question(photo, "scene.png", ("iba",), "layer2", None, "fast", None, curve=True))
+    shown = answers.answer(Question(photo, "scene.png", ("iba",), "layer2", None, "paper", None, curve=True))
     (one,) = shown.explained.found
     assert one.attribution.settings["statistics_data"] == "own"
     assert one.attribution.settings["keep"] == 0.9
     assert one.attribution.curve is not None
-    less = answers.answer(Question(photo, "scene.png", ("iba",), "layer2", None, "fast", None, keep=0.5))
+    less = answers.answer(Question(photo, "scene.png", ("iba",), "layer2", None, "paper", None, keep=0.5))
     assert less.explained.found[0].attribution.total_bits < one.attribution.total_bits
     with pytest.raises(SettingError, match="--statistics-from"):
         answers.answer(Question(photo, "scene.png", ("pattern-attribution",), "layer2", None, "fast", None))

@@ -62,7 +62,7 @@ class PhotoTab(Tab):
                 curve = gr.Checkbox(
                     True, label="How few bits until the decision goes? (of bottlenecks)", elem_id="curve"
                 )
-                quality = gr.Radio(list(_QUALITIES), value="fast", label="Work for a map")
+                quality = gr.Radio(list(_QUALITIES), value="paper", label="Work for a map")
                 with gr.Row():
                     go = gr.Button("Explain", variant="primary", elem_id="explain")
                     stop = gr.Button("Stop", elem_id="stop")

@@ -52,9 +52,7 @@ def grid(
         ),
     ] = None,
     target: options.Target = "auto",
-    quality: Annotated[
-        options.Quality | None, typer.Option("--quality", help="How much work (default: fast; paper with --betas).")
-    ] = None,
+    quality: Annotated[options.Quality, typer.Option("--quality", help="How much work.")] = "paper",
     statistics_from: Annotated[
         str | None,
         typer.Option(
@@ -84,7 +82,7 @@ def grid(
     names = read_classes(classes) if classes else loaded.classes
     paths = find_images(photos)
     loaded, wanted = read_target(target, loaded, names)
-    settings: dict[str, Any] = {"quality": quality or ("paper" if betas else "fast"), "seed": seed}
+    settings: dict[str, Any] = {"quality": quality, "seed": seed}
     if loaded.output is not None:
         settings["output"] = loaded.output
     bottlenecks = _bottlenecks(loaded, layers, single=bool(sigmas))
