@@ -102,7 +102,7 @@ class DependencyError(BitlensError, ImportError):
 
 
 class BitlensWarning(UserWarning):
-    """Something worth knowing that does not stop the work."""
+    """A warning of what is worth knowing and does not stop the work."""
 
 
 def at_least(least: int, **settings: Any) -> None:

@@ -169,6 +169,20 @@ def test_nothing_passes_that_is_not_needed_and_what_cannot_hold_is_measured() ->
     assert 0.9 <= float(values[:, 2].mean()) < 0.99
 
 
+def test_a_proof_that_fails_is_not_believed() -> None:
+    """Looks that promise too much: under the other noises masks hold from a shift of 1 on."""
+
+    def look(shift: Tensor, samples: Tensor, count: int, _turn: int) -> Tensor:
+        if count == 4:
+            return torch.full((4, len(samples)), 0.93)
+        return torch.where(shift < 1, 0.5, 0.95).expand(count, -1)
+
+    shift, values = fewest_that_hold(look, mean_share, 0.9, torch.ones(2, dtype=torch.bool), proof=6)
+    assert bool((shift >= 1).all())
+    assert values[:4].flatten().tolist() == pytest.approx([0.93] * 8)
+    assert values[4:].flatten().tolist() == pytest.approx([0.95] * 4)
+
+
 def test_the_share_between_floor_and_clean_value() -> None:
     before, floor = torch.tensor([0.9, 0.9, 0.1]), torch.tensor([0.1, 0.1, 0.2])
     kept = share_kept(before, torch.tensor([0.9, 0.5, 0.1]), floor, torch.full((3,), 0.01))

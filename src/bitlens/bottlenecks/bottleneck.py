@@ -12,7 +12,8 @@ from dataclasses import replace
 import torch
 from torch import Tensor
 
-from bitlens.bottlenecks.groups import COPIES_AT_ONCE, Group, GroupedMethod
+from bitlens.bottlenecks.grouped import COPIES_AT_ONCE, GroupedMethod
+from bitlens.bottlenecks.groups import Group
 from bitlens.bottlenecks.recorded import Reading, Recorded
 from bitlens.bottlenecks.settling import settle
 from bitlens.core.attribution import Attribution
@@ -35,12 +36,12 @@ class Bottleneck(GroupedMethod):
 
     @property
     def copies(self) -> int:
-        """How many noisy copies of each sample a pass should hold at least."""
+        """Return how many noisy copies of each sample a pass should hold at least."""
         return min(COPIES_AT_ONCE, self.fit.noise_samples)
 
     @property
     def proof(self) -> int:
-        """Fewer noises where masks that hold are not looked at again."""
+        """Return fewer noises where masks that hold are not looked at again."""
         return super().proof if self.keep is None or self.fit.closes else SEARCHED
 
     @abstractmethod
@@ -56,7 +57,10 @@ class Bottleneck(GroupedMethod):
         with self.recorded(group) as recorded, torch.enable_grad():
             NotFiniteError.refuse("the network's answer", recorded.target.value(recorded.output).detach())
             found = settle(recorded, self.masks(recorded), self.fit, self.keep, self.bits)
-            made = self.attribution(recorded, found.fitted, found.evidence)
+            proof = found.evidence
+            if proof is not None and self.allow_bypass and recorded.recording is not None:
+                proof = replace(proof, bypass_allowed=True)
+            made = self.attribution(recorded, found.fitted, proof)
             spread = self._spread(recorded, made.map) if group.wanted.seeds else None
         curve = None if found.path is None or found.met is None else self._curve(recorded, found.path, found.met)
         return replace(made, curve=curve, spread=spread)
@@ -143,7 +147,7 @@ def optimised(recorded: Recorded, fit: FitSettings) -> Fitted:
 
 
 def _maps(recorded: Recorded, nats: Tensor) -> Tensor:
-    """Information (n, ...) in nats as maps: bits of pixels, cells, tokens or features."""
+    """Return information (n, ...) in nats as maps: bits of pixels, cells, tokens or features."""
     layout, size = recorded.layout, recorded.group.inputs.image_size
     cells = bits_per_cell(nats, layout)
     return bits_per_pixel(cells, size) if size and unit_of(layout, size) == "bits/pixel" else cells

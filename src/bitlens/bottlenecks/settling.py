@@ -15,7 +15,8 @@ from bitlens.core.floor import share_kept
 from bitlens.core.holding import SEARCHED, Holding, fewest_that_hold, mean_and_spread
 
 _LOOK, _FLOOR, _CURVE = 0x2545F491, 0x1B873593, 0x27D4EB2F  # streams of noise; fits and proofs have others
-_FLOOR_SAMPLES = 4
+_FLOOR_SAMPLES, _MORE = 2, 3  # noises of the floor, and how many times more where it is not low
+_LOW = 0.05  # of the clean value
 _ALONG = (-4.0, -2.5, -1.5, -0.75, 0.0, 0.75, 2.0, 4.0)  # logits beside the masks found, where a curve is measured
 
 
@@ -59,10 +60,9 @@ def settle(recorded: Recorded, fitted: Fitted, fit: FitSettings, keep: float | N
     found, under, spread = fitted, before, torch.zeros_like(before)
     if keep is None and wanted.evidence_samples:
         under, spread = mean_and_spread(held.values(found.u, wanted.evidence_samples, recorded.evidence_seed))
-    count = max(
-        _FLOOR_SAMPLES if fit.closes else _FLOOR_SAMPLES // 2, 0 if keep is not None else wanted.evidence_samples // 4
-    )
-    floor, floor_std = mean_and_spread(held.floor(count, recorded.evidence_seed + _FLOOR))
+    seed = recorded.evidence_seed + _FLOOR
+    floors = _floor(held, before, seed) if keep is not None else held.floor(max(4, wanted.evidence_samples // 4), seed)
+    count, (floor, floor_std) = len(floors), mean_and_spread(floors)
 
     def share(under: Tensor, samples: Tensor | slice = slice(None)) -> Tensor:
         return share_kept(before[samples], under, floor[samples], floor_std[samples] / count**0.5)
@@ -78,6 +78,14 @@ def settle(recorded: Recorded, fitted: Fitted, fit: FitSettings, keep: float | N
     if not wanted.curve:
         return Settled(found, evidence)
     return Settled(found, evidence, *_path(held, masks, found.logits, share, recorded.evidence_seed + _CURVE))
+
+
+def _floor(held: Holding, before: Tensor, seed: int) -> Tensor:
+    """Return values (count, N) with nothing but noise; more of them where they are no small part of the clean value."""
+    values = held.floor(_FLOOR_SAMPLES, seed)
+    if bool((values.mean(0) > _LOW * before).any()):
+        values = torch.cat([values, held.floor(_FLOOR_SAMPLES * _MORE, seed + 1)])
+    return values
 
 
 def _kept(

@@ -69,7 +69,7 @@ def grid(
     seed: options.Seed = 0,
     as_json: options.AsJson = False,
 ) -> None:
-    """Photos by layers and shares of the decision (or prices β), or by smoothings of the mask, on one colour scale."""
+    """Draw photos by layers and shares of the decision (or prices β), or by smoothings of the mask, on one colour scale."""
     from bitlens.data.images import find_images
     from bitlens.explaining.photos import class_name
     from bitlens.explaining.wanted import read_target
@@ -166,7 +166,7 @@ def _read(paths: "Sequence[Path]", loaded: "Loaded", target: int | None) -> "lis
 
 @dataclass(frozen=True)
 class _Pages:
-    """What is drawn: photos with their titles, and how maps are made and pictures written."""
+    """Pages to be drawn: photos with their titles, and how maps are made and pictures written."""
 
     loaded: "Loaded"
     seen: "Sequence[Photo]"

@@ -65,14 +65,14 @@ def _undressed(build: Callable[..., Any]) -> Callable[..., Any]:
 def _settings(build: Callable[..., Any]) -> list[dict[str, Any]]:
     """List what may be typed after the method's name: each setting, its default, what it takes and what it is."""
     from bitlens.core.passes import Passes
-    from bitlens.methods.specs import defaults_of_callable, described, settings_of_callable
+    from bitlens.methods.specs import defaults_of_callable, settings_of_callable, words_for
 
     known, defaults = settings_of_callable(build), defaults_of_callable(build)
     texts = {**_texts(Passes), **_texts(_undressed(build))}
     return [
-        {"name": name, "default": defaults[name], "takes": described(known[name]), "summary": texts.get(name, "")}
+        {"name": name, "default": defaults[name], "takes": words_for(known[name]), "summary": texts.get(name, "")}
         for name in known
-        if described(known[name])
+        if words_for(known[name])
     ]
 
 

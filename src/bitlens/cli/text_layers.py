@@ -120,7 +120,7 @@ def _statistics(loaded: "Loaded", at: str, source: str | None, count: int, seed:
 
 def _write(analyses: "dict[str, LayerAnalysis]", batch: "TokenBatch", out: Path, classes: Sequence[str]) -> list[str]:
     """Write all pictures and numbers; gives the names of the files."""
-    from bitlens.explaining.layer_pages import draw_beta_sweep, draw_information_plane, draw_text_layers
+    from bitlens.explaining.layer_pictures import draw_beta_sweep, draw_information_plane, draw_text_layers
     from bitlens.view.canvas import save_figure
 
     out.mkdir(parents=True, exist_ok=True)
@@ -146,7 +146,7 @@ def _write(analyses: "dict[str, LayerAnalysis]", batch: "TokenBatch", out: Path,
 def _print(analyses: "dict[str, LayerAnalysis]") -> None:
     from rich.table import Table
 
-    from bitlens.explaining.layer_pages import short_names
+    from bitlens.explaining.layer_pictures import short_names
 
     for spec, analysis in analyses.items():
         table = Table(

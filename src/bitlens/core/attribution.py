@@ -86,7 +86,7 @@ class Attribution:
         return len(self.map)
 
     def __getitem__(self, index: int | slice) -> "Attribution":
-        """The attribution of one sample (still with N = 1) or of several."""
+        """Return the attribution of one sample (still with N = 1) or of several."""
         if isinstance(index, int):
             index = range(len(self))[index]
             index = slice(index, index + 1)
@@ -118,7 +118,7 @@ class Attribution:
         return "\n".join(lines)
 
     def _tensors(self) -> dict[str, Tensor]:
-        """All tensors by name; those of the evidence as evidence.NAME, of the curve as curve.NAME, and so on."""
+        """Return all tensors by name; those of the evidence as evidence.NAME, of the curve as curve.NAME, and so on."""
         tensors = {f.name: getattr(self, f.name) for f in fields(self)}
         for name in _PARTS:
             part = tensors[name]
@@ -134,7 +134,7 @@ class Attribution:
         return replace(self, targets=targets, **own)
 
     def _plain(self) -> dict[str, Any]:
-        """All that is no tensor and is kept in files, by name, and what the evidence is."""
+        """Return all that is no tensor and is kept in files, by name, and what the evidence is."""
         left_out = {*self._tensors(), *_PARTS, "seen"}
         plain = {f.name: getattr(self, f.name) for f in fields(self) if f.name not in left_out}
         if self.spread is not None:
@@ -143,10 +143,11 @@ class Attribution:
         if proof is None:
             return plain | {"evidence": None}
         said = {"measure": proof.measure, "noise_samples": proof.noise_samples}
-        return plain | {"evidence": said | ({"floor_samples": proof.floor_samples} if proof.floor_samples else {})}
+        further = {"floor_samples": proof.floor_samples, "bypass_allowed": proof.bypass_allowed}
+        return plain | {"evidence": said | {name: value for name, value in further.items() if value}}
 
     def _differences(self, other: "Attribution") -> set[str]:
-        """Names of what differs, samples aside."""
+        """Return names of what differs, samples aside."""
         mine, theirs = (
             part._plain() | {name: tensor.shape[1:] for name, tensor in part._tensors().items()}
             for part in (self, other)
@@ -155,7 +156,7 @@ class Attribution:
 
     @staticmethod
     def join(parts: Sequence["Attribution"]) -> "Attribution":
-        """The attributions of several batches as one; they must come from the same method with the same settings.
+        """Return the attributions of several batches as one; they must come from the same method with the same settings.
 
         Raises:
             InputError: if there is none, or they differ in anything but their samples.
@@ -195,7 +196,7 @@ class Attribution:
             return cls(**parts, **made)
 
     def _repr_html_(self) -> str:
-        """What a notebook shows: each input beside its map where it is known, with unit, totals and evidence."""
+        """Return what a notebook shows: each input beside its map where it is known, with unit, totals and evidence."""
         return shown.html(self)
 
     def show(self, images: Any = None, *, spread: bool = False) -> Any:
@@ -215,7 +216,7 @@ class Attribution:
         return shown.figure(self, images, spread)
 
     def summary(self) -> list[dict[str, Any]]:
-        """One plain mapping per sample, fit for JSON: target, unit, total bits, value before and under noise."""
+        """Return one plain mapping per sample, fit for JSON: target, unit, total bits, value before and under noise."""
         rows = []
         for i, target in enumerate(self.targets):
             row: dict[str, Any] = {"target": target, "method": self.method, "layer": self.layer, "unit": self.unit}
@@ -233,6 +234,8 @@ class Attribution:
                     kept = float(self.evidence.kept[i])
                     row[f"{self.evidence.measure}_floor"] = float(self.evidence.floor[i])
                     row["kept"] = kept if math.isfinite(kept) else None  # no number where nothing was needed
+                if self.evidence.bypass_allowed:
+                    row["bypass_allowed"] = True
             if self.spread is not None:
                 row |= {"seeds": self.spread.seeds, "top_agreed": float(self.spread.agreed[i])}
             rows.append(row)

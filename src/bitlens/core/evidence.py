@@ -10,13 +10,16 @@ from bitlens.errors import SettingError
 
 _ROUNDING = 1e-4
 
+BYPASSED = "More may go round this layer (allow_bypass=True): its bits do not bound what the network uses"
+"""What must be known of bits at a layer that something else than its features may go round."""
+
 LEVELS = (0.5, 0.6, 0.7, 0.8, 0.85, 0.9, 0.95, 0.99)
 """Shares of the target at which a curve is measured."""
 
 
 @dataclass(frozen=True, eq=False)
 class Evidence:
-    """What the network says of the target, clean and with the noise in place of what the map calls unused.
+    """Answers of the network about the target, clean and with the noise in place of what the map calls unused.
 
     Attributes:
         before: (N,) on the clean input.
@@ -26,6 +29,7 @@ class Evidence:
         floor_std: (N,) standard deviation over noise samples.
         measure: "probability" or "score", what the numbers are.
         noise_samples: how many samples of noise.
+        bypass_allowed: whether the layer was restricted although the input might also reach the output by another way.
     """
 
     before: Tensor
@@ -36,6 +40,7 @@ class Evidence:
     floor: Tensor | None = None
     floor_std: Tensor | None = None
     floor_samples: int = 0
+    bypass_allowed: bool = False
 
     @property
     def kept(self) -> Tensor:
@@ -49,10 +54,15 @@ class Evidence:
         error = self.floor_std / max(self.floor_samples, 1) ** 0.5
         return share_kept(self.before, self.under_noise, self.floor, error)
 
+    @property
+    def caveat(self) -> str:
+        """Return what must be known of the bits beside these numbers, empty where nothing must."""
+        return BYPASSED if self.bypass_allowed else ""
+
 
 @dataclass(frozen=True, eq=False)
 class Curve:
-    """How many bits each share of the target takes: the rate and the distortion of one decision.
+    """Bits that each share of the target takes: the rate and the distortion of one decision.
 
     Attributes:
         kept: (N, L) shares of the target, rising.
@@ -92,7 +102,7 @@ TOP = 0.1
 
 @dataclass(frozen=True, eq=False)
 class Spread:
-    """How far maps differ that other seeds give: the noise of the fit, not of the network.
+    """Differences between the maps that other seeds give: the noise of the fit, not of the network.
 
     Attributes:
         std: (N, ...) standard deviation of each place over seeds, in the unit of the map.

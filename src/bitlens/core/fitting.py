@@ -13,7 +13,7 @@ written out, in fewer operations than autograd would need.
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import asdict, dataclass, replace
-from typing import Any, Literal, Protocol, get_args
+from typing import Any, Literal, Protocol
 
 import torch
 from torch import Tensor
@@ -22,7 +22,7 @@ from bitlens.core.family import Fitted, MaskFamily, Region
 from bitlens.core.gaussian import NoiseModel, laid_out_like
 from bitlens.core.layout import Layout
 from bitlens.core.targets import Target
-from bitlens.errors import FitError, NotFiniteError, SettingError, TargetError, one_of
+from bitlens.errors import FitError, NotFiniteError, SettingError, TargetError, one_of_literal
 
 Run = Callable[..., Any]
 """z (copies * N, ...) → the network's output; with (n,) indices as a second argument z holds copies of these samples alone."""
@@ -33,7 +33,7 @@ Quality = Literal["fast", "paper", "best"]
 
 @dataclass(frozen=True)
 class FitSettings:
-    """How masks are optimised; the defaults are the paper's (table 2).
+    """Settings of the optimisation of masks; the defaults are the paper's (table 2).
 
     Attributes:
         beta: weight of the mean information per feature, in nats; larger keeps less.
@@ -73,7 +73,7 @@ class FitSettings:
                 raise SettingError(f"{name} must not be negative, got {getattr(self, name)}")
         if not self.learning_rate > 0:
             raise SettingError(f"learning_rate must be positive, got {self.learning_rate}")
-        one_of("readout", self.readout, {name: name for name in get_args(Readout)})
+        one_of_literal("readout", self.readout, Readout)
 
     def plain(self) -> dict[str, Any]:
         """Return the settings by name, without a price that is not set and, where one is, without the weight it replaces."""
@@ -82,16 +82,16 @@ class FitSettings:
 
     @property
     def updates(self) -> int:
-        """How often the logits change before they are reported. The published T-th pass changes nothing that is read."""
+        """Return how often the logits change before they are reported. The published T-th pass changes nothing that is read."""
         return self.steps - 1 if self.readout == "last_forward" else self.steps
 
     def copies_at(self, step: int) -> int:
-        """How many noisy copies a step (from 0) sends through the network."""
+        """Return how many noisy copies a step (from 0) sends through the network."""
         return 1 + step * self.noise_samples // self.updates if self.rising else self.noise_samples
 
     @property
     def passes(self) -> int:
-        """How many noisy copies go through the network, forward and backward, to fit one mask."""
+        """Return how many noisy copies go through the network, forward and backward, to fit one mask."""
         return sum(self.copies_at(step) for step in range(self.updates))
 
 
@@ -117,7 +117,7 @@ class DeeperLayers(Protocol):
     """Layers behind the restricted one that the same mask restricts as well."""
 
     def restricted(self, u: Tensor, copies: int) -> AbstractContextManager[None]:
-        """Within the block, passes of `copies` noisy copies mix u (N, ...) of fresh noise into these layers too."""
+        """Mix u (N, ...) of fresh noise into these layers too in passes of `copies` noisy copies within the block."""
         ...
 
     def restart(self, seed: int) -> None:
@@ -205,7 +205,7 @@ def _loss_gradient(
     copies: int,
     deeper: DeeperLayers | None = None,
 ) -> Tensor:
-    """∂/∂u of the sum over samples of the mean loss over copies: (N, ...)."""
+    """Return ∂/∂u of the sum over samples of the mean loss over copies: (N, ...)."""
     gradient = torch.zeros_like(features)
     below = [u.detach().requires_grad_()] if deeper is not None else []
     for chunk in chunks(len(standard), copies):

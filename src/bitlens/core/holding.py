@@ -24,7 +24,7 @@ _CENTRE, _SLOPE = -0.75, 6.0  # where about half is kept, and how steeply the lo
 _PRIOR = 2.0  # noises that this is worth
 _MARGIN = 0.9  # log-odds kept more than is asked for, so that other noise keeps it as well
 _ENOUGH = 0.995  # of the target: what keeps more can pass fewer bits
-_ENDS = (0.02, 0.995)  # shares beyond these do not say how far away the cliff is
+_ENDS = (0.02, 0.998)  # shares beyond these do not say how far away the cliff is
 _LEAST, _MOST, _GROWTH = (
     0.12,
     0.8,
@@ -147,7 +147,7 @@ def fewest_that_hold(
         high[samples] = torch.where(holds, here.minimum(high[samples]), high[samples])
         low[samples] = torch.where(holds, low[samples], here.maximum(low[samples]))
         told = kept.clamp(*_ENDS)
-        worth = torch.where((kept > 1 - keep) & (kept < _ENOUGH), 1.0, 0.5) * SEARCHED
+        worth = torch.where((kept > 1 - keep) & (kept < _ENOUGH), 1.0, 0.75) * SEARCHED  # an end tells less
         weight[samples] += worth
         moment[samples] += worth * (here - told.logit() / _SLOPE)
         there = moment[samples] / weight[samples] + aim / _SLOPE

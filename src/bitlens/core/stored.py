@@ -7,7 +7,7 @@ import torch
 from torch import Tensor
 
 from bitlens.core.layout import Layout
-from bitlens.system.checks import array, exactly, finite, mapping, number, text, texts, whole_number
+from bitlens.system.checks import array, exactly, finite, mapping, number, text, texts, whole_number, yes_or_no
 
 _FLOATS = (torch.float32, torch.float64)
 _ROUNDING = 1e-3
@@ -126,7 +126,9 @@ def _evidence(arrays: Mapping[str, Tensor], details: Any, count: int) -> dict[st
     known = mapping(details, "evidence")
     floor = ("floor", "floor_std") if "floor_samples" in known else ()  # version 0.1 did not measure it
     exactly(held, (*names, *floor), "the numbers of the evidence")
-    exactly(known, ("measure", "noise_samples", *(("floor_samples",) if floor else ())), "the details of the evidence")
+    allowed = "bypass_allowed" in known and yes_or_no(known["bypass_allowed"], "bypass_allowed")
+    further = [name for name in ("floor_samples", "bypass_allowed") if name in known]  # either only where there is one
+    exactly(known, ("measure", "noise_samples", *further), "the details of the evidence")
     measure = text(known["measure"], "measure", ("probability", "score"))
     low, high = (-_ROUNDING, 1 + _ROUNDING) if measure == "probability" else (-torch.inf, torch.inf)
     bounds = {
@@ -142,6 +144,7 @@ def _evidence(arrays: Mapping[str, Tensor], details: Any, count: int) -> dict[st
         "measure": measure,
         "noise_samples": whole_number(known["noise_samples"], "noise_samples", least=1),
         "floor_samples": whole_number(known["floor_samples"], "floor_samples", least=1) if floor else 0,
+        "bypass_allowed": allowed,
     }
 
 

@@ -16,7 +16,7 @@ from bitlens.methods.specs import Spec, parse_specs
 
 @dataclass(frozen=True)
 class Axes:
-    """How the curves of a metric are drawn.
+    """Axes on which the curves of a metric are drawn.
 
     Attributes:
         x: what is counted along the x axis.
@@ -78,7 +78,7 @@ class Metric:
 
 
 def _function(place: str) -> Callable[..., Any]:
-    """A function of this room by its module and name."""
+    """Return a function of this room by its module and name."""
     module, _, name = place.partition(":")
     found: Callable[..., Any] = getattr(import_module(f"bitlens.evaluation.{module}"), name)
     return found
@@ -95,7 +95,7 @@ def read_metrics(text: str, kind: Kind = "image") -> dict[str, Spec]:
 
 
 def metric_settings(spec: Spec) -> dict[str, Any]:
-    """Every setting that a metric computes with, defaults included."""
+    """Return every setting that a metric computes with, defaults included."""
     metric = metric_named(spec.name)
     parameters = inspect.signature(metric.compute).parameters.values()
     defaults = {p.name: p.default for p in parameters if p.kind is p.KEYWORD_ONLY}
@@ -103,7 +103,7 @@ def metric_settings(spec: Spec) -> dict[str, Any]:
 
 
 def ready_metric(spec: Spec) -> Callable[[Any], Scored | None]:
-    """The metric with its settings, ready to be computed."""
+    """Return the metric with its settings, ready to be computed."""
     return partial(metric_named(spec.name).compute, **metric_settings(spec))
 
 

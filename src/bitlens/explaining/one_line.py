@@ -103,7 +103,7 @@ def _able(made: Any, name: str, more: dict[str, Any]) -> dict[str, Any]:
 
 
 def _asked(targets: Any, loaded: Loaded) -> Any:
-    """Classes by name as their indices."""
+    """Return classes by name as their indices."""
     if isinstance(targets, str):
         return class_index(targets, loaded.classes)
     if isinstance(targets, list | tuple) and any(isinstance(one, str) for one in targets):
@@ -112,7 +112,7 @@ def _asked(targets: Any, loaded: Loaded) -> Any:
 
 
 def _read(loaded: Loaded, inputs: Any) -> Any:
-    """Tensors as they are; photos prepared and texts cut into tokens as the network wants them."""
+    """Return tensors as they are; photos prepared and texts cut into tokens as the network wants them."""
     if isinstance(inputs, Tensor | TokenBatch | ModelInputs):
         return inputs
     several = inputs if isinstance(inputs, list | tuple) else [inputs]

@@ -121,7 +121,7 @@ def _ends(one: Found, tops: Mapping[str, float]) -> dict[str, Any]:
 
 @dataclass
 class Outcome:
-    """What became of many photos.
+    """Outcome of explaining many photos.
 
     Attributes:
         rows: plain values of each photo and each method that explained it.

@@ -14,7 +14,7 @@ if TYPE_CHECKING:
 
 
 class Method(Protocol):
-    """Anything that turns inputs and targets into an attribution."""
+    """A method: all that turns inputs and targets into an attribution."""
 
     def explain(self, inputs: Any, targets: Any = None) -> "Attribution":
         """Explain a batch; see the method's own documentation for what else it takes."""
@@ -61,7 +61,7 @@ class MethodEntry:
 
     @property
     def lesson(self) -> "Lesson | None":
-        """How it learns what it must; None for nothing."""
+        """Return how it learns what it must; None for nothing."""
         from bitlens.methods.lessons import LESSONS
 
         return LESSONS[self.kind, self.learns] if self.learns else None

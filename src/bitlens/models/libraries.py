@@ -113,13 +113,13 @@ def from_hub(name: str, weights: Path | None) -> Parts:
 
 
 def torchvision_names() -> list[tuple[str, int]]:
-    """Every classifier of torchvision, with its number of parameters."""
+    """Return every classifier of torchvision, with its number of parameters."""
     names = vision.list_models(module=vision)
     return [(name, int(vision.get_model_weights(name)["DEFAULT"].meta["num_params"])) for name in names]
 
 
 def timm_names() -> list[str]:
-    """Every pretrained classifier of timm; DependencyError where it is not installed."""
+    """Return every pretrained classifier of timm; DependencyError where it is not installed."""
     return list(_import_timm().list_models(pretrained=True))
 
 
@@ -143,7 +143,7 @@ def _download(name: str, entry: WeightsEnum) -> None:
 
 
 def _settings(name: str, entry: WeightsEnum) -> dict[str, Any]:
-    """What torchvision changes in a network when it loads pretrained weights, beside the weights."""
+    """Return what torchvision changes in a network when it loads pretrained weights, beside the weights."""
     if name in ("googlenet", "inception_v3"):
         return {"transform_input": True, "init_weights": True}
     if name.startswith("vit_"):

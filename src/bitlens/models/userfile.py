@@ -27,7 +27,7 @@ def call_user_file(file: Path, attribute: str) -> Any:
 
 
 def types_of(value: Any) -> str:
-    """The types in what a callable returned, for messages."""
+    """Return the types in what a callable returned, for messages."""
     names = [type(part).__name__ for part in value] if isinstance(value, tuple) else [type(value).__name__]
     return f"({', '.join(names)})" if isinstance(value, tuple) else names[0]
 

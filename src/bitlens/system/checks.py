@@ -90,7 +90,7 @@ def array(
         dtypes: that it may have.
         shape: its size along each axis, None for any; None for any shape.
         least: of its values.
-        most: likewise.
+        most: of its values.
     """
     if name not in arrays:
         raise ValueError(f"the array {name} is missing")
