@@ -66,6 +66,12 @@ def _sentences(one: Found, name: str) -> list[str]:
     proof = Proof.of(one.attribution)
     if proof is None:
         return []
+    if proof.idle and proof.own:
+        return [
+            f"With noise that has this photo's own averages this network still says “{escape(name)}” ({proof.floor:.2f}, on the "
+            f"photo {proof.before:.2f}): what decides is in it everywhere, as a texture is, or was not needed. Statistics of "
+            "other photos tell which."
+        ]
     if proof.idle:
         return [
             f"This network says “{escape(name)}” without seeing anything: with nothing but noise its answer is about the same "

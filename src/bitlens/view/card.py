@@ -30,6 +30,7 @@ class Proof:
         kept: share of the decision between floor and clean value that the map holds; None where it was not measured, or where
             the network says the same without seeing anything.
         caveat: what must be known of the bits beside these numbers, if anything.
+        own: whether the noise is as large as the features of this very input are on average, which may tell a texture.
     """
 
     before: float
@@ -39,6 +40,7 @@ class Proof:
     floor: float | None = None
     kept: float | None = None
     caveat: str = ""
+    own: bool = False
 
     @classmethod
     def of(cls, attribution: Attribution, sample: int = 0) -> "Proof | None":
@@ -49,7 +51,8 @@ class Proof:
         before, under, spread = (float(v[sample]) for v in (found.before, found.under_noise, found.under_noise_std))
         floor, kept = (float(found.floor[sample]) if found.floor is not None else None, float(found.kept[sample]))
         held = kept if math.isfinite(kept) else None
-        return cls(before, under, spread, found.measure, floor, held, found.caveat)
+        own = attribution.settings.get("statistics_data") == "own"
+        return cls(before, under, spread, found.measure, floor, held, found.caveat, own)
 
     @property
     def collapsed(self) -> bool:
@@ -67,14 +70,19 @@ class Proof:
     def held(self) -> str:
         """Say what share of the decision the map holds, or that nothing was needed; nothing where that was not measured."""
         if self.idle:
-            return "nothing of the input was needed"
+            return "no place of the input was needed" if self.own else "nothing of the input was needed"
         return "" if self.kept is None else f"{self.kept:.2f} of the decision is held"
 
     @property
     def meaning(self) -> str:
         """Say in one sentence what the numbers mean for the map."""
         if self.idle:
-            return "With nothing but noise the network says the same: nothing here was needed for this answer."
+            return (
+                "With noise that has this input's own averages the network says the same: what decides is in it everywhere, as a "
+                "texture is, or was not needed; statistics of other inputs tell which."
+                if self.own
+                else "With nothing but noise the network says the same: nothing here was needed for this answer."
+            )
         if self.measure != "probability":
             return "Everything that the map leaves out was replaced by noise; compare the two scores."
         if self.collapsed:
