@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from bitlens.bottlenecks.readout.readout import ReadoutIBA as ReadoutIBA
     from bitlens.bottlenecks.tokens import TokenIBA as TokenIBA
     from bitlens.core.attribution import Attribution as Attribution
-    from bitlens.core.attribution import Evidence as Evidence
+    from bitlens.core.evidence import Evidence as Evidence
     from bitlens.core.guarantee import Guarantee as Guarantee
     from bitlens.core.statistics import FeatureStatistics as FeatureStatistics
     from bitlens.errors import BitlensError as BitlensError
@@ -56,7 +56,7 @@ _HOMES = {
     "IBA": "bitlens.bottlenecks.per_sample",
     "Attribution": "bitlens.core.attribution",
     "BitlensError": "bitlens.errors",
-    "Evidence": "bitlens.core.attribution",
+    "Evidence": "bitlens.core.evidence",
     "Explainer": "bitlens.explaining.explainer",
     "FeatureStatistics": "bitlens.core.statistics",
     "Guarantee": "bitlens.core.guarantee",
@@ -80,7 +80,13 @@ def _html(result: Any) -> str:
     return attribution_html(result)
 
 
-_shown.html = _html
+def _figure(result: Any, images: Any, spread: bool) -> Any:
+    from bitlens.view.show import draw_attribution
+
+    return draw_attribution(result, images, spread=spread)
+
+
+_shown.html, _shown.figure = _html, _figure
 
 
 def __getattr__(name: str) -> Any:

@@ -18,7 +18,7 @@ from bitlens.core.gaussian import NoiseModel
 from bitlens.core.guarantee import Guarantee, Promise
 from bitlens.core.layout import LAYOUTS
 from bitlens.errors import SettingError, TargetError
-from bitlens.explaining.pictures import caption
+from bitlens.view.card import caption
 from networks import LAYER, quadrant_iba, quadrant_images, quadrant_net, quadrant_statistics
 from small_transformers import batches, encoder_layer, small_classifier
 

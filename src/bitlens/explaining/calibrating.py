@@ -67,7 +67,9 @@ def calibrate(
     """
     loaded = load_model(model) if isinstance(model, str) else model
     name = "iba" if method == "token-iba" else method  # at one layer
-    built, read, asked = prepared(loaded, inputs, targets, layer, name, {**guaranteed(name, settings), **settings})
+    kind = loaded.kind if isinstance(loaded, Loaded) else "image"
+    usual = guaranteed(name, settings, kind)
+    built, read, asked = prepared(loaded, inputs, targets, layer, name, {**usual, **settings})
     start = begun(built, levels, noises, budgets, asked="predicted" if targets is None else "given")
     start = replace(start, provenance=replace(start.provenance, data=data))
     return start.with_more(

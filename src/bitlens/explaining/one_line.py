@@ -1,6 +1,7 @@
 """One network, one input, one line: a map that holds, with nothing prepared."""
 
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -10,16 +11,19 @@ from torch import Tensor, nn
 
 from bitlens.core.attribution import Attribution
 from bitlens.core.inputs import ModelInputs
+from bitlens.core.seen import MOST_SEEN, Seen, seen_of
 from bitlens.data.images import read_image
 from bitlens.data.tokenizing import TokenBatch
-from bitlens.errors import InputError, LayerError
-from bitlens.explaining.photos import class_index
+from bitlens.errors import InputError, LayerError, SettingError
+from bitlens.explaining.photos import able, class_index, class_name
 from bitlens.methods import entry_of
 from bitlens.methods.building import build_method, holding, layer_for
 from bitlens.methods.specs import Spec
 from bitlens.models import default_layer as layers
 from bitlens.models.load import load_model
 from bitlens.models.loaded import Loaded
+
+_BESIDES = ("curve", "spread", "spread_top", "evidence_samples", "keep_capacity", "progress", "watch")
 
 
 def explain(
@@ -42,7 +46,7 @@ def explain(
         layer: where a bottleneck restricts the network; found by measuring if not given (`default_layer`).
         method: one of `bitlens methods`; for a network that reads texts, of `bitlens text methods` ("iba" is "token-iba" there).
         keep: the share of the decision that the map must hold; 0.9 for methods that can, unless `beta` or `bits` is given.
-        **settings: of the method: statistics, quality, seed, ...
+        **settings: of the method: statistics, quality, seed, ...; and what else is to be found: curve=True, spread=4.
 
     Raises:
         LayerError: if no layer suits by default, or the network has no such layer.
@@ -53,10 +57,11 @@ def explain(
     kind = loaded.kind if isinstance(loaded, Loaded) else "image"
     several = kind == "text" and method == "iba" and settings.get("guarantee") is None  # a guarantee is about one layer
     name = "token-iba" if several else method
-    settings |= {"keep": keep} if keep is not None else holding(name, settings)
-    made, read, asked = prepared(loaded, inputs, targets, layer, name, settings)
-    explained: Attribution = made.explain(read, asked)
-    return explained
+    settings |= {"keep": keep} if keep is not None else holding(name, settings, kind)
+    more = {part: settings.pop(part) for part in _BESIDES if part in settings}
+    made, given, asked = prepared(loaded, inputs, targets, layer, name, settings)
+    found: Attribution = made.explain(given, asked, **_able(made, name, more))
+    return replace(found, seen=_seen(loaded, given, found) if isinstance(loaded, Loaded) else seen_of(inputs))
 
 
 def prepared(
@@ -70,8 +75,6 @@ def prepared(
     """Build a method on a network, and read inputs and targets as it takes them; for arguments and errors see `explain`."""
     if isinstance(model, Loaded):
         chosen = {**settings, **({"layer": layer} if layer is not None else {})}
-        if model.kind == "text":
-            chosen.pop("quality", None)
         return build_method(Spec(name, chosen), model), _read(model, inputs), _asked(targets, model)
     if not isinstance(model, nn.Module):
         raise InputError(f"the network must be a module, a loaded network or a name, got {type(model).__name__}")
@@ -101,6 +104,14 @@ def default_layer(model: nn.Module | Loaded, inputs: Any = None) -> str:
     return layers.default_layer(model, given.select(slice(1)).first)
 
 
+def _able(made: Any, name: str, more: dict[str, Any]) -> dict[str, Any]:
+    """Pass on what is wanted besides the map, if the method can find it."""
+    missing = more.keys() - able(made, more).keys()
+    if missing:
+        raise SettingError(f"{name} has no setting {min(missing)!r}: it is of bottlenecks")
+    return more
+
+
 def _asked(targets: Any, loaded: Loaded) -> Any:
     """Return classes by name as their indices."""
     if isinstance(targets, str):
@@ -124,6 +135,20 @@ def _read(loaded: Loaded, inputs: Any) -> Any:
             f"{loaded.name} reads {'photos' if loaded.kind == 'image' else 'texts'}, not {type(inputs).__name__}"
         )
     return inputs
+
+
+def _seen(loaded: Loaded, given: Any, found: Attribution) -> tuple[Seen, ...] | None:
+    """Keep what people see of the inputs, with the names of the classes: for `show`, and for notebooks."""
+    names = [class_name(text, loaded.classes) for text in found.targets]
+    if isinstance(given, TokenBatch) and len(given) <= MOST_SEEN:
+        rows = zip(given.texts, given.spans, names, strict=True)
+        return tuple(Seen(text=text, spans=tuple(spans), target=name) for text, spans, name in rows)
+    if loaded.kind == "text" or not isinstance(given, Tensor):
+        return None
+    seen = seen_of(given, names)
+    if seen is None or (colours := loaded.preprocess.colours(given.shape[-2], given.shape[-1])) is None:
+        return seen
+    return tuple(Seen.of_pixels(colours.undo(image), name) for image, name in zip(given, names, strict=True))
 
 
 def _prepared(loaded: Loaded, photos: Sequence[Any]) -> Tensor:
