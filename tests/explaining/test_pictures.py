@@ -13,7 +13,7 @@ from bitlens.explaining import pictures
 from bitlens.explaining.photos import Explained, Found, Ready, Request
 from bitlens.explaining.pictures import caption, explain_into, write_picture, write_sheet
 from bitlens.methods import METHODS
-from bitlens.methods.building import read_methods
+from bitlens.methods.naming import read_methods
 from bitlens.models.load import load_model
 
 

@@ -16,8 +16,9 @@ from bitlens.bottlenecks.groups import COPIES_AT_ONCE, Group, GroupedMethod
 from bitlens.bottlenecks.recorded import Reading, Recorded
 from bitlens.bottlenecks.settling import settle
 from bitlens.core.attribution import Attribution, Curve, Evidence
+from bitlens.core.effort import FitSettings
 from bitlens.core.family import Fitted
-from bitlens.core.fitting import FitSettings, fit_masks
+from bitlens.core.fitting import fit_masks
 from bitlens.core.maps import bits_of, bits_of_extra, bits_per_cell, bits_per_pixel, unit_of
 from bitlens.errors import NotFiniteError
 from bitlens.version import __version__

@@ -116,14 +116,13 @@ def table(
 ) -> None:
     """Print what evaluate measured: means, standard errors, paired tests, and the papers' numbers beside them."""
     from bitlens.evaluation.papers import load_paper
-    from bitlens.evaluation.run import read_part
     from bitlens.evaluation.tables import Selection
 
     published = load_paper(paper) if paper is not None else None
     selection = Selection(
         methods.split(",") if methods else None,
         metrics.split(",") if metrics else None,
-        read_part(part),
+        options.read_part(part),
         min_probability,
         reference,
     )
@@ -171,7 +170,7 @@ def _plan(
     """Take the paper's settings where a paper is asked for, changed by what was named."""
     from bitlens.evaluation.measures import read_metrics
     from bitlens.evaluation.plan import Plan
-    from bitlens.methods.building import read_methods
+    from bitlens.methods.naming import read_methods
 
     if paper and paper.missing() and methods is None:
         note(f"not available here: {', '.join(paper.missing())}")
@@ -201,11 +200,11 @@ def run_plan(
     from bitlens.evaluation.context import open_context
     from bitlens.evaluation.grids import draw_kept_maps
     from bitlens.evaluation.on_workers import evaluates_on
-    from bitlens.evaluation.run import carry_out, find_tasks, read_part, select_samples
+    from bitlens.evaluation.run import carry_out, find_tasks, select_samples
     from bitlens.methods.on_workers import summarises_on
     from bitlens.view.canvas import save_figure
 
-    share = read_part(part)
+    share = options.read_part(part)
     with messages.status("starting") as status:
         context = open_context(
             plan, folder, device, lambda what, seen, total: status.update(f"{what}: {seen} of {total}"),

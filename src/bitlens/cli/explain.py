@@ -134,7 +134,7 @@ def _specs(text: str, chosen: Mapping[str, Any]) -> "dict[str, Spec]":
     """Read the methods by label. Options are for the methods that take them and name no setting of their own."""
     from bitlens.core.statistics import FeatureStatistics
     from bitlens.methods import entry_of
-    from bitlens.methods.building import holding, read_methods
+    from bitlens.methods.naming import holding, read_methods
     from bitlens.methods.specs import Spec, settings_of_callable
 
     given = {name: value for name, value in chosen.items() if value is not None}

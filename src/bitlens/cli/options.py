@@ -132,6 +132,18 @@ def device_name(device: Where) -> str:
     return device
 
 
+def read_part(text: str) -> tuple[int, int]:
+    """`1/2`, the first of two parts, as numbers.
+
+    Raises:
+        SettingError: if it is written otherwise.
+    """
+    number, slash, parts = text.partition("/")
+    if not slash or not number.isdecimal() or not parts.isdecimal():
+        raise SettingError(f"part {text!r}: expected K/N, for example 1/2 for the first half")
+    return int(number), int(parts)
+
+
 def numbers(option: str, text: str, *, above: float = float("-inf"), least: float = float("-inf")) -> tuple[float, ...]:
     """Read finite numbers separated by commas.
 

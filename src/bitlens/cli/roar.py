@@ -32,7 +32,7 @@ def roar(
     """Remove the pixels that methods call important, train again, and see what is still learnt. Resumes."""
     from bitlens.data.small import read_small_images
     from bitlens.evaluation.roar import RoarPlan, run_roar
-    from bitlens.methods.building import read_methods
+    from bitlens.methods.naming import read_methods
     from bitlens.metrics.retraining import RetrainingSettings
 
     specs = read_methods(methods)

@@ -123,7 +123,7 @@ def build_explainer(loaded: Any, method: str, chosen: dict[str, Any], seed: int)
     """
     from bitlens.explaining.explainer import Explainer
     from bitlens.methods import entry_of
-    from bitlens.methods.building import read_methods
+    from bitlens.methods.naming import read_methods
     from bitlens.methods.specs import settings_of_callable
 
     specs = list(read_methods(method, "text").values())

@@ -50,7 +50,7 @@ def evaluate(
     """Measure methods by metrics on texts. A run that was cut short goes on where it was, and can grow."""
     from bitlens.evaluation.measures import read_metrics
     from bitlens.evaluation.plan import Plan
-    from bitlens.methods.building import read_methods
+    from bitlens.methods.naming import read_methods
     from bitlens.models.load import read_classes
 
     plan = Plan(

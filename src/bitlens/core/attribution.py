@@ -7,18 +7,16 @@ from dataclasses import asdict, dataclass, field, fields, replace
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import torch
 from torch import Tensor
 
 from bitlens.core import shown
 from bitlens.core.floor import share_kept
-from bitlens.core.stored import attribution_parts
+from bitlens.core.stored_map import FORMAT, StoredMap
 from bitlens.errors import InputError, NotFiniteError
-from bitlens.system.arrays import read_arrays, write_arrays
-from bitlens.system.checks import mapping
-from bitlens.system.reading import parsed, whole
+from bitlens.system.arrays import write_arrays
 
-_FORMAT = "bitlens.attribution/1"
 _NAMES = {
     "total_bits": "total bits",
     "extra_bits": "bits beside the map",
@@ -190,7 +188,7 @@ class Attribution:
     def save(self, path: str | Path) -> None:
         """Write a safetensors file, whole or not at all; `load` gives back the very same numbers."""
         details = {name: value for name, value in self._plain().items() if value is not None or name == "evidence"}
-        metadata = {"format": _FORMAT, "details": json.dumps(details)}
+        metadata = {"format": FORMAT, "details": json.dumps(details)}
         arrays = {name: value.clone() for name, value in self._tensors().items()}  # safetensors refuses shared memory
         write_arrays(path, arrays, metadata)
 
@@ -202,15 +200,10 @@ class Attribution:
             DataError: if the file is missing, damaged, or holds something else; if a part of it is of another type or shape, not
                 finite, out of range, or does not agree with the others.
         """
-        tensors, metadata = read_arrays(path, "an attribution", lambda m: m.get("format") == _FORMAT)
-        with whole(path, "a whole attribution", "make it again"):
-            parts, proof = attribution_parts(tensors, mapping(parsed(metadata["details"]), "details"))
-            curve = {name.partition(".")[2]: parts.pop(name) for name in [*parts] if name.startswith("curve.")}
-            return cls(
-                **parts,
-                evidence=Evidence(**proof) if proof is not None else None,
-                curve=Curve(**curve) if curve else None,
-            )
+        stored = StoredMap.load(path)
+        proof, curve = _as_tensors(stored.evidence), _as_tensors(stored.curve)
+        own = {**_as_tensors(stored), "evidence": Evidence(**proof) if proof else None}
+        return cls(**{**own, "curve": Curve(**curve) if curve else None})
 
     def _repr_html_(self) -> str:
         """What a notebook shows: the maps in colours, with their unit, totals and evidence."""
@@ -237,3 +230,12 @@ class Attribution:
                     row["kept"] = kept if math.isfinite(kept) else None  # no number where nothing was needed
             rows.append(row)
         return rows
+
+
+def _as_tensors(stored: Any) -> dict[str, Any]:
+    """Give what a stored part holds by name, arrays as tensors; nothing of no part."""
+    held = {f.name: getattr(stored, f.name) for f in fields(stored)} if stored is not None else {}
+    return {
+        n: torch.from_numpy(np.require(v, requirements="W")) if isinstance(v, np.ndarray) else v
+        for n, v in held.items()
+    }

@@ -15,7 +15,8 @@ from bitlens.data.tokenizing import TokenBatch
 from bitlens.errors import InputError, LayerError
 from bitlens.explaining.photos import class_index
 from bitlens.methods import entry_of
-from bitlens.methods.building import build_method, holding, layer_for
+from bitlens.methods.building import build_method, layer_for
+from bitlens.methods.naming import holding
 from bitlens.methods.specs import Spec
 from bitlens.models import default_layer as layers
 from bitlens.models.load import load_model

@@ -1,17 +1,15 @@
 """Methods on a network, built from what a person typed and what suits the network."""
 
 import inspect
-from collections.abc import Mapping
 from typing import Any
 
 from PIL import Image
 from torch import Tensor
 
 from bitlens.bottlenecks.at_layer import LayerBottleneck
-from bitlens.data.kinds import Kind
 from bitlens.methods import METHODS, entry_of
 from bitlens.methods.lessons import WEIGHTS
-from bitlens.methods.specs import Spec, parse_specs, settings_of_callable
+from bitlens.methods.specs import Spec, settings_of_callable
 from bitlens.models.default_layer import KNOWN_LAYERS, default_layer
 from bitlens.models.loaded import Loaded
 from bitlens.probe import Network
@@ -50,17 +48,6 @@ def build_method(spec: Spec, loaded: Loaded, *, seed: int = 0, layer: str | None
     return entry.build(loaded.model, *place, **settings)
 
 
-KEEP = 0.9
-"""Share of the decision that a map holds unless somebody says otherwise."""
-
-
-def holding(name: str, settings: Mapping[str, Any]) -> dict[str, Any]:
-    """Return the settings with which a bottleneck's maps hold, where no price, budget or share was named."""
-    if name not in ("iba", "token-iba") or settings.keys() & {"keep", "bits", "beta"}:
-        return {}
-    return {"keep": KEEP, **({} if "quality" in settings or name != "iba" else {"quality": "fast"})}
-
-
 def map_alone(method: Any) -> dict[str, Any]:
     """What to give `explain` so that it leaves out the evidence of bottlenecks, 32 passes for each map that nobody looks at."""
     return {"evidence_samples": 0} if "evidence_samples" in inspect.signature(method.explain).parameters else {}
@@ -76,11 +63,6 @@ def method_settings(spec: Spec, method: Any) -> dict[str, Any]:
     learnt = entry.lesson.setting if entry is not None and entry.lesson is not None else ""  # it tells of itself
     chosen = {name: value for name, value in spec.settings.items() if name != learnt}
     return {"name": spec.name, **chosen, **method.settings()}
-
-
-def read_methods(text: str, kind: Kind = "image") -> dict[str, Spec]:
-    """Read methods as a person types them, `iba,iba:beta=100`, by label; see `parse_specs`."""
-    return parse_specs(text, METHODS[kind], "method", lambda entry: entry.build)
 
 
 def grey_photo(loaded: Loaded) -> Tensor:

@@ -2,15 +2,21 @@
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
-from functools import cached_property, partial
+from functools import cache, cached_property, partial
 from importlib import import_module
 from typing import TYPE_CHECKING, Any, Protocol
 
 from bitlens.data.kinds import Kind
+from bitlens.methods.settings import Listed, settings_in, settings_of
 
 if TYPE_CHECKING:
     from bitlens.core.attribution import Attribution
     from bitlens.methods.lessons import Lesson
+
+
+@cache
+def _in_the_file() -> dict[tuple[str, str], Listed]:
+    return settings_in("methods")
 
 
 class Method(Protocol):
@@ -58,6 +64,11 @@ class MethodEntry:
         module, _, name = self.builder.partition(":")
         found: Callable[..., Any] = getattr(import_module(f"bitlens.{module}"), name)
         return partial(found, **self.preset) if self.preset else found
+
+    @cached_property
+    def listed(self) -> Listed:
+        """What it may be set with; of a method of the list without building it."""
+        return _in_the_file().get((self.kind, self.name)) or settings_of(self.build)
 
     @property
     def lesson(self) -> "Lesson | None":

@@ -7,7 +7,7 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-from bitlens.core.fitting import HOLDING, QUALITY
+from bitlens.core.effort import HOLDING, QUALITY
 from bitlens.data.datasets import Sample, open_dataset
 from bitlens.data.images import find_images, read_image
 from bitlens.data.labels import Labels

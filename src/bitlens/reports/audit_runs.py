@@ -16,7 +16,7 @@ from bitlens.evaluation.pinned import read_settings
 from bitlens.evaluation.plan import Plan
 from bitlens.evaluation.row_files import read_rows
 from bitlens.methods import METHODS
-from bitlens.methods.building import read_methods
+from bitlens.methods.naming import read_methods
 from bitlens.methods.specs import Spec
 from bitlens.reports.found import SUMMARY, read_summary, safe_name
 from bitlens.reports.recipe import typed

@@ -5,7 +5,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from bitlens.core.attribution import Attribution
+from bitlens.core.stored_map import StoredMap
 from bitlens.errors import DataError
 from bitlens.system.checks import listed, mapping
 from bitlens.system.reading import read_json, whole
@@ -32,13 +32,13 @@ class Entry:
         """Name what was explained, as the summary calls it."""
         return str(self.row.get("photo") or self.row.get("scene") or self.stem)
 
-    def load(self) -> Attribution:
+    def load(self) -> StoredMap:
         """Read it.
 
         Raises:
             DataError: if it is missing or damaged.
         """
-        return Attribution.load(self.folder / f"{safe_name(self.stem)}.safetensors")
+        return StoredMap.load(self.folder / f"{safe_name(self.stem)}.safetensors")
 
 
 @dataclass

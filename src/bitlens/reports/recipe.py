@@ -6,10 +6,8 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict
 from typing import Any
 
-from bitlens.core.fitting import QUALITY
+from bitlens.core.effort import QUALITY
 from bitlens.methods import METHODS
-from bitlens.methods.lessons import WEIGHTS
-from bitlens.methods.specs import defaults_of_callable, settings_of_callable
 from bitlens.view.report_html import Recipe
 
 
@@ -88,7 +86,7 @@ def _python(model: str, methods: Mapping[str, Mapping[str, Any]], command: Seque
 def _reads(settings: Mapping[str, Any]) -> bool:
     """Say whether the method has weights of its own."""
     name = settings.get("name")
-    return name in METHODS["image"] and METHODS["image"][str(name)].lesson is WEIGHTS
+    return name in METHODS["image"] and METHODS["image"][str(name)].learns == "weights"
 
 
 def _trained(model: str, command: Sequence[str]) -> str:
@@ -101,9 +99,8 @@ def _trained(model: str, command: Sequence[str]) -> str:
 
 def _arguments(name: str, settings: Mapping[str, Any]) -> dict[str, Any]:
     """Choose what the method is built with: what it takes, and is not as by default."""
-    build = METHODS["image"][name].build
-    taken = settings_of_callable(build)
-    known = defaults_of_callable(build)
+    listed = METHODS["image"][name].listed
+    taken, known = listed.kinds, listed.defaults
     plain = {key: value for key, value in settings.items() if key in taken and not key.startswith("statistics")}
     chosen = {key: value for key, value in plain.items() if key not in known or known[key] != value}
     if "quality" in taken and "antithetic" in settings:

@@ -3,15 +3,18 @@
 import math
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from bitlens.core.attribution import Attribution
 from bitlens.view.colours import Floats, Scale, dim, overlay
 from bitlens.view.encoding import bar_uri, picture_uri
 from bitlens.view.panels import Array, as_map, as_photo
+
+if TYPE_CHECKING:
+    from bitlens.core.attribution import Attribution
+    from bitlens.core.stored_map import StoredMap
 
 _COLUMNS, _ROWS = ("left", "middle", "right"), ("upper", "central", "lower")
 # Smaller changes of a probability are not worth a word.
@@ -40,7 +43,7 @@ class Proof:
     kept: float | None = None
 
     @classmethod
-    def of(cls, attribution: Attribution, sample: int = 0) -> "Proof | None":
+    def of(cls, attribution: "Attribution | StoredMap", sample: int = 0) -> "Proof | None":
         """Read it off an attribution, None where the method uses no noise."""
         found = attribution.evidence
         if found is None:

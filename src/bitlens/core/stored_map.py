@@ -1,0 +1,169 @@
+"""An attribution as its file holds it, in arrays of NumPy: what reads it and looks at it does not wait for torch."""
+
+import math
+from collections.abc import Mapping
+from dataclasses import dataclass, fields, replace
+from pathlib import Path
+from typing import Any, TypeAlias, TypeVar
+
+import numpy as np
+import numpy.typing as npt
+
+from bitlens.system.arrays import read_plain_arrays
+from bitlens.system.checks import array, exactly, mapping, text, texts, whole_number
+from bitlens.system.reading import parsed, whole
+
+FORMAT = "bitlens.attribution/1"
+_FLOATS = ("float32", "float64")
+_ROUNDING = 1e-3
+_CURVE = ("curve.kept", "curve.bits", "curve.maps")
+Array: TypeAlias = npt.NDArray[Any]
+Part = TypeVar("Part", bound=Any)
+
+
+@dataclass(frozen=True, eq=False)
+class StoredEvidence:
+    """What the network said of the target; see `Evidence`."""
+
+    before: Array
+    under_noise: Array
+    under_noise_std: Array
+    measure: str
+    noise_samples: int
+    floor: Array | None = None
+    floor_std: Array | None = None
+    floor_samples: int = 0
+
+    @property
+    def kept(self) -> Array:
+        """(N,) how much of the target the map holds, NaN where nothing was needed; see `Evidence.kept`."""
+        if self.floor is None or self.floor_std is None:
+            return np.full_like(self.before, np.nan)
+        span = self.before - self.floor
+        error = np.maximum(self.floor_std / max(self.floor_samples, 1) ** 0.5, np.finfo(span.dtype).eps)
+        needed = span > 2 * error
+        kept: Array = np.where(needed, (self.under_noise - self.floor) / np.where(needed, span, 1), np.nan)
+        return kept
+
+
+@dataclass(frozen=True, eq=False)
+class StoredCurve:
+    """Bits against shares of the target; see `Curve`."""
+
+    kept: Array
+    bits: Array
+    maps: Array
+
+
+@dataclass(frozen=True, eq=False)
+class StoredMap:
+    """One map for each of N samples, with all that `Attribution` tells of them under the same names."""
+
+    map: Array
+    unit: str
+    method: str
+    targets: tuple[str, ...]
+    settings: Mapping[str, Any]
+    model: str
+    layer: str
+    version: str
+    total_bits: Array | None = None
+    extra_bits: Array | None = None
+    cells: Array | None = None
+    capacity: Array | None = None
+    evidence: StoredEvidence | None = None
+    curve: StoredCurve | None = None
+
+    def __len__(self) -> int:
+        return len(self.map)
+
+    def __getitem__(self, index: int) -> "StoredMap":
+        """What is told of one sample, still with N = 1."""
+        return _sliced(self, slice(index, index + 1))
+
+    @classmethod
+    def load(cls, path: str | Path) -> "StoredMap":
+        """Read what `Attribution.save` wrote.
+
+        Raises:
+            DataError: if the file is missing, damaged, or holds something else; if a part of it is of another type or shape, not
+                finite, out of range, or does not agree with the others.
+        """
+        arrays, metadata = read_plain_arrays(path, "an attribution", lambda m: m.get("format") == FORMAT)
+        with whole(path, "a whole attribution", "make it again"):
+            parts, proof = _parts(arrays, mapping(parsed(metadata["details"]), "details"))
+            curve = {name.partition(".")[2]: parts.pop(name) for name in [*parts] if name.startswith("curve.")}
+            return cls(
+                **parts,
+                evidence=StoredEvidence(**proof) if proof is not None else None,
+                curve=StoredCurve(**curve) if curve else None,
+            )
+
+
+def _sliced(part: Part, index: slice) -> Part:
+    """Cut all arrays of a part, those of its parts, and the targets."""
+    chosen = {f.name: getattr(part, f.name) for f in fields(part)}
+    cut = {name: value[index] for name, value in chosen.items() if isinstance(value, np.ndarray) or name == "targets"}
+    inner = {
+        name: _sliced(value, index) for name, value in chosen.items() if isinstance(value, StoredEvidence | StoredCurve)
+    }
+    return replace(part, **cut, **inner)
+
+
+def _parts(arrays: Mapping[str, Array], details: Mapping[str, Any]) -> tuple[dict[str, Any], dict[str, Any] | None]:
+    """Take an attribution's fields as they were stored, and those of its evidence if it has one.
+
+    Raises:
+        ValueError: if a part is missing, of another type or shape, not finite, out of range, or disagrees with the others.
+    """
+    words = {name: text(details[name], name) for name in ("unit", "method", "model", "layer", "version")}
+    targets, settings = texts(details["targets"], "targets"), mapping(details["settings"], "settings")
+    exactly(details, (*words, "targets", "settings", "evidence"), "the details")
+    count, unit = len(targets), words["unit"]
+    least = -math.inf if unit == "score" else -_ROUNDING
+    tensors = {"map": array(arrays, "map", _FLOATS, least=least, most=1 + _ROUNDING if unit == "mask" else math.inf)}
+    if not count or not tensors["map"].size or not 2 <= tensors["map"].ndim <= 4:
+        raise ValueError(f"map has the shape {tuple(tensors['map'].shape)}, expected (samples, places)")
+    others = arrays.keys() - {"map"} - {name for name in arrays if name.startswith("evidence.")}
+    exactly(
+        {name for name in others if name.startswith("curve.")}, _CURVE if "curve.kept" in others else (), "the curve"
+    )
+    for name in sorted(others):
+        if name not in ("total_bits", "extra_bits", "cells", "capacity", *_CURVE):
+            raise ValueError(f"an array {name!r} belongs to no attribution")
+        tensors[name] = array(arrays, name, _FLOATS, least=-_ROUNDING if name != "cells" else least)
+    for name, dimensions in (("total_bits", 1), ("extra_bits", 2), ("curve.kept", 2), ("curve.bits", 2)):
+        if name in tensors and tensors[name].ndim != dimensions:
+            raise ValueError(f"{name} has the shape {tuple(tensors[name].shape)}")
+    wrong = [name for name, tensor in tensors.items() if not tensor.ndim or len(tensor) != count]
+    if wrong:
+        raise ValueError(f"there are {count} targets, but {wrong[0]} has the shape {tuple(tensors[wrong[0]].shape)}")
+    return {**tensors, **words, "targets": targets, "settings": settings}, _evidence(arrays, details["evidence"], count)
+
+
+def _evidence(arrays: Mapping[str, Array], details: Any, count: int) -> dict[str, Any] | None:
+    names = ("before", "under_noise", "under_noise_std")
+    held = {name.removeprefix("evidence.") for name in arrays if name.startswith("evidence.")}
+    if details is None:
+        exactly(held, (), "the numbers of the evidence")
+        return None
+    known = mapping(details, "evidence")
+    floor = ("floor", "floor_std") if "floor_samples" in known else ()  # version 0.1 did not measure it
+    exactly(held, (*names, *floor), "the numbers of the evidence")
+    exactly(known, ("measure", "noise_samples", *(("floor_samples",) if floor else ())), "the details of the evidence")
+    measure = text(known["measure"], "measure", ("probability", "score"))
+    low, high = (-_ROUNDING, 1 + _ROUNDING) if measure == "probability" else (-math.inf, math.inf)
+    bounds = {
+        **{"before": (low, high), "under_noise": (low, high), "under_noise_std": (0.0, high)},
+        **({"floor": (low, high), "floor_std": (0.0, high)} if floor else {}),
+    }
+    proof = {
+        name: array(arrays, f"evidence.{name}", _FLOATS, (count,), least=least, most=most)
+        for name, (least, most) in bounds.items()
+    }
+    return {
+        **proof,
+        "measure": measure,
+        "noise_samples": whole_number(known["noise_samples"], "noise_samples", least=1),
+        "floor_samples": whole_number(known["floor_samples"], "floor_samples", least=1) if floor else 0,
+    }
