@@ -32,7 +32,7 @@ from bitlens.evaluation.pinned import pin_settings, read_settings
 from bitlens.evaluation.rows import Row, RowWriter
 from bitlens.evaluation.store import RowStore
 from bitlens.metrics.retraining import read_state
-from bitlens.models.load import read_classes
+from bitlens.models.classes import read_classes
 from bitlens.models.weight_files import load_weights
 from bitlens.reports.found import read_results, read_summary
 from bitlens.system.arrays import read_array

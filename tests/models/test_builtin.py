@@ -86,6 +86,7 @@ def test_registry() -> None:
     for builtin in BUILTIN.values():
         network, to_input = builtin.build()
         assert not network.training
+        assert builtin.parameters == sum(parameter.numel() for parameter in network.parameters())
         x = to_input(Image.new("RGB", (120, 100)))
         shapes: list[torch.Size] = []
         handle = network.get_submodule(builtin.layer).register_forward_hook(

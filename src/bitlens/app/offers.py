@@ -10,8 +10,9 @@ from bitlens.data.labels import Labels
 from bitlens.errors import SettingError
 from bitlens.methods.building import grey_photo
 from bitlens.models.builtin import BUILTIN, BUILTIN_TEXT
+from bitlens.models.classes import read_classes
 from bitlens.models.default_layer import default_layer, grid_layers
-from bitlens.models.load import load_model, read_classes
+from bitlens.models.load import load_model
 from bitlens.models.load_text import text_layers
 from bitlens.models.loaded import Loaded
 from bitlens.probe import Network

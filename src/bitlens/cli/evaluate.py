@@ -72,7 +72,7 @@ def evaluate(
 ) -> None:
     """Measure methods by metrics on a data set. A run that was cut short goes on where it was, and can grow."""
     from bitlens.evaluation.papers import load_paper
-    from bitlens.models.load import read_classes
+    from bitlens.models.classes import read_classes
 
     published = load_paper(paper) if paper is not None else None
     names = read_classes(classes) if classes is not None else None

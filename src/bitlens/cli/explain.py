@@ -88,7 +88,8 @@ def explain(
     from bitlens.explaining.photos import Request
     from bitlens.explaining.pictures import explain_into, write_summary
     from bitlens.explaining.wanted import read_target, with_output
-    from bitlens.models.load import load_model, read_classes
+    from bitlens.models.classes import read_classes
+    from bitlens.models.load import load_model
 
     made = {"statistics": statistics, "patterns": patterns, "weights": readout}
     price = {"keep": keep, "bits": bits, "beta": beta}

@@ -63,7 +63,8 @@ def grid(
     from bitlens.data.images import find_images
     from bitlens.explaining.photos import class_name
     from bitlens.explaining.wanted import read_target
-    from bitlens.models.load import load_model, read_classes
+    from bitlens.models.classes import read_classes
+    from bitlens.models.load import load_model
     from bitlens.system.files import write_text
 
     sigmas = options.numbers("--smoothings", smoothings, least=0.0) if smoothings is not None else ()

@@ -61,7 +61,8 @@ def explain(
     """Shade the words of texts by the bits (or scores) that a network uses for its answer."""
     from bitlens.explaining.explainer import page
     from bitlens.methods.labels import labels_for
-    from bitlens.models.load import load_model, read_classes
+    from bitlens.models.classes import read_classes
+    from bitlens.models.load import load_model
 
     loaded = load_model(model, weights, options.device_name(device), kind="text")
     loaded = replace(loaded, classes=read_classes(classes)) if classes is not None else loaded

@@ -51,7 +51,7 @@ def evaluate(
     from bitlens.evaluation.measures import read_metrics
     from bitlens.evaluation.plan import Plan
     from bitlens.methods.naming import read_methods
-    from bitlens.models.load import read_classes
+    from bitlens.models.classes import read_classes
 
     plan = Plan(
         model, data, read_methods(methods, "text"), read_metrics(metrics, "text"), kind="text", weights=weights, layer=layer,

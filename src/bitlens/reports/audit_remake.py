@@ -20,7 +20,8 @@ from bitlens.methods.building import build_method
 from bitlens.methods.lessons import WEIGHTS, Lesson
 from bitlens.methods.specs import Spec, settings_of_callable
 from bitlens.methods.teaching import Source, Teacher
-from bitlens.models.load import load_model, read_classes
+from bitlens.models.classes import read_classes
+from bitlens.models.load import load_model
 from bitlens.models.loaded import Loaded
 from bitlens.reports.recipe import given_option
 
