@@ -18,11 +18,12 @@ from bitlens.data.datasets import Sample
 from bitlens.data.images import read_image
 from bitlens.errors import BitlensError, InputError, LayerError, SettingError
 from bitlens.explaining.photo import Photo, read_photo
-from bitlens.explaining.photos import Explained, Found, Ready, class_name
+from bitlens.explaining.photos import Explained, Found, Ready
 from bitlens.methods import entry_of
 from bitlens.methods.building import build_method
 from bitlens.methods.specs import Spec, settings_of_callable
 from bitlens.methods.teaching import Source, Teacher
+from bitlens.models.classes import class_name
 from bitlens.models.loaded import Loaded
 from bitlens.probe import Network
 

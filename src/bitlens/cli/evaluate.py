@@ -9,7 +9,7 @@ import typer
 from rich.table import Table as RichTable
 from rich.text import Text
 
-from bitlens.cli import options
+from bitlens.cli import early, options
 from bitlens.cli.report import write_beside
 from bitlens.errors import SettingError
 from bitlens.system.console import answers, messages, note, progress_bar
@@ -71,10 +71,9 @@ def evaluate(
     as_json: options.AsJson = False,
 ) -> None:
     """Measure methods by metrics on a data set. A run that was cut short goes on where it was, and can grow."""
-    from bitlens.evaluation.papers import load_paper
     from bitlens.models.classes import read_classes
 
-    published = load_paper(paper) if paper is not None else None
+    published = _published(paper)
     names = read_classes(classes) if classes is not None else None
     if model is None and published is None:
         raise SettingError("no network was named: give --model, or --paper for the networks of a paper")
@@ -82,12 +81,17 @@ def evaluate(
     if weights is not None and len(models) > 1:
         raise SettingError("--weights are those of one network: name it with --model")
     folders = [out / _folder_name(name) for name in models] if published is not None else [out]
+    plans = [
+        _plan(
+            name, data, methods, metrics, published, weights=weights, layer=layer, statistics_from=statistics_from,
+            statistics_count=statistics_count, statistics_per=statistics_per, seed=seed, classes=names,
+        )
+        for name in models
+    ]  # fmt: skip
+    options.read_part(part)
+    early.check(*models, data=[data, statistics_from], files={"--weights": weights}, out=out)
     with options.reached_workers(cluster, workers, device) as (helpers, place):
-        for name, folder in zip(models, folders, strict=True):
-            plan = _plan(
-                name, data, methods, metrics, published, weights=weights, layer=layer, statistics_from=statistics_from,
-                statistics_count=statistics_count, statistics_per=statistics_per, seed=seed, classes=names,
-            )  # fmt: skip
+        for plan, folder in zip(plans, folders, strict=True):
             run_plan(plan, folder, place, helpers, part, limit, keep_maps=keep_maps, retry_errors=retry_errors)
     if as_report:
         write_beside(out)
@@ -115,10 +119,9 @@ def table(
     as_json: options.AsJson = False,
 ) -> None:
     """Print what evaluate measured: means, standard errors, paired tests, and the papers' numbers beside them."""
-    from bitlens.evaluation.papers import load_paper
     from bitlens.evaluation.tables import Selection
 
-    published = load_paper(paper) if paper is not None else None
+    published = _published(paper)
     selection = Selection(
         methods.split(",") if methods else None,
         metrics.split(",") if metrics else None,
@@ -154,6 +157,14 @@ def list_metrics(kind: "Kind", *, as_json: bool) -> None:
         answers.print(f"[bold]{row['name']}[/bold]  {row['better']} is better; {row['range']}", highlight=False)
         needs = f"\n  needs: {row['needs']}" if row["needs"] else ""
         answers.print(f"  {row['summary']}\n  {row['source']}\n  passes: {row['passes']}{needs}", highlight=False)
+
+
+def _published(name: str | None) -> "Paper | None":
+    if name is None:
+        return None
+    from bitlens.evaluation.papers import load_paper
+
+    return load_paper(name)
 
 
 def _plan(

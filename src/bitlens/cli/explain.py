@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from bitlens.cli import options
+from bitlens.cli import early, options
 from bitlens.cli.report import write_beside
 from bitlens.errors import LayerError, SettingError
 from bitlens.system.console import answers, messages, note, progress_bar, results_table, warn_of_collapse
@@ -84,20 +84,26 @@ def explain(
 ) -> None:
     """Explain photos by one method, or by several side by side. A run that was cut short goes on where it was."""
     from bitlens.data.images import find_images
-    from bitlens.explaining.on_workers import explain_on
-    from bitlens.explaining.photos import Request
-    from bitlens.explaining.pictures import explain_into, write_summary
-    from bitlens.explaining.wanted import read_target, with_output
-    from bitlens.models.classes import read_classes
-    from bitlens.models.load import load_model
+    from bitlens.models.classes import check_target, read_classes
 
     made = {"statistics": statistics, "patterns": patterns, "weights": readout}
     price = {"keep": keep, "bits": bits, "beta": beta}
     specs = _specs(method, {"layer": layer, **price, "quality": quality, **made})
     found = find_images(photos)
+    given_names = read_classes(classes) if classes else early.bundled_classes(model)
+    check_target(target, given_names)
+    files = {"--weights": weights, "--statistics": statistics, "--patterns": patterns, "--readout": readout}
+    early.check(model, photos=found, data=[statistics_from], files=files, out=out)
+    from bitlens.explaining.on_workers import explain_on
+    from bitlens.explaining.photos import Request
+    from bitlens.explaining.pictures import explain_into, write_summary
+    from bitlens.explaining.wanted import read_target, with_output
+    from bitlens.models.load import load_model
+
+    specs = _with_statistics(specs)
     with options.reached_workers(cluster, workers, device) as (helpers, place):
         loaded = load_model(model, weights, place)
-        names = read_classes(classes) if classes else loaded.classes
+        names = given_names or loaded.classes
         loaded, wanted = read_target(target, with_output(loaded, [spec.settings for spec in specs.values()]), names)
         ready, refused = _ready(specs, loaded, statistics_from, statistics_count, seed, helpers)
         request = Request(loaded, ready, wanted, names, out, picture_format, same_scale)
@@ -133,20 +139,17 @@ def _measured(rows: list[dict[str, Any]]) -> list[dict[str, Any]]:
 
 def _specs(text: str, chosen: Mapping[str, Any]) -> "dict[str, Spec]":
     """Read the methods by label. Options are for the methods that take them and name no setting of their own."""
-    from bitlens.core.statistics import FeatureStatistics
     from bitlens.methods import entry_of
     from bitlens.methods.naming import holding, read_methods
-    from bitlens.methods.specs import Spec, settings_of_callable
+    from bitlens.methods.specs import Spec
 
     given = {name: value for name, value in chosen.items() if value is not None}
-    if "statistics" in given:
-        given["statistics"] = FeatureStatistics.load(given["statistics"])
     given |= {name: str(given[name]) for name in ("patterns", "weights") if name in given}
     specs = read_methods(text)
     useless = set(given)
     for label, spec in specs.items():
         entry = entry_of(spec.name)
-        taken = set(settings_of_callable(entry.build)) - (set() if entry.needs_layer else {"layer"})
+        taken = set(entry.listed.kinds) - (set() if entry.needs_layer else {"layer"})
         fitting = {name: value for name, value in given.items() if name in taken}
         specs[label] = Spec(spec.name, {**holding(spec.name, {**fitting, **spec.settings}), **fitting, **spec.settings})
         useless -= taken
@@ -155,6 +158,20 @@ def _specs(text: str, chosen: Mapping[str, Any]) -> "dict[str, Spec]":
             f"--{min(useless)} is not for {' or '.join(specs)}: leave it out; `bitlens methods NAME` shows how a method is set"
         )
     return specs
+
+
+def _with_statistics(specs: "Mapping[str, Spec]") -> "dict[str, Spec]":
+    """Read the file of statistics that methods were given by its name."""
+    from bitlens.core.statistics import FeatureStatistics
+    from bitlens.methods.specs import Spec
+
+    def read(value: Any) -> Any:
+        return FeatureStatistics.load(value) if isinstance(value, Path) else value
+
+    return {
+        label: Spec(spec.name, {name: read(value) for name, value in spec.settings.items()})
+        for label, spec in specs.items()
+    }
 
 
 def _ready(

@@ -4,7 +4,7 @@ from typing import Annotated
 
 import typer
 
-from bitlens.cli import options
+from bitlens.cli import early, options
 from bitlens.system.console import answers
 
 
@@ -24,6 +24,7 @@ def statistics(
     as_json: options.AsJson = False,
 ) -> None:
     """Learn what a layer puts out on many photos; every explanation at that layer needs it once."""
+    early.check(model, data=[data], files={"--weights": weights}, out_file=out)
     from bitlens.methods.building import build_method
     from bitlens.methods.lessons import STATISTICS, How
     from bitlens.methods.on_workers import summarises_on
@@ -58,6 +59,7 @@ def patterns(
     as_json: options.AsJson = False,
 ) -> None:
     """Learn what each neuron's output tells of its input; the method pattern-attribution needs it once."""
+    early.check(model, data=[data], files={"--weights": weights}, out_file=out)
     from bitlens.baselines.pattern_attribution import PatternAttribution
     from bitlens.methods.lessons import PATTERNS
     from bitlens.methods.teaching import Source

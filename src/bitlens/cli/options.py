@@ -10,6 +10,7 @@ import typer
 
 from bitlens.errors import ModelError, SettingError
 from bitlens.system.console import messages, progress_bar
+from bitlens.system.optional import refuse_without
 
 if TYPE_CHECKING:
     from bitlens.methods.lessons import How, Lesson
@@ -108,6 +109,7 @@ def reached_workers(cluster: str | None, workers: int | None, device: Where) -> 
             raise SettingError("--workers are those of a cluster: add --cluster ray")
         yield None, device_name(device)
         return
+    refuse_without("ray", "cluster")
     from bitlens.workers import open_workers
 
     messages.print("reaching the cluster", style="dim")

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
 
-from bitlens.cli import options
+from bitlens.cli import early, options
 from bitlens.system.console import answers, progress_bars
 
 if TYPE_CHECKING:
@@ -93,6 +93,7 @@ def train(
 
     On several devices: `accelerate launch --num_processes N -m bitlens readout train …`.
     """
+    early.check(model, data=[data], files={"--weights": weights, "--start": start}, out_file=out)
     from bitlens.bottlenecks.readout.readout import ReadoutIBA
     from bitlens.bottlenecks.readout.task import Teaching
     from bitlens.bottlenecks.readout.weights import ReadoutWeights

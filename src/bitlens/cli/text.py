@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from bitlens.cli import options
+from bitlens.cli import early, options
 from bitlens.data.cells import check_text
 from bitlens.errors import DataError, SettingError
 from bitlens.system.console import answers, messages, note, progress_bar
@@ -59,15 +59,21 @@ def explain(
     as_json: options.AsJson = False,
 ) -> None:
     """Shade the words of texts by the bits (or scores) that a network uses for its answer."""
-    from bitlens.explaining.explainer import page
+    from bitlens.models.classes import check_target, read_classes
+
+    name, settings = chosen_method(method, {"layer": layer, "beta": beta})
+    given_names = read_classes(classes) if classes is not None else early.bundled_classes(model)
+    check_target(target, given_names)
+    refuse_several(texts or [], file, data)
+    early.check(model, kind="text", data=[data, statistics_from], files={"--weights": weights}, out_file=html)
+    from bitlens.explaining.explainer import Explainer, page
     from bitlens.methods.labels import labels_for
-    from bitlens.models.classes import read_classes
     from bitlens.models.load import load_model
 
     loaded = load_model(model, weights, options.device_name(device), kind="text")
-    loaded = replace(loaded, classes=read_classes(classes)) if classes is not None else loaded
+    loaded = replace(loaded, classes=given_names) if classes is not None else loaded
     samples = chosen_texts(texts or [], file, data, limit, pair, labels_for(loaded) if data is not None else None)
-    explainer = build_explainer(loaded, method, {"layer": layer, "beta": beta}, seed)
+    explainer = Explainer(loaded, method=name, **{"seed": seed, **settings})
     teach(explainer, statistics_from, statistics_count)
     with progress_bar("explaining", len(samples)) as advance:
         found = explainer(*columns_of(samples), target=target, progress=advance)
@@ -81,6 +87,18 @@ def explain(
         answers.print(*[""] * (number > 0), explanation, sep="\n")
     if html is not None:
         answers.print(f"\nthe page is {html}", soft_wrap=True)
+
+
+def refuse_several(texts: Sequence[str], file: Path | None, data: str | None) -> None:
+    """Refuse texts that were named in none, or in several, of the three ways.
+
+    Raises:
+        SettingError: if they were; DataError if the file is not there.
+    """
+    if sum((bool(texts), file is not None, data is not None)) != 1:
+        raise SettingError("give texts in quotes, or --file FILE, or --data SPEC: exactly one of the three")
+    if file is not None and str(file) != "-" and not file.is_file():
+        raise DataError(f"cannot read the text {file}: there is no such file")
 
 
 def chosen_texts(
@@ -100,8 +118,7 @@ def chosen_texts(
     from bitlens.data.labels import Labels
     from bitlens.data.texts import TextSample, open_texts
 
-    if sum((bool(texts), file is not None, data is not None)) != 1:
-        raise SettingError("give texts in quotes, or --file FILE, or --data SPEC: exactly one of the three")
+    refuse_several(texts, file, data)
     if data is not None:
         if pair is not None:
             raise SettingError("--pair is for a text on the command line; the pairs of --data stand in the file")
@@ -116,25 +133,23 @@ def columns_of(samples: "Sequence[TextSample]") -> tuple[list[str], list[str] | 
     return [sample.text for sample in samples], pairs
 
 
-def build_explainer(loaded: Any, method: str, chosen: dict[str, Any], seed: int) -> "Explainer":
-    """Build the explainer that a person asked for; options that were not given are left to the method.
+def chosen_method(method: str, chosen: dict[str, Any]) -> tuple[str, dict[str, Any]]:
+    """Return the method that a person asked for, with its settings; options that were not given are left to the method.
 
     Raises:
         SettingError: if there is no such method, several were named, or it does not take an option.
     """
-    from bitlens.explaining.explainer import Explainer
     from bitlens.methods import entry_of
     from bitlens.methods.naming import read_methods
-    from bitlens.methods.specs import settings_of_callable
 
     specs = list(read_methods(method, "text").values())
     if len(specs) != 1:
         raise SettingError(f"--method {method} names {len(specs)} methods: give one")
     given = {name: value for name, value in chosen.items() if value is not None}
-    useless = given.keys() - set(settings_of_callable(entry_of(specs[0].name, "text").build))
+    useless = given.keys() - entry_of(specs[0].name, "text").listed.kinds.keys()
     if useless:
         raise SettingError(f"--{min(useless)} is not for {specs[0].name}: leave it out")
-    return Explainer(loaded, method=specs[0].name, **{"seed": seed, **given, **specs[0].settings})
+    return specs[0].name, {**given, **specs[0].settings}
 
 
 def teach(explainer: "Explainer", source: str | None, count: int) -> None:

@@ -5,7 +5,7 @@ from typing import Annotated, Literal
 
 import typer
 
-from bitlens.cli import options
+from bitlens.cli import early, options
 from bitlens.cli.evaluate import list_metrics, print_tables, run_plan
 from bitlens.system.console import answers
 
@@ -58,6 +58,8 @@ def evaluate(
         asked=asked, max_tokens=max_tokens, statistics_from=statistics_from, statistics_count=statistics_count, seed=seed,
         classes=read_classes(classes) if classes is not None else None,
     )  # fmt: skip
+    options.read_part(part)
+    early.check(model, kind="text", data=[data, statistics_from], files={"--weights": weights}, out=out)
     with options.reached_workers(cluster, workers, device) as (helpers, place):
         run_plan(plan, out, place, helpers, part, limit, keep_maps=keep_maps, retry_errors=retry_errors)
     print_tables(out, None, None, "json" if as_json else "text")

@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from bitlens.cli import options
-from bitlens.cli.text import OWN_TEXTS, chosen_texts, columns_of
+from bitlens.cli import early, options
+from bitlens.cli.text import OWN_TEXTS, chosen_texts, columns_of, refuse_several
 from bitlens.errors import InputError
 from bitlens.system.console import answers, note, progress_bar
 
@@ -49,11 +49,16 @@ def layers(
     as_json: options.AsJson = False,
 ) -> None:
     """Restrict each layer by itself: which words it uses, how many bits, and what of the prediction they keep."""
+    from bitlens.models.classes import check_target
+
+    prices = options.numbers("--betas", betas)
+    check_target(target, early.bundled_classes(model))
+    refuse_several(texts or [], file, data)
+    early.check(model, against, kind="text", data=[data, statistics_from], files={"--weights": weights}, out=out)
     from bitlens.bottlenecks.layer_analysis import analyse_layers
     from bitlens.explaining.wanted import read_target
     from bitlens.models.load import load_model
 
-    prices = options.numbers("--betas", betas)
     samples = chosen_texts(texts or [], file, data, limit, pair)
     given, place = columns_of(samples), options.device_name(device)
     specs = [model] if against is None else [model, against]

@@ -13,12 +13,12 @@ from bitlens.core.inputs import ModelInputs
 from bitlens.data.images import read_image
 from bitlens.data.tokenizing import TokenBatch
 from bitlens.errors import InputError, LayerError
-from bitlens.explaining.photos import class_index
 from bitlens.methods import entry_of
 from bitlens.methods.building import build_method, layer_for
 from bitlens.methods.naming import holding
 from bitlens.methods.specs import Spec
 from bitlens.models import default_layer as layers
+from bitlens.models.classes import class_index
 from bitlens.models.load import load_model
 from bitlens.models.loaded import Loaded
 

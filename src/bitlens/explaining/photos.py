@@ -15,11 +15,12 @@ from bitlens.core.attribution import Attribution
 from bitlens.data.datasets import Sample
 from bitlens.data.images import read_image
 from bitlens.data.preprocessing import Preprocessing
-from bitlens.errors import BitlensError, DataError, InputError, LayerError, SettingError, TargetError
+from bitlens.errors import BitlensError, DataError, InputError, LayerError, SettingError
 from bitlens.explaining.photo import Photo, read_photo
 from bitlens.methods import entry_of
 from bitlens.methods.building import method_settings
 from bitlens.methods.specs import Spec
+from bitlens.models.classes import class_name
 from bitlens.models.loaded import Loaded
 from bitlens.probe import Network
 from bitlens.probe.fingerprint import weights_hash
@@ -116,37 +117,6 @@ class Explained:
             }
             for one in self.found
         ]
-
-
-def class_index(wanted: str, classes: Sequence[str] | None) -> int | None:
-    """Find the class that a person means: "auto" (None: the predicted one), an index, or a name.
-
-    Raises:
-        TargetError: if no class is called so, or several are.
-    """
-    if wanted == "auto":
-        return None
-    if wanted.isascii() and wanted.isdigit() and len(wanted) <= 9:
-        return int(wanted)
-    if classes is None:
-        raise TargetError(
-            f"target {wanted!r}: the class names of this model are not known; give an index, or --classes FILE"
-        )
-    names = [[part.strip().lower() for part in name.split(",")] for name in classes]
-    found = [i for i, parts in enumerate(names) if wanted.lower() in parts or wanted.lower() == ", ".join(parts)]
-    if len(found) == 1:
-        return found[0]
-    likely = found or [i for i, parts in enumerate(names) if any(wanted.lower() in part for part in parts)]
-    hint = "; ".join(f"{i} {classes[i]}" for i in likely[:6]) or "give an index"
-    raise TargetError(f"target {wanted!r} names {'several classes' if found else 'no class'}: {hint}")
-
-
-def class_name(target: str, classes: Sequence[str] | None) -> str:
-    """Name a target as pictures do: the class's name, or "class 7"."""
-    if not target.isdigit():
-        return target
-    index = int(target)
-    return classes[index] if classes is not None and index < len(classes) else f"class {index}"
 
 
 @dataclass(frozen=True)

@@ -1,10 +1,25 @@
-"""The names of a network's outputs, from a file."""
+"""The names of a network's outputs: read from a file, and found by what a person calls them."""
 
 import csv
+import difflib
+from collections.abc import Sequence
 from pathlib import Path
+from typing import TYPE_CHECKING
 
-from bitlens.errors import DataError
+from bitlens.errors import DataError, TargetError
 from bitlens.system.reading import MOST_JSON, read_bytes, text_stream
+
+if TYPE_CHECKING:
+    from bitlens.core.outputs import Numbers
+
+_SHOWN = 6
+OUTPUT_WORDS: "dict[str, Numbers]" = {
+    "regression": "regression",
+    "binary": "binary",
+    "binary-probability": "binary-probability",
+    "multi-label": "multi-label",
+}
+"""What may be said of an output in place of a class, or before it."""
 
 
 def read_classes(path: str | Path) -> tuple[str, ...]:
@@ -45,3 +60,58 @@ def _classes_of_table(path: Path) -> list[str]:
     if set(named) != set(indices):
         raise DataError(f"the column 'index' of {path} must hold each of 0 … {len(rows) - 1} once")
     return [named[index] for index in indices]
+
+
+def class_index(wanted: str, classes: Sequence[str] | None) -> int | None:
+    """Find the class that a person means: "auto" (None: the predicted one), an index, or a name.
+
+    Raises:
+        TargetError: if no class is called so, or several are.
+    """
+    if wanted == "auto":
+        return None
+    if wanted.isascii() and wanted.isdigit() and len(wanted) <= 9:
+        return int(wanted)
+    if classes is None:
+        raise TargetError(
+            f"target {wanted!r}: the class names of this model are not known; give an index, or --classes FILE"
+        )
+    names = [[part.strip().lower() for part in name.split(",")] for name in classes]
+    found = [i for i, parts in enumerate(names) if wanted.lower() in parts or wanted.lower() == ", ".join(parts)]
+    if len(found) == 1:
+        return found[0]
+    if found:
+        raise TargetError(f"target {wanted!r} names several classes: {_listed(found, classes)}; give an index")
+    raise TargetError(f"target {wanted!r} names no class: {_meant(wanted, classes)}")
+
+
+def _meant(wanted: str, classes: Sequence[str]) -> str:
+    """Say which classes are called almost so, or have the words in their names, or else what there is."""
+    parts = {
+        part.strip().lower(): i for i, name in reversed([*enumerate(classes)]) for part in (name, *name.split(","))
+    }
+    close = list(dict.fromkeys(parts[name] for name in difflib.get_close_matches(wanted.lower(), parts, n=3)))
+    holding = [i for i, name in enumerate(classes) if wanted.lower() in name.lower()]
+    if close:
+        return f"did you mean {' or '.join(repr(classes[i]) for i in close)}?"
+    if holding:
+        return f"{_listed(holding, classes)}; give one of these, or its index"
+    return f"there are {_listed(list(range(len(classes))), classes)}; give one of these, or its index"
+
+
+def _listed(indices: Sequence[int], classes: Sequence[str]) -> str:
+    return "; ".join(f"{i} {classes[i]}" for i in indices[:_SHOWN]) + ("; …" if len(indices) > _SHOWN else "")
+
+
+def class_name(target: str, classes: Sequence[str] | None) -> str:
+    """Name a target as pictures do: the class's name, or "class 7"."""
+    if not target.isdigit():
+        return target
+    index = int(target)
+    return classes[index] if classes is not None and index < len(classes) else f"class {index}"
+
+
+def check_target(wanted: str, classes: Sequence[str] | None) -> None:
+    """Refuse the name of a class that is none, where the names are known; see `class_index`."""
+    if classes is not None and wanted.partition(":")[0] not in OUTPUT_WORDS:
+        class_index(wanted, classes)
