@@ -13,7 +13,7 @@ from torchvision.models import get_model_weights, resnet18, squeezenet1_1
 
 from bitlens.errors import DependencyError, ModelError
 from bitlens.models.libraries import from_hub, from_timm, from_torchvision
-from bitlens.models.offered import in_timm, timm_architectures, timm_names, torchvision_classifiers
+from bitlens.models.offered import in_timm, timm_architectures, timm_names, torchvision_classifiers, torchvision_names
 
 PHOTO = Image.new("RGB", (300, 260), (90, 120, 30))
 
@@ -106,6 +106,7 @@ def test_what_is_read_off_torchvisions_files_is_what_it_says_itself() -> None:
     assert torchvision_classifiers() == {
         name: (one["DEFAULT"].meta["num_params"], tuple(one.__members__)) for name, one in sets.items()
     }
+    assert torchvision_names() == tuple(names)
     assert "fasterrcnn_resnet50_fpn" not in torchvision_classifiers()
 
 

@@ -8,7 +8,6 @@ from contextlib import contextmanager
 from glob import glob, has_magic
 from pathlib import Path
 
-import numpy as np
 from PIL import ExifTags, Image, UnidentifiedImageError
 
 from bitlens.data.foreign import advice_on
@@ -119,6 +118,8 @@ def _orientation(stored: Image.Image, path: Path) -> int:
 
 def _rgb(stored: Image.Image) -> Image.Image:
     if stored.mode.startswith("I;16") or (stored.mode == "I" and stored.format in ("PNG", "PPM")):
+        import numpy as np
+
         levels = np.rint(np.asarray(stored, np.float32) / 257).clip(0, 255)
         return Image.fromarray(levels.astype(np.uint8)).convert("RGB")
     if stored.mode in ("I", "F"):

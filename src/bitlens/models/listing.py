@@ -9,7 +9,7 @@ from bitlens.data.kinds import Kind
 from bitlens.errors import DependencyError, ModelError
 from bitlens.models.builtin import BUILTIN, BUILTIN_TEXT
 from bitlens.models.hub import hub_name
-from bitlens.models.offered import in_timm, timm_architectures, timm_names, torchvision_classifiers
+from bitlens.models.offered import in_timm, timm_architectures, timm_names, torchvision_classifiers, torchvision_names
 from bitlens.models.userfile import check_user_file, names_in
 from bitlens.system.optional import refuse_without
 
@@ -97,11 +97,7 @@ def unknown_model(spec: str, forms: Mapping[str, str]) -> ModelError:
         return ModelError(f"{spec} does not say which function of the file makes the network: write {hint}{choices}")
     if spec.endswith(_WEIGHTS):
         return ModelError(f"{spec} holds weights alone: name the network with --model, and these with --weights {spec}")
-    hint = (
-        f"; did you mean torchvision/{spec}?"
-        if "torchvision/NAME" in forms and spec in torchvision_classifiers()
-        else ""
-    )
+    hint = f"; did you mean torchvision/{spec}?" if "torchvision/NAME" in forms and spec in torchvision_names() else ""
     return ModelError(f"unknown model {spec!r}: expected {', '.join(forms)}{hint}")
 
 
@@ -118,11 +114,13 @@ def unknown_weights(name: str, chosen: str, offered: Iterable[str]) -> ModelErro
 
 
 def _check_torchvision(name: str, chosen: str) -> None:
-    known = torchvision_classifiers()
+    known = torchvision_names()
     if known and name not in known:
         raise unknown_classifier("torchvision", name, known)
-    if known and chosen not in ("", "random", *known[name][1]):
-        raise unknown_weights(name, chosen, known[name][1])
+    if chosen not in ("", "random"):
+        _, offered = torchvision_classifiers().get(name, (0, (chosen,)))
+        if chosen not in offered:
+            raise unknown_weights(name, chosen, offered)
 
 
 def _check_builtin(name: str, kind: Kind) -> None:

@@ -20,6 +20,12 @@ _MEMBER = re.compile(r"^    (\w+) = (\w+)", re.M)
 
 
 @cache
+def torchvision_names() -> tuple[str, ...]:
+    """Return the names of all classifiers of torchvision."""
+    return tuple(sorted(name for source in _sources("torchvision") for name in _FUNCTION.findall(source)))
+
+
+@cache
 def torchvision_classifiers() -> dict[str, tuple[int, tuple[str, ...]]]:
     """Return every classifier of torchvision, with its number of parameters and the names of its weights."""
     found = {}

@@ -7,13 +7,11 @@ import math
 from collections.abc import Collection, Iterable, Mapping
 from typing import TYPE_CHECKING, Any, TypeVar
 
-import numpy as np
-import numpy.typing as npt
-
 if TYPE_CHECKING:
+    import numpy.typing as npt
     from torch import Tensor
 
-A = TypeVar("A", "Tensor", npt.NDArray[Any])
+A = TypeVar("A", "Tensor", "npt.NDArray[Any]")
 """An array of torch or of NumPy."""
 
 MOST = 2**53
@@ -115,6 +113,8 @@ def array(
 
 def finite(tensor: A, name: str) -> A:
     """Take an array that holds neither NaN nor infinite values."""
+    import numpy as np
+
     good = np.isfinite(tensor) if isinstance(tensor, np.ndarray) else tensor.isfinite()
     if not bool(good.all()):
         raise ValueError(f"{name} holds NaN or infinite values")

@@ -6,8 +6,6 @@ from importlib import import_module
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from bitlens.data.scenes import CLASSES
-
 if TYPE_CHECKING:
     from torch import nn
 
@@ -16,6 +14,7 @@ if TYPE_CHECKING:
 
 __all__ = ["BUILTIN", "BUILTIN_TEXT", "Builtin", "BuiltinText"]
 
+_SHAPES = ("arrow", "crescent", "cross", "drop", "flower", "heart", "ring", "square", "star", "triangle")
 _READOUT = Path(__file__).with_name("scenes_readout.safetensors")
 
 
@@ -52,8 +51,8 @@ class Builtin:
 
 
 BUILTIN: dict[str, Builtin] = {
-    "scenes": Builtin(_in_file("scenes", "scenes"), CLASSES, "layer2", 968_986, beta=1.0, readout=_READOUT),
-    "scenes-vit": Builtin(_in_file("scenes_vit", "scenes_vit"), CLASSES, "blocks.0", 506_618, beta=3.0),
+    "scenes": Builtin(_in_file("scenes", "scenes"), _SHAPES, "layer2", 968_986, beta=1.0, readout=_READOUT),
+    "scenes-vit": Builtin(_in_file("scenes_vit", "scenes_vit"), _SHAPES, "blocks.0", 506_618, beta=3.0),
 }
 
 
