@@ -11,7 +11,7 @@ from rich.text import Text
 
 from bitlens.cli import early, options
 from bitlens.cli.report import write_beside
-from bitlens.errors import SettingError
+from bitlens.errors import DataError, SettingError
 from bitlens.system.console import answers, messages, note, progress_bar
 
 if TYPE_CHECKING:
@@ -95,7 +95,7 @@ def evaluate(
             run_plan(plan, folder, place, helpers, part, limit, keep_maps=keep_maps, retry_errors=retry_errors)
     if as_report:
         write_beside(out)
-    print_tables(out, None, published, "json" if as_json else "text")
+    refuse_nothing(print_tables(out, None, published, "json" if as_json else "text"))
 
 
 def table(
@@ -235,8 +235,8 @@ def run_plan(
         messages.print(str(place), style="dim", highlight=False, markup=False, soft_wrap=True)
 
 
-def print_tables(folder: Path, selection: "Selection | None", paper: "Paper | None", how: Format) -> None:
-    """Print what a folder of results says, and which samples failed."""
+def print_tables(folder: Path, selection: "Selection | None", paper: "Paper | None", how: Format) -> "Sequence[Table]":
+    """Print what a folder of results says, and which samples failed; gives the tables."""
     from bitlens.evaluation import formats
     from bitlens.evaluation.pinned import result_folders
     from bitlens.evaluation.tables import build_table
@@ -254,6 +254,20 @@ def print_tables(folder: Path, selection: "Selection | None", paper: "Paper | No
         for grid in _grids(tables, paper):
             _print_grid(grid)
     _tell_failures(tables)
+    return tables
+
+
+def refuse_nothing(tables: "Sequence[Table]") -> None:
+    """Refuse tables in which every sample failed in everything: nobody should take that for a result.
+
+    Raises:
+        DataError: tells the first reason.
+    """
+    if any(cell.failures < table.samples for table in tables for cell in table.cells.values()):
+        return
+    reasons = [reason for table in tables for _, _, reason in table.reasons]
+    if reasons:
+        raise DataError(f"nothing could be measured, every sample failed: {reasons[0]}")
 
 
 def _grids(tables: "Sequence[Table]", paper: "Paper | None") -> "Iterator[Grid]":

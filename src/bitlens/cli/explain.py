@@ -98,12 +98,14 @@ def explain(
     from bitlens.explaining.photos import Request
     from bitlens.explaining.pictures import explain_into, write_summary
     from bitlens.explaining.wanted import read_target, with_output
+    from bitlens.methods.labels import check_reading, with_classes
     from bitlens.models.load import load_model
 
     specs = _with_statistics(specs)
     with options.reached_workers(cluster, workers, device) as (helpers, place):
         loaded = load_model(model, weights, place)
-        names = given_names or loaded.classes
+        check_reading(loaded)
+        names = with_classes(loaded, given_names if classes else None).classes
         loaded, wanted = read_target(target, with_output(loaded, [spec.settings for spec in specs.values()]), names)
         ready, refused = _ready(specs, loaded, statistics_from, statistics_count, seed, helpers)
         request = Request(loaded, ready, wanted, names, out, picture_format, same_scale)

@@ -71,11 +71,13 @@ def grid(
     check_target(target, given_names)
     early.check(model, photos=paths, data=[statistics_from], files={"--weights": weights}, out=out)
     from bitlens.explaining.wanted import read_target
+    from bitlens.methods.labels import check_reading, with_classes
     from bitlens.models.load import load_model
 
     loaded = load_model(model, weights, options.device_name(device))
+    check_reading(loaded)
     prices = given_prices or _usual_betas(loaded.beta, bool(sigmas))
-    names = given_names or loaded.classes
+    names = with_classes(loaded, given_names if classes else None).classes
     loaded, wanted = read_target(target, loaded, names)
     settings: dict[str, Any] = {"quality": quality, "seed": seed}
     if loaded.output is not None:

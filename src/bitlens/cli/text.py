@@ -3,7 +3,6 @@
 import json
 import sys
 from collections.abc import Sequence
-from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -67,11 +66,11 @@ def explain(
     refuse_several(texts or [], file, data)
     early.check(model, kind="text", data=[data, statistics_from], files={"--weights": weights}, out_file=html)
     from bitlens.explaining.explainer import Explainer, page
-    from bitlens.methods.labels import labels_for
+    from bitlens.methods.labels import labels_for, with_classes
     from bitlens.models.load import load_model
 
     loaded = load_model(model, weights, options.device_name(device), kind="text")
-    loaded = replace(loaded, classes=given_names) if classes is not None else loaded
+    loaded = with_classes(loaded, given_names if classes is not None else None)
     samples = chosen_texts(texts or [], file, data, limit, pair, labels_for(loaded) if data is not None else None)
     explainer = Explainer(loaded, method=name, **{"seed": seed, **settings})
     teach(explainer, statistics_from, statistics_count)

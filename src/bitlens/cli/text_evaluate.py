@@ -6,7 +6,7 @@ from typing import Annotated, Literal
 import typer
 
 from bitlens.cli import early, options
-from bitlens.cli.evaluate import list_metrics, print_tables, run_plan
+from bitlens.cli.evaluate import list_metrics, print_tables, refuse_nothing, run_plan
 from bitlens.system.console import answers
 
 
@@ -62,7 +62,7 @@ def evaluate(
     early.check(model, kind="text", data=[data, statistics_from], files={"--weights": weights}, out=out)
     with options.reached_workers(cluster, workers, device) as (helpers, place):
         run_plan(plan, out, place, helpers, part, limit, keep_maps=keep_maps, retry_errors=retry_errors)
-    print_tables(out, None, None, "json" if as_json else "text")
+    refuse_nothing(print_tables(out, None, None, "json" if as_json else "text"))
 
 
 def metrics(as_json: options.AsJson = False) -> None:

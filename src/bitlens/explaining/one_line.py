@@ -66,7 +66,7 @@ def explain(
     entry = entry_of(name)
     if entry.needs_layer and layer is None:
         layer = default_layer(model, ModelInputs.of(inputs))
-    made = entry.build(model, **({"layer": layer} if layer is not None else {}), **settings)
+    made = entry.made(model, **({"layer": layer} if layer is not None else {}), **settings)
     explained: Attribution = made.explain(inputs, targets)
     return explained
 

@@ -35,7 +35,7 @@ def build_method(spec: Spec, loaded: Loaded, *, seed: int = 0, layer: str | None
         settings["output"] = loaded.output
     if loaded.kind == "text":
         settings |= {"layer": layer} if layer is not None and "layer" in takes else {}
-        return entry.build(loaded, **{**settings, **spec.settings})
+        return entry.made(loaded, **{**settings, **spec.settings})
     trained = entry.lesson is WEIGHTS and (spec.settings.get("weights") or _bundled(spec, loaded, layer))
     if trained:
         settings |= {"weights": trained} | ({"layer": layer} if layer else {})  # it knows its own layer and settings
@@ -45,7 +45,7 @@ def build_method(spec: Spec, loaded: Loaded, *, seed: int = 0, layer: str | None
         settings["beta"] = loaded.beta
     settings.update(spec.settings)
     place = (settings.pop("layer"),) if "layer" in settings else ()
-    return entry.build(loaded.model, *place, **settings)
+    return entry.made(loaded.model, *place, **settings)
 
 
 def map_alone(method: Any) -> dict[str, Any]:

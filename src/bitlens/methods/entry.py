@@ -1,5 +1,7 @@
 """What the list of methods says of each. Reading it imports no network library; building a method does."""
 
+import difflib
+import re
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from functools import cache, cached_property, partial
@@ -7,6 +9,7 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any, Protocol
 
 from bitlens.data.kinds import Kind
+from bitlens.errors import SettingError
 from bitlens.methods.settings import Listed, settings_in, settings_of
 
 if TYPE_CHECKING:
@@ -64,6 +67,25 @@ class MethodEntry:
         module, _, name = self.builder.partition(":")
         found: Callable[..., Any] = getattr(import_module(f"bitlens.{module}"), name)
         return partial(found, **self.preset) if self.preset else found
+
+    def made(self, *arguments: Any, **settings: Any) -> Any:
+        """Build the method.
+
+        Raises:
+            SettingError: if it has no such setting.
+        """
+        try:
+            return self.build(*arguments, **settings)
+        except TypeError as error:
+            wrong = re.search(r"unexpected keyword argument '(\w+)'", str(error))
+            if wrong is None or wrong[1] not in settings or wrong[1] in self.listed.settings:
+                raise
+            raise SettingError(f"{self.name} has no setting {wrong[1]!r}; {self._nearest(wrong[1])}") from error
+
+    def _nearest(self, name: str) -> str:
+        known = list(self.listed.settings)
+        close = difflib.get_close_matches(name, known, n=3)
+        return f"did you mean {' or '.join(close)}?" if close else f"it has {', '.join(known) or 'none'}"
 
     @cached_property
     def listed(self) -> Listed:

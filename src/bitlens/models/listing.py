@@ -18,7 +18,7 @@ FORMS = {
     "timm/NAME": "a classifier of timm; NAME@random takes no weights",
     "hf/ORG/NAME": "an image classifier of the Hugging Face hub; hf/./DIR is a folder on this machine",
     "builtin/NAME": "a small network that comes with bitlens",
-    "FILE.py:CALLABLE": "your own: the callable returns a module, or (module, preprocess)",
+    "FILE.py:CALLABLE": "your own: the callable returns a module, or (module, preprocess); module.classes names its outputs",
 }
 TEXT_FORMS = {
     "builtin/NAME": "a small network that comes with bitlens",

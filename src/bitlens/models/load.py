@@ -92,7 +92,10 @@ def _from_file(file: Path, attribute: str, weights: Path | None) -> Parts:
         raise ModelError(f"{file}:{attribute} returned {types_of(made)}, expected a module or (module, preprocess)")
     if weights is not None:
         load_weights(network, weights)
-    return network, preprocess if isinstance(preprocess, Preprocessing) else Preprocessing(preprocess), None
+    own = getattr(network, "classes", None)
+    known = isinstance(own, tuple | list) and bool(own) and all(isinstance(name, str) for name in own)
+    reading = preprocess if isinstance(preprocess, Preprocessing) else Preprocessing(preprocess)
+    return network, replace(reading, usual=not isinstance(made, tuple)), tuple(own) if known and own else None
 
 
 def _standard() -> Callable[..., Any]:
