@@ -16,7 +16,8 @@ from bitlens.app.work import Frame
 from bitlens.core.outputs import OutputChoice
 from bitlens.data.datasets import open_dataset
 from bitlens.errors import BitlensError, InputError, SettingError
-from bitlens.explaining.pictures import write_picture, write_summary
+from bitlens.explaining.pictures import write_picture
+from bitlens.explaining.summary import write_summary
 from bitlens.explaining.wanted import read_target
 from bitlens.methods import METHODS
 from bitlens.models.classes import OUTPUT_WORDS

@@ -19,7 +19,7 @@ def demo(
     """Explain generated scenes with the bundled network: nothing to download."""
     early.check(out=out)
     from bitlens.explaining.demo import run_demo
-    from bitlens.explaining.pictures import write_summary
+    from bitlens.explaining.summary import write_summary
 
     with messages.status("starting") as status:
         done = run_demo(

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from bitlens.cli import early, options
-from bitlens.cli.report import write_beside
+from bitlens.cli.report import REPORT, write_beside
 from bitlens.errors import LayerError, SettingError
 from bitlens.system.console import answers, messages, note, progress_bar, results_table, warn_of_collapse
 
@@ -94,9 +94,10 @@ def explain(
     check_target(target, given_names)
     files = {"--weights": weights, "--statistics": statistics, "--patterns": patterns, "--readout": readout}
     early.check(model, photos=found, data=[statistics_from], files=files, out=out)
+    from bitlens.explaining.earlier import asked_of
     from bitlens.explaining.on_workers import explain_on
     from bitlens.explaining.photos import Request
-    from bitlens.explaining.pictures import explain_into, write_summary
+    from bitlens.explaining.pictures import explain_into, write_merged
     from bitlens.explaining.wanted import read_target, with_output
     from bitlens.methods.labels import check_reading, with_classes
     from bitlens.models.load import load_model
@@ -118,11 +119,12 @@ def explain(
     settings = {
         "command": sys.argv[1:],
         "model": loaded.name,
+        "target": asked_of(request),
         "seed": seed,
         "methods": {one.label: one.settings() for one in ready},
     }
-    write_summary(done.rows, settings, out / "summary.json", done.skipped, {**refused, **done.refused})
-    if as_report:
+    others = write_merged(done, settings, refused, out)
+    if as_report or (out / REPORT).is_file():  # a page of before must not tell of fewer photos than there are
         write_beside(out, same_scale=same_scale)
     if as_json:
         print(json.dumps(done.rows, ensure_ascii=False))
@@ -130,7 +132,8 @@ def explain(
     warn_of_collapse(done.rows)
     answers.print(results_table(_measured(done.rows)))
     known = f" ({done.repeated} of {len(done.rows)} were there already)" if done.repeated else ""
-    answers.print(f"pictures, maps and summary.json are in {out}/{known}", soft_wrap=True)
+    beside = f", with {others} photo{'s' if others > 1 else ''} of earlier runs" if others else ""
+    answers.print(f"pictures, maps and summary.json are in {out}/{known}{beside}", soft_wrap=True)
 
 
 def _measured(rows: list[dict[str, Any]]) -> list[dict[str, Any]]:

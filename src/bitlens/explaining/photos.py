@@ -4,7 +4,7 @@ import itertools
 import json
 import re
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -131,6 +131,7 @@ class Request:
         out: folder.
         suffix: of the pictures: "png", "svg" or "pdf".
         same_scale: whether the colours of a method mean the same on all pictures.
+        taken: names of files in the folder that belong to other photos, and of which: see `file_stems`.
     """
 
     loaded: Loaded
@@ -140,6 +141,7 @@ class Request:
     out: Path
     suffix: str = "png"
     same_scale: bool = False
+    taken: Mapping[str, Path] = field(default_factory=dict)
 
 
 class Explaining:
@@ -157,7 +159,7 @@ class Explaining:
     def __init__(self, request: Request, refused: Callable[[str, BitlensError], None] | None = None) -> None:
         self.request, self.refused, self._left = request, refused, list(request.methods)
         self._network = Network(request.loaded.model, output=request.loaded.output)
-        self._made_by = {
+        self.made_by = {
             "model": request.loaded.name,
             "weights": weights_hash(request.loaded.model),
             "preprocessing": request.loaded.preprocess.description,
@@ -179,7 +181,7 @@ class Explaining:
             TargetError: if there is no such class.
             LayerError, SettingError: if a method cannot be used on this network, or none is left.
         """
-        for path, stem in zip(photos, file_stems(photos), strict=True):
+        for path, stem in zip(photos, file_stems(photos, self.request.taken), strict=True):
             made = self.one(path, stem, unreadable, advance)
             if made is not None:
                 yield made
@@ -192,7 +194,7 @@ class Explaining:
         photo = read_file(path, self._network, loaded.preprocess, self.request.target, unreadable)
         if photo is None:
             return None
-        identity = {**self._made_by, "photo": path.name, "photo_hash": photo.fingerprint}
+        identity = {**self.made_by, "photo": path.name, "photo_hash": photo.fingerprint}
         for ready in tuple(self._left):
             try:
                 found.append(_explained(ready, photo, identity, self.request.out / stem))
@@ -224,12 +226,22 @@ def read_file(
         return None
 
 
-def file_stems(photos: Sequence[Path]) -> list[str]:
-    """Find a name for each photo's files, no two alike."""
+def file_stems(photos: Sequence[Path], taken: Mapping[str, Path] | None = None) -> list[str]:
+    """Find a name for each photo's files, no two alike.
+
+    Args:
+        photos: the photos.
+        taken: names that files have already, and of which photo (in full): another gets another name.
+    """
+    taken = taken or {}
+    own = {place: stem for stem, place in taken.items()}
     stems: dict[str, None] = {}  # a set that keeps its order
     for photo in photos:
+        place = photo.resolve() if taken else photo
         tried = (photo.stem if number == 1 else f"{photo.stem}-{number}" for number in itertools.count(1))
-        stems[next(stem for stem in tried if stem not in stems)] = None
+        known = own.get(place)
+        free = (stem for stem in tried if stem not in stems and stem not in taken)
+        stems[known if known is not None and known not in stems else next(free)] = None
     return list(stems)
 
 

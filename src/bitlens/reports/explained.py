@@ -11,8 +11,9 @@ import numpy as np
 from bitlens.core.stored_map import StoredMap
 from bitlens.data.images import read_image
 from bitlens.errors import BitlensError, InputError
+from bitlens.explaining.summary import safe_name
 from bitlens.methods import METHODS
-from bitlens.reports.found import Entry, safe_name
+from bitlens.reports.found import Entry
 from bitlens.view.card import Card, MapFigure, Proof, aim_of, draw_figure, draw_photo_uri
 from bitlens.view.colours import Floats, Scale
 

@@ -15,6 +15,8 @@ def explained_recipe(title: str, settings: Mapping[str, Any]) -> Recipe:
     """Say how to make again what explain wrote."""
     command = settings.get("command")
     words = [str(word) for word in command] if isinstance(command, list) else []
+    before = [list(map(str, one)) for one in settings.get("earlier", []) if isinstance(one, list) and one]
+    lines = [f"bitlens {shlex.join(one)}" for one in (*before, words) if one]
     methods = settings.get("methods")
     known = (
         {str(label): one for label, one in methods.items() if isinstance(one, dict)}
@@ -23,7 +25,7 @@ def explained_recipe(title: str, settings: Mapping[str, Any]) -> Recipe:
     )
     return Recipe(
         title,
-        f"bitlens {shlex.join(words)}" if words else "",
+        "\n".join(lines),
         "\n".join(_python(str(settings["model"]), known, words)) if known and "model" in settings else "",
         [(label, _listed(one)) for label, one in known.items()],
     )
