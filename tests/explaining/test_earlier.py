@@ -148,7 +148,7 @@ def test_what_is_replaced_as_a_whole_need_not_fit(loaded, photos, tmp_path):
     out, own = tmp_path / "out", sorted((photos / "a").iterdir())
     run(loaded, out, own, ready("rise"))
     assert run(loaded, out, own, ready("rise", 3.0), target=1) == 0
-    assert summary(out)["settings"]["methods"]["rise"] == {"times": 3.0}
+    assert summary(out)["settings"]["methods"]["rise"]["times"] == 3.0
     assert "earlier" not in summary(out)["settings"]
 
 

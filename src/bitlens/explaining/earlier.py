@@ -3,6 +3,7 @@
 import json
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -10,8 +11,10 @@ import numpy as np
 import torch
 
 from bitlens.core.attribution import Attribution
+from bitlens.data.datasets import Sample
 from bitlens.data.images import read_image
 from bitlens.errors import DataError, SettingError
+from bitlens.explaining.photo import fingerprint
 from bitlens.explaining.photos import Explained, Found, Ready, Request
 from bitlens.explaining.summary import SUMMARY, read_summary, safe_name
 from bitlens.methods import METHODS
@@ -58,6 +61,7 @@ class Earlier:
             return cls(request.out)  # damaged: it is written anew
         again = {(_place(path), ready.label) for path in photos for ready in request.methods}
         rows = [row for row in held["photos"] if (_place(row.get("photo", "")), row.get("method")) not in again]
+        rows = list(_of_these_photos(request.out, rows, photos))
         if held["texts"] or any("scene" in row for row in rows):
             raise SettingError(f"{request.out} holds what another command wrote: use another --out")
         known = held["settings"]
@@ -158,6 +162,22 @@ class Earlier:
         shown = torch.from_numpy(pixels.transpose(2, 0, 1).copy())
         name, before = str(row.get("name", "")), float(row.get(f"{measure}_before", float("nan")))
         return Explained(Path(row["photo"]), _stem(row), shown, name, before, found, measure)
+
+
+def _of_these_photos(folder: Path, rows: Sequence[Row], photos: Sequence[Path]) -> Iterator[Row]:
+    """Leave out maps of a photo of the new run whose file holds another photo by now, or nobody knows which."""
+    new = {_place(path): path for path in photos}
+    for row in rows:
+        path = new.get(_place(row.get("photo", "")))
+        if path is not None:
+            try:
+                known = Attribution.load(folder / f"{safe_name(row.get('files'))}.safetensors").settings
+                now = fingerprint(Sample(str(path), partial(read_image, path), path=path))
+            except DataError:
+                continue
+            if known.get("photo_hash") != now:
+                continue
+        yield row
 
 
 def _unfitting(folder: Path, rows: Sequence[Row], differing: Sequence[str]) -> SettingError:
