@@ -13,7 +13,7 @@ from bitlens.data.kinds import Kind
 from bitlens.errors import DataError, ModelError
 from bitlens.models.builtin import BUILTIN
 from bitlens.models.classes import read_classes
-from bitlens.models.listing import available_models, check_model
+from bitlens.models.listing import available_models, check_model, short_name
 from bitlens.models.load import load_model
 
 DATA = os.environ.get("BITLENS_DATA")
@@ -289,3 +289,18 @@ def test_real_class_names() -> None:
     assert len(classes) == 1000
     assert classes[0] == "tench, Tinca tinca"
     assert isinstance(load_model(f"{DATA}/zoo.py:cifar_resnet20").model, nn.Module)
+
+
+def test_titles_are_names_and_not_paths(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "minilm").mkdir()
+    monkeypatch.chdir(tmp_path)
+    for spec, name in {
+        "torchvision/resnet50@IMAGENET1K_V2": "torchvision/resnet50@IMAGENET1K_V2",
+        "builtin/reviews": "builtin/reviews",
+        "hf/org/name": "hf/org/name",
+        f"{tmp_path}/some where/net.py:build": "net.py:build",
+        f"{tmp_path}/minilm/": "minilm",
+        "minilm": "minilm",
+        "hf/./minilm": "minilm",
+    }.items():
+        assert short_name(spec) == name

@@ -25,7 +25,9 @@ Quality = Literal["fast", "paper", "best"]
 Photos = Annotated[list[str], typer.Argument(help="Photos, folders, or patterns such as 'photos/**/*.jpg'.")]
 Texts = Annotated[list[str] | None, typer.Argument(help="Texts, each in quotes.")]
 TextFile = Annotated[Path | None, typer.Option("--file", help="One text from a file; - for standard input.")]
-TextData = Annotated[str | None, typer.Option("--data", help="Texts from jsonl:FILE, tsv:FILE or builtin:reviews.")]
+TextData = Annotated[
+    str | None, typer.Option("--data", help="Texts from csv:FILE, tsv:FILE, jsonl:FILE or builtin:reviews.")
+]
 TextLimit = Annotated[int, typer.Option("--limit", min=1, help="How many texts of --data.")]
 TextPair = Annotated[str | None, typer.Option("--pair", help="The second text, for networks that compare two.")]
 Learnt = Annotated[str, typer.Option("--data", help="folder:DIR, csv:FILE, imagenet:DIR or builtin:scenes-train.")]

@@ -67,6 +67,7 @@ def explain(
     early.check(model, kind="text", data=[data, statistics_from], files={"--weights": weights}, out_file=html)
     from bitlens.explaining.explainer import Explainer, page
     from bitlens.methods.labels import labels_for, with_classes
+    from bitlens.models.listing import short_name
     from bitlens.models.load import load_model
 
     loaded = load_model(model, weights, options.device_name(device), kind="text")
@@ -77,7 +78,7 @@ def explain(
     with progress_bar("explaining", len(samples)) as advance:
         found = explainer(*columns_of(samples), target=target, progress=advance)
     if html is not None:
-        write_text(html, page(found, f"{method} on {model}", same_scale=same_scale))
+        write_text(html, page(found, f"{method} on {short_name(model)}", same_scale=same_scale))
     if as_json:
         known = [{"name": s.name, "label": s.label, **e.as_dict()} for s, e in zip(samples, found, strict=True)]
         print(json.dumps(known, ensure_ascii=False))
@@ -161,7 +162,7 @@ def teach(explainer: "Explainer", source: str | None, count: int) -> None:
     if source is None:
         note(
             f"statistics come from the short reviews of {OWN_TEXTS}; some hundred texts like those to explain are better: "
-            "--statistics-from jsonl:FILE"
+            "--statistics-from csv:FILE"
         )
     samples = Source.open(source or OWN_TEXTS, "text", count)
     place, *_ = options.teach(explainer.loaded, samples, lesson, explainer.method)

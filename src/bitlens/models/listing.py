@@ -88,6 +88,17 @@ def check_model(spec: str, kind: Kind = "image") -> None:
         raise unknown_model(spec, FORMS if kind == "image" else TEXT_FORMS)
 
 
+def short_name(spec: str) -> str:
+    """Return what a network is called in titles: its name without the folders in which it lies on this machine."""
+    file, colon, attribute = spec.rpartition(":")
+    if file.endswith(".py"):
+        return f"{Path(file).name}{colon}{attribute}"
+    place = spec.removeprefix("hf/")
+    if place.startswith((".", "/", "~")) or (place == spec and Path(spec).expanduser().is_dir()):
+        return Path(place).expanduser().resolve().name
+    return spec
+
+
 def unknown_model(spec: str, forms: Mapping[str, str]) -> ModelError:
     """Say of a name of no known form what it may have been meant for."""
     if spec.endswith(".py"):
