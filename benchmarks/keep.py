@@ -1,13 +1,18 @@
-r"""How well maps hold, with what bits and at what cost: published settings against `keep`, on photos with boxes.
+r"""How well maps hold, with what bits and at what cost: published settings against `keep`, on photos whose objects are known.
 
-Every map is judged by 64 noises that neither its fit nor its search has seen.
+Every map is judged by 64 noises that neither its fit nor its search has seen, and by 16 of the other statistics.
 
-    python benchmarks/keep.py --model DATA/zoo.py:mobilenet_edgetpu --layer layer2 --data csv:small.csv \
-        --statistics-from csv:more.csv --limit 40 --out keep.json
+    python benchmarks/keep.py --model DATA/zoo.py:mobilenet_edgetpu --layer layer2 --data csv:DATA/imagenet/val.csv \
+        --statistics-from csv:DATA/imagenet/more.csv --statistics-count 100 --skip 1 --step 2 --degradation --out edgetpu.json
+    python benchmarks/keep.py --show edgetpu.json
+
+One photo after the other, every procedure on each; what is in the file of --out is not done again. With --sweep every photo is
+also explained at 20 prices of a bit, to tell how few bits keep as much.
 """
 
 import argparse
 import json
+import math
 import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -21,42 +26,50 @@ import bitlens
 from bitlens.bottlenecks import bottleneck
 from bitlens.bottlenecks.settling import Settled, settle
 from bitlens.core.family import MaskFamily
+from bitlens.core.gaussian import NoiseSettings
 from bitlens.core.holding import Holding
-from bitlens.data.boxes import box_mask
+from bitlens.core.own import own_noise, places_of
+from bitlens.data.boxes import box_mask, object_mask
 from bitlens.data.datasets import open_dataset, tensor_batches
 from bitlens.errors import BitlensWarning
 from bitlens.models.load import load_model
+from bitlens.system.files import write_text
 
 JUDGED, SEED = 64, 0x51ED270B
 _SPAN = 0.02  # of a probability above the floor: with less there is nothing to keep
 PROCEDURES: dict[str, dict[str, Any]] = {
     "published": {"quality": "paper"},
-    "fast of 0.1": {"quality": "fast"},
-    "keep 0.9, fast": {"keep": 0.9, "quality": "fast"},
-    "keep 0.9": {"keep": 0.9, "quality": "paper"},
     "published, own": {"quality": "paper", "statistics": "own"},
-    "keep 0.9, fast, own": {"keep": 0.9, "quality": "fast", "statistics": "own"},
+    "keep": {"keep": 0.9},
+    "keep, own": {"keep": 0.9, "statistics": "own"},
+    "keep fast, own": {"keep": 0.9, "quality": "fast", "statistics": "own"},
+    "keep best, own": {"keep": 0.9, "quality": "best", "statistics": "own"},
 }
+PRICES = {
+    f"price {price:.1e}": {"beta": price, "statistics": "own"} for price in torch.logspace(0, 2.5, 20).tolist()
+}  # β
 
 
 @contextmanager
-def judging(found: list[dict[str, float]], rows: list[int]) -> Iterator[None]:
+def judging(found: dict[str, Any], rows: list[int], other: Any) -> Iterator[None]:
     """Within the block every map that is settled is judged under other noise; rows of that are not counted."""
 
-    def settled(recorded: Any, fitted: Any, smoothing: float, keep: float | None, bits: float | None) -> Settled:
-        made = settle(recorded, fitted, smoothing, keep, bits)
-        masks = MaskFamily.of(recorded.features, recorded.noise, recorded.layout, recorded.region, smoothing)
-        held, before = Holding(recorded.run, recorded.target, masks, recorded.group.rows, recorded.deeper), rows[0]
+    def settled(recorded: Any, fitted: Any, fit: Any, keep: float | None, bits: float | None) -> Settled:
+        made = settle(recorded, fitted, fit, keep, bits)
+        before = rows[0]
+        clean = recorded.target.value(recorded.output).detach()
         with torch.no_grad():
-            clean = recorded.target.value(recorded.output)
-            floor = held.floor(JUDGED, SEED + 1).mean(0)
-            under = held.values(made.fitted.u, JUDGED, SEED).mean(0)
+            for name, noise in (("", recorded.noise), ("other ", other(recorded))):
+                masks = MaskFamily.of(recorded.features, noise, recorded.layout, recorded.region, fit.smoothing)
+                held = Holding(recorded.run, recorded.target, masks, recorded.group.rows, recorded.deeper)
+                count = JUDGED // 4 if name else JUDGED
+                floor = held.floor(count, SEED + 1).mean(0)
+                values = held.values(made.fitted.u, count, SEED)
+                found[f"{name}floor"] = float(floor)
+                found[f"{name}kept"] = float((values.mean(0) - floor) / (clean - floor))
+                found[f"{name}capped"] = float((values.minimum(clean).mean(0) - floor) / (clean - floor))
+        found["before"] = float(clean)
         rows[0] = before
-        kept = (under - floor) / (clean - floor)
-        found.extend(
-            {"before": float(b), "floor": float(f), "kept": float(k)}
-            for b, f, k in zip(clean, floor, kept, strict=True)
-        )
         return made
 
     bottleneck.settle = settled  # type: ignore[attr-defined]
@@ -75,78 +88,138 @@ def inside(map_: Tensor, mask: Tensor) -> float:
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     for name in ("--model", "--layer", "--data", "--statistics-from"):
-        parser.add_argument(name, required=True)
-    for name, number in (("--statistics-count", 200), ("--limit", 40), ("--skip", 0), ("--step", 1)):
+        parser.add_argument(name)
+    for name, number in (("--statistics-count", 200), ("--limit", 1000), ("--skip", 0), ("--step", 1), ("--tile", 14)):
         parser.add_argument(name, type=int, default=number)
     parser.add_argument("--area", type=float, default=0.33)
     parser.add_argument("--degradation", action="store_true")
-    parser.add_argument("--only", default="", help="names of procedures, separated by ;")
+    parser.add_argument("--sweep", action="store_true")
+    parser.add_argument("--only", default="published;keep;keep, own;keep fast, own", help="procedures, separated by ;")
     parser.add_argument("--out", type=Path)
+    parser.add_argument("--show", type=Path, nargs="*", help="print what files of --out say")
     return parser
+
+
+def _samples(asked: argparse.Namespace, loaded: Any) -> list[tuple[Any, Tensor]]:
+    found = []
+    for sample in open_dataset(asked.data):
+        if sample.mask is not None:
+            mask = object_mask(sample.mask, loaded.preprocess)
+        elif sample.boxes:
+            mask = box_mask(sample.boxes, sample.image.size, loaded.preprocess)
+        else:
+            continue
+        if 0 < float(mask.mean()) <= asked.area:
+            found.append((sample, mask))
+    return found[asked.skip :: asked.step][: asked.limit]
 
 
 def main() -> None:
     """Measure each procedure on the photos, and print a line for each."""
     asked = _parser().parse_args()
+    if asked.show:
+        for path in asked.show:
+            print(path.stem)
+            show(json.loads(path.read_text("utf-8")))
+        return
     warnings.simplefilter("ignore", BitlensWarning)
     loaded = load_model(asked.model)
-    samples, masks = [], []
-    for sample in open_dataset(asked.data):
-        mask = box_mask(sample.boxes, sample.image.size, loaded.preprocess) if sample.boxes else None
-        if mask is not None and 0 < float(mask.mean()) <= asked.area:
-            samples.append(sample)
-            masks.append(mask)
-    samples, masks = (part[asked.skip :: asked.step][: asked.limit] for part in (samples, masks))
-    images = torch.stack([loaded.preprocess(sample.image) for sample in samples])
-    with torch.no_grad():
-        labels = loaded.model(images).argmax(1)  # what the network says, right or wrong
     learn = open_dataset(asked.statistics_from)
-    learn = [learn[i] for i in range(0, len(learn), max(1, len(learn) // asked.statistics_count))][
-        : asked.statistics_count
-    ]
+    learn = [learn[i] for i in range(0, len(learn), max(1, len(learn) // asked.statistics_count))]
+    learn = learn[: asked.statistics_count]
     base = bitlens.IBA(loaded.model, asked.layer)
     base.fit_statistics((batch for batch, _ in tensor_batches(learn, loaded.preprocess, 16)), granularity="channel")
     rows = [0]
     loaded.model.register_forward_hook(lambda _m, _a, output: rows.__setitem__(0, rows[0] + len(output)))
-    table: dict[str, Any] = {}
-    for name, settings in PROCEDURES.items():
-        if asked.only and name not in asked.only.split(";"):
-            continue
-        iba = bitlens.IBA(loaded.model, asked.layer, **{"statistics": base.statistics, **settings})
-        iba.explain(images[:1], labels[:1])
-        found: list[dict[str, float]] = []
-        rows[0] = 0
-        with judging(found, rows):
-            maps = iba.explain(images, labels)
-        boxes = [inside(one, mask) for one, mask in zip(maps.map, masks, strict=True)]
-        row: dict[str, Any] = {"rows": rows[0] / len(images), "box": boxes, "found": found}
-        row["bits"] = maps.total_bits.tolist() if maps.total_bits is not None else []
-        row["said"] = maps.evidence.kept.tolist() if maps.evidence is not None else []
-        if asked.degradation:
-            result = bitlens.metrics.degradation(loaded.model, images, labels, maps.map, tile=14, points=16)
-            row["degradation"] = (result.lerf - result.morf).mean(1).tolist()
-        table[name] = row
-        print(line(name, row, table), flush=True)
+    chosen = {name: PROCEDURES[name] for name in asked.only.split(";")} | (PRICES if asked.sweep else {})
+    methods = {
+        name: bitlens.IBA(loaded.model, asked.layer, **{"statistics": base.statistics, **settings})
+        for name, settings in chosen.items()
+    }
+
+    def other(recorded: Any) -> Any:
+        """Noise of the statistics that a map was not fitted with."""
+        if own[0]:
+            return base.statistics.noise(NoiseSettings(), tuple(recorded.features.shape[1:]))
+        return own_noise(
+            recorded.features, places_of(recorded.features, recorded.layout), recorded.layout, NoiseSettings()
+        )
+
+    own, table = [False], dict[str, dict[str, Any]]()
+    if asked.out and asked.out.exists():
+        table = json.loads(asked.out.read_text("utf-8"))
+    for sample, mask in _samples(asked, loaded):
+        image = loaded.preprocess(sample.image)[None]
+        with torch.no_grad():
+            label = loaded.model(image).argmax(1)  # what the network says, right or wrong
+        for name, iba in methods.items():
+            if sample.name in table.get(name, {}):
+                continue
+            own[0] = iba.own
+            if name not in table:
+                iba.explain(image, label)  # what is measured of a network once is not counted
+            found: dict[str, Any] = {}
+            rows[0] = 0
+            with judging(found, rows, other):
+                map_ = iba.explain(image, label)
+            found |= {"rows": rows[0], "box": inside(map_.map[0], mask), "bits": float(map_.total_bits[0])}
+            found["auc"] = float(bitlens.metrics.rank_auc(map_.map, mask[None])[0])
+            if asked.degradation and name not in PRICES:
+                result = bitlens.metrics.degradation(loaded.model, image, label, map_.map, tile=asked.tile, points=16)
+                found["degradation"] = float((result.lerf - result.morf).mean())
+            table.setdefault(name, {})[sample.name] = found
         if asked.out:
-            asked.out.write_text(json.dumps(table))
+            write_text(asked.out, json.dumps(table))
+    show(table)
 
 
-def line(name: str, row: dict[str, Any], table: dict[str, Any]) -> str:
-    """Say in a line how a procedure did, paired to the first."""
-    kept = torch.tensor([one["kept"] for one in row["found"] if one["before"] - one["floor"] > _SPAN])
-    first = next(iter(table.values()))
-    box = torch.tensor(row["box"]) - torch.tensor(first["box"])
-    text = (
-        f"{name:16s} rows {row['rows']:5.1f}  box ({box.mean():+.3f} ± "
-        f"{box.std() / len(box) ** 0.5:.3f})  bits {torch.tensor(row['bits']).mean():8,.0f}  kept: median {kept.median():.3f}, "
-        f"mean up to 1 {kept.clamp_max(1).mean():.3f}, "
-        f">= .9 {float((kept >= 0.9).float().mean()):.2f}, >= .85 {float((kept >= 0.85).float().mean()):.3f}, "
-        f"least {kept.min():.2f}"
-    )
-    if "degradation" in row:
-        other = torch.tensor(row["degradation"]) - torch.tensor(first["degradation"])
-        text += f"  degradation {other.mean():+.3f} ± {other.std() / len(other) ** 0.5:.3f}"
-    return text
+def show(table: dict[str, dict[str, Any]]) -> None:
+    """Print a line for each procedure, paired to the first."""
+    photos = sorted(set.intersection(*(set(rows) for rows in table.values())))
+    first = next(iter(table))
+    for name, rows in table.items():
+        if name in PRICES:
+            continue
+        needed = [one for photo in photos if (one := rows[photo])["before"] - one["floor"] > _SPAN]
+        kept = torch.tensor([one["kept"] for one in needed])
+        capped = torch.tensor([one["capped"] for one in needed])
+        other = torch.tensor([one["other kept"] for one in needed]).clamp(-1, 1)
+        held = [float((kept >= share).float().mean()) for share in (0.9, 0.85)]
+        text = (
+            f"{name:16s} {len(photos)} photos  rows {_mean([rows[photo]['rows'] for photo in photos])}  "
+            f"bits {sum(rows[photo]['bits'] for photo in photos) / len(photos):8,.0f}  "
+            f"kept >= .9 {held[0]:.3f}, >= .85 {held[1]:.3f}, least {kept.min():.2f}, capped {capped.mean():.3f}, "
+            f"other noise {other.mean():.3f} "
+        )
+        for key in ("box", "auc", "degradation"):
+            if all(key in rows[photo] for photo in photos):
+                text += f" {key} {_mean([rows[photo][key] - table[first][photo][key] for photo in photos], sign='+')}"
+        print(text)
+    sweep = [name for name in table if name in PRICES]
+    for name in [name for name in table if name not in PRICES and sweep]:
+        ratios = torch.tensor([_against(table, name, photo, sweep) for photo in photos])
+        ratios = ratios[ratios.isfinite()]
+        print(f"{name:16s} bits against the fewest of {len(sweep)} prices that keep as much: {_mean((ratios).tolist())}, "
+              f"median {ratios.median():.3f} ({len(ratios)} photos)")  # fmt: skip
+
+
+def _against(table: dict[str, dict[str, Any]], name: str, photo: str, sweep: list[str]) -> float:
+    """Bits of a map over the fewest with which some price keeps as much, between two prices on a logarithmic scale."""
+    one = table[name][photo]
+    if one["before"] - one["floor"] <= _SPAN:
+        return math.nan
+    points = sorted((table[price][photo]["bits"], table[price][photo]["capped"]) for price in sweep)
+    for (bits, kept), (more, better) in zip([(points[0][0], -math.inf), *points], points, strict=False):
+        if better >= one["capped"]:
+            share = (one["capped"] - kept) / (better - kept) if math.isfinite(kept) and better > kept else 1.0
+            return float(one["bits"] / math.exp(math.log(bits) + share * (math.log(more) - math.log(bits))))
+    return math.nan
+
+
+def _mean(values: list[float], sign: str = "") -> str:
+    numbers = torch.tensor(values).float()
+    spread = f"{numbers.std() / len(numbers) ** 0.5:.3f}"
+    return f"{numbers.mean():{sign}.3f} ± {spread}"
 
 
 if __name__ == "__main__":

@@ -33,7 +33,8 @@ that this page is what it prints. How features lie, what goes round a layer, wha
 samples is read from modules or measured, with a few passes the first time ([what they cost](speed.md)); where neither tells,
 one sentence says what to do.
 
-- **works**: the map is largest where the network decides, or, where every place decides, there is a map.
+- **works**: the map is largest where the network decides, or, where every place decides, there is a map. A readout reads what
+  stands at a place and not where that is: it is taught, and its map looked at, in the rows of marks that may lie anywhere.
 - **works, warns**: the same, and the numbered sentence is said.
 - **refused**: the numbered sentence says why and what to do. Nothing is explained by guessing.
 """
@@ -53,7 +54,9 @@ def bottleneck(kind: Kind) -> tuple[Attribution, Place | None]:
 
 
 def readout(kind: Kind) -> tuple[Attribution, Place | None]:
-    """Explain with a readout that was hardly taught: it shows that one can be."""
+    """Explain with a readout that learnt where marks matter; elsewhere one that was hardly taught: it shows that one can be."""
+    if kind.taught is not None:
+        return kind.taught().explain(kind.inputs), kind.decisive
     made = bitlens.ReadoutIBA(kind.make(), kind.layer, output=kind.output)
     batch = (*kind.learn, _labels(kind.learn)) if isinstance(kind.learn, tuple) else (kind.learn, _labels(kind.learn))
     made.fit_weights([batch], TrainingSettings(epochs=1, batch=4, held_out=0.0))

@@ -9,6 +9,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from planted_marks import MARKED, Marked, taught
 from planted_networks import PLANTED, Place, Planted
 from planted_paths import Dense, Dropping, Glance, Mixing, Residual, Told, UNet, bart, seeded, t5
 
@@ -27,6 +28,7 @@ class Kind:
         decisive: where maps of the layer are largest, if the network says so.
         pixels: where maps of pixels are.
         output: what the user says of it.
+        taught: trains a readout that finds the decisive place, if one can.
     """
 
     name: str
@@ -38,6 +40,25 @@ class Kind:
     decisive: Place | None = None
     pixels: Place | None = None
     output: Any = None
+    taught: Callable[[], Any] | None = None
+
+    @classmethod
+    def seeking(cls, marked: Marked) -> "Kind":
+        """Make a row of a network that looks for a mark."""
+        inputs, _, places = marked.draw(1, seed=9)
+        learn, place = marked.draw(128, seed=1)[0], places[0][0]
+        pixels, advice = place if marked.pixels else None, "nothing to say; readouts find the mark"
+        return cls(
+            marked.kind,
+            marked.network,
+            "features",
+            inputs,
+            learn,
+            advice,
+            place,
+            pixels,
+            taught=partial(taught, marked),
+        )
 
     @classmethod
     def of(cls, planted: Planted, advice: str) -> "Kind":
@@ -105,6 +126,7 @@ def image_kinds() -> list[Kind]:
     number = "say output='binary' or output='regression'"
     return [
         *rows,
+        *map(Kind.seeking, MARKED),
         plain("dense skip past the layer", partial(seeded, Dense), choose),
         plain("U-Net skip past the layer", partial(seeded, UNet), choose),
         plain("residual branch as the layer", partial(seeded, Residual), "choose the whole block"),

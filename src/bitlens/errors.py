@@ -104,7 +104,7 @@ class DependencyError(BitlensError, ImportError):
 
 
 class BitlensWarning(UserWarning):
-    """Something worth knowing that does not stop the work."""
+    """A warning of what is worth knowing and does not stop the work."""
 
 
 def warn_caller(text: str) -> None:

@@ -123,18 +123,64 @@ def test_what_decides_is_said_once(scenes: tuple[Loaded, Tensor]) -> None:
             bitlens.IBA(model, "layer2", **settings)  # type: ignore[arg-type]
 
 
-def test_the_shift_is_found_of_any_falling_curve() -> None:
-    """Against curves in closed form, the lower noise the later."""
-    centres = torch.tensor([-6.0, -1.0, 0.0, 2.0, 7.0])
+def mean_share(values: Tensor, _samples: Tensor) -> Tensor:
+    return values.mean(0)
 
-    def kept_at(shift: Tensor, samples: Tensor) -> Tensor:
-        return torch.sigmoid((shift - centres[samples]) * 1.3)
 
-    shift = fewest_that_hold(kept_at, torch.zeros(5), 0.9, torch.ones(5, dtype=torch.bool))
-    kept = kept_at(shift, torch.arange(5))
-    assert bool((kept >= 0.9).all())
-    assert float(kept[1:4].max()) < 0.97
-    assert not bool((fewest_that_hold(kept_at, torch.zeros(5), 0.9, torch.zeros(5, dtype=torch.bool)) > -40).any())
+@pytest.mark.parametrize("slope", [1.3, 6.0, 15.0])
+@pytest.mark.parametrize("noisy", [0.0, 0.1])
+def test_the_shift_is_found_on_any_rising_curve(slope: float, noisy: float) -> None:
+    """Curves in closed form, wherever they rise, with noise of every look's own."""
+    centres, looks = torch.linspace(-9, 7, 33), []
+
+    def look(shift: Tensor, samples: Tensor, count: int, turn: int) -> Tensor:
+        drawn = torch.Generator().manual_seed(turn)
+        looks.append(count * len(samples))
+        clean = torch.sigmoid((shift - centres[samples]) * slope)
+        return (clean + noisy * (1 - clean) * torch.randn(count, len(samples), generator=drawn)).clamp(0, 1)
+
+    needed = torch.ones(33, dtype=torch.bool)
+    shift, values = fewest_that_hold(look, mean_share, 0.9, needed, proof=8)
+    assert values.shape == (8, 33)
+    assert bool((values.mean(0) >= 0.9).all())
+    kept = torch.sigmoid((shift - centres) * slope)
+    assert float(kept.min()) > 0.85
+    wasted = shift - (centres + math.log(9) / slope)
+    near = (centres > -3) & (centres < 2)
+    assert float(wasted[near].max()) < 0.6 + 2 / slope  # logits more than the fewest that hold
+    spent = sum(looks)
+    looks.clear()
+    quick, quickly = fewest_that_hold(look, mean_share, 0.9, needed, proof=4, closes=False)
+    assert quickly.shape == (4, 33)
+    assert bool((quickly.mean(0) >= 0.9).all())
+    assert sum(looks) < 0.8 * spent
+    assert bool((quick >= shift - 0.6).all())
+
+
+def test_nothing_passes_that_is_not_needed_and_what_cannot_hold_is_measured() -> None:
+    def look(shift: Tensor, samples: Tensor, count: int, _turn: int) -> Tensor:
+        return torch.where(samples == 1, 0.3, torch.sigmoid(6 * shift)).expand(count, -1)
+
+    needed = torch.tensor([False, True, True])
+    shift, values = fewest_that_hold(look, mean_share, 0.9, needed, proof=8)
+    assert float(shift[0]) == -40
+    assert float(shift[1]) > 10
+    assert values[:, 1].tolist() == pytest.approx([0.3] * 8)
+    assert 0.9 <= float(values[:, 2].mean()) < 0.99
+
+
+def test_a_proof_that_fails_is_not_believed() -> None:
+    """Looks that promise too much: under the other noises masks hold from a shift of 1 on."""
+
+    def look(shift: Tensor, samples: Tensor, count: int, _turn: int) -> Tensor:
+        if count == 4:
+            return torch.full((4, len(samples)), 0.93)
+        return torch.where(shift < 1, 0.5, 0.95).expand(count, -1)
+
+    shift, values = fewest_that_hold(look, mean_share, 0.9, torch.ones(2, dtype=torch.bool), proof=6)
+    assert bool((shift >= 1).all())
+    assert values[:4].flatten().tolist() == pytest.approx([0.93] * 8)
+    assert values[4:].flatten().tolist() == pytest.approx([0.95] * 4)
 
 
 def test_the_share_between_floor_and_clean_value() -> None:

@@ -153,6 +153,13 @@ def test_an_option_that_no_method_takes_is_an_error(bitlens, scenes, option):
     assert f"{option[0]} is not for grad-cam or gradient" in done.stderr
 
 
+def test_an_allowed_bypass_is_told_with_the_table(bitlens, scenes):
+    shown = bitlens(
+        "explain", scenes, *MODEL, "--method", "iba:steps=1:noise_samples=1:allow_bypass=true", "--out", "r"
+    )
+    assert "for 2 of 2 more may go round the layer (allow_bypass=True)" in shown.stderr.replace("\n", " ")
+
+
 def test_patterns_are_made_once_or_read(bitlens, scenes, tmp_path):
     photo = scenes / "scene 0.png"
     made = bitlens("explain", photo, *MODEL, "--method", "pattern-attribution", "--out", "r")

@@ -1,4 +1,5 @@
 import json
+from contextlib import nullcontext
 from dataclasses import FrozenInstanceError, fields, replace
 from pathlib import Path
 
@@ -6,7 +7,7 @@ import pytest
 import torch
 from torch import Tensor
 
-from bitlens.core.attribution import Attribution, Evidence
+from bitlens.core.attribution import BYPASSED, Attribution, Evidence
 from bitlens.errors import DataError, InputError
 from bitlens.system.arrays import write_arrays
 
@@ -65,6 +66,24 @@ def test_saved_and_loaded_bit_for_bit(attribution: Attribution, tmp_path: Path) 
     attribution.save(path)
     _assert_same(Attribution.load(path), attribution)
     assert list(path.parent.iterdir()) == [path]
+
+
+@pytest.mark.parametrize("allowed", [True, False])
+def test_evidence_says_that_a_bypass_was_allowed(tmp_path: Path, *, allowed: bool) -> None:
+    path, whole = tmp_path / "a.safetensors", _full()
+    assert whole.evidence is not None
+    assert not whole.evidence.caveat
+    made = replace(whole, evidence=replace(whole.evidence, bypass_allowed=allowed))
+    made.save(path)
+    assert (b"bypass_allowed" in path.read_bytes()) is allowed  # without one a file is what it was
+    read = Attribution.load(path)
+    for one in (made, read, read[1:3]):
+        assert one.evidence is not None
+        assert one.evidence.bypass_allowed is allowed
+        assert one.evidence.caveat == (BYPASSED if allowed else "")
+        assert all(row.get("bypass_allowed", False) is allowed for row in one.summary())
+    with pytest.raises(InputError, match="evidence") if allowed else nullcontext():
+        Attribution.join([made, whole])
 
 
 def test_maps_that_share_memory_can_be_saved(tmp_path: Path) -> None:

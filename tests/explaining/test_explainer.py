@@ -2,6 +2,7 @@
 
 import io
 import json
+from dataclasses import replace
 
 import pytest
 import torch
@@ -9,6 +10,7 @@ from rich.console import Console
 from torch import nn
 
 from bitlens.bottlenecks.layered import LayeredTokenIBA
+from bitlens.core.attribution import BYPASSED
 from bitlens.data.texts import open_texts
 from bitlens.data.words import WordTokenizer
 from bitlens.errors import LayerError, ModelError, SettingError, TargetError
@@ -82,6 +84,13 @@ def test_both_targets_of_one_logit_are_handled(explainer):
     torch.testing.assert_close(torch.tensor(positive.values), -torch.tensor(negative.values))
     before = [explainer(TEXT, target=name).attribution.evidence.before for name in ("positive", "negative")]
     torch.testing.assert_close(sum(before), torch.ones(1))
+
+
+def test_an_allowed_bypass_stands_below_the_text(explainer):
+    one = explainer(TEXT)
+    assert BYPASSED not in one.html()
+    found = replace(one.attribution, evidence=replace(one.attribution.evidence, bypass_allowed=True))
+    assert BYPASSED in replace(one, attribution=found).html()
 
 
 def test_what_machines_get(explainer):

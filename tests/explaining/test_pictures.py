@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 import torch
 
-from bitlens.core.attribution import Attribution, Evidence
+from bitlens.core.attribution import BYPASSED, Attribution, Evidence
 from bitlens.data.datasets import open_dataset
 from bitlens.errors import DataError, SettingError
 from bitlens.explaining import pictures
@@ -65,6 +65,11 @@ def test_captions_hold_the_evidence_or_the_probability_and_the_method(drawn, tmp
 def test_bits_that_no_pixel_shows_are_told_apart():
     told = caption(replace(IBA, extra_bits=torch.tensor([[30.0, 4.0]])))
     assert "1,234 bits in total, 34 by other tokens than patches" in told
+
+
+def test_a_caption_says_that_a_bypass_was_allowed():
+    told = caption(replace(IBA, evidence=replace(IBA.evidence, bypass_allowed=True)))
+    assert told == f"{PROOF} · {BYPASSED}"
 
 
 def test_each_panel_has_its_own_scale_with_the_methods_signs(drawn, tmp_path):

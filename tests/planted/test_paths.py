@@ -4,6 +4,7 @@ And networks that do not answer twice alike, or answer otherwise for a sample be
 """
 
 import warnings
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -11,6 +12,8 @@ import torch
 from torch import Tensor, nn
 
 import bitlens
+from bitlens.bottlenecks.input.texts import TokenInputIBA
+from bitlens.bottlenecks.layered import LayeredTokenIBA
 from bitlens.bottlenecks.token_statistics import collect_token_statistics
 from bitlens.bottlenecks.tokens import TokenIBA
 from bitlens.errors import BitlensWarning, LayerError, ModelError
@@ -49,6 +52,10 @@ def test_what_skips_the_layer_is_refused(kind: type[nn.Module], layer: str, thro
         found = maps(seeded(kind), layer, allow_bypass=True)
     assert found.settings["allow_bypass"] is True
     assert found.evidence is not None
+    assert found.evidence.bypass_allowed
+    assert [row["bypass_allowed"] for row in found.summary()] == [True] * 4
+    assert "bypass_allowed" in maps(small_net(), "2", allow_bypass=True).summary()[0]
+    assert "bypass_allowed" not in maps(small_net(), "2").summary()[0]
     assert found.map.shape == (4, 16, 16)
 
 
@@ -158,7 +165,23 @@ def test_decoders_that_read_the_text_again_are_refused(make: Any, layer: str) ->
     assert found.total_bits is not None
     assert found.evidence is not None
     assert found.evidence.before.shape == found.evidence.under_noise.shape == (1,)
+    assert found.evidence.bypass_allowed
     assert found.total_bits.item() < 5  # and all the same the answer may stay
+
+
+@pytest.mark.filterwarnings("ignore:with noise at layer:bitlens.errors.BitlensWarning")
+def test_evidence_tells_of_a_bypass_where_the_bits_are_counted() -> None:
+    some: Any = {"steps": 1, "noise_samples": 1, "allow_bypass": True}
+    image: Any = bitlens.method("input-iba", seeded(UNet), layer=LAYER, **some)
+    found = image.fit_statistics([noise_images(4)], granularity="channel").explain(noise_images(1))
+    assert not found.evidence.bypass_allowed  # nothing goes round the input
+    given = {name: value[:1] for name, value in TEXTS.items()}
+    text = TokenInputIBA(bart(), "model.encoder.layers.0", "model.encoder.embed_tokens", **some).explain(given)
+    several = LayeredTokenIBA(bart(), ["model.encoder.layers.0", "model.encoder.layers.1"], **some).explain(given)
+    for made in (text, several):
+        assert made.settings["allow_bypass"] is True
+        assert made.evidence is not None
+        assert made.evidence.bypass_allowed
 
 
 @pytest.mark.parametrize("make", [bart, t5])
@@ -189,7 +212,12 @@ def test_a_report_says_that_more_went_round() -> None:
 
     with pytest.warns(BitlensWarning, match="do not bound"):
         found = maps(seeded(Dense), allow_bypass=True)
-    assert "more goes round this layer" in figure_details(found, "iba")
+    assert "more goes round this layer" not in figure_details(
+        found, "iba"
+    )  # the evidence says it, if there is one that does
+    before = replace(found, evidence=replace(found.evidence, bypass_allowed=False))
+    for one in (before, replace(found, evidence=None)):
+        assert "more goes round this layer" in figure_details(one, "iba")
     assert "more goes round this layer" not in figure_details(maps(small_net(), "2"), "iba")
 
 

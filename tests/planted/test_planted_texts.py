@@ -19,7 +19,7 @@ from bitlens.cli import app
 from bitlens.core.targets import Score, TextScore, as_target, last_token
 from bitlens.data.tokenizing import HubTokenizer
 from bitlens.errors import LayerError, ModelError, TargetError
-from bitlens.explaining.layer_pages import short_names
+from bitlens.explaining.layer_pictures import short_names
 from bitlens.models.load_text import described, text_layers, word_embedding
 from bitlens.models.loaded import Loaded
 from bitlens.probe import Probe

@@ -5,6 +5,7 @@ import html
 import io
 import json
 import re
+from dataclasses import replace
 from html.parser import HTMLParser
 
 import numpy as np
@@ -14,7 +15,7 @@ from PIL import Image
 
 import small_evaluation
 import small_results
-from bitlens.core.attribution import Attribution
+from bitlens.core.attribution import BYPASSED, Attribution
 from bitlens.errors import DataError
 from bitlens.reports import write_report
 
@@ -74,6 +75,16 @@ def test_the_page_says_what_was_found_and_how_to_find_it_again(tmp_path):
     assert all("alt" in image for image in page.all("img"))
     labels = {label["for"] for label in page.all("label")}
     assert {one["id"] for one in page.all("input")} <= labels
+
+
+def test_the_page_says_that_a_bypass_was_allowed(tmp_path):
+    folder = small_results.write_results(tmp_path / "r", photos=1)
+    write_report([folder], tmp_path / "report.html")
+    assert BYPASSED not in read(tmp_path / "report.html").text
+    made = Attribution.load(folder / "photo-0.iba.safetensors")
+    replace(made, evidence=replace(made.evidence, bypass_allowed=True)).save(folder / "photo-0.iba.safetensors")
+    write_report([folder], tmp_path / "report.html")
+    assert read(tmp_path / "report.html").text.count(BYPASSED) == 1
 
 
 def test_the_pictures_are_the_maps(tmp_path):
@@ -265,6 +276,10 @@ def test_texts_with_shaded_words(tmp_path):
     passage = raw.partition('<p class="words" lang="und">')[2].partition("</p>")[0]
     assert html.unescape(re.sub("<[^>]*>", "", passage)) == text
     assert "a smaller β keeps more" in raw
+    assert BYPASSED not in raw
+    (tmp_path / "summary.json").write_text(json.dumps({"settings": {}, "texts": [row | {"bypass_allowed": True}]}))
+    write_report([tmp_path], tmp_path / "report.html")
+    assert BYPASSED in read(tmp_path / "report.html").text
 
 
 def test_texts_as_the_command_line_prints_them(tmp_path):

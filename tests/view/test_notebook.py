@@ -1,12 +1,13 @@
 """What a notebook shows of an attribution."""
 
 import re
+from dataclasses import replace
 
 import pytest
 import torch
 
 import small_results
-from bitlens.core.attribution import Attribution
+from bitlens.core.attribution import BYPASSED, Attribution
 from bitlens.errors import NotFiniteError
 
 
@@ -19,6 +20,13 @@ def test_maps_on_one_scale_with_unit_totals_and_evidence():
     assert "<span>2</span>" in shown  # where the strongest of both maps ends
     assert not re.search(r'(src|href)="(?!data:)', shown)
     assert "<script" not in shown
+
+
+def test_it_says_that_a_bypass_was_allowed():
+    both = Attribution.join([small_results.in_bits(0), small_results.in_bits(1)])
+    assert BYPASSED not in both._repr_html_()
+    allowed = replace(both, evidence=replace(both.evidence, bypass_allowed=True))
+    assert allowed._repr_html_().count(BYPASSED) == 1
 
 
 def test_scores_show_both_ends_and_no_evidence():

@@ -23,6 +23,8 @@ def evidence_html(shown: Shown) -> str:
     for one in bottlenecks:
         cards += _of_bottleneck(one, several=len(bottlenecks) > 1)
         said += _sentences(one, photo.probability)
+        if one.attribution.evidence is not None and one.attribution.evidence.caveat:
+            said.append(f"<b>{escape(one.attribution.evidence.caveat)}</b>.")
     if not bottlenecks:
         said.append(
             "These methods give scores without a unit: compare places within one map, not numbers between maps. "

@@ -100,7 +100,7 @@ def one_each(kind: str, answers: Tensor, count: int) -> Tensor:
 
 
 def in_passes(ask: Callable[[slice], Tensor], samples: int, steps: int, rows: int) -> Tensor:
-    """What is answered at every step, (samples, steps), with as many steps in a pass as fit.
+    """Return what is answered at every step, (samples, steps), with as many steps in a pass as fit.
 
     Args:
         ask: for v of the steps, the answers (v*samples,), copy-major.
@@ -124,7 +124,7 @@ class TextModel(Protocol):
 
     @property
     def tokenizer(self) -> Tokenizer:
-        """What cuts texts into the network's tokens."""
+        """Return what cuts texts into the network's tokens."""
 
     @property
     def embedding(self) -> str:

@@ -24,11 +24,11 @@ from bitlens.errors import InputError, NotFiniteError, SettingError
 from bitlens.probe import Network, locating
 from bitlens.version import __version__
 
-Batch = TypeVar("Batch")
-Question = TypeVar("Question", ImageQuestion, TextQuestion)
+BatchT = TypeVar("BatchT")
+QuestionT = TypeVar("QuestionT", ImageQuestion, TextQuestion)
 
 
-class Baseline(ABC, Generic[Batch, Question]):
+class Baseline(ABC, Generic[BatchT, QuestionT]):
     """A method that gives every pixel or token a score.
 
     Scores are computed in the network's own precision, unless a method lets it be chosen, and on its device. The network is
@@ -91,7 +91,7 @@ class Baseline(ABC, Generic[Batch, Question]):
         return {**self.choices(), "seed": self.seed, **self.passes.declared()}
 
     @abstractmethod
-    def maps(self, question: Question) -> Tensor:
+    def maps(self, question: QuestionT) -> Tensor:
         """Return a map for each of the samples of a group; autograd is on, weights have no gradients."""
 
     def explain(
@@ -128,9 +128,9 @@ class Baseline(ABC, Generic[Batch, Question]):
         return Attribution.join(parts)
 
     def _locating(
-        self, known: ModelInputs, batch: Batch, targets: Any, part: slice, rows: int
+        self, known: ModelInputs, batch: BatchT, targets: Any, part: slice, rows: int
     ) -> AbstractContextManager[None]:
-        """Within the block, maps that are not finite are refused with the sample and the module that they come from."""
+        """Refuse, within the block, maps that are not finite, with the sample and the module that they come from."""
 
         def one_of_them(one: int) -> tuple[slice, Any]:
             alone = slice(part.start + one, part.start + one + 1)
@@ -144,7 +144,7 @@ class Baseline(ABC, Generic[Batch, Question]):
 
         return locating(self.network.model, known.select(part), part.start.__add__, score, again)
 
-    def _explained(self, batch: Batch, part: slice, targets: Any, rows: int) -> Attribution:
+    def _explained(self, batch: BatchT, part: slice, targets: Any, rows: int) -> Attribution:
         device = self.network.device
         with (
             fixed_seed(self.seed, device),
@@ -168,14 +168,14 @@ class Baseline(ABC, Generic[Batch, Question]):
         )
 
     @abstractmethod
-    def _read(self, inputs: Any, targets: Any) -> tuple[ModelInputs, Batch]:
+    def _read(self, inputs: Any, targets: Any) -> tuple[ModelInputs, BatchT]:
         """Return what the network is called with, and the samples on its device, or refuse what is of another kind."""
 
     @abstractmethod
-    def _asking(self, batch: Batch, part: slice, targets: Any, rows: int) -> AbstractContextManager[Question]:
+    def _asking(self, batch: BatchT, part: slice, targets: Any, rows: int) -> AbstractContextManager[QuestionT]:
         """Hold the network so that it answers for changed copies of some of the samples."""
 
-    def _finished(self, maps: Tensor, question: Question, batch: Batch) -> Tensor:  # noqa: ARG002
+    def _finished(self, maps: Tensor, question: QuestionT, batch: BatchT) -> Tensor:  # noqa: ARG002
         """Return the maps of a group as they belong into the attribution of the whole batch."""
         return maps
 

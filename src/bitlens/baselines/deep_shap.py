@@ -88,7 +88,7 @@ class DeepSHAP(ImageBaseline):
 
     def _contributions(self, question: ImageQuestion, reference: Tensor) -> tuple[Tensor, Tensor]:
         """Return what each value (n, C, H, W) contributes to the difference of the scores, and the reference's score (n,)."""
-        recorded = _Recorded(self.method)
+        recorded = _Intercepted(self.method)
         with torch.no_grad(), recorded:
             output = question.run(reference.clone())
         rules = _Differences(self.method, recorded.operations)
@@ -121,7 +121,7 @@ _SMOOTH = names(
 _LINEAR = CONVOLUTIONS | {"linear"}
 
 
-class _Recorded(Interception):
+class _Intercepted(Interception):
     """Write down the operations of a pass over the baseline."""
 
     rules = _PRODUCTS | _ELEMENTWISE | _SMOOTH | MAX_POOLS
@@ -138,7 +138,7 @@ class _Recorded(Interception):
 class _Differences(Interception):
     """Hand multipliers back, made from the operations of the same pass over the baseline."""
 
-    rules = _Recorded.rules | _LINEAR
+    rules = _Intercepted.rules | _LINEAR
     natural = COPIES | AVERAGES | {"__rsub__", "add", "batch_norm", "neg", "sub"}
 
     def __init__(self, method: str, baseline: deque[Operation]) -> None:

@@ -1,7 +1,6 @@
 """Class activation maps: the features of one layer, weighted by the gradient of the score."""
 
 from abc import abstractmethod
-from collections.abc import Iterator
 from typing import Any, final
 
 import torch
@@ -12,17 +11,15 @@ from typing_extensions import Unpack
 from bitlens.baselines.asking import ImageQuestion
 from bitlens.baselines.baseline import ImageBaseline
 from bitlens.core.inputs import ModelInputs
-from bitlens.core.layout import LAYOUTS, detect_layout
+from bitlens.core.layout import LAYOUTS
 from bitlens.core.passes import SeedAndRows
 from bitlens.errors import SettingError, one_of
 from bitlens.probe import Probe
-from bitlens.probe.blocks import block_groups, grid_layout
+from bitlens.probe.blocks import last_spatial_call
 from bitlens.probe.geometry import Geometry
 from bitlens.probe.modules import graph_held
 from bitlens.probe.pictured import pictured
-from bitlens.probe.trace import Call, all_calls, trace_calls
-
-_POOLING = (nn.AdaptiveAvgPool2d, nn.AdaptiveMaxPool2d)
+from bitlens.probe.trace import all_calls, trace_calls
 
 
 class ActivationMap(ImageBaseline):
@@ -124,52 +121,6 @@ class LayerCAM(ActivationMap):
     def weighted(self, features: Tensor, gradient: Tensor) -> Tensor:
         """Return Σ over channels of the gradient's positive part times the feature."""
         return (gradient.clamp_min(0) * features).sum(1)
-
-
-def last_spatial_call(root: Call, inputs: ModelInputs) -> Call | None:
-    """Find the call that is the last to end with a grid of more than one cell for each image, adaptive pooling not counted.
-
-    So it is a stage rather than its last block, and what comes after it is no more than the head: `layer4` of a ResNet,
-    `features` of a VGG, the last norm of a transformer whose head reads patches. Where there are other tokens besides
-    patches, it is what comes first in the last block. None if there is no such call.
-
-    Args:
-        root: a pass of the network over two of the samples (one if there is one).
-        inputs: images.
-    """
-    count = min(2, inputs.count)
-    for call in _from_the_end(root):
-        shapes = [shape for shape in call.shapes if shape is not None]
-        if call is root or len(shapes) != 1 or shapes[0][0:1] != (count,) or isinstance(call.module, _POOLING):
-            continue
-        shape = shapes[0]
-        if len(shape) == 3:
-            size = inputs.image_size
-            assert size is not None
-            layout = grid_layout(call, count, size)
-            return call if layout is not None and not layout.extra else _before_attention(root, count, size)
-        if len(shape) == 4 and max(detect_layout(tuple(shape[1:]), inputs.image_size).grid(tuple(shape[1:]))) > 1:
-            return call
-    return None
-
-
-def _before_attention(root: Call, count: int, image_size: tuple[int, int]) -> Call | None:
-    """Find where all that the head will read of the patches is still with the patches."""
-    groups = [group for group in block_groups(root, count, image_size) if group.tokens]
-    if not groups:
-        return None
-    *_, before, last = groups[-1].calls
-    if not groups[-1].layout.extra:
-        return last
-    first = last.children[0]
-    return first if first.shapes == last.shapes else before
-
-
-def _from_the_end(call: Call) -> Iterator[Call]:
-    """Go through all calls, the one that ended last first."""
-    yield call
-    for child in reversed(call.children):
-        yield from _from_the_end(child)
 
 
 def _as_grid(values: Tensor, geometry: Geometry, layer: str, image_size: tuple[int, int]) -> Tensor:

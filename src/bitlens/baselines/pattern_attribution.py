@@ -19,10 +19,8 @@ from bitlens.baselines.patterns import Patterns, Turns, call_name, collect_patte
 from bitlens.baselines.rules import Operation, Ruled, passed_back, refuse_probabilities, times_value
 from bitlens.core.inputs import ModelInputs
 from bitlens.core.passes import SeedAndRows, rows_at_once
-from bitlens.core.statistics import Provenance
 from bitlens.errors import StatisticsError
-from bitlens.probe.fingerprint import weights_hash
-from bitlens.version import __version__
+from bitlens.probe.fingerprint import provenance_of, weights_hash
 
 
 @final
@@ -101,9 +99,7 @@ class PatternAttribution(ImageBaseline):
             SettingError: if the network has layers for which there are no patterns.
         """
         made = collect_patterns(self.network, batches, max_samples=max_samples, rows=self._rows, progress=progress)
-        about = {"data": data, "preprocessing": preprocessing, "version": __version__}
-        provenance = Provenance(type(self.model).__name__, weights_hash(self.model), **about)
-        self._patterns = replace(made, provenance=provenance)
+        self._patterns = replace(made, provenance=provenance_of(self.model, data=data, preprocessing=preprocessing))
         return self
 
     def choices(self) -> dict[str, Any]:

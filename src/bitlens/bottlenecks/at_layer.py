@@ -4,7 +4,7 @@ import warnings
 from collections.abc import Iterator
 from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import replace
-from typing import Any, ClassVar, Literal, get_args
+from typing import Any, ClassVar, Literal
 
 import torch
 from torch import Tensor, nn
@@ -22,7 +22,7 @@ from bitlens.core.own import FEWEST, own_noise, places_of
 from bitlens.core.passes import BottleneckOptions, in_precision, memory_format, suffix_dtype
 from bitlens.core.statistics import FeatureStatistics
 from bitlens.core.targets import as_target, last_token
-from bitlens.errors import BitlensWarning, LayerError, StatisticsError, one_of
+from bitlens.errors import BitlensWarning, LayerError, StatisticsError, one_of, one_of_literal
 from bitlens.probe import Probe
 from bitlens.probe.fingerprint import weights_hash, weights_versions
 from bitlens.probe.geometry import Geometry
@@ -63,19 +63,19 @@ class LayerBottleneck(Bottleneck):
         self.probe = Probe(model, layer, call=call, output=self.passes.output)
         self.layout = one_of("layout", layout, LAYOUTS) if layout is not None else None
         self.noise = noise
-        self.extra_tokens = one_of("extra_tokens", extra_tokens, {name: name for name in get_args(ExtraTokens)})
+        self.extra_tokens = one_of_literal("extra_tokens", extra_tokens, ExtraTokens)
         self.compile = compile
         self._statistics: FeatureStatistics | None = None
         self._versions: tuple[tuple[int, int], ...] = ()  # of the weights that the statistics are known to belong to
 
     @property
     def own(self) -> bool:
-        """Whether each input's own places say what noise looks like, because no statistics of others were given."""
+        """Return whether each input's own places say what noise looks like, because no statistics of others were given."""
         return self._statistics is None
 
     @property
     def statistics(self) -> FeatureStatistics:
-        """Of the layer's features. Setting them checks that they belong to this layer and these weights.
+        """Return the statistics of the layer's features. Setting them checks that they belong to this layer and these weights.
 
         Raises:
             StatisticsError: if there are none yet, or they belong to something else.
@@ -190,7 +190,7 @@ class LayerBottleneck(Bottleneck):
         return own_noise(features, places, layout, self.noise)
 
     def _places_of_others(self, inputs: ModelInputs, layout: Layout, count: int) -> Tensor:
-        """Features (N, channels, P) for inputs of noise, as large and spread as each sample, where its places are too few.
+        """Return features (N, channels, P) for inputs of noise, as large and spread as each sample, where its places are too few.
 
         Raises:
             StatisticsError: if the inputs are no real numbers, of which noise could be made.

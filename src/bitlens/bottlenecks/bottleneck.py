@@ -12,13 +12,15 @@ from dataclasses import replace
 import torch
 from torch import Tensor
 
-from bitlens.bottlenecks.groups import COPIES_AT_ONCE, Group, GroupedMethod
+from bitlens.bottlenecks.grouped import COPIES_AT_ONCE, GroupedMethod
+from bitlens.bottlenecks.groups import Group
 from bitlens.bottlenecks.recorded import Reading, Recorded
 from bitlens.bottlenecks.settling import settle
 from bitlens.core.attribution import Attribution, Curve, Evidence
 from bitlens.core.effort import FitSettings
 from bitlens.core.family import Fitted
 from bitlens.core.fitting import fit_masks
+from bitlens.core.holding import SEARCHED
 from bitlens.core.maps import bits_of, bits_of_extra, bits_per_cell, bits_per_pixel, unit_of
 from bitlens.errors import NotFiniteError
 from bitlens.version import __version__
@@ -34,8 +36,13 @@ class Bottleneck(GroupedMethod):
 
     @property
     def copies(self) -> int:
-        """How many noisy copies of each sample a pass should hold at least."""
+        """Return how many noisy copies of each sample a pass should hold at least."""
         return min(COPIES_AT_ONCE, self.fit.noise_samples)
+
+    @property
+    def proof(self) -> int:
+        """Return fewer noises where masks that hold are not looked at again."""
+        return super().proof if self.keep is None or self.fit.closes else SEARCHED
 
     @abstractmethod
     def recorded(self, group: Group) -> AbstractContextManager[Recorded]:
@@ -49,9 +56,12 @@ class Bottleneck(GroupedMethod):
         """Explain samples whose noisy copies go through the network together."""
         with self.recorded(group) as recorded, torch.enable_grad():
             NotFiniteError.refuse("the network's answer", recorded.target.value(recorded.output).detach())
-            found = settle(recorded, self.masks(recorded), self.fit.smoothing, self.keep, self.bits)
+            found = settle(recorded, self.masks(recorded), self.fit, self.keep, self.bits)
         curve = None if found.path is None or found.met is None else self._curve(recorded, found.path, found.met)
-        return replace(self.attribution(recorded, found.fitted, found.evidence), curve=curve)
+        proof = found.evidence
+        if proof is not None and self.allow_bypass and recorded.recording is not None:
+            proof = replace(proof, bypass_allowed=True)
+        return replace(self.attribution(recorded, found.fitted, proof), curve=curve)
 
     def _curve(self, recorded: Recorded, path: Sequence[Fitted], met: Tensor) -> Curve:
         read = [self.reading(recorded, fitted) for fitted in path]
@@ -106,7 +116,7 @@ def optimised(recorded: Recorded, fit: FitSettings) -> Fitted:
 
 
 def _maps(recorded: Recorded, nats: Tensor) -> Tensor:
-    """Information (n, ...) in nats as maps: bits of pixels, cells, tokens or features."""
+    """Return information (n, ...) in nats as maps: bits of pixels, cells, tokens or features."""
     layout, size = recorded.layout, recorded.group.inputs.image_size
     cells = bits_per_cell(nats, layout)
     return bits_per_pixel(cells, size) if size and unit_of(layout, size) == "bits/pixel" else cells

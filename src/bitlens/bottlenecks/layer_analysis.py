@@ -28,7 +28,7 @@ _FORMAT = "bitlens.layers/1"
 
 @dataclass(frozen=True, eq=False)
 class LayerAnalysis:
-    """What each of L layers uses of N texts of T positions, for B weights of the information.
+    """Bits that each of L layers uses of N texts of T positions, for B weights of the information.
 
     Attributes:
         layers: dotted names, from the input to the output.
@@ -60,7 +60,7 @@ class LayerAnalysis:
         return self.maps.sum(-1)
 
     def rows(self) -> list[dict[str, Any]]:
-        """One plain mapping for each text, β and layer: total bits and what of the prediction they keep."""
+        """Return one plain mapping for each text, β and layer: total bits and what of the prediction they keep."""
         bits = self.total_bits
         return [
             {
@@ -113,7 +113,7 @@ def analyse_layers(
     Args:
         model: the network.
         inputs: N texts, as `TokenIBA.explain` takes them.
-        targets: likewise.
+        targets: what is asked of each, as `TokenIBA.explain` takes it.
         statistics: of the layers to restrict, by name, from the input to the output (see `collect_token_statistics`).
         betas: weights of the information.
         evidence_samples: fresh noise samples under which the target is measured, at least 1.

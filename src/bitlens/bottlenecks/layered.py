@@ -3,15 +3,16 @@
 Measured on training reviews, the mean of the first four layers of six is above each of them (docs/results/transformers).
 """
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from typing import Any, final
 
 import torch
 from torch import Tensor, nn
 
-from bitlens.bottlenecks.groups import Group, GroupedMethod, Samples
-from bitlens.bottlenecks.token_statistics import TokenStatistics, collect_token_statistics
+from bitlens.bottlenecks.groups import Group, Samples
+from bitlens.bottlenecks.of_texts import TextMethod
+from bitlens.bottlenecks.token_statistics import TokenStatistics
 from bitlens.bottlenecks.tokens import TokenIBA
 from bitlens.core.attribution import Attribution, Evidence
 from bitlens.core.inputs import ModelInputs
@@ -19,7 +20,7 @@ from bitlens.errors import SettingError
 
 
 @final
-class LayeredTokenIBA(GroupedMethod):
+class LayeredTokenIBA(TextMethod):
     """`TokenIBA` at several layers, one after the other: bits of each token, the mean over layers.
 
     Args:
@@ -56,7 +57,7 @@ class LayeredTokenIBA(GroupedMethod):
 
     @property
     def statistics(self) -> Mapping[str, TokenStatistics]:
-        """Of all layers, by name. Setting them checks that they belong to these weights.
+        """Return the statistics of all layers, by name. Setting them checks that they belong to these weights.
 
         Raises:
             StatisticsError: if those of a layer are missing, or they belong to something else.
@@ -68,41 +69,27 @@ class LayeredTokenIBA(GroupedMethod):
         for part in self.parts:
             part.statistics = statistics
 
-    def fit_statistics(
-        self, batches: Iterable[Any], max_samples: int = 10_000, *, data: str = "", preprocessing: str = ""
-    ) -> "LayeredTokenIBA":
-        """Learn what the layers put out, each batch running through the network once; see `TokenIBA.fit_statistics`."""
-        self.statistics = collect_token_statistics(
-            self.model,
-            self.layers,
-            batches,
-            max_samples=max_samples,
-            call=self.probe.call,
-            data=data,
-            preprocessing=preprocessing,
-        )
-        return self
+    def know(self, statistics: Mapping[str, TokenStatistics]) -> None:
+        """Take statistics of `layers`, by name, that were made with this network."""
+        for part in self.parts:
+            part.know(statistics)
 
     def check(self) -> None:
         """Refuse to begin without statistics of all layers."""
         for part in self.parts:
             part.check()
 
-    def samples(self, inputs: Any) -> Samples:
-        """Read texts."""
-        return Samples.of_texts(inputs)
-
     def rows(self, inputs: ModelInputs) -> int:
         """Return how many rows like these inputs may go through the network at once, whichever layer is restricted."""
         return min(part.rows(inputs) for part in self.parts)
 
     def reads_padding(self, samples: Samples) -> bool:
-        """Whether what one of the layers puts out at padding is read; see `TokenIBA.reads_padding`."""
+        """Return whether what one of the layers puts out at padding is read; see `TokenIBA.reads_padding`."""
         return any(part.reads_padding(samples) for part in self.parts)
 
     @property
     def copies(self) -> int:
-        """How many noisy copies of each text a pass should hold at least."""
+        """Return how many noisy copies of each text a pass should hold at least."""
         return self.parts[0].copies
 
     def explain_group(self, group: Group) -> Attribution:

@@ -14,11 +14,10 @@ from bitlens.core.effort import HOLDING, QUALITY, Quality, Readout
 from bitlens.core.family import Fitted
 from bitlens.core.gaussian import NoiseMode, NoiseSettings
 from bitlens.core.passes import BottleneckOptions
-from bitlens.core.statistics import FeatureStatistics, Granularity, Provenance
+from bitlens.core.statistics import FeatureStatistics, Granularity
 from bitlens.errors import one_of
 from bitlens.probe.collecting import collect_statistics
-from bitlens.probe.fingerprint import weights_hash
-from bitlens.version import __version__
+from bitlens.probe.fingerprint import provenance_of, weights_hash
 
 
 @final
@@ -124,7 +123,7 @@ class IBA(LayerBottleneck):
             granularity: "element" (as in the papers; fits one input size, wants 1,000 inputs or more) or "channel" (fits
                 any size, a few dozen inputs are enough).
             data: where the inputs come from, kept with the statistics.
-            preprocessing: how they were prepared, likewise.
+            preprocessing: how they were prepared, kept as well.
 
         Returns:
             This object.
@@ -135,14 +134,7 @@ class IBA(LayerBottleneck):
         statistics = collect_statistics(
             self.probe, batches, max_samples=max_samples, granularity=granularity, layout=self.layout
         )
-        provenance = Provenance(
-            model=type(self.model).__name__,
-            weights=weights_hash(self.model),
-            layer=self.probe.name,
-            data=data,
-            preprocessing=preprocessing,
-            version=__version__,
-        )
+        provenance = provenance_of(self.model, self.probe.name, data=data, preprocessing=preprocessing)
         self.statistics = replace(statistics, provenance=provenance)
         return self
 
@@ -159,10 +151,7 @@ class IBA(LayerBottleneck):
         return {
             **self.fit.plain(),
             **asdict(self.noise),
-            "seed": self.seed,
-            "precision": self.precision,
-            **self.passes.declared(),
-            **({"allow_bypass": True} if self.allow_bypass else {}),
+            **self.run_settings,
             **known,
             **({"extra_tokens": self.extra_tokens} if self.own or self.statistics.layout.extra else {}),
             "call": self.probe.call,

@@ -54,11 +54,11 @@ class Recorded:
 
 @dataclass(frozen=True, eq=False)
 class Reading:
-    """What people read of masks.
+    """Numbers that people read of masks.
 
     Attributes:
         map: as in `Attribution`.
-        unit: likewise.
+        unit: as in `Attribution`.
         bits: of every feature (n, ...).
         cells: bits of each cell of the layer's grid, where that is something else than the map may be.
         extra: bits of tokens that are no place of the map.

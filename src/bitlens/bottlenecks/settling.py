@@ -9,6 +9,7 @@ from torch import Tensor
 
 from bitlens.bottlenecks.recorded import Recorded
 from bitlens.core.attribution import Evidence
+from bitlens.core.effort import FitSettings
 from bitlens.core.family import Fitted, MaskFamily
 from bitlens.core.floor import share_kept
 from bitlens.core.holding import SEARCHED, Holding, fewest_that_hold, mean_and_spread
@@ -16,12 +17,10 @@ from bitlens.core.holding import SEARCHED, Holding, fewest_that_hold, mean_and_s
 LEVELS = (0.5, 0.6, 0.7, 0.8, 0.85, 0.9, 0.95, 0.99)
 """Shares of the target at which a curve is measured."""
 
-_SEARCH, _FLOOR, _CURVE = 0x2545F491, 0x1B873593, 0x27D4EB2F  # streams of noise; fits and proofs have others
-_FLOOR_SAMPLES = 4
-PROVEN = 8  # noises under which masks that hold are proven, unless somebody says otherwise
+_LOOK, _FLOOR, _CURVE = 0x2545F491, 0x1B873593, 0x27D4EB2F  # streams of noise; fits and proofs have others
+_FLOOR_SAMPLES, _MORE = 2, 3  # noises of the floor, and how many times more where it is not low
+_LOW = 0.05  # of the clean value
 _ALONG = (-4.0, -2.5, -1.5, -0.75, 0.0, 0.75, 2.0, 4.0)  # logits beside the masks found, where a curve is measured
-_ROUNDS, _MORE = 3, 0.7  # how often masks that do not hold are opened, and by how many logits
-_TOLERATED = 0.02  # of what is to be kept: chance in the proof's few noises
 
 
 @dataclass(frozen=True, eq=False)
@@ -42,18 +41,18 @@ class Settled:
 
 
 @torch.no_grad()
-def settle(recorded: Recorded, fitted: Fitted, smoothing: float, keep: float | None, bits: float | None) -> Settled:
+def settle(recorded: Recorded, fitted: Fitted, fit: FitSettings, keep: float | None, bits: float | None) -> Settled:
     """Bring masks to a number of bits, or to the fewest that hold a share of the target, and measure what they keep.
 
     Args:
         recorded: the samples, ready to run behind the layer.
         fitted: masks that say where information is needed.
-        smoothing: σ of their blur.
+        fit: how they were found.
         keep: the share to hold, or None.
         bits: how many may pass, or None.
     """
     wanted = recorded.group.wanted
-    masks = MaskFamily.of(recorded.features, recorded.noise, recorded.layout, recorded.region, smoothing)
+    masks = MaskFamily.of(recorded.features, recorded.noise, recorded.layout, recorded.region, fit.smoothing)
     held = Holding(recorded.run, recorded.target, masks, recorded.group.rows, recorded.deeper)
     if bits is not None:
         nats = recorded.features.new_full((len(recorded.features),), bits * math.log(2))
@@ -64,15 +63,15 @@ def settle(recorded: Recorded, fitted: Fitted, smoothing: float, keep: float | N
     found, under, spread = fitted, before, torch.zeros_like(before)
     if keep is None and wanted.evidence_samples:
         under, spread = mean_and_spread(held.values(found.u, wanted.evidence_samples, recorded.evidence_seed))
-    count = _FLOOR_SAMPLES if keep is not None else max(_FLOOR_SAMPLES, wanted.evidence_samples // 4)
-    floor, floor_std = mean_and_spread(held.floor(count, recorded.evidence_seed + _FLOOR))
+    seed = recorded.evidence_seed + _FLOOR
+    floors = _floor(held, before, seed) if keep is not None else held.floor(max(4, wanted.evidence_samples // 4), seed)
+    count, (floor, floor_std) = len(floors), mean_and_spread(floors)
 
     def share(under: Tensor, samples: Tensor | slice = slice(None)) -> Tensor:
         return share_kept(before[samples], under, floor[samples], floor_std[samples] / count**0.5)
 
     if keep is not None:
-        needed = share(before).isfinite()
-        found, under, spread = _kept(held, recorded, fitted.logits, keep, needed, share)
+        found, under, spread = _kept(held, recorded, fitted.logits, keep, fit.closes, share(before).isfinite(), share)
     evidence = None
     if wanted.evidence_samples:
         evidence = Evidence(
@@ -84,37 +83,37 @@ def settle(recorded: Recorded, fitted: Fitted, smoothing: float, keep: float | N
     return Settled(found, evidence, *_path(held, masks, found.logits, share, recorded.evidence_seed + _CURVE))
 
 
+def _floor(held: Holding, before: Tensor, seed: int) -> Tensor:
+    """Return values (count, N) with nothing but noise; more of them where they are no small part of the clean value."""
+    values = held.floor(_FLOOR_SAMPLES, seed)
+    if bool((values.mean(0) > _LOW * before).any()):
+        values = torch.cat([values, held.floor(_FLOOR_SAMPLES * _MORE, seed + 1)])
+    return values
+
+
 def _kept(
-    held: Holding, recorded: Recorded, logits: Tensor, keep: float, needed: Tensor, share: Callable[..., Tensor]
+    held: Holding,
+    recorded: Recorded,
+    logits: Tensor,
+    keep: float,
+    closes: bool,
+    needed: Tensor,
+    share: Callable[..., Tensor],
 ) -> tuple[Fitted, Tensor, Tensor]:
-    """The masks with the fewest bits that hold, and mean and spread of the target under noise that they were not found with.
+    """The masks with the fewest bits that hold, and mean and spread of the target under noise that they were not fitted with."""
+    wanted, before = recorded.group.wanted, recorded.target.value(recorded.output).float()
 
-    Masks that turn out not to hold are opened further, and measured under other noise.
-    """
-    seed, count = recorded.evidence_seed, recorded.group.wanted.evidence_samples or PROVEN
+    def look(shift: Tensor, samples: Tensor, count: int, turn: int) -> Tensor:
+        part, seed = held.part(samples), recorded.evidence_seed + _LOOK * turn
+        if len(part.masks.features) == len(samples):
+            return part.values(part.masks.shifted(logits[samples], shift).u, count, seed, antithetic=True)
+        everywhere = torch.zeros_like(before).index_copy(0, samples, shift)  # where samples cannot be taken apart
+        return held.values(held.masks.shifted(logits, everywhere).u, count, seed, antithetic=True)[:, samples]
 
-    def searched(shift: Tensor, samples: Tensor) -> Tensor:
-        part = held.part(samples)
-        u = part.masks.shifted(logits[samples], shift).u if part is not held else _all(shift, samples)
-        values = part.values(u, SEARCHED, seed + _SEARCH, antithetic=True).mean(0)
-        return share(values if part is not held else values[samples], samples)
+    def kept(values: Tensor, samples: Tensor) -> Tensor:
+        return share(values.minimum(before[samples]).mean(0), samples)  # a rise under one noise makes no fall good
 
-    def _all(shift: Tensor, samples: Tensor) -> Tensor:
-        return held.masks.shifted(logits, torch.zeros_like(needed, dtype=shift.dtype).index_copy(0, samples, shift)).u
-
-    shift = fewest_that_hold(searched, logits.new_zeros(len(logits)), keep, needed)
-    values = torch.zeros(count, len(logits), device=logits.device)
-    waiting = torch.arange(len(logits), device=logits.device)
-    for turn in range(_ROUNDS):
-        part = held.part(waiting)
-        chosen = waiting if part is not held else torch.arange(len(logits), device=logits.device)
-        u = part.masks.shifted(logits[chosen], shift[chosen]).u
-        values[:, chosen] = part.values(u, count, seed + turn, antithetic=True)
-        short = needed & (share(values.mean(0)) < keep - _TOLERATED)
-        waiting = short.nonzero().flatten()
-        if not len(waiting) or turn == _ROUNDS - 1:
-            break
-        shift[waiting] += _MORE
+    shift, values = fewest_that_hold(look, kept, keep, needed, proof=wanted.evidence_samples or SEARCHED, closes=closes)
     return held.masks.shifted(logits, shift), *mean_and_spread(values)
 
 

@@ -18,7 +18,7 @@ _STREAM = 0x2545F491  # between the seeds of two layers
 
 @dataclass(frozen=True)
 class _Pass:
-    """What holds while one set of copies runs."""
+    """Mask and noise while one set of copies runs."""
 
     u: Tensor
     noise: Mapping[nn.Module, Tensor]
@@ -43,12 +43,12 @@ class SharedMask:
 
     @property
     def changes(self) -> dict[nn.Module, Callable[[Tensor], Tensor]]:
-        """What is done to each layer's features (copies * N, ...)."""
+        """Return what is done to each layer's features (copies * N, ...)."""
         return {module: self._change(module) for module in self._models}
 
     @contextmanager
     def restricted(self, u: Tensor, copies: int) -> Iterator[None]:
-        """Within the block, passes of `copies` noisy copies mix u (N, ...) of fresh noise into these layers too."""
+        """Mix u (N, ...) of fresh noise into these layers too in passes of `copies` noisy copies within the block."""
         self._now = _Pass(u, {module: self._noise(module, copies) for module in self._models})
         try:
             yield

@@ -22,12 +22,12 @@ from bitlens.core.statistics import FEW_OBSERVATIONS, FeatureStatistics, Provena
 from bitlens.core.stored import statistics_parts
 from bitlens.errors import BitlensWarning, LayerError, StatisticsError
 from bitlens.probe import layer_features
-from bitlens.probe.fingerprint import weights_hash
+from bitlens.probe.collecting import limited
+from bitlens.probe.fingerprint import provenance_of
 from bitlens.probe.ids import texts_of_chance
 from bitlens.system.arrays import read_arrays, write_arrays
 from bitlens.system.checks import exactly, mapping, whole_number
 from bitlens.system.reading import parsed, whole
-from bitlens.version import __version__
 
 _FORMAT = "bitlens.token-statistics/1"
 _CHANCE, _LENGTH = 32, 64  # texts of chance, and tokens in each
@@ -58,7 +58,7 @@ class TokenStatistics:
         return cls({k: FeatureStatistics.of(features, layout, "channel", valid=kinds == k) for k in found})
 
     def merge(self, other: "TokenStatistics") -> "TokenStatistics":
-        """The statistics of both sets of texts together."""
+        """Return the statistics of both sets of texts together."""
         groups = dict(self.groups)
         for kind, summary in other.groups.items():
             groups[kind] = groups[kind].merge(summary) if kind in groups else summary
@@ -66,12 +66,12 @@ class TokenStatistics:
 
     @property
     def provenance(self) -> Provenance:
-        """Where they come from."""
+        """Return where they come from."""
         return next(iter(self.groups.values())).provenance
 
     @property
     def samples(self) -> int:
-        """How many texts were seen."""
+        """Return how many texts were seen."""
         return max(group.samples for group in self.groups.values())
 
     @property
@@ -80,7 +80,7 @@ class TokenStatistics:
         return "-".join(group.fingerprint[:8] for _, group in sorted(self.groups.items()))
 
     def with_provenance(self, provenance: Provenance) -> "TokenStatistics":
-        """The same with where they come from."""
+        """Return the same with where they come from."""
         return TokenStatistics({kind: replace(group, provenance=provenance) for kind, group in self.groups.items()})
 
     def check_network(self, layer: str, weights: str) -> None:
@@ -101,14 +101,14 @@ class TokenStatistics:
             )
 
     def for_kinds(self, kinds: Tensor) -> "TokenStatistics":
-        """The same where special tokens that were never seen get the noise of ordinary ones, if they are of texts of chance."""
+        """Return the same; special tokens that were never seen get the noise of ordinary ones if these are of texts of chance."""
         if self.provenance.data != SAMPLED:
             return self
         ordinary = self.groups[ORDINARY]
         return TokenStatistics(dict.fromkeys(_found(kinds) - {PADDING}, ordinary) | dict(self.groups))
 
     def noise(self, settings: NoiseSettings, kinds: Tensor) -> NoiseModel:
-        """The noise for each position of each text, (N, T, D); at padding standard normal noise, which no one uses."""
+        """Return the noise for each position of each text, (N, T, D); at padding standard normal noise, which no one uses."""
         units = len(next(iter(self.groups.values())).mean)
         mean, std, active = torch.zeros(units), torch.ones(units), torch.ones(units)
         rows = torch.zeros_like(kinds)
@@ -163,7 +163,7 @@ class TokenStatistics:
 def sampled_statistics(
     model: nn.Module, layers: Sequence[str], *, call: int | None = None, seed: int = 0
 ) -> dict[str, TokenStatistics]:
-    """Statistics of several layers over texts of chance, for those who have no others: what hidden units do in this network.
+    """Return statistics of several layers over texts of chance, for those who have no others: what hidden units do here.
 
     Special tokens get the noise of ordinary ones.
 
@@ -199,7 +199,7 @@ def collect_token_statistics(
     data: str = "",
     preprocessing: str = "",
 ) -> dict[str, TokenStatistics]:
-    """Statistics of several layers, each batch running through the network once.
+    """Return statistics of several layers, each batch running through the network once.
 
     Args:
         model: the network.
@@ -208,7 +208,7 @@ def collect_token_statistics(
         max_samples: stop at exactly this many texts.
         call: which call of the layers, if the network calls them several times in one pass.
         data: where the texts come from, kept with the statistics.
-        preprocessing: how they were prepared, likewise.
+        preprocessing: how they were prepared, kept as well.
 
     Returns:
         Statistics by the layer's name.
@@ -217,13 +217,8 @@ def collect_token_statistics(
         StatisticsError: if there is no text.
         LayerError: if the pass does not reach a layer.
     """
-    if max_samples < 1:
-        raise StatisticsError(f"max_samples must be at least 1, got {max_samples}")
     totals: dict[str, TokenStatistics] = {}
-    seen = 0
-    for batch in batches:
-        texts = Samples.of_texts(batch)
-        texts = texts.select(torch.arange(min(len(texts), max_samples - seen), device=texts.kinds.device))
+    for texts in limited(map(Samples.of_texts, batches), max_samples, "texts to make statistics from"):
         for name, features in zip(layers, layer_features(model, layers, texts.inputs, call=call), strict=True):
             if features.dim() != 3 or features.shape[:2] != texts.kinds.shape:
                 raise LayerError(
@@ -232,13 +227,8 @@ def collect_token_statistics(
                 )
             summary = TokenStatistics.of(features, texts.kinds.to(features.device))
             totals[name] = totals[name].merge(summary) if name in totals else summary
-        seen += len(texts)
-        if seen >= max_samples:
-            break
-    if not totals:
-        raise StatisticsError("there are no texts to make statistics from: the batches are empty")
     _warn_if_few(next(iter(totals.values())))
-    known = Provenance(type(model).__name__, weights_hash(model), "", data, preprocessing, __version__)
+    known = provenance_of(model, data=data, preprocessing=preprocessing)
     return {name: total.with_provenance(replace(known, layer=name)) for name, total in totals.items()}
 
 

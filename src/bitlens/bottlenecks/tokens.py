@@ -5,10 +5,10 @@ is drawn as the layer's hidden units behave over the tokens of many texts, speci
 nothing.
 """
 
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
-from typing import Any, Literal, final, get_args
+from typing import Any, Literal, final
 
 import torch
 from torch import Tensor, nn
@@ -16,17 +16,18 @@ from typing_extensions import Unpack
 
 from bitlens.bottlenecks.bottleneck import EVIDENCE_STREAM, Bottleneck, optimised
 from bitlens.bottlenecks.groups import ORDINARY, PADDING, Group, Samples
+from bitlens.bottlenecks.of_texts import TextMethod
 from bitlens.bottlenecks.paths import check_paths
 from bitlens.bottlenecks.recorded import Reading, Recorded
 from bitlens.bottlenecks.shared_mask import SharedMask
-from bitlens.bottlenecks.token_statistics import TokenStatistics, collect_token_statistics, sampled_statistics
+from bitlens.bottlenecks.token_statistics import TokenStatistics, sampled_statistics
 from bitlens.core.effort import FitSettings, Readout
 from bitlens.core.family import Fitted, Region
 from bitlens.core.gaussian import NoiseModel, NoiseSettings
 from bitlens.core.layout import LAYOUTS
 from bitlens.core.passes import BottleneckOptions, in_precision, suffix_dtype
 from bitlens.core.targets import ClassTarget, LogOdds, Target, as_target, last_token
-from bitlens.errors import LayerError, StatisticsError, one_of
+from bitlens.errors import LayerError, StatisticsError, one_of_literal
 from bitlens.probe import Probe, Recording, find_layer
 from bitlens.probe.agreement import agree
 from bitlens.probe.fingerprint import weights_hash
@@ -44,8 +45,8 @@ _TOKENS = LAYOUTS["TD"]
 
 
 @final
-class TokenIBA(Bottleneck):
-    """How many bits of each token of a text a transformer uses, by the features after one of its layers.
+class TokenIBA(TextMethod, Bottleneck):
+    """Bits that a transformer uses of each token of a text, by the features after one of its layers.
 
     Args:
         model: the network; left exactly as it was after every call.
@@ -105,9 +106,9 @@ class TokenIBA(Bottleneck):
             raise LayerError(f"deeper holds {self.probe.name!r}, the layer itself: name layers behind it")
         if self.probe.layer in self.deeper.values() or any(call_of(name) is not None for name in self.deeper):
             raise LayerError("deeper holds one of several calls of a layer: name layers that are called once")
-        self.mask = one_of("mask", mask, {name: name for name in get_args(MaskForm)})
-        self.special_tokens = one_of("special_tokens", special_tokens, {name: name for name in get_args(SpecialTokens)})
-        self.objective = one_of("objective", objective, {name: name for name in get_args(Objective)})
+        self.mask = one_of_literal("mask", mask, MaskForm)
+        self.special_tokens = one_of_literal("special_tokens", special_tokens, SpecialTokens)
+        self.objective = one_of_literal("objective", objective, Objective)
         self.fit = FitSettings(
             beta=self.price(beta, 3.0),
             steps=steps,
@@ -132,7 +133,7 @@ class TokenIBA(Bottleneck):
 
     @property
     def statistics(self) -> TokenStatistics:
-        """Of the layer. Setting them (or a mapping from layers' names) checks that they belong to these weights.
+        """Return the layer's statistics. Setting them (or a mapping from layers' names) checks that they belong to these weights.
 
         Raises:
             StatisticsError: if there are none yet, or they belong to something else.
@@ -149,7 +150,7 @@ class TokenIBA(Bottleneck):
         self._statistics = {name: known[name] for name in self.layers if name in known}
 
     def statistics_of(self, layer: str) -> TokenStatistics:
-        """Of one of the restricted layers.
+        """Return the statistics of one of the restricted layers.
 
         Raises:
             StatisticsError: if there are none yet.
@@ -161,33 +162,9 @@ class TokenIBA(Bottleneck):
             )
         return self._statistics[layer]
 
-    def fit_statistics(
-        self, batches: Iterable[Any], max_samples: int = 10_000, *, data: str = "", preprocessing: str = ""
-    ) -> "TokenIBA":
-        """Learn what the layer puts out for the tokens of texts like those to be explained; 1,000 texts are plenty.
-
-        Args:
-            batches: of texts: `TokenBatch`, or mappings as tokenizers of transformers give them.
-            max_samples: stop at exactly this many texts.
-            data: where the texts come from, kept with the statistics.
-            preprocessing: how they were prepared, likewise.
-
-        Returns:
-            This object.
-
-        Raises:
-            StatisticsError: if there is no text.
-        """
-        self._statistics = collect_token_statistics(
-            self.model,
-            self.layers,
-            batches,
-            max_samples=max_samples,
-            call=self.probe.call,
-            data=data,
-            preprocessing=preprocessing,
-        )
-        return self
+    def know(self, statistics: Mapping[str, TokenStatistics]) -> None:
+        """Take statistics of `layers`, by name, that were made with this network."""
+        self._statistics = {name: statistics[name] for name in self.layers if name in statistics}
 
     def check(self) -> None:
         """Make statistics where there are none yet: of texts of chance, see `sampled_statistics`."""
@@ -195,12 +172,8 @@ class TokenIBA(Bottleneck):
         if missing:
             self._statistics |= sampled_statistics(self.model, missing, call=self.probe.call, seed=self.seed)
 
-    def samples(self, inputs: Any) -> Samples:
-        """Read texts."""
-        return Samples.of_texts(inputs)
-
     def reads_padding(self, samples: Samples) -> bool:
-        """Whether the network's output changes with what the layer puts out at padding (XLNet's head reads the last position).
+        """Return whether the output changes with what the layer puts out at padding (XLNet's head reads the last position).
 
         It is measured once: what is not restricted there would let everything pass around the bottleneck.
         """
@@ -281,7 +254,7 @@ class TokenIBA(Bottleneck):
         return LogOdds.instead_of(target) if plain and isinstance(target, ClassTarget) else target
 
     def _dtype(self, recording: Recording) -> torch.dtype | None:
-        """The lower precision to compute in, unless the network cannot (DeBERTa masks with the least float32 number)."""
+        """Return the lower precision to compute in, unless the network cannot (DeBERTa masks with the least float32 number)."""
         dtype = suffix_dtype(self.precision, recording.features, self.model)
         if dtype is None or self._lower_precision is False:
             return None
@@ -313,10 +286,7 @@ class TokenIBA(Bottleneck):
             "special_tokens": self.special_tokens,
             "deeper": list(self.deeper),
             "min_std": self.noise.min_std,
-            "seed": self.seed,
-            "precision": self.precision,
-            **self.passes.declared(),
-            **({"allow_bypass": True} if self.allow_bypass else {}),
+            **self.run_settings,
             "statistics": f"per hidden unit, {statistics.samples} texts",
             "statistics_data": statistics.provenance.data,
             "statistics_fingerprint": statistics.fingerprint,

@@ -45,7 +45,7 @@ def _options(
         bool, typer.Option("--debug", help="Show the traceback of whatever fails; before the command.")
     ] = False,
 ) -> None:
-    """Every command answers --help."""
+    """Say with --help what a command does, and what it takes."""
     Debugging.wanted = debug
 
 
@@ -89,7 +89,7 @@ def main() -> None:
 
 
 def _line(error: Exception) -> str:
-    """What is said of an error: its own sentence, or what it is where bitlens did not expect it."""
+    """Return what is said of an error: its own sentence, or its kind where bitlens did not expect it."""
     if isinstance(error, BitlensError):
         return str(error)
     text = " ".join(str(error).split())[:_MOST]

@@ -19,7 +19,7 @@ Network = Annotated[
 Inputs = Annotated[str | None, typer.Option("--data", help="Where the inputs lie: a folder, or a data set by name.")]
 
 
-class _Group(TyperGroup):
+class _AuditGroup(TyperGroup):
     """`bitlens audit DIR` is `bitlens audit pack DIR`."""
 
     @override
@@ -30,14 +30,14 @@ class _Group(TyperGroup):
 
 
 audit_app = typer.Typer(
-    cls=_Group,
+    cls=_AuditGroup,
     help="Pack a run into one file that someone else can verify: bitlens audit DIR; bitlens audit verify FILE.",
     no_args_is_help=True,
 )
 
 
 class DifferentError(BitlensError):
-    """Not everything of an audit came out the same."""
+    """An audit did not come out the same in everything."""
 
 
 @audit_app.command()

@@ -12,7 +12,7 @@ import typer
 from bitlens.cli import early, options
 from bitlens.cli.report import REPORT, write_beside
 from bitlens.errors import LayerError, SettingError
-from bitlens.system.console import answers, messages, note, progress_bar, results_table, warn_of_collapse
+from bitlens.system.console import answers, messages, note, progress_bar, results_table, warn_of_limits
 
 if TYPE_CHECKING:
     from bitlens.explaining.photos import Ready
@@ -129,7 +129,7 @@ def explain(
     if as_json:
         print(json.dumps(done.rows, ensure_ascii=False))
         return
-    warn_of_collapse(done.rows)
+    warn_of_limits(done.rows)
     answers.print(results_table(_measured(done.rows)))
     known = f" ({done.repeated} of {len(done.rows)} were there already)" if done.repeated else ""
     beside = f", with {others} photo{'s' if others > 1 else ''} of earlier runs" if others else ""

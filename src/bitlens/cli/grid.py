@@ -59,7 +59,7 @@ def grid(
     seed: options.Seed = 0,
     as_json: options.AsJson = False,
 ) -> None:
-    """Photos by layers and prices β, or by smoothings of the mask, on one colour scale (Schulz et al., figures 4, 9, 10)."""
+    """Draw photos by layers and prices β, or by smoothings of the mask, on one colour scale (Schulz et al., figures 4, 9, 10)."""
     from bitlens.data.images import find_images
     from bitlens.models.classes import check_target, class_name, read_classes
     from bitlens.system.files import write_text
@@ -155,7 +155,7 @@ def _read(paths: "Sequence[Path]", loaded: "Loaded", target: int | None) -> "lis
 
 @dataclass(frozen=True)
 class _Pages:
-    """What is drawn: photos with their titles, and how maps are made and pictures written."""
+    """Pages to be drawn: photos with their titles, and how maps are made and pictures written."""
 
     loaded: "Loaded"
     seen: "Sequence[Photo]"

@@ -137,7 +137,7 @@ def device_name(device: Where) -> str:
 
 
 def read_part(text: str) -> tuple[int, int]:
-    """`1/2`, the first of two parts, as numbers.
+    """Read `1/2`, the first of two parts, as numbers.
 
     Raises:
         SettingError: if it is written otherwise.

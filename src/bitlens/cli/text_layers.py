@@ -62,7 +62,7 @@ def layers(
         model, against, kind="text", data=[data, statistics_from], files={"--weights": weights}, out=out, out_file=html
     )
     from bitlens.bottlenecks.layer_analysis import analyse_layers
-    from bitlens.explaining.layer_pages import layers_page
+    from bitlens.explaining.layer_page import layers_page
     from bitlens.explaining.wanted import read_target
     from bitlens.models.load import load_model
 
@@ -141,7 +141,7 @@ def _statistics(loaded: "Loaded", at: str, source: str, count: int) -> "dict[str
 
 def _write(analyses: "dict[str, LayerAnalysis]", batch: "TokenBatch", out: Path, classes: Sequence[str]) -> list[str]:
     """Write all pictures and numbers; gives the names of the files."""
-    from bitlens.explaining.layer_pages import draw_beta_sweep, draw_information_plane, draw_text_layers
+    from bitlens.explaining.layer_pictures import draw_beta_sweep, draw_information_plane, draw_text_layers
     from bitlens.view.canvas import save_figure
 
     out.mkdir(parents=True, exist_ok=True)
@@ -167,7 +167,7 @@ def _write(analyses: "dict[str, LayerAnalysis]", batch: "TokenBatch", out: Path,
 def _print(analyses: "dict[str, LayerAnalysis]") -> None:
     from rich.table import Table
 
-    from bitlens.explaining.layer_pages import short_names
+    from bitlens.explaining.layer_pictures import short_names
 
     for spec, analysis in analyses.items():
         title = f"{spec}: {analysis.measure} before {float(analysis.before.mean()):.2f}"

@@ -13,7 +13,7 @@ from torch import Tensor
 
 from bitlens.core import shown
 from bitlens.core.floor import share_kept
-from bitlens.core.stored_map import FORMAT, StoredMap
+from bitlens.core.stored_map import BYPASSED, FORMAT, StoredMap
 from bitlens.errors import InputError, NotFiniteError
 from bitlens.system.arrays import write_arrays
 
@@ -26,7 +26,7 @@ _NAMES = {
 
 @dataclass(frozen=True, eq=False)
 class Evidence:
-    """What the network says of the target, clean and with the noise in place of what the map calls unused.
+    """Answers of the network about the target, clean and with the noise in place of what the map calls unused.
 
     Attributes:
         before: (N,) on the clean input.
@@ -36,6 +36,7 @@ class Evidence:
         floor_std: (N,) standard deviation over noise samples.
         measure: "probability" or "score", what the numbers are.
         noise_samples: how many samples of noise.
+        bypass_allowed: whether the layer was restricted although the input might also reach the output by another way.
     """
 
     before: Tensor
@@ -46,6 +47,7 @@ class Evidence:
     floor: Tensor | None = None
     floor_std: Tensor | None = None
     floor_samples: int = 0
+    bypass_allowed: bool = False
 
     @property
     def kept(self) -> Tensor:
@@ -59,10 +61,15 @@ class Evidence:
         error = self.floor_std / max(self.floor_samples, 1) ** 0.5
         return share_kept(self.before, self.under_noise, self.floor, error)
 
+    @property
+    def caveat(self) -> str:
+        """Return what must be known of the bits beside these numbers, empty where nothing must."""
+        return BYPASSED if self.bypass_allowed else ""
+
 
 @dataclass(frozen=True, eq=False)
 class Curve:
-    """How many bits each share of the target takes: the rate and the distortion of one decision.
+    """Bits that each share of the target takes: the rate and the distortion of one decision.
 
     Attributes:
         kept: (N, L) shares of the target, rising.
@@ -129,7 +136,7 @@ class Attribution:
         return len(self.map)
 
     def __getitem__(self, index: int | slice) -> "Attribution":
-        """The attribution of one sample (still with N = 1) or of several."""
+        """Return the attribution of one sample (still with N = 1) or of several."""
         if isinstance(index, int):
             index = range(len(self))[index]
             index = slice(index, index + 1)
@@ -137,7 +144,7 @@ class Attribution:
         return self._with(chosen, self.targets[index])
 
     def _tensors(self) -> dict[str, Tensor]:
-        """All tensors by name; those of the evidence as evidence.NAME, of the curve as curve.NAME."""
+        """Return all tensors by name; those of the evidence as evidence.NAME, of the curve as curve.NAME."""
         tensors = {f.name: getattr(self, f.name) for f in fields(self)}
         for name in _PARTS:
             part = tensors[name]
@@ -153,16 +160,17 @@ class Attribution:
         return replace(self, targets=targets, **own)
 
     def _plain(self) -> dict[str, Any]:
-        """All that is no tensor, by name, and what the evidence is."""
+        """Return all that is no tensor, by name, and what the evidence is."""
         plain = {f.name: getattr(self, f.name) for f in fields(self) if f.name not in {*self._tensors(), *_PARTS}}
         proof = self.evidence
         if proof is None:
             return plain | {"evidence": None}
         said = {"measure": proof.measure, "noise_samples": proof.noise_samples}
-        return plain | {"evidence": said | ({"floor_samples": proof.floor_samples} if proof.floor_samples else {})}
+        further = {"floor_samples": proof.floor_samples, "bypass_allowed": proof.bypass_allowed}
+        return plain | {"evidence": said | {name: value for name, value in further.items() if value}}
 
     def _differences(self, other: "Attribution") -> set[str]:
-        """Names of what differs, samples aside."""
+        """Return names of what differs, samples aside."""
         mine, theirs = (
             part._plain() | {name: tensor.shape[1:] for name, tensor in part._tensors().items()}
             for part in (self, other)
@@ -171,7 +179,7 @@ class Attribution:
 
     @staticmethod
     def join(parts: Sequence["Attribution"]) -> "Attribution":
-        """The attributions of several batches as one; they must come from the same method with the same settings.
+        """Return the attributions of several batches as one; they must come from the same method with the same settings.
 
         Raises:
             InputError: if there is none, or they differ in anything but their samples.
@@ -206,11 +214,11 @@ class Attribution:
         return cls(**{**own, "curve": Curve(**curve) if curve else None})
 
     def _repr_html_(self) -> str:
-        """What a notebook shows: the maps in colours, with their unit, totals and evidence."""
+        """Return what a notebook shows: the maps in colours, with their unit, totals and evidence."""
         return shown.html(self)
 
     def summary(self) -> list[dict[str, Any]]:
-        """One plain mapping per sample, fit for JSON: target, unit, total bits, value before and under noise."""
+        """Return one plain mapping per sample, fit for JSON: target, unit, total bits, value before and under noise."""
         rows = []
         for i, target in enumerate(self.targets):
             row: dict[str, Any] = {"target": target, "method": self.method, "layer": self.layer, "unit": self.unit}
@@ -228,6 +236,8 @@ class Attribution:
                     kept = float(self.evidence.kept[i])
                     row[f"{self.evidence.measure}_floor"] = float(self.evidence.floor[i])
                     row["kept"] = kept if math.isfinite(kept) else None  # no number where nothing was needed
+                if self.evidence.bypass_allowed:
+                    row["bypass_allowed"] = True
             rows.append(row)
         return rows
 

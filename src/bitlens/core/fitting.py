@@ -33,7 +33,7 @@ class DeeperLayers(Protocol):
     """Layers behind the restricted one that the same mask restricts as well."""
 
     def restricted(self, u: Tensor, copies: int) -> AbstractContextManager[None]:
-        """Within the block, passes of `copies` noisy copies mix u (N, ...) of fresh noise into these layers too."""
+        """Mix u (N, ...) of fresh noise into these layers too in passes of `copies` noisy copies within the block."""
         ...
 
 
@@ -117,7 +117,7 @@ def _loss_gradient(
     copies: int,
     deeper: DeeperLayers | None = None,
 ) -> Tensor:
-    """∂/∂u of the sum over samples of the mean loss over copies: (N, ...)."""
+    """Return ∂/∂u of the sum over samples of the mean loss over copies: (N, ...)."""
     gradient = torch.zeros_like(features)
     below = [u.detach().requires_grad_()] if deeper is not None else []
     for chunk in chunks(len(standard), copies):

@@ -21,7 +21,7 @@ _SMALLEST = 1e-7  # of u: information stays finite (16.1 nats and the part that 
 
 @dataclass(frozen=True)
 class NoiseSettings:
-    """How noise is made from statistics (algorithms A4 to A6).
+    """Settings of noise that is made from statistics (algorithms A4 to A6).
 
     Attributes:
         noise: "gaussian" (the paper: mean and std as they are), "clamped" (the same, noised features kept >= 0), or
@@ -43,12 +43,12 @@ class NoiseSettings:
 
 @dataclass(frozen=True)
 class NoiseModel:
-    """What the noise looks like at a layer.
+    """Noise at a layer: its mean, its spread, and where it takes part.
 
     Attributes:
         mean: μ, broadcastable to one sample's features.
-        std: σ > 0, likewise.
-        active: 1.0 where the feature is used, 0.0 where it is forced to zero and counts no information (A4), likewise.
+        std: σ > 0, of the same shape.
+        active: 1.0 where the feature is used, 0.0 where it is forced to zero and counts no information (A4), of the same shape.
         clamp: whether noised features are kept non-negative, as what follows a ReLU always is (A6).
         hidden: v = 1 - λ_G (N, ...) where a prior mask λ_G is known to each sample already: only information beyond what
             passes the prior counts (`beyond_prior`). None: all counts, as for λ_G = 0.
@@ -61,33 +61,33 @@ class NoiseModel:
     hidden: Tensor | None = None
 
     def to(self, device: torch.device) -> "NoiseModel":
-        """The same on another device."""
+        """Return the same on another device."""
         return self.each(lambda tensor: tensor.to(device))
 
     def laid_out_like(self, features: Tensor) -> "NoiseModel":
-        """The same, in memory in the order of the features (N, ...) that it is combined with."""
+        """Return the same, in memory in the order of the features (N, ...) that it is combined with."""
         return self.each(lambda tensor: laid_out_like(features, tensor))
 
     def each(self, change: Callable[[Tensor], Tensor]) -> "NoiseModel":
-        """The same with every tensor changed."""
+        """Return the same with every tensor changed."""
         hidden = change(self.hidden) if self.hidden is not None else None
         return NoiseModel(change(self.mean), change(self.std), change(self.active), self.clamp, hidden)
 
     def squared_score(self, features: Tensor) -> Tensor:
-        """((R - μ) / σ)², zero where the feature is not active: (N, ...)."""
+        """Return ((R - μ) / σ)², zero where the feature is not active: (N, ...)."""
         return ((features.float() - self.mean) / self.std).square() * self.active
 
     def sample(self, standard: Tensor) -> Tensor:
-        """ε = μ + σ·n for standard normal n, zero where the feature is not active."""
+        """Return ε = μ + σ·n for standard normal n, zero where the feature is not active."""
         return torch.addcmul(self.mean * self.active, self.std * self.active, standard)
 
     def counted(self, u: Tensor) -> Tensor:
-        """The complement (N, ...) that `information` is to be asked about: u itself, or u beyond the prior."""
+        """Return the complement (N, ...) that `information` is to be asked about: u itself, or u beyond the prior."""
         return u if self.hidden is None else beyond_prior(u, self.hidden)
 
 
 def laid_out_like(features: Tensor, values: Tensor) -> Tensor:
-    """Values (..., *shape of one sample) with their axes in memory in the order of the features' (N, ...).
+    """Return values (..., *shape of one sample) with their axes in memory in the order of the features' (N, ...).
 
     Operations on tensors in different orders are many times slower on CPUs.
     """
@@ -99,7 +99,7 @@ def laid_out_like(features: Tensor, values: Tensor) -> Tensor:
 
 
 def information(u: Tensor, squared_score: Tensor, active: Tensor | float = 1.0) -> Tensor:
-    """KL(P(Z|R) ‖ Q(Z)) of each element, in nats (algorithms B2).
+    """Return KL(P(Z|R) ‖ Q(Z)) of each element, in nats (algorithms B2).
 
     -ln u + (u² + λ²r² - 1)/2 with r² the squared standard score. u² - 1 is written as -λ(1 + u), which keeps its digits
     when almost nothing passes. Zero if and only if λ = 0; grows with λ. u is held above 1e-7.
@@ -110,7 +110,7 @@ def information(u: Tensor, squared_score: Tensor, active: Tensor | float = 1.0) 
 
 
 def information_slope(u: Tensor, squared_score: Tensor) -> Tensor:
-    """∂/∂u of the information of each active element: u - 1/u - λr², written as -λ(r² + 1 + 1/u) to keep its digits near u = 1.
+    """Return ∂/∂u of the information of each active element: u - 1/u - λr², as -λ(r² + 1 + 1/u) to keep digits near u = 1.
 
     Where u is held above 1e-7 it is the slope there, which points back; a logit is never stuck.
     """
@@ -119,7 +119,7 @@ def information_slope(u: Tensor, squared_score: Tensor) -> Tensor:
 
 
 def beyond_prior(u: Tensor, hidden: Tensor) -> Tensor:
-    """The complement whose `information` is that beyond a prior mask (Zhang et al., NeurIPS 2021, proposition 3).
+    """Return the complement whose `information` is that beyond a prior mask (Zhang et al., NeurIPS 2021, proposition 3).
 
     The divergence of N(λR + uμ, u²σ²) from N(λ_Gλ R + wμ, w²σ²), w = 1 - λ_Gλ, depends on q = u/w alone, and on R as B2 does
     on u: it is B2 at q. With v = 1 - λ_G, w = u + v - uv, which no cancellation touches (algorithms D6). q = u for v = 1, and
@@ -134,10 +134,10 @@ def beyond_prior(u: Tensor, hidden: Tensor) -> Tensor:
 
 
 def beyond_prior_slope(u: Tensor, hidden: Tensor) -> Tensor:
-    """∂q/∂u = v / (u + v - uv)² of what `beyond_prior` gives, for the same arguments."""
+    """Return ∂q/∂u = v / (u + v - uv)² of what `beyond_prior` gives, for the same arguments."""
     return hidden / (hidden + u.clamp_min(_SMALLEST) * (1 - hidden)).square()
 
 
 def noised_features(features: Tensor, u: Tensor, noise: Tensor) -> Tensor:
-    """Z = R + u(ε - R): features (N, ...), u (N, ...), noise (copies, 1 or N, ...) give (copies, N, ...)."""
+    """Return Z = R + u(ε - R): features (N, ...), u (N, ...), noise (copies, 1 or N, ...) give (copies, N, ...)."""
     return torch.lerp(features, noise, u)

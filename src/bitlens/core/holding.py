@@ -5,6 +5,7 @@ sample: what is added to all its logits, from everything (the clean value) to no
 target between the two grows with it, so it is found by bracketing, with passes forward alone, under the same noise each time.
 """
 
+import math
 from collections.abc import Callable
 from contextlib import nullcontext
 from dataclasses import dataclass
@@ -17,12 +18,18 @@ from bitlens.core.fitting import DeeperLayers, Run, chunks, one_per_row
 from bitlens.core.gaussian import laid_out_like, noised_features
 from bitlens.core.targets import Target
 
-SEARCHED = 4  # noises under which masks are compared, two and their negatives
-_STEPS = 8  # passes of these at most
-_MARGIN = 0.01  # kept more than is asked for, so that other noise keeps it as well
-_CLOSE = 0.03  # kept more than that needs fewer bits
-_SLOPE, _LEAST = 0.6, 0.01  # e-folds of what is lost for each logit; what is not told from nothing
-_STRIDE, _GROWTH = 2.0, 1.6  # logits: the farthest first step, and how much farther each may go than the one before
+SEARCHED = 4  # noises of one look, two and their negatives
+_LOOKS = 8  # at each sample at most
+_CENTRE, _SLOPE = -0.75, 6.0  # where about half is kept, and how steeply the log-odds of what is kept rise there
+_PRIOR = 2.0  # noises that this is worth
+_MARGIN = 0.9  # log-odds kept more than is asked for, so that other noise keeps it as well
+_ENOUGH = 0.995  # of the target: what keeps more can pass fewer bits
+_ENDS = (0.02, 0.998)  # shares beyond these do not say how far away the cliff is
+_LEAST, _MOST, _GROWTH = (
+    0.12,
+    0.8,
+    1.8,
+)  # logits: the smallest and the largest first step, and how much each grows by the next
 _NARROW = 0.3  # logits: closer than that masks hardly differ
 FAR = 40.0  # logits below zero at which nothing passes
 
@@ -82,42 +89,77 @@ def mean_and_spread(values: Tensor) -> tuple[Tensor, Tensor]:
     return values.mean(0), values.std(0) if len(values) > 1 else torch.zeros_like(values[0])
 
 
-def fewest_that_hold(kept_at: Callable[[Tensor, Tensor], Tensor], like: Tensor, keep: float, needed: Tensor) -> Tensor:
-    """Return the shift of logits (N,) at which the target just holds.
+Look = Callable[[Tensor, Tensor, int, int], Tensor]
+"""Shifts (n,) of the logits of samples (n,), a number of noises, and a turn that has noise of its own → values (count, n)."""
+
+
+def fewest_that_hold(
+    look: Look,
+    share: Callable[[Tensor, Tensor], Tensor],
+    keep: float,
+    needed: Tensor,
+    *,
+    proof: int,
+    closes: bool = True,
+) -> tuple[Tensor, Tensor]:
+    """Find the shift of each sample's logits at which the target just holds.
+
+    Networks lose a target within about one logit. So each look, under noise of its own, says about where that is; what all looks
+    together say is where to look next. Masks that hold are looked at again, until the proof has all its noises.
 
     Args:
-        kept_at: shifts (n,), of samples by their indices (n,) → share of the target that is kept (n,), under noise that is the
-            same in every call.
-        like: (N,) a tensor of the samples.
+        look: at the masks of some samples.
+        share: values (count, n), of samples by their indices (n,) → the share of the target that is kept (n,).
         keep: the share that is to be kept.
         needed: (N,) false where nothing of the input is needed: there nothing passes.
+        proof: under how many noises masks are judged in the end.
+        closes: whether masks that keep clearly more are closed until they just hold.
+
+    Returns:
+        The shifts (N,), and the values (proof, N) there.
     """
-    shift = torch.zeros_like(like)
+    aim = math.log(keep / (1 - keep)) + _MARGIN
+    shift = torch.full(needed.shape, _CENTRE + aim / _SLOPE, device=needed.device)
     low, high = torch.full_like(shift, -FAR), torch.full_like(shift, FAR)
-    low_lost, high_lost = torch.zeros_like(shift), torch.zeros_like(shift)
-    wanted = keep + min(_MARGIN, (1 - keep) / 4)
-    near = wanted + min(_CLOSE, (1 - keep) / 2)
-    aim = _lost(torch.full_like(shift, (wanted + near) / 2))
-    waiting, stride = needed.clone(), _STRIDE
-    for _ in range(_STEPS):
+    weight, moment = torch.full_like(shift, _PRIOR), torch.full_like(shift, _PRIOR * _CENTRE)
+    values = shift.new_zeros(proof, len(shift))
+    waiting, least, most = needed.clone(), _LEAST, _MOST
+    for turn in range(_LOOKS):
         samples = waiting.nonzero().flatten()
         if not len(samples):
             break
-        kept = torch.ones_like(shift).index_copy(0, samples, kept_at(shift[samples], samples))
-        lost, holds = _lost(kept), kept >= wanted
-        rises, falls = waiting & holds, waiting & ~holds
-        high, high_lost = torch.where(rises, shift, high), torch.where(rises, lost, high_lost)
-        low, low_lost = torch.where(falls, shift, low), torch.where(falls, lost, low_lost)
-        waiting = waiting & ~(holds & (kept < near)) & ~(high - low < _NARROW)
-        bracketed = (low > -FAR) & (high < FAR)
-        part = (low_lost - aim) / (low_lost - high_lost).clamp_min(1e-6)
-        between = low + (high - low) * part.clamp(0.3, 0.7)
-        outside = shift + ((lost - aim) / _SLOPE).clamp(-stride, stride)
-        stride *= _GROWTH
-        shift = torch.where(waiting, torch.where(bracketed, between, outside), shift)
-    return torch.where(needed, torch.where(high < FAR, high, shift + _STRIDE), -FAR)
-
-
-def _lost(kept: Tensor) -> Tensor:
-    """Return the logarithm of what is lost, which falls about evenly with the shift."""
-    return (1 - kept).clamp_min(_LEAST).log()
+        here, seen = shift[samples], look(shift[samples], samples, SEARCHED, 2 * turn)
+        kept = share(seen, samples)
+        settled = kept >= keep
+        if closes:
+            settled &= (kept <= _ENOUGH) | (here - low[samples] < _NARROW)
+        chosen = settled.nonzero().flatten()
+        if len(chosen):
+            proven = seen[:proof, chosen]
+            if proof > SEARCHED:
+                more = look(here[chosen], samples[chosen], proof - SEARCHED, 2 * turn + 1)
+                proven = torch.cat([proven, more])
+                kept[chosen] = share(proven, samples[chosen])
+                settled[chosen] = kept[chosen] >= keep
+            values[:, samples[chosen]] = proven
+        waiting[samples] = ~settled
+        holds = kept >= keep
+        high[samples] = torch.where(holds, here.minimum(high[samples]), high[samples])
+        low[samples] = torch.where(holds, low[samples], here.maximum(low[samples]))
+        told = kept.clamp(*_ENDS)
+        worth = torch.where((kept > 1 - keep) & (kept < _ENOUGH), 1.0, 0.75) * SEARCHED  # an end tells less
+        weight[samples] += worth
+        moment[samples] += worth * (here - told.logit() / _SLOPE)
+        there = moment[samples] / weight[samples] + aim / _SLOPE
+        there = torch.where(holds, there.clamp(here - most, here - least), there.clamp(here + least, here + most))
+        below, above = low[samples], high[samples]
+        part = ((there - below) / (above - below)).clamp(0.3, 0.7)
+        there = torch.where((below > -FAR) & (above < FAR), below + (above - below) * part, there)
+        shift[samples] = torch.where(settled, here, there)
+        least, most = least * _GROWTH, most * _GROWTH
+    left = (waiting | ~needed).nonzero().flatten()
+    if len(left):
+        best = torch.where(high < FAR, high, shift)
+        shift = torch.where(needed, torch.where(waiting, best, shift), -FAR)
+        values[:, left] = look(shift[left], left, proof, 2 * _LOOKS)
+    return shift, values

@@ -141,7 +141,7 @@ class ModelInputs:
 
     @property
     def signature(self) -> tuple[Any, ...]:
-        """Everything about the arguments but the values and the number of samples."""
+        """Return everything about the arguments but the values and the number of samples."""
         names = [""] * len(self.args) + list(self.kwargs)
         described = [(name, _describe(*item)) for name, item in zip(names, self.items(), strict=True)]
         return tuple(sorted(described, key=lambda entry: entry[0]))
@@ -176,7 +176,7 @@ class ModelInputs:
         return self.each(lambda key, old: value if key == where else old)
 
     def replaced(self, others: Mapping[Key, Tensor]) -> "ModelInputs":
-        """The same arguments with others in the place of some, of as many samples."""
+        """Return the same arguments with others in the place of some, of as many samples."""
         return self.each(others.get)
 
     def tile(self, copies: int) -> "ModelInputs":
@@ -195,7 +195,7 @@ class ModelInputs:
         return network(*own.args, **own.kwargs)
 
     def to(self, device: torch.device) -> "ModelInputs":
-        """Detached copies of all tensors on `device` (nothing is copied that is there already)."""
+        """Return detached copies of all tensors on `device` (nothing is copied that is there already)."""
 
         def move(_: Key, value: Any) -> Any:
             if not isinstance(value, Tensor):
@@ -212,7 +212,7 @@ def tensors_of(values: Any) -> list[Tensor]:
 
 
 def as_captum(maps: Tensor, inputs: Any, device: torch.device) -> Any:
-    """Maps (N, H, W) or (N, T) as Captum's methods return them: (N, 1, H, W) or (N, T); in a tuple if the inputs are in one.
+    """Return maps (N, H, W) or (N, T) as Captum's methods do: (N, 1, H, W) or (N, T); in a tuple if the inputs are in one.
 
     Captum's own metrics wrap inputs in tuples, and tell the samples of an answer apart by what was given.
     """
@@ -221,7 +221,7 @@ def as_captum(maps: Tensor, inputs: Any, device: torch.device) -> Any:
 
 
 def _lead(named: Mapping[Key, Any]) -> Key:
-    """Of arguments, at least one of them a tensor with an axis, the one that carries the samples."""
+    """Return which of some arguments, at least one of them a tensor with an axis, carries the samples."""
     tensors = {key: value for key, value in named.items() if isinstance(value, Tensor) and value.dim() > 0}
 
     def rank(key: Key) -> int:

@@ -32,15 +32,15 @@ class Layout:
 
     @property
     def on_image(self) -> bool:
-        """Whether positions are cells of a grid over the image."""
+        """Return whether positions are cells of a grid over the image."""
         return len(self.places) == 2 or self.patches is not None
 
     def grid(self, features: tuple[int, ...]) -> tuple[int, ...]:
-        """How many positions there are along each axis of places: (D, H, W), (H, W), (T,) or ()."""
+        """Return how many positions there are along each axis of places: (D, H, W), (H, W), (T,) or ()."""
         return self.patches or tuple(features[axis] for axis in self.places)
 
     def over(self, features: tuple[int, ...], image_size: tuple[int, int] | None) -> "Layout":
-        """The same for features of an image of this size: finds the patches, if there are as many as fill it."""
+        """Return the same for features of an image of this size: finds the patches, if there are as many as fill it."""
         if self.name != "PD":
             return self
         patches = patch_grid(features[0], image_size) if len(features) == 2 and image_size is not None else None
@@ -65,7 +65,7 @@ BY_CHANNEL = {(len(layout.places) + 1, layout.channel): layout for layout in LAY
 
 
 def named_layout(name: str, extra: int = 0) -> Layout:
-    """One of `LAYOUTS`, or "PD" with so many extra tokens.
+    """Return one of `LAYOUTS`, or "PD" with so many extra tokens.
 
     Raises:
         KeyError: if there is none of that name.
@@ -74,7 +74,7 @@ def named_layout(name: str, extra: int = 0) -> Layout:
 
 
 def detect_layout(features: tuple[int, ...], image_size: tuple[int, int] | None = None) -> Layout:
-    """The layout that the shape of one sample's features suggests.
+    """Return the layout that the shape of one sample's features suggests.
 
     Three axes are (C, H, W) unless the first two keep the image's proportions and the last two do not (Swin and other
     networks that keep channels last); two axes are tokens, patches of the image if as many patches can fill it; one axis
@@ -99,14 +99,14 @@ def detect_layout(features: tuple[int, ...], image_size: tuple[int, int] | None 
 
 
 def _distortion(grid: tuple[int, ...], image_size: tuple[int, int]) -> float:
-    """How far a grid is from the proportions of the image, in e-folds; rounding of odd sizes counts as none."""
+    """Return how far a grid is from the proportions of the image, in e-folds; rounding of odd sizes counts as none."""
     height, width = image_size
     difference = abs(math.log(grid[0] * width / (grid[1] * height)))
     return max(difference - 1.0 / min(grid), 0.0)
 
 
 def patch_grid(tokens: int, image_size: tuple[int, int]) -> tuple[int, int] | None:
-    """How many patches there are up and across, (h, w), when a network makes so many tokens of an image.
+    """Return how many patches there are up and across, (h, w), when a network makes so many tokens of an image.
 
     Square patches that fill the image, as many as there can be; if none do, patches over its border are cut off or
     filled up, as networks do with images of odd sizes. What is over (class token, registers) stands first.
@@ -137,6 +137,6 @@ def _cut_or_filled_up(height: int, width: int) -> Iterator[tuple[int, int]]:
 
 
 def _leaves_few(tokens: int, grid: tuple[int, int]) -> bool:
-    """Whether the tokens are enough for the grid, and too few for the next larger one."""
+    """Return whether the tokens are enough for the grid, and too few for the next larger one."""
     more = tokens - math.prod(grid)
     return min(grid) > 1 and 0 <= more <= _MOST_EXTRA and tokens < (grid[0] + 1) * (grid[1] + 1)

@@ -10,12 +10,12 @@ from bitlens.core.layout import Layout
 
 
 def bits_of(nats: Tensor) -> Tensor:
-    """Nats as bits."""
+    """Return nats as bits."""
     return nats / math.log(2)
 
 
 def bits_per_cell(nats: Tensor, layout: Layout) -> Tensor:
-    """Information (N, ...) in nats, summed over channels, in bits: (N, H, W), (N, T), or (N, D) for vectors.
+    """Return information (N, ...) in nats, summed over channels, in bits: (N, H, W), (N, T), or (N, D) for vectors.
 
     Tokens that are patches of an image give (N, h, w); those before them are left to `bits_of_extra`.
     """
@@ -27,7 +27,7 @@ def bits_per_cell(nats: Tensor, layout: Layout) -> Tensor:
 
 
 def bits_of_extra(nats: Tensor, layout: Layout) -> Tensor | None:
-    """Bits of the tokens that are no patches of the image, (N, E), from information (N, T, D) in nats; None without any."""
+    """Return bits of the tokens that are no patches, (N, E), from information (N, T, D) in nats; None without any."""
     return bits_of(nats[:, : layout.extra].sum(2)) if layout.extra else None
 
 
@@ -46,7 +46,7 @@ def bits_per_pixel(cells: Tensor, image_size: tuple[int, int]) -> Tensor:
 
 
 def unit_of(layout: Layout, image_size: tuple[int, int] | None) -> str:
-    """The unit of a map with this layout, for inputs that are images of this size, or no images."""
+    """Return the unit of a map with this layout, for inputs that are images of this size, or no images."""
     if layout.on_image:
         return "bits/pixel" if image_size is not None else "bits/cell"
     return "bits/token" if layout.places else "bits/feature"

@@ -13,7 +13,7 @@ from bitlens.core.layout import Layout
 
 
 def smoothing_matrix(size: int, sigma: float) -> Tensor:
-    """The 1-D Gaussian blur of `size` places as a matrix (size, size) whose rows sum to one.
+    """Return the 1-D Gaussian blur of `size` places as a matrix (size, size) whose rows sum to one.
 
     2·round(2σ)+1 taps, reflected at the borders without repeating the border's place (algorithms B4). Where the map is
     too small to be reflected that far, the kernel is cut to what fits; one place stays as it is.
@@ -31,14 +31,14 @@ def smoothing_matrix(size: int, sigma: float) -> Tensor:
 
 
 def smoothing_matrices(layout: Layout, features: tuple[int, ...], sigma: float | None) -> list[Tensor]:
-    """One matrix for each axis of a grid over an image; none for other tokens, vectors, or without smoothing."""
+    """Return one matrix for each axis of a grid over an image; none for other tokens, vectors, or without smoothing."""
     if not sigma or not layout.on_image:
         return []
     return [smoothing_matrix(size, sigma) for size in layout.grid(features)]
 
 
 def complement(logits: Tensor, layout: Layout, matrices: Sequence[Tensor] = ()) -> Tensor:
-    """U = blur(sigmoid(-α)), the share of each feature that is noise: (N, ...) in (0, 1), float32.
+    """Return u = blur(sigmoid(-α)), the share of each feature that is noise: (N, ...) in (0, 1), float32.
 
     Tokens that are no patches of the image are not blurred.
     """

@@ -37,7 +37,7 @@ class NoisyCopies:
         self._generators = [torch.Generator(device).manual_seed(seed + i * _STREAM) for i in range(streams)]
 
     def draw(self, count: int) -> Tensor:
-        """The next noise (count, 1, ...), or (count, N, ...) where samples do not begin at the same place."""
+        """Return the next noise (count, 1, ...), or (count, N, ...) where samples do not begin at the same place."""
         independent = (count + 1) // 2 if self._antithetic else count
         size = (independent, 1, *self._drawn)
         blocks = [torch.randn(size, generator=g, device=self._device, dtype=torch.float32) for g in self._generators]
@@ -49,5 +49,5 @@ class NoisyCopies:
 
 
 def _places(length: int, starts: Tensor) -> Tensor:
-    """Which place of the streams each place of each sample reads, (N, length); before its start a sample reads the end."""
+    """Return which place of the streams each place of each sample reads, (N, length); before its start a sample reads the end."""
     return (torch.arange(length, device=starts.device) - starts[:, None]) % length

@@ -33,7 +33,7 @@ _LABELS = ("multi-label", "multi-label-probabilities")
 
 @dataclass(frozen=True)
 class OutputForm:
-    """How a network's output is read.
+    """Way to read a network's output.
 
     Attributes:
         numbers: what the columns of the answer are; one column of "logits" is the log-odds of class 1 of two.
@@ -156,7 +156,7 @@ def _tiny(values: Tensor) -> float:
 
 
 def _log_odds(values: Tensor) -> Tensor:
-    """Of probabilities, as large as their precision allows."""
+    """Return the log-odds of probabilities, as large as their precision allows."""
     kept = values.clamp(_tiny(values), 1 - torch.finfo(values.dtype).eps / 2)
     return kept.log() - (-kept).log1p()
 

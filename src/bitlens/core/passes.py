@@ -21,7 +21,7 @@ _CUDA_SHARE = 0.5  # of the memory that is free
 
 
 class SeedAndRows(TypedDict, total=False):
-    """What a method takes besides its own settings if it computes in the network's own precision; see `Passes`."""
+    """Options of a method, besides its own settings, that computes in the network's own precision; see `Passes`."""
 
     seed: int
     internal_batch_size: int | Literal["auto"]
@@ -29,13 +29,13 @@ class SeedAndRows(TypedDict, total=False):
 
 
 class RunOptions(SeedAndRows, total=False):
-    """What every other method takes besides its own settings; see `Passes`."""
+    """Options of every other method besides its own settings; see `Passes`."""
 
     precision: Precision
 
 
 class BottleneckOptions(RunOptions, total=False):
-    """What a bottleneck takes besides; see `GroupedMethod`."""
+    """Further options of a bottleneck; see `GroupedMethod`."""
 
     allow_bypass: bool
     keep: float | None
@@ -52,7 +52,7 @@ def without_aim(run: BottleneckOptions) -> BottleneckOptions:
 
 @dataclass(frozen=True)
 class Passes:
-    """How a network is run for an explanation.
+    """Way in which a network is run for an explanation.
 
     Attributes:
         seed: of all noise and chance.

@@ -56,14 +56,14 @@ class Target(ABC):
 
     @abstractmethod
     def describe(self) -> tuple[str, ...]:
-        """One short text per sample."""
+        """Return one short text per sample."""
 
     def score(self, output: Any) -> Tensor:
         """Return what methods differentiate that explain a score: (rows,), the pre-softmax logit where there is one."""
         return self.value(output)
 
     def at(self, last: Tensor | None) -> "Target":  # noqa: ARG002
-        """The question about texts whose last tokens (N,) are known, or about what has none; the same unless it reads them."""
+        """Return the question about texts whose last tokens (N,) are known, or that have none; the same unless it reads them."""
         return self
 
     def select(self: T, rows: slice | Tensor) -> T:
@@ -107,7 +107,7 @@ class _ClassQuestion(Target):
 
     @abstractmethod
     def _answer(self, log_probabilities: Tensor) -> Tensor:
-        """Ln of the answer's probability per row, from those of all classes (rows, classes); the same for logits."""
+        """Return ln of the answer's probability per row, from those of all classes (rows, classes); the same for logits."""
 
     def check(self, output: Any) -> None:
         """Refuse classes that the network does not have, and columns that are no classes of which one is right."""
@@ -120,7 +120,7 @@ class _ClassQuestion(Target):
         check_indices(asked, number)
 
     def loss(self, output: Any) -> Tensor:
-        """-ln of the probability."""
+        """Return -ln of the probability."""
         return -self._answer(F.log_softmax(self.form.scores(output), 1))
 
     def value(self, output: Any) -> Tensor:
@@ -172,7 +172,7 @@ class LogOdds(ClassTarget):
         return changed(cls(target.classes), form=target.form)
 
     def loss(self, output: Any) -> Tensor:
-        """Minus the log-odds."""
+        """Return minus the log-odds."""
         logits = self.form.scores(output)
         index = tiled(self.classes.to(logits.device), len(logits))[:, None]
         return torch.logsumexp(logits.scatter(1, index, -torch.inf), 1) - logits.gather(1, index)[:, 0]
@@ -211,12 +211,12 @@ class AnyOf(_ClassQuestion):
         return torch.logsumexp(log_probabilities[:, self.classes], 1)
 
     def describe(self) -> tuple[str, ...]:
-        """One text, which stands for all samples."""
+        """Return one text, which stands for all samples."""
         return (" or ".join(map(str, self.classes)),)
 
 
 class NotClass(_ClassQuestion):
-    """Anything but one class, the same for all samples: value is 1 - p(class)."""
+    """Question for anything but one class, the same for all samples: value is 1 - p(class)."""
 
     def __init__(self, index: int) -> None:
         self.index = index
@@ -229,5 +229,5 @@ class NotClass(_ClassQuestion):
         return torch.logsumexp(log_probabilities[:, others], 1)
 
     def describe(self) -> tuple[str, ...]:
-        """One text, which stands for all samples."""
+        """Return one text, which stands for all samples."""
         return (f"not {self.index}",)

@@ -38,7 +38,7 @@ class MultiLabel(Target):
         check_indices(self._labels, self.form.scores(output).shape[1])
 
     def loss(self, output: Any) -> Tensor:
-        """Minus the label's log-odds."""
+        """Return minus the label's log-odds."""
         return -self.score(output)
 
     def value(self, output: Any) -> Tensor:
@@ -95,7 +95,7 @@ class Regression(Target):
             raise TargetError(f"column {self.column} does not exist: the network gives values 0 to {number - 1}")
 
     def loss(self, output: Any) -> Tensor:
-        """Half the squared error."""
+        """Return half the squared error."""
         got = self.value(output)
         if self.values is None:
             raise TargetError("Regression() knows no values until it is asked of a network: give Regression(values)")
@@ -144,7 +144,7 @@ class Score(Target):
         return self.function(output)
 
     def describe(self) -> tuple[str, ...]:
-        """One text, which stands for all samples."""
+        """Return one text, which stands for all samples."""
         return (self.name,)
 
 
@@ -208,10 +208,10 @@ class Similarity(Target):
         return -self.value(output)
 
     def value(self, output: Any) -> Tensor:
-        """Cosine similarity in [-1, 1]."""
+        """Return cosine similarity in [-1, 1]."""
         tensor = output if isinstance(output, Tensor) else output[0]
         return F.cosine_similarity(tensor.float(), tiled(self.embeddings.to(tensor), len(tensor)).float(), dim=1)
 
     def describe(self) -> tuple[str, ...]:
-        """One text, which stands for all samples."""
+        """Return one text, which stands for all samples."""
         return ("similarity",)

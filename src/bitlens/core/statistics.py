@@ -26,12 +26,12 @@ from bitlens.system.reading import parsed, whole
 Granularity = Literal["element", "channel"]
 
 FEW_SAMPLES = 1000  # below this, statistics per element are noisy (algorithms A3)
-FEW_OBSERVATIONS = 1000  # of each channel, likewise
+FEW_OBSERVATIONS = 1000  # of each channel, below which statistics per channel are noisy
 
 
 @dataclass(frozen=True)
 class Provenance:
-    """Where statistics came from; an empty text says that nobody told."""
+    """Origin of statistics; an empty text says that nobody told."""
 
     model: str = ""
     weights: str = ""
@@ -59,8 +59,8 @@ class FeatureStatistics:
     Attributes:
         mean: per element (the shape of one sample's features) or per channel (C,), float64; per channel of a vision
             transformer's tokens (E + 1, C), those of each token that is no patch and those of all patches.
-        squares: sum of squared deviations from the mean, likewise.
-        nonzero: how often the value was not exactly zero, likewise.
+        squares: sum of squared deviations from the mean, of the same shape.
+        nonzero: how often the value was not exactly zero, of the same shape.
         samples: how many inputs were seen.
         observations: how many values each entry summarises (samples, or samples times positions); of tokens that are no
             patch there are as many as samples.
@@ -116,7 +116,7 @@ class FeatureStatistics:
 
     @classmethod
     def _joined(cls, extra: "FeatureStatistics", patches: "FeatureStatistics") -> "FeatureStatistics":
-        """The statistics of extra tokens (E, C) above those of patches (C,)."""
+        """Return the statistics of extra tokens (E, C) above those of patches (C,)."""
         mean, squares, nonzero = (
             torch.cat([getattr(extra, name), getattr(patches, name)[None]]) for name in ("mean", "squares", "nonzero")
         )
@@ -124,14 +124,14 @@ class FeatureStatistics:
 
     @property
     def _counts(self) -> Tensor:
-        """How many values each entry summarises, broadcastable to the entries."""
+        """Return how many values each entry summarises, broadcastable to the entries."""
         if self.granularity == "channel" and self.layout.extra:
             counts = [self.samples] * self.layout.extra + [self.observations]
             return torch.tensor(counts, dtype=torch.float64)[:, None]
         return torch.tensor(self.observations, dtype=torch.float64)
 
     def merge(self, other: "FeatureStatistics") -> "FeatureStatistics":
-        """The statistics of both sets of inputs together.
+        """Return the statistics of both sets of inputs together.
 
         Raises:
             StatisticsError: if they are of different kind, shape, layer or network.
@@ -188,7 +188,7 @@ class FeatureStatistics:
         return digest.hexdigest()[:16]
 
     def noise(self, settings: NoiseSettings, features: tuple[int, ...] | None = None) -> NoiseModel:
-        """The noise that stands in for features; its tensors broadcast to one sample's features, float32.
+        """Return the noise that stands in for features; its tensors broadcast to one sample's features, float32.
 
         Args:
             settings: how it is made.

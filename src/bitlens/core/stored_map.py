@@ -10,20 +10,23 @@ import numpy as np
 import numpy.typing as npt
 
 from bitlens.system.arrays import read_plain_arrays
-from bitlens.system.checks import array, exactly, mapping, text, texts, whole_number
+from bitlens.system.checks import array, exactly, mapping, text, texts, whole_number, yes_or_no
 from bitlens.system.reading import parsed, whole
 
 FORMAT = "bitlens.attribution/1"
 _FLOATS = ("float32", "float64")
 _ROUNDING = 1e-3
 _CURVE = ("curve.kept", "curve.bits", "curve.maps")
+BYPASSED = "More may go round this layer (allow_bypass=True): its bits do not bound what the network uses"
+"""What must be known of bits at a layer that something else than its features may go round."""
+
 Array: TypeAlias = npt.NDArray[Any]
 Part = TypeVar("Part", bound=Any)
 
 
 @dataclass(frozen=True, eq=False)
 class StoredEvidence:
-    """What the network said of the target; see `Evidence`."""
+    """Evidence as it was stored: what the network said of the target; see `Evidence`."""
 
     before: Array
     under_noise: Array
@@ -33,6 +36,12 @@ class StoredEvidence:
     floor: Array | None = None
     floor_std: Array | None = None
     floor_samples: int = 0
+    bypass_allowed: bool = False
+
+    @property
+    def caveat(self) -> str:
+        """Return what must be known of the numbers, or nothing."""
+        return BYPASSED if self.bypass_allowed else ""
 
     @property
     def kept(self) -> Array:
@@ -48,7 +57,7 @@ class StoredEvidence:
 
 @dataclass(frozen=True, eq=False)
 class StoredCurve:
-    """Bits against shares of the target; see `Curve`."""
+    """Curve as it was stored: bits against shares of the target; see `Curve`."""
 
     kept: Array
     bits: Array
@@ -78,7 +87,7 @@ class StoredMap:
         return len(self.map)
 
     def __getitem__(self, index: int) -> "StoredMap":
-        """What is told of one sample, still with N = 1."""
+        """Return what is told of one sample, still with N = 1."""
         return _sliced(self, slice(index, index + 1))
 
     @classmethod
@@ -150,7 +159,9 @@ def _evidence(arrays: Mapping[str, Array], details: Any, count: int) -> dict[str
     known = mapping(details, "evidence")
     floor = ("floor", "floor_std") if "floor_samples" in known else ()  # version 0.1 did not measure it
     exactly(held, (*names, *floor), "the numbers of the evidence")
-    exactly(known, ("measure", "noise_samples", *(("floor_samples",) if floor else ())), "the details of the evidence")
+    allowed = "bypass_allowed" in known and yes_or_no(known["bypass_allowed"], "bypass_allowed")
+    further = [name for name in ("floor_samples", "bypass_allowed") if name in known]  # either only where there is one
+    exactly(known, ("measure", "noise_samples", *further), "the details of the evidence")
     measure = text(known["measure"], "measure", ("probability", "score"))
     low, high = (-_ROUNDING, 1 + _ROUNDING) if measure == "probability" else (-math.inf, math.inf)
     bounds = {
@@ -166,4 +177,5 @@ def _evidence(arrays: Mapping[str, Array], details: Any, count: int) -> dict[str
         "measure": measure,
         "noise_samples": whole_number(known["noise_samples"], "noise_samples", least=1),
         "floor_samples": whole_number(known["floor_samples"], "floor_samples", least=1) if floor else 0,
+        "bypass_allowed": allowed,
     }

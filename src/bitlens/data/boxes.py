@@ -54,7 +54,7 @@ def upright_boxes(boxes: Sequence[Box], size: tuple[int, int], orientation: int)
 
 
 def box_mask(boxes: Sequence[Box], image_size: tuple[int, int], preprocess: Preprocessing) -> Tensor:
-    """Union of the boxes as the network's input would show it.
+    """Return union of the boxes as the network's input would show it.
 
     Args:
         boxes: in pixels of the upright photo, at least one; parts outside the photo are ignored.
@@ -106,7 +106,7 @@ def _parse(text: str) -> Box:
 
 
 def _pixels(box: Box, image_size: tuple[int, int]) -> tuple[slice, slice]:
-    """Rows and columns of the pixels whose centre lies in the box, at least one of each."""
+    """Return rows and columns of the pixels whose centre lies in the box, at least one of each."""
     spans = []
     for start, end, length in ((box[1], box[3], image_size[1]), (box[0], box[2], image_size[0])):
         if start >= length or end <= 0:

@@ -188,7 +188,7 @@ def _joined(batch: list[tuple[Sample, Tensor]]) -> tuple[Tensor, list[Sample]]:
 
 
 def _ahead(samples: Sequence[Sample], preprocess: Preprocessing, most: int) -> Generator[Future[tuple[Sample, Tensor]]]:
-    """Futures in the order of the samples, at most `most` of them under way."""
+    """Yield futures in the order of the samples, at most `most` of them under way."""
     pool = ThreadPoolExecutor(_THREADS, thread_name_prefix="bitlens-read")
     waiting: deque[Future[tuple[Sample, Tensor]]] = deque()
     try:

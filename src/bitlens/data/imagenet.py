@@ -21,7 +21,7 @@ _LARGEST = 1 << 20  # bytes; an annotation has a few hundred
 
 @dataclass(frozen=True)
 class ImageNet:
-    """Where the parts of a copy of ImageNet are.
+    """Places of the parts of a copy of ImageNet.
 
     Attributes:
         photos: the folder of validation photos.
@@ -52,7 +52,7 @@ class ImageNet:
         return read_annotation(self.annotations / f"{photo.stem}.xml")
 
     def label(self, annotation: "Annotation") -> int:
-        """Index of the annotation's class; DataError where that class is not listed."""
+        """Return index of the annotation's class; DataError where that class is not listed."""
         if annotation.wnid not in self.classes:
             raise DataError(
                 f"the class {annotation.wnid!r} is none of the {len(self.classes)} classes of this data set"

@@ -15,7 +15,7 @@ _SHOWN = 60
 
 @dataclass(frozen=True)
 class Labels:
-    """How labels are read.
+    """Reader of labels.
 
     Attributes:
         names: of the network's classes in their order, None where unknown. Labels may be names, in capitals or not; where the

@@ -24,7 +24,7 @@ _TOLERANCE = 0.02  # of the range from black to white; a few steps of 8-bit roun
 
 @dataclass(frozen=True)
 class Preprocessing:
-    """What a network wants done to a photo.
+    """Preparation of a photo for a network.
 
     Attributes:
         transform: maps an RGB PIL image to a floating-point tensor (C, H, W).

@@ -49,7 +49,7 @@ class Scenes(Sequence[Scene]):
     """The first `count` scenes of a split, drawn when asked for."""
 
     def __init__(self, split: Split = "test", count: int = 1000, seed: int = 0, size: int = 96) -> None:
-        """Args as for `scene`; `count` is the length, 0 or more."""
+        """Take what `scene` takes; `count` is the length, 0 or more."""
         if count < 0:
             raise DataError(f"count={count}: expected 0 or more")
         self._length = count
@@ -117,13 +117,13 @@ def _bounds(mask: npt.NDArray[np.bool_]) -> Bounds:
 
 
 def _lch(lightness: Array, chroma: Array, hue: Array) -> Array:
-    """(..., 3) OKLab from lightness, chroma and hue in radians."""
+    """Return (..., 3) OKLab from lightness, chroma and hue in radians."""
     colour: Array = np.stack(np.broadcast_arrays(lightness, chroma * np.cos(hue), chroma * np.sin(hue)), axis=-1)
     return colour
 
 
 def _rgb(lab: Array) -> npt.NDArray[np.uint8]:
-    """OKLab to 8-bit sRGB (Björn Ottosson, 2020)."""
+    """Convert OKLab to 8-bit sRGB (Björn Ottosson, 2020)."""
     cone = lab @ np.array([[1, 1, 1], [0.39633778, -0.10556135, -0.08948418], [0.21580376, -0.06385417, -1.29148555]])
     red = [4.07674166, -3.30771159, 0.23096993]
     green = [-1.26843800, 2.60975740, -0.34131940]
@@ -134,7 +134,7 @@ def _rgb(lab: Array) -> npt.NDArray[np.uint8]:
 
 
 def _palette(rng: np.random.Generator) -> tuple[Array, Array]:
-    """Three quiet colours for the background and five lively ones that go with them."""
+    """Return three quiet colours for the background and five lively ones that go with them."""
     hue, lightness = rng.uniform(0, 2 * np.pi), rng.uniform(0.3, 0.88)
     spread = rng.uniform(0.06, 0.2)
     backdrop = _lch(

@@ -28,7 +28,7 @@ class SmallImages:
     classes: int
 
     def split(self, shares: tuple[float, ...], seed: int) -> tuple["SmallImages", ...]:
-        """Parts of the given shares in random order, each with the classes in the same proportions.
+        """Return parts of the given shares in random order, each with the classes in the same proportions.
 
         Raises:
             DataError: if a part would be empty.

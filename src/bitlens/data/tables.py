@@ -17,7 +17,7 @@ _FREE = [chr(code) for code in range(0xE000, 0xE100)]  # characters that mean no
 
 
 @dataclass(frozen=True)
-class Row:
+class TableRow:
     """One row of a table.
 
     Attributes:
@@ -29,7 +29,7 @@ class Row:
     cells: Sequence[str]
 
 
-def quoted_rows(content: str, delimiter: str) -> list[Row]:
+def quoted_rows(content: str, delimiter: str) -> list[TableRow]:
     """Return the rows of a table whose cells are quoted where they must be; empty lines are no rows.
 
     A carriage return that ends no line stays in its cell.
@@ -40,7 +40,7 @@ def quoted_rows(content: str, delimiter: str) -> list[Row]:
     stray = next(character for character in _FREE if character not in content)
     only_returns = "\n" not in content
     text = content.replace("\r", "\n") if only_returns else _RETURN.sub(stray, content)
-    rows: list[Row] = []
+    rows: list[TableRow] = []
     with _long_cells(len(content)):
         reader = csv.reader(io.StringIO(text, newline="\n"), delimiter=delimiter, strict=True)
         line = 1
@@ -52,18 +52,18 @@ def quoted_rows(content: str, delimiter: str) -> list[Row]:
             if cells is None:
                 return rows
             if cells:
-                rows.append(Row(line, [cell.replace(stray, "\r") for cell in cells]))
+                rows.append(TableRow(line, [cell.replace(stray, "\r") for cell in cells]))
             line = reader.line_num + 1
 
 
-def plain_rows(content: str, delimiter: str) -> list[Row]:
+def plain_rows(content: str, delimiter: str) -> list[TableRow]:
     """Return the rows of a table whose quotes are characters like others: one on each line; empty lines are no rows."""
     lines = content.split("\n" if "\n" in content else "\r")
-    rows = [Row(n, line.removesuffix("\r").split(delimiter)) for n, line in enumerate(lines, 1)]
+    rows = [TableRow(n, line.removesuffix("\r").split(delimiter)) for n, line in enumerate(lines, 1)]
     return [row for row in rows if list(row.cells) != [""]]
 
 
-def rows_of_tsv(content: str, label: int = 1) -> list[Row]:
+def rows_of_tsv(content: str, label: int = 1) -> list[TableRow]:
     """Return the rows of a tab-separated table, whether quotes in it quote (pandas) or are characters (GLUE).
 
     They quote where the table then reads without fault and every row has as many cells as the first. Where that makes one row
@@ -87,7 +87,7 @@ def rows_of_tsv(content: str, label: int = 1) -> list[Row]:
     return quoted
 
 
-def rows_of_csv(content: str) -> list[Row]:
+def rows_of_csv(content: str) -> list[TableRow]:
     """Return the rows of a table separated by commas, or by what its first line is (semicolons, tabs).
 
     Raises:
@@ -129,19 +129,19 @@ def split_columns(place: str, allowed: Sequence[str]) -> tuple[str, Mapping[str,
     return path, chosen
 
 
-def _even(rows: Sequence[Row]) -> bool:
+def _even(rows: Sequence[TableRow]) -> bool:
     return len({len(row.cells) for row in rows}) == 1
 
 
-def _names(rows: Sequence[Row], label: int) -> set[str]:
-    """Labels that are no numbers."""
+def _names(rows: Sequence[TableRow], label: int) -> set[str]:
+    """Return labels that are no numbers."""
     said = {row.cells[label].strip() for row in rows[1:] if label < len(row.cells)}
     return {name for name in said if not re.fullmatch(r"-?[0-9.]*", name)}
 
 
 @contextmanager
 def _long_cells(most: int) -> Iterator[None]:
-    """The csv module refuses cells of more than 131,072 characters unless told otherwise, for everyone at once."""
+    """Let the csv module take cells of more than 131,072 characters within the block; it can only do so for everyone at once."""
     with _LIMIT:
         before = csv.field_size_limit()
         csv.field_size_limit(max(before, most + 1))

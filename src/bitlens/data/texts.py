@@ -10,7 +10,7 @@ from typing import Any
 from bitlens.data.cells import check_text, told
 from bitlens.data.labels import Labels
 from bitlens.data.named import TEXT_FORMS, unknown_data
-from bitlens.data.tables import Row, column, rows_of_csv, rows_of_tsv, split_columns
+from bitlens.data.tables import TableRow, column, rows_of_csv, rows_of_tsv, split_columns
 from bitlens.errors import DataError
 from bitlens.system.reading import parsed, read_text
 
@@ -78,8 +78,8 @@ def open_texts(spec: str, labels: Labels | None = None) -> Sequence[TextSample]:
 
 
 @dataclass(frozen=True)
-class _Entry:
-    """What one line of a file says, as it stands there."""
+class _TextLine:
+    """Words of one line of a file, as they stand there."""
 
     line: int
     name: str
@@ -88,7 +88,7 @@ class _Entry:
     pair: Any
 
 
-def _jsonl(path: Path, content: str, chosen: Mapping[str, str]) -> Iterator[_Entry]:
+def _jsonl(path: Path, content: str, chosen: Mapping[str, str]) -> Iterator[_TextLine]:
     for number, line in enumerate(content.split("\n"), 1):
         if not line.strip():
             continue
@@ -102,20 +102,20 @@ def _jsonl(path: Path, content: str, chosen: Mapping[str, str]) -> Iterator[_Ent
                 f"{path}, line {number}: expected an object with {chosen.get('text', 'text')!r}, got {line[:60]!r}"
             )
         text, label, pair = (entry.get(own[part]) for part in ("text", "label", "pair"))
-        yield _Entry(number, told(entry.get("id", f"line {number}")), text, label, pair)
+        yield _TextLine(number, told(entry.get("id", f"line {number}")), text, label, pair)
 
 
 def _first(names: Sequence[str], entry: Any) -> str | None:
     return next((name for name in names if isinstance(entry, dict) and name in entry), None)
 
 
-def _tsv(path: Path, content: str, chosen: Mapping[str, str]) -> Iterator[_Entry]:
+def _tsv(path: Path, content: str, chosen: Mapping[str, str]) -> Iterator[_TextLine]:
     head = content.lstrip("\r\n").partition("\n")[0].rstrip("\r").split("\t")
     label = column(head, [chosen["label"]] if "label" in chosen else _COLUMNS["label"])
     return _of_rows(path, rows_of_tsv(content, 1 if label is None else label), chosen, "tsv")
 
 
-def _csv(path: Path, content: str, chosen: Mapping[str, str]) -> Iterator[_Entry]:
+def _csv(path: Path, content: str, chosen: Mapping[str, str]) -> Iterator[_TextLine]:
     try:
         rows = rows_of_csv(content)
     except DataError as error:
@@ -123,7 +123,7 @@ def _csv(path: Path, content: str, chosen: Mapping[str, str]) -> Iterator[_Entry
     return _of_rows(path, rows, chosen, "csv")
 
 
-def _of_rows(path: Path, rows: Sequence[Row], chosen: Mapping[str, str], form: str) -> Iterator[_Entry]:
+def _of_rows(path: Path, rows: Sequence[TableRow], chosen: Mapping[str, str], form: str) -> Iterator[_TextLine]:
     places = _places(path, rows[0].cells, chosen, form) if rows else None
     for row in rows[places is not None :]:
         if places is None and len(row.cells) > 3:
@@ -134,7 +134,7 @@ def _of_rows(path: Path, rows: Sequence[Row], chosen: Mapping[str, str], form: s
         where = places or {"text": 0, "label": 1, "pair": 2}
         cells = [row.cells[place] if 0 <= place < len(row.cells) else None for place in where.values()]
         text, label, pair = cells
-        yield _Entry(row.line, f"line {row.line}", text, label, pair)
+        yield _TextLine(row.line, f"line {row.line}", text, label, pair)
 
 
 def _places(path: Path, names: Sequence[str], chosen: Mapping[str, str], form: str) -> dict[str, int] | None:
@@ -160,7 +160,7 @@ def _places(path: Path, names: Sequence[str], chosen: Mapping[str, str], form: s
     return {part: -1 if place is None else place for part, place in places.items()}
 
 
-def _sample(path: Path, entry: _Entry, labels: Labels) -> TextSample:
+def _sample(path: Path, entry: _TextLine, labels: Labels) -> TextSample:
     where, text, pair = f"{path}, line {entry.line}", entry.text, entry.pair
     if not isinstance(text, str) or not text.strip():
         raise DataError(f"{where}: the text is empty or no text: {told(text)}")

@@ -18,7 +18,7 @@ def _wave(t: Array, period: float) -> Array:
 
 
 def pattern(rng: np.random.Generator, size: int, period: tuple[float, float]) -> Array:
-    """Hills, waves, checks, islands, dots, contours or a weave; `period` is a range in pixels."""
+    """Return hills, waves, checks, islands, dots, contours or a weave; `period` is a range in pixels."""
     p, angle = rng.uniform(*period), rng.uniform(0, np.pi)
     y, x = np.mgrid[:size, :size].astype(np.float64) + rng.uniform(0, 100, (2, 1, 1))
     u, v = x * np.cos(angle) + y * np.sin(angle), y * np.cos(angle) - x * np.sin(angle)
@@ -36,5 +36,5 @@ def pattern(rng: np.random.Generator, size: int, period: tuple[float, float]) ->
 
 
 def _to_lattice(u: Array, v: Array, period: float) -> Array:
-    """Distance to the nearest point of a lattice whose every second row is shifted."""
+    """Return distance to the nearest point of a lattice whose every second row is shifted."""
     return np.hypot((u + period * (v // period % 2) / 2) % period - period / 2, v % period - period / 2)

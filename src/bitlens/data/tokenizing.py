@@ -231,7 +231,7 @@ class HubTokenizer:
     def _parts(
         encoding: Any, text: str, pair: str
     ) -> tuple[tuple[str, ...], tuple[Span | None, ...], tuple[int | None, ...]]:
-        """Tokens, their characters and their words; those of a pair go on counting where the text's end."""
+        """Return tokens, their characters and their words; those of a pair go on counting where the text's end."""
         count = sum(encoding.attention_mask)
         numbers: dict[tuple[int, int], int] = {}
         spans: list[Span | None] = []
@@ -251,7 +251,7 @@ class HubTokenizer:
 
 
 def words_by_space(text: str, spans: Sequence[Span | None], words: Sequence[int | None]) -> tuple[int | None, ...]:
-    """The word of each token; where a tokenizer takes more for a word than stands between two spaces, found by the spaces.
+    """Return the word of each token; where a tokenizer takes more for a word than stands between two spaces, found by the spaces.
 
     Tokenizers without a pre-tokenizer (Llama 2, Gemma) take the whole text for one word. A word then begins behind white space,
     and at each token of a script that writes none; a token of white space alone belongs to the word behind it.

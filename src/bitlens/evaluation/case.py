@@ -45,7 +45,7 @@ class CaseOf:
         self._failure: Exception | None = None
 
     def map_of(self, method: Any) -> Tensor:
-        """(1, ...), what another method of the same kind makes of this sample."""
+        """Return (1, ...), what another method of the same kind makes of this sample."""
         made: Tensor = method.explain(self._inputs, self.subject.target, **map_alone(method)).map
         return made
 
@@ -111,7 +111,7 @@ class Case(CaseOf):
         return self.network, self.photo.image, self.photo.target
 
     def run(self, precision: Precision) -> RunOptions:
-        """How a metric runs the network."""
+        """Return how a metric runs the network."""
         return {"seed": self.seed, "precision": precision}
 
 
@@ -136,7 +136,7 @@ class TextCase(CaseOf):
         self.text, self.loaded, self.rows = text, loaded, rows
 
     def answer(self, quantity: Quantity, precision: Precision) -> TokenAnswer:
-        """What the target says of changed texts, told as positions (R, T): see `Text.units`."""
+        """Return what the target says of changed texts, told as positions (R, T): see `Text.units`."""
         text = self.text
 
         def answered(places: Tensor, present: Tensor) -> Tensor:
@@ -150,10 +150,10 @@ class TextCase(CaseOf):
         return answered
 
     def asked(self, quantity: Quantity, unit: Unit, precision: Precision) -> tuple[TokenAnswer, Texts]:
-        """What answers for the text without some of its units, and the text, as metrics take them."""
+        """Return what answers for the text without some of its units, and the text, as metrics take them."""
         return self.answer(quantity, precision), self.text.units(unit)
 
     @property
     def run(self) -> dict[str, Any]:
-        """How a metric runs the network."""
+        """Return how a metric runs the network."""
         return {"rows": self.rows, "seed": self.seed}

@@ -33,7 +33,7 @@ from bitlens.probe.fingerprint import weights_hash
 
 @dataclass(frozen=True)
 class Context(ABC):
-    """What a plan needs, ready, for photos or for texts.
+    """Parts that a plan needs, ready, for photos or for texts.
 
     Attributes:
         plan: the plan.
@@ -105,7 +105,7 @@ class Context(ABC):
                         self._on_random_networks(label, settings["layers"], settings["initialiser"])
 
     def _on_random_networks(self, method: str, layers: str, initialiser: str) -> list[Any]:
-        """The method on networks that are randomised step by step; they are kept, one copy of the network for each step."""
+        """Return the method on networks that are randomised step by step; they are kept, one for each step."""
         key = (layers, initialiser)
         if key not in self._networks:
             made = cascade(
@@ -136,7 +136,7 @@ class Context(ABC):
 
 @final
 class PhotoContext(Context):
-    """What a plan for photos needs."""
+    """Parts that a plan for photos needs."""
 
     noun = "photos"
 
@@ -160,7 +160,7 @@ class PhotoContext(Context):
 
 @final
 class TextContext(Context):
-    """What a plan for texts needs."""
+    """Parts that a plan for texts needs."""
 
     noun = "texts"
 
@@ -232,7 +232,7 @@ def _names(layers: str) -> list[str] | None:
 
 
 def _without_folder(name: str) -> str:
-    """`csv:/somewhere/val.csv` as `csv:val.csv`, `/somewhere/net.py:build` as `net.py:build`; elsewhere it may lie elsewhere."""
+    """Write `csv:/somewhere/val.csv` as `csv:val.csv`, `/x/net.py:build` as `net.py:build`: elsewhere it may lie elsewhere."""
     kind, colon, place = name.partition(":")
     if colon and kind.endswith(".py"):
         return f"{Path(kind).name}:{place}"

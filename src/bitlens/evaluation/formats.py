@@ -10,7 +10,7 @@ from typing import Any
 from rich.cells import cell_len
 
 from bitlens.evaluation.paired import Mean
-from bitlens.evaluation.papers import Line, Paper, side_by_side
+from bitlens.evaluation.papers import Paper, PaperLine, side_by_side
 from bitlens.evaluation.tables import Cell, Table, metric_of
 
 
@@ -34,7 +34,7 @@ class Grid:
 
 
 def about(table: Table) -> str:
-    """One line: network, data, how many samples, how often the network is right."""
+    """Return one line: network, data, how many samples, how often the network is right."""
     settings = table.settings
     right = "" if math.isnan(table.accuracy) else f", {table.accuracy:.1%} of their targets predicted"
     photos = f"{table.samples:,} sample{'s' if table.samples != 1 else ''}"
@@ -42,7 +42,7 @@ def about(table: Table) -> str:
 
 
 def means_grid(table: Table) -> Grid:
-    """Mean ± standard error of each method (a row) in each metric (a column); the best of each column emphasised."""
+    """Return mean ± standard error of each method (a row) in each metric (a column); the best of each column emphasised."""
     counts = {metric: _common_count(table, metric) for metric in table.metrics}
     rows, best = [], set()
     for r, method in enumerate(table.methods):
@@ -59,7 +59,7 @@ def means_grid(table: Table) -> Grid:
 
 
 def comparison_grid(table: Table) -> Grid:
-    """Each method minus the reference on common samples."""
+    """Return each method minus the reference on common samples."""
     compared = {pair for pair, cell in table.cells.items() if cell.versus is not None}
     metrics = [metric for metric in table.metrics if any(metric == other for _, other in compared)]
     methods = [method for method in table.methods if any(method == other for other, _ in compared)]
@@ -71,7 +71,7 @@ def comparison_grid(table: Table) -> Grid:
 
 
 def paper_grid(paper: Paper, tables: Sequence[Table]) -> Grid:
-    """The published numbers, and beside them ours: a column for each metric of each of our networks."""
+    """Return the published numbers, and beside them ours: a column for each metric of each of our networks."""
     heads = ["method"]
     columns: list[tuple[int | None, int | str]] = []
     for wanted in paper.metrics:
@@ -92,7 +92,7 @@ def paper_grid(paper: Paper, tables: Sequence[Table]) -> Grid:
 
 
 def paper_plain(paper: Paper, tables: Sequence[Table]) -> dict[str, Any]:
-    """Plain values of the same."""
+    """Return plain values of the same."""
     rows = []
     for line in side_by_side(paper, tables):
         published = [
@@ -111,7 +111,7 @@ def paper_plain(paper: Paper, tables: Sequence[Table]) -> dict[str, Any]:
 
 
 def as_markdown(grid: Grid) -> str:
-    """A Markdown table with its notes below."""
+    """Return a Markdown table with its notes below."""
 
     def line(cells: Sequence[str]) -> str:
         return "| " + " | ".join(cell.replace("|", "\\|") for cell in cells) + " |"
@@ -126,7 +126,7 @@ def as_markdown(grid: Grid) -> str:
 
 
 def as_csv(tables: Sequence[Table]) -> str:
-    """One line for each network, method and metric, numbers in full."""
+    """Return one line for each network, method and metric, numbers in full."""
     text = io.StringIO()
     writer = csv.writer(text, lineterminator="\n")
     own = ["method", "metric", "mean", "standard_error", "count", "failures"]
@@ -140,7 +140,7 @@ def as_csv(tables: Sequence[Table]) -> str:
 
 
 def fitting_columns(grid: Grid, width: int) -> list[list[int]]:
-    """The columns in groups that fit side by side; the names come first in each."""
+    """Return the columns in groups that fit side by side; the names come first in each."""
     lines = [(c, line) for row in (grid.heads, *grid.rows) for c, text in enumerate(row) for line in text.split("\n")]
     widths = [max(cell_len(line) for other, line in lines if other == c) + 2 for c in range(len(grid.heads))]
     groups: list[list[int]] = [[0]]
@@ -156,8 +156,8 @@ _LEVELS = (0.05, 0.01, 0.001)
 _STARS = "* p < 0.05, ** p < 0.01, *** p < 0.001: two-sided paired t-test over samples, not corrected for their number"
 
 
-def _entry(line: Line, table: int | None, column: int | str) -> str:
-    """A published number (table None, the number of a column), or ours (the number of a table, a metric)."""
+def _entry(line: PaperLine, table: int | None, column: int | str) -> str:
+    """Return a published number (table None, the number of a column), or ours (the number of a table, a metric)."""
     if table is None:
         published = line.published[int(column)]
         return "" if published is None else _number(*published)
@@ -205,7 +205,7 @@ def _mean(mean: Mean) -> str:
 
 
 def _number(value: float, error: float) -> str:
-    """Three decimals, as the papers have them; more where those would be next to nothing."""
+    """Return three decimals, as the papers have them; more where those would be next to nothing."""
     size = max(abs(value), 0.0 if math.isnan(error) else error)
     decimals = 3 if size == 0 or size >= 0.001 else min(1 - math.floor(math.log10(size)), 9)
     text = f"{value:.{decimals}f}".replace("-", "−")

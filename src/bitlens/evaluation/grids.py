@@ -21,7 +21,7 @@ _PERCENTILE = 99.5  # gradients have few pixels that are far above all others
 
 
 def draw_kept_maps(context: Context, folder: Path, indices: Sequence[int]) -> list[Figure]:
-    """The kept maps of the first photos (rows) and all methods (columns), each on its own scale (Schulz et al., figures 5, 8).
+    """Draw kept maps of the first photos (rows) by all methods (columns), each on its own scale (Schulz et al., figures 5, 8).
 
     Args:
         context: the evaluation.
@@ -70,7 +70,7 @@ def draw_layers_and_betas(
     title: str,
     caption: str = "",
 ) -> Figure:
-    """One photo's maps: a row for each layer, a column for each β, one colour scale (Schulz et al., figures 4 and 10).
+    """Draw one photo's maps: a row for each layer, a column for each β, one colour scale (Schulz et al., figures 4 and 10).
 
     Args:
         photo: (3, H, W) in [0, 1], as the network sees it.
@@ -96,7 +96,7 @@ def draw_smoothings(
     *,
     caption: str = "",
 ) -> Figure:
-    """A row for each photo, a column for each σ of the mask's blur, one colour scale: without blur, grids show (figure 9).
+    """Draw a row for each photo, a column for each σ of the mask's blur, on one scale: without blur, grids show (figure 9).
 
     Args:
         photos: (3, H, W) in [0, 1] each, as the network sees them.

@@ -56,7 +56,7 @@ class Learner:
         return method
 
     def _comes_with(self, lesson: Lesson, method: Any) -> bool:
-        """Whether a method knows what it must, and nobody wants it to learn from elsewhere."""
+        """Return whether a method knows what it must, and nobody wants it to learn from elsewhere."""
         return lesson.knows(method) and (self.plan.kind == "image" or self.plan.statistics_from is None)
 
     def _teach(self, lesson: Lesson, method: Any, loaded: Loaded, trained: Any | None) -> None:
@@ -78,7 +78,7 @@ class Learner:
 
     @cached_property
     def _source(self) -> Source:
-        """What is learnt from."""
+        """Return what is learnt from."""
         name, count = self.plan.learns_from, self.plan.statistics_count
         if name == self.plan.data:
             return Source(name, self._evaluated, count)
@@ -86,7 +86,7 @@ class Learner:
 
 
 def _same_features(one: Any, other: Any, loaded: Loaded) -> bool:
-    """Whether two networks for photos agree up to the layer: on noise, where every weight counts."""
+    """Return whether two networks for photos agree up to the layer: on noise, where every weight counts."""
     grey = grey_photo(loaded)
     noise = torch.randn(grey.shape, generator=torch.Generator().manual_seed(0)).to(grey)
     return torch.equal(one.probe.features(noise), other.probe.features(noise))

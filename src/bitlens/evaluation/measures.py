@@ -17,7 +17,7 @@ from bitlens.methods.specs import Spec, parse_specs
 
 @dataclass(frozen=True)
 class Axes:
-    """How the curves of a metric are drawn.
+    """Axes on which the curves of a metric are drawn.
 
     Attributes:
         x: what is counted along the x axis.
@@ -79,12 +79,12 @@ class Metric:
 
     @cached_property
     def listed(self) -> Listed:
-        """What it may be set with; of a metric of the list without a network library."""
+        """Settings that it takes; of a metric of the list without a network library."""
         return _in_the_file().get((self.kind, self.name)) or settings_of(self.compute)
 
 
 def _function(place: str) -> Callable[..., Any]:
-    """A function of this room by its module and name."""
+    """Return a function of this room by its module and name."""
     module, _, name = place.partition(":")
     found: Callable[..., Any] = getattr(import_module(f"bitlens.evaluation.{module}"), name)
     return found
@@ -106,7 +106,7 @@ def read_metrics(text: str, kind: Kind = "image") -> dict[str, Spec]:
 
 
 def metric_settings(spec: Spec) -> dict[str, Any]:
-    """Every setting that a metric computes with, defaults included."""
+    """Return every setting that a metric computes with, defaults included."""
     metric = metric_named(spec.name)
     parameters = inspect.signature(metric.compute).parameters.values()
     defaults = {p.name: p.default for p in parameters if p.kind is p.KEYWORD_ONLY}
@@ -114,7 +114,7 @@ def metric_settings(spec: Spec) -> dict[str, Any]:
 
 
 def ready_metric(spec: Spec) -> Callable[[Any], Scored | None]:
-    """The metric with its settings, ready to be computed."""
+    """Return the metric with its settings, ready to be computed."""
     return partial(metric_named(spec.name).compute, **metric_settings(spec))
 
 

@@ -21,7 +21,7 @@ from bitlens.workers import Lost, Workers
 
 
 def evaluates_on(workers: Workers) -> Engine:
-    """An engine that has samples evaluated by workers; rows come in any order.
+    """Have samples evaluated by workers; rows come in any order.
 
     A sample that ends its worker's process again and again is a failure with that reason.
     """
@@ -42,7 +42,7 @@ def evaluates_on(workers: Workers) -> Engine:
 def _evaluator(
     plan: Plan, loaded: Loaded, samples: Sequence[Any], learnt: Mapping[str, bytes], maps: Path | None, device: str
 ) -> Callable[[Task], Result]:
-    """What evaluates a sample in a worker, with the context that the run began with."""
+    """Return what evaluates a sample in a worker, with the context that the run began with."""
     loaded.model.to(device)
     kept = TemporaryDirectory(prefix="bitlens-")
     for name, content in learnt.items():
@@ -65,7 +65,7 @@ def _given_up(context: Context, task: Task, lost: Lost) -> Result:
 
 
 def _places(data: str) -> list[Path]:
-    """The file or folder that the name of a data set names, if it does."""
+    """Return the file or folder that the name of a data set names, if it does."""
     kind, colon, place = data.partition(":")
     if colon and kind in ("folder", "csv", "imagenet", "jsonl", "tsv"):
         return [Path(place).expanduser()]

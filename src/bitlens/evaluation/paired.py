@@ -43,7 +43,7 @@ class Comparison:
 
 
 def contributions(value: npt.NDArray[np.float64], scale: npt.NDArray[np.float64]) -> npt.NDArray[np.float64]:
-    """(n,) what each sample adds to the result: their mean is the result, their standard error its.
+    """Return (n,) what each sample adds to the result: their mean is the result, their standard error its.
 
     For metrics without a scale these are the values. Others are a ratio of two means (equation 9 of Schulz et al., where
     the scale is what the whole photo is worth to the network): a sample counts as ratio + (value - ratio · scale) / mean
@@ -57,13 +57,13 @@ def contributions(value: npt.NDArray[np.float64], scale: npt.NDArray[np.float64]
 
 
 def mean_of(series: Series) -> Mean:
-    """The result of one method in one metric."""
+    """Return the result of one method in one metric."""
     known = ~np.isnan(series.value)
     return _mean(contributions(series.value[known], series.scale[known]))
 
 
 def compare(one: Series, other: Series) -> Comparison:
-    """One method minus another on common samples, with a paired t-test of the differences.
+    """Return one method minus another on common samples, with a paired t-test of the differences.
 
     That is their mean over its standard error, with n - 1 degrees of freedom. Where many pairs are tested at once, nothing is
     corrected for that.

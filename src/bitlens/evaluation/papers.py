@@ -79,12 +79,12 @@ class Paper:
         return read_metrics(self.measured)
 
     def missing(self) -> list[str]:
-        """The paper's names of the methods that do not exist here."""
+        """Return the paper's names of the methods that do not exist here."""
         return [row.name for row in self.rows if row.spec.partition(":")[0] not in METHODS["image"]]
 
 
 @dataclass(frozen=True)
-class Line:
+class PaperLine:
     """One method, published and measured.
 
     Attributes:
@@ -99,12 +99,12 @@ class Line:
 
 
 def paper_names() -> list[str]:
-    """What `load_paper` knows."""
+    """Return what `load_paper` knows."""
     return list(_content())
 
 
 def load_paper(name: str) -> Paper:
-    """A published table by name.
+    """Return a published table by name.
 
     Raises:
         SettingError: if there is no such table.
@@ -120,8 +120,8 @@ def load_paper(name: str) -> Paper:
     return Paper(name, columns=columns, rows=rows, **entry)
 
 
-def side_by_side(paper: Paper, tables: Sequence[Table]) -> list[Line]:
-    """The paper's rows with ours beside them, and our other methods below.
+def side_by_side(paper: Paper, tables: Sequence[Table]) -> list[PaperLine]:
+    """Return the paper's rows with ours beside them, and our other methods below.
 
     A method of ours belongs to a row if it has that name and every setting that the row names, chosen or by default.
     """
@@ -137,12 +137,12 @@ def side_by_side(paper: Paper, tables: Sequence[Table]) -> list[Line]:
             label = _fitting(row, table)
             taken.update([label] if label else [])
             ours.append(_means(table, label, paper) if label else {})
-        lines.append(Line(row.name, published, tuple(ours)))
+        lines.append(PaperLine(row.name, published, tuple(ours)))
     others = [label for table, taken in zip(tables, used, strict=True) for label in table.methods if label not in taken]
     for label in dict.fromkeys(others):
         ours = [_means(table, label, paper) for table in tables]
         if any(ours):
-            lines.append(Line(label, (None,) * len(paper.columns), tuple(ours)))
+            lines.append(PaperLine(label, (None,) * len(paper.columns), tuple(ours)))
     return lines
 
 

@@ -17,7 +17,7 @@ _GROWING = ("methods", "metrics")
 
 
 def read_settings(folder: Path) -> dict[str, Any]:
-    """What the rows of a folder were made with.
+    """Return what the rows of a folder were made with.
 
     Raises:
         DataError: if there are no results, or they are of another version's format.
@@ -44,7 +44,7 @@ def read_settings(folder: Path) -> dict[str, Any]:
 
 
 def result_folders(folder: Path) -> list[Path]:
-    """The folder itself, or its subfolders that hold results, one for each network of a paper."""
+    """Return the folder itself, or its subfolders that hold results, one for each network of a paper."""
     if (folder / _FILE).is_file() or not folder.is_dir():
         return [folder]
     return sorted(place for place in folder.iterdir() if (place / _FILE).is_file()) or [folder]

@@ -11,7 +11,7 @@ from bitlens.methods.specs import Spec
 
 @dataclass(frozen=True)
 class Plan:
-    """What is to be evaluated, as plain data that another process can be sent.
+    """Plan of an evaluation, as plain data that another process can be sent.
 
     Attributes:
         model: the network's name.

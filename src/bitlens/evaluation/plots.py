@@ -82,7 +82,7 @@ def _title(metric: str) -> str:
 
 
 def _without_layers(metric: str) -> str:
-    """A label without the layers that stand along the axis already."""
+    """Return a label without the layers that stand along the axis already."""
     name, _, settings = metric.rstrip("]").partition("[")
     others = [text for text in settings.split(",") if text and not text.startswith("layers=")]
     return f"{name}[{','.join(others)}]" if others else name
@@ -111,7 +111,7 @@ class _MeanCurves:
     sums: list[Floats] = field(default_factory=list)
 
     def add(self, curves: list[Floats]) -> None:
-        """Curves (n, points) of each side."""
+        """Add the curves (n, points) of each side."""
         if not self.sums:
             self.sums = [np.zeros((6, len(self.x))) for _ in curves]
         for side, values in enumerate(curves):
@@ -123,7 +123,7 @@ class _MeanCurves:
             )
 
     def curve(self, name: str, side: int) -> Curve:
-        """The mean curve and its standard error."""
+        """Return the mean curve and its standard error."""
         with np.errstate(divide="ignore", invalid="ignore"):  # points that no sample has, or only one
             count, a, b, aa, ab, bb = self.sums[side]
             ratio = a / b
@@ -147,14 +147,14 @@ def _mean_curves(store: RowStore, metric: str, axes: Axes, table: Table) -> dict
 
 
 def _rows(column: Any) -> list[Floats]:
-    """The lists of a column."""
+    """Return the lists of a column."""
     joined = column.combine_chunks()
     flat = np.asarray(joined.flatten().to_numpy(), dtype=np.float64)
     return np.split(flat, np.cumsum(np.diff(joined.offsets.to_numpy()))[:-1])
 
 
 def _at(x: Floats, places: list[Floats], curves: list[Floats]) -> Floats:
-    """The curves at x, (n, points); photos of other sizes were measured at other points."""
+    """Return the curves at x, (n, points); photos of other sizes were measured at other points."""
     return np.stack(
         [
             values if np.array_equal(here, x) else np.interp(x, here, values)

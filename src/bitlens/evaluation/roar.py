@@ -35,12 +35,12 @@ _SHARES = (0.7, 0.1, 0.2)  # training, validation, test
 _LAYER = "4"  # of `small_resnet`: the second stage, half the resolution
 _BATCH = 64
 _LEARNT_FROM = 1000
-Told = Callable[[str], None]
+Announce = Callable[[str], None]
 
 
 @dataclass(frozen=True)
 class RoarPlan:
-    """Everything that decides the results, methods and rates aside.
+    """Settings that decide the results, methods and rates aside.
 
     Attributes:
         data: the name of the data set.
@@ -86,7 +86,7 @@ def run_roar(
     seeds: int,
     out: Path,
     device: str,
-    told: Told = lambda _: None,
+    told: Announce = lambda _: None,
 ) -> list[RoarRow]:
     """Run what is not done yet, write `rows.json` and `roar.png`, and give all rows.
 
@@ -141,9 +141,15 @@ def _check_plan(plan: RoarPlan, out: Path) -> None:
 
 
 def _trained(
-    build: Callable[[], nn.Module], images: Tensor, labels: Tensor, plan: RoarPlan, place: Path, device: str, told: Told
+    build: Callable[[], nn.Module],
+    images: Tensor,
+    labels: Tensor,
+    plan: RoarPlan,
+    place: Path,
+    device: str,
+    told: Announce,
 ) -> nn.Module:
-    """The network that is explained, from an earlier run if there is one."""
+    """Return the network that is explained, from an earlier run if there is one."""
     if place.is_file():
         network = build()
         read_arrays(place, "a trained network", lambda _: True)  # its checksum
@@ -163,9 +169,9 @@ def _maps(
     images: Sequence[Tensor],
     labels: Sequence[Tensor],
     out: Path,
-    told: Told,
+    told: Announce,
 ) -> list[Tensor]:
-    """(N, H, W) of each part for its labels, from an earlier run if there are some."""
+    """Return (N, H, W) of each part for its labels, from an earlier run if there are some."""
     place = out / "maps" / f"{_stem(label)}.safetensors"
     if place.is_file():
         kept, _ = read_arrays(place, "maps", lambda _: True)
@@ -214,7 +220,7 @@ def _draw(rows: Sequence[RoarRow], plan: RoarPlan, place: Path) -> None:
     save_figure(draw_charts([chart], title="Remove and retrain (ROAR)", caption=caption), place)
 
 
-def _tell(told: Told, label: str, row: Retrained) -> None:
+def _tell(told: Announce, label: str, row: Retrained) -> None:
     told(f"{label}: {row.rate:.0%} removed, seed {row.seed}: test accuracy {row.test_accuracy:.3f}")
 
 

@@ -48,7 +48,7 @@ _TEXTS = [field.name for field in SCHEMA if field.type == pa.string()]
 
 @dataclass(frozen=True)
 class Row:
-    """What one metric says of one method's map of one sample.
+    """Value that one metric gives to one method's map of one sample.
 
     Attributes:
         index: position of the sample in its data set.

@@ -30,7 +30,7 @@ from bitlens.view.heatmap import save_raw
 
 @dataclass(frozen=True)
 class Task:
-    """What is missing of one sample.
+    """Pairs of method and metric that are missing of one sample.
 
     Attributes:
         index: its position in the data set.
@@ -43,7 +43,7 @@ class Task:
 
 @dataclass(frozen=True)
 class Result:
-    """What became of a task.
+    """Outcome of a task.
 
     Attributes:
         rows: one for each method and metric that was wanted.
@@ -59,7 +59,7 @@ Engine = Callable[[Context, Iterable[Task]], Iterator[Result]]
 
 
 def select_samples(count: int, part: tuple[int, int] = (1, 1), limit: int | None = None) -> list[int]:
-    """Positions of the samples to evaluate, in a fixed shuffled order.
+    """Return positions of the samples to evaluate, in a fixed shuffled order.
 
     More of the same part always begins with the same samples: a larger limit adds to what is there.
 
@@ -85,7 +85,7 @@ def _shuffled(index: int) -> bytes:
 
 
 def find_tasks(context: Context, folder: Path, indices: Sequence[int], *, retry_errors: bool = False) -> list[Task]:
-    """What is missing in a folder, sample by sample; what the rows are going to be made with is pinned there.
+    """Return what is missing in a folder, sample by sample; what the rows are going to be made with is pinned there.
 
     Args:
         context: what to evaluate with.
@@ -105,7 +105,7 @@ def find_tasks(context: Context, folder: Path, indices: Sequence[int], *, retry_
 
 
 def missing_tasks(done: Done, indices: Sequence[int], methods: Sequence[str], metrics: Sequence[str]) -> list[Task]:
-    """What is missing of samples, in their order; samples that lack nothing are left out.
+    """Return what is missing of samples, in their order; samples that lack nothing are left out.
 
     Args:
         done: what is there.
@@ -162,7 +162,7 @@ def carry_out(
 
 
 def run_locally(context: Context, tasks: Iterable[Task]) -> Iterator[Result]:
-    """The engine of one process: a sample after the other."""
+    """Evaluate in one process, a sample after the other."""
     for task in tasks:
         yield evaluate_sample(context, task)
 
@@ -192,7 +192,7 @@ def evaluate_sample(context: Context, task: Task) -> Result:
 
 
 def failure(task: Task, name: str, reason: str, seconds: float | None = None) -> Result:
-    """What became of a task that nothing could be measured for."""
+    """Return what became of a task that nothing could be measured for."""
     pairs = [(method, metric) for method, metrics in task.wanted.items() for metric in metrics]
     return Result([Row(task.index, name, "", *pair, error=reason, seconds=seconds) for pair in pairs], {})
 
@@ -244,7 +244,7 @@ def _kept_map(context: Context, method: str, index: int) -> Tensor | None:
 
 
 def _keep(result: Result, context: Context) -> None:
-    """Maps are written before the rows that were made from them."""
+    """Keep maps, which are written before the rows that were made from them."""
     for method, values in result.maps.items():
         place = _map_place(context, method, result.rows[0].index)
         if place is not None:
@@ -252,7 +252,7 @@ def _keep(result: Result, context: Context) -> None:
 
 
 def _check_same_samples(store: RowStore, context: Context) -> None:
-    """One sample stands for all: data sets are replaced as a whole, or not at all."""
+    """Check one sample, which stands for all: data sets are replaced as a whole, or not at all."""
     known = store.first()
     if known is None:
         return

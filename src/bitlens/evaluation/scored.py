@@ -17,7 +17,7 @@ _MOST_POINTS = 201  # of a curve that is kept
 
 @dataclass(frozen=True)
 class Scored:
-    """What a metric says of one map.
+    """Value that a metric gives to one map.
 
     Attributes:
         value: the number; of a ratio of means the numerator.
@@ -44,7 +44,7 @@ class Scored:
 
 
 def kept_curve(values: "Tensor") -> npt.NDArray[np.float32]:
-    """A curve as it is kept: at most 201 points, the first and the last among them."""
+    """Return a curve as it is kept: at most 201 points, the first and the last among them."""
     chosen = np.linspace(0, len(values) - 1, min(len(values), _MOST_POINTS)).round().astype(int)
     kept: npt.NDArray[np.float32] = values.detach().cpu().float().numpy()[chosen]
     return kept

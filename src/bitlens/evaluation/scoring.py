@@ -39,7 +39,7 @@ rank_auc = partial(_inside, localization.rank_auc)
 
 
 def bounding_box(case: Case, *, region: ObjectShape = "boxes", max_area: float = 0.33) -> Scored | None:
-    """Share of the highest pixels that lie inside."""
+    """Return the share of the highest pixels that lie inside."""
     return _inside(localization.bounding_box_ratio, case, region=region, max_area=max_area, seed=case.seed)
 
 
@@ -48,12 +48,12 @@ def effective_heat(
     *,
     region: ObjectShape = "boxes",
     max_area: float = 0.33,
-    scale: localization.Scale = "maximum",
+    scale: localization.HeatScale = "maximum",
     base_threshold: float = 0.1,
     cap: float = 0.99,
     weighted: bool = True,
 ) -> Scored | None:
-    """Share of the heat that lies inside, over all thresholds."""
+    """Return the share of the heat that lies inside, over all thresholds."""
     settings = {"scale": scale, "base_threshold": base_threshold, "cap": cap, "weighted": weighted}
     return _inside(localization.effective_heat_ratio, case, region=region, max_area=max_area, **settings)
 
@@ -61,7 +61,7 @@ def effective_heat(
 def pointing_game(
     case: Case, *, region: ObjectShape = "mask", max_area: float = 1.0, tolerance: int = 0
 ) -> Scored | None:
-    """Whether the highest pixel lies inside."""
+    """Return whether the highest pixel lies inside."""
     return _inside(localization.pointing_game, case, region=region, max_area=max_area, tolerance=tolerance)
 
 
@@ -75,7 +75,7 @@ def degradation_score(
     integral: Integral = "trapezoid",
     precision: Precision = "auto",
 ) -> Scored:
-    """Area between the curves, over the drop from the photo to everything replaced: a ratio of means."""
+    """Return area between the curves, over the drop from the photo to everything replaced: a ratio of means."""
     settings: dict[str, Any] = {"points": points, "schedule": schedule, "replacement": replacement}
     found = degradation(*case.asked, case.map, tile, **settings, **case.run(precision))
     curves = (kept_curve(values) for values in (found.removed, found.lerf[0], found.morf[0]))
@@ -93,7 +93,7 @@ def _area_under(
     area: Area = "trapezoid",
     precision: Precision = "auto",
 ) -> Scored:
-    """Area under the curve of pixels that appear, or vanish; both are measured at once."""
+    """Return area under the curve of pixels that appear, or vanish; both are measured at once."""
     settings: dict[str, Any] = {"points": points, "step": step, "start": start, "replacement": replacement}
     found = case.once(
         f"insertion and deletion {settings} {precision}",
@@ -117,7 +117,7 @@ def sensitivity(
     replacement: Literal["zero", "mean", "blur"] = "zero",
     precision: Precision = "float32",
 ) -> Scored:
-    """Correlation of summed relevance with the drop of the score, mean over the sizes of the sets."""
+    """Return correlation of summed relevance with the drop of the score, mean over the sizes of the sets."""
     settings: dict[str, Any] = {"sizes": sizes, "sets": sets, "draw": draw, "replacement": replacement}
     nothing = torch.zeros_like(case.photo.image[:, 0])
     # What the network loses without a set does not depend on the map: one measurement for all methods
@@ -134,7 +134,7 @@ def sensitivity(
 
 
 def _restricted(number: str, case: Case, *, noise_samples: int = 32) -> Scored | None:
-    """One number of `RestrictedAccuracy`. Only bottlenecks restrict; the mask is fitted once for all that is read from it."""
+    """Return one number of `RestrictedAccuracy`. Only bottlenecks restrict; the mask is fitted once for all of them."""
     iba, photo = case.method, case.photo
     if not isinstance(iba, LayerBottleneck):
         return None
@@ -159,7 +159,7 @@ def sanity(
     percentiles: Literal["1-99", "0-100"] = "1-99",
     either_sign: bool = False,
 ) -> Scored:
-    """Likeness of the maps of ever more random networks to the trained one's, step by step; their mean."""
+    """Return likeness of the maps of ever more random networks to the trained one's, step by step; their mean."""
     low, high = map(float, percentiles.split("-"))
     likeness = [1.0] + [
         float(ssim(case.map, case.map_of(method), window=window, percentiles=(low, high), either_sign=either_sign))
@@ -170,5 +170,5 @@ def sanity(
 
 
 def sanity_steps(settings: Mapping[str, Any]) -> Sequence[str]:
-    """What stands along the curve: the layers down to which the network was random."""
+    """Return what stands along the curve: the layers down to which the network was random."""
     return ("trained", *str(settings["layers"]).split("+"))

@@ -41,7 +41,7 @@ class Series:
 
 
 class Done:
-    """Which (sample, method, metric) are there, in one byte each."""
+    """Record of which (sample, method, metric) are there, in one byte each."""
 
     def __init__(self) -> None:
         self._seen: dict[tuple[str, str], npt.NDArray[np.bool_]] = {}
@@ -80,7 +80,7 @@ class RowStore:
         self.folder, self.samples = folder, samples
 
     def done(self, *, failures: bool) -> Done:
-        """What need not be done again; failures belong to it if `failures`."""
+        """Return what need not be done again; failures belong to it if `failures`."""
         done = Done()
         for part in self._parts([*_PAIR, "error"]):
             for pair, rows in _by_pair(part):
@@ -89,7 +89,7 @@ class RowStore:
         return done
 
     def series(self) -> dict[tuple[str, str], Series]:
-        """The numbers of every (method, metric); memory and time grow with the number of rows, curves are not read."""
+        """Return the numbers of every (method, metric); memory and time grow with the number of rows, curves are not read."""
         columns = [*_PAIR, "value", "scale", "probability", "target", "predicted", "error"]
         done, failed = Done(), _Failed()
         collected: dict[tuple[str, str], _Collected] = {}
@@ -105,7 +105,7 @@ class RowStore:
         return {pair: collected.pop(pair).series(failed, pair) for pair in sorted(collected)}
 
     def curves(self, metric: str) -> Iterator[tuple[str, pa.Table]]:
-        """The curves of a metric by method, file by file: tables with index, x, upper, lower, without failures."""
+        """Yield the curves of a metric by method, file by file: tables with index, x, upper, lower, without failures."""
         done = Done()
         for part in self._parts([*_PAIR, "x", "upper", "lower", "error", "value"], metric):
             good = _is_null(part["error"]) & ~_is_null(part["value"])
@@ -116,7 +116,7 @@ class RowStore:
                     yield method, part.select(["index", "x", "upper", "lower"]).take(pa.array(mine))
 
     def first(self) -> dict[str, Any] | None:
-        """Index, sample and photo of some row that is no failure, to compare with the data at hand."""
+        """Return index, sample and photo of some row that is no failure, to compare with the data at hand."""
         for part in self._parts([*_PAIR, "sample", "photo", "error"]):
             good = np.flatnonzero(_is_null(part["error"]))
             if len(good):
@@ -160,7 +160,7 @@ class _Collected:
 
 
 class _Failed:
-    """Why samples failed; the last reason counts."""
+    """Reasons why samples failed; the last one counts."""
 
     def __init__(self) -> None:
         self._reasons: dict[tuple[str, str], dict[int, str]] = {}
@@ -173,14 +173,14 @@ class _Failed:
             self._reasons.setdefault(pair, {}).update(zip(indices, texts, strict=True))
 
     def without(self, pair: tuple[str, str], succeeded: npt.NDArray[np.int64]) -> dict[int, str]:
-        """The reasons of a (method, metric), but for samples that have a value all the same (sorted)."""
+        """Return the reasons of a (method, metric), but for samples that have a value all the same (sorted)."""
         reasons = self._reasons.pop(pair, {})
         left = np.setdiff1d(np.fromiter(reasons, np.int64, len(reasons)), succeeded, assume_unique=True)
         return {index: reasons[index] for index in np.sort(left).tolist()}
 
 
 def _by_pair(part: pa.Table) -> Iterator[tuple[tuple[str, str], npt.NDArray[np.int64]]]:
-    """The rows of each (method, metric) in a table."""
+    """Yield the rows of each (method, metric) in a table."""
     methods, metrics = (part[name].combine_chunks().dictionary_encode() for name in ("method", "metric"))
     codes = _numbers(methods.indices) * max(len(metrics.dictionary), 1) + _numbers(metrics.indices)
     order = np.argsort(codes, kind="stable")
@@ -191,7 +191,7 @@ def _by_pair(part: pa.Table) -> Iterator[tuple[tuple[str, str], npt.NDArray[np.i
 
 
 def _numbers(column: Any) -> npt.NDArray[Any]:
-    """A column as NumPy array; whole numbers as int64 with -1 for nothing, others as float64 with NaN."""
+    """Return a column as NumPy array; whole numbers as int64 with -1 for nothing, others as float64 with NaN."""
     if pa.types.is_integer(column.type):
         return np.asarray(column.fill_null(-1).to_numpy(), dtype=np.int64)
     return np.asarray(column.cast(pa.float64()).to_numpy(), dtype=np.float64)

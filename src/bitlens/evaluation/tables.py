@@ -19,7 +19,7 @@ from bitlens.evaluation.store import RowStore, Series
 
 @dataclass(frozen=True)
 class Selection:
-    """Which rows count.
+    """Choice of the rows that count.
 
     Attributes:
         methods: labels; None for all that are there.
@@ -59,7 +59,7 @@ class Cell:
 
 @dataclass(frozen=True)
 class Table:
-    """What an evaluation found.
+    """Findings of an evaluation.
 
     Attributes:
         settings: what the rows were made with.
@@ -90,7 +90,7 @@ class Table:
         return list(dict.fromkeys(metric for _, metric in self.cells))
 
     def plain(self) -> dict[str, Any]:
-        """Plain values, the same for the same rows; nothing that was not measured is a number."""
+        """Return plain values, the same for the same rows; nothing that was not measured is a number."""
         rows = []
         for cell in self.cells.values():
             row = {"method": cell.method, "metric": cell.metric, **asdict(cell.mean), "failures": cell.failures}
@@ -108,7 +108,7 @@ class Table:
 
 
 def metric_of(label: str) -> Metric:
-    """The metric of the list that a label names."""
+    """Return the metric of the list that a label names."""
     return metric_named(label.partition("[")[0])
 
 
@@ -150,7 +150,7 @@ def build_table(folder: Path, selection: Selection | None = None) -> Table:
 
 
 def _samples(part: Iterable[Series]) -> tuple[int, float]:
-    """How many samples have a value or a failure, and the share of those with values whose target is the predicted class."""
+    """Return how many samples have a value or a failure, and which share of those with values asks for the predicted class."""
     series = list(part)
     longest = 1 + max(int(max(one.index.max(initial=-1), max(one.failures, default=-1))) for one in series)
     valued, failed, correct = (np.zeros(longest, bool) for _ in range(3))

@@ -25,7 +25,7 @@ def removal(
     normalise: Literal["none", "set"] = "none",
     precision: Precision = "auto",
 ) -> Scored:
-    """Area between the curves; with normalise="set" over the drop from the text to nothing, a ratio of means (equation 9).
+    """Return area between the curves; with normalise="set" over the drop from the text to nothing, a ratio of means (equation 9).
 
     Without tokens a classifier falls back to whatever class it likes best, so that drop is small for half the texts, and no
     measure of what there is to lose: by default areas stay probabilities.
@@ -46,7 +46,7 @@ def _area_under(
     limit: float = 1.0,
     precision: Precision = "auto",
 ) -> Scored:
-    """Area under the curve of tokens that appear, or are replaced; both are measured at once."""
+    """Return area under the curve of tokens that appear, or are replaced; both are measured at once."""
     settings: dict[str, Any] = {"points": points, "step": step, "limit": limit, **case.run}
     found = case.once(
         f"insertion and deletion {unit} {precision} {settings}",
@@ -61,7 +61,7 @@ deletion = partial(_area_under, "deletion")
 
 
 def sensitivity(case: TextCase, *, unit: Unit = "token", sets: int = 100, precision: Precision = "float32") -> Scored:
-    """Correlation of summed relevance with the drop of the score, mean over the shares of the text."""
+    """Return correlation of summed relevance with the drop of the score, mean over the shares of the text."""
     text = case.text
     answer, units = case.asked("score", unit, precision)
     nothing = torch.zeros(text.batch.real.shape, device=text.batch.real.device)

@@ -64,7 +64,7 @@ class DemoScene:
 
 @dataclass(frozen=True)
 class Demo:
-    """What a demo did.
+    """Results of a demo.
 
     Attributes:
         scenes: that were explained.

@@ -27,7 +27,7 @@ _SHOWN = 3  # differences
 
 @dataclass(frozen=True)
 class Earlier:
-    """What stays of a folder.
+    """Remains of earlier runs in a folder.
 
     Attributes:
         folder: the folder.
@@ -99,7 +99,7 @@ class Earlier:
 
     @property
     def stems(self) -> dict[str, Path]:
-        """What the files of photos are called that stay, or were explained before."""
+        """Names of the files of photos that stay, with the photos."""
         return {stem: _place(row["photo"]) for row in self.rows for stem in [_stem(row)] if stem and "photo" in row}
 
     def joined(self, photo: Explained) -> Explained:

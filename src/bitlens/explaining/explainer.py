@@ -50,7 +50,7 @@ class ExplainedWord:
 
 @dataclass(frozen=True, eq=False)
 class Explanation:
-    """What a network uses of one text.
+    """Words and tokens of one text that a network uses.
 
     Attributes:
         text: as it was written; a pair follows its text after a line break.
@@ -112,7 +112,7 @@ class Explanation:
         answers.print(self)
 
     def as_dict(self) -> dict[str, Any]:
-        """Plain values for machines: words for people, and every token as it is."""
+        """Return plain values for machines: words for people, and every token as it is."""
         owner = {position: number for number, word in enumerate(self.words) for position in word.tokens}
         tokens = [
             {"token": token, "value": value, "span": span, "word": owner.get(position)}
@@ -140,10 +140,11 @@ class Explanation:
             what = "p" if proof.measure == "probability" else proof.measure
             under = f"{proof.under:.3f} ± {proof.spread:.3f}"
             yield f"{what} of {self.target}: {proof.before:.3f}, with noise in place of what is not needed {under}"
+            yield from filter(None, [proof.caveat])
 
 
 def page(explanations: Sequence[Explanation], title: str, *, same_scale: bool = False) -> str:
-    """Several texts as one page of HTML that carries all it needs.
+    """Return several texts as one page of HTML that carries all it needs.
 
     Args:
         explanations: of one method.
@@ -260,7 +261,7 @@ class Explainer:
         return explanations[0] if one else explanations
 
     def _asked(self, target: Any, count: int) -> tuple[OutputChoice, Any]:
-        """What is said of the network's output, and what is asked about."""
+        """Return what is said of the network's output, and what is asked about."""
         known = self.loaded.output
         if isinstance(target, str):
             loaded, index = read_target(target, self.loaded, self.classes)

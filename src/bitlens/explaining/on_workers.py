@@ -98,7 +98,7 @@ class _Sent:
 
 @dataclass(frozen=True)
 class _Job:
-    """What a worker needs to explain photos; `tops` is where colours end, None if that is to be found out first."""
+    """Work on photos for a worker; `tops` is where colours end, None if that is to be found out first."""
 
     request: Request
     methods: Sequence[_Sent]

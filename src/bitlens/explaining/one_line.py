@@ -92,7 +92,7 @@ def default_layer(model: nn.Module | Loaded, inputs: Any = None) -> str:
 
 
 def _asked(targets: Any, loaded: Loaded) -> Any:
-    """Classes by name as their indices."""
+    """Return classes by name as their indices."""
     if isinstance(targets, str):
         return class_index(targets, loaded.classes)
     if isinstance(targets, list | tuple) and any(isinstance(one, str) for one in targets):
@@ -101,7 +101,7 @@ def _asked(targets: Any, loaded: Loaded) -> Any:
 
 
 def _read(loaded: Loaded, inputs: Any) -> Any:
-    """Tensors as they are; photos prepared and texts cut into tokens as the network wants them."""
+    """Return tensors as they are; photos prepared and texts cut into tokens as the network wants them."""
     if isinstance(inputs, Tensor | TokenBatch | ModelInputs):
         return inputs
     several = inputs if isinstance(inputs, list | tuple) else [inputs]

@@ -63,7 +63,7 @@ class Ready:
 
 @dataclass(frozen=True)
 class Found:
-    """What one method says of one photo.
+    """Map of one method for one photo.
 
     Attributes:
         ready: the method.
@@ -104,7 +104,7 @@ class Explained:
         return f"{self.stem}.seen.jpg"
 
     def rows(self) -> list[dict[str, Any]]:
-        """Plain values for the summary, one mapping for each method."""
+        """Return plain values for the summary, one mapping for each method."""
         return [
             {
                 "photo": str(self.photo),
@@ -121,7 +121,7 @@ class Explained:
 
 @dataclass(frozen=True)
 class Request:
-    """What is to be explained by whom, and into which folder.
+    """Request to explain: the network, the methods, and the folder for what they find.
 
     Attributes:
         loaded: the network and its preprocessing.

@@ -38,6 +38,8 @@ def caption(attribution: Attribution) -> str:
         apart = f", {float(beside[0].sum()):,.0f} by other tokens than patches" if beside is not None else ""
         parts.append(f"{float(attribution.total_bits[0]):,.0f} bits in total{apart}")
     parts.append(", ".join(filter(None, (attribution.layer, aim_of(attribution.settings)))))
+    if proof is not None and proof.caveat:
+        parts.append(proof.caveat)
     return " · ".join(parts)
 
 
@@ -126,7 +128,7 @@ def _ends(one: Found, tops: Mapping[str, float]) -> dict[str, Any]:
 
 @dataclass
 class Outcome:
-    """What became of many photos.
+    """Outcome of explaining many photos.
 
     Attributes:
         rows: plain values of each photo and each method that explained it.

@@ -14,7 +14,7 @@ SUMMARY = "summary.json"
 
 
 def write_summary(
-    rows: Sequence[dict[str, Any]],
+    rows: Sequence[Mapping[str, Any]],
     settings: Mapping[str, Any],
     path: Path,
     skipped: Mapping[str, str] | None = None,

@@ -13,7 +13,7 @@ from bitlens.core.statistics import FeatureStatistics
 from bitlens.errors import InputError, SettingError
 from bitlens.explaining.photos import over_photo
 
-Step = Callable[[], Any]
+Advance = Callable[[], Any]
 
 
 def sweep_betas(
@@ -23,7 +23,7 @@ def sweep_betas(
     statistics: Mapping[str, FeatureStatistics],
     betas: Sequence[float],
     *,
-    progress: Step | None = None,
+    progress: Advance | None = None,
     **settings: Any,
 ) -> list[list[list[Attribution]]]:
     """Make a map of each photo for each layer and each β, photos of one size at once (Schulz et al., figures 4 and 10).
@@ -62,7 +62,7 @@ def sweep_smoothings(
     statistics: FeatureStatistics,
     smoothings: Sequence[float],
     *,
-    progress: Step | None = None,
+    progress: Advance | None = None,
     **settings: Any,
 ) -> list[list[Attribution]]:
     """Make a map of each photo for each width of the mask's blur, photos of one size at once (Schulz et al., figure 9).
@@ -115,7 +115,9 @@ def roughness_of(one: Attribution) -> float:
     return float(roughness(one.cells)) if one.cells is not None else math.nan
 
 
-def _explained(iba: IBA, images: Sequence[Tensor], targets: Sequence[int], progress: Step | None) -> list[Attribution]:
+def _explained(
+    iba: IBA, images: Sequence[Tensor], targets: Sequence[int], progress: Advance | None
+) -> list[Attribution]:
     """Make one attribution for each photo, in their order."""
     alike: dict[torch.Size, list[int]] = {}
     for number, image in enumerate(images):
@@ -129,8 +131,8 @@ def _explained(iba: IBA, images: Sequence[Tensor], targets: Sequence[int], progr
     return [found[i] for i in range(len(images))]
 
 
-def _told(progress: Step | None) -> Callable[[int], None] | None:
-    """`IBA.explain` counts up; here each sample is told once."""
+def _told(progress: Advance | None) -> Callable[[int], None] | None:
+    """Tell each sample once, where `IBA.explain` counts up."""
     if progress is None:
         return None
     told = 0

@@ -14,7 +14,7 @@ from bitlens.models.loaded import Loaded
 
 
 def read_target(wanted: str, loaded: Loaded, classes: Sequence[str] | None) -> tuple[Loaded, int | None]:
-    """The network, with what is said of its output, and the index of what is asked about; None for what it answers itself.
+    """Return the network, with what is said of its output, and the index of what is asked about; None for what it answers itself.
 
     Args:
         wanted: "auto", an index, the name of a class; or "regression", "binary", "binary-probability" or "multi-label", each by
@@ -37,7 +37,7 @@ def read_target(wanted: str, loaded: Loaded, classes: Sequence[str] | None) -> t
 
 
 def target_of(output: OutputChoice, index: int | None, count: int) -> Target:
-    """The question about this index of an output that is said to be values, labels or two classes."""
+    """Return the question about this index of an output that is said to be values, labels or two classes."""
     numbers = OutputForm.chosen(output)[0].numbers
     if numbers == "regression":
         return Regression(column=index)
@@ -46,7 +46,7 @@ def target_of(output: OutputChoice, index: int | None, count: int) -> Target:
 
 
 def with_output(loaded: Loaded, settings: Sequence[Mapping[str, Any]]) -> Loaded:
-    """The network, with what the settings of the methods say of its output: they are of one network.
+    """Return the network, with what the settings of the methods say of its output: they are of one network.
 
     Raises:
         SettingError: if they say different things.

@@ -30,7 +30,7 @@ def quantus_explain_func(
     device: str | None = None,
     **settings: Any,
 ) -> NDArray[np.float32]:
-    """What Quantus's metrics take as `explain_func`; everything else goes into `explain_func_kwargs`.
+    """Return what Quantus's metrics take as `explain_func`; everything else goes into `explain_func_kwargs`.
 
     Args:
         model: the network, as Quantus hands it over.

@@ -22,7 +22,7 @@ def build_method(spec: Spec, loaded: Loaded, *, seed: int = 0, layer: str | None
         spec: the method; what its settings do not name is what suits the network.
         loaded: the network.
         seed: of methods that take one, unless their settings name it.
-        layer: of methods that need one, likewise; None for the network's default.
+        layer: of methods that need one, unless their settings name it; None for the network's default.
 
     Raises:
         LayerError: if the network has no such layer, or none that suits by default.
@@ -49,7 +49,7 @@ def build_method(spec: Spec, loaded: Loaded, *, seed: int = 0, layer: str | None
 
 
 def map_alone(method: Any) -> dict[str, Any]:
-    """What to give `explain` so that it leaves out the evidence of bottlenecks, 32 passes for each map that nobody looks at."""
+    """Return what to give `explain` so that it leaves out the evidence of bottlenecks: 32 passes a map that nobody looks at."""
     return {"evidence_samples": 0} if "evidence_samples" in inspect.signature(method.explain).parameters else {}
 
 
@@ -66,7 +66,7 @@ def method_settings(spec: Spec, method: Any) -> dict[str, Any]:
 
 
 def grey_photo(loaded: Loaded) -> Tensor:
-    """(1, C, H, W) on the network's device: any input will do to see which layers there are."""
+    """Return (1, C, H, W) on the network's device: any input will do to see which layers there are."""
     image = loaded.preprocess(Image.new("RGB", (512, 512), (128, 128, 128)))[None]
     return image.to(Network(loaded.model).device)
 

@@ -23,7 +23,7 @@ def _in_the_file() -> dict[tuple[str, str], Listed]:
 
 
 class Method(Protocol):
-    """Anything that turns inputs and targets into an attribution."""
+    """A method: all that turns inputs and targets into an attribution."""
 
     def explain(self, inputs: Any, targets: Any = None) -> "Attribution":
         """Explain a batch; see the method's own documentation for what else it takes."""
@@ -89,12 +89,12 @@ class MethodEntry:
 
     @cached_property
     def listed(self) -> Listed:
-        """What it may be set with; of a method of the list without building it."""
+        """Settings that it takes; of a method of the list without building it."""
         return _in_the_file().get((self.kind, self.name)) or settings_of(self.build)
 
     @property
     def lesson(self) -> "Lesson | None":
-        """How it learns what it must; None for nothing."""
+        """Return how it learns what it must; None for nothing."""
         from bitlens.methods.lessons import LESSONS
 
         return LESSONS[self.kind, self.learns] if self.learns else None

@@ -32,10 +32,10 @@ from bitlens.training.settings import TrainingSettings
 from bitlens.version import __version__
 
 _BATCH = 16
-Seen = Callable[[int], None]
+OnSeen = Callable[[int], None]
 """Told how many samples were seen so far."""
 
-Collect = Callable[[Any, Sequence[Sample], Preprocessing, Granularity, Seen], FeatureStatistics]
+Collect = Callable[[Any, Sequence[Sample], Preprocessing, Granularity, OnSeen], FeatureStatistics]
 """Makes statistics of a bottleneck's layer over photos; what cannot be read is left out with a warning."""
 
 B = TypeVar("B", Tensor, TokenBatch)
@@ -43,7 +43,7 @@ B = TypeVar("B", Tensor, TokenBatch)
 
 @dataclass(frozen=True)
 class How:
-    """How a lesson is learnt.
+    """Settings of learning a lesson.
 
     Attributes:
         per: of statistics over photos: "channel" or "element".
@@ -56,7 +56,7 @@ class How:
 
 @dataclass(frozen=True)
 class Class:
-    """Whom a lesson is given to, and from what: methods on one network, and the samples that were chosen.
+    """Methods on one network that are given a lesson, and the samples that were chosen for it.
 
     Attributes:
         loaded: the network.
@@ -131,7 +131,7 @@ class Lesson(ABC):
         """Tell apart, by plain values, what is learnt from the same samples by the same network."""
 
     @abstractmethod
-    def learn(self, wanted: Sequence[tuple[Any, str]], given: Class, progress: Seen) -> list[Any]:
+    def learn(self, wanted: Sequence[tuple[Any, str]], given: Class, progress: OnSeen) -> list[Any]:
         """Learn parts of methods on one network, each sample passing it as few times as can be.
 
         Args:
@@ -161,7 +161,7 @@ class Lesson(ABC):
         return None
 
 
-class _Statistics(Lesson):
+class _StatisticsLesson(Lesson):
     """Statistics of a layer's features over photos."""
 
     name = setting = option = command = "statistics"
@@ -170,7 +170,7 @@ class _Statistics(Lesson):
     def key(self, method: Any, part: str, how: How) -> list[Any]:
         return [part, str(method.probe.call), str(method.layout), how.per]
 
-    def learn(self, wanted: Sequence[tuple[Any, str]], given: Class, progress: Seen) -> list[Any]:
+    def learn(self, wanted: Sequence[tuple[Any, str]], given: Class, progress: OnSeen) -> list[Any]:
         methods, preprocess, per = [method for method, _ in wanted], given.loaded.preprocess, given.how.per
         if len(methods) > 1:
             batches = _told(_image_batches(given.samples, preprocess, methods[0].probe.device), progress)
@@ -197,7 +197,7 @@ class _Statistics(Lesson):
         return {method.probe.name: replace(known, provenance=provenance)}
 
 
-class _Patterns(Lesson):
+class _PatternsLesson(Lesson):
     """Patterns of a network's neurons over photos."""
 
     name = setting = option = command = "patterns"
@@ -212,7 +212,7 @@ class _Patterns(Lesson):
     def key(self, method: Any, part: str, how: How) -> list[Any]:  # noqa: ARG002
         return []
 
-    def learn(self, wanted: Sequence[tuple[Any, str]], given: Class, progress: Seen) -> list[Any]:
+    def learn(self, wanted: Sequence[tuple[Any, str]], given: Class, progress: OnSeen) -> list[Any]:
         preprocess, found = given.loaded.preprocess, []
         for method, _ in wanted:
             batches = tensor_batches(given.samples, preprocess, _BATCH, on_error="skip")
@@ -222,7 +222,7 @@ class _Patterns(Lesson):
         return found
 
 
-class _Weights(Lesson):
+class _WeightsLesson(Lesson):
     """Weights of a readout, trained with usual settings; a photo that cannot be read raises."""
 
     name, setting, option, command = "weights", "weights", "readout", "readout train"
@@ -238,7 +238,7 @@ class _Weights(Lesson):
     def key(self, method: Any, part: str, how: How) -> list[Any]:
         return [part, how.per, json.dumps(method.choices)]
 
-    def learn(self, wanted: Sequence[tuple[Any, str]], given: Class, progress: Seen) -> list[Any]:
+    def learn(self, wanted: Sequence[tuple[Any, str]], given: Class, progress: OnSeen) -> list[Any]:
         samples, preprocess, found = given.samples, given.loaded.preprocess, []
         settings = TrainingSettings(batch=min(16, max(1, len(samples) // 2)))
         how = {"data": given.data, "preprocessing": given.reader}
@@ -260,7 +260,7 @@ class _Weights(Lesson):
         )
 
 
-class _TokenStatistics(Lesson):
+class _TokenStatisticsLesson(Lesson):
     """Statistics of layers' features over the tokens of texts."""
 
     name = setting = option = command = "statistics"
@@ -280,7 +280,7 @@ class _TokenStatistics(Lesson):
     def key(self, method: Any, part: str, how: How) -> list[Any]:  # noqa: ARG002
         return [part, method.probe.call]
 
-    def learn(self, wanted: Sequence[tuple[Any, str]], given: Class, progress: Seen) -> list[Any]:
+    def learn(self, wanted: Sequence[tuple[Any, str]], given: Class, progress: OnSeen) -> list[Any]:
         method, parts = wanted[0][0], [part for _, part in wanted]
         texts = sorted(given.samples, key=lambda sample: len(sample.text))  # texts of like length share a batch
         found = collect_token_statistics(
@@ -294,7 +294,12 @@ class _TokenStatistics(Lesson):
         return [found[part] for part in parts]
 
 
-STATISTICS, PATTERNS, WEIGHTS, TOKEN_STATISTICS = _Statistics(), _Patterns(), _Weights(), _TokenStatistics()
+STATISTICS, PATTERNS, WEIGHTS, TOKEN_STATISTICS = (
+    _StatisticsLesson(),
+    _PatternsLesson(),
+    _WeightsLesson(),
+    _TokenStatisticsLesson(),
+)
 LESSONS: Mapping[tuple[Kind, str], Lesson] = {
     **{("image", lesson.name): lesson for lesson in (STATISTICS, PATTERNS, WEIGHTS)},
     ("text", TOKEN_STATISTICS.name): TOKEN_STATISTICS,
@@ -302,7 +307,7 @@ LESSONS: Mapping[tuple[Kind, str], Lesson] = {
 
 
 def collect_here(
-    iba: Any, samples: Sequence[Sample], preprocess: Preprocessing, granularity: Granularity, progress: Seen
+    iba: Any, samples: Sequence[Sample], preprocess: Preprocessing, granularity: Granularity, progress: OnSeen
 ) -> FeatureStatistics:
     """Make statistics of a bottleneck's layer over photos, in this process; see `Collect`."""
     batches = _told(_image_batches(samples, preprocess, iba.probe.device), progress)
@@ -322,7 +327,7 @@ def token_batches(samples: Sequence[TextSample], loaded: Loaded, size: int = _BA
         yield loaded.tokenizer([sample.text for sample in some], pairs)
 
 
-def _told(batches: Iterable[B], progress: Seen) -> Iterator[B]:
+def _told(batches: Iterable[B], progress: OnSeen) -> Iterator[B]:
     seen = 0
     for batch in batches:
         seen += len(batch)

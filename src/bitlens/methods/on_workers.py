@@ -12,20 +12,20 @@ from bitlens.core.statistics import FeatureStatistics, Granularity
 from bitlens.data.datasets import Sample
 from bitlens.data.preprocessing import Preprocessing
 from bitlens.errors import ClusterError, DataError
-from bitlens.methods.lessons import Collect, Seen, collect_here
+from bitlens.methods.lessons import Collect, OnSeen, collect_here
 from bitlens.workers import Lost, Workers
 
 _CHUNK = 64  # photos whose statistics go on their way together
 
 
 def summarises_on(workers: Workers) -> Collect:
-    """Statistics over photos by workers, each a part of them, merged here in the order of the photos.
+    """Return statistics over photos by workers, each a part of them, merged here in the order of the photos.
 
     So they do not depend on the number of workers, and are those of one process but for the rounding of sums.
     """
 
     def collect(
-        iba: IBA, samples: Sequence[Sample], preprocess: Preprocessing, granularity: Granularity, progress: Seen
+        iba: IBA, samples: Sequence[Sample], preprocess: Preprocessing, granularity: Granularity, progress: OnSeen
     ) -> FeatureStatistics:
         starts = range(0, len(samples), _CHUNK)
         chunks = [samples[start : start + _CHUNK] for start in starts]
@@ -55,7 +55,7 @@ def _summariser(
     granularity: Granularity,
     device: str,
 ) -> Callable[[Sequence[Sample]], FeatureStatistics | None]:
-    """What makes statistics of some photos in a worker, or nothing of photos that cannot be read."""
+    """Return what makes statistics of some photos in a worker, or nothing of photos that cannot be read."""
     model, name, call, layout = layer  # a bottleneck holds what cannot travel
     iba = IBA(model.to(device), name, call=call)
     iba.layout = layout
@@ -70,7 +70,7 @@ def _summariser(
 
 
 def _folder_of(samples: Sequence[Sample]) -> list[Path]:
-    """Where the first photo lies, if it is a file that can be read."""
+    """Return where the first photo lies, if it is a file that can be read."""
     try:
         place = samples[0].path
     except DataError:

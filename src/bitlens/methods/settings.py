@@ -13,7 +13,7 @@ from importlib.resources import files
 from operator import or_
 from typing import Any, Literal, get_args, get_origin
 
-from bitlens.methods.specs import alternatives, defaults_of_callable, described, settings_of_callable
+from bitlens.methods.specs import alternatives, defaults_of_callable, settings_of_callable, words_for
 
 _PLAIN: dict[str, Any] = {"none": type(None), "bool": bool, "int": int, "float": float, "str": str, "python": Any}
 """How types are called in the file; a list of values stands for those alone."""
@@ -36,12 +36,12 @@ class Setting:
     @property
     def takes(self) -> str:
         """Say what may be typed for it; nothing if only Python can give it."""
-        return described(self.kind)
+        return words_for(self.kind)
 
 
 @dataclass(frozen=True)
 class Listed:
-    """What a method or a metric says of itself.
+    """Words of a method or a metric about itself, with its settings.
 
     Attributes:
         description: the first paragraph of its documentation.

@@ -31,7 +31,7 @@ class Spec:
 
     @property
     def label(self) -> str:
-        """What it is called in results: `iba`, `iba[beta=100]`, `iba[beta=100,steps=20]`."""
+        """Return what it is called in results: `iba`, `iba[beta=100]`, `iba[beta=100,steps=20]`."""
         given = ",".join(f"{key}={_text(value)}" for key, value in sorted(self.settings.items()))
         return f"{self.name}[{given}]" if given else self.name
 
@@ -100,22 +100,22 @@ def _constructor(build: Callable[..., Any]) -> Callable[..., Any]:
 
 
 def _made_by(build: Callable[..., Any]) -> Callable[..., Any]:
-    """The class of what a function builds; of a class, itself."""
+    """Return the class of what a function builds; of a class, itself."""
     build = _class_of(build)
     made = get_type_hints(build).get("return")
     return made if inspect.isclass(made) and not inspect.isclass(build) else build
 
 
 def _options(kind: Any, made: Any) -> dict[str, Any]:
-    """The keywords that `**run: Unpack[RunOptions]` stands for, or `**settings: Any` of a function: what the class takes."""
+    """Return the keywords of `**run: Unpack[RunOptions]`, or of a function's `**settings: Any`: what the class takes."""
     (options,) = get_args(kind) or (None,)
     if is_typeddict(options):
         return get_type_hints(options)
     return settings_of_callable(made) if kind is Any and inspect.isclass(made) and made is not type(None) else {}
 
 
-def described(kind: Any) -> str:
-    """What may be typed for a setting of a type: "a number or none"; nothing if only Python can give such a value."""
+def words_for(kind: Any) -> str:
+    """Return what may be typed for a setting of a type: "a number or none"; nothing if only Python can give such a value."""
     texts = [text for text in map(_described, alternatives(kind)) if text]
     return " or ".join(dict.fromkeys(texts)) if texts != ["none"] else ""
 
@@ -142,7 +142,7 @@ def _setting(pair: str, build: Builder, name: str, word: str) -> tuple[str, Any]
 
 
 def _read(text: str, kind: Any, place: str) -> Any:
-    """The value that a text stands for, as the most special of the types that it may have."""
+    """Return the value that a text stands for, as the most special of the types that it may have."""
     kinds = alternatives(kind)
     options = {str(option): option for one in kinds if get_origin(one) is Literal for option in get_args(one)}
     if text in options:
@@ -151,7 +151,7 @@ def _read(text: str, kind: Any, place: str) -> Any:
         with suppress(KeyError, ValueError):  # the text is none of this type
             if one in kinds:
                 return read(text)
-    expected = described(kind)
+    expected = words_for(kind)
     raise SettingError(f"{place}={text}: {f'expected {expected}' if expected else 'this can only be given in Python'}")
 
 

@@ -19,7 +19,7 @@ from bitlens.data.kinds import Kind
 from bitlens.data.labels import Labels
 from bitlens.data.texts import open_texts
 from bitlens.errors import BitlensWarning, DataError
-from bitlens.methods.lessons import Class, How, Lesson, Seen
+from bitlens.methods.lessons import Class, How, Lesson, OnSeen
 from bitlens.models.loaded import Loaded
 from bitlens.probe.fingerprint import weights_hash
 from bitlens.system.files import cache_folder, kept
@@ -57,7 +57,7 @@ class Source:
 
     @property
     def total(self) -> int:
-        """How many samples are learnt from."""
+        """Return how many samples are learnt from."""
         return min(self.count, len(self.samples))
 
     @cached_property
@@ -90,7 +90,7 @@ class Teacher:
     how: How = field(default_factory=How)
     beside: Path | None = None
     cached: bool = True
-    progress: Seen = lambda _: None
+    progress: OnSeen = lambda _: None
 
     def teach(self, lesson: Lesson, *methods: Any) -> list[Path]:
         """Give methods what they must learn, from where it is kept if the very same was learnt before.
@@ -130,14 +130,14 @@ class Teacher:
         return all(place is not None and place.is_file() for place in places)
 
     def _beside(self, lesson: Lesson, method: Any, part: str) -> Path | None:
-        """Where a part is kept beside the results."""
+        """Return where a part is kept beside the results."""
         if self.beside is None:
             return None
         label = re.sub(r"[^-.a-zA-Z0-9_]", "_", lesson.label(method, part))
         return self.beside / f"{label}-{self._weights}.safetensors"
 
     def _in_cache(self, lesson: Lesson, method: Any, part: str) -> Path:
-        """Where it is kept in the cache: learnt from the very same samples, prepared the same way."""
+        """Return where it is kept in the cache: learnt from the very same samples, prepared the same way."""
         samples = [sample.fingerprint for sample in self.source.chosen]
         whole = [self._weights, *lesson.key(method, part, self.how), self._reader(), *samples]
         digest = hashlib.sha256(json.dumps(whole).encode()).hexdigest()[:24]

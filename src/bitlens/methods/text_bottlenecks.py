@@ -30,7 +30,7 @@ def iba(
     statistics: TokenStatistics | None = None,
     **run: Unpack[BottleneckOptions],
 ) -> TokenIBA:
-    """The published recipe on a loaded network, with the layer, the price of information and the statistics that come with it.
+    """Build the published recipe on a loaded network, with the layer, the price of a bit and the statistics that come with it.
 
     Args:
         loaded: the network and its tokenizer.
@@ -82,7 +82,7 @@ def token_iba(
     statistics: Mapping[str, TokenStatistics] | None = None,
     **run: Unpack[BottleneckOptions],
 ) -> LayeredTokenIBA:
-    """The settings that measured best, at several layers of a loaded network: see `LayeredTokenIBA` and docs/transformers.
+    """Build the settings that measured best, at several layers of a loaded network: see `LayeredTokenIBA` and docs/transformers.
 
     Args:
         loaded: the network and its tokenizer.
@@ -129,7 +129,7 @@ def _own_layer(loaded: Loaded) -> str:
 
 
 def early_layers(loaded: Loaded) -> tuple[str, ...]:
-    """Four layers of a network, the first of six and the next three; its default where there are fewer than six."""
+    """Return four layers of a network, the first of six and the next three; its default where there are fewer than six."""
     own = text_layers(loaded.model)
     sixth = len(own) // 6
     return own[: 4 * sixth : sixth] if sixth else (_own_layer(loaded),)
@@ -138,7 +138,7 @@ def early_layers(loaded: Loaded) -> tuple[str, ...]:
 def input_iba(
     loaded: Loaded, *, layer: str = "", statistics: Mapping[str, TokenStatistics] | None = None, **settings: Any
 ) -> TokenInputIBA:
-    """Bits at the word embedding of a loaded network: see `TokenInputIBA`.
+    """Measure bits at the word embedding of a loaded network: see `TokenInputIBA`.
 
     Args:
         loaded: the network and its tokenizer.

@@ -46,7 +46,7 @@ class Degradation:
 
     @classmethod
     def join(cls, parts: Sequence["Degradation"]) -> "Degradation":
-        """The samples of several parts, measured at the same points.
+        """Return the samples of several parts, measured at the same points.
 
         Raises:
             InputError: if there is no part, or the points differ.
@@ -61,7 +61,7 @@ class Degradation:
         return (self.morf[:, 0] - self.morf[:, -1]).double()
 
     def areas(self, integral: Integral = "trapezoid") -> Tensor:
-        """(N,) area between the LeRF and the MoRF curve of each sample, in units of the value.
+        """Return (N,) area between the LeRF and the MoRF curve of each sample, in units of the value.
 
         Args:
             integral: "trapezoid" over the removed share, or "mean" of the points as in the released code (all but the last,
@@ -71,7 +71,7 @@ class Degradation:
         return one_of("integral", integral, _INTEGRALS)(between, self.removed.double())
 
     def contributions(self, integral: Integral = "trapezoid") -> Tensor:
-        """(N,) what each sample adds to the score: their mean is the score, their standard error the score's.
+        """Return (N,) what each sample adds to the score: their mean is the score, their standard error the score's.
 
         The score is a ratio of two means, area / drop; a sample counts as score + (area - score · drop) / mean drop, the
         first-order effect of leaving it in or out (delta method). Two methods on the same samples share the drops: pair
@@ -82,7 +82,7 @@ class Degradation:
         return score + (areas - score * drop) / drop.mean()
 
     def score(self, *, integral: Integral = "trapezoid", normalise: Literal["set", "none"] = "set") -> Estimate:
-        """The degradation score of the set: the integral of LeRF - MoRF over the removed share.
+        """Return the degradation score of the set: the integral of LeRF - MoRF over the removed share.
 
         Higher is better. 0 for random maps, negative where a map ranks the wrong way round, as a rule below 1.
 
@@ -99,7 +99,7 @@ class Degradation:
         return Estimate.of(one_of("normalise", normalise, choices)(integral))
 
     def curves(self) -> tuple[Tensor, Tensor]:
-        """Mean MoRF and LeRF curve after equation 9, (points,) each: from 1 for the originals to 0."""
+        """Return the mean MoRF and LeRF curve after equation 9, (points,) each: from 1 for the originals to 0."""
         top, bottom = self.morf[:, 0].double().mean(), self.morf[:, -1].double().mean()
         morf, lerf = self.morf.double().mean(0), self.lerf.double().mean(0)
         return (morf - bottom) / (top - bottom), (lerf - bottom) / (top - bottom)
@@ -112,7 +112,7 @@ _INTEGRALS: dict[str, Callable[[Tensor, Tensor], Tensor]] = {
 
 
 def tile_counts(tiles: int, points: int = 100, schedule: TileSchedule = "full") -> list[int]:
-    """How many tiles are replaced at each point, from 0 to all, without repetitions.
+    """Return how many tiles are replaced at each point, from 0 to all, without repetitions.
 
     Args:
         tiles: how many there are.

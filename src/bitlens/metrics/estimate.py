@@ -22,7 +22,7 @@ class Estimate:
 
     @classmethod
     def of(cls, values: Tensor) -> "Estimate":
-        """The mean of one value per sample (N,); samples that are NaN are left out. NaN if none is left."""
+        """Return the mean of one value per sample (N,); samples that are NaN are left out. NaN if none is left."""
         kept = values[~values.isnan()].double()
         spread = kept.std() if len(kept) > 1 else kept.new_tensor(torch.nan)
         return cls(float(kept.mean()), float(spread) / max(len(kept), 1) ** 0.5, len(kept))

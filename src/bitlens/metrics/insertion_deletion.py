@@ -59,7 +59,7 @@ class InsertionDeletion:
         return cls(joined("share"), joined("insertion"), joined("deletion"))
 
     def insertion_areas(self, area: Area = "trapezoid") -> Tensor:
-        """(N,) area under each insertion curve, in units of the value: in [0, 1] for probabilities, higher is better.
+        """Return (N,) area under each insertion curve, in units of the value: in [0, 1] for probabilities, higher is better.
 
         Args:
             area: "trapezoid" over the share, from 0, divided by the last share if that is not 1; "released" as in the InputIBA
@@ -68,15 +68,15 @@ class InsertionDeletion:
         return one_of("area", area, _AREAS)(self.insertion.double(), self.share.double())
 
     def deletion_areas(self, area: Area = "trapezoid") -> Tensor:
-        """(N,) the same under each deletion curve: lower is better."""
+        """Return (N,) the same under each deletion curve: lower is better."""
         return one_of("area", area, _AREAS)(self.deletion.double(), self.share.double())
 
     def insertion_score(self, area: Area = "trapezoid") -> Estimate:
-        """Mean over samples of `insertion_areas`; higher is better."""
+        """Return the mean over samples of `insertion_areas`; higher is better."""
         return Estimate.of(self.insertion_areas(area))
 
     def deletion_score(self, area: Area = "trapezoid") -> Estimate:
-        """Mean over samples of `deletion_areas`; lower is better."""
+        """Return the mean over samples of `deletion_areas`; lower is better."""
         return Estimate.of(self.deletion_areas(area))
 
 
@@ -132,7 +132,7 @@ def insertion_deletion(
         step: pixels in one step, in place of `points`. 10 is the exact mode of the paper: 5,018 points at 224 x 224,
             10,000 passes for each image.
         start: what pixels are inserted into: "blur" (29 pixels, σ = 15, borders mirrored), "zero", "mean" colour, or images.
-        replacement: what takes the place of deleted pixels, likewise.
+        replacement: what takes the place of deleted pixels, one of the same.
         progress: called with the number of images measured so far.
         **run: `seed` of the order of ties; `precision` and `internal_batch_size`, see `Passes`. The rounding of bfloat16 moved
             the areas of photos by 0.01 (standard deviation) at most, without a direction.

@@ -13,13 +13,13 @@ from torch import Tensor
 
 from bitlens.errors import InputError, SettingError, one_of_literal
 
-Scale = Literal["maximum", "none"]
+HeatScale = Literal["maximum", "none"]
 
 _QUANTILES = 11
 
 
 def bounding_box_ratio(maps: Tensor, masks: Tensor, *, seed: int = 0) -> Tensor:
-    """Share of the n highest pixels of a map that lie inside, where n pixels do (Schulz et al., ICLR 2020, section 4.3).
+    """Return the share of the n highest pixels of a map that lie inside, where n pixels do (Schulz et al., section 4.3).
 
     Ties are broken at random, the same way for all images. Chance is the share of the picture that is inside.
 
@@ -47,12 +47,12 @@ def effective_heat_ratio(
     maps: Tensor,
     masks: Tensor,
     *,
-    scale: Scale = "maximum",
+    scale: HeatScale = "maximum",
     base_threshold: float = 0.1,
     cap: float = 0.99,
     weighted: bool = True,
 ) -> Tensor:
-    """How much of the hottest parts of a map lies inside, over all thresholds (Zhang et al., NeurIPS 2021; algorithms G3).
+    """Return how much of the hottest parts of a map lies inside, over all thresholds (Zhang et al., NeurIPS 2021; algorithms G3).
 
     The thresholds are the quantiles 0, 0.1, …, 1 of the pixels that reach `base_threshold`. For each, the heat inside of
     the pixels that reach it is divided by their number; the result is the integral over the quantiles. Negative
@@ -96,7 +96,7 @@ def effective_heat_ratio(
 
 
 def mass_inside(maps: Tensor, masks: Tensor) -> Tensor:
-    """Share of a map's positive values that lies inside.
+    """Return the share of a map's positive values that lies inside.
 
     Unlike the other metrics it is carried by few extreme values where a map has them (Schulz et al., section 4.3, rejected
     it for boxes for that reason); meant for exact masks. Negative values count as 0.
@@ -119,7 +119,7 @@ def mass_inside(maps: Tensor, masks: Tensor) -> Tensor:
 
 
 def pointing_game(maps: Tensor, masks: Tensor, *, tolerance: int = 0) -> Tensor:
-    """Whether the highest pixel of a map lies inside (Zhang et al., Top-down neural attention by excitation backprop, IJCV 2018).
+    """Return whether a map's highest pixel lies inside (Zhang et al., Top-down neural attention, IJCV 2018).
 
     Where several pixels share the maximum, the share of them that lies inside: what a random choice scores on average.
 
@@ -145,7 +145,7 @@ def pointing_game(maps: Tensor, masks: Tensor, *, tolerance: int = 0) -> Tensor:
 
 
 def rank_auc(maps: Tensor, masks: Tensor) -> Tensor:
-    """How often a pixel inside is higher than one outside; a tie counts half. The area under the ROC curve.
+    """Return how often a pixel inside is higher than one outside; a tie counts half. The area under the ROC curve.
 
     Args:
         maps: (N, H, W), of any scale; only their order matters.
@@ -167,7 +167,7 @@ def rank_auc(maps: Tensor, masks: Tensor) -> Tensor:
 
 
 def _pixels(maps: Tensor, masks: Tensor) -> tuple[Tensor, Tensor]:
-    """Values (N, P), float64, and whether they lie inside (N, P)."""
+    """Return values (N, P), float64, and whether they lie inside (N, P)."""
     if maps.shape != masks.shape or maps.dim() != 3:
         raise InputError(
             f"maps and masks must have one shape (N, H, W), got {tuple(maps.shape)} and {tuple(masks.shape)}"
@@ -179,9 +179,9 @@ def _pixels(maps: Tensor, masks: Tensor) -> tuple[Tensor, Tensor]:
     return maps.detach().double().flatten(1), (masks.to(maps.device) > 0.5).flatten(1)
 
 
-def _scaled(values: Tensor, scale: Scale) -> Tensor:
-    """Heat in [0, 1]."""
-    one_of_literal("scale", scale, Scale)
+def _scaled(values: Tensor, scale: HeatScale) -> Tensor:
+    """Return heat in [0, 1]."""
+    one_of_literal("scale", scale, HeatScale)
     heat = values.clamp_min(0)
     highest = heat.amax(1, keepdim=True)
     if scale == "maximum":
@@ -192,7 +192,7 @@ def _scaled(values: Tensor, scale: Scale) -> Tensor:
 
 
 def _grown(inside: Tensor, distance: int) -> Tensor:
-    """Everything (N, H, W) no further than `distance` from the inside."""
+    """Return everything (N, H, W) no further than `distance` from the inside."""
     across = torch.arange(-distance, distance + 1, device=inside.device)
     disc = (across[:, None].square() + across.square() <= distance**2).float()
     near = F.conv2d(inside[:, None].float(), disc[None, None], padding=distance)

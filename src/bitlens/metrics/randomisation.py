@@ -26,7 +26,7 @@ _CONTAINERS = (nn.Sequential, nn.ModuleList, nn.ModuleDict)
 
 @dataclass(frozen=True)
 class Step:
-    """How far a randomisation goes.
+    """Step of a randomisation: which modules it has reached.
 
     Attributes:
         layer: dotted name of the module that it reaches.
@@ -46,7 +46,7 @@ def cascade(
     seed: int = 0,
     calibration: Sequence[Any] | None = None,
 ) -> Iterator[tuple[str, nn.Module]]:
-    """Networks randomised ever further, from the last layer to the first (Adebayo et al., NeurIPS 2018; algorithms G7).
+    """Yield networks randomised ever further, from the last layer to the first (Adebayo et al., NeurIPS 2018; algorithms G7).
 
     Args:
         model: the network.
@@ -174,7 +174,7 @@ def _calibrate(network: nn.Module, modules: Sequence[nn.Module], batches: Sequen
 
 
 def _places(model: nn.Module, inputs: Any) -> dict[str, int]:
-    """Each module that has parameters or running statistics of its own, and when its last call in a pass began.
+    """Return each module that has parameters or running statistics of its own, and when its last call in a pass began.
 
     A module that is never called (its parent uses its parameters) takes the place of what encloses it.
     """
@@ -205,7 +205,7 @@ def _place(model: nn.Module, layer: str, places: dict[str, int]) -> int:
 
 
 def _blocks(model: nn.Module) -> list[str]:
-    """Names of the blocks that hold a weight matrix (or kernel)."""
+    """Yield names of the blocks that hold a weight matrix (or kernel)."""
     classes = [type(module) for module in model.modules()]
 
     def within(name: str, module: nn.Module) -> Iterator[str]:

@@ -39,21 +39,21 @@ class Tiles:
 
     @property
     def count(self) -> int:
-        """How many there are."""
+        """Return how many there are."""
         return self.grid[0] * self.grid[1]
 
     def means(self, maps: Tensor) -> Tensor:
-        """Mean of each tile: (n, H, W) → (n, count), float64."""
+        """Return the mean of each tile: (n, H, W) → (n, count), float64."""
         pooled = F.avg_pool2d(maps[:, None].double(), self.side, ceil_mode=True, count_include_pad=False)
         return pooled.flatten(1)
 
     def sums(self, maps: Tensor) -> Tensor:
-        """Sum over each tile: (n, H, W) → (n, count), float64."""
+        """Return sum over each tile: (n, H, W) → (n, count), float64."""
         pooled = F.avg_pool2d(maps[:, None].double(), self.side, ceil_mode=True, divisor_override=1)
         return pooled.flatten(1)
 
     def spread(self, values: Tensor) -> Tensor:
-        """A value per tile (..., count), given to all its pixels: (..., H, W)."""
+        """Return a value per tile (..., count), given to all its pixels: (..., H, W)."""
         pixels = values.reshape(*values.shape[:-1], *self.grid)
         if self.side > 1:
             pixels = pixels.repeat_interleave(self.side, -2).repeat_interleave(self.side, -1)
@@ -61,7 +61,7 @@ class Tiles:
 
 
 def tie_order(units: int, seed: int) -> Tensor:
-    """The order in which units of equal score are taken: random, the same for all samples (units,).
+    """Return the order in which units of equal score are taken: random, the same for all samples (units,).
 
     That of the first units does not depend on how many follow, so a text's does not depend on its padding.
     """
@@ -69,7 +69,7 @@ def tie_order(units: int, seed: int) -> Tensor:
 
 
 def ranks(scores: Tensor, *, descending: bool, seed: int) -> Tensor:
-    """Place of each unit in the order of scores, from 0: (n, units) → (n, units) int32. Ties: see `tie_order`."""
+    """Return the place of each unit in the order of scores, from 0: (n, units) → (n, units) int32. Ties: see `tie_order`."""
     shuffle = tie_order(scores.shape[1], seed).to(scores.device)
     order = shuffle[scores[:, shuffle].argsort(dim=1, descending=descending, stable=True)]
     places = torch.arange(scores.shape[1], dtype=torch.int32, device=scores.device)
@@ -77,7 +77,7 @@ def ranks(scores: Tensor, *, descending: bool, seed: int) -> Tensor:
 
 
 def by_rank(places: Tensor, counts: Sequence[int] | Tensor) -> Callable[[slice], Tensor]:
-    """What is changed at each step: for some of V steps (v,), where the rank is below the step's count (v, n, ...).
+    """Return what is changed at each step: for some of V steps (v,), where the rank is below the step's count (v, n, ...).
 
     Args:
         places: (n, ...) ranks.

@@ -16,7 +16,7 @@ from bitlens.probe.following import following
 
 @dataclass(frozen=True, eq=False)
 class RestrictedAccuracy:
-    """Whether the label comes first, or among the first five, with and without the noise. Higher is better.
+    """Share of labels that come first, or among the first five, with and without the noise. Higher is better.
 
     Attributes:
         top1: (N,) in [0, 1], share of the noisy passes in which the label comes first.
@@ -40,7 +40,7 @@ class _Hits(ClassTarget):
     measure = "score"
 
     def value(self, output: Any) -> Tensor:
-        """0, 1 or 2. A class that ties with the label counts as ahead of it."""
+        """Return 0, 1 or 2. A class that ties with the label counts as ahead of it."""
         logits = self.form.scores(output)
         index = self.classes.to(logits.device).repeat(len(logits) // len(self.classes))
         ahead = (~(logits < logits.gather(1, index[:, None]))).sum(1) - 1
@@ -55,7 +55,7 @@ def restricted_accuracy(
     noise_samples: int = 32,
     progress: Callable[[int], None] | None = None,
 ) -> RestrictedAccuracy:
-    """Accuracy under the bottleneck (Schulz et al., ICLR 2020, table 4; algorithms G8).
+    """Return accuracy under the bottleneck (Schulz et al., ICLR 2020, table 4; algorithms G8).
 
     The mask of each sample is fitted for its label; then the accuracy is measured under fresh noise. With `steps=1` the mask
     is the initial one, as in the table's column α = 5.
@@ -85,7 +85,7 @@ def restricted_accuracy(
 
 
 def _shares(mean: Tensor, std: Tensor, count: int) -> tuple[Tensor, Tensor]:
-    """How often a number of 0, 1 or 2 was 2, and how often more than 0, from its mean and spread over `count` draws."""
+    """Return how often a number of 0, 1 or 2 was 2, and how often more than 0, from its mean and spread over `count` draws."""
     first = mean.double()
     second = std.double().square() * (count - 1) / count + first.square()
     twice = (second - first) / 2 * count

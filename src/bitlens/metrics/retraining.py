@@ -52,7 +52,7 @@ class ExplainedImages:
 
 @dataclass(frozen=True)
 class RetrainingSettings:
-    """How each network is trained: AdamW, the learning rate falling to zero along a half cosine, no augmentation.
+    """Settings of training each network: AdamW, the learning rate falling to zero along a half cosine, no augmentation.
 
     Attributes:
         epochs: passes over the training part (30 in the paper, which does not tell the rest).
@@ -73,7 +73,7 @@ class RetrainingSettings:
 
 @dataclass(frozen=True)
 class Retrained:
-    """What one network reached.
+    """Accuracy that one network reached.
 
     Attributes:
         rate: share of pixels that was removed from every image, of all parts.
@@ -89,7 +89,7 @@ class Retrained:
 
 
 def remove_top(images: Tensor, maps: Tensor, rate: float, fill: Tensor, *, seed: int = 0) -> Tensor:
-    """Images whose highest pixels are gone.
+    """Return images whose highest pixels are gone.
 
     Args:
         images: (N, C, H, W).
@@ -117,7 +117,7 @@ def roar(
     training: RetrainingSettings | None = None,
     progress: Callable[[Retrained], None] | None = None,
 ) -> tuple[Retrained, ...]:
-    """Accuracy of networks trained and tested on images without their most important pixels, for each rate and seed.
+    """Return accuracy of networks trained and tested on images without their most important pixels, for each rate and seed.
 
     Removed pixels get the mean colour of the training images (Hooker et al.; the InputIBA paper does not tell). Compare with
     the same run on random maps: removing pixels also changes the images, whichever they are. Rate 0 removes nothing.
@@ -163,7 +163,7 @@ def roar(
 
 
 def small_resnet(classes: int = 10, channels: int = 3, width: int = 64) -> nn.Module:
-    """ResNet-8: three stages of one basic block, for small images (algorithms G6); new parameters."""
+    """Return ResNet-8: three stages of one basic block, for small images (algorithms G6); new parameters."""
     from torchvision.models.resnet import BasicBlock
 
     def smaller(before: int, after: int) -> Any:
@@ -185,7 +185,7 @@ def _without(parts: Sequence[ExplainedImages], rate: float) -> list[tuple[Tensor
 def train_network(
     build: Callable[[], nn.Module], images: Tensor, labels: Tensor, training: RetrainingSettings, seed: int
 ) -> nn.Module:
-    """A new network trained on (N, C, H, W) images, on their device; parameters and batches come from the seed alone.
+    """Return a new network trained on (N, C, H, W) images, on their device; parameters and batches come from the seed alone.
 
     Raises:
         FitError: if the training diverges.
@@ -236,7 +236,7 @@ def _fingerprint(parts: Sequence[ExplainedImages], build: Callable[[], nn.Module
 
 
 def read_state(file: Path, fingerprint: str) -> list[Retrained]:
-    """What has been trained, from a file; nothing if there is none.
+    """Return what has been trained, from a file; nothing if there is none.
 
     Raises:
         DataError: if it is damaged, or belongs to another run than the fingerprint's.

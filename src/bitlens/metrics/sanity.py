@@ -16,7 +16,7 @@ MakeMaps = Callable[[nn.Module, Any, Any], Tensor]
 
 @dataclass(frozen=True, eq=False)
 class SanityCheck:
-    """How alike the maps of randomised networks are to those of the trained one.
+    """Likeness of the maps of randomised networks to those of the trained one.
 
     Attributes:
         layers: (steps,) down to which layer each network is random, from the last layer on.
@@ -43,7 +43,7 @@ def sanity_check(
     either_sign: bool = False,
     progress: Callable[[int], None] | None = None,
 ) -> SanityCheck:
-    """Cascading weight randomisation (Adebayo et al., NeurIPS 2018; Schulz et al., ICLR 2020, section 4.1; algorithms G7).
+    """Randomise weights in a cascade (Adebayo et al., NeurIPS 2018; Schulz et al., ICLR 2020, section 4.1; algorithms G7).
 
     Papers and released code differ: Schulz et al. compare with the defaults here; Zhang et al. (NeurIPS 2021) randomise
     VGG-16's classifier.6, classifier.0, features.28, 24, 21, 17, 12, 7 with `initialiser="inputiba"` and compare with

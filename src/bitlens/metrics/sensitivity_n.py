@@ -28,7 +28,7 @@ _SAME_SCORES = 1e-6  # float32 scores
 
 @dataclass(frozen=True, eq=False)
 class SensitivityN:
-    """What every set of units was worth, by the map and by the network.
+    """Worth of every set of units, by the map and by the network.
 
     Attributes:
         sizes: (points,) how many units a set has, or which share of the units.
@@ -63,7 +63,7 @@ class SensitivityN:
         return cls(parts[0].sizes, *joined)
 
     def correlations(self) -> Tensor:
-        """(N, points) Pearson correlation over the sets of each sample: in [-1, 1], higher is better, random maps 0.
+        """Return (N, points) Pearson correlation over the sets of each sample: in [-1, 1], higher is better, random maps 0.
 
         NaN where it is not defined, because all sums or all drops are equal up to rounding (a constant map, units that the
         network does not see). Means leave NaN out.
@@ -71,7 +71,7 @@ class SensitivityN:
         return _pearson(self.attributed, self.dropped, self.scores[:, None])
 
     def pooled(self) -> Tensor:
-        """(points,) one correlation over all samples and sets together, as the code of Schulz et al. prints it."""
+        """Return (points,) one correlation over all samples and sets together, as the code of Schulz et al. prints it."""
         attributed, dropped = (t.transpose(0, 1).flatten(1) for t in (self.attributed, self.dropped))
         return _pearson(attributed, dropped, self.scores.abs().max())
 
@@ -80,7 +80,7 @@ class SensitivityN:
         return [Estimate.of(column) for column in self.correlations().T]
 
     def means(self) -> Tensor:
-        """(N,) each sample's mean correlation over the sizes, which are spread evenly on a logarithmic scale."""
+        """Return (N,) each sample's mean correlation over the sizes, which are spread evenly on a logarithmic scale."""
         return self.correlations().nanmean(1)
 
     def score(self) -> Estimate:
@@ -116,7 +116,7 @@ def set_sizes(units: int, sizes: Sizes | Sequence[int] = "iba") -> list[int]:
 
 
 def random_sets(units: int, size: int, sets: int, seed: int, draw: Draw = "without") -> Tensor:
-    """Random sets of units, the same for the same arguments: (sets, units), boolean.
+    """Return random sets of units, the same for the same arguments: (sets, units), boolean.
 
     Args:
         units: how many there are.

@@ -20,7 +20,7 @@ def ssim(
     percentiles: tuple[float, float] = (1.0, 99.0),
     either_sign: bool = False,
 ) -> Tensor:
-    """Structural similarity of each pair of maps (Wang et al., 2004), as Schulz et al. (ICLR 2020) compare maps.
+    """Return structural similarity of each pair of maps (Wang et al., 2004), as Schulz et al. (ICLR 2020) compare maps.
 
     Each map is clipped to two of its percentiles and scaled to [0, 1] by itself; then uniform windows, sample covariance,
     data range 1, mean over all windows that fit. A map whose two percentiles coincide becomes 0 everywhere. The

@@ -51,7 +51,7 @@ class Texts:
 
     @staticmethod
     def each_token(removable: Tensor) -> Tensor:
-        """Units for single tokens: (N, T) boolean, which tokens may go → (N, T)."""
+        """Return units for single tokens: (N, T) boolean, which tokens may go → (N, T)."""
         return torch.where(removable, removable.cumsum(1) - 1, -1)
 
     @property
@@ -60,7 +60,7 @@ class Texts:
         return self.units.amax(1) + 1
 
     def sums(self, scores: Tensor) -> Tensor:
-        """Token scores (N, T) summed over each unit: (N, units of the longest), float64."""
+        """Return token scores (N, T) summed over each unit: (N, units of the longest), float64."""
         if scores.shape != self.units.shape or not bool(torch.isfinite(scores[self.units >= 0]).all()):
             raise InputError(f"scores must be finite, {tuple(self.units.shape)}; got {tuple(scores.shape)}")
         total = torch.zeros(len(scores), int(self.counts.max()) + 1, dtype=torch.float64, device=self.units.device)
@@ -68,7 +68,7 @@ class Texts:
         return total.scatter_add_(1, self._column, own)[:, :-1]
 
     def spread(self, values: Tensor, stays: float) -> Tensor:
-        """Values of units (..., N, units), given to their positions (..., N, T); `stays` where there is no unit."""
+        """Return values of units (..., N, units), given to their positions (..., N, T); `stays` where there is no unit."""
         padded = torch.cat([values, torch.full_like(values[..., :1], stays)], -1)
         return padded.gather(-1, self._column.expand(*values.shape[:-1], -1))
 
@@ -78,7 +78,7 @@ class Texts:
         return torch.where(self.units >= 0, self.units, self.counts.max()).long()
 
     def rank(self, scores: Tensor, *, descending: bool, seed: int) -> Tensor:
-        """(N, T) places in the order of unit scores; those that stay come last."""
+        """Return (N, T) places in the order of unit scores; those that stay come last."""
         sums = self.sums(scores)
         missing = torch.arange(sums.shape[1], device=sums.device) >= self.counts[:, None]
         worst = -torch.inf if descending else torch.inf
@@ -86,7 +86,7 @@ class Texts:
         return self.spread(places, torch.iinfo(places.dtype).max)
 
     def changed(self, removed: Tensor, mode: Removal = "replace") -> tuple[Tensor, Tensor]:
-        """Texts (v, N, T, ...) without the removed positions (v, N, T), and where there are tokens."""
+        """Return texts (v, N, T, ...) without the removed positions (v, N, T), and where there are tokens."""
         places, present = without(removed, self.present.expand_as(removed), mode)
         places = places.reshape(*places.shape, *[1] * (self.tokens.dim() - 2)).expand(len(removed), *self.tokens.shape)
         fill = torch.as_tensor(self.replacement, dtype=self.tokens.dtype, device=self.tokens.device)
@@ -207,7 +207,7 @@ def _step_limits(texts: Texts, points: int, step: int | None, limit: float) -> T
 
 
 def share_sets(count: int, share: float, sets: int, seed: int) -> Tensor:
-    """Random sets that hold a share of `count` units, one unit at least, the same for the same arguments: (sets, count)."""
+    """Return random sets of a share of `count` units, one unit at least, the same for the same arguments: (sets, count)."""
     return random_sets(count, max(1, round(share * count)), sets, seed)
 
 

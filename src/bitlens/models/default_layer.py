@@ -24,7 +24,7 @@ _MOST_HALVINGS = 5  # what is coarser hardly says where
 
 
 def default_layer(model: nn.Module, image: torch.Tensor) -> str:
-    """The last layer at about 1/8 of the image's resolution (the papers' choice), by its dotted name.
+    """Return the last layer at about 1/8 of the image's resolution (the papers' choice), by its dotted name.
 
     Deep enough to know what it sees and fine enough to say where. Of all modules with such a grid the least nested count:
     a stage rather than its last block. Small images get 1/4 (below 96 pixels) or 1/2 (below 64).
@@ -93,7 +93,7 @@ def _read_one(model: nn.Module, inputs: ModelInputs, layers: list[str]) -> str:
 
 
 def _by_preference(groups: list[Blocks], size: tuple[int, int], halvings: int) -> list[Call]:
-    """An early block of the only stage, or the last of the stage that comes nearest to a resolution; then the other stages'."""
+    """Return an early block of the only stage, or the last of the stage nearest to a resolution; then the other stages'."""
     if len(groups) == 1:
         calls = groups[0].calls
         return [calls[max(round(DEPTH * len(calls)), 1) - 1]]
@@ -106,7 +106,7 @@ def _by_preference(groups: list[Blocks], size: tuple[int, int], halvings: int) -
 
 
 def _halvings(call: Call, size: tuple[int, int]) -> tuple[int, int] | None:
-    """How often the image was halved on the way to the call's first output, up and across; None if it is no grid."""
+    """Return how often the image was halved on the way to the call's first output, up and across; None if it is no grid."""
     shape = call.shapes[0] if call.shapes else None
     layout = grid_layout(call, shape[0], size) if shape is not None and len(shape) == 4 else None
     if shape is None or layout is None:
@@ -116,7 +116,7 @@ def _halvings(call: Call, size: tuple[int, int]) -> tuple[int, int] | None:
 
 
 def grid_layers(model: nn.Module, image: torch.Tensor, fewest: int = 6) -> tuple[str, ...]:
-    """The layers over whose grid a map can be drawn, from shallow to deep, by their dotted names.
+    """Return the layers over whose grid a map can be drawn, from shallow to deep, by their dotted names.
 
     As little nested as gives enough of them: stages rather than every convolution.
 

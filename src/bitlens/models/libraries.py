@@ -132,7 +132,7 @@ def _download(name: str, entry: WeightsEnum) -> None:
 
 
 def _settings(name: str, entry: WeightsEnum) -> dict[str, Any]:
-    """What torchvision changes in a network when it loads pretrained weights, beside the weights."""
+    """Return what torchvision changes in a network when it loads pretrained weights, beside the weights."""
     if name in ("googlenet", "inception_v3"):
         return {"transform_input": True, "init_weights": True}
     if name.startswith("vit_"):

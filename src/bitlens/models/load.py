@@ -99,7 +99,7 @@ def _from_file(file: Path, attribute: str, weights: Path | None) -> Parts:
 
 
 def _standard() -> Callable[..., Any]:
-    """For a module that comes without: shorter side to 256, centre 224 x 224, ImageNet's mean and deviation."""
+    """Return what a module that comes without gets: shorter side to 256, centre 224 x 224, ImageNet's mean and deviation."""
     transform: Callable[..., Any] = v2.Compose(
         [
             v2.Resize(256, antialias=True),

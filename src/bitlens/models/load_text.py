@@ -143,7 +143,7 @@ def _in_a_pass(model: nn.Module, look: Callable[[Any], T]) -> T | None:
 
 
 def text_layers(model: nn.Module) -> tuple[str, ...]:
-    """The dotted names of a network's layers from the first to the last: its longest list of like modules, else its LSTMs.
+    """Return the dotted names of a network's layers from the first to the last: its longest list of like modules, else its LSTMs.
 
     Where one module is called for several layers (ALBERT), each call is a layer: `NAME#0`, `NAME#1` ...
     """
@@ -159,7 +159,7 @@ def text_layers(model: nn.Module) -> tuple[str, ...]:
 
 
 def _in_lists(name: str, modules: nn.ModuleList) -> Iterator[tuple[str, nn.Module]]:
-    """What a list holds by dotted names; of lists in lists (Funnel's), what those hold, for a list itself is never called."""
+    """Yield what a list holds by dotted names; of lists in lists (Funnel's) what those hold: a list is never called."""
     for index, module in enumerate(modules):
         if isinstance(module, nn.ModuleList):
             yield from _in_lists(f"{name}.{index}", module)

@@ -47,12 +47,12 @@ class Loaded:
 
     @property
     def kind(self) -> Kind:
-        """What it reads."""
+        """Return what kind of input it reads."""
         return "image" if isinstance(self.reader, Preprocessing) else "text"
 
     @property
     def preprocess(self) -> Preprocessing:
-        """What it wants done to a photo.
+        """Return what it wants done to a photo.
 
         Raises:
             ModelError: if it reads texts.
@@ -63,7 +63,7 @@ class Loaded:
 
     @property
     def tokenizer(self) -> Tokenizer:
-        """What cuts a text into its tokens.
+        """Return what cuts a text into its tokens.
 
         Raises:
             ModelError: if it reads photos.

@@ -79,7 +79,7 @@ def _outside_functions(node: ast.AST) -> Iterator[ast.AST]:
 
 
 def types_of(value: Any) -> str:
-    """The types in what a callable returned, for messages."""
+    """Return the types in what a callable returned, for messages."""
     names = [type(part).__name__ for part in value] if isinstance(value, tuple) else [type(value).__name__]
     return f"({', '.join(names)})" if isinstance(value, tuple) else names[0]
 

@@ -79,7 +79,7 @@ def _load_pickled(path: Path) -> Any:
 
 
 def _modern(key: str) -> str:
-    """The DenseNet files of torchvision name `denselayer1.norm.1` what is `denselayer1.norm1` in the network."""
+    """Rename what torchvision's DenseNet files call `denselayer1.norm.1`: it is `denselayer1.norm1` in the network."""
     return re.sub(r"(denselayer\d+\.(?:norm|conv))\.([12])\.", r"\1\2.", key)
 
 

@@ -20,7 +20,7 @@ MOSTLY = 0.5  # of the difference, by arguments besides the one that is explaine
 
 @dataclass(frozen=True)
 class Around:
-    """What goes round a layer.
+    """Share of the answer that goes round a layer, and its way.
 
     Attributes:
         share: of the difference between the outputs for two inputs, what is left with noise at the layer.
@@ -34,7 +34,7 @@ class Around:
 
 
 def pair_of(inputs: ModelInputs, others: tuple[Key, ...] = ()) -> ModelInputs:
-    """The first sample, and one with another image or text of the same shape, length and padding; other arguments stay.
+    """Return the first sample, and one with another image or text of the same shape, length and padding; other arguments stay.
 
     Args:
         inputs: one sample or more.
@@ -47,13 +47,13 @@ def pair_of(inputs: ModelInputs, others: tuple[Key, ...] = ()) -> ModelInputs:
 
 
 def beside(inputs: ModelInputs) -> tuple[Key, ...]:
-    """Tables that say something of the samples besides the image or text: not a second image or text to compare it with."""
+    """Return tables that say something of the samples besides the image or text: no second image or text to compare it with."""
     tables = [key for key in inputs.tables if inputs[key].is_floating_point() or len(inputs[key][:2].unique(dim=0)) > 1]
     return tuple(tables)
 
 
 def _another(value: Tensor) -> Tensor:
-    """Two samples of an argument: the first two where they differ, else the first and noise."""
+    """Return two samples of an argument: the first two where they differ, else the first and noise."""
     two = value[:2]
     return two if len(two) > 1 and not torch.equal(two[0], two[1]) else _unlike(value)
 
@@ -73,7 +73,7 @@ def _unlike(value: Tensor) -> Tensor:
 
 
 def _reworded(ids: Tensor, mask: Any) -> Tensor:
-    """Other tokens of the same text in the places of some; those at the borders, special as a rule, stay."""
+    """Return other tokens of the same text in the places of some; those at the borders, special as a rule, stay."""
     row = ids[0].flatten()
     real = torch.ones_like(row, dtype=torch.bool)
     if isinstance(mask, Tensor) and mask.shape == ids.shape:
@@ -97,20 +97,24 @@ def left_over(run: Callable[[Tensor], Any], features: Tensor, clean: Any) -> flo
         features: of the two samples.
         clean: the output for them.
     """
-    before = answer_of(clean)
-    answers = [answer_of(run(noise)) for noise in _noises(features)]
+    before = supposed_answer(clean)
+    answers = [supposed_answer(run(noise)) for noise in _noises(features)]
     whole, size = _apart(before), float(before.norm()) if before is not None else 0.0
     return sum(map(_apart, answers)) / len(answers) / whole if whole > ROUNDING * ROUNDING * size else 0.0
 
 
 def unread(run: Callable[[Tensor], Any], features: Tensor, extra: int) -> bool:
-    """Return whether the output is the very same whatever stands at the places of features (n, ...), behind extra tokens."""
-    said = [run(torch.cat([features[:, :extra], noise[:, extra:]], 1)) for noise in _noises(features)]
-    return all(torch.equal(a, b) for a, b in zip(*map(tensors_of, said), strict=True))
+    """Return whether the output is the very same whatever stands at the places of features (n, ...), behind extra tokens.
+
+    They themselves are tried as well: noise may be too weak for a network that looks for what is strong.
+    """
+    tried = (*_noises(features), features)
+    said = [tensors_of(run(torch.cat([features[:, :extra], other[:, extra:]], 1))) for other in tried]
+    return all(torch.equal(one, first) for others in said[1:] for one, first in zip(others, said[0], strict=True))
 
 
 def _noises(features: Tensor) -> list[Tensor]:
-    """Two kinds of noise, each the same for all samples, as large and spread as the features."""
+    """Return two kinds of noise, each the same for all samples, as large and spread as the features."""
     generator = torch.Generator().manual_seed(0)
     mean, spread = features.float().mean(), features.float().std().nan_to_num(1.0)
     noise = torch.randn(2, *features.shape[1:], generator=generator).to(features.device) * spread + mean
@@ -121,7 +125,7 @@ def _apart(answer: Tensor | None) -> float:
     return float((answer[0] - answer[1]).norm()) if answer is not None and len(answer) > 1 else 0.0
 
 
-def answer_of(output: Any) -> Tensor | None:
+def supposed_answer(output: Any) -> Tensor | None:
     """Return what is taken for the network's answer: its logits, else its first tensor of real numbers."""
     said = getattr(output, "logits", None)
     leaves = tensors_of(said if said is not None else output)

@@ -8,7 +8,7 @@ from torch import nn
 from bitlens.core.inputs import ModelInputs
 from bitlens.errors import BitlensWarning, ModelError
 from bitlens.probe.agreement import agree
-from bitlens.probe.around import answer_of
+from bitlens.probe.around import supposed_answer
 from bitlens.probe.modules import clean_pass
 
 
@@ -24,11 +24,11 @@ def check_behaviour(model: nn.Module, two: ModelInputs, output: Any) -> None:
         ModelError: if its passes do not repeat.
     """
     name = type(model).__name__
-    together, alone = answer_of(output), answer_of(clean_pass(model, two.select(slice(1))))
+    together, alone = supposed_answer(output), supposed_answer(clean_pass(model, two.select(slice(1))))
     if together is None or alone is None or together.shape[1:] != alone.shape[1:] or agree(together[:1], alone):
         return  # an answer that is no row for each sample (a matrix of similarities) cannot be compared
     apart = float((together[:1] - alone).abs().max() / together.abs().max())
-    again = answer_of(clean_pass(model, two))
+    again = supposed_answer(clean_pass(model, two))
     if not agree(together, again):
         raise ModelError(
             f"two passes of {name} over the same inputs do not repeat: they differ, by {apart:.1%} of the largest output. Turn "

@@ -1,10 +1,15 @@
-"""The blocks of a network: modules of one kind, one after the other, that keep a grid over the image."""
+"""The blocks of a network: modules of one kind, one after the other, that keep a grid over the image; where it ends."""
 
 from collections.abc import Iterator
 from dataclasses import dataclass
 
+from torch import nn
+
+from bitlens.core.inputs import ModelInputs
 from bitlens.core.layout import Layout, detect_layout
 from bitlens.probe.trace import Call
+
+_POOLING = (nn.AdaptiveAvgPool2d, nn.AdaptiveMaxPool2d)
 
 
 @dataclass(frozen=True)
@@ -65,3 +70,49 @@ def _groups(call: Call, count: int, image_size: tuple[int, int]) -> Iterator[Blo
             shape = tuple(child.shapes[0] or ())[1:]
             layout = detect_layout(shape, image_size)
             yield Blocks(tuple(alike[kind]), layout, layout.grid(shape))
+
+
+def last_spatial_call(root: Call, inputs: ModelInputs) -> Call | None:
+    """Find the call that is the last to end with a grid of more than one cell for each image, adaptive pooling not counted.
+
+    So it is a stage rather than its last block, and what comes after it is no more than the head: `layer4` of a ResNet,
+    `features` of a VGG, the last norm of a transformer whose head reads patches. Where there are other tokens besides
+    patches, it is what comes first in the last block. None if there is no such call.
+
+    Args:
+        root: a pass of the network over two of the samples (one if there is one).
+        inputs: images.
+    """
+    count = min(2, inputs.count)
+    for call in _from_the_end(root):
+        shapes = [shape for shape in call.shapes if shape is not None]
+        if call is root or len(shapes) != 1 or shapes[0][0:1] != (count,) or isinstance(call.module, _POOLING):
+            continue
+        shape = shapes[0]
+        if len(shape) == 3:
+            size = inputs.image_size
+            assert size is not None
+            layout = grid_layout(call, count, size)
+            return call if layout is not None and not layout.extra else _before_attention(root, count, size)
+        if len(shape) == 4 and max(detect_layout(tuple(shape[1:]), inputs.image_size).grid(tuple(shape[1:]))) > 1:
+            return call
+    return None
+
+
+def _before_attention(root: Call, count: int, image_size: tuple[int, int]) -> Call | None:
+    """Find where all that the head will read of the patches is still with the patches."""
+    groups = [group for group in block_groups(root, count, image_size) if group.tokens]
+    if not groups:
+        return None
+    *_, before, last = groups[-1].calls
+    if not groups[-1].layout.extra:
+        return last
+    first = last.children[0]
+    return first if first.shapes == last.shapes else before
+
+
+def _from_the_end(call: Call) -> Iterator[Call]:
+    """Go through all calls, the one that ended last first."""
+    yield call
+    for child in reversed(call.children):
+        yield from _from_the_end(child)

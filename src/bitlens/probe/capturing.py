@@ -43,7 +43,7 @@ def features_at(model: nn.Module, replay: Replay, inputs: ModelInputs) -> Tensor
 def _captured(
     model: nn.Module, replay: Replay, inputs: ModelInputs, *, stop: bool
 ) -> tuple[dict[int, Value], Any, dict[str, Tensor], dict[str, Tensor]]:
-    """One pass that keeps the recorded calls' outputs, the layer's, and what is read; `stop` ends it at the layer.
+    """Make one pass that keeps the recorded calls' outputs, the layer's, and what is read; `stop` ends it at the layer.
 
     Where gradients are wanted, the output's graph begins at the one tensor that is given back last.
     """

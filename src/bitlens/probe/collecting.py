@@ -70,13 +70,13 @@ def summarise_layers(
     granularity: Granularity,
     layouts: Sequence[Layout | None],
 ) -> list[FeatureStatistics]:
-    """As `summarise`, of several layers of one network at once: each batch passes it once.
+    """Summarise several layers of one network at once, as `summarise` does one: each batch passes it once.
 
     Args:
         probes: the layers, at least one, called once in a pass.
         batches: see `collect_statistics`.
-        max_samples: likewise.
-        granularity: likewise.
+        max_samples: see there.
+        granularity: see there.
         layouts: for each layer how its features' axes are meant; None to find it.
     """
     model, names = probes[0].model, [probe.name for probe in probes]
@@ -111,7 +111,7 @@ def _summaries(
     return totals
 
 
-class _Samples(Protocol):
+class _Selectable(Protocol):
     """Several samples, of which some can be taken."""
 
     def __len__(self) -> int: ...
@@ -119,7 +119,7 @@ class _Samples(Protocol):
     def select(self, rows: slice) -> Self: ...
 
 
-S = TypeVar("S", bound=_Samples)
+S = TypeVar("S", bound=_Selectable)
 
 
 def limited(batches: Iterable[S], most: int, what: str = "inputs to make statistics from") -> Iterator[S]:

@@ -69,7 +69,7 @@ def _searched(
     return ""
 
 
-class _Found(BaseException):
+class _Spotted(BaseException):
     """The name of a module."""
 
 
@@ -81,7 +81,7 @@ def _first_call(model: nn.Module, act: Callable[[], Any]) -> str:
             given = _finite((args, kwargs))
             output = forward(*args, **kwargs)
             if not _finite(output):
-                raise _Found(name if given else f"what is computed before {name}")
+                raise _Spotted(name if given else f"what is computed before {name}")
             return output
 
         return watched
@@ -89,7 +89,7 @@ def _first_call(model: nn.Module, act: Callable[[], Any]) -> str:
     try:
         with wrapped({module: partial(wrap, name) for module, name in _names(model).items()}):
             act()
-    except _Found as found:
+    except _Spotted as found:
         return str(found)
     except NotFiniteError:
         return ""
@@ -102,7 +102,7 @@ def _first_slope(model: nn.Module, inputs: ModelInputs, score: Callable[[Any], T
 
     def hook(name: str, slope: Tensor) -> None:
         if not _finite(slope):
-            raise _Found(passed[-1])
+            raise _Spotted(passed[-1])
         passed.append(name)
 
     def watched(module: nn.Module, output: Any) -> Any:
@@ -118,7 +118,7 @@ def _first_slope(model: nn.Module, inputs: ModelInputs, score: Callable[[Any], T
         with frozen(model), torch.enable_grad(), wrapped(dict.fromkeys(names, putting_out(watched))):
             given = first.clone().requires_grad_()
             (slope,) = torch.autograd.grad(score(inputs.with_first(given).passed_to(model)).sum(), given)
-    except _Found as found:
+    except _Spotted as found:
         return str(found)
     return "" if _finite(slope) else passed[-1]
 

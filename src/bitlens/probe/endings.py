@@ -102,7 +102,7 @@ def _sums_to_one(columns: Tensor, given: torch.dtype) -> bool:
 
 
 def _declared(model: nn.Module, columns: int) -> Numbers | None:
-    """What a configuration of transformers says, of the network or of one within it that has as many outputs; or its loss."""
+    """Return what a configuration of transformers says, of the network or one within it with as many outputs; or its loss."""
     for module in model.modules():
         config = getattr(module, "config", None)
         if getattr(config, "num_labels", None) != columns or not hasattr(config, "problem_type"):
@@ -146,7 +146,7 @@ class _Origins(TorchDispatchMode):  # type: ignore[no-untyped-call]
 
 
 def _ending(model: nn.Module, inputs: Any, form: OutputForm) -> str:
-    """The operation that made the numbers of the answer: "sigmoid", "softmax", another one, or nothing if it cannot be seen."""
+    """Return the operation that made the answer's numbers: "sigmoid", "softmax", another, or nothing if it cannot be seen."""
     given = ModelInputs.of(inputs)
     known = _ENDINGS.setdefault(model, {})
     key = (given.signature, form.part)

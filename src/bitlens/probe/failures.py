@@ -28,7 +28,7 @@ class _Called(NamedTuple):
 
 @contextmanager
 def said(model: nn.Module) -> Iterator[None]:
-    """Within the block, what the network's own code raises becomes one sentence, with what was raised as its cause.
+    """Make one sentence of what the network's own code raises within the block, with what was raised as its cause.
 
     What is raised elsewhere (by a target, or by bitlens) is not touched.
 

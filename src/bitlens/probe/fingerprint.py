@@ -6,7 +6,9 @@ import torch
 from torch import nn
 
 from bitlens.core.inputs import tensors_of
+from bitlens.core.statistics import Provenance
 from bitlens.probe.modules import plain_name
+from bitlens.version import __version__
 
 
 def weights_hash(model: nn.Module) -> str:
@@ -18,6 +20,11 @@ def weights_hash(model: nn.Module) -> str:
             plain = tensor.dequantize() if tensor.is_quantized else tensor
             digest.update(plain.detach().cpu().contiguous().view(-1).view(torch.uint8).numpy().data)
     return digest.hexdigest()[:16]
+
+
+def provenance_of(model: nn.Module, layer: str = "", *, data: str, preprocessing: str) -> Provenance:
+    """Return where something comes from that is learnt of a network now."""
+    return Provenance(type(model).__name__, weights_hash(model), layer, data, preprocessing, __version__)
 
 
 def weights_versions(model: nn.Module) -> tuple[tuple[int, int], ...]:

@@ -95,7 +95,7 @@ def _parameters(fold: Fold, dtype: torch.dtype | None) -> tuple[Tensor, Tensor |
 
 
 def _fast_format(weight: Tensor, dtype: torch.dtype) -> torch.memory_format:
-    """Convolutions with channels last in memory are faster on CPUs, and in lower precision everywhere."""
+    """Choose channels last for convolutions where that is faster: on CPUs, and in lower precision everywhere."""
     lower = dtype in (torch.bfloat16, torch.float16)
     return (
         torch.channels_last if weight.dim() == 4 and (lower or weight.device.type == "cpu") else torch.preserve_format

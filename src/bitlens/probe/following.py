@@ -86,7 +86,7 @@ def _measured(
 
 
 def _hypotheses(inputs: ModelInputs, doubtful: tuple[Key, ...]) -> Iterator[frozenset[Key]]:
-    """Sets of arguments that may follow, the largest first; a text's tokens and their mask belong together."""
+    """Yield sets of arguments that may follow, the largest first; a text's tokens and their mask belong together."""
     groups: dict[Any, list[Key]] = {}
     for key in doubtful:
         words = not inputs[key].is_floating_point() or "mask" in str(key)

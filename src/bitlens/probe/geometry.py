@@ -18,14 +18,14 @@ from bitlens.core.layout import BY_CHANNEL, Layout, named_layout, patch_grid
 _STRENGTH = 0.05  # of the change, in standard deviations of the input
 _CLEARLY = 3.0  # how much more the middle must move along places than along channels
 _AT_ALL = 6e-3  # variance of the middle, in sizes of the input, of what counts as places (a straight grid has 1/12)
-_AGAINST = 3e-2  # likewise, where modules declare something else
+_AGAINST = 3e-2  # the same variance, where modules declare something else
 _ROW_BY_ROW = 0.7  # correlation of patches' middles with where they would lie, row by row
 _WITHIN_ROW = 0.35  # how far patches of a row may be apart across it, in rows
 
 
 @dataclass(frozen=True)
 class Geometry:
-    """How the axes of a layer's features are meant.
+    """Meaning of the axes of a layer's features.
 
     Attributes:
         layout: of the features once they are `arranged`.
@@ -52,12 +52,12 @@ class Geometry:
 
 
 @dataclass(frozen=True, eq=False)
-class Answers:
-    """How strongly each feature answers to a change that grows along an axis of the input, and to one that shrinks.
+class Responses:
+    """Strengths with which each feature answers to a change that grows along an axis of the input, and to one that shrinks.
 
     Attributes:
         rising: (2, A, ...) squared answers by half of the noise, axis of the input, and feature.
-        falling: likewise.
+        falling: the same for the other half.
     """
 
     rising: Tensor
@@ -80,7 +80,7 @@ class Answers:
         return torch.stack(rows)
 
 
-def answers_of(features_of: Callable[[ModelInputs], Tensor], inputs: ModelInputs, seed: int = 0) -> Answers | None:
+def answers_of(features_of: Callable[[ModelInputs], Tensor], inputs: ModelInputs, seed: int = 0) -> Responses | None:
     """Change the first sample of inputs, all variants in one pass, and see what answers; None if it has no places.
 
     Args:
@@ -105,17 +105,17 @@ def answers_of(features_of: Callable[[ModelInputs], Tensor], inputs: ModelInputs
     features = features.reshape(2, -1, *features.shape[1:])
     squares = (features[:, 1:] - features[:, :1]).square()
     squares = squares.reshape(2, len(ramps), 2, *features.shape[2:])
-    return Answers(squares[:, :, 0], squares[:, :, 1])
+    return Responses(squares[:, :, 0], squares[:, :, 1])
 
 
 def _turned(first: Tensor) -> Tensor:
-    """The same numbers the other way round along every axis of places; tokens as they are, for the last may be special."""
+    """Return the same numbers the other way round along every axis of places; tokens as they are, for the last may be special."""
     places = range(1 if first.dim() == 3 else 2, first.dim())
     return first.flip(tuple(places)) if first.is_floating_point() else first
 
 
 def _ramps(first: Tensor) -> list[tuple[Tensor, Tensor]]:
-    """For each axis of places a weight that rises along it and one that falls, broadcastable to one sample."""
+    """Return for each axis of places a weight that rises along it and one that falls, broadcastable to one sample."""
     if first.dim() < 2 or first.dim() > 5 or (first.dim() > 2 and not first.is_floating_point()):
         return []
     axes = range(1, first.dim()) if first.dim() < 4 else range(2, first.dim())
@@ -148,7 +148,7 @@ def geometry_of(
     size: tuple[int, ...],
     declared: int | None,
     inputs: ModelInputs,
-    measure: Callable[[], Answers | None],
+    measure: Callable[[], Responses | None],
 ) -> Geometry | None:
     """Return how a layer's features are meant, None if neither its modules nor a measurement tell.
 
@@ -191,7 +191,7 @@ def _still(moves: Tensor, size: tuple[int, ...], declared: int | None) -> int | 
 
 
 def _apart(moves: Tensor, places: tuple[int, ...]) -> bool:
-    """Whether each axis of places follows an axis of the input of its own, in the input's order: a grid, not windows of one."""
+    """Return whether each axis of places follows an axis of the input of its own, in its order: a grid, not windows of one."""
     along = [int(moves[axis].argmax()) for axis in places]
     others = [float(moves[axis].topk(2).values[1]) for axis in places] if moves.shape[1] > 1 else [0.0]
     own = [float(moves[axis].amax()) for axis in places]
@@ -199,7 +199,7 @@ def _apart(moves: Tensor, places: tuple[int, ...]) -> bool:
     return along == sorted(set(along)) and clear
 
 
-def _patches(answers: Answers, tokens: int, grid: tuple[int, int]) -> Geometry | None:
+def _patches(answers: Responses, tokens: int, grid: tuple[int, int]) -> Geometry | None:
     """Say how tokens lie in an image as a grid of patches, None if they are no patches."""
     extra = tokens - math.prod(grid)
     layout = replace(named_layout("PD", extra), patches=grid)

@@ -58,7 +58,7 @@ def embeddings_of_ids(model: nn.Module) -> list[nn.Embedding]:
 
 
 def texts_of_chance(model: nn.Module, texts: int, length: int, seed: int) -> dict[str, Tensor]:
-    """Keyword arguments for texts of tokens drawn from the whole vocabulary, ended as the network asks for; no padding.
+    """Return keyword arguments for texts of tokens drawn from the whole vocabulary, ended as the network asks for; no padding.
 
     Raises:
         Exception: what the network raises if it cannot be called with ids (and a mask) alone.

@@ -122,7 +122,7 @@ def device_of(model: nn.Module) -> torch.device:
 
 
 def in_precision_of(model: nn.Module, inputs: ModelInputs) -> ModelInputs:
-    """Real numbers in single or half precision as the network's first weights are."""
+    """Return real numbers in single or half precision as the network's first weights are."""
     wanted = next((p.dtype for p in model.parameters() if p.is_floating_point()), torch.float32)
     if wanted not in _CAST:
         return inputs
@@ -135,7 +135,7 @@ def in_precision_of(model: nn.Module, inputs: ModelInputs) -> ModelInputs:
 
 @contextmanager
 def frozen(model: nn.Module) -> Iterator[None]:
-    """Evaluation mode and no weight gradients within the block; everything is put back, also after an error.
+    """Keep evaluation mode and no weight gradients within the block; everything is put back, also after an error.
 
     Modules are called one by one, as they are written, whatever was compiled or checkpointed; and what the network raises is
     said in one sentence (see `failures`). Networks of transformers keep no cache of keys and values (`use_cache`): nobody reads

@@ -26,7 +26,7 @@ from bitlens.probe.trace import trace_calls
 
 @dataclass(frozen=True)
 class _Known:
-    """What one pass of the network over inputs of one signature taught."""
+    """Knowledge from one pass of the network over inputs of one signature."""
 
     folds: tuple[Fold, ...]
     bytes_per_row: int
@@ -59,14 +59,14 @@ class Network:
         return output_form(self.model, inputs, output, self.output)
 
     def bytes_per_row(self, inputs: ModelInputs) -> int:
-        """Memory for the intermediate results of one row, for (prepared) inputs like these."""
+        """Return memory for the intermediate results of one row, for (prepared) inputs like these."""
         return self._learn(inputs).bytes_per_row
 
     @contextmanager
     def running(
         self, inputs: ModelInputs, dtype: torch.dtype | None = None, *, fold: bool = True
     ) -> Iterator[Callable[..., Any]]:
-        """Within the block, run(first, rows) gives the network's output for changed samples.
+        """Give the block run(first, rows), the network's output for changed samples.
 
         `first` (R, ...) takes the place of the first tensor of the inputs; row r is a variant of sample rows[r], which
         says what the other arguments are. Without `rows`, row b*N + i belongs to sample i. The network is in evaluation

@@ -23,7 +23,7 @@ _checkpointed = getattr(torch.utils.checkpoint, "_checkpoint_without_reentrant_g
 
 @contextmanager
 def one_by_one(model: nn.Module) -> Iterator[None]:
-    """Within the block, the network's modules are called one by one in this thread, and so are functions between them.
+    """Call the network's modules one by one in this thread within the block, and the functions between them as well.
 
     Results are the same; only then are the modules called, and the operations seen, that a method looks at.
     """
@@ -44,7 +44,7 @@ def _is_compiled_in_place(module: nn.Module) -> bool:
 
 
 def plain_forwards(model: nn.Module) -> dict[nn.Module, Wrapper]:
-    """What takes the place of forward where a module was compiled, has no gradient, or takes its keywords in a mapping."""
+    """Return what takes the place of forward where a module was compiled, has no gradient, or takes its keywords in a mapping."""
     found: dict[nn.Module, Wrapper] = {}
     for module in model.modules():
         if what_was_compiled(module) is not None:
@@ -99,7 +99,7 @@ def _may_take_a_mapping(model: nn.Module) -> bool:
 
 
 def _taking_a_mapping(_module: nn.Module, forward: Forward) -> Forward:
-    """Keywords that forward does not know are the entries of the one mapping that it takes."""
+    """Pass keywords that forward does not know as the entries of the one mapping that it takes."""
     signature = inspect.signature(forward)
 
     def called(*args: Any, **kwargs: Any) -> Any:
@@ -119,7 +119,7 @@ def _binds(signature: inspect.Signature, keywords: Mapping[str, Any]) -> bool:
 
 
 class _Switches:
-    """What is global in PyTorch, switched off as long as any thread is in a block."""
+    """Global switches of PyTorch, off as long as any thread is in a block."""
 
     lock = threading.Lock()
     blocks = 0
@@ -128,7 +128,7 @@ class _Switches:
 
 
 class _Here(threading.local):
-    """How many blocks this thread is in."""
+    """Count of the blocks that this thread is in."""
 
     blocks = 0
 
@@ -158,7 +158,7 @@ def _switched_off() -> Iterator[None]:
 
 @contextmanager
 def _attention_unfused() -> Iterator[None]:
-    """Fused attention bypasses the modules within `nn.TransformerEncoder`, where a layer could then not be reached."""
+    """Turn off fused attention, which bypasses the modules within `nn.TransformerEncoder`: no layer there could be reached."""
     enabled = torch.backends.mha.get_fastpath_enabled()
     torch.backends.mha.set_fastpath_enabled(False)
     try:
@@ -175,14 +175,14 @@ def _stance(name: str) -> AbstractContextManager[Any]:
 
 @contextmanager
 def _nothing_compiled() -> Iterator[None]:
-    """Compiled functions between the modules run as written, too."""
+    """Run compiled functions between the modules as written, too."""
     with _stance("force_eager"):
         yield
 
 
 @contextmanager
 def compiling() -> Iterator[None]:
-    """Within the block, itself within one of `one_by_one`, what bitlens has compiled runs compiled."""
+    """Let what bitlens has compiled run compiled within the block, which is itself within one of `one_by_one`."""
     with _Switches.lock:
         _Switches.compiling += 1
         _stance("default")
@@ -196,7 +196,7 @@ def compiling() -> Iterator[None]:
 
 
 class _Plain:
-    """What takes the place of the reentrant checkpoint's autograd function: in a block, the function is simply called."""
+    """Stand-in for the reentrant checkpoint's autograd function: in a block, the function is simply called."""
 
     @staticmethod
     def apply(function: Callable[..., Any], preserve: bool, *args: Any) -> Any:
@@ -216,7 +216,7 @@ def _plain(*args: Any, **kwargs: Any) -> Iterator[None]:
 
 @contextmanager
 def _nothing_checkpointed() -> Iterator[None]:
-    """Checkpointed functions would run again in the backward pass, where nothing is replayed, spliced or counted."""
+    """Keep checkpointed functions from running again in the backward pass, where nothing is replayed, spliced or counted."""
     place = torch.utils.checkpoint
     stand_ins = {"CheckpointFunction": _Plain, "_checkpoint_without_reentrant_generator": _plain}
     known = {name: getattr(place, name) for name in stand_ins if hasattr(place, name)}

@@ -18,7 +18,7 @@ from bitlens.probe.capturing import Reached, features_at, record
 from bitlens.probe.endings import output_form
 from bitlens.probe.folding import folded
 from bitlens.probe.following import prepared
-from bitlens.probe.geometry import Answers, Geometry, answers_of, geometry_of
+from bitlens.probe.geometry import Geometry, Responses, answers_of, geometry_of
 from bitlens.probe.modules import (
     Forward,
     Wrapper,
@@ -31,7 +31,7 @@ from bitlens.probe.modules import (
     unwrapped,
     wrapped,
 )
-from bitlens.probe.proving import Place, warn_of_slowness
+from bitlens.probe.proving import LayerPlace, warn_of_slowness
 from bitlens.probe.recording import Recording
 from bitlens.probe.replaying import ARGUMENTS, LAYER, REPLACED, Replay, feature_slot
 
@@ -69,7 +69,7 @@ class Probe:
         if call_of(self.name) not in (None, self.call):
             raise LayerError(f"layer {self.name!r} and call={call} name different calls: leave out call=")
         found = dict(find_layer(self.model, read) for read in reads)
-        self._place, self.output = Place(self.model, self.name, self.layer, self.call, found, slopes), output
+        self._place, self.output = LayerPlace(self.model, self.name, self.layer, self.call, found, slopes), output
         self._replays: dict[Any, Replay] = {}
         self._geometries: dict[Any, Geometry] = {}
         self._arounds: dict[Any, Around] = {}
@@ -156,7 +156,7 @@ class Probe:
                 )
             return Geometry(layout)
 
-        def measure() -> Answers | None:
+        def measure() -> Responses | None:
             try:
                 return answers_of(lambda changed: features_at(self.model, replay, changed), inputs)
             except (RuntimeError, ValueError, IndexError):  # a network that takes no changed inputs cannot be measured
@@ -179,7 +179,7 @@ class Probe:
     def reaching(
         self, inputs: ModelInputs, dtype: torch.dtype | None = None, entry: "Probe | None" = None
     ) -> Iterator[Callable[[Tensor, Tensor], Tensor]]:
-        """Within the block, run(first, rows) gives the layer's features (R, ...) for changed samples; passes end there.
+        """Give the block run(first, rows), the layer's features (R, ...) for changed samples; passes end there.
 
         `first` (R, ...) takes the place of the first tensor of the inputs, or of what `entry`'s layer puts out; row r is a
         variant of sample rows[r], which says what the other arguments are. Whether autograd is on is up to the caller.
@@ -288,7 +288,7 @@ class Probe:
             return REPLACED in self._replay(inputs).written
 
     def bytes_per_row(self, inputs: Any) -> int:
-        """Memory for the intermediate results of one row behind the layer, for inputs like these."""
+        """Return memory for the intermediate results of one row behind the layer, for inputs like these."""
         inputs = prepared(self.model, inputs)
         known = self._replays.get(inputs.signature)
         if known is not None:

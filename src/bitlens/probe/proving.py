@@ -30,7 +30,7 @@ def warn_of_slowness(model: nn.Module, why: str) -> None:
 
 
 @dataclass(frozen=True, eq=False)
-class Place:
+class LayerPlace:
     """A layer of a network, and what else is to be read on the way.
 
     Attributes:

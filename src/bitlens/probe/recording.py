@@ -15,7 +15,7 @@ from bitlens.core.outputs import OutputForm
 from bitlens.errors import LayerError
 from bitlens.probe.folding import folded
 from bitlens.probe.modules import Forward, Wrapper, frozen, putting_out, wrapped
-from bitlens.probe.replaying import ARGUMENTS, LAYER, REPLACED, Key, Read, Replay, feature_slot
+from bitlens.probe.replaying import ARGUMENTS, LAYER, REPLACED, Read, Replay, TensorKey, feature_slot
 
 
 class Touched(TorchDispatchMode):  # type: ignore[no-untyped-call]
@@ -23,16 +23,16 @@ class Touched(TorchDispatchMode):  # type: ignore[no-untyped-call]
 
     def __init__(self) -> None:
         super().__init__()  # type: ignore[no-untyped-call]
-        self._watched: dict[int, set[Key]] = {}
-        self.read: set[Key] = set()
-        self.written: set[Key] = set()
+        self._watched: dict[int, set[TensorKey]] = {}
+        self.read: set[TensorKey] = set()
+        self.written: set[TensorKey] = set()
         self.bytes = 0
 
-    def watch(self, key: Key, tensor: Tensor) -> None:
+    def watch(self, key: TensorKey, tensor: Tensor) -> None:
         """Note from now on what happens to this tensor."""
         self._watched.setdefault(memory_of(tensor), set()).add(key)
 
-    def note(self, value: Any, found: set[Key]) -> None:
+    def note(self, value: Any, found: set[TensorKey]) -> None:
         """Add the watched tensors in `value` to `found`."""
         for leaf in tensors_of(value):
             found |= self._watched.get(memory_of(leaf), set())
@@ -54,7 +54,7 @@ class Touched(TorchDispatchMode):  # type: ignore[no-untyped-call]
 
 
 def memory_of(tensor: Tensor) -> int:
-    """Tells apart where tensors lie, as long as they are held: views share a place."""
+    """Tell apart where tensors lie, as long as they are held: views share a place."""
     return int(tensor.untyped_storage()._cdata)
 
 
@@ -75,16 +75,16 @@ class Value:
         return cls(number, kept, structure, replay.axes[number])
 
     def own(self) -> "Value":
-        """With leaves that nothing else can overwrite (an in-place ReLU further on would)."""
+        """Return it with leaves that nothing else can overwrite (an in-place ReLU further on would)."""
         return replace(self, leaves=[leaf.clone() if _solid(leaf) else leaf for leaf in self.leaves])
 
     def first(self, samples: int) -> "Value":
-        """Of the first samples alone."""
+        """Return it for the first samples alone."""
         pairs = zip(self.leaves, self.axes, strict=True)
         return replace(self, leaves=[leaf if axis is None else leaf.narrow(axis, 0, samples) for leaf, axis in pairs])
 
     def chosen(self, samples: Tensor) -> "Value":
-        """Of some samples, in the order of their indices."""
+        """Return it for some samples, in the order of their indices."""
         pairs = zip(self.leaves, self.axes, strict=True)
         return replace(self, leaves=[_chosen(leaf, axis, samples) for leaf, axis in pairs])
 
@@ -117,7 +117,7 @@ def _solid(leaf: Any) -> bool:
 
 
 def _tile(leaf: Any, axis: int | None, copies: int) -> Any:
-    """Copy-major repetition along the samples' axis; for a hollow leaf without using memory."""
+    """Return copy-major repetition along the samples' axis; for a hollow leaf without using memory."""
     if axis is None or copies == 1 or not isinstance(leaf, Tensor):
         return leaf
     repeats = [copies if i == axis else 1 for i in range(leaf.dim())]
@@ -161,7 +161,7 @@ class Recording:
         return axis
 
     def first(self, samples: int) -> "Recording":
-        """Of the first samples alone, as far as the output can be told apart by samples; else the same."""
+        """Return it for the first samples alone, as far as the output can be told apart by samples; else the same."""
         leaves, structure = tree_flatten(self.output)
         if samples >= self.count or not all(_one_for_each(leaf, self.count) for leaf in leaves):
             return self
@@ -170,7 +170,7 @@ class Recording:
         return Recording(self._model, self._replay, samples, values, output, {}, {})
 
     def chosen(self, samples: Tensor) -> "Recording":
-        """Of some samples, for passes behind the layer; the output is still that of all."""
+        """Return it for some samples, for passes behind the layer; the output is still that of all."""
         key = tuple(samples.tolist())
         if key not in self._parts:
             values = {number: value.chosen(samples) for number, value in self._values.items()}
@@ -188,7 +188,7 @@ class Recording:
         )
 
     def slopes(self, measure: Callable[[Any], Tensor]) -> Tensor:
-        """Gradient of a measure of the clean output, one number for each sample, with respect to the one of `sources`.
+        """Return gradient of a measure of the clean output, one number for each sample, with respect to the one of `sources`.
 
         Args:
             measure: the network's output → (N,).
@@ -220,7 +220,7 @@ class Recording:
 
     @contextmanager
     def giving(self, copies: int, tensors: Sequence[Tensor]) -> Iterator[None]:
-        """Within the block, passes over this many copies are given these tensors in place of the recorded ones."""
+        """Give passes over this many copies, within the block, these tensors in place of the recorded ones."""
         before, source = dict(self._cache), iter(tensors)
         try:
             for value in self._by_number():
@@ -243,7 +243,7 @@ class Recording:
         *,
         packed: bool = False,
     ) -> Iterator[Callable[..., Any]]:
-        """Within the block, run(z) gives the network's output for noised features z.
+        """Give the block run(z), the network's output for noised features z.
 
         z: (copies * N, ...), row b*N + i being copy b of sample i; any number of copies, changing between calls. With
         run(z, samples) it holds copies of these samples alone.
@@ -318,7 +318,7 @@ class Recording:
 
 
 def begin_graph(output: Any, read: Read) -> tuple[Tensor, Any]:
-    """Autograd sees the rest of the pass: what is read of an output, samples first, as its source, and the output on from it.
+    """Let autograd see the rest of a pass: what is read of an output, samples first, its source, and the output on from it.
 
     It stays on until the enclosing `no_grad` ends and puts back what was before.
     """

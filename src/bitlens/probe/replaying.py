@@ -11,11 +11,11 @@ from bitlens.errors import LayerError
 from bitlens.probe.folding import Fold
 from bitlens.probe.trace import Call, Shapes, all_calls
 
-Key = tuple[int, int]
+TensorKey = tuple[int, int]
 """Which leaf (second) of which recorded call (first); call -1 is the layer itself, call -2 the network's arguments."""
 
 LAYER, ARGUMENTS = -1, -2
-REPLACED: Key = (-3, 0)
+REPLACED: TensorKey = (-3, 0)
 """What is given in place of the layer's output."""
 
 
@@ -54,7 +54,7 @@ class Read:
 
 @dataclass(frozen=True)
 class Replay:
-    """Which calls are recorded and replayed, and where the output of the layer, called `name`, is replaced.
+    """Plan of the calls that are recorded and replayed, and of where the output of the layer, called `name`, is replaced.
 
     `script` says, for each module that matters, what its 1st, 2nd, ... call of a replayed pass does: give the output of
     the recorded call of that number, "run", or "splice" for the layer. `axes` says, for each recorded call and for the
@@ -67,8 +67,8 @@ class Replay:
     layer: tuple[nn.Module, int]
     script: Mapping[nn.Module, Sequence[int | str]]
     axes: Mapping[int, tuple[int | None, ...]]
-    live: frozenset[Key] | None = None
-    written: frozenset[Key] = frozenset()
+    live: frozenset[TensorKey] | None = None
+    written: frozenset[TensorKey] = frozenset()
     bytes_per_row: int = 1
     folds: tuple[Fold, ...] = ()
     prefix_folds: tuple[Fold, ...] = ()
@@ -108,7 +108,7 @@ def replay_script(chain: Sequence[Call]) -> tuple[list[Call], dict[nn.Module, li
 
 
 def sample_axes(once: Shapes, twice: Shapes) -> tuple[int | None, ...] | None:
-    """For each tensor the axis that doubles when the samples do; None in place of the tuple if it is not one axis."""
+    """Return for each tensor the axis that doubles when the samples do; None in place of the tuple if it is not one axis."""
     if len(once) != len(twice):
         return None
     axes: list[int | None] = []

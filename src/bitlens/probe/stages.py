@@ -65,6 +65,6 @@ def _shape(call: Call) -> torch.Size:
 
 
 def _grid(call: Call) -> tuple[int, ...]:
-    """What tells resolutions apart: all but samples and channels of an image, the number of tokens, nothing of a vector."""
+    """Return what tells resolutions apart: an image's all but samples and channels, the number of tokens, nothing of a vector."""
     shape = tuple(_shape(call))
     return shape[2:] if len(shape) == 4 else shape[1:-1]

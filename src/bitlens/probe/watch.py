@@ -22,7 +22,7 @@ def first_not_finite(tensor: Tensor) -> tuple[int, ...] | None:
 
 @contextmanager
 def watching(model: nn.Module) -> Iterator[list[Culprit]]:
-    """Within the block, every call of a module that puts out a number that is not finite is noted, innermost first."""
+    """Note, within the block, every call of a module that puts out a number that is not finite, innermost first."""
     names = names_of(model)
     found: list[Culprit] = []
 

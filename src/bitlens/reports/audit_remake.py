@@ -181,9 +181,9 @@ def _chosen(name: str, recorded: Mapping[str, Any]) -> dict[str, Any]:
     learnt = {lesson.setting} if lesson is not None else set()
     chosen = {key: value for key, value in recorded.items() if key in taken and key not in learnt and value is not None}
     if "quality" in taken and "antithetic" in recorded:
-        implied = ("steps", "noise_samples", "antithetic", "rising")
+        implied = ("steps", "noise_samples", "antithetic", "rising", "closes")
         for preset, one in (QUALITY if recorded.get("keep") is None else HOLDING).items():
-            if all(recorded.get(key) == asdict(one)[key] for key in implied):
+            if all(recorded.get(key, key == "closes") == asdict(one)[key] for key in implied):
                 chosen = {key: value for key, value in chosen.items() if key not in implied} | {"quality": preset}
     return chosen
 

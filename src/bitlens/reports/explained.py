@@ -114,12 +114,13 @@ def _figure(photo: Floats | None, label: str, one: StoredMap, scale: Scale) -> M
 
 
 def figure_details(one: StoredMap, label: str) -> str:
-    """Say where a map was made, what decided how much passes, unless its label does, and whether more goes round."""
+    """Say where a map was made, what decided how much passes unless its label does, what goes round unless evidence says."""
     aim = aim_of(one.settings)
+    told = one.evidence is not None and one.evidence.bypass_allowed
     parts = [
         one.layer,
         aim if f"{aim.partition(' ')[0].replace('β', 'beta')}=" not in label else "",
-        "more goes round this layer" if one.settings.get("allow_bypass") else "",
+        "more goes round this layer" if one.settings.get("allow_bypass") and not told else "",
     ]
     return " · ".join(part for part in parts if part)
 

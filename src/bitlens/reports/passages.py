@@ -3,6 +3,7 @@
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
+from bitlens.core.stored_map import BYPASSED
 from bitlens.errors import BitlensError, InputError
 from bitlens.view.card import Proof
 from bitlens.view.report_html import Passage
@@ -45,5 +46,5 @@ def _proof(row: Mapping[str, Any]) -> Proof | None:
         names = [f"{measure}_{which}" for which in ("before", "under_noise", "under_noise_std")]
         if all(name in row for name in names):
             before, under, spread = (float(row[name]) for name in names)
-            return Proof(before, under, spread, measure)
+            return Proof(before, under, spread, measure, caveat=BYPASSED if row.get("bypass_allowed") else "")
     return None

@@ -94,7 +94,7 @@ def array(
         dtypes: that it may have, one or a tuple of them, as torch has them or by name.
         shape: its size along each axis, None for any; None for any shape.
         least: of its values.
-        most: likewise.
+        most: of its values.
     """
     if name not in arrays:
         raise ValueError(f"the array {name} is missing")

@@ -28,7 +28,7 @@ answers = Console()
 
 
 class Debugging:
-    """Whether tracebacks are shown, by --debug."""
+    """Choice of the user, by --debug, to see tracebacks."""
 
     wanted = False
 
@@ -42,7 +42,7 @@ def note(text: str) -> None:
 
 
 class _Speed(ProgressColumn):
-    """How many a second, or how many seconds one takes."""
+    """Speed: how many a second, or how many seconds one takes."""
 
     def __init__(self, unit: str) -> None:
         super().__init__()
@@ -147,14 +147,19 @@ def aligned(
     return table
 
 
-def warn_of_collapse(rows: Sequence[dict[str, Any]]) -> None:
-    """Say so where the noise destroyed the prediction: such a map shows only a part of what is needed."""
+def warn_of_limits(rows: Sequence[dict[str, Any]]) -> None:
+    """Say so where the noise destroyed the prediction, or where bits bound nothing: such maps show only a part of it."""
     measured = [row for row in rows if "probability_under_noise" in row]
     lost = sum(row["probability_under_noise"] < 0.5 * row["probability_before"] for row in measured)
     if lost:
         note(
             f"for {lost} of {len(measured)} the probability under noise is less than half of that before: these maps show too "
             "little; a smaller --beta keeps more"
+        )
+    if around := sum("bypass_allowed" in row for row in rows):
+        note(
+            f"for {around} of {len(rows)} more may go round the layer (allow_bypass=True): their bits do not bound what the "
+            "network uses"
         )
 
 

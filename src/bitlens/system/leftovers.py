@@ -69,7 +69,7 @@ def _visible(process: int) -> bool:
 
 
 def owner() -> str:
-    """Who writes: PLACE-PROCESS-BEGAN, or `elsewhere` where nobody could tell later whether it still runs."""
+    """Return who writes: PLACE-PROCESS-BEGAN, or `elsewhere` where nobody could tell later whether it still runs."""
     process = os.getpid()
     began = _began(process)
     return f"{_place()}-{process}-{began}" if _place() and began else "elsewhere"
@@ -77,7 +77,7 @@ def owner() -> str:
 
 @lru_cache(1)
 def _place() -> str:
-    """This machine since it was started, and the view of its processes; empty where the system does not tell."""
+    """Name this machine since it was started, and the view of its processes; empty where the system does not tell."""
     try:
         started = (_PROC / "sys/kernel/random/boot_id").read_text("ascii")
         view = (_PROC / "self/ns/pid").stat().st_ino
@@ -87,7 +87,7 @@ def _place() -> str:
 
 
 def _began(process: int) -> str:
-    """When a process began, in the clock of the system; empty if there is none (a number is given to others later)."""
+    """Return when a process began, in the clock of the system; empty if there is none (a number is given to others later)."""
     try:
         told = (_PROC / str(process) / "stat").read_bytes()
     except OSError:

@@ -123,7 +123,7 @@ def unpacked_limit(packed: int) -> int:
 
 
 class _Bounded(io.RawIOBase):
-    """What a stream gives, up to a number of bytes."""
+    """Reader of a stream, up to a number of bytes."""
 
     def __init__(self, source: IO[bytes] | gzip.GzipFile, most: int) -> None:
         self.source, self.left, self.most = source, most, most

@@ -22,7 +22,7 @@ _ANEW = "remove it to begin anew"
 
 @dataclass
 class State:
-    """How far a training is.
+    """State of a training: how far it is.
 
     Attributes:
         epoch: that is under way, from 0.
@@ -48,7 +48,7 @@ class State:
 
 @dataclass(frozen=True)
 class Checkpoint:
-    """Where a training is kept, and what of it is.
+    """Checkpoint of a training: its file, and what is kept in it.
 
     Attributes:
         path: of the file.

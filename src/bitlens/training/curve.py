@@ -31,7 +31,7 @@ class EpochRow:
 
     @property
     def judged(self) -> float:
-        """What decides whether it got better: the held-out loss, or the training loss where nothing is held out."""
+        """Return what decides whether it got better: the held-out loss, or the training loss where nothing is held out."""
         return (self.held_out or self.train)["loss"]
 
 

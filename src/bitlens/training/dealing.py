@@ -11,7 +11,7 @@ from bitlens.training.settings import TrainingSettings
 
 
 def deal(count: int, settings: TrainingSettings, world: int) -> tuple[list[list[int]], list[int]]:
-    """The numbers of the samples of each batch, and of those that are held out. A last batch that is not full is left out.
+    """Return the numbers of the samples of each batch, and of those that are held out. A last batch that is not full is left out.
 
     Raises:
         SettingError: if there are not enough samples for one batch, or a batch cannot be shared out evenly.
@@ -35,7 +35,7 @@ def deal(count: int, settings: TrainingSettings, world: int) -> tuple[list[list[
 
 
 def shares(group: Sequence[int], world: int, rank: int, parts: int) -> Iterator[list[int]]:
-    """The samples of one process in each part of a batch.
+    """Yield the samples of one process in each part of a batch.
 
     Args:
         group: the batch.
@@ -50,10 +50,10 @@ def shares(group: Sequence[int], world: int, rank: int, parts: int) -> Iterator[
 
 
 def seed_of(*words: Any) -> int:
-    """A number of 63 bits from anything: streams of different words have nothing in common."""
+    """Return a number of 63 bits from anything: streams of different words have nothing in common."""
     return int.from_bytes(hashlib.sha256(repr(words).encode()).digest()[:8], "big") >> 1
 
 
 def generator_of(*words: Any) -> torch.Generator:
-    """A generator that begins at `seed_of` these words."""
+    """Return a generator that begins at `seed_of` these words."""
     return torch.Generator().manual_seed(seed_of(*words))

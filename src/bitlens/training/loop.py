@@ -27,7 +27,7 @@ _DTYPES = {"no": None, "bf16": torch.bfloat16, "fp16": torch.float16}
 
 @dataclass(frozen=True)
 class Moment:
-    """How far a training is, for whoever watches.
+    """Moment of a training, for whoever watches.
 
     Attributes:
         epoch: that is under way, from 1.
@@ -49,7 +49,7 @@ Progress = Callable[[Moment], None]
 
 @dataclass(frozen=True)
 class Trained:
-    """What a training did; the network has the weights of its best epoch.
+    """Course of a training; the network has the weights of its best epoch.
 
     Attributes:
         rows: of the epochs.
@@ -168,7 +168,7 @@ class _Loop:
         self._save(state)
 
     def _step(self, group: Sequence[int], epoch: int) -> dict[str, float]:
-        """One step of Adam on one batch; its mean losses, the same on every process."""
+        """Make one step of Adam on one batch; return its mean losses, the same on every process."""
         means: dict[str, float] = {}
         parts = self.settings.accumulation
         for part in shares(group, self.world, self.rank, parts):
@@ -189,7 +189,7 @@ class _Loop:
         return means
 
     def _reduced(self, losses: Losses, count: int) -> dict[str, float]:
-        """Means over the samples of all processes."""
+        """Return means over the samples of all processes."""
         named = {"loss": losses.total, **losses.parts}
         means = torch.stack([values.detach().float().sum() for values in named.values()]) / count
         reduced = self.accelerator.reduce(means, "mean").tolist()
@@ -197,7 +197,7 @@ class _Loop:
 
     @torch.no_grad()
     def _held_out(self) -> dict[str, float]:
-        """Mean losses over the held-out samples, each under the same noise every time."""
+        """Return mean losses over the held-out samples, each under the same noise every time."""
         if not self.held:
             return {}
         size = max(1, self.settings.batch // self.settings.accumulation)
@@ -216,7 +216,7 @@ class _Loop:
         return dict(zip(names, reduced.tolist(), strict=True))
 
     def _prepared(self, rows: Sequence[int]) -> Any:
-        """What does not change about some samples: kept, as long as there is room."""
+        """Return what does not change about some samples: kept, as long as there is room."""
         key = tuple(rows)
         if key in self.kept:
             return self.kept[key]

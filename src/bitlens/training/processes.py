@@ -10,7 +10,7 @@ from bitlens.training.settings import TrainingSettings
 
 
 def accelerator_for(settings: TrainingSettings, device: torch.device) -> Any:
-    """What carries a training on this process, alone or among several that `accelerate launch` started.
+    """Return what carries a training on this process, alone or among several that `accelerate launch` started.
 
     Args:
         settings: of the training.

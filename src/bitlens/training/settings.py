@@ -38,7 +38,7 @@ SCHEDULES: dict[str, Callable[[int, int], float]] = {"constant": constant, "cosi
 
 @dataclass(frozen=True)
 class TrainingSettings:
-    """How a network is trained.
+    """Settings of training a network.
 
     Attributes:
         epochs: how often every sample is looked at, at most.
@@ -81,7 +81,7 @@ class TrainingSettings:
         one_of_literal("precision", self.precision, MixedPrecision)
 
     def identity(self) -> dict[str, Any]:
-        """What must stay the same where a training goes on: all but the memory, and the length unless it decides the rates."""
+        """Return what must stay the same where a training goes on: all but memory, and the length unless it decides the rates."""
         free = {"epochs", "patience", "checkpoint_steps", "memory", "accumulation"}
         if self.schedule != "constant":
             free.remove("epochs")

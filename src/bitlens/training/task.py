@@ -12,7 +12,7 @@ from bitlens.training.examples import Batch
 
 @dataclass(frozen=True)
 class Losses:
-    """What is lost on each of N samples.
+    """Losses on each of N samples.
 
     Attributes:
         total: (N,) what is minimised.
@@ -24,15 +24,15 @@ class Losses:
 
 
 class Prepared(Protocol):
-    """What of some samples does not change while the network learns."""
+    """All of some samples that does not change while the network learns."""
 
     @property
     def nbytes(self) -> int:
-        """How much memory it takes."""
+        """Return how much memory it takes."""
 
 
 class Trainee(Protocol):
-    """What a network learns.
+    """A network with what it is to learn.
 
     Attributes:
         module: the network.
@@ -41,7 +41,7 @@ class Trainee(Protocol):
     module: nn.Module
 
     def identity(self) -> Mapping[str, Any]:
-        """Plain values that must stay the same where a training goes on."""
+        """Return plain values that must stay the same where a training goes on."""
 
     def prepare(self, batch: Batch) -> Any:
         """Compute what does not change, a `Prepared`."""
@@ -49,7 +49,7 @@ class Trainee(Protocol):
     def losses(
         self, module: nn.Module, prepared: Any, seeds: Sequence[int], epoch: int | None, dtype: torch.dtype | None
     ) -> Losses:
-        """What is lost.
+        """Return what is lost.
 
         Args:
             module: the network, as it must be called (it may be wrapped).
@@ -60,4 +60,4 @@ class Trainee(Protocol):
         """
 
     def diagnose(self, module: nn.Module, prepared: Any, seeds: Sequence[int], epoch: int | None) -> str:
-        """Where a number that is not finite appears first."""
+        """Return where a number that is not finite appears first."""

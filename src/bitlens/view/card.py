@@ -33,6 +33,7 @@ class Proof:
         floor: with nothing but noise; None where that was not measured.
         kept: share of the decision between floor and clean value that the map holds; None where it was not measured, or where
             the network says the same without seeing anything.
+        caveat: what must be known of the bits beside these numbers, if anything.
     """
 
     before: float
@@ -41,6 +42,7 @@ class Proof:
     measure: str = "probability"
     floor: float | None = None
     kept: float | None = None
+    caveat: str = ""
 
     @classmethod
     def of(cls, attribution: "Attribution | StoredMap", sample: int = 0) -> "Proof | None":
@@ -50,7 +52,8 @@ class Proof:
             return None
         before, under, spread = (float(v[sample]) for v in (found.before, found.under_noise, found.under_noise_std))
         floor, kept = (float(found.floor[sample]) if found.floor is not None else None, float(found.kept[sample]))
-        return cls(before, under, spread, found.measure, floor, kept if math.isfinite(kept) else None)
+        held = kept if math.isfinite(kept) else None
+        return cls(before, under, spread, found.measure, floor, held, found.caveat)
 
     @property
     def collapsed(self) -> bool:

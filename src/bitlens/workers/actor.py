@@ -27,7 +27,7 @@ class Lost:
 
     @property
     def reason(self) -> str:
-        """What a person reads."""
+        """Return what a person reads."""
         return f"the process that worked on it died, {self.tries} times: out of memory, or a crash in native code"
 
 
@@ -40,7 +40,7 @@ class Raised:
 
 @dataclass(frozen=True)
 class Home:
-    """What a worker must have in common with the process that asks."""
+    """Places that a worker must have in common with the process that asks."""
 
     folder: Path
     places: tuple[Path, ...]
@@ -61,7 +61,7 @@ class Home:
 
 
 class Ledger:
-    """Which items were begun and not ended, and how often."""
+    """Record of the items that were begun and not ended, and how often."""
 
     def __init__(self) -> None:
         self._open: dict[int, int] = {}
@@ -78,7 +78,7 @@ class Ledger:
 
 
 class Worker:
-    """What runs in each process."""
+    """Worker that runs in each process."""
 
     def __init__(self, sent: Any, ledger: Any, home: Home, device: str) -> None:
         import ray
@@ -118,6 +118,6 @@ class Worker:
 
 
 def _lost_device() -> tuple[type[Exception], ...]:
-    """What PyTorch raises for it, where it is in use and new enough."""
+    """Return what PyTorch raises for it, where it is in use and new enough."""
     found = getattr(sys.modules.get("torch"), "AcceleratorError", None)
     return (found,) if found is not None else ()

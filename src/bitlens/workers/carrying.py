@@ -99,7 +99,7 @@ class _Driver:
         self._contents = _stream(workers, about, items, in_order)
 
     def next(self) -> tuple[int, bytes] | None:
-        """The next answer, None when all were given."""
+        """Return the next answer, None when all were given."""
         return next(self._contents, None)
 
 
@@ -145,14 +145,14 @@ def _check_any_hope(held: Sequence[Any], most: int) -> None:
 
 
 def _send_along_user_files(ray: Any) -> None:
-    """A network out of FILE.py is of a module that no worker can import: its code travels with it."""
+    """Send the code of a network out of FILE.py along with it: it is of a module that no worker can import."""
     for name, module in list(sys.modules.items()):
         if name.startswith("bitlens_file_"):
             ray.cloudpickle.register_pickle_by_value(module)
 
 
 def load_ray() -> Any:
-    """Ray, with Ray Data.
+    """Import Ray, with Ray Data.
 
     Raises:
         DependencyError: if it is not installed.
@@ -162,6 +162,6 @@ def load_ray() -> Any:
 
 
 def first_line(error: BaseException) -> str:
-    """What an error of Ray's says first, and not the pages that follow."""
+    """Return what an error of Ray's says first, and not the pages that follow."""
     lines = (line.strip() for line in str(error).splitlines())
     return next((line for line in lines if line), type(error).__name__)[:300]

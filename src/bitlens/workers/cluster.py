@@ -54,7 +54,7 @@ def open_workers(address: str, count: int | None = None, device: str = "auto") -
 
 
 def share_out(machines: Sequence[Mapping[str, float]], count: int | None, device: str) -> tuple[int, int, str]:
-    """How many workers there are going to be, with how many cores each, on which device.
+    """Return how many workers there are going to be, with how many cores each, on which device.
 
     Args:
         machines: CPU and GPU of each.

@@ -23,7 +23,7 @@ def _enlarged(grid: tuple[int, ...]) -> tuple[int, int]:
 
 
 def published_critic(channels: int, grid: tuple[int, ...], *, batch_norm: bool = False) -> nn.Sequential:
-    """The released critic (algorithms D4), for any grid: 64.4 million parameters for 512 x 28 x 28.
+    """Return the released critic (algorithms D4), for any grid: 64.4 million parameters for 512 x 28 x 28.
 
     Args:
         channels: C of the features.
@@ -43,7 +43,7 @@ def published_critic(channels: int, grid: tuple[int, ...], *, batch_norm: bool =
 
 
 def small_critic(channels: int, grid: tuple[int, ...]) -> nn.Sequential:
-    """A hundredth of the published critic: channels are mixed down to 32 first."""
+    """Return a hundredth of the published critic: channels are mixed down to 32 first."""
     height, width = _enlarged(grid)
     return nn.Sequential(
         _AtLeast((height, width)),
@@ -72,13 +72,13 @@ class _LastState(nn.Module):
 
 
 def published_token_critic(units: int, _tokens: tuple[int, ...]) -> nn.Sequential:
-    """The released critic for texts (algorithms D8): an LSTM as wide as the features, then half as wide, then one number."""
+    """Return the released critic for texts (algorithms D8): an LSTM as wide as features, then half as wide, then one number."""
     half = max(1, units // 2)
     return nn.Sequential(_LastState(units), nn.Linear(units, half), nn.LeakyReLU(_SLOPE), nn.Linear(half, 1))
 
 
 def small_token_critic(units: int, tokens: tuple[int, ...]) -> nn.Sequential:
-    """Units are mixed down to 32, neighbours are seen together; no recurrence, for a gradient of its gradient is needed."""
+    """Return one that mixes units down to 32 and sees neighbours together; not recurrent: its gradient has a gradient."""
     return nn.Sequential(
         nn.Conv1d(units, 32, 1),
         nn.LeakyReLU(_SLOPE),

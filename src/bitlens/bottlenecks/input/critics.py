@@ -31,7 +31,7 @@ _REAL_STREAM = 0x2545F491  # the noise of Z* must not be that of the masked inpu
 
 @dataclass(frozen=True)
 class GameSchedule:
-    """How long critic and generator play.
+    """Length and rates of the game of critic and generator.
 
     Attributes:
         batches: how many inputs (and samples of Z*) each step sees, one entry for every step of the critic; repeated.
@@ -56,24 +56,24 @@ RELEASED = GameSchedule((32,) * 6 + (8,), (0, 5), 20)
 
 SHORT = GameSchedule((8,) * 5, (4,), 15)
 
-Step = Callable[[nn.Module, torch.optim.Optimizer, Tensor, Tensor], None]
+CriticStep = Callable[[nn.Module, torch.optim.Optimizer, Tensor, Tensor], None]
 """One step of a critic, from its optimiser, real and generated features (batch, C, H, W)."""
 
 
 @dataclass(frozen=True)
 class _Game:
-    """Who plays how: the critic's network, optimiser and step, the schedule, the rate of the mask's logits, the eps of theirs."""
+    """Rules of the game: the critic's network, optimiser and step, the schedule, rate and eps of the mask's logits."""
 
     critic: Callable[[int, tuple[int, ...]], nn.Module]
     optimizer: Callable[..., torch.optim.Optimizer]
-    step: Step
+    step: CriticStep
     schedule: GameSchedule
     rate: float
     eps: float = 1e-8
 
 
 def _clipped_step(critic: nn.Module, optimizer: torch.optim.Optimizer, real: Tensor, fake: Tensor) -> None:
-    """Weights held within ±0.01, those of batch norm too (algorithms D5)."""
+    """Hold weights within ±0.01, those of batch norm too (algorithms D5)."""
     optimizer.zero_grad()
     (critic(fake).mean() - critic(real).mean()).backward()
     optimizer.step()
@@ -83,7 +83,7 @@ def _clipped_step(critic: nn.Module, optimizer: torch.optim.Optimizer, real: Ten
 
 
 def _penalised_step(critic: nn.Module, optimizer: torch.optim.Optimizer, real: Tensor, fake: Tensor) -> None:
-    """The critic's gradient held near length one, halfway between real and generated features (WGAN-GP)."""
+    """Hold the critic's gradient near length one, halfway between real and generated features (WGAN-GP)."""
     optimizer.zero_grad()
     share = torch.linspace(0, 1, len(real), device=real.device)
     between = torch.lerp(real, fake, share.reshape(-1, *[1] * (real.dim() - 1)))
@@ -112,7 +112,7 @@ _WGAN_GP = {
 
 
 def wgan(stage: FirstStage) -> Tensor:
-    """The paper's prior: samples of Z*, the published critic without batch norm, weights clipped to ±0.01.
+    """Find the paper's prior: samples of Z*, the published critic without batch norm, weights clipped to ±0.01.
 
     Raises:
         LayerError: if the features have no grid.
@@ -123,7 +123,7 @@ def wgan(stage: FirstStage) -> Tensor:
 
 
 def wgan_gp(stage: FirstStage) -> Tensor:
-    """A small critic whose gradient is held near length one (Gulrajani et al., NeurIPS 2017), on standardised features."""
+    """Find a prior by a small critic whose gradient is held near length one (Gulrajani et al.), on standardised features."""
     game = _for_layout(_WGAN_GP, stage)
 
     def play(one: FirstStage) -> Tensor:
@@ -134,7 +134,7 @@ def wgan_gp(stage: FirstStage) -> Tensor:
 
 
 def official_wgan(stage: FirstStage) -> Tensor:
-    """The prior as released (algorithms D2, D5, J13, J14): not the paper's Z*, but R mixed with arbitrary noise.
+    """Find the prior as released (algorithms D2, D5, J13, J14): not the paper's Z*, but R mixed with arbitrary noise.
 
     The information (nats, unbounded) takes the place of the mask; the noise has one mean in ±2 and one deviation in 0 to 5 for
     each of ten groups; features are what an in-place ReLU leaves of them. The critic of images has batch norm.
@@ -151,7 +151,7 @@ def official_wgan(stage: FirstStage) -> Tensor:
 
 
 def _standardised(stage: FirstStage) -> FirstStage:
-    """The same with features in standard deviations from their mean."""
+    """Return the same with features in standard deviations from their mean."""
     mean, std = stage.noise.mean, stage.noise.std
     noise = NoiseModel(torch.zeros_like(std), torch.ones_like(std), stage.noise.active)
     return replace(
@@ -176,13 +176,13 @@ def _for_each(stage: FirstStage, play: Callable[[FirstStage], Tensor]) -> Tensor
 
 
 def _samples_of_z(stage: FirstStage) -> Callable[[int], Tensor]:
-    """Fresh samples of Z* (count, ...) of one sample."""
+    """Return fresh samples of Z* (count, ...) of one sample."""
     noise = NoisyCopies(stage.features.shape[1:], stage.seed + _REAL_STREAM, stage.features.device)
     return lambda count: stage.targets(noise.draw(count))[:, 0]
 
 
 def _released_maps(stage: FirstStage) -> Callable[[int], Tensor]:
-    """The released "synthetic feature maps" (count, ...): 200 of them in ten groups.
+    """Return the released "synthetic feature maps" (count, ...): 200 of them in ten groups.
 
     Noise is redrawn at every access; for texts each of the 200 has its own, once (algorithms D8).
     """
@@ -209,7 +209,7 @@ def _released_maps(stage: FirstStage) -> Callable[[int], Tensor]:
 
 
 def _play(game: _Game, stage: FirstStage, real_maps: Callable[[int], Tensor]) -> Tensor:
-    """The logits of one sample's mask (1, ...) after the whole schedule."""
+    """Return the logits of one sample's mask (1, ...) after the whole schedule."""
     device, size = stage.images.device, tuple(stage.features.shape[1:])
     with torch.random.fork_rng([device] if device.type == "cuda" else []):
         torch.manual_seed(stage.seed)
@@ -237,7 +237,7 @@ def _play(game: _Game, stage: FirstStage, real_maps: Callable[[int], Tensor]) ->
 
 
 def _slope(critic: nn.Module, stage: FirstStage, fake: Tensor) -> Tensor:
-    """Of the generator's loss, the negative mean of what the critic says, with respect to the features it made."""
+    """Return the slope of the generator's loss (the negative mean of what the critic says) by the features that it made."""
     fake = fake.detach().requires_grad_()
     (slope,) = torch.autograd.grad(-critic(_channels_first(stage, fake)).mean(), fake)
     return slope

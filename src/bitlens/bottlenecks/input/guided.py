@@ -3,7 +3,7 @@
 from abc import abstractmethod
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
-from typing import Any, get_args
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -20,12 +20,12 @@ from bitlens.core.family import Fitted
 from bitlens.core.gaussian import information
 from bitlens.core.maps import bits_of, unit_of
 from bitlens.core.passes import BottleneckOptions
-from bitlens.errors import one_of
+from bitlens.errors import one_of, one_of_literal
 
 
 @dataclass(frozen=True, eq=False)
 class InputStages:
-    """What each stage found for N images or texts.
+    """Findings of each stage for N images or texts.
 
     Attributes:
         features: stage 1, bits per pixel or token at the layer; None if the prior does not ask for it.
@@ -54,10 +54,10 @@ class GuidedBottleneck(Bottleneck):
             "information" (all bits that pass the input, against noise alone) or "beyond-prior" (bits as proposition 3 counts
             them).
         beta_input: weight of the information in stage 3; by default what `quality` says.
-        steps: optimisation steps of stage 3, likewise.
-        noise_samples: noisy copies per step of stage 3, likewise.
-        learning_rate: of stage 3, likewise.
-        smoothing: σ of the blur of stage 3's mask, in pixels; 0 for none; likewise.
+        steps: optimisation steps of stage 3; this and what follows is by default what `quality` says.
+        noise_samples: noisy copies per step of stage 3.
+        learning_rate: of stage 3.
+        smoothing: σ of the blur of stage 3's mask, in pixels; 0 for none.
     """
 
     method = "input-iba"
@@ -86,7 +86,7 @@ class GuidedBottleneck(Bottleneck):
         name = preset.prior if prior is None else prior
         self.find_prior: Prior | None = name if callable(name) else one_of("prior", name, priors)
         self.prior = name if isinstance(name, str) else getattr(name, "__name__", type(name).__name__)
-        self.readout = one_of("readout", readout, {name: name for name in get_args(InputReadout)})
+        self.readout = one_of_literal("readout", readout, InputReadout)
 
     def stages(
         self,

@@ -52,7 +52,7 @@ class InputIBA(GuidedBottleneck):
         quality: "fast"; "paper": the published passes and prior; "official": settings and prior of the released code.
         one_mask: whether the colours of a pixel share one mask in stage 3; by default what `quality` says.
         noise_mean: of the noise at the input, in the units of the network's input.
-        noise_std: likewise.
+        noise_std: of the noise at the input, in the same units.
         statistics: of the layer's features, if they exist already; else call `fit_statistics`.
         call: which call of the layer, if the network calls it several times in one pass.
         layout: "CHW" or "HWC" if the axes of the features cannot be told from their shape.
@@ -110,12 +110,12 @@ class InputIBA(GuidedBottleneck):
 
     @property
     def layout(self) -> Layout | None:
-        """How the axes of the features were said to be meant."""
+        """Return how the axes of the features were said to be meant."""
         return self.feature_bottleneck.layout
 
     @property
     def statistics(self) -> FeatureStatistics:
-        """Of the layer's features; see `IBA.statistics`."""
+        """Return the statistics of the layer's features; see `IBA.statistics`."""
         return self.feature_bottleneck.statistics
 
     @statistics.setter

@@ -30,7 +30,7 @@ TOKEN_PRIORS: Mapping[str, Prior | None] = {**PRIORS, "feature-matching": partia
 
 @dataclass(frozen=True)
 class InputPreset:
-    """How much work each stage is worth.
+    """Work that each stage is worth.
 
     Attributes:
         features: of stage 1, at the layer.

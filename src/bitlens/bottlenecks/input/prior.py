@@ -26,7 +26,7 @@ _RATES = {"logits": 0.003, "mean": 0.1, "scale": 0.05}  # of the generator (algo
 
 @dataclass(frozen=True, eq=False)
 class FirstStage:
-    """What stage 1 found for n samples, and the way from inputs to the layer.
+    """Findings of stage 1 for n samples, and the way from inputs to the layer.
 
     Attributes:
         images: x (n, C, H, W), or any inputs (n, ...) that can be masked: the embedding of a text (1, T, D).
@@ -58,7 +58,7 @@ class FirstStage:
         return len(self.images)
 
     def only(self, index: int) -> "FirstStage":
-        """One sample of it, n = 1."""
+        """Return one sample of it, n = 1."""
         one = slice(index, index + 1)
 
         def reach(variants: Tensor, rows: Tensor) -> Tensor:
@@ -69,12 +69,12 @@ class FirstStage:
         return replace(self, **chosen, maps=maps, reach=reach)
 
     def targets(self, standard: Tensor) -> Tensor:
-        """Samples of Z* (copies, n, ...) from standard normal noise (copies, 1, ...)."""
+        """Return samples of Z* (copies, n, ...) from standard normal noise (copies, 1, ...)."""
         z = noised_features(self.features * self.noise.active, self.u, self.noise.sample(standard))
         return z.clamp_min(0) if self.noise.clamp else z
 
     def features_of(self, masked: Tensor) -> Tensor:
-        """What the layer puts out (copies, n, ...) for masked inputs (copies, n, ...)."""
+        """Return what the layer puts out (copies, n, ...) for masked inputs (copies, n, ...)."""
         rows = torch.arange(len(self), device=masked.device).repeat(len(masked))
         return self.reach(masked.flatten(0, 1), rows).float().reshape(*masked.shape[:2], *self.features.shape[1:])
 
@@ -84,7 +84,7 @@ Prior = Callable[[FirstStage], Tensor]
 
 
 def feature_map(stage: FirstStage) -> Tensor:
-    """λ_G = sigmoid of stage 1's bits per pixel or token, where the released code starts from (algorithms D5)."""
+    """Return λ_G = sigmoid of stage 1's bits per pixel or token, where the released code starts from (algorithms D5)."""
     return stage.maps.expand(len(stage), *stage.maps.shape[1:])
 
 
@@ -109,13 +109,13 @@ class Generator:
         return [self.logits, self._mean, self._scale]
 
     def optimizer(self, logits_rate: float = _RATES["logits"], eps: float = 1e-8) -> torch.optim.Optimizer:
-        """The published one: RMSProp with a rate of its own for each parameter."""
+        """Return the published one: RMSProp with a rate of its own for each parameter."""
         rates = (logits_rate, _RATES["mean"], _RATES["scale"])
         groups = [{"params": [p], "lr": r} for p, r in zip(self.parameters, rates, strict=True)]
         return torch.optim.RMSprop(groups, eps=eps)
 
     def masked(self, standard: Tensor) -> Tensor:
-        """(copies, n, ...) from standard normal noise (copies, 1, ...)."""
+        """Return (copies, n, ...) from standard normal noise (copies, 1, ...)."""
         return torch.lerp(self._scale * standard + self._mean, self._images, torch.sigmoid(self.logits))
 
 
@@ -161,7 +161,7 @@ def check_gradient(features: Tensor) -> None:
 
 
 def check_finite(logits: Tensor) -> Tensor:
-    """The logits, unless one is not finite."""
+    """Return the logits, unless one is not finite."""
     if not bool(torch.isfinite(logits).all()):
         raise FitError("the prior's optimisation gave NaN: the features or their gradient are not finite under noise")
     return logits

@@ -26,7 +26,7 @@ IMAGES, _TOKENS = LAYOUTS["CHW"], LAYOUTS["TD"]
 
 @dataclass(frozen=True, eq=False)
 class Guide:
-    """What stages 1 and 2 found for a group.
+    """Findings of stages 1 and 2 for a group.
 
     Attributes:
         features: stage 1, its map; None if the prior does not ask for it.
@@ -109,7 +109,7 @@ def text_guide(features: TokenIBA, embedding: TokenIBA, find_prior: Prior, group
 
 
 def _first_stage(bottleneck: Bottleneck, group: Group) -> tuple[Recorded, Fitted, Attribution]:
-    """Stage 1 for a group: masks at the layer, and their map; no evidence."""
+    """Make stage 1 for a group: masks at the layer, and their map; no evidence."""
     with bottleneck.recorded(replace(group, wanted=Wanted())) as recorded, torch.enable_grad():
         recorded = replace(recorded, features=recorded.features.contiguous())  # noqa: PLW2901  (as critics play with them)
         fitted = bottleneck.masks(recorded)
@@ -117,7 +117,7 @@ def _first_stage(bottleneck: Bottleneck, group: Group) -> tuple[Recorded, Fitted
 
 
 def _known(recorded: Recorded, fitted: Fitted, own: Callable[[Tensor], Tensor], **others: Any) -> FirstStage:
-    """What stage 1 found, as far as a prior may see it (`own`)."""
+    """Return what stage 1 found, as far as a prior may see it (`own`)."""
     noise = recorded.noise
     return FirstStage(
         features=own(recorded.features),
@@ -132,7 +132,7 @@ def _known(recorded: Recorded, fitted: Fitted, own: Callable[[Tensor], Tensor], 
 
 @dataclass(frozen=True)
 class _WayToLayer:
-    """From the embedding of one text's masked tokens to what the layer puts out where it has tokens.
+    """Way from the embedding of one text's masked tokens to what the layer puts out where it has tokens.
 
     Attributes:
         run: embeddings (R, T, D) and rows (R,) → features (R, T, H) of a group of texts.
@@ -149,6 +149,6 @@ class _WayToLayer:
     present: Tensor
 
     def __call__(self, variants: Tensor, rows: Tensor) -> Tensor:
-        """Features (R, t, H) for embeddings (R, m, D)."""
+        """Return features (R, t, H) for embeddings (R, m, D)."""
         whole = self.vectors.expand(len(variants), -1, -1).index_copy(1, self.places, variants)
         return self.run(whole, torch.full_like(rows, self.text))[:, self.present]

@@ -4,10 +4,10 @@ The three stages of images.py: a bottleneck at a layer that reads the whole text
 the embedding that counts only information beyond the prior. The first and the last are `TokenIBA`.
 """
 
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import replace
-from typing import Any, final, get_args
+from typing import Any, final
 
 import torch
 from torch import Tensor, nn
@@ -27,17 +27,18 @@ from bitlens.bottlenecks.input.presets import (
 )
 from bitlens.bottlenecks.input.prior import Prior
 from bitlens.bottlenecks.input.stages import Guide, text_guide
+from bitlens.bottlenecks.of_texts import TextMethod
 from bitlens.bottlenecks.recorded import Recorded
-from bitlens.bottlenecks.token_statistics import TokenStatistics, collect_token_statistics
+from bitlens.bottlenecks.token_statistics import TokenStatistics
 from bitlens.bottlenecks.tokens import MaskForm, Objective, SpecialTokens, TokenIBA
 from bitlens.core.gaussian import NoiseModel
 from bitlens.core.inputs import ModelInputs
 from bitlens.core.passes import BottleneckOptions, without_aim
-from bitlens.errors import one_of
+from bitlens.errors import one_of, one_of_literal
 
 
 @final
-class TokenInputIBA(GuidedBottleneck):
+class TokenInputIBA(TextMethod, GuidedBottleneck):
     """Information bottleneck attribution at the word embedding, guided by a bottleneck at a layer.
 
     Args:
@@ -49,8 +50,9 @@ class TokenInputIBA(GuidedBottleneck):
         quality: "fast"; "paper": the published passes and prior; "official": settings, noise and prior of the released code.
         mask: of stage 3: "unit": one mask for each dimension of each token; "token": one for each token; by default what
             `quality` says.
-        objective: what is kept of a class, see `TokenIBA`, likewise.
-        noise: at the embedding: as the embeddings of many texts ("statistics"), or N(0, 1) ("standard"), likewise.
+        objective: what is kept of a class, see `TokenIBA`; by default what `quality` says.
+        noise: at the embedding: as the embeddings of many texts ("statistics"), or N(0, 1) ("standard"); by
+            default what `quality` says.
         special_tokens: "restricted" like others, or "whole": they pass as they are and count nothing.
         statistics: by name of the layers (`layers`), if they exist already; else call `fit_statistics`.
         run: seed, precision and internal_batch_size, see `GroupedMethod`.
@@ -93,8 +95,7 @@ class TokenInputIBA(GuidedBottleneck):
             learning_rate=learning_rate,
             **run,
         )
-        noises = {name: name for name in get_args(EmbeddingNoise)}
-        self.noise = preset.noise if noise is None else one_of("noise", noise, noises)
+        self.noise = one_of_literal("noise", preset.noise if noise is None else noise, EmbeddingNoise)
         kept = preset.objective if objective is None else objective
         masks: MaskForm = mask or ("token" if preset.one_mask else "unit")
         plain = without_aim(run)
@@ -116,7 +117,7 @@ class TokenInputIBA(GuidedBottleneck):
 
     @property
     def statistics(self) -> Mapping[str, TokenStatistics]:
-        """Of all `layers`, by name. Setting them checks that they belong to these weights.
+        """Return the statistics of all `layers`, by name. Setting them checks that they belong to these weights.
 
         Raises:
             StatisticsError: if some are missing, or belong to something else.
@@ -129,35 +130,22 @@ class TokenInputIBA(GuidedBottleneck):
             part.statistics = statistics
 
     def _knowing(self, layer: str) -> TokenIBA:
-        """The bottleneck at one of `layers`."""
+        """Return the bottleneck at one of `layers`."""
         both = (self.feature_bottleneck, self.input_bottleneck)
         return next(part for part in both if part.probe.name == layer)
 
-    def fit_statistics(
-        self, batches: Iterable[Any], max_samples: int = 10_000, *, data: str = "", preprocessing: str = ""
-    ) -> "TokenInputIBA":
-        """Learn what the layer and the embedding put out for the tokens of texts; see `TokenIBA.fit_statistics`."""
-        self.statistics = collect_token_statistics(
-            self.model,
-            self.layers,
-            batches,
-            max_samples=max_samples,
-            data=data,
-            preprocessing=preprocessing,
-        )
-        return self
+    def know(self, statistics: Mapping[str, TokenStatistics]) -> None:
+        """Take statistics of `layers`, by name, that were made with this network."""
+        for part in (self.feature_bottleneck, self.input_bottleneck):
+            part.know(statistics)
 
     def check(self) -> None:
         """Make statistics of `layers` where there are none yet, see `TokenIBA.check`."""
         for name in self.layers:
             self._knowing(name).check()
 
-    def samples(self, inputs: Any) -> Samples:
-        """Read texts."""
-        return Samples.of_texts(inputs)
-
     def reads_padding(self, samples: Samples) -> bool:
-        """Whether what the embedding puts out at padding is read; see `TokenIBA.reads_padding`."""
+        """Return whether what the embedding puts out at padding is read; see `TokenIBA.reads_padding`."""
         return self.input_bottleneck.reads_padding(samples)
 
     def rows(self, inputs: ModelInputs) -> int:
@@ -195,9 +183,7 @@ class TokenInputIBA(GuidedBottleneck):
             "readout": self.readout,
             "noise": self.noise,
             "prior": self.prior,
-            "seed": self.seed,
-            "precision": self.precision,
-            **self.passes.declared(),
+            **self.run_settings,
         }
         if self.noise == "statistics":
             plain |= _of_statistics(bottleneck)

@@ -1,8 +1,9 @@
 """What a readout knows about one layer: statistics, what is read, and, once it was trained, the network that reads."""
 
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import cached_property
+from itertools import chain
 from typing import Any
 
 import torch
@@ -12,20 +13,18 @@ from bitlens.bottlenecks.readout.network import ReadoutNetwork
 from bitlens.bottlenecks.readout.reads import OUTPUT, Reads, collect_reads, reading_probe
 from bitlens.bottlenecks.readout.weights import ReadoutWeights
 from bitlens.core.gaussian import NoiseModel, NoiseSettings
-from bitlens.core.inputs import ModelInputs
 from bitlens.core.layout import Layout
 from bitlens.core.masks import complement, smoothing_matrices
 from bitlens.core.statistics import FeatureStatistics, Granularity, Provenance
-from bitlens.errors import StatisticsError
 from bitlens.probe import Probe, stages_behind
-from bitlens.probe.fingerprint import weights_hash
+from bitlens.probe.collecting import limited
+from bitlens.probe.fingerprint import provenance_of
 from bitlens.probe.following import arguments_of
-from bitlens.version import __version__
 
 
 @dataclass(frozen=True)
 class Learnt:
-    """What is known about one layer of one network.
+    """Knowledge about one layer of one network.
 
     Attributes:
         statistics: of the layer's features.
@@ -45,7 +44,7 @@ class Learnt:
 
     @classmethod
     def of(cls, weights: ReadoutWeights, device: torch.device) -> "Learnt":
-        """What a trained readout knows, its network on a device."""
+        """Return what a trained readout knows, its network on a device."""
         known = cls(weights.statistics, weights.reads, weights.settings, weights.provenance, training=weights.training)
         network = known.new_network(0, device)
         network.load_state_dict(dict(weights.state))
@@ -86,7 +85,7 @@ class Learnt:
         return complement(logits, layout, [matrix.to(logits.device) for matrix in matrices])
 
     def new_network(self, seed: int, device: torch.device) -> ReadoutNetwork:
-        """A network that reads what is to be read, not trained yet."""
+        """Return a network that reads what is to be read, not trained yet."""
         shape, layout = self.statistics.mean.shape, self.statistics.layout
         width = shape[-1] if self.statistics.granularity == "channel" else shape[layout.channel]
         with torch.random.fork_rng(devices=[]):
@@ -110,7 +109,7 @@ def learn_statistics(
     preprocessing: str,
     progress: Callable[[int], None] | None,
 ) -> Learnt:
-    """What the layer of a probe and all read layers put out, from one clean pass of each batch.
+    """Return what the layer of a probe and all read layers put out, from one clean pass of each batch.
 
     Args:
         probe: of the layer.
@@ -127,11 +126,12 @@ def learn_statistics(
     Raises:
         StatisticsError: if there is no input, or sizes differ with granularity "element".
     """
-    first, inputs = _opened(_limited(probe.model, batches, max_samples))
+    inputs = limited((arguments_of(probe.model, batch)[0] for batch in batches), max_samples)
+    first = next(inputs)
     names = read_layers if read_layers is not None else (*stages_behind(probe.model, probe.layer, first), OUTPUT)
     statistics, reads = collect_reads(
         reading_probe(probe, names, conditional=settings["conditional"]),
-        inputs,
+        chain([first], inputs),
         with_output=OUTPUT in names,
         conditional=settings["conditional"],
         granularity=granularity,
@@ -139,36 +139,5 @@ def learn_statistics(
         min_std=settings["min_std"],
         progress=progress,
     )
-    provenance = Provenance(
-        model=type(probe.model).__name__,
-        weights=weights_hash(probe.model),
-        layer=probe.name,
-        data=data,
-        preprocessing=preprocessing,
-        version=__version__,
-    )
+    provenance = provenance_of(probe.model, probe.name, data=data, preprocessing=preprocessing)
     return Learnt(replace(statistics, provenance=provenance), reads, settings, provenance)
-
-
-def _opened(inputs: Iterator[ModelInputs]) -> tuple[ModelInputs, Iterator[ModelInputs]]:
-    """The first of them, and all of them."""
-    first = next(inputs, None)
-    if first is None:
-        raise StatisticsError("there are no inputs to make statistics from: the batches are empty")
-
-    def every() -> Iterator[ModelInputs]:
-        yield first
-        yield from inputs
-
-    return first, every()
-
-
-def _limited(model: nn.Module, batches: Iterable[Any], count: int) -> Iterator[ModelInputs]:
-    """The inputs of batches up to exactly this many samples; no more is drawn than is needed."""
-    seen = 0
-    for batch in batches:
-        inputs = arguments_of(model, batch)[0].select(slice(count - seen))
-        seen += inputs.count
-        yield inputs
-        if seen >= count:
-            return

@@ -24,18 +24,18 @@ _SMALL = 1e-3  # of the last layer's first weights: the mask begins (nearly) ali
 
 
 def _at_places(features: Tensor, layout: Layout) -> Tensor:
-    """Features (N, ...) with their channels last: (N, H, W, C), (N, T, C) or (N, C)."""
+    """Return features (N, ...) with their channels last: (N, H, W, C), (N, T, C) or (N, C)."""
     return features.movedim(layout.channel + 1, -1)
 
 
 @dataclass(frozen=True)
 class Normaliser:
-    """How the features of one read layer are standardised: (f - mean) / max(std, floor).
+    """Standardisation of the features of one read layer: (f - mean) / max(std, floor).
 
     Attributes:
         layout: how the features' axes are meant.
         mean: broadcastable to one sample's features, float32.
-        std: likewise, already above its floor.
+        std: of the same shape and type, already above its floor.
     """
 
     layout: Layout
@@ -44,19 +44,19 @@ class Normaliser:
 
     @property
     def channels(self) -> int:
-        """How many there are."""
+        """Return how many there are."""
         return _at_places(self.mean[None], self.layout).shape[-1]
 
     def at_places(self, features: Tensor) -> Tensor:
-        """Features with their channels last: (N, ..., C)."""
+        """Return features with their channels last: (N, ..., C)."""
         return _at_places(features, self.layout)
 
     def deviation(self, features: Tensor) -> Tensor:
-        """How far features are from their mean, float32."""
+        """Return how far features are from their mean, float32."""
         return features.float() - self.mean.to(features.device)
 
     def __call__(self, features: Tensor) -> Tensor:
-        """Standardised, channels last: (N, ..., C), float32."""
+        """Return features standardised, channels last: (N, ..., C), float32."""
         return self.at_places(self.deviation(features) / self.std.to(features.device))
 
 
@@ -83,7 +83,7 @@ class ReadoutNetwork(nn.Module):
             self.last.bias.fill_(_MOST)
 
     def forward(self, reads: Sequence[Tensor], grid: torch.Size) -> Tensor:
-        """Logits α of the mask.
+        """Return logits α of the mask.
 
         Args:
             reads: standardised features of the read layers, channels last: (N, H, W, C), (N, T, C) or (N, C).
@@ -115,7 +115,7 @@ class _CutOff(torch.autograd.Function):
 
 
 def cut_off(logits: Tensor) -> Tensor:
-    """Logits in [-5, 5], with a gradient that leads back in.
+    """Return logits in [-5, 5], with a gradient that leads back in.
 
     The published code's gradient is zero outside: what is pushed out once, while information is cheap or before it is known
     what it is needed for, stays open or shut for good.
@@ -125,7 +125,7 @@ def cut_off(logits: Tensor) -> Tensor:
 
 
 def _resized(maps: Tensor, grid: torch.Size, name: str) -> Tensor:
-    """Maps (N, ..., C) on another grid: vectors everywhere alike, images bilinear with aligned corners, the mean for none."""
+    """Return maps (N, ..., C) on another grid: vectors everywhere alike, images bilinear (aligned corners), the mean for none."""
     places = maps.shape[1:-1]
     if places == grid:
         return maps

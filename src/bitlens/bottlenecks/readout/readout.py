@@ -4,8 +4,9 @@ Trained once on many inputs, it explains a new one in the clean pass that every 
 matrix products. algorithms C; the faults of the released code (J.6, J.7) are not repeated.
 """
 
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import asdict, replace
+from functools import partial
 from pathlib import Path
 from typing import Any, final
 from warnings import warn
@@ -133,7 +134,7 @@ class ReadoutIBA(LayerBottleneck):
 
     @property
     def learnt(self) -> Learnt:
-        """What is known about the layer so far.
+        """Return what is known about the layer so far.
 
         Raises:
             StatisticsError: if nothing is.
@@ -151,12 +152,12 @@ class ReadoutIBA(LayerBottleneck):
 
     @property
     def reads(self) -> Reads:
-        """What is read, and how it is standardised (StatisticsError if that is not known yet)."""
+        """Return what is read, and how it is standardised (StatisticsError if that is not known yet)."""
         return self.learnt.reads
 
     @property
     def network(self) -> ReadoutNetwork:
-        """What reads.
+        """Return the network that reads.
 
         Raises:
             StatisticsError: if it was not trained.
@@ -186,7 +187,7 @@ class ReadoutIBA(LayerBottleneck):
 
     @property
     def is_trained(self) -> bool:
-        """Whether there are weights."""
+        """Return whether there are weights."""
         return self._learnt is not None and self._learnt.network is not None
 
     def on(self, model: nn.Module) -> "ReadoutIBA":
@@ -231,7 +232,7 @@ class ReadoutIBA(LayerBottleneck):
             max_samples: stop at exactly this many.
             granularity: "channel" (fits any input size) or "element" (as in the paper; wants 1,000 inputs or more).
             data: where the inputs come from, kept with the readout.
-            preprocessing: how they were prepared, likewise.
+            preprocessing: how they were prepared, kept as well.
             progress: called with the number of inputs seen so far.
 
         Returns:
@@ -280,7 +281,7 @@ class ReadoutIBA(LayerBottleneck):
                 statistics are taken over, and training begins at its weights.
             checkpoint: a file that is written now and then; a training with the same settings goes on from it.
             data: where the inputs come from, kept with the readout.
-            preprocessing: how they were prepared, likewise.
+            preprocessing: how they were prepared, kept as well.
             progress: called after every step.
 
         Returns:
@@ -292,7 +293,8 @@ class ReadoutIBA(LayerBottleneck):
             DependencyError: if the package accelerate is not installed.
         """
         training = training if training is not None else TrainingSettings()
-        examples: Examples = batches if isinstance(batches, Examples) else InMemory(self._read(batches))
+        read = partial(arguments_of, self.model)
+        examples: Examples = batches if isinstance(batches, Examples) else InMemory(map(read, batches))
         if start is not None:
             self._take(begun_at(start, self.probe, self.choices))
         elif self._learnt is None:
@@ -310,11 +312,6 @@ class ReadoutIBA(LayerBottleneck):
             seed=self.seed,
         )
         return done
-
-    def _read(self, batches: Iterable[Any]) -> Iterator[tuple[Any, Any]]:
-        """What the network is called with, and the labels that come with it."""
-        for batch in batches:
-            yield arguments_of(self.model, batch)
 
     def check(self) -> None:
         """Refuse to begin before the readout was trained, and warn if the network has other weights since."""
@@ -346,19 +343,15 @@ class ReadoutIBA(LayerBottleneck):
             "readout": self.weights.fingerprint,
             "training": dict(self.learnt.training),
             "data": self.learnt.provenance.data,
-            "seed": self.seed,
-            "precision": self.precision,
-            **self.passes.declared(),
-            **({"allow_bypass": True} if self.allow_bypass else {}),
+            **self.run_settings,
             "statistics": f"per {statistics.granularity}, {statistics.samples} inputs",
             "statistics_fingerprint": statistics.fingerprint,
             "weights": self.learnt.provenance.weights,
         }
 
     def _warn_of_others(self, classes: Tensor, recording: Recording) -> None:
-        others = (
-            0 if self.reads.conditional else int((classes != recording.form.scores(recording.output).argmax(1)).sum())
-        )
+        predicted = recording.form.scores(recording.output).argmax(1)
+        others = 0 if self.reads.conditional else int((classes != predicted).sum())
         if others:
             text = (
                 f"{others} of {len(classes)} targets are not the prediction, which is all that this readout explains: train one "

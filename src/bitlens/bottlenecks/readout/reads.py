@@ -16,7 +16,7 @@ from bitlens.core.gaussian import NoiseSettings
 from bitlens.core.inputs import ModelInputs
 from bitlens.core.layout import LAYOUTS, Layout
 from bitlens.core.statistics import FeatureStatistics, Granularity
-from bitlens.errors import LayerError, SettingError, StatisticsError
+from bitlens.errors import LayerError, SettingError
 from bitlens.probe import Probe, Recording
 
 OUTPUT = "output"
@@ -30,7 +30,7 @@ _VOICES = 2  # the class, and its rivals
 
 @dataclass(frozen=True)
 class Reads:
-    """What is read, and how it is standardised.
+    """Layers that are read, and the standardisation of what they put out.
 
     Attributes:
         normalisers: of the read layers, by name, in the order in which they are concatenated.
@@ -44,21 +44,21 @@ class Reads:
 
     @property
     def channels(self) -> dict[str, int]:
-        """How many channels each has, by name."""
+        """Return how many channels each has, by name."""
         told = {TARGET: _VOICES} if self.conditional else {}
         return {name: one.channels for name, one in self.normalisers.items()} | told
 
     def seen(self, recording: Recording) -> list[Tensor]:
-        """What is read of recorded samples, standardised, channels last; without the target."""
+        """Return what is read of recorded samples, standardised, channels last; without the target."""
         looked = {**recording.reads, OUTPUT: recording.form.scores(recording.output)}
         return [normaliser(looked[name]) for name, normaliser in self.normalisers.items()]
 
     def told(self, recording: Recording, classes: Tensor) -> list[Tensor]:
-        """The evidence (N, ..., 2) for classes (N,) and for their rivals, where the readout is told; else nothing."""
+        """Return the evidence (N, ..., 2) for classes (N,) and for their rivals, where the readout is told; else nothing."""
         return [self.evidence(recording, classes)] if self.conditional else []
 
     def evidence(self, recording: Recording, classes: Tensor) -> Tensor:
-        """Evidence at each place of the last read layer, for classes (N,) and for their rivals: (N, ..., 2).
+        """Return evidence at each place of the last read layer, for classes (N,) and for their rivals: (N, ..., 2).
 
         To first order, what the score owes to the place's features not being the mean. Scores count from the mean of all, since
         what moves all alike decides nothing; of the rivals it is the logarithm of the sum of their exponentials, whose gradient
@@ -91,7 +91,7 @@ def _rivals(scores: Tensor, classes: Tensor) -> Tensor:
 
 
 def reading_probe(probe: Probe, names: Sequence[str | nn.Module], *, conditional: bool) -> Probe:
-    """A probe of the same layer that keeps what these layers put out, too; with the gradients that a conditional readout needs.
+    """Return a probe of the same layer that also keeps what these layers put out; with the gradients of a conditional readout.
 
     Raises:
         SettingError: if it needs them and nothing but the output is read.
@@ -113,11 +113,11 @@ def collect_reads(
     min_std: float,
     progress: Callable[[int], None] | None,
 ) -> tuple[FeatureStatistics, Reads]:
-    """Statistics of the layer and of all that is read, from one clean pass of each batch.
+    """Return statistics of the layer and of all that is read, from one clean pass of each batch.
 
     Args:
         probe: of `reading_probe`.
-        batches: of inputs.
+        batches: of inputs, at least one.
         with_output: whether the network's class scores are read.
         conditional: whether the target is.
         granularity: "channel" or "element".
@@ -126,7 +126,7 @@ def collect_reads(
         progress: called with the number of inputs seen so far.
 
     Raises:
-        StatisticsError: if there is no input, or sizes differ with granularity "element".
+        StatisticsError: if sizes differ with granularity "element".
     """
     known: dict[str, FeatureStatistics] = {}
     sizes: dict[str, tuple[int, ...]] = {}
@@ -145,8 +145,6 @@ def collect_reads(
             known[name] = known[name].merge(made) if name in known else made
         if progress is not None:
             progress(seen)
-    if not known:
-        raise StatisticsError("there are no inputs to make statistics from: the batches are empty")
     own = known.pop("")
     scale = NoiseSettings("gaussian", min_std)
     models = {name: statistics.noise(scale, sizes[name]) for name, statistics in known.items()}

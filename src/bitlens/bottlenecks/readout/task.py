@@ -32,7 +32,7 @@ _LIKELY = 5  # of a sample's most probable classes a conditional readout is aske
 
 @dataclass(frozen=True)
 class Teaching:
-    """How learning begins: at a lower price of information, or from masks of the per-sample bottleneck.
+    """Beginning of learning: at a lower price of information, or from masks of the per-sample bottleneck.
 
     Attributes:
         ramp: over how many first epochs β grows to its value, from a hundredth of it and by equal factors. At its full value
@@ -53,7 +53,7 @@ class Teaching:
         one_of("quality", self.quality, QUALITY)
 
     def price(self, beta: float, epoch: int | None) -> float:
-        """β in an epoch (from 0; None where held-out samples are measured)."""
+        """Return β in an epoch (from 0; None where held-out samples are measured)."""
         if epoch is None or epoch >= self.ramp:
             return beta
         return float(beta * 100 ** (epoch / self.ramp - 1))
@@ -61,7 +61,7 @@ class Teaching:
 
 @dataclass
 class Seen:
-    """What of some samples does not change while the readout learns.
+    """All of some samples that does not change while the readout learns.
 
     Attributes:
         recording: of the clean pass.
@@ -117,7 +117,7 @@ class ReadoutTask:
         self.teaching, self.start, self.seed = teaching, start, seed
 
     def identity(self) -> Mapping[str, Any]:
-        """Plain values that must stay the same where a training goes on."""
+        """Return plain values that must stay the same where a training goes on."""
         return {
             **self.learnt.settings,
             "network": weights_hash(self.probe.model),
@@ -129,7 +129,7 @@ class ReadoutTask:
         }
 
     def prepare(self, batch: Batch) -> Seen:
-        """One clean pass."""
+        """Make one clean pass."""
         recording = self.probe.record(batch.inputs)
         scores = recording.form.scores(recording.output)
         layout = self.learnt.statistics.layout.over(tuple(recording.features.shape[1:]), batch.inputs.image_size)
@@ -151,7 +151,7 @@ class ReadoutTask:
     def losses(
         self, module: nn.Module, prepared: Seen, seeds: Sequence[int], epoch: int | None, dtype: torch.dtype | None
     ) -> Losses:
-        """What is lost on each sample (see `bitlens.training.task`)."""
+        """Return what is lost on each sample (see `bitlens.training.task`)."""
         if epoch is not None and epoch < self.teaching.epochs:
             return self._imitation(module, prepared)
         asked = self._asked(prepared, seeds)
@@ -169,7 +169,7 @@ class ReadoutTask:
         return Losses(said + self.teaching.price(self.learnt.settings["beta"], epoch) * nats, parts)
 
     def diagnose(self, module: nn.Module, prepared: Seen, seeds: Sequence[int], epoch: int | None) -> str:
-        """Where a number that is not finite appears first: in what is read, in the readout, or behind the layer."""
+        """Return where a number that is not finite appears first: in what is read, in the readout, or behind the layer."""
         for read, name in zip(prepared.reads, self.learnt.read_layers, strict=True):
             element = first_not_finite(read)
             if element is not None:
@@ -190,7 +190,7 @@ class ReadoutTask:
         return "a number is not finite in lower precision, but in float32 all are: use precision='no'"
 
     def _asked(self, seen: Seen, seeds: Sequence[int]) -> Tensor:
-        """Which of its questions each sample is asked (N,).
+        """Return which of its questions each sample is asked (N,).
 
         The right class; a conditional readout half of the time one of the likely classes, by chance, as probable as the network
         finds it: what is not there cannot be pointed at, and the network knows best what it sees.
@@ -210,12 +210,12 @@ class ReadoutTask:
         return ClassTarget(classes).asked_of(seen.recording.form, seen.recording.output, len(classes))
 
     def _predicted(self, module: nn.Module, seen: Seen, asked: Tensor) -> Tensor:
-        """The readout's α for one of each sample's questions."""
+        """Return the readout's α for one of each sample's questions."""
         told = [] if seen.evidence is None else [seen.evidence[torch.arange(len(asked)), asked]]
         return self.learnt.logits(module, [*seen.reads, *told], seen.recording.features.shape)
 
     def _imitation(self, module: nn.Module, seen: Seen) -> Losses:
-        """Cross-entropy of the readout's λ (before the blur) and the teacher's."""
+        """Return cross-entropy of the readout's λ (before the blur) and the teacher's."""
         if seen.taught is None:
             seen.taught = self._teach(seen).half()
         predicted = self._predicted(module, seen, torch.zeros_like(seen.questions[:, 0]))
@@ -224,7 +224,7 @@ class ReadoutTask:
         return Losses(lost, {})
 
     def _teach(self, seen: Seen) -> Tensor:
-        """The per-sample bottleneck's logits for the right classes."""
+        """Return the per-sample bottleneck's logits for the right classes."""
         features, noise_model = self._features(seen)
         settings = replace(
             QUALITY[self.teaching.quality],
@@ -241,7 +241,7 @@ class ReadoutTask:
 
 
 def _standard(shape: torch.Size, seeds: Sequence[int], device: torch.device) -> Tensor:
-    """Standard normal noise (N, ...), each sample's from its own seed."""
+    """Return standard normal noise (N, ...), each sample's from its own seed."""
     generator = torch.Generator(device)
     draws = [torch.randn(shape, generator=generator.manual_seed(seed), device=device) for seed in seeds]
     return torch.stack(draws)

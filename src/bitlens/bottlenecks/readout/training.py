@@ -18,7 +18,7 @@ from bitlens.training.settings import TrainingSettings
 
 
 def begun_at(start: ReadoutWeights, probe: Probe, choices: Mapping[str, Any]) -> Learnt:
-    """What a training that begins at another readout takes over: its statistics, and what it reads.
+    """Return what a training that begins at another readout takes over: its statistics, and what it reads.
 
     Raises:
         StatisticsError: if it is of another layer or network.
@@ -32,7 +32,7 @@ def begun_at(start: ReadoutWeights, probe: Probe, choices: Mapping[str, Any]) ->
 
 
 def inputs_of(examples: Examples, size: int) -> Iterator[ModelInputs]:
-    """All inputs, in batches."""
+    """Yield all inputs, in batches."""
     for start in range(0, len(examples), size):
         yield examples.take(range(start, min(start + size, len(examples)))).inputs
 

@@ -137,7 +137,7 @@ class ReadoutWeights:
 
 
 def settled(given: Mapping[str, Any], trained: ReadoutWeights | None) -> dict[str, Any]:
-    """The settings of a bottleneck: those given, the rest as usual; or those that the weights were trained with.
+    """Return the settings of a bottleneck: those given, the rest as usual; or those that the weights were trained with.
 
     Raises:
         SettingError: if one is given that the weights were not trained with.

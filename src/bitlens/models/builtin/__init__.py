@@ -36,7 +36,7 @@ class Builtin:
         classes: the names of its outputs, in their order.
         layer: where a bottleneck belongs unless the user says otherwise.
         parameters: how many.
-        beta: its price of information, likewise. The papers' 10 is for ImageNet networks with far more features.
+        beta: its price of information by default. The papers' 10 is for ImageNet networks with far more features.
         readout: the file of a readout that was trained for it; None where there is none.
         learns_from: the data set that methods learn from unless the user names another.
     """
@@ -64,7 +64,7 @@ class BuiltinText:
         build: gives the network in evaluation mode and its tokenizer.
         classes: the names of its outputs, in their order.
         layer: where a bottleneck belongs unless the user says otherwise.
-        beta: its price of information, likewise.
+        beta: its price of information unless the user says otherwise.
         statistics: gives those of its layers, by name.
     """
 

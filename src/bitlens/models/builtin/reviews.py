@@ -58,14 +58,14 @@ class ReviewNetwork(nn.Module):
         self.linear = nn.Linear(hidden, 1)
 
     def states(self, input_ids: Tensor) -> Tensor:
-        """The last LSTM's state at every word: (N, T, hidden)."""
+        """Return the last LSTM's state at every word: (N, T, hidden)."""
         states: Tensor = self.dropout(self.embedding(input_ids))
         for layer in (self.rnn_1, self.rnn_2, self.rnn_3, self.rnn_4):
             states, _ = layer(states)
         return states
 
     def forward(self, input_ids: Tensor, attention_mask: Tensor | None = None) -> Tensor:
-        """Log-odds of each text.
+        """Return log-odds of each text.
 
         The LSTMs read from left to right, so padding behind a text changes nothing before it; the state that counts is the
         one at the text's last word. A text without words has the state that an LSTM begins with, zero.
@@ -81,7 +81,7 @@ class ReviewNetwork(nn.Module):
 
 
 def reviews() -> tuple[nn.Module, WordTokenizer]:
-    """The trained network in evaluation mode, and its tokenizer.
+    """Return the trained network in evaluation mode, and its tokenizer.
 
     Raises:
         ModelError: the weights are missing from the installation.
@@ -99,7 +99,7 @@ def reviews() -> tuple[nn.Module, WordTokenizer]:
 
 
 def bundled_statistics() -> Mapping[str, TokenStatistics]:
-    """Statistics of every layer of the trained network over reviews that it was trained on, by the layer's name.
+    """Return statistics of every layer of the trained network over reviews that it was trained on, by the layer's name.
 
     Raises:
         DataError: they are missing from the installation.

@@ -78,7 +78,7 @@ class SceneNetwork(nn.Module):
         self.fc = nn.Linear(128, classes)
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
-        """Logits of each picture."""
+        """Return logits of each picture."""
         x = self.relu(self.bn1(self.conv1(x)))
         x = self.layer4(self.layer3(self.layer2(self.layer1(x))))
         logits: torch.Tensor = self.fc(self.avgpool(x).flatten(1))

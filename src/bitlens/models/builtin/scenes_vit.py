@@ -19,7 +19,7 @@ LAYER = "blocks.0"
 WEIGHTS = Path(__file__).with_name("scenes_vit.safetensors")
 
 
-class Attention(nn.Module):
+class SelfAttention(nn.Module):
     """Self-attention of several heads, written out: (N, T, D) to the same shape."""
 
     def __init__(self, width: int, heads: int) -> None:
@@ -42,7 +42,7 @@ class Block(nn.Module):
     def __init__(self, width: int, heads: int) -> None:
         super().__init__()
         self.norm1 = nn.LayerNorm(width)
-        self.attn = Attention(width, heads)
+        self.attn = SelfAttention(width, heads)
         self.norm2 = nn.LayerNorm(width)
         self.mlp = nn.Sequential(nn.Linear(width, 2 * width), nn.GELU(), nn.Linear(2 * width, width))
 
@@ -71,7 +71,7 @@ class SceneTransformer(nn.Module):
         self.head = nn.Linear(width, classes)
 
     def forward(self, x: Tensor) -> Tensor:
-        """Logits of each picture."""
+        """Return logits of each picture."""
         return self.classify(self.embed(self.stem(x)))
 
     def stem(self, x: Tensor) -> Tensor:
@@ -80,12 +80,12 @@ class SceneTransformer(nn.Module):
         return features
 
     def embed(self, features: Tensor) -> Tensor:
-        """Patches, each with its place: (N, 144, D), row by row."""
+        """Return patches, each with its place: (N, 144, D), row by row."""
         patches: Tensor = self.patch_embed(features).flatten(2).mT + self.pos_embed[:, 1:]
         return patches
 
     def classify(self, patches: Tensor) -> Tensor:
-        """Logits from all or some of the patches, (N, T, D)."""
+        """Return logits from all or some of the patches, (N, T, D)."""
         first = (self.cls_token + self.pos_embed[:, :1]).expand(len(patches), -1, -1)
         logits: Tensor = self.head(self.norm(self.blocks(torch.cat([first, patches], 1)))[:, 0])
         return logits

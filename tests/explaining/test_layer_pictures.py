@@ -6,7 +6,7 @@ import torch
 
 from bitlens.bottlenecks.layer_analysis import LayerAnalysis
 from bitlens.data.tokenizing import TokenBatch
-from bitlens.explaining.layer_pages import draw_beta_sweep, draw_information_plane, draw_text_layers, joined_pieces
+from bitlens.explaining.layer_pictures import draw_beta_sweep, draw_information_plane, draw_text_layers, joined_pieces
 
 REAL = torch.tensor([[False, True, True, True, False, False]])
 SPECIAL = torch.tensor([[True, False, False, False, True, False]])

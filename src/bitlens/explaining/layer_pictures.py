@@ -1,6 +1,6 @@
 """The pictures of an analysis layer by layer: one text in one or two networks, one text over β, all texts in a plane."""
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 
 import numpy as np
 import torch
@@ -12,11 +12,8 @@ from bitlens.data.tokenizing import TokenBatch
 from bitlens.view.colours import Floats
 from bitlens.view.curves import Chart, Curve, draw_charts
 from bitlens.view.layer_maps import LayerPanel, draw_layers
-from bitlens.view.layered_text import LayeredText, LayerRow, LayerTable, layers_html
-from bitlens.view.shaded import ShadedText, pieces_of, word_scale
 
 _ENOUGH = 5  # texts for a standard error
-_FAINT = 10.0  # bits: the words of a layer that fewer pass are shaded by what they have of so many
 
 
 def joined_pieces(batch: TokenBatch, text: int) -> tuple[tuple[str, ...], Tensor]:
@@ -109,55 +106,13 @@ def _panel(
 def _drawn(
     panels: Sequence[LayerPanel], words: Sequence[str], one: LayerAnalysis, text: int, classes: Sequence[str], said: str
 ) -> Figure:
-    title = f"{_named(one.targets[text], classes)}: {one.measure} {float(one.before[text]):.2f}"
+    target = one.targets[text]
+    named = classes[int(target)] if target.isdigit() and int(target) < len(classes) else target
+    title = f"{named}: {one.measure} {float(one.before[text]):.2f}"
     caption = (
         f"{said}at the end of each row: bits that pass the layer, and the {one.measure} of the target that they keep"
     )
     return draw_layers(panels, words, short_names(one.layers), title=title, caption=caption)
-
-
-def layers_page(
-    analyses: Mapping[str, LayerAnalysis], batch: TokenBatch, names: Sequence[str], classes: Sequence[str] = ()
-) -> str:
-    """Write a page of HTML that carries all it needs: of each text and network the words shaded layer by layer, for each β.
-
-    Args:
-        analyses: by the network's name, of the same texts and targets.
-        batch: the texts.
-        names: of the texts.
-        classes: names of the network's outputs, if known.
-    """
-    one = next(iter(analyses.values()))
-    texts = [
-        LayeredText(
-            f"{name}: {_named(one.targets[text], classes)}, {one.measure} {float(one.before[text]):.2f}",
-            [table for title, analysis in analyses.items() for table in _tables(title, analysis, batch, text)],
-        )
-        for text, name in enumerate(names)
-    ]
-    return layers_html(texts, f"Layer by layer: {' and '.join(analyses)}", one.measure)
-
-
-def _tables(title: str, analysis: LayerAnalysis, batch: TokenBatch, text: int) -> Iterator[LayerTable]:
-    """Make a table for each β; the middle one is shown at first."""
-    words = batch.words_of(text)
-    for number, beta in enumerate(analysis.betas):
-        rows = []
-        for depth, layer in enumerate(short_names(analysis.layers)):
-            tokens = analysis.maps[number, depth, text]
-            total = float(tokens.sum())
-            values = [float(tokens[list(word.tokens)].sum()) for word in words]
-            pieces = pieces_of(batch.texts[text], [word.span for word in words], values)
-            scale = word_scale([pieces], "bits", vmax=max(total, _FAINT))
-            rest = total - sum(values)
-            rows.append(
-                LayerRow(layer, ShadedText(pieces, scale), total, rest, float(analysis.kept[number, depth, text]))
-            )
-        yield LayerTable(f"{title} · β = {beta:g}", rows, shown=number == len(analysis.betas) // 2)
-
-
-def _named(target: str, classes: Sequence[str]) -> str:
-    return classes[int(target)] if target.isdigit() and int(target) < len(classes) else target
 
 
 def short_names(layers: Sequence[str]) -> list[str]:

@@ -1,0 +1,217 @@
+"""What explains in groups: samples are read, share passes of the network group by group, and what is found is put together."""
+
+from abc import ABC, abstractmethod
+from collections.abc import Callable, Iterator
+from dataclasses import replace
+from functools import partial
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from typing_extensions import Unpack
+
+from bitlens.bottlenecks.groups import Group, Samples, Wanted
+from bitlens.core.attribution import Attribution
+from bitlens.core.inputs import ModelInputs, as_captum
+from bitlens.core.passes import Passes, Precision, RunOptions
+from bitlens.core.targets import select_targets
+from bitlens.errors import SettingError
+from bitlens.probe import Probe, locating
+from bitlens.probe.following import following
+
+COPIES_AT_ONCE = 2  # of each sample; the more samples share a pass, the fuller it is, also where copies are few
+
+
+def _place_of(samples: Samples, group: Group, one: int) -> int:
+    """Return which of the samples as they were given one of a group is."""
+    place = group.done - group.inputs.count + one
+    return place if samples.order is None else int(samples.order[place])
+
+
+class GroupedMethod(ABC):
+    """A method that explains samples in groups.
+
+    Args:
+        seed: of all noise. The same seed gives the same map on the same machine, whatever the batch and its padding, up to
+            rounding.
+        precision: of the network behind the layer: "float32", "bfloat16", or "auto" (bfloat16 where the hardware multiplies it
+            natively, float32 elsewhere). Masks and information are always float32.
+        internal_batch_size: how many rows go through the network at once; "auto" bounds the memory.
+        allow_bypass: whether a layer is restricted although the input also reaches the output by another way.
+        keep: the share of the target, between its value under nothing but noise and its clean value, that a map must hold: the
+            fewest bits are found that do. In place of a price, so `beta` cannot be given with it.
+        bits: how many bits may pass in all, exact to 0.1 %: the best map within so many.
+    """
+
+    method: str
+    """Its name in `bitlens.methods`."""
+
+    probe: Probe
+    """The way into the layer."""
+
+    def __init__(
+        self,
+        *,
+        allow_bypass: bool = False,
+        keep: float | None = None,
+        bits: float | None = None,
+        **run: Unpack[RunOptions],
+    ) -> None:
+        self.passes, self.allow_bypass = Passes(**run), allow_bypass
+        self.keep, self.bits = keep, bits
+        if keep is not None and not 0 < keep < 1:
+            raise SettingError(f"keep must be a share above 0 and below 1, got {keep!r}")
+        if bits is not None and not bits > 0:
+            raise SettingError(f"bits must be above 0, got {bits!r}")
+        if keep is not None and bits is not None:
+            raise SettingError("keep says what must hold and bits how much may pass: give one of them")
+
+    @property
+    def model(self) -> nn.Module:
+        """The network that is explained."""
+        return self.probe.model
+
+    def price(self, beta: float, default: float) -> float:
+        """Return the weight of the information.
+
+        Raises:
+            SettingError: if one is given although a share of the target is to be kept.
+        """
+        if beta != default and self.keep is not None:
+            raise SettingError("keep decides how much passes, and so does beta: give one of them")
+        return beta
+
+    @property
+    def aim(self) -> dict[str, float]:
+        """Return what decides how much passes, where it is no price."""
+        return {name: value for name in ("keep", "bits") if (value := getattr(self, name)) is not None}
+
+    @property
+    def proof(self) -> int:
+        """Return how many noises the target is measured under, unless somebody says otherwise."""
+        return 32 if self.keep is None else 6
+
+    @property
+    def run_settings(self) -> dict[str, Any]:
+        """Return what decides how the network is run, as plain values."""
+        said = {"seed": self.seed, "precision": self.precision, **self.passes.declared()}
+        return said | ({"allow_bypass": True} if self.allow_bypass else {})
+
+    @property
+    def seed(self) -> int:
+        """Return the seed of all noise."""
+        return self.passes.seed
+
+    @property
+    def precision(self) -> Precision:
+        """Return the precision of the network behind the layer."""
+        return self.passes.precision
+
+    def explain(
+        self,
+        inputs: Any,
+        targets: Any = None,
+        *,
+        evidence_samples: int | None = None,
+        keep_capacity: bool = False,
+        curve: bool = False,
+        progress: Callable[[int], None] | None = None,
+        watch: Callable[[int, Tensor], None] | None = None,
+    ) -> Attribution:
+        """Explain how much of each part of the inputs the network uses for the targets.
+
+        Args:
+            inputs: N samples: (N, C, H, W) images or whatever the network takes (a tuple or mapping for several arguments, of
+                which the first tensor carries the samples). Texts: a `TokenBatch`, or a mapping of keyword arguments with
+                input_ids and attention_mask (and special_tokens_mask if special tokens are to be known).
+            targets: None for the predicted class, a class index, (N,) indices, a `Target`, or a callable from the
+                network's output to one score per row.
+            evidence_samples: fresh noise samples under which the target is measured; 0 leaves the evidence out. 32 if not
+                given, 6 where a share is kept (4 with quality "fast"), which was not found under them.
+            keep_capacity: whether to keep the bits of every feature, (N, ...) like the layer's output.
+            curve: whether to measure how many bits each share of the target takes, see `Curve`.
+            progress: called with the number of samples explained so far.
+            watch: called before each optimisation step with the number of steps done and the maps so far, in bits and on the
+                device of the optimisation, of the samples under way: to show it while it runs.
+
+        Returns:
+            Maps: (N, H, W) for images, (N, T) for tokens, (N, D) for vectors; zero at padding, and at tokens that are left
+            whole.
+
+        Raises:
+            StatisticsError: if what the method must learn first is missing or does not fit the layer's output.
+            InputError: if the inputs are empty or not finite, or not of the kind that the method explains.
+            TargetError: if the targets do not fit the network's output.
+            LayerError: if the layer cannot be restricted.
+            FitError: if the network's output or gradient is not finite under noise.
+        """
+        self.check()
+        samples = self.read(inputs, targets).arranged(self.probe.device)
+        wanted = Wanted(self.proof if evidence_samples is None else evidence_samples, keep_capacity, curve, watch)
+        return samples.together(list(self.explained(samples, targets, wanted, progress)))
+
+    def attribute(self, inputs: Any, target: Any = None, additional_forward_args: Any = None) -> Any:
+        """Return the maps as Captum's methods do: (N, 1, H, W) or (N, T) on the inputs' device, in a tuple for a tuple."""
+        given = inputs if additional_forward_args is None else ModelInputs.of(inputs, additional_forward_args)
+        samples = self.samples(given)
+        maps = self.explain(samples, target, evidence_samples=0).map
+        return as_captum(maps, inputs, samples.inputs.first.device)
+
+    def explained(
+        self, samples: Samples, targets: Any, wanted: Wanted, progress: Callable[[int], None] | None
+    ) -> Iterator[Attribution]:
+        """Give the attribution of each group of (arranged) samples."""
+        alike = samples.padded and self.reads_padding(samples)
+        for group in samples.groups(targets, wanted, self.rows, self.copies, alike=alike):
+            with (
+                torch.autocast(self.probe.device.type, enabled=False),  # `precision` alone decides
+                locating(
+                    self.model, group.inputs, partial(_place_of, samples, group), None, partial(self._again, group)
+                ),
+            ):
+                found = self.explain_group(group)
+            yield found
+            if progress is not None:
+                progress(group.done)
+
+    def _again(self, group: Group, one: int) -> Attribution:
+        """Explain one sample of a group alone."""
+        rows, count = slice(one, one + 1), group.inputs.count
+        asked = select_targets(group.targets, one, one + 1, count)
+        return self.explain_group(
+            replace(group, inputs=group.inputs.select(rows), kinds=group.kinds[rows], targets=asked)
+        )
+
+    def rows(self, inputs: ModelInputs) -> int:
+        """Return how many rows like these inputs may go through the network at once."""
+        return self.passes.rows(lambda: self.probe.bytes_per_row(inputs), self.probe.device)
+
+    @property
+    def copies(self) -> int:
+        """Return how many noisy copies of each sample a pass should hold at least."""
+        return COPIES_AT_ONCE
+
+    def reads_padding(self, samples: Samples) -> bool:  # noqa: ARG002
+        """Return whether the network reads padding, so that (arranged) texts of other lengths must not share a group."""
+        return False
+
+    @abstractmethod
+    def check(self) -> None:
+        """Refuse to begin without what must be learnt first."""
+
+    @abstractmethod
+    def samples(self, inputs: Any) -> Samples:
+        """Read what is to be explained."""
+
+    def read(self, inputs: Any, targets: Any) -> Samples:
+        """Read what is to be explained, and ask the network which arguments belong to the samples."""
+        samples = self.samples(inputs)
+        return replace(samples, inputs=following(self.model, samples.inputs, self.passes.output, targets))
+
+    @abstractmethod
+    def explain_group(self, group: Group) -> Attribution:
+        """Explain samples whose noisy copies go through the network together."""
+
+    @abstractmethod
+    def settings(self) -> dict[str, Any]:
+        """Return everything that decides what a map looks like, as plain values."""
