@@ -8,7 +8,8 @@ import numpy as np
 import pytest
 import torch
 
-from bitlens.core.attribution import Attribution, Curve, Evidence
+from bitlens.core.attribution import Attribution
+from bitlens.core.evidence import Curve, Evidence, Spread
 from bitlens.core.stored_map import StoredMap
 from bitlens.errors import DataError
 
@@ -20,16 +21,17 @@ def made():
                      torch.tensor([0.01, 0.01, 0.1]), 32)  # fmt: skip
     curve = Curve(torch.rand(3, 4), torch.rand(3, 4), torch.rand(3, 4, 6, 5))
     return Attribution(torch.rand(3, 6, 5), "bits/pixel", "iba", ("a", "b", "c"), {"beta": 0.1}, "Net", "layer2",
-                       torch.rand(3), evidence=proof, curve=curve, version="1")  # fmt: skip
+                       torch.rand(3), evidence=proof, curve=curve, version="1",
+                       spread=Spread(torch.rand(3, 6, 5), torch.rand(3), 4))  # fmt: skip
 
 
 def same(mine, theirs):
-    for field in fields(theirs):
+    for field in (field for field in fields(theirs) if field.name != "seen"):  # never saved
         one, other = getattr(mine, field.name), getattr(theirs, field.name)
         if isinstance(other, torch.Tensor):
             assert one.dtype == other.numpy().dtype
             assert np.array_equal(one, other.numpy()), field.name
-        elif isinstance(other, Evidence | Curve):
+        elif isinstance(other, Evidence | Curve | Spread):
             same(one, other)
         else:
             assert one == other, field.name

@@ -9,17 +9,16 @@ from typing import Any, TypeAlias, TypeVar
 import numpy as np
 import numpy.typing as npt
 
+from bitlens.core.told import BYPASSED
 from bitlens.system.arrays import read_plain_arrays
-from bitlens.system.checks import array, exactly, mapping, text, texts, whole_number, yes_or_no
+from bitlens.system.checks import array, exactly, mapping, number, text, texts, whole_number, yes_or_no
 from bitlens.system.reading import parsed, whole
 
 FORMAT = "bitlens.attribution/1"
 _FLOATS = ("float32", "float64")
 _ROUNDING = 1e-3
 _CURVE = ("curve.kept", "curve.bits", "curve.maps")
-BYPASSED = "More may go round this layer (allow_bypass=True): its bits do not bound what the network uses"
-"""What must be known of bits at a layer that something else than its features may go round."""
-
+_SPREAD = ("spread.std", "spread.agreed")
 Array: TypeAlias = npt.NDArray[Any]
 Part = TypeVar("Part", bound=Any)
 
@@ -65,6 +64,19 @@ class StoredCurve:
 
 
 @dataclass(frozen=True, eq=False)
+class StoredSpread:
+    """Spread as it was stored: how far maps of other seeds differ; see `Spread`."""
+
+    std: Array
+    agreed: Array
+    seeds: int
+    top: float
+
+
+_KINDS: dict[str, type] = {"evidence": StoredEvidence, "curve": StoredCurve, "spread": StoredSpread}
+
+
+@dataclass(frozen=True, eq=False)
 class StoredMap:
     """One map for each of N samples, with all that `Attribution` tells of them under the same names."""
 
@@ -82,6 +94,7 @@ class StoredMap:
     capacity: Array | None = None
     evidence: StoredEvidence | None = None
     curve: StoredCurve | None = None
+    spread: StoredSpread | None = None
 
     def __len__(self) -> int:
         return len(self.map)
@@ -100,34 +113,31 @@ class StoredMap:
         """
         arrays, metadata = read_plain_arrays(path, "an attribution", lambda m: m.get("format") == FORMAT)
         with whole(path, "a whole attribution", "make it again"):
-            parts, proof = _parts(arrays, mapping(parsed(metadata["details"]), "details"))
-            curve = {name.partition(".")[2]: parts.pop(name) for name in [*parts] if name.startswith("curve.")}
-            return cls(
-                **parts,
-                evidence=StoredEvidence(**proof) if proof is not None else None,
-                curve=StoredCurve(**curve) if curve else None,
-            )
+            parts, found = _parts(arrays, mapping(parsed(metadata["details"]), "details"))
+            parts |= {name: _KINDS[name](**one) if one is not None else None for name, one in found.items()}
+            return cls(**parts)
 
 
 def _sliced(part: Part, index: slice) -> Part:
     """Cut all arrays of a part, those of its parts, and the targets."""
     chosen = {f.name: getattr(part, f.name) for f in fields(part)}
     cut = {name: value[index] for name, value in chosen.items() if isinstance(value, np.ndarray) or name == "targets"}
-    inner = {
-        name: _sliced(value, index) for name, value in chosen.items() if isinstance(value, StoredEvidence | StoredCurve)
-    }
+    inner = {name: _sliced(value, index) for name, value in chosen.items() if name in _KINDS and value is not None}
     return replace(part, **cut, **inner)
 
 
-def _parts(arrays: Mapping[str, Array], details: Mapping[str, Any]) -> tuple[dict[str, Any], dict[str, Any] | None]:
-    """Take an attribution's fields as they were stored, and those of its evidence if it has one.
+def _parts(
+    arrays: Mapping[str, Array], details: Mapping[str, Any]
+) -> tuple[dict[str, Any], dict[str, dict[str, Any] | None]]:
+    """Take an attribution's fields as they were stored, and those of its evidence, curve and spread, None where it has none.
 
     Raises:
         ValueError: if a part is missing, of another type or shape, not finite, out of range, or disagrees with the others.
     """
     words = {name: text(details[name], name) for name in ("unit", "method", "model", "layer", "version")}
     targets, settings = texts(details["targets"], "targets"), mapping(details["settings"], "settings")
-    exactly(details, (*words, "targets", "settings", "evidence"), "the details")
+    spread = ("spread",) if "spread" in details else ()
+    exactly(details, (*words, "targets", "settings", "evidence", *spread), "the details")
     count, unit = len(targets), words["unit"]
     least = -math.inf if unit == "score" else -_ROUNDING
     tensors = {"map": array(arrays, "map", _FLOATS, least=least, most=1 + _ROUNDING if unit == "mask" else math.inf)}
@@ -137,17 +147,41 @@ def _parts(arrays: Mapping[str, Array], details: Mapping[str, Any]) -> tuple[dic
     exactly(
         {name for name in others if name.startswith("curve.")}, _CURVE if "curve.kept" in others else (), "the curve"
     )
+    exactly({name for name in others if name.startswith("spread.")}, _SPREAD if spread else (), "the spread")
     for name in sorted(others):
-        if name not in ("total_bits", "extra_bits", "cells", "capacity", *_CURVE):
+        if name not in ("total_bits", "extra_bits", "cells", "capacity", *_CURVE, *_SPREAD):
             raise ValueError(f"an array {name!r} belongs to no attribution")
-        tensors[name] = array(arrays, name, _FLOATS, least=-_ROUNDING if name != "cells" else least)
-    for name, dimensions in (("total_bits", 1), ("extra_bits", 2), ("curve.kept", 2), ("curve.bits", 2)):
+        most = 1 + _ROUNDING if name == "spread.agreed" else math.inf
+        tensors[name] = array(arrays, name, _FLOATS, least=-_ROUNDING if name != "cells" else least, most=most)
+    dimensions_of = {"total_bits": 1, "extra_bits": 2, "curve.kept": 2, "curve.bits": 2, "spread.agreed": 1}
+    for name, dimensions in dimensions_of.items():
         if name in tensors and tensors[name].ndim != dimensions:
             raise ValueError(f"{name} has the shape {tuple(tensors[name].shape)}")
     wrong = [name for name, tensor in tensors.items() if not tensor.ndim or len(tensor) != count]
     if wrong:
         raise ValueError(f"there are {count} targets, but {wrong[0]} has the shape {tuple(tensors[wrong[0]].shape)}")
-    return {**tensors, **words, "targets": targets, "settings": settings}, _evidence(arrays, details["evidence"], count)
+    curve: dict[str, Any] = {name.partition(".")[2]: tensors.pop(name) for name in _CURVE if name in tensors}
+    differs: dict[str, Any] = {name.partition(".")[2]: tensors.pop(name) for name in _SPREAD if name in tensors}
+    if spread:
+        if differs["std"].shape != tensors["map"].shape:
+            raise ValueError(
+                f"spread.std has the shape {tuple(differs['std'].shape)}, the map {tuple(tensors['map'].shape)}"
+            )
+        differs |= _of_spread(mapping(details["spread"], "spread"))
+    parts = {
+        "evidence": _evidence(arrays, details["evidence"], count),
+        "curve": curve or None,
+        "spread": differs or None,
+    }
+    return {**tensors, **words, "targets": targets, "settings": settings}, parts
+
+
+def _of_spread(details: Mapping[str, Any]) -> dict[str, Any]:
+    exactly(details, ("seeds", "top"), "the details of the spread")
+    top = float(number(details["top"], "top", least=0))
+    if not 0 < top < 1:
+        raise ValueError(f"top is {top}, expected a share above 0 and below 1")
+    return {"seeds": whole_number(details["seeds"], "seeds", least=2), "top": top}
 
 
 def _evidence(arrays: Mapping[str, Array], details: Any, count: int) -> dict[str, Any] | None:

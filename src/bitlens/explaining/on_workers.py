@@ -85,9 +85,7 @@ class _Sent:
     @classmethod
     def of(cls, ready: Ready) -> "_Sent":
         lesson = entry_of(ready.spec.name).lesson
-        learnt = (
-            lesson.take(ready.method) if lesson is not None and lesson.knows(ready.method) else None
-        )  # own places serve
+        learnt = lesson.take(ready.method) if lesson is not None and lesson.knows(ready.method) else None
         return cls(ready.label, ready.spec, ready.alone, ready.method.seed, learnt)
 
     def built(self, loaded: Loaded) -> Ready:

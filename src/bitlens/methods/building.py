@@ -41,7 +41,10 @@ def build_method(spec: Spec, loaded: Loaded, *, seed: int = 0, layer: str | None
         settings |= {"weights": trained} | ({"layer": layer} if layer else {})  # it knows its own layer and settings
     elif entry.needs_layer and "layer" not in spec.settings:
         settings["layer"] = layer or layer_for(loaded)
-    if "beta" in takes and not trained and loaded.beta is not None and spec.settings.get("keep") is None:
+    priced = (
+        spec.name != "iba" or spec.settings.get("keep") is None
+    )  # of others it is the price of a stage that prepares
+    if "beta" in takes and not trained and loaded.beta is not None and priced:
         settings["beta"] = loaded.beta
     settings.update(spec.settings)
     place = (settings.pop("layer"),) if "layer" in settings else ()

@@ -30,13 +30,22 @@ class Entry:
         """Name what was explained, as the summary calls it."""
         return str(self.row.get("photo") or self.row.get("scene") or self.stem)
 
+    @property
+    def path(self) -> Path:
+        """File of the attribution.
+
+        Raises:
+            DataError: if its name leads out of the folder.
+        """
+        return self.folder / f"{safe_name(self.stem)}.safetensors"
+
     def load(self) -> StoredMap:
         """Read it.
 
         Raises:
             DataError: if it is missing or damaged.
         """
-        return StoredMap.load(self.folder / f"{safe_name(self.stem)}.safetensors")
+        return StoredMap.load(self.path)
 
 
 @dataclass
