@@ -54,7 +54,14 @@ def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     for name in ("--model", "--layer", "--data", "--statistics-from"):
         parser.add_argument(name)
-    for name, number in (("--statistics-count", 200), ("--limit", 1000), ("--skip", 0), ("--step", 1), ("--tile", 14)):
+    for name, number in (
+        ("--statistics-count", 200),
+        ("--floors", 64),
+        ("--limit", 1000),
+        ("--skip", 0),
+        ("--step", 1),
+        ("--tile", 14),
+    ):
         parser.add_argument(name, type=int, default=number)
     parser.add_argument("--area", type=float, default=0.33)
     parser.add_argument("--degradation", action="store_true")
@@ -136,7 +143,7 @@ def main() -> None:
                 iba.explain(image, label)  # what is measured of a network once is not counted
             judged: list[dict[str, float]] = []
             rows[0] = 0
-            with judging(judged, rows, other):
+            with judging(judged, rows, other, asked.floors):
                 map_ = iba.explain(image, label)
             found = together(judged) | {
                 "rows": rows[0],

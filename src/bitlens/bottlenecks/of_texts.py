@@ -11,6 +11,8 @@ from bitlens.bottlenecks.groups import Samples
 from bitlens.bottlenecks.token_statistics import TokenStatistics, collect_token_statistics
 from bitlens.probe.modules import call_of
 
+_PROOF = 24  # noises under which texts that hold are measured
+
 
 class TextMethod(GroupedMethod):
     """A method that explains texts against statistics of what layers put out for their tokens."""
@@ -19,6 +21,11 @@ class TextMethod(GroupedMethod):
     @abstractmethod
     def layers(self) -> tuple[str, ...]:
         """Dotted names of all layers whose statistics are needed."""
+
+    @property
+    def proof(self) -> int:
+        """Return more noises than for images: under each of them a text's label is kept or lost, so few tell little."""
+        return super().proof if self.keep is None else _PROOF
 
     @abstractmethod
     def know(self, statistics: Mapping[str, TokenStatistics]) -> None:
