@@ -38,9 +38,11 @@ def judging(found: list[dict[str, float]], rows: list[int], other: Any, floors: 
                 masks = MaskFamily.of(recorded.features, noise, recorded.layout, recorded.region, fit.smoothing)
                 held = Holding(recorded.run, recorded.target, masks, recorded.group.rows, recorded.deeper)
                 share = 4 if name else 1
-                floor = held.floor(max(4, floors // share), SEED + 1).mean(0)
+                nothing = held.floor(max(4, floors // share), SEED + 1)
+                floor = nothing.mean(0)
                 values = held.values(made.fitted.u, JUDGED // share, SEED)
                 one[f"{name}floor"] = float(floor)
+                one[f"{name}floor error"] = float(nothing.std(0)) / len(nothing) ** 0.5
                 one[f"{name}kept"] = float((values.mean(0) - floor) / (clean - floor))
                 one[f"{name}capped"] = float((values.minimum(clean).mean(0) - floor) / (clean - floor))
         said = made.evidence
@@ -57,12 +59,17 @@ def judging(found: list[dict[str, float]], rows: list[int], other: Any, floors: 
         bottleneck.settle = settle  # type: ignore[attr-defined]
 
 
+def needs(one: dict[str, float]) -> bool:
+    """Say whether the network needs to see anything of an input: else there is nothing to keep."""
+    return one["before"] - one["floor"] > max(SPAN, 2 * one.get("floor error", 0.0))
+
+
 def together(judged: Sequence[dict[str, float]]) -> dict[str, float]:
     """Return what was found of an input's maps as one: means over its layers, and of what is kept the least as well."""
     means = {
         name: sum(one[name] for one in judged) / len(judged) for name in judged[0] if all(name in j for j in judged)
     }
-    needed = [one["kept"] for one in judged if one["before"] - one["floor"] > SPAN]
+    needed = [one["kept"] for one in judged if needs(one)]
     return means | ({"least": min(needed)} if len(judged) > 1 and needed else {})
 
 
@@ -82,7 +89,7 @@ def show(table: dict[str, dict[str, Any]], prices: Sequence[str] = (), reference
 
 
 def _line(procedure: str, rows: Sequence[dict[str, Any]], first: Sequence[dict[str, Any]]) -> str:
-    needed = [one for one in rows if one["before"] - one["floor"] > SPAN]
+    needed = [one for one in rows if needs(one)]
     kept, capped, other = (torch.tensor([one[key] for one in needed]) for key in ("kept", "capped", "other kept"))
     held = [float((kept >= share).float().mean()) for share in (0.9, 0.85)]
     silent = sum(one["kept"] < 0.7 and not one.get("said", 0.0) < 0.9 for one in needed)
@@ -104,7 +111,7 @@ def _line(procedure: str, rows: Sequence[dict[str, Any]], first: Sequence[dict[s
 def _against(table: dict[str, dict[str, Any]], name: str, photo: str, sweep: Sequence[str]) -> float:
     """Bits of a map over the fewest with which some price keeps as much, between two prices on a logarithmic scale."""
     one = table[name][photo]
-    if one["before"] - one["floor"] <= SPAN:
+    if not needs(one):
         return math.nan
     points = sorted((table[price][photo]["bits"], table[price][photo]["capped"]) for price in sweep)
     for (bits, kept), (more, better) in zip([(points[0][0], -math.inf), *points], points, strict=False):

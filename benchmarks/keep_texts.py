@@ -21,6 +21,7 @@ from typing import Any
 import torch
 from judging import judging, show, together
 
+from bitlens.bottlenecks.groups import Samples
 from bitlens.bottlenecks.token_statistics import TokenStatistics, collect_token_statistics, sampled_statistics
 from bitlens.core.gaussian import NoiseSettings
 from bitlens.data.texts import open_texts
@@ -108,14 +109,15 @@ def main() -> None:
     plain = {name: build_method(Spec(name, {}), loaded) for name in asked.methods}
     layers = sorted({layer for method in plain.values() for layer in method.layers})
     known = _learnt(asked, loaded, layers)
-    sampled = sampled_statistics(loaded.model, layers)
+    texts = _texts(asked, loaded)
+    begun, ended = Samples.of_texts(texts[0].batch).frame
+    sampled = sampled_statistics(loaded.model, layers, begun=begun, ended=ended)
     loaded.model.register_forward_hook(count)
     methods = {
         f"{name}: {procedure}": build_method(Spec(name, {"statistics": known, **PROCEDURES[procedure]}), loaded)
         for name in asked.methods
         for procedure in asked.only.split(";")
     }
-    texts = _texts(asked, loaded)
     for text in texts:
         for name, method in methods.items():
             if text.fingerprint in table.get(name, {}):

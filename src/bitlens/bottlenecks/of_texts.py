@@ -57,6 +57,19 @@ class TextMethod(GroupedMethod):
         )
         return self
 
+    def check(self) -> None:
+        """Begin in any case: what was not learnt is learnt of texts of chance, once it is known what stands around texts."""
+
+    @abstractmethod
+    def learn_without(self, samples: Samples) -> None:
+        """Make statistics where there are none yet, without other texts, for texts like these."""
+
+    def read(self, inputs: Any, targets: Any) -> Samples:
+        """Read texts, and make statistics where there are none yet."""
+        samples = super().read(inputs, targets)
+        self.learn_without(samples)
+        return samples
+
     def samples(self, inputs: Any) -> Samples:
         """Read texts."""
         return Samples.of_texts(inputs)

@@ -43,7 +43,7 @@ class Cliff:
     slope: float
 
 
-IMAGES, TEXTS = Cliff(-0.75, 6.0), Cliff(-2.0, 2.0)
+IMAGES, TEXTS = Cliff(-0.75, 6.0), Cliff(-1.75, 1.75)
 """As measured: a few words carry a text's label, and noise at each of them says something by itself."""
 
 
