@@ -12,6 +12,7 @@ from bitlens.core.inputs import ModelInputs
 from bitlens.probe.modules import Forward, device_of, frozen, wrapped
 from bitlens.probe.trace import all_calls, trace_calls
 
+_COMMON = 1000  # ids up to here are drawn alike, later ones the less often the later they stand
 _ROWS = 2  # noisy copies make batches of every text, so a network that takes one row alone is of no use
 
 
@@ -68,6 +69,9 @@ def texts_of_chance(
 ) -> dict[str, Tensor]:
     """Return keyword arguments for texts of tokens drawn from the whole vocabulary, ended as the network asks for; no padding.
 
+    Vocabularies begin with what is common: of log-uniform draws hidden states are more like those of texts than of draws that
+    know no order, where rare words with much to say are many.
+
     Args:
         model: the network.
         texts: how many.
@@ -83,7 +87,8 @@ def texts_of_chance(
     ids = given["input_ids"]
     limit = getattr(getattr(model, "config", None), "max_position_embeddings", None)
     length = min(length, limit // 2) if isinstance(limit, int) and limit > 1 else length
-    drawn = torch.randint(embedding.num_embeddings, (texts, length), generator=torch.Generator().manual_seed(seed))
+    share, many = torch.rand(texts, length, generator=torch.Generator().manual_seed(seed)), embedding.num_embeddings
+    drawn = (_COMMON * ((1 + many / _COMMON) ** share - 1)).long().clamp_max(many - 1)
     reserved = [getattr(getattr(model, "config", None), name, None) for name in ("pad_token_id", "eos_token_id")]
     for number in (*reserved, embedding.padding_idx):
         drawn = torch.where(drawn == number, ids[0, 0].cpu(), drawn) if isinstance(number, int) else drawn
