@@ -14,7 +14,8 @@ from bitlens.core.holding import Holding
 
 JUDGED, SEED = 64, 0x51ED270B
 SPAN = 0.02  # of a probability above the floor: with less there is nothing to keep
-SCORES = ("box", "auc", "degradation", "removal")
+SCORES = ("box", "auc", "degradation")
+LABELS = {"auc": "rank AUC"}
 
 
 @contextmanager
@@ -73,39 +74,57 @@ def together(judged: Sequence[dict[str, float]]) -> dict[str, float]:
     return means | ({"least": min(needed)} if len(judged) > 1 and needed else {})
 
 
-def show(table: dict[str, dict[str, Any]], prices: Sequence[str] = (), reference: str = "") -> None:
-    """Print a line for each procedure, paired to the first or to a named one."""
-    names = sorted(set.intersection(*(set(rows) for rows in table.values())))
-    first = reference or next(iter(table))
+def head(scores: Sequence[str] = SCORES) -> None:
+    """Print the head of the tables."""
+    columns = ["network", "procedure", "rows", "bits", "nothing needed", "≥ 0.9 kept", "≥ 0.85", "least", "mean to 1"]
+    columns += ["by the other noise", *(LABELS.get(score, score) for score in scores)]
+    print(f"| {' | '.join(columns)} |", "|---" * len(columns) + "|", sep="\n")
+
+
+def show(
+    name: str,
+    table: dict[str, dict[str, Any]],
+    *,
+    scores: Sequence[str] = SCORES,
+    prices: Sequence[str] = (),
+    reference: str = "",
+) -> None:
+    """Print the table of a network: a line for each procedure, quality paired to the first or to a named one."""
+    inputs = sorted(set.intersection(*(set(rows) for rows in table.values())))
+    first = next(iter(table))
     for procedure, rows in table.items():
         if procedure not in prices:
-            print(_line(procedure, [rows[name] for name in names], [table[first][name] for name in names]))
+            paired = [table[reference or first][one] for one in inputs]
+            cells = _cells([rows[one] for one in inputs], paired, scores)
+            label = f"{name} ({len(inputs)})" if procedure == first else ""
+            print(f"| {' | '.join([label, procedure, *cells])} |")
     sweep = [name for name in table if name in prices]
-    for procedure in [name for name in table if name not in prices and sweep]:
-        ratios = torch.tensor([_against(table, procedure, name, sweep) for name in names])
+    for procedure in [one for one in table if one not in prices and sweep]:
+        ratios = torch.tensor([_against(table, procedure, one, sweep) for one in inputs])
         ratios = ratios[ratios.isfinite()]
-        print(f"{procedure:16s} bits against the fewest of {len(sweep)} prices that keep as much: {mean(ratios.tolist())}, "
-              f"median {ratios.median():.3f} ({len(ratios)} inputs)")  # fmt: skip
+        print(
+            f"{name}, {procedure}: {mean(ratios.tolist())} times the fewest bits of {len(sweep)} prices that keep as much, "
+            f"median {ratios.median():.3f} ({len(ratios)} inputs)"
+        )
 
 
-def _line(procedure: str, rows: Sequence[dict[str, Any]], first: Sequence[dict[str, Any]]) -> str:
-    needed = [one for one in rows if needs(one)]
-    kept, capped, other = (torch.tensor([one[key] for one in needed]) for key in ("kept", "capped", "other kept"))
-    held = [float((kept >= share).float().mean()) for share in (0.9, 0.85)]
-    silent = sum(one["kept"] < 0.7 and not one.get("said", 0.0) < 0.9 for one in needed)
-    text = (
-        f"{procedure:16s} {len(rows)} inputs ({len(needed)} need something)  rows {mean([one['rows'] for one in rows])}  "
-        f"bits {sum(one['bits'] for one in rows) / len(rows):8,.1f}  "
-        f"kept >= .9 {held[0]:.3f}, >= .85 {held[1]:.3f}, least {kept.min():.2f}, capped {capped.mean():.3f}, "
-        f"below .7 unsaid {silent}, other noise {other.clamp(-1, 1).mean():.3f} "
-    )
-    layers = torch.tensor([one["least"] for one in needed if "least" in one])
-    if len(layers):
-        text += f" of the worst layer >= .85 {float((layers >= 0.85).float().mean()):.3f}, least {layers.min():.2f} "
-    for key in SCORES:
-        if all(key in one for one in (*rows, *first)):
-            text += f" {key} {mean([one[key] - other[key] for one, other in zip(rows, first, strict=True)], '+')}"
-    return text
+def _cells(found: Sequence[dict[str, Any]], paired: Sequence[dict[str, Any]], scores: Sequence[str]) -> list[str]:
+    held = [one for one in found if one["bits"] > 1e-3 and needs(one)]
+    kept, capped, other = (torch.tensor([one[key] for one in held]) for key in ("kept", "capped", "other kept"))
+    cells = [
+        mean([one["rows"] - 1 for one in found], digits=1),  # one of them is the clean pass
+        f"{sum(one['bits'] for one in found) / len(found):,.0f}",
+        str(len(found) - len(held)),
+        *(f"{float((kept >= share).float().mean()):.3f}" for share in (0.9, 0.85)),
+        f"{kept.min():.2f}",
+        f"{capped.mean():.3f}",
+        f"{other.clamp(0, 1).mean():.2f}",
+    ]
+    for key in scores:
+        known = all(key in one for one in found)
+        pairs = zip(found, paired, strict=True)
+        cells.append(mean([one[key] - other[key] for one, other in pairs], "+") if known else "")
+    return cells
 
 
 def _against(table: dict[str, dict[str, Any]], name: str, photo: str, sweep: Sequence[str]) -> float:
@@ -121,7 +140,7 @@ def _against(table: dict[str, dict[str, Any]], name: str, photo: str, sweep: Seq
     return math.nan
 
 
-def mean(values: Sequence[float], sign: str = "") -> str:
+def mean(values: Sequence[float], sign: str = "", digits: int = 3) -> str:
     """Return mean ± standard error."""
     numbers = torch.tensor(values).float()
-    return f"{numbers.mean():{sign}.3f} ± {numbers.std() / len(numbers) ** 0.5:.3f}"
+    return f"{numbers.mean():{sign}.{digits}f} ± {numbers.std() / len(numbers) ** 0.5:.{digits}f}"

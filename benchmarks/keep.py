@@ -17,7 +17,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from judging import judging, show, together
+from judging import head, judging, show, together
 from torch import Tensor
 
 import bitlens
@@ -40,7 +40,7 @@ PROCEDURES: dict[str, dict[str, Any]] = {
     "readout, keep": {"method": "readout", "keep": 0.9},
 }
 PRICES = {
-    f"price {price:.1e}": {"beta": price, "statistics": "own"} for price in torch.logspace(0, 2.5, 20).tolist()
+    f"price {price:.1e}": {"beta": price, "statistics": "own"} for price in torch.logspace(-0.3, 2, 20).tolist()
 }  # β
 
 
@@ -94,9 +94,9 @@ def main() -> None:
     """Measure each procedure on the photos, and print a line for each."""
     asked = _parser().parse_args()
     if asked.show:
+        head()
         for path in asked.show:
-            print(path.stem)
-            show(json.loads(path.read_text("utf-8")), list(PRICES), asked.reference)
+            show(path.stem, json.loads(path.read_text("utf-8")), prices=list(PRICES), reference=asked.reference)
         return
     warnings.simplefilter("ignore", BitlensWarning)
     loaded = load_model(asked.model)
@@ -157,7 +157,7 @@ def main() -> None:
             table.setdefault(name, {})[sample.name] = found
         if asked.out:
             write_text(asked.out, json.dumps(table))
-    show(table, list(PRICES), asked.reference)
+    show(asked.model, table, prices=list(PRICES), reference=asked.reference)
 
 
 if __name__ == "__main__":

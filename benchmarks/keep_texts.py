@@ -19,7 +19,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from judging import judging, show, together
+from judging import head, judging, show, together
 
 from bitlens.bottlenecks.groups import Samples
 from bitlens.bottlenecks.token_statistics import TokenStatistics, collect_token_statistics, sampled_statistics
@@ -41,6 +41,7 @@ PROCEDURES: dict[str, dict[str, Any]] = {
     "keep": {"keep": 0.9},
     "keep, sampled": {"keep": 0.9, "statistics": {}},
 }
+SCORES = ("removal",)
 _NOISE = NoiseSettings(min_std=0.01, activity_threshold=-1)
 
 
@@ -92,9 +93,9 @@ def main() -> None:
     """Measure each procedure on the texts, and print a line for each."""
     asked = _parser().parse_args()
     if asked.show:
+        head(SCORES)
         for path in asked.show:
-            print(path.stem)
-            show(json.loads(path.read_text("utf-8")), reference=asked.reference)
+            show(path.stem, json.loads(path.read_text("utf-8")), scores=SCORES, reference=asked.reference)
         return
     warnings.simplefilter("ignore", BitlensWarning)
     loaded = load_model(asked.model, kind="text")
@@ -141,7 +142,7 @@ def main() -> None:
             table.setdefault(name, {})[text.fingerprint] = found
         if asked.out:
             write_text(asked.out, json.dumps(table))
-    show(table, reference=asked.reference)
+    show(asked.model, table, scores=SCORES, reference=asked.reference)
 
 
 if __name__ == "__main__":

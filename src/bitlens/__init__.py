@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from bitlens.bottlenecks.readout.readout import ReadoutIBA as ReadoutIBA
     from bitlens.bottlenecks.tokens import TokenIBA as TokenIBA
     from bitlens.core.attribution import Attribution as Attribution
-    from bitlens.core.attribution import Evidence as Evidence
+    from bitlens.core.evidence import Evidence as Evidence
     from bitlens.core.statistics import FeatureStatistics as FeatureStatistics
     from bitlens.errors import BitlensError as BitlensError
     from bitlens.explaining.explainer import Explainer as Explainer
@@ -52,7 +52,7 @@ _HOMES = {
     "IBA": "bitlens.bottlenecks.per_sample",
     "Attribution": "bitlens.core.attribution",
     "BitlensError": "bitlens.errors",
-    "Evidence": "bitlens.core.attribution",
+    "Evidence": "bitlens.core.evidence",
     "Explainer": "bitlens.explaining.explainer",
     "FeatureStatistics": "bitlens.core.statistics",
     "InputIBA": "bitlens.bottlenecks.input.images",
@@ -74,7 +74,13 @@ def _html(result: Any) -> str:
     return attribution_html(result)
 
 
-_shown.html = _html
+def _figure(result: Any, images: Any, spread: bool) -> Any:
+    from bitlens.view.show import draw_attribution
+
+    return draw_attribution(result, images, spread=spread)
+
+
+_shown.html, _shown.figure = _html, _figure
 
 
 def __getattr__(name: str) -> Any:

@@ -21,8 +21,9 @@ from bitlens.core.targets import Target
 SEARCHED = 4  # noises of one look, two and their negatives
 _LOOKS = 8  # at each sample at most
 _PRIOR = 2.0  # noises that this is worth
-_MARGIN = 0.9  # log-odds kept more than is asked for, so that other noise keeps it as well
-_ENOUGH = 0.995  # of the target: what keeps more can pass fewer bits
+_MARGIN = (
+    0.9  # log-odds kept more than is asked for, so that other noise keeps it as well; twice that could pass fewer bits
+)
 _ENDS = (0.02, 0.998)  # shares beyond these do not say how far away the cliff is
 _LEAST, _MOST = 0.72, 4.8  # over the slope, in logits: the smallest and the largest first step
 _GROWTH = 1.8  # by which each grows with the next
@@ -133,7 +134,8 @@ def fewest_that_hold(
     Returns:
         The shifts (N,), and the values (proof, N) there.
     """
-    aim, slope = math.log(keep / (1 - keep)) + _MARGIN, cliff.slope
+    asked, slope = math.log(keep / (1 - keep)), cliff.slope
+    aim, enough = asked + _MARGIN, 1 / (1 + math.exp(-asked - 2 * _MARGIN))
     shift = torch.full(needed.shape, cliff.centre + aim / slope, device=needed.device)
     low, high = torch.full_like(shift, -FAR), torch.full_like(shift, FAR)
     weight, moment = torch.full_like(shift, _PRIOR), torch.full_like(shift, _PRIOR * cliff.centre)
@@ -147,7 +149,7 @@ def fewest_that_hold(
         kept = share(seen, samples)
         settled = kept >= keep
         if closes:
-            settled &= (kept <= _ENOUGH) | (here - low[samples] < _NARROW / slope)
+            settled &= (kept <= enough) | (here - low[samples] < _NARROW / slope)
         chosen = settled.nonzero().flatten()
         if len(chosen):
             proven = seen[:proof, chosen]
@@ -162,7 +164,7 @@ def fewest_that_hold(
         high[samples] = torch.where(holds, here.minimum(high[samples]), high[samples])
         low[samples] = torch.where(holds, low[samples], here.maximum(low[samples]))
         told = kept.clamp(*_ENDS)
-        worth = torch.where((kept > 1 - keep) & (kept < _ENOUGH), 1.0, 0.75) * SEARCHED  # an end tells less
+        worth = torch.where((kept > 1 - keep) & (kept < enough), 1.0, 0.75) * SEARCHED  # an end tells less
         weight[samples] += worth
         moment[samples] += worth * (here - told.logit() / slope)
         there = moment[samples] / weight[samples] + aim / slope
