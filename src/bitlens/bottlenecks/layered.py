@@ -78,10 +78,10 @@ class LayeredTokenIBA(TextMethod):
         for part in self.parts:
             part.know(statistics)
 
-    def check(self) -> None:
-        """Refuse to begin without statistics of all layers."""
+    def learn_without(self, samples: Samples) -> None:
+        """Make statistics where there are none yet, see `TokenIBA.learn_without`."""
         for part in self.parts:
-            part.check()
+            part.learn_without(samples)
 
     def rows(self, inputs: ModelInputs) -> int:
         """Return how many rows like these inputs may go through the network at once, whichever layer is restricted."""

@@ -7,8 +7,8 @@ from typing import Annotated, Any
 import typer
 from rich.table import Table
 
-from bitlens.cli import options
-from bitlens.cli.explain import read_specs, ready_methods
+from bitlens.cli import early, options
+from bitlens.cli.explain import read_specs, ready_methods, with_files
 from bitlens.errors import SettingError
 from bitlens.system.console import answers, note, progress_bar
 
@@ -50,16 +50,19 @@ def calibrate(
 
     A run that was cut short goes on where it was.
     """
+    shares = options.numbers("--levels", levels, above=0)
+    specs = read_specs(method, {"layer": layer, "quality": quality, "statistics": statistics}, calibrating=True)
+    if len(specs) > 1:
+        raise SettingError(f"--method names {len(specs)} methods: calibrate one at a time, each into a file of its own")
+    files = {"--weights": weights, "--statistics": statistics}
+    early.check(model, data=[data, statistics_from], files=files, out_file=out)
     from bitlens.data.datasets import open_dataset
     from bitlens.data.labels import Labels
     from bitlens.explaining.calibrating import begun, calibrate_into
     from bitlens.models.load import load_model
 
-    shares = options.numbers("--levels", levels, above=0)
     photos = open_dataset(data, Labels(needed=False))
-    specs = read_specs(method, {"layer": layer, "quality": quality, "statistics": statistics}, calibrating=True)
-    if len(specs) > 1:
-        raise SettingError(f"--method names {len(specs)} methods: calibrate one at a time, each into a file of its own")
+    specs = with_files(specs)
     loaded = load_model(model, weights, options.device_name(device))
     (ready,), _ = ready_methods(specs, loaded, statistics_from, statistics_count, seed, None)
     start = begun(ready.method, shares, noises)

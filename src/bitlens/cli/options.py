@@ -10,9 +10,9 @@ import typer
 
 from bitlens.errors import ModelError, SettingError
 from bitlens.system.console import messages, progress_bar
+from bitlens.system.optional import refuse_without
 
 if TYPE_CHECKING:
-    from bitlens.core.guarantee import Guarantee
     from bitlens.methods.lessons import How, Lesson
     from bitlens.methods.teaching import Source
     from bitlens.models.loaded import Loaded
@@ -25,7 +25,9 @@ Quality = Literal["fast", "paper", "best"]
 Photos = Annotated[list[str], typer.Argument(help="Photos, folders, or patterns such as 'photos/**/*.jpg'.")]
 Texts = Annotated[list[str] | None, typer.Argument(help="Texts, each in quotes.")]
 TextFile = Annotated[Path | None, typer.Option("--file", help="One text from a file; - for standard input.")]
-TextData = Annotated[str | None, typer.Option("--data", help="Texts from jsonl:FILE, tsv:FILE or builtin:reviews.")]
+TextData = Annotated[
+    str | None, typer.Option("--data", help="Texts from csv:FILE, tsv:FILE, jsonl:FILE or builtin:reviews.")
+]
 TextLimit = Annotated[int, typer.Option("--limit", min=1, help="How many texts of --data.")]
 TextPair = Annotated[str | None, typer.Option("--pair", help="The second text, for networks that compare two.")]
 Learnt = Annotated[str, typer.Option("--data", help="folder:DIR, csv:FILE, imagenet:DIR or builtin:scenes-train.")]
@@ -125,6 +127,7 @@ def reached_workers(cluster: str | None, workers: int | None, device: Where) -> 
             raise SettingError("--workers are those of a cluster: add --cluster ray")
         yield None, device_name(device)
         return
+    refuse_without("ray", "cluster")
     from bitlens.workers import open_workers
 
     messages.print("reaching the cluster", style="dim")
@@ -149,6 +152,18 @@ def device_name(device: Where) -> str:
     return device
 
 
+def read_part(text: str) -> tuple[int, int]:
+    """Read `1/2`, the first of two parts, as numbers.
+
+    Raises:
+        SettingError: if it is written otherwise.
+    """
+    number, slash, parts = text.partition("/")
+    if not slash or not number.isdecimal() or not parts.isdecimal():
+        raise SettingError(f"part {text!r}: expected K/N, for example 1/2 for the first half")
+    return int(number), int(parts)
+
+
 def numbers(option: str, text: str, *, above: float = float("-inf"), least: float = float("-inf")) -> tuple[float, ...]:
     """Read finite numbers separated by commas.
 
@@ -165,28 +180,22 @@ def numbers(option: str, text: str, *, above: float = float("-inf"), least: floa
     return found
 
 
-def read_guarantee(path: Path | None, level: float | None, others: Mapping[str, Any]) -> "Guarantee | None":
-    """Read what `bitlens calibrate` wrote, for a level.
+def check_guarantee(path: Path | None, level: float | None, others: Mapping[str, Any]) -> None:
+    """Refuse what makes no sense beside a guarantee.
 
     Args:
-        path: the file, if there is one.
+        path: its file, if there is one.
         level: the share of inputs; None for the first of the file.
         others: options that decide how much passes, too, by name.
 
     Raises:
-        SettingError: if another option is given that decides it, a level of no guarantee, or one that is no share.
+        SettingError: if another option is given that decides it, or a level of no guarantee.
     """
-    if path is None:
-        if level is not None:
-            raise SettingError("--level is that of a guarantee: add --guarantee FILE, made by `bitlens calibrate`")
-        return None
+    if path is None and level is not None:
+        raise SettingError("--level is that of a guarantee: add --guarantee FILE, made by `bitlens calibrate`")
     given = [f"--{name}" for name, value in others.items() if value is not None]
-    if given:
+    if path is not None and given:
         raise SettingError(f"--guarantee decides how many bits pass, and so does {given[0]}: give one of them")
-    from bitlens.core.guarantee import Guarantee
-
-    found = Guarantee.load(path)
-    return found if level is None else found.at(level)
 
 
 def teach(

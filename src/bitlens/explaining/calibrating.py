@@ -20,7 +20,7 @@ from bitlens.data.datasets import Sample, tensor_batches
 from bitlens.errors import DataError, SettingError
 from bitlens.explaining.one_line import prepared
 from bitlens.explaining.photo import fingerprint
-from bitlens.methods.building import guaranteed
+from bitlens.methods.naming import guaranteed
 from bitlens.models.load import load_model
 from bitlens.models.loaded import Loaded
 from bitlens.probe.fingerprint import weights_hash
