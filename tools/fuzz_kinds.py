@@ -32,10 +32,11 @@ from bitlens.data.words import WordTokenizer
 from bitlens.evaluation.pinned import pin_settings, read_settings
 from bitlens.evaluation.rows import Row, RowWriter
 from bitlens.evaluation.store import RowStore
+from bitlens.explaining.summary import read_summary
 from bitlens.metrics.retraining import read_state
-from bitlens.models.load import read_classes
+from bitlens.models.classes import read_classes
 from bitlens.models.weight_files import load_weights
-from bitlens.reports.found import read_results, read_summary
+from bitlens.reports.found import read_results
 from bitlens.system.arrays import read_array
 from bitlens.training.checkpoint import Checkpoint, State
 from bitlens.training.curve import EpochRow

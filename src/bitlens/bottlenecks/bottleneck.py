@@ -17,9 +17,10 @@ from bitlens.bottlenecks.groups import Group
 from bitlens.bottlenecks.recorded import Reading, Recorded
 from bitlens.bottlenecks.settling import settle
 from bitlens.core.attribution import Attribution
+from bitlens.core.effort import FitSettings
 from bitlens.core.evidence import Curve, Evidence, Spread
 from bitlens.core.family import Fitted
-from bitlens.core.fitting import FitSettings, fit_masks
+from bitlens.core.fitting import fit_masks
 from bitlens.core.holding import SEARCHED
 from bitlens.core.maps import bits_of, bits_of_extra, bits_per_cell, bits_per_pixel, unit_of
 from bitlens.errors import NotFiniteError

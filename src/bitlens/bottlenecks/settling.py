@@ -8,11 +8,12 @@ import torch
 from torch import Tensor
 
 from bitlens.bottlenecks.recorded import Recorded
-from bitlens.core.evidence import LEVELS, Evidence
+from bitlens.core.effort import FitSettings
+from bitlens.core.evidence import Evidence
 from bitlens.core.family import Fitted, MaskFamily
-from bitlens.core.fitting import FitSettings
 from bitlens.core.floor import share_kept
 from bitlens.core.holding import IMAGES, SEARCHED, TEXTS, Holding, fewest_that_hold, mean_and_spread
+from bitlens.core.told import LEVELS
 
 _LOOK, _FLOOR, _CURVE = 0x2545F491, 0x1B873593, 0x27D4EB2F  # streams of noise; fits and proofs have others
 _FLOOR_SAMPLES = 2  # noises of the floor

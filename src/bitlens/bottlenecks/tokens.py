@@ -21,8 +21,8 @@ from bitlens.bottlenecks.paths import check_paths
 from bitlens.bottlenecks.recorded import Reading, Recorded
 from bitlens.bottlenecks.shared_mask import SharedMask
 from bitlens.bottlenecks.token_statistics import TokenStatistics, sampled_statistics
+from bitlens.core.effort import FitSettings, Readout
 from bitlens.core.family import Fitted, Region
-from bitlens.core.fitting import FitSettings, Readout
 from bitlens.core.gaussian import NoiseModel, NoiseSettings
 from bitlens.core.layout import LAYOUTS
 from bitlens.core.passes import BottleneckOptions, in_precision, suffix_dtype

@@ -9,8 +9,8 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from bitlens.cli import options
-from bitlens.cli.report import write_beside
+from bitlens.cli import early, options
+from bitlens.cli.report import REPORT, write_beside
 from bitlens.errors import LayerError, SettingError
 from bitlens.system.console import answers, messages, note, progress_bar, results_table, warn_of_limits
 
@@ -81,19 +81,29 @@ def explain(
 ) -> None:
     """Explain photos by one method, or by several side by side. A run that was cut short goes on where it was."""
     from bitlens.data.images import find_images
-    from bitlens.explaining.on_workers import explain_on
-    from bitlens.explaining.photos import Request
-    from bitlens.explaining.pictures import explain_into, write_summary
-    from bitlens.explaining.wanted import read_target, with_output
-    from bitlens.models.load import load_model, read_classes
+    from bitlens.models.classes import check_target, read_classes
 
     made = {"statistics": statistics, "patterns": patterns, "weights": readout}
     price = {"keep": keep, "bits": bits, "beta": beta}
     specs = _specs(method, {"layer": layer, **price, "quality": quality, **made})
     found = find_images(photos)
+    given_names = read_classes(classes) if classes else early.bundled_classes(model)
+    check_target(target, given_names)
+    files = {"--weights": weights, "--statistics": statistics, "--patterns": patterns, "--readout": readout}
+    early.check(model, photos=found, data=[statistics_from], files=files, out=out)
+    from bitlens.explaining.earlier import asked_of
+    from bitlens.explaining.on_workers import explain_on
+    from bitlens.explaining.photos import Request
+    from bitlens.explaining.pictures import explain_into, write_merged
+    from bitlens.explaining.wanted import read_target, with_output
+    from bitlens.methods.labels import check_reading, with_classes
+    from bitlens.models.load import load_model
+
+    specs = _with_statistics(specs)
     with options.reached_workers(cluster, workers, device) as (helpers, place):
         loaded = load_model(model, weights, place)
-        names = read_classes(classes) if classes else loaded.classes
+        check_reading(loaded)
+        names = with_classes(loaded, given_names if classes else None).classes
         loaded, wanted = read_target(target, with_output(loaded, [spec.settings for spec in specs.values()]), names)
         ready, refused = _ready(specs, loaded, statistics_from, statistics_count, seed, helpers)
         more = _more(ready, {"curve": curve, "spread": spread})
@@ -107,11 +117,12 @@ def explain(
     settings = {
         "command": sys.argv[1:],
         "model": loaded.name,
+        "target": asked_of(request),
         "seed": seed,
         "methods": {one.label: one.settings() for one in ready},
     }
-    write_summary(done.rows, settings, out / "summary.json", done.skipped, {**refused, **done.refused})
-    if as_report:
+    others = write_merged(done, settings, refused, out)
+    if as_report or (out / REPORT).is_file():  # a page of before must not tell of fewer photos than there are
         write_beside(out, same_scale=same_scale)
     if as_json:
         print(json.dumps(done.rows, ensure_ascii=False))
@@ -119,7 +130,8 @@ def explain(
     warn_of_limits(done.rows)
     answers.print(results_table(_measured(done.rows)))
     known = f" ({done.repeated} of {len(done.rows)} were there already)" if done.repeated else ""
-    answers.print(f"pictures, maps and summary.json are in {out}/{known}", soft_wrap=True)
+    beside = f", with {others} photo{'s' if others > 1 else ''} of earlier runs" if others else ""
+    answers.print(f"pictures, maps and summary.json are in {out}/{known}{beside}", soft_wrap=True)
 
 
 def _more(ready: "Sequence[Ready]", chosen: Mapping[str, Any]) -> dict[str, Any]:
@@ -147,14 +159,25 @@ def _measured(rows: list[dict[str, Any]]) -> list[dict[str, Any]]:
 
 def _specs(text: str, chosen: Mapping[str, Any]) -> "dict[str, Spec]":
     """Read the methods by label. Options are for the methods that take them and name no setting of their own."""
-    from bitlens.core.statistics import FeatureStatistics
-    from bitlens.methods.building import read_methods, with_options
+    from bitlens.methods.naming import read_methods, with_options
 
     given = {name: value for name, value in chosen.items() if value is not None}
-    if "statistics" in given:
-        given["statistics"] = FeatureStatistics.load(given["statistics"])
     given |= {name: str(given[name]) for name in ("patterns", "weights") if name in given}
     return with_options(read_methods(text), given)
+
+
+def _with_statistics(specs: "Mapping[str, Spec]") -> "dict[str, Spec]":
+    """Read the file of statistics that methods were given by its name."""
+    from bitlens.core.statistics import FeatureStatistics
+    from bitlens.methods.specs import Spec
+
+    def read(value: Any) -> Any:
+        return FeatureStatistics.load(value) if isinstance(value, Path) else value
+
+    return {
+        label: Spec(spec.name, {name: read(value) for name, value in spec.settings.items()})
+        for label, spec in specs.items()
+    }
 
 
 def _ready(

@@ -10,6 +10,7 @@ import typer
 
 from bitlens.errors import ModelError, SettingError
 from bitlens.system.console import messages, progress_bar
+from bitlens.system.optional import refuse_without
 
 if TYPE_CHECKING:
     from bitlens.methods.lessons import How, Lesson
@@ -24,7 +25,9 @@ Quality = Literal["fast", "paper", "best"]
 Photos = Annotated[list[str], typer.Argument(help="Photos, folders, or patterns such as 'photos/**/*.jpg'.")]
 Texts = Annotated[list[str] | None, typer.Argument(help="Texts, each in quotes.")]
 TextFile = Annotated[Path | None, typer.Option("--file", help="One text from a file; - for standard input.")]
-TextData = Annotated[str | None, typer.Option("--data", help="Texts from jsonl:FILE, tsv:FILE or builtin:reviews.")]
+TextData = Annotated[
+    str | None, typer.Option("--data", help="Texts from csv:FILE, tsv:FILE, jsonl:FILE or builtin:reviews.")
+]
 TextLimit = Annotated[int, typer.Option("--limit", min=1, help="How many texts of --data.")]
 TextPair = Annotated[str | None, typer.Option("--pair", help="The second text, for networks that compare two.")]
 Learnt = Annotated[str, typer.Option("--data", help="folder:DIR, csv:FILE, imagenet:DIR or builtin:scenes-train.")]
@@ -124,6 +127,7 @@ def reached_workers(cluster: str | None, workers: int | None, device: Where) -> 
             raise SettingError("--workers are those of a cluster: add --cluster ray")
         yield None, device_name(device)
         return
+    refuse_without("ray", "cluster")
     from bitlens.workers import open_workers
 
     messages.print("reaching the cluster", style="dim")
@@ -146,6 +150,18 @@ def device_name(device: Where) -> str:
     if device == "cuda" and not torch.cuda.is_available():
         raise ModelError("--device cuda, but no CUDA device can be used here: choose --device cpu")
     return device
+
+
+def read_part(text: str) -> tuple[int, int]:
+    """Read `1/2`, the first of two parts, as numbers.
+
+    Raises:
+        SettingError: if it is written otherwise.
+    """
+    number, slash, parts = text.partition("/")
+    if not slash or not number.isdecimal() or not parts.isdecimal():
+        raise SettingError(f"part {text!r}: expected K/N, for example 1/2 for the first half")
+    return int(number), int(parts)
 
 
 def numbers(option: str, text: str, *, above: float = float("-inf"), least: float = float("-inf")) -> tuple[float, ...]:

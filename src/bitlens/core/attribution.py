@@ -7,20 +7,18 @@ from dataclasses import asdict, dataclass, field, fields, replace
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import torch
 from torch import Tensor
 
 from bitlens.core import shown
 from bitlens.core.evidence import Curve, Evidence, Spread
 from bitlens.core.seen import Seen
-from bitlens.core.stored import attribution_parts
+from bitlens.core.stored_map import FORMAT, StoredMap
 from bitlens.core.told import aim_of, ends, listed
 from bitlens.errors import InputError, NotFiniteError
-from bitlens.system.arrays import read_arrays, write_arrays
-from bitlens.system.checks import mapping
-from bitlens.system.reading import parsed, whole
+from bitlens.system.arrays import write_arrays
 
-_FORMAT = "bitlens.attribution/1"
 _NAMES = {
     "total_bits": "total bits",
     "extra_bits": "bits beside the map",
@@ -175,7 +173,7 @@ class Attribution:
     def save(self, path: str | Path) -> None:
         """Write a safetensors file, whole or not at all; `load` gives back the very same numbers."""
         details = {name: value for name, value in self._plain().items() if value is not None or name == "evidence"}
-        metadata = {"format": _FORMAT, "details": json.dumps(details)}
+        metadata = {"format": FORMAT, "details": json.dumps(details)}
         arrays = {name: value.clone() for name, value in self._tensors().items()}  # safetensors refuses shared memory
         write_arrays(path, arrays, metadata)
 
@@ -187,13 +185,12 @@ class Attribution:
             DataError: if the file is missing, damaged, or holds something else; if a part of it is of another type or shape, not
                 finite, out of range, or does not agree with the others.
         """
-        tensors, metadata = read_arrays(path, "an attribution", lambda m: m.get("format") == _FORMAT)
-        with whole(path, "a whole attribution", "make it again"):
-            parts, found = attribution_parts(tensors, mapping(parsed(metadata["details"]), "details"))
-            made: dict[str, Any] = {
-                name: _PARTS[name](**given) if given is not None else None for name, given in found.items()
-            }
-            return cls(**parts, **made)
+        stored = StoredMap.load(path)
+        held = _as_tensors(stored)
+        parts = {name: _as_tensors(held[name]) if held[name] is not None else None for name in _PARTS}
+        return cls(
+            **{**held, **{name: _PARTS[name](**one) if one is not None else None for name, one in parts.items()}}
+        )
 
     def _repr_html_(self) -> str:
         """Return what a notebook shows: each input beside its map where it is known, with unit, totals and evidence."""
@@ -240,3 +237,12 @@ class Attribution:
                 row |= {"seeds": self.spread.seeds, "top_agreed": float(self.spread.agreed[i])}
             rows.append(row)
         return rows
+
+
+def _as_tensors(stored: Any) -> dict[str, Any]:
+    """Give what a stored part holds by name, arrays as tensors; nothing of no part."""
+    held = {f.name: getattr(stored, f.name) for f in fields(stored)} if stored is not None else {}
+    return {
+        n: torch.from_numpy(np.require(v, requirements="W")) if isinstance(v, np.ndarray) else v
+        for n, v in held.items()
+    }

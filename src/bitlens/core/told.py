@@ -1,9 +1,16 @@
 """What settings and numbers say, in words."""
 
 from collections.abc import Mapping, Sequence
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-from torch import Tensor
+if TYPE_CHECKING:
+    from torch import Tensor
+
+BYPASSED = "More may go round this layer (allow_bypass=True): its bits do not bound what the network uses"
+"""What must be known of bits at a layer that something else than its features may go round."""
+
+LEVELS = (0.5, 0.6, 0.7, 0.8, 0.85, 0.9, 0.95, 0.99)
+"""Shares of the target at which a curve is measured."""
 
 _FEW = 3  # targets that are named one by one
 
@@ -22,7 +29,7 @@ def listed(targets: Sequence[str]) -> str:
     return shown + (f" and {len(targets) - _FEW} more" if len(targets) > _FEW else "")
 
 
-def ends(values: Tensor, form: str) -> str:
+def ends(values: "Tensor", form: str) -> str:
     """Write the least and the greatest value, once where they read alike."""
     both = (f"{float(values.min()):{form}}", f"{float(values.max()):{form}}")
     return " to ".join(dict.fromkeys(both))

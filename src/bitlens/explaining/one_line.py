@@ -15,11 +15,13 @@ from bitlens.core.seen import MOST_SEEN, Seen, seen_of
 from bitlens.data.images import read_image
 from bitlens.data.tokenizing import TokenBatch
 from bitlens.errors import InputError, LayerError, SettingError
-from bitlens.explaining.photos import able, class_index, class_name
+from bitlens.explaining.photos import able
 from bitlens.methods import entry_of
-from bitlens.methods.building import build_method, holding, layer_for
+from bitlens.methods.building import build_method, layer_for
+from bitlens.methods.naming import holding
 from bitlens.methods.specs import Spec
 from bitlens.models import default_layer as layers
+from bitlens.models.classes import class_index, class_name
 from bitlens.models.load import load_model
 from bitlens.models.loaded import Loaded
 
@@ -69,7 +71,7 @@ def explain(
     entry = entry_of(name)
     if entry.needs_layer and layer is None:
         layer = default_layer(model, ModelInputs.of(inputs))
-    made = entry.build(model, **({"layer": layer} if layer is not None else {}), **settings)
+    made = entry.made(model, **({"layer": layer} if layer is not None else {}), **settings)
     explained: Attribution = made.explain(inputs, targets, **_able(made, name, more))
     return replace(explained, seen=seen_of(inputs))
 

@@ -1,18 +1,15 @@
 """Methods on a network, built from what a person typed and what suits the network."""
 
 import inspect
-from collections.abc import Mapping
 from typing import Any
 
 from PIL import Image
 from torch import Tensor
 
 from bitlens.bottlenecks.at_layer import LayerBottleneck
-from bitlens.data.kinds import Kind
-from bitlens.errors import SettingError
 from bitlens.methods import METHODS, entry_of
 from bitlens.methods.lessons import WEIGHTS
-from bitlens.methods.specs import Spec, parse_specs, settings_of_callable
+from bitlens.methods.specs import Spec, settings_of_callable
 from bitlens.models.default_layer import KNOWN_LAYERS, default_layer
 from bitlens.models.loaded import Loaded
 from bitlens.probe import Network
@@ -38,7 +35,7 @@ def build_method(spec: Spec, loaded: Loaded, *, seed: int = 0, layer: str | None
         settings["output"] = loaded.output
     if loaded.kind == "text":
         settings |= {"layer": layer} if layer is not None and "layer" in takes else {}
-        return entry.build(loaded, **{**settings, **spec.settings})
+        return entry.made(loaded, **{**settings, **spec.settings})
     trained = entry.lesson is WEIGHTS and (spec.settings.get("weights") or _bundled(spec, loaded, layer))
     if trained:
         settings |= {"weights": trained} | ({"layer": layer} if layer else {})  # it knows its own layer and settings
@@ -51,61 +48,7 @@ def build_method(spec: Spec, loaded: Loaded, *, seed: int = 0, layer: str | None
         settings["beta"] = loaded.beta
     settings.update(spec.settings)
     place = (settings.pop("layer"),) if "layer" in settings else ()
-    return entry.build(loaded.model, *place, **settings)
-
-
-KEEP = 0.9
-"""Share of the decision that a map holds unless somebody says otherwise."""
-
-HOLDERS = ("iba", "token-iba", "input-iba")
-"""Methods whose maps can hold a share of the decision."""
-
-_AIMS = {"keep", "bits", "beta", "beta_input"}
-
-
-def holding(name: str, settings: Mapping[str, Any], kind: Kind = "image") -> dict[str, Any]:
-    """Return the settings with which a bottleneck's maps hold, where no price, budget or share was named.
-
-    This is the default of everything that a person asks by words: `bitlens.explain`, the command line and the page. The classes
-    (`bitlens.IBA`) and papers' tables keep what was published.
-    """
-    if name not in HOLDERS or settings.keys() & _AIMS:
-        return {}
-    fast = name == "iba" and kind == "image" and "quality" not in settings
-    return {"keep": KEEP, **({"quality": "fast"} if fast else {})}
-
-
-def with_options(
-    specs: Mapping[str, Spec], chosen: Mapping[str, Any], kind: Kind = "image", *, holds: bool = True
-) -> dict[str, Spec]:
-    """Return the methods with what options say, each as far as it takes that and names no setting of its own; by label.
-
-    Args:
-        specs: the methods.
-        chosen: settings by name; None is nothing chosen.
-        kind: what the methods explain.
-        holds: whether maps hold where nothing says how much passes, see `holding`.
-
-    Raises:
-        SettingError: if an option is for none of them.
-    """
-    given = {name: value for name, value in chosen.items() if value is not None}
-    useless, found = set(given), dict[str, Spec]()
-    for label, spec in specs.items():
-        entry = entry_of(spec.name, kind)
-        fits_any = entry.needs_layer or kind == "text"
-        taken = set(settings_of_callable(entry.build)) - (set() if fits_any else {"layer"})
-        useless -= taken
-        if spec.settings.keys() & _AIMS:
-            taken -= _AIMS  # it says itself how much passes
-        settings = {**{name: value for name, value in given.items() if name in taken}, **spec.settings}
-        held = holding(spec.name, settings, kind) if holds else {}
-        found[label] = Spec(spec.name, {**held, **settings})
-    if useless:
-        raise SettingError(
-            f"--{min(useless)} is not for {' or '.join(specs)}: leave it out; `bitlens methods NAME` shows how a method is set"
-        )
-    return found
+    return entry.made(loaded.model, *place, **settings)
 
 
 def map_alone(method: Any) -> dict[str, Any]:
@@ -123,11 +66,6 @@ def method_settings(spec: Spec, method: Any) -> dict[str, Any]:
     learnt = entry.lesson.setting if entry is not None and entry.lesson is not None else ""  # it tells of itself
     chosen = {name: value for name, value in spec.settings.items() if name != learnt}
     return {"name": spec.name, **chosen, **method.settings()}
-
-
-def read_methods(text: str, kind: Kind = "image") -> dict[str, Spec]:
-    """Read methods as a person types them, `iba,iba:beta=100`, by label; see `parse_specs`."""
-    return parse_specs(text, METHODS[kind], "method", lambda entry: entry.build)
 
 
 def grey_photo(loaded: Loaded) -> Tensor:
