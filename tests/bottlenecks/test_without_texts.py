@@ -69,7 +69,7 @@ class Floors:
     """Values without seeing anything, one after the other."""
 
     def __init__(self, values: list[float]) -> None:
-        self.values, self.seeds = values * 32, set[int]()
+        self.values, self.seeds = values * 128, set[int]()
 
     def floor(self, count: int, seed: int) -> Tensor:
         self.seeds.add(seed)
@@ -78,12 +78,12 @@ class Floors:
 
 
 @pytest.mark.parametrize(
-    ("values", "count"), [([0.01], 2), ([0.28, 0.32], 8), ([0.0, 1.0], 32), ([0.95], 32)]
-)  # low, clear, by chance, none needed
+    ("values", "count"), [([0.01], 2), ([0.28, 0.32], 8), ([0.0, 1.0], 32), ([0.95], 32), ([0.9] * 9 + [0.5], 128)]
+)  # low, clear, by chance, none needed, hardly any
 def test_nothing_is_needed_only_where_many_noises_say_so(values: list[float], count: int) -> None:
     held: Any = Floors(values)
     assert len(_floor(held, torch.tensor([0.9]), 5)) == count
-    assert held.seeds == set(range(5, 5 + {2: 1, 8: 2, 32: 3}[count]))
+    assert held.seeds == set(range(5, 5 + {2: 1, 8: 2, 32: 3, 128: 4}[count]))
 
 
 @pytest.mark.parametrize("centre", [-4.0, -1.75, 1.0])

@@ -17,7 +17,7 @@ from bitlens.core.told import LEVELS
 
 _LOOK, _FLOOR, _CURVE = 0x2545F491, 0x1B873593, 0x27D4EB2F  # streams of noise; fits and proofs have others
 _FLOOR_SAMPLES = 2  # noises of the floor
-_MORE = (6, 24)  # how many more where it is not low, and again where it is not clear whether anything is needed
+_MORE = (6, 24, 96)  # more where it is not low, more where nothing may be needed, and most where that is not clear then
 _LOW = 0.05  # of the clean value
 _CLEAR = 4.0  # standard errors of the floor, by which the clean value is above it where something surely is
 _ALONG = (-4.0, -2.5, -1.5, -0.75, 0.0, 0.75, 2.0, 4.0)  # logits beside the masks found, where a curve is measured
@@ -94,6 +94,10 @@ def _floor(held: Holding, before: Tensor, seed: int) -> Tensor:
         mean, spread = mean_and_spread(values)
         if bool((before - mean <= _CLEAR * spread / len(values) ** 0.5).any()):
             values = torch.cat([values, held.floor(_MORE[1], seed + 2)])
+            mean, spread = mean_and_spread(values)
+            above = before - mean
+            if bool(((above > 0) & (above <= _CLEAR * spread / len(values) ** 0.5)).any()):
+                values = torch.cat([values, held.floor(_MORE[2], seed + 3)])
     return values
 
 
