@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 import bitlens
-from docs_hooks import kind_of_cell, on_page_content
+from docs_hooks import first_sentence, kind_of_cell, on_page_content
 
 ROOT = Path(__file__).parents[2]
 MENU = (ROOT / "mkdocs.yml").read_text("utf-8").partition("\nnav:\n")[2]
@@ -58,3 +58,18 @@ def test_mathjax_comes_with_its_licence_and_only_what_it_needs():
     home = ROOT / "docs" / "assets" / "mathjax"
     assert "Apache License" in (home / "LICENSE").read_text("utf-8")
     assert sum(path.stat().st_size for path in home.rglob("*") if path.is_file()) < 1_000_000
+
+
+def test_the_first_sentence_of_a_page_is_found_behind_pictures_and_headings():
+    page = "<div markdown>\n\n# Title\n\n![alt](a.png)\n\n```python\nx = 1.\n\ny = 2\n```\n\nOne [link](a.md):\nand more. Two.\n"
+    assert first_sentence(page) == "One link: and more."
+    assert first_sentence("# only a title\n") == ""
+
+
+@pytest.mark.slow
+def test_agents_find_every_page_as_markdown(site):
+    listed = re.findall(r"^- \[[^]]+\]\(([^)]+)\): (.*)$", (site / "llms.txt").read_text("utf-8"), re.MULTILINE)
+    assert len(listed) > 50
+    for place, sentence in listed:
+        assert (site / place).read_text("utf-8").strip()
+        assert sentence, place
