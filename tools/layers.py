@@ -8,39 +8,36 @@ Networks have random weights, nothing is downloaded: the layer follows from what
 import sys
 from collections.abc import Callable
 from importlib import import_module
-from typing import Any
 
 import torch
 from PIL import Image
-from torch import Tensor, nn
+from torch import nn
 
 import bitlens
-from bitlens.core.inputs import ModelInputs
-from bitlens.errors import BitlensError
+from bitlens.errors import BitlensError, LayerError
 from bitlens.probe import Probe
 from supported import loaded_of
 
 HEADER = """# The layer of each architecture
 
 Printed by `python tools/layers.py`, with random weights: which layer `bitlens.explain` and `bitlens explain` take where none is
-named, for one image of the size given. It is the last at about 1/8 of the resolution, or an early block where patches are tokens
-([why](layer_and_beta.md#the-layer)). *Grid* is how many places of the image the layer tells apart.
+named, for one square image of the size given. It is the last at about 1/8 of the resolution, or an early block where patches
+are tokens ([why](layer_and_beta.md#the-layer)). *Grid* is how many places of the image the layer tells apart; a map was made at
+each of these layers.
 
 `bitlens.default_layer(model, images)` says it for a network of yours, `bitlens grid` shows others beside it, and `layer="…"`
 takes any module by its dotted name.
 """
 TORCHVISION = """
-alexnet convnext_tiny densenet121 efficientnet_b0 efficientnet_v2_s googlenet inception_v3 maxvit_t mnasnet1_0
-mobilenet_v2 mobilenet_v3_small regnet_y_400mf resnet18 resnet50 resnext50_32x4d shufflenet_v2_x1_0 squeezenet1_1
-swin_t swin_v2_t vgg11 vgg16 vit_b_16 vit_b_32 wide_resnet50_2
+alexnet convnext_tiny densenet121 efficientnet_b0 googlenet inception_v3 mnasnet1_0 mobilenet_v2 mobilenet_v3_small
+regnet_y_400mf resnet18 resnet50 shufflenet_v2_x1_0 squeezenet1_1 swin_t vgg16 vit_b_32
 """
 TIMM = """
-resnet18 resnest14d convnext_atto efficientnet_b0 mobilenetv3_small_050 hrnet_w18_small dla34 poolformerv2_s12
-edgenext_xx_small mobilevit_xxs efficientformer_l1 levit_128s pvt_v2_b0 tiny_vit_5m_224 swin_tiny_patch4_window7_224
-vit_tiny_patch16_224 deit_tiny_patch16_224 beit_base_patch16_224 eva02_tiny_patch14_224 cait_xxs24_224 mixer_s32_224
+convnext_atto deit_tiny_patch16_224 dla34 edgenext_xx_small efficientnet_b0 hrnet_w18_small levit_128s mixer_s32_224 mobilevit_xxs
+poolformerv2_s12 pvt_v2_b0 resnest14d tiny_vit_5m_224 vit_tiny_patch16_224
 """
 TRANSFORMERS = """
-ViT DeiT Beit Dinov2 Swin Swinv2 ConvNext ConvNextV2 MobileViT PoolFormer Segformer ResNet RegNet
+Beit ConvNext DeiT Dinov2 MobileViT PoolFormer RegNet ResNet Segformer ViT
 """
 TEXTS = """
 Bert DistilBert Roberta Albert Electra ModernBert GPT2 Llama Qwen2 OPT
@@ -54,6 +51,7 @@ _SMALL = {
     "num_hidden_layers": 12,
     "pad_token_id": 0,
 }
+_NARROW = {"hidden_size": 32, "intermediate_size": 32, "num_attention_heads": 2}
 _OTHER_NAMES = {
     "DistilBert": {"dim": 16, "hidden_dim": 16, "n_heads": 2, "n_layers": 12},
     "GPT2": {"n_embd": 16, "n_head": 2, "n_layer": 12},
@@ -73,48 +71,48 @@ def of_text(name: str) -> str:
     return f"| `{name}ForSequenceClassification` | {', '.join(f'`{layer}`' for layer in layers)} |"
 
 
-def grid_of(model: nn.Module, layer: str, image: Tensor) -> str:
-    """Return how many places of the image a layer tells apart, as "28 × 28"."""
-    seen: list[tuple[int, ...]] = []
-    hook = model.get_submodule(layer).register_forward_hook(lambda *call: seen.append(_first(call[2]).shape[1:]))
-    with hook, torch.no_grad():
-        model(image)
-    layout = Probe(model, layer).geometry(ModelInputs.of(image)).layout
-    return " × ".join(str(side) for side in layout.grid(tuple(seen[0])))
+def row(name: str, model: nn.Module, layer: str, size: int) -> str:
+    """Return a line of the table, once a map was made at the layer: what goes round it is found then."""
+    image = torch.rand(1, 3, size, size)
+    probe = Probe(model, layer)
+    layout = probe.geometry(image).layout
+    grid = " × ".join(str(side) for side in layout.grid(tuple(probe.features(image).shape[1:])))
+    try:
+        bitlens.IBA(model, layer, beta=1.0, steps=1, noise_samples=1).explain(image, 0, evidence_samples=0)
+    except BitlensError as error:
+        if "goes round" not in str(error):
+            return _none(name)
+        return f"| `{name}` | name one: something goes round `{layer}` | {grid} | {size} |"
+    return f"| `{name}` | `{layer}` | {grid} | {size} |"
 
 
-def _first(output: Any) -> Tensor:
-    found: Tensor = output if isinstance(output, Tensor) else output[0]
-    return found
-
-
-def row(name: str, model: nn.Module, image: Tensor, layer: str) -> str:
-    """Return a line of the table."""
-    return f"| `{name}` | `{layer}` | {grid_of(model, layer, image)} | {image.shape[2]} × {image.shape[3]} |"
+def _none(name: str) -> str:
+    return f"| `{name}` | name one: none suits by default | | |"
 
 
 def of_library(name: str) -> str:
     """Return the line of a network that `load_model` knows."""
     loaded = bitlens.load_model(f"{name}@random")
-    image = loaded.preprocess(Image.new("RGB", (256, 256), "grey"))[None]
-    return row(name, loaded.model, image, bitlens.default_layer(loaded))
+    size = loaded.preprocess(Image.new("RGB", (256, 256), "grey")).shape[-1]
+    return row(name, loaded.model, bitlens.default_layer(loaded), size)
 
 
 def of_transformers(name: str) -> str:
     """Return the line of a network of transformers, built from its own default configuration."""
     library = import_module("transformers")
-    model = getattr(library, f"{name}ForImageClassification")(getattr(library, f"{name}Config")()).eval()
-    side = getattr(model.config, "image_size", 224)
-    image = torch.zeros(1, 3, *((side, side) if isinstance(side, int) else side))
-    return row(f"{name}ForImageClassification", model, image, bitlens.default_layer(model, image))
+    small = _NARROW if name in ("Beit", "DeiT", "Dinov2", "ViT") else {}
+    model = getattr(library, f"{name}ForImageClassification")(getattr(library, f"{name}Config")(**small)).eval()
+    size = getattr(model.config, "image_size", 224)
+    layer = bitlens.default_layer(model, torch.rand(1, 3, size, size))
+    return row(f"{name}ForImageClassification", model, layer, size)
 
 
 def _safely(make: Callable[[str], str], name: str) -> str:
     """Return a line, which says so where no layer suits."""
     try:
         return make(name)
-    except BitlensError as error:
-        return f"| `{name}` | none by default: {error} | | |"
+    except LayerError:
+        return _none(name)
 
 
 def page() -> str:
@@ -127,7 +125,7 @@ def page() -> str:
         ("Hugging Face transformers", of_transformers, TRANSFORMERS.split()),
     )
     for title, make, names in tables:
-        lines = [f"## {title}\n", "| network | layer | grid | image |", "|---|---|---|---|"]
+        lines = [f"## {title}\n", "| network | layer | grid | side of the image |", "|---|---|---|---|"]
         for name in names:
             print(name, file=sys.stderr, flush=True)
             lines.append(_safely(make, name))
