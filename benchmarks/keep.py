@@ -46,7 +46,7 @@ PROCEDURES: dict[str, dict[str, Any]] = {
     "keep best, own": {"keep": 0.9, "quality": "best", "statistics": "own"},
 }
 PRICES = {
-    f"price {price:.1e}": {"beta": price, "statistics": "own"} for price in torch.logspace(0, 2.5, 20).tolist()
+    f"price {price:.1e}": {"beta": price, "statistics": "own"} for price in torch.logspace(-0.3, 2, 20).tolist()
 }  # β
 
 
@@ -118,9 +118,9 @@ def main() -> None:
     """Measure each procedure on the photos, and print a line for each."""
     asked = _parser().parse_args()
     if asked.show:
+        print(HEAD, "|---" * HEAD.count(" | ") + "|---|", sep="\n")
         for path in asked.show:
-            print(path.stem)
-            show(json.loads(path.read_text("utf-8")))
+            show(path.stem, json.loads(path.read_text("utf-8")))
         return
     warnings.simplefilter("ignore", BitlensWarning)
     loaded = load_model(asked.model)
@@ -170,37 +170,48 @@ def main() -> None:
             table.setdefault(name, {})[sample.name] = found
         if asked.out:
             write_text(asked.out, json.dumps(table))
-    show(table)
+    show(asked.model, table)
 
 
-def show(table: dict[str, dict[str, Any]]) -> None:
-    """Print a line for each procedure, paired to the first."""
+HEAD = (
+    "| network | procedure | rows | bits | nothing needed | ≥ 0.9 kept | ≥ 0.85 | least | mean to 1 | by the other noise "
+    "| box | rank AUC | degradation |"
+)
+
+
+def show(name: str, table: dict[str, dict[str, Any]]) -> None:
+    """Print the table of a network: a line for each procedure, quality paired to the first."""
     photos = sorted(set.intersection(*(set(rows) for rows in table.values())))
     first = next(iter(table))
-    for name, rows in table.items():
-        if name in PRICES:
+    for procedure, rows in table.items():
+        if procedure in PRICES:
             continue
-        needed = [one for photo in photos if (one := rows[photo])["before"] - one["floor"] > _SPAN]
-        kept = torch.tensor([one["kept"] for one in needed])
-        capped = torch.tensor([one["capped"] for one in needed])
-        other = torch.tensor([one["other kept"] for one in needed]).clamp(-1, 1)
-        held = [float((kept >= share).float().mean()) for share in (0.9, 0.85)]
-        text = (
-            f"{name:16s} {len(photos)} photos  rows {_mean([rows[photo]['rows'] for photo in photos])}  "
-            f"bits {sum(rows[photo]['bits'] for photo in photos) / len(photos):8,.0f}  "
-            f"kept >= .9 {held[0]:.3f}, >= .85 {held[1]:.3f}, least {kept.min():.2f}, capped {capped.mean():.3f}, "
-            f"other noise {other.mean():.3f} "
-        )
+        found = [rows[photo] for photo in photos]
+        held = [one for one in found if one["bits"] > 1e-3 and one["before"] - one["floor"] > _SPAN]
+        kept, capped, other = (torch.tensor([one[key] for one in held]) for key in ("kept", "capped", "other kept"))
+        cells = [
+            f"{name} ({len(photos)})" if procedure == first else "",
+            procedure,
+            f"{_mean([one['rows'] - 1 for one in found], digits=1)}",  # one of them is the clean pass
+            f"{sum(one['bits'] for one in found) / len(found):,.0f}",
+            str(len(found) - len(held)),
+            *(f"{float((kept >= share).float().mean()):.3f}" for share in (0.9, 0.85)),
+            f"{kept.min():.2f}",
+            f"{capped.mean():.3f}",
+            f"{other.clamp(0, 1).mean():.2f}",
+        ]
         for key in ("box", "auc", "degradation"):
-            if all(key in rows[photo] for photo in photos):
-                text += f" {key} {_mean([rows[photo][key] - table[first][photo][key] for photo in photos], sign='+')}"
-        print(text)
-    sweep = [name for name in table if name in PRICES]
-    for name in [name for name in table if name not in PRICES and sweep]:
-        ratios = torch.tensor([_against(table, name, photo, sweep) for photo in photos])
+            known = all(key in one for one in found)
+            cells.append(_mean([rows[photo][key] - table[first][photo][key] for photo in photos], "+") if known else "")
+        print(f"| {' | '.join(cells)} |")
+    sweep = [price for price in table if price in PRICES]
+    for procedure in [one for one in table if one not in PRICES and sweep]:
+        ratios = torch.tensor([_against(table, procedure, photo, sweep) for photo in photos])
         ratios = ratios[ratios.isfinite()]
-        print(f"{name:16s} bits against the fewest of {len(sweep)} prices that keep as much: {_mean((ratios).tolist())}, "
-              f"median {ratios.median():.3f} ({len(ratios)} photos)")  # fmt: skip
+        print(
+            f"{name}, {procedure}: {_mean(ratios.tolist())} times the fewest bits of {len(sweep)} prices that keep as much, "
+            f"median {ratios.median():.3f} ({len(ratios)} photos)"
+        )
 
 
 def _against(table: dict[str, dict[str, Any]], name: str, photo: str, sweep: list[str]) -> float:
@@ -216,10 +227,9 @@ def _against(table: dict[str, dict[str, Any]], name: str, photo: str, sweep: lis
     return math.nan
 
 
-def _mean(values: list[float], sign: str = "") -> str:
+def _mean(values: list[float], sign: str = "", digits: int = 3) -> str:
     numbers = torch.tensor(values).float()
-    spread = f"{numbers.std() / len(numbers) ** 0.5:.3f}"
-    return f"{numbers.mean():{sign}.3f} ± {spread}"
+    return f"{numbers.mean():{sign}.{digits}f} ± {numbers.std() / len(numbers) ** 0.5:.{digits}f}"
 
 
 if __name__ == "__main__":

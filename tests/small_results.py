@@ -1,12 +1,14 @@
 """What explain leaves in a folder, made without any network."""
 
 import json
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import torch
 
-from bitlens.core.attribution import Attribution, Evidence
+from bitlens.core.attribution import Attribution
+from bitlens.core.evidence import Curve, Evidence
 from bitlens.view.encoding import save_photo
 
 SETTINGS = {
@@ -21,6 +23,9 @@ SETTINGS = {
     "statistics": "per channel, 40 inputs",
     "statistics_data": "folder:some photos (40 photos)",
 }
+
+SHARES = (0.5, 0.6, 0.7, 0.8, 0.85, 0.9, 0.95, 0.99)
+RISING = (100.0, 130.0, 170.0, 250.0, 300.0, 400.0, 600.0, 2000.0)
 
 
 def photo_of(number: int, height: int = 40, width: int = 60) -> torch.Tensor:
@@ -39,6 +44,17 @@ def in_bits(number: int, height: int = 40, width: int = 60, under: float = 0.8) 
     return Attribution(
         bits, "bits/pixel", "iba", ("7",), SETTINGS, layer="layer2", total_bits=total, evidence=proof, version="0.1.0"
     )
+
+
+def with_curve(bits: tuple[float, ...], kept: tuple[float, ...] = SHARES, keep: float = 0.9) -> Attribution:
+    """An attribution with a curve made by hand."""
+    one = in_bits(0)
+    given = torch.tensor([bits])
+    maps = one.map[:, None] * given[..., None, None] / one.map.sum()
+    number = torch.tensor([0.9])
+    proof = Evidence(number, number - 0.1, number * 0, floor=number - 0.8, floor_std=number * 0, floor_samples=4)
+    curve = Curve(torch.tensor([kept]), given, maps)
+    return replace(one, evidence=proof, curve=curve, settings={**one.settings, "keep": keep})
 
 
 def in_scores(number: int, height: int = 40, width: int = 60) -> Attribution:

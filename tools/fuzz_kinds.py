@@ -19,7 +19,8 @@ from bitlens.bottlenecks.readout.network import Normaliser, ReadoutNetwork
 from bitlens.bottlenecks.readout.reads import Reads
 from bitlens.bottlenecks.readout.weights import ReadoutWeights, settled
 from bitlens.bottlenecks.token_statistics import TokenStatistics
-from bitlens.core.attribution import Attribution, Evidence
+from bitlens.core.attribution import Attribution
+from bitlens.core.evidence import Curve, Evidence, Spread
 from bitlens.core.layout import LAYOUTS
 from bitlens.core.statistics import FeatureStatistics, Provenance
 from bitlens.data.datasets import open_dataset
@@ -76,6 +77,8 @@ def _attribution(path: Path) -> None:
         "cells": _some(2, 3, 3),
         "capacity": _some(2, 4, 3, 3),
         "version": "0.2",
+        "curve": Curve(_some(2, 3).sort(1).values, _some(2, 3, seed=3), _some(2, 3, 6, 6)),
+        "spread": Spread(_some(2, 6, 6), _some(2, seed=4), 3),
     }
     Attribution(
         _some(2, 6, 6), "bits/pixel", "iba", ("1", "2"), {"beta": 1.0}, "net", "layer2", evidence=proof, **extra

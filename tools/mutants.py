@@ -336,6 +336,47 @@ SOURCES: tuple[Source, ...] = (
         ),
     ),
     Source(
+        "core/evidence.py",
+        ("view/test_tradeoff.py", "bottlenecks/test_spread.py"),
+        (
+            (
+                "bits lie evenly between points",
+                "self.kept.contiguous(), self.bits.clamp_min(1e-6).log()",
+                "self.kept.contiguous(), self.bits",
+            ),
+            ("out of reach is the last point", "torch.where(reached, exact, torch.nan)", "exact + 0 * reached"),
+            (
+                "the most bits that hold",
+                "torch.searchsorted(shares, wanted)",
+                "torch.searchsorted(shares, wanted, right=True)",
+            ),
+            (
+                "padding counts as places",
+                "(top * places).round()",
+                "(top * torch.full_like(places, flat.shape[2])).round()",
+            ),
+            ("any seed's top", "inside.all(0)", "inside.any(0)"),
+            ("a map of nothing has a top", "(flat >= least) & (flat > 0)", "flat >= least"),
+            ("the variance", "maps.std(0)", "maps.var(0)"),
+        ),
+    ),
+    Source(
+        "bottlenecks/bottleneck.py",
+        ("bottlenecks/test_spread.py",),
+        (
+            ("the same seed again", "seed=recorded.seed + more,", "seed=recorded.seed,"),
+            ("deeper layers go on", "recorded.deeper.restart(self.seed + more)", "pass"),
+        ),
+    ),
+    Source(
+        "reports/compared.py",
+        ("reports/test_compared.py",),
+        (
+            ("ratios turned over", "math.log(b / a)", "math.log(a / b)"),
+            ("inputs that only some tell", "if len(row) == len(self.columns)", "if row"),
+        ),
+    ),
+    Source(
         "core/own.py",
         ("bottlenecks/test_holding.py",),
         (

@@ -14,8 +14,7 @@ loaded = bitlens.load_model("builtin/scenes")
 scenes = open_dataset("builtin:scenes")
 curves = []
 for number in (3, 5, 8):
-    image = loaded.preprocess(scenes[number].image)[None]
-    found = bitlens.IBA(loaded.model, "layer2", keep=0.9).explain(image, curve=True).curve
+    found = bitlens.explain(loaded, scenes[number].image, curve=True).curve
     name = loaded.classes[scenes[number].label]
     curves.append(
         Curve(f"{name}, scene {number}", found.bits[0].double().numpy(), found.kept[0].double().numpy(), np.array([]))

@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from bitlens.bottlenecks.tokens import TokenIBA as TokenIBA
     from bitlens.core import targets as targets
     from bitlens.core.attribution import Attribution as Attribution
-    from bitlens.core.attribution import Evidence as Evidence
+    from bitlens.core.evidence import Evidence as Evidence
     from bitlens.core.statistics import FeatureStatistics as FeatureStatistics
     from bitlens.errors import BitlensError as BitlensError
     from bitlens.explaining import explainer as text
@@ -54,7 +54,7 @@ _HOMES = {
     "IBA": "bitlens.bottlenecks.per_sample",
     "Attribution": "bitlens.core.attribution",
     "BitlensError": "bitlens.errors",
-    "Evidence": "bitlens.core.attribution",
+    "Evidence": "bitlens.core.evidence",
     "Explainer": "bitlens.explaining.explainer",
     "FeatureStatistics": "bitlens.core.statistics",
     "InputIBA": "bitlens.bottlenecks.input.images",
@@ -76,7 +76,13 @@ def _html(result: Any) -> str:
     return attribution_html(result)
 
 
-_shown.html = _html
+def _figure(result: Any, images: Any, spread: bool) -> Any:
+    from bitlens.view.show import draw_attribution
+
+    return draw_attribution(result, images, spread=spread)
+
+
+_shown.html, _shown.figure = _html, _figure
 
 
 def __getattr__(name: str) -> Any:

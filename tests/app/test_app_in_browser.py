@@ -100,22 +100,31 @@ def scene(folder, number):
     return file
 
 
+def another_answer(visitor, old):
+    """Wait for an answer that is not the old one."""
+    visitor.page.wait_for_function(
+        "old => { const now = document.querySelector('#evidence').innerText;"
+        " return now.includes('passed the layer') && now !== old }",
+        arg=old,
+    )
+    return visitor.evidence()
+
+
 def test_upload_change_beta_compare_and_download(visitor, photo, tmp_path):
     visitor.upload(photo)
     visitor.wait_for_text("passed the layer")
-    first = visitor.evidence()
-    assert "heart" in first
-    assert "probability when noise hides all else" in first
+    held = visitor.evidence()
+    assert "heart" in held
+    assert "probability when noise hides all else" in held
+    visitor.page.get_by_role("button", name="As in the papers").click()
+    visitor.page.get_by_label("A price decides how much passes").check()
+    first = another_answer(visitor, held)
     slider = visitor.page.locator("#beta input[type=range]")
     slider.focus()
     for _ in range(4):
         slider.press("ArrowRight")
     visitor.page.click("#explain")
-    visitor.page.wait_for_function(
-        "old => { const now = document.querySelector('#evidence').innerText;"
-        " return now.includes('passed the layer') && now !== old }",
-        arg=first,
-    )
+    another_answer(visitor, first)
     assert "β = 10" in visitor.page.inner_text("#beta")
     bits = [float(text.split(" bits")[0].split()[-1].replace(",", "")) for text in (first, visitor.evidence())]
     assert bits[1] < bits[0]  # a higher price: fewer bits
@@ -136,6 +145,24 @@ def test_upload_change_beta_compare_and_download(visitor, photo, tmp_path):
     assert "bits" in Path(waiting.value.path()).read_text("utf-8")
     outside = [url for url in visitor.asked if not url.startswith(("http://127.0.0.1", "data:", "blob:"))]
     assert not outside
+
+
+def test_the_slider_moves_through_the_curve_without_asking_again(visitor, photo):
+    visitor.upload(photo)
+    slider = visitor.page.locator("#curves .tradeoff input")
+    slider.wait_for()
+    assert "of the decision is held" in visitor.evidence()
+    picture, said = visitor.page.locator("#curves img.step:visible"), visitor.page.locator("#curves .tradeoff-said")
+    shown, text, asked = picture.get_attribute("src"), said.inner_text(), len(visitor.asked)
+    assert "level 0.90" in text
+    slider.focus()
+    slider.press("Home")
+    assert picture.count() == 1
+    assert picture.get_attribute("src") != shown
+    assert "level 0.50" in said.inner_text()
+    assert not [url for url in visitor.asked[asked:] if "queue" in url or "run" in url]
+    bits = [float(one.split(" bits")[0].split()[-1].replace(",", "")) for one in (text, said.inner_text())]
+    assert bits[1] < bits[0]
 
 
 @pytest.mark.parametrize(

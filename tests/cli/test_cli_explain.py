@@ -196,3 +196,43 @@ def test_one_method_that_cannot_be_used_is_an_error(bitlens, scenes):
 )
 def test_what_is_mistyped_is_an_error_among_several_too(bitlens, scenes, methods, words):
     assert words in bitlens("explain", scenes, *MODEL, "--method", methods, code=1).stderr
+
+
+def test_the_curve_is_made_when_it_is_asked_for(bitlens, scenes, tmp_path):
+    photo = scenes / "scene 0.png"
+    explain(bitlens, photo, "iba,gradient")
+    (tmp_path / "r" / "summary.json").unlink()
+    before = written(tmp_path / "r")
+    explain(bitlens, photo, "iba,gradient", "--curve", "--report")
+    after = written(tmp_path / "r")
+    assert [name for name in before if after[name] != before[name]] == ["scene 0.iba.safetensors"]
+    assert written(tmp_path / "r") == after
+    curve = Attribution.load(tmp_path / "r" / "scene 0.iba.safetensors").curve
+    assert curve is not None
+    assert curve.maps.shape == (1, 8, 96, 96)
+    assert Image.open(tmp_path / "r" / "scene 0.iba.curve.png").width > 1000
+    assert not (tmp_path / "r" / "scene 0.gradient.curve.png").exists()
+    page = (tmp_path / "r" / "report.html").read_text("utf-8")
+    assert page.count("How few bits until the decision goes?") == 1
+    assert "of the decision held" in page
+    assert "quality='fast'" in page or "quality=&#39;fast&#39;" in page
+    explain(bitlens, photo, "iba,gradient")  # one that was not asked for does no harm
+    assert written(tmp_path / "r") == after
+    assert (
+        "--curve is of bottlenecks"
+        in bitlens("explain", photo, *MODEL, "--method", "gradient", "--curve", code=1).stderr
+    )
+
+
+def test_the_spread_over_seeds_is_told_and_drawn(bitlens, scenes, tmp_path):
+    photo = scenes / "scene 0.png"
+    (row,) = explain(bitlens, photo, "iba", "--spread", "2", "--report")
+    assert "2 seeds agree on" in (tmp_path / "r" / "report.html").read_text("utf-8")
+    assert (row["seeds"], 0 < row["top_agreed"] <= 1) == (2, True)
+    assert Image.open(tmp_path / "r" / "scene 0.spread.png").width > 800
+    before = written(tmp_path / "r")
+    said = bitlens("explain", photo, *MODEL, "--spread", 2, "--out", "r").stdout
+    assert "seeds agree" in said
+    assert written(tmp_path / "r") == before
+    explain(bitlens, photo, "iba", "--spread", "3")
+    assert written(tmp_path / "r") != before

@@ -46,7 +46,9 @@ def test_default_layers_and_target(bitlens, tmp_path):
     done = bitlens("grid", "photos/0.png", *COMMON, "--target", "2", "--out", "g", "--json")
     rows = json.loads(done.stdout)
     assert {row["name"] for row in rows} == {"class 2"}
-    assert {row["beta"] for row in rows} == {1, 10, 100}
+    assert {row["keep"] for row in rows} == {0.5, 0.9, 0.99}
+    held = [row for row in rows if row["kept"] is not None and row["keep"] < 0.99]
+    assert all(row["kept"] > row["keep"] - 0.1 for row in held)
     assert "--layers chooses others" in done.stderr
     assert len(rows) == 3 * len({row["layer"] for row in rows})
     assert (tmp_path / "g" / "0.png").is_file()
@@ -60,8 +62,9 @@ def test_smoothings(bitlens, tmp_path):
             "--format", "svg", "--json",
         ).stdout
     )  # fmt: skip
-    assert [(row["smoothing"], row["beta"]) for row in rows] == [(0, 10), (1, 10)] * 7
-    assert all(0 <= row["roughness"] <= 1 for row in rows)
+    assert [(row["smoothing"], row["keep"]) for row in rows] == [(0, 0.9), (1, 0.9)] * 7
+    assert all(0 <= row["roughness"] <= 1 for row in rows if row["kept"] is not None)
+    assert all(row["roughness"] is None for row in rows if row["kept"] is None)
     pages = [(tmp_path / "s" / name).read_text() for name in ("smoothing.svg", "smoothing-2.svg")]
     assert "no smoothing" in pages[0]
     assert "bits/pixel" in pages[1]
@@ -73,6 +76,8 @@ def test_smoothings(bitlens, tmp_path):
     [
         (["--betas", "1,0"], "--betas is '1,0': expected numbers above 0, separated by commas"),
         (["--betas", "ten"], "--betas is 'ten'"),
+        (["--betas", "1", "--keep", "0.9"], "give one of them"),
+        (["--keep", "0.9,1"], "expected shares above 0 and below 1"),
         (["--smoothings", "-1"], "--smoothings is '-1': expected numbers of 0 or more"),
         (["--layers", "layer9"], "layer9"),
         (["--layers", "0,"], "--layers is '0,'"),
@@ -84,5 +89,10 @@ def test_mistakes_are_named(bitlens, given, reason):
 
 
 @pytest.mark.usefixtures("home")
-def test_statistics_are_asked_for(bitlens):
-    assert "--statistics-from" in bitlens("grid", "photos/0.png", "--model", "net.py:build", code=1).stderr
+def test_own_places_serve_where_there_are_no_other_photos(bitlens, tmp_path):
+    words = ("--model", "net.py:build", "--layers", "0", "--keep", "0.8", "--out", "g", "--json")
+    (row,) = json.loads(bitlens("grid", "photos/0.png", *words).stdout)
+    assert (row["layer"], row["keep"]) == ("0", 0.8)
+    (again,) = json.loads(bitlens("grid", "photos/0.png", *words, "--smoothings", "0").stdout)
+    assert again["smoothing"] == 0
+    assert not (tmp_path / "cache" / "statistics").exists()

@@ -64,14 +64,22 @@ def test_input_iba(bitlens, settings):
     assert "input-iba at embedding" in bitlens("text", "explain", TEXT, "--method", f"input-iba{settings}").stdout
 
 
-def test_the_bundled_reviews_stand_in_for_statistics(bitlens, tmp_path):
+def test_a_network_of_ones_own_needs_no_texts_and_its_maps_hold(bitlens, tmp_path):
     pytest.importorskip("transformers")
     (tmp_path / "own.py").write_text(
         "from bitlens.models.builtin.reviews import reviews\ndef build():\n    return reviews()\n", "utf-8"
     )
-    done = bitlens("text", "explain", TEXT, "--model", "own.py:build", "--layer", "embedding", *QUICK)
-    assert "short reviews of builtin:reviews" in done.stderr
+    own = ("--model", "own.py:build", "--layer", "embedding")
+    done = bitlens("text", "explain", TEXT, *own)
+    assert done.stderr.strip() == ""
     assert "class 1, p = " in done.stdout
+    assert " of the decision is held" in done.stdout
+    (row,) = json.loads(bitlens("text", "explain", TEXT, *own, "--json").stdout)
+    assert row["kept"] > 0.85
+    (less,) = json.loads(bitlens("text", "explain", TEXT, *own, "--keep", 0.5, "--json").stdout)
+    assert less["total_bits"] < row["total_bits"]
+    (few,) = json.loads(bitlens("text", "explain", TEXT, *own, "--bits", 20, "--json").stdout)
+    assert few["total_bits"] == pytest.approx(20, rel=0.01)
 
 
 @pytest.mark.parametrize(

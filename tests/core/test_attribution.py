@@ -7,7 +7,8 @@ import pytest
 import torch
 from torch import Tensor
 
-from bitlens.core.attribution import BYPASSED, Attribution, Evidence
+from bitlens.core.attribution import Attribution
+from bitlens.core.evidence import BYPASSED, Evidence
 from bitlens.errors import DataError, InputError
 from bitlens.system.arrays import write_arrays
 

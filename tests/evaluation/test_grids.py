@@ -2,7 +2,8 @@
 
 import torch
 
-from bitlens.core.attribution import Attribution, Evidence
+from bitlens.core.attribution import Attribution
+from bitlens.core.evidence import Evidence
 from bitlens.evaluation.grids import draw_kept_maps, draw_layers_and_betas, draw_smoothings
 from bitlens.evaluation.run import carry_out, find_tasks, select_samples
 from small_evaluation import context_for

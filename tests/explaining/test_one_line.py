@@ -8,7 +8,7 @@ from torch import nn
 
 import bitlens
 from bitlens.data.datasets import open_dataset
-from bitlens.errors import DataError, InputError, LayerError
+from bitlens.errors import DataError, InputError, LayerError, SettingError
 
 
 def test_photos_of_a_loaded_network(tmp_path: Path) -> None:
@@ -32,6 +32,15 @@ def test_tensors_of_any_module() -> None:
     assert float(found.evidence.kept[0]) > 0.85
     assert bitlens.explain(loaded.model, images, method="saliency").unit == "score"
     assert "keep" not in bitlens.explain(loaded.model, images, beta=1.0).settings
+
+
+def test_what_is_found_besides_the_map() -> None:
+    photo = open_dataset("builtin:scenes")[0].image
+    found = bitlens.explain("builtin/scenes", photo, curve=True, spread=2)
+    assert found.curve is not None
+    assert found.spread is not None
+    with pytest.raises(SettingError, match="'curve': it is of bottlenecks"):
+        bitlens.explain("builtin/scenes", photo, method="gradient", curve=True)
 
 
 def test_texts_of_a_loaded_network() -> None:

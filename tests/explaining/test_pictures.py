@@ -6,15 +6,17 @@ from pathlib import Path
 import pytest
 import torch
 
-from bitlens.core.attribution import BYPASSED, Attribution, Evidence
+from bitlens.core.attribution import Attribution
+from bitlens.core.evidence import BYPASSED, Evidence
 from bitlens.data.datasets import open_dataset
 from bitlens.errors import DataError, SettingError
 from bitlens.explaining import pictures
 from bitlens.explaining.photos import Explained, Found, Ready, Request
-from bitlens.explaining.pictures import caption, explain_into, write_picture, write_sheet
+from bitlens.explaining.pictures import explain_into, write_picture, write_sheet
 from bitlens.methods import METHODS
 from bitlens.methods.building import read_methods
 from bitlens.models.load import load_model
+from bitlens.view.card import caption
 
 
 def attribution(method, unit="score", top=1.0, low=0.0, **more):

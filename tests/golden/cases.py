@@ -550,8 +550,10 @@ def answer(*words: Any) -> Any:
 CPU = ("--device", "cpu")  # the same numbers where there is a GPU
 SCENES = ("--model", "builtin/scenes", *CPU)
 FROM_TRAINING = ("--statistics-from", "builtin:scenes-train", "--statistics-count", 32)
+FROM_REVIEWS = ("--statistics-from", "builtin:reviews", "--statistics-count", 20)
 EVALUATION = ("evaluate", *SCENES, "--data", "builtin:scenes", *FROM_TRAINING)
 TEXT_EVALUATION = ("text", "evaluate", "--data", "builtin:reviews", *CPU)
+PRICE, TEXT_PRICE = ("--beta", 1), ("--beta", 3)  # of 0.1; since then what is kept decides, unless a price is named
 NETWORK = ("--model", "net.py:build", "--weights", "net.safetensors", *CPU)
 GIVEN = ("--statistics", "statistics-scenes.safetensors")
 
@@ -578,7 +580,7 @@ RESUMED: dict[str, tuple[tuple[Any, ...], str, tuple[str, ...]]] = {
     ),
     "evaluation": (
         (
-            *EVALUATION, "--limit", 2, "--methods", "iba:precision=float32,grad-cam",
+            *EVALUATION, *PRICE, "--limit", 2, "--methods", "iba:precision=float32,grad-cam",
             "--metrics", "bbox,degradation-14:points=10:precision=float32", "--keep-maps", "--out", "evaluation",
         ),
         "2 of 2 samples were there already",
@@ -586,7 +588,7 @@ RESUMED: dict[str, tuple[tuple[Any, ...], str, tuple[str, ...]]] = {
     ),
     "text-evaluation": (
         (
-            *TEXT_EVALUATION, "--limit", 2, "--methods", "iba:precision=float32,random",
+            *TEXT_EVALUATION, *TEXT_PRICE, "--limit", 2, "--methods", "iba:precision=float32,random",
             "--metrics", "removal:precision=float32", "--out", "text-evaluation",
         ),
         "2 of 2 samples were there already",
@@ -741,10 +743,10 @@ def _tables() -> Iterator[tuple[str, Case]]:
     runs = {"evaluate": (3, compared, named), "evaluate few": (1, compared, few)}
     runs["evaluate objects"] = (1, "iba:precision=float32:quality=fast,grad-cam", objects)
     for title, (limit, methods, metrics) in runs.items():
-        words = ("--limit", limit, "--methods", methods, "--metrics", metrics)
+        words = (*PRICE, "--limit", limit, "--methods", methods, "--metrics", metrics)
         yield title, Case(functools.partial(evaluated, *words), fitted=True, slow=title == "evaluate")
     compared = "iba:precision=float32,token-iba:precision=float32,random"
-    words = ("--limit", 3, "--methods", compared, "--metrics", "removal:precision=float32")
+    words = (*TEXT_PRICE, "--limit", 3, "--methods", compared, "--metrics", "removal:precision=float32")
     yield "text evaluate", Case(functools.partial(text_evaluated, *words), fitted=True)
     others = "insertion-tokens:precision=float32,deletion-tokens:precision=float32,sensitivity-n-tokens:sets=5"
     words = ("--limit", 1, "--target", "predicted", "--methods", "occlusion,random", "--metrics", others)
@@ -754,9 +756,9 @@ def _tables() -> Iterator[tuple[str, Case]]:
     words = ("explain", "scene-5.png", *SCENES, *asked, "--beta", 1, "--target", 3, "--out", "new")
     yield "explain", Case(functools.partial(told_in_a_copy, *words), fitted=True)
     yield "explain readout", Case(explained_by_readout, fitted=True)
-    words = ("text", "explain", *REVIEWS, "--method", "token-iba:precision=float32", *CPU)
+    words = ("text", "explain", *REVIEWS, "--method", "token-iba:precision=float32", *TEXT_PRICE, *CPU)
     yield "text explain", Case(functools.partial(told_in_a_copy, *words), fitted=True)
-    words = ("text", "layers", REVIEWS[0], "--layers", "rnn_1,rnn_4", "--betas", 1, "--statistics-count", 20, *CPU)
+    words = ("text", "layers", REVIEWS[0], "--layers", "rnn_1,rnn_4", "--betas", 1, *FROM_REVIEWS, *CPU)
     yield "text layers", Case(functools.partial(told_in_a_copy, *words), fitted=True)
     yield "readout train", Case(trained_readout, fitted=True, needs="accelerate")
 
@@ -874,6 +876,6 @@ def _write_small_images() -> None:
 
 
 def _write_texts() -> None:
-    words = ("--layers", "rnn_1,rnn_4", "--betas", "1,10", "--statistics-count", 20, "--out", ".")
+    words = ("--layers", "rnn_1,rnn_4", "--betas", "1,10", *FROM_REVIEWS, "--out", ".")
     command("text", "layers", *REVIEWS, *words, *CPU)
-    Path("texts.json").write_text(command("text", "explain", *REVIEWS, *CPU, "--json").stdout, "utf-8")
+    Path("texts.json").write_text(command("text", "explain", *REVIEWS, *TEXT_PRICE, *CPU, "--json").stdout, "utf-8")

@@ -81,6 +81,21 @@ def test_the_page_teaches_every_method_that_must_learn(answers, tmp_path, name):
     assert set(shown.refused) == REFUSED & {name}
 
 
+def test_the_page_needs_no_other_photos(tmp_path):
+    photo = tmp_path / "scene.png"
+    open_dataset("builtin:scenes")[0].image.save(photo)
+    answers = Answers(Shelf([Offer("builtin/scenes")], "cpu", photo_desk)["builtin/scenes"])
+    shown = answers.answer(Question(photo, "scene.png", ("iba",), "layer2", None, "paper", None, curve=True))
+    (one,) = shown.explained.found
+    assert one.attribution.settings["statistics_data"] == "own"
+    assert one.attribution.settings["keep"] == 0.9
+    assert one.attribution.curve is not None
+    less = answers.answer(Question(photo, "scene.png", ("iba",), "layer2", None, "paper", None, keep=0.5))
+    assert less.explained.found[0].attribution.total_bits < one.attribution.total_bits
+    with pytest.raises(SettingError, match="--statistics-from"):
+        answers.answer(Question(photo, "scene.png", ("pattern-attribution",), "layer2", None, "fast", None))
+
+
 def test_a_file_of_statistics_serves_every_method_that_takes_one(bitlens, tmp_path):
     open_dataset("builtin:scenes")[0].image.save(tmp_path / "scene.png")
     model = ("--model", "builtin/scenes")

@@ -10,7 +10,8 @@ import torch
 from torch import Tensor, nn
 
 from bitlens.baselines.asking import TextQuestion
-from bitlens.core.attribution import Attribution, Evidence
+from bitlens.core.attribution import Attribution
+from bitlens.core.evidence import Evidence
 from bitlens.data.preprocessing import Preprocessing
 from bitlens.errors import LayerError, NotFiniteError, SettingError, StatisticsError
 from bitlens.evaluation.scored import Scored

@@ -209,3 +209,28 @@ def test_the_command_is_copied(opened):
     assert said in ("Copied", "Press Ctrl+C")
     if said == "Copied":
         assert page.evaluate("navigator.clipboard.readText()").startswith("bitlens explain")
+
+
+@pytest.mark.parametrize(("width", "scheme"), [(1280, "light"), (360, "dark")])
+def test_a_curve_is_walked_with_the_keyboard(browser, tmp_path, width, scheme):
+    folder = small_results.write_results(tmp_path / "r", 1)
+    small_results.with_curve(small_results.RISING).save(folder / "photo-0.iba.safetensors")
+    write_report([folder], tmp_path / "report.html")
+    context = browser.new_context(viewport={"width": width, "height": 800}, color_scheme=scheme)
+    page, outside, complaints = context.new_page(), [], []
+    page.on("console", lambda said: complaints.append(said.text))
+    page.on("request", lambda sent: outside.append(sent.url) if not sent.url.startswith(("data:", "file:")) else None)
+    page.goto((tmp_path / "report.html").as_uri())
+    assert page.evaluate("document.documentElement.scrollWidth") <= width
+    slider, said = page.locator(".tradeoff input"), page.locator(".tradeoff-said")
+    assert "level 0.90: 400 bits hold 0.90 of the decision" in said.inner_text()
+    slider.focus()
+    slider.press("ArrowLeft")
+    assert "level 0.85: 300 bits" in said.inner_text()
+    assert "300 bits" in slider.get_attribute("aria-valuetext")
+    assert page.locator(".tradeoff img.step:visible").count() == 1
+    page.get_by_label("Maps over the photo").press("Home")  # the other slider moves something else
+    assert "level 0.85: 300 bits" in said.inner_text()
+    assert page.locator(".slider output").inner_text() == "0 %"
+    context.close()
+    assert outside == complaints == []

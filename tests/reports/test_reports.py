@@ -15,7 +15,8 @@ from PIL import Image
 
 import small_evaluation
 import small_results
-from bitlens.core.attribution import BYPASSED, Attribution
+from bitlens.core.attribution import Attribution
+from bitlens.core.evidence import BYPASSED
 from bitlens.errors import DataError
 from bitlens.reports import write_report
 
@@ -275,7 +276,7 @@ def test_texts_with_shaded_words(tmp_path):
     assert shares == [("100.0", "0.5"), ("50.0", "0.25"), ("0.0", "0"), ("2.0", "0.01")]
     passage = raw.partition('<p class="words" lang="und">')[2].partition("</p>")[0]
     assert html.unescape(re.sub("<[^>]*>", "", passage)) == text
-    assert "a smaller β keeps more" in raw
+    assert "keep = 0.9 in place of β holds more" in raw
     assert BYPASSED not in raw
     (tmp_path / "summary.json").write_text(json.dumps({"settings": {}, "texts": [row | {"bypass_allowed": True}]}))
     write_report([tmp_path], tmp_path / "report.html")

@@ -7,7 +7,8 @@ import pytest
 import torch
 
 import small_results
-from bitlens.core.attribution import BYPASSED, Attribution
+from bitlens.core.attribution import Attribution
+from bitlens.core.evidence import BYPASSED
 from bitlens.errors import NotFiniteError
 
 

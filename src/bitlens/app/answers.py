@@ -18,9 +18,10 @@ from bitlens.data.datasets import Sample
 from bitlens.data.images import read_image
 from bitlens.errors import BitlensError, InputError, LayerError, SettingError
 from bitlens.explaining.photo import Photo, read_photo
-from bitlens.explaining.photos import Explained, Found, Ready, class_name
+from bitlens.explaining.photos import Explained, Found, Ready, able, class_name
 from bitlens.methods import entry_of
-from bitlens.methods.building import build_method
+from bitlens.methods.building import KEEP, build_method, holding
+from bitlens.methods.lessons import STATISTICS
 from bitlens.methods.specs import Spec, settings_of_callable
 from bitlens.methods.teaching import Source, Teacher
 from bitlens.models.loaded import Loaded
@@ -41,20 +42,24 @@ class Question:
         name: what the photo is called.
         methods: names, at least one.
         layer: of methods that need one.
-        beta: price of information, of methods that have one.
+        beta: price of information, of methods that have one; None where what is kept decides.
         quality: how much work, of methods that ask.
         target: class index; None for the predicted one.
         output: what the network's output is, if the visitor says it.
+        keep: the share of the decision that maps of bottlenecks must hold, where there is no price.
+        curve: whether bits against the share that is held are wanted, of methods that can tell.
     """
 
     photo: Path
     name: str
     methods: tuple[str, ...]
     layer: str
-    beta: float
+    beta: float | None
     quality: str
     target: int | None
     output: OutputChoice = None
+    keep: float = KEEP
+    curve: bool = False
 
 
 @dataclass(frozen=True)
@@ -135,13 +140,14 @@ class Answers:
         self, name: str, question: Question, photo: Photo, progress: Callable[[str], None], watch: Watch
     ) -> Found:
         ready = self._method(name, question, len(question.methods) == 1, progress)
-        key = (photo.fingerprint, _identity(ready), photo.target)
+        more = able(ready.method, {"curve": True} if question.curve else {})
+        key = (photo.fingerprint, _identity(ready) + repr(more), photo.target)
         known = self._known.get(key)
         if known is None:
             progress(f"{name} …")
             shown = self.desk.loaded.preprocess.display(photo.image[0].cpu())
             options = {"watch": partial(_show, watch, shown)} if type(ready.method) is IBA else {}
-            known = ready.method.explain(photo.image, photo.target, **options)
+            known = ready.method.explain(photo.image, photo.target, **options, **more)
             if known.map.dim() != 3:
                 raise LayerError(f"layer {known.layer!r} has no grid over the photo: choose another layer")
             self._known[key] = known
@@ -164,7 +170,9 @@ class Answers:
         entry = entry_of(name)
         known = settings_of_callable(entry.build)
         chosen = {"beta": question.beta, "quality": question.quality, "layer": question.layer}
-        taken = {key: value for key, value in chosen.items() if key in known}
+        taken = {key: value for key, value in chosen.items() if key in known and value is not None}
+        if "keep" in holding(name, taken):
+            taken["keep"] = question.keep
         if question.quality not in get_args(known.get("quality")):
             taken.pop("quality", None)  # its own presets differ: then its default
         if not entry.needs_layer:
@@ -175,6 +183,12 @@ class Answers:
         lesson = entry_of(spec.name).lesson
         if lesson is None or lesson.knows(method):
             return
+        if not self.desk.offer.learns_from:
+            if lesson is STATISTICS:
+                return  # the photo's own places serve
+            raise SettingError(
+                f"{spec.name} needs {lesson.name}, which are learnt from other photos: start the page with --statistics-from DIR"
+            )
         source = Source.open(self.desk.offer.learns_from, "image", _LEARNT_FROM)
 
         def seen(number: int) -> None:

@@ -23,7 +23,7 @@ class Offer:
 
     Attributes:
         spec: as `bitlens models` lists it, or as `bitlens text explain --model` takes it.
-        learns_from: the data set that statistics are made from; not needed by bundled networks for texts.
+        learns_from: the data set that methods learn from; without, statistics are those of each input itself.
         weights: a file of weights, or None.
         classes: a file of class names, or None.
     """
@@ -111,7 +111,8 @@ def builtin_text_offers() -> list[Offer]:
 
 def photo_desk(offer: Offer, device: str) -> Desk:
     """Load a network for photos, and find out what can be chosen at it."""
-    open_dataset(offer.learns_from, Labels(needed=False))  # if it is not there, say so now
+    if offer.learns_from:
+        open_dataset(offer.learns_from, Labels(needed=False))  # if it is not there, say so now
     loaded = load_model(offer.spec, offer.weights, device)
     grey = grey_photo(loaded)
     layers = grid_layers(loaded.model, grey)

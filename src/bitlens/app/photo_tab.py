@@ -8,10 +8,10 @@ from typing import Any
 from typing_extensions import override
 
 from bitlens.app.answers import Answers, Question, Shown
-from bitlens.app.evidence import evidence_html, message_html
+from bitlens.app.evidence import curve_html, evidence_html, message_html
 from bitlens.app.files import Folders
 from bitlens.app.offers import Desk, Shelf
-from bitlens.app.tab import MOST_SECONDS, PREDICTED, Tab, bounded_exponent
+from bitlens.app.tab import MOST_SECONDS, PREDICTED, Tab, bounded_exponent, bounded_share
 from bitlens.app.work import Frame
 from bitlens.core.outputs import OutputChoice
 from bitlens.data.datasets import open_dataset
@@ -19,6 +19,7 @@ from bitlens.errors import BitlensError, InputError, SettingError
 from bitlens.explaining.pictures import write_picture, write_summary
 from bitlens.explaining.wanted import OUTPUT_WORDS, read_target
 from bitlens.methods import METHODS
+from bitlens.methods.building import KEEP
 from bitlens.reports import write_report
 from bitlens.system.console import Debugging
 
@@ -56,9 +57,12 @@ class PhotoTab(Tab):
                     label="Methods, side by side",
                 )
                 layer = gr.Slider(**self.layer_choice(first), step=1, elem_id="layer")
-                beta = self.price((-1, 3), first.beta, "beta")
                 target = gr.Dropdown(**self.target_choice(first))
-                quality = gr.Radio(list(_QUALITIES), value="fast", label="Work for a map")
+                keep, priced, beta = self.aim((-1, 3), first.beta, "beta")
+                curve = gr.Checkbox(
+                    True, label="How few bits until the decision goes? (of bottlenecks)", elem_id="curve"
+                )
+                quality = gr.Radio(list(_QUALITIES), value="paper", label="Work for a map")
                 with gr.Row():
                     go = gr.Button("Explain", variant="primary", elem_id="explain")
                     stop = gr.Button("Stop", elem_id="stop")
@@ -72,10 +76,13 @@ class PhotoTab(Tab):
                     format="png",
                     elem_id="map",
                 )
+                curves = gr.HTML("", elem_id="curves")
                 downloads = self.downloads(_FILES)
         gr.Examples(self._scenes(), inputs=[photo], label="Bundled scenes", cache_examples=False)
-        inputs, outputs = [photo, network, methods, layer, beta, target, quality], [evidence, picture, *downloads]
+        inputs = [photo, network, methods, layer, beta, target, quality, keep, priced, curve]
+        outputs = [evidence, picture, curves, *downloads]
         triggers = [go.click, photo.change, methods.input, beta.release, layer.release, target.input, quality.input]
+        triggers += [keep.release, priced.input, curve.input]
         events = self.answering(self.explain, inputs, outputs, picture, "networks", triggers)
         stop.click(None, cancels=events, api_visibility="private")
         layer.change(self._name_layer, [layer, network], [layer], api_visibility="private")
@@ -104,21 +111,26 @@ class PhotoTab(Tab):
         exponent: float,
         target: str,
         quality: str,
+        keep: float,
+        priced: bool,
+        curve: bool,
     ) -> Iterator[tuple[Any, ...]]:
         """Say what is being done, then the answer; without a photo, an invitation."""
         gr = self.gradio
         if photo is None:
-            yield message_html(_WAITING), None, *[gr.update(interactive=False, value=None)] * 4
+            yield message_html(_WAITING), None, "", *[gr.update(interactive=False, value=None)] * 4
             return
         desk = self.network(network)
         try:
-            question = _question(photo, desk, methods, layer, exponent, target, quality)
+            question = _question(
+                photo, desk, methods, layer, exponent, target, quality, keep, priced=priced, curve=curve
+            )
         except BitlensError as error:
             raise gr.Error(str(error), title="This cannot be asked", print_exception=Debugging.wanted) from error
-        yield message_html(f"{network} looks at the photo …"), *[gr.skip()] * 5
+        yield message_html(f"{network} looks at the photo …"), *[gr.skip()] * 6
 
         def told(text: str, frame: Frame | None) -> tuple[Any, ...]:
-            return message_html(text), gr.skip() if frame is None else frame, *[gr.skip()] * 4
+            return message_html(text), gr.skip() if frame is None else frame, *[gr.skip()] * 5
 
         answer = partial(self._answers.setdefault(network, Answers(desk)).answer, question)
         shown = yield from self.working(network, "photo", answer, told)
@@ -134,7 +146,8 @@ class PhotoTab(Tab):
         write_report([folder], folder / "report.html")
         stem = f"{explained.stem}{explained.found[0].ready.endings[0]}"
         names = (f"{explained.stem}.png", "report.html", f"{stem}.npy", f"{stem}.safetensors")
-        return evidence_html(shown), str(folder / names[0]), *self.handed([folder / name for name in names])
+        files = self.handed([folder / name for name in names])
+        return evidence_html(shown), str(folder / names[0]), curve_html(shown), *files
 
     def _name_layer(self, place: int, network: str) -> Any:
         desk = self.network(network)
@@ -164,7 +177,17 @@ def _upload(gr: Any, folders: Folders) -> Any:
 
 
 def _question(
-    photo: str, desk: Desk, methods: Any, layer: Any, exponent: Any, target: str | None, quality: Any
+    photo: str,
+    desk: Desk,
+    methods: Any,
+    layer: Any,
+    exponent: Any,
+    target: str | None,
+    quality: Any,
+    keep: Any = 100 * KEEP,
+    *,
+    priced: Any = False,
+    curve: Any = False,
 ) -> Question:
     """Take what a visitor chose; a form keeps nobody from sending something else.
 
@@ -181,15 +204,18 @@ def _question(
     if quality not in _QUALITIES:
         raise SettingError(f"the work for a map is {' or '.join(_QUALITIES)}")
     output, asked = _target(target, desk)
+    beta, share = float(f"{10 ** bounded_exponent(exponent):.3g}"), bounded_share(keep)
     return Question(
         photo=Path(photo),
         name=Path(photo).name,
         methods=tuple(dict.fromkeys(methods)),
         layer=desk.layers[min(int(layer), len(desk.layers)) - 1],
-        beta=float(f"{10 ** bounded_exponent(exponent):.3g}"),
+        beta=beta if priced is True else None,
         quality=quality,
         target=asked,
         output=output,
+        keep=share,
+        curve=curve is True,
     )
 
 

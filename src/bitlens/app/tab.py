@@ -13,6 +13,7 @@ from bitlens.app.offers import Desk, Shelf
 from bitlens.app.turns import Lines
 from bitlens.app.work import Frame, Work
 from bitlens.errors import BitlensError, SettingError
+from bitlens.methods.building import KEEP
 from bitlens.system.console import Debugging
 from bitlens.system.optional import need
 
@@ -145,6 +146,17 @@ class Tab(ABC):
         )
         return slider
 
+    def aim(self, ends: tuple[float, float], beta: float, name: str) -> tuple[Any, Any, Any]:
+        """Place what says how much passes: the share that is held; in place of it a price, as in the papers."""
+        gr = self.gradio
+        keep = gr.Slider(
+            50, 99, value=round(100 * KEEP), step=1, label="Hold so much of the decision, in %", elem_id=f"{name}-keep"
+        )
+        with gr.Accordion("As in the papers: a price in place of it", open=False, elem_id=f"{name}-papers"):
+            priced = gr.Checkbox(False, label="A price decides how much passes", elem_id=f"{name}-priced")
+            price = self.price(ends, beta, name)
+        return keep, priced, price
+
     def downloads(self, words: dict[str, str]) -> list[Any]:
         """Place a button for each file, by its kind."""
         gr = self.gradio
@@ -170,6 +182,17 @@ def bounded_exponent(exponent: Any) -> float:
     if isinstance(exponent, bool) or not isinstance(exponent, int | float) or not -6 <= exponent <= 6:
         raise SettingError("the price of a bit lies between 0.000001 and 1,000,000")
     return float(exponent)
+
+
+def bounded_share(percent: Any) -> float:
+    """Take the share of the decision that a visitor chose, in percent.
+
+    Raises:
+        SettingError: if it is none.
+    """
+    if isinstance(percent, bool) or not isinstance(percent, int | float) or not 1 <= percent <= 99:
+        raise SettingError("the share of the decision to hold lies between 1 and 99 %")
+    return float(percent) / 100
 
 
 def _price_label(beta: float) -> str:

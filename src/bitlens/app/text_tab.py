@@ -7,7 +7,7 @@ from typing_extensions import override
 
 from bitlens.app.evidence import message_html
 from bitlens.app.offers import Desk
-from bitlens.app.tab import PREDICTED, Tab, bounded_exponent
+from bitlens.app.tab import PREDICTED, Tab, bounded_exponent, bounded_share
 from bitlens.data.texts import open_texts
 from bitlens.explaining.explainer import Explainer, Explanation, page
 from bitlens.methods import METHODS, entry_of
@@ -31,10 +31,10 @@ class TextTab(Tab):
             with gr.Column(scale=2, min_width=300):
                 text = gr.Textbox(label="Text", lines=6, max_length=_LONGEST, elem_id="text")
                 network = self.networks()
-                method = gr.Dropdown(list(METHODS["text"]), value="iba", label="Method")
+                method = gr.Dropdown(list(METHODS["text"]), value="token-iba", label="Method")
                 layer = gr.Dropdown(**self.layer_choice(first))
-                beta = self.price((-3, 3), first.beta, "text-beta")
                 target = gr.Dropdown(**self.target_choice(first))
+                keep, priced, beta = self.aim((-3, 3), first.beta, "text-beta")
                 go = gr.Button("Explain", variant="primary", elem_id="explain-text")
             with gr.Column(scale=3, min_width=340):
                 shaded = gr.HTML(message_html(_WAITING), elem_id="shaded")
@@ -44,7 +44,8 @@ class TextTab(Tab):
             [[samples[i].text] for i in range(_EXAMPLES)], inputs=[text], label="Bundled reviews", cache_examples=False
         )
         triggers = [go.click, text.submit, method.input, layer.input, beta.release, target.input]
-        inputs, outputs = [text, network, method, layer, beta, target], [shaded, *downloads]
+        triggers += [keep.release, priced.input]
+        inputs, outputs = [text, network, method, layer, beta, target, keep, priced], [shaded, *downloads]
         self.answering(self.explain, inputs, outputs, shaded, "texts", triggers)
 
     @override
@@ -61,7 +62,15 @@ class TextTab(Tab):
         }
 
     def explain(
-        self, text: str, network: str, method: str, layer: str, exponent: float, target: str
+        self,
+        text: str,
+        network: str,
+        method: str,
+        layer: str,
+        exponent: float,
+        target: str,
+        keep: float,
+        priced: bool,
     ) -> Iterator[tuple[Any, ...]]:
         """Say what is being done, then the answer; without a text, an invitation."""
         gr = self.gradio
@@ -73,7 +82,9 @@ class TextTab(Tab):
 
         def answer(*_: object) -> Explanation:
             with desk.lock:
-                return self._explained(text[:_LONGEST], desk, method, layer, 10 ** bounded_exponent(exponent), target)
+                price, share = float(f"{10 ** bounded_exponent(exponent):.3g}"), bounded_share(keep)
+                aim = {"beta": price} if priced is True else {"keep": share}
+                return self._explained(text[:_LONGEST], desk, method, layer, aim, target)
 
         told: Callable[..., tuple[Any, ...]] = lambda remark, _: (message_html(remark), *[gr.skip()] * 2)  # noqa: E731
         found = yield from self.working(network, "text", answer, told)
@@ -84,12 +95,12 @@ class TextTab(Tab):
         yield found.html(), *self.handed(files)
 
     @staticmethod
-    def _explained(text: str, desk: Desk, method: str, layer: str, beta: float, target: str) -> Explanation:
+    def _explained(text: str, desk: Desk, method: str, layer: str, aim: dict[str, float], target: str) -> Explanation:
         loaded, entry = desk.loaded, entry_of(method, "text")
         known = settings_of_callable(entry.build)
-        chosen: dict[str, Any] = {"layer": layer, "beta": float(f"{beta:.3g}")}
+        chosen: dict[str, Any] = {"layer": layer, **aim}
         explainer = Explainer(loaded, method=method, **{name: value for name, value in chosen.items() if name in known})
-        if entry.lesson is not None and not explainer.ready:
-            samples = Source.open(desk.offer.learns_from or "builtin:reviews", "text", _LEARNT_FROM)
+        if entry.lesson is not None and not explainer.ready and desk.offer.learns_from:
+            samples = Source.open(desk.offer.learns_from, "text", _LEARNT_FROM)
             Teacher(loaded, samples).teach(entry.lesson, explainer.method)
         return explainer(text, target=None if target == PREDICTED else target)

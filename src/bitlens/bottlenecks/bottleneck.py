@@ -16,7 +16,8 @@ from bitlens.bottlenecks.grouped import COPIES_AT_ONCE, GroupedMethod
 from bitlens.bottlenecks.groups import Group
 from bitlens.bottlenecks.recorded import Reading, Recorded
 from bitlens.bottlenecks.settling import settle
-from bitlens.core.attribution import Attribution, Curve, Evidence
+from bitlens.core.attribution import Attribution
+from bitlens.core.evidence import Curve, Evidence, Spread
 from bitlens.core.family import Fitted
 from bitlens.core.fitting import FitSettings, fit_masks
 from bitlens.core.holding import SEARCHED
@@ -56,11 +57,34 @@ class Bottleneck(GroupedMethod):
         with self.recorded(group) as recorded, torch.enable_grad():
             NotFiniteError.refuse("the network's answer", recorded.target.value(recorded.output).detach())
             found = settle(recorded, self.masks(recorded), self.fit, self.keep, self.bits)
+            proof = found.evidence
+            if proof is not None and self.allow_bypass and recorded.recording is not None:
+                proof = replace(proof, bypass_allowed=True)
+            made = self.attribution(recorded, found.fitted, proof)
+            spread = self._spread(recorded, made.map) if group.wanted.seeds else None
         curve = None if found.path is None or found.met is None else self._curve(recorded, found.path, found.met)
-        proof = found.evidence
-        if proof is not None and self.allow_bypass and recorded.recording is not None:
-            proof = replace(proof, bypass_allowed=True)
-        return replace(self.attribution(recorded, found.fitted, proof), curve=curve)
+        return replace(made, curve=curve, spread=spread)
+
+    def _spread(self, recorded: Recorded, first: Tensor) -> Spread:
+        """Fit the masks with the seeds that follow, on what the group's pass left, and see how far their maps differ."""
+        wanted, maps = recorded.group.wanted, [first]
+        proofs = wanted.evidence_samples if self.keep is not None else 0  # which decide how far masks are opened
+        quiet = replace(wanted, evidence_samples=proofs, curve=False, seeds=0, watch=None)
+        for more in range(1, wanted.seeds):
+            other = replace(
+                recorded,
+                group=replace(recorded.group, wanted=quiet),
+                seed=recorded.seed + more,
+                evidence_seed=recorded.evidence_seed + more,
+            )
+            if recorded.deeper is not None:
+                recorded.deeper.restart(self.seed + more)
+            found = settle(other, self.masks(other), self.fit, self.keep, self.bits)
+            maps.append(self.reading(other, found.fitted).map.cpu())
+        stacked = torch.stack(maps)
+        if wanted.refits is not None:
+            wanted.refits.append(stacked)
+        return spread_over(stacked, recorded.group)
 
     def _curve(self, recorded: Recorded, path: Sequence[Fitted], met: Tensor) -> Curve:
         read = [self.reading(recorded, fitted) for fitted in path]
@@ -94,6 +118,14 @@ class Bottleneck(GroupedMethod):
             capacity=found.bits.cpu() if recorded.group.wanted.keep_capacity else None,
             version=__version__,
         )
+
+
+def spread_over(maps: Tensor, group: Group) -> Spread:
+    """Measure how far the maps (seeds, n, ...) of a group differ."""
+    places = group.places
+    return Spread.of(
+        maps, torch.full((maps.shape[1],), maps[0, 0].numel()) if places is None else places, group.wanted.top
+    )
 
 
 def optimised(recorded: Recorded, fit: FitSettings) -> Fitted:

@@ -12,6 +12,7 @@ from typing_extensions import Unpack
 
 from bitlens.bottlenecks.groups import Group, Samples, Wanted
 from bitlens.core.attribution import Attribution
+from bitlens.core.evidence import TOP
 from bitlens.core.inputs import ModelInputs, as_captum
 from bitlens.core.passes import Passes, Precision, RunOptions
 from bitlens.core.targets import select_targets
@@ -115,6 +116,8 @@ class GroupedMethod(ABC):
         evidence_samples: int | None = None,
         keep_capacity: bool = False,
         curve: bool = False,
+        spread: int = 0,
+        spread_top: float = TOP,
         progress: Callable[[int], None] | None = None,
         watch: Callable[[int, Tensor], None] | None = None,
     ) -> Attribution:
@@ -130,6 +133,9 @@ class GroupedMethod(ABC):
                 given, 6 where a share is kept (4 with quality "fast"), which was not found under them.
             keep_capacity: whether to keep the bits of every feature, (N, ...) like the layer's output.
             curve: whether to measure how many bits each share of the target takes, see `Curve`.
+            spread: with how many seeds, this one and those that follow, maps are fitted, to see how far they differ, see
+                `Spread`; 0 leaves that out. All share the pass in front of the layer, and what was prepared there.
+            spread_top: which share of the places counts as a map's top there.
             progress: called with the number of samples explained so far.
             watch: called before each optimisation step with the number of steps done and the maps so far, in bits and on the
                 device of the optimisation, of the samples under way: to show it while it runs.
@@ -139,15 +145,21 @@ class GroupedMethod(ABC):
             whole.
 
         Raises:
+            SettingError: if the spread is to be over a single seed.
             StatisticsError: if what the method must learn first is missing or does not fit the layer's output.
             InputError: if the inputs are empty or not finite, or not of the kind that the method explains.
             TargetError: if the targets do not fit the network's output.
             LayerError: if the layer cannot be restricted.
             FitError: if the network's output or gradient is not finite under noise.
         """
+        if spread < 0 or spread == 1:
+            raise SettingError(f"spread is over at least two seeds, got {spread!r}")
+        if not 0 < spread_top < 1:
+            raise SettingError(f"spread_top must be a share above 0 and below 1, got {spread_top!r}")
         self.check()
         samples = self.read(inputs, targets).arranged(self.probe.device)
-        wanted = Wanted(self.proof if evidence_samples is None else evidence_samples, keep_capacity, curve, watch)
+        proofs = self.proof if evidence_samples is None else evidence_samples
+        wanted = Wanted(proofs, keep_capacity, curve, spread, spread_top, watch=watch)
         return samples.together(list(self.explained(samples, targets, wanted, progress)))
 
     def attribute(self, inputs: Any, target: Any = None, additional_forward_args: Any = None) -> Any:

@@ -13,6 +13,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from bitlens.core.attribution import Attribution
+from bitlens.core.evidence import TOP
 from bitlens.core.inputs import ModelInputs
 from bitlens.core.targets import permuted_targets, select_targets
 from bitlens.data.tokenizing import TokenBatch
@@ -31,6 +32,9 @@ class Wanted:
         evidence_samples: fresh noise samples under which the target is measured; 0 for none.
         keep_capacity: whether the bits of every feature are kept.
         curve: whether bits against the kept share are wanted.
+        seeds: with how many seeds maps are fitted, to see how far they differ; 0 for their own alone.
+        top: which share of the places counts as a map's top.
+        refits: takes the maps (seeds, n, ...) of each group, if somebody asks.
         watch: called before each optimisation step with the number of steps done and the maps so far.
         guides: takes what the stages before the last found, group by group, if somebody asks.
         compiler: of the call's graphs: within it the weights stay what they are.
@@ -39,6 +43,9 @@ class Wanted:
     evidence_samples: int = 0
     keep_capacity: bool = False
     curve: bool = False
+    seeds: int = 0
+    top: float = TOP
+    refits: list[Tensor] | None = None
     watch: Callable[[int, Tensor], None] | None = None
     guides: list[Any] | None = None
     compiler: Compiler = field(default_factory=Compiler)
@@ -63,6 +70,11 @@ class Group:
     rows: int
     done: int
     wanted: Wanted
+
+    @property
+    def places(self) -> Tensor | None:
+        """Return how many tokens each text has (n,), padding left out; None for other inputs."""
+        return (self.kinds != PADDING).sum(1).cpu() if self.kinds.shape[1] else None
 
 
 @dataclass(frozen=True, eq=False)
@@ -209,14 +221,16 @@ class Samples:
                 map=self._padded(part.map),
                 cells=self._padded(part.cells) if part.cells is not None else None,
                 capacity=self._padded(part.capacity) if part.capacity is not None else None,
+                curve=replace(part.curve, maps=self._padded(part.curve.maps, 2)) if part.curve is not None else None,
+                spread=replace(part.spread, std=self._padded(part.spread.std)) if part.spread is not None else None,
             )
             for part in parts
         ]
         joined = Attribution.join(whole)
         return Attribution.join([joined[int(place)] for place in self.order.argsort().cpu()])
 
-    def _padded(self, values: Tensor) -> Tensor:
-        return F.pad(values, (0, 0) * (values.dim() - 2) + (0, self.kinds.shape[1] - values.shape[1]))
+    def _padded(self, values: Tensor, axis: int = 1) -> Tensor:
+        return F.pad(values, (0, 0) * (values.dim() - 1 - axis) + (0, self.kinds.shape[1] - values.shape[axis]))
 
 
 def _tokens_of(arguments: Mapping[str, Any]) -> str | None:

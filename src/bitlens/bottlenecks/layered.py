@@ -10,11 +10,13 @@ from typing import Any, final
 import torch
 from torch import Tensor, nn
 
+from bitlens.bottlenecks.bottleneck import spread_over
 from bitlens.bottlenecks.groups import Group, Samples
 from bitlens.bottlenecks.of_texts import TextMethod
 from bitlens.bottlenecks.token_statistics import TokenStatistics
 from bitlens.bottlenecks.tokens import TokenIBA
-from bitlens.core.attribution import Attribution, Evidence
+from bitlens.core.attribution import Attribution
+from bitlens.core.evidence import Evidence
 from bitlens.core.inputs import ModelInputs
 from bitlens.errors import SettingError
 
@@ -99,7 +101,12 @@ class LayeredTokenIBA(TextMethod):
         """
         if group.wanted.curve:
             raise SettingError("a curve is of one layer: use TokenIBA at it")
-        return self._mean([part.explain_group(group) for part in self.parts])
+        if not group.wanted.seeds:
+            return self._mean([part.explain_group(group) for part in self.parts])
+        refits: list[Tensor] = []
+        watched = replace(group, wanted=replace(group.wanted, refits=refits))
+        found = self._mean([part.explain_group(watched) for part in self.parts])
+        return replace(found, spread=spread_over(_mean_of(refits), group))
 
     def settings(self) -> dict[str, Any]:
         """Return everything that decides what a map looks like, as plain values."""

@@ -8,14 +8,11 @@ import torch
 from torch import Tensor
 
 from bitlens.bottlenecks.recorded import Recorded
-from bitlens.core.attribution import Evidence
+from bitlens.core.evidence import LEVELS, Evidence
 from bitlens.core.family import Fitted, MaskFamily
 from bitlens.core.fitting import FitSettings
 from bitlens.core.floor import share_kept
 from bitlens.core.holding import SEARCHED, Holding, fewest_that_hold, mean_and_spread
-
-LEVELS = (0.5, 0.6, 0.7, 0.8, 0.85, 0.9, 0.95, 0.99)
-"""Shares of the target at which a curve is measured."""
 
 _LOOK, _FLOOR, _CURVE = 0x2545F491, 0x1B873593, 0x27D4EB2F  # streams of noise; fits and proofs have others
 _FLOOR_SAMPLES, _MORE = 2, 3  # noises of the floor, and how many times more where it is not low

@@ -35,11 +35,15 @@ class SharedMask:
 
     def __init__(self, models: Mapping[nn.Module, NoiseModel], region: Region, seed: int) -> None:
         self._models, self._region = models, region
-        self._sources = {
-            module: region.copies(model.mean.shape[1:], seed + (i + 1) * _STREAM, model.mean.device)
-            for i, (module, model) in enumerate(models.items())
-        }
         self._now: _Pass | None = None
+        self.restart(seed)
+
+    def restart(self, seed: int) -> None:
+        """Draw the noise anew, from another seed."""
+        self._sources = {
+            module: self._region.copies(model.mean.shape[1:], seed + (i + 1) * _STREAM, model.mean.device)
+            for i, (module, model) in enumerate(self._models.items())
+        }
 
     @property
     def changes(self) -> dict[nn.Module, Callable[[Tensor], Tensor]]:

@@ -1,7 +1,7 @@
 """The commands that measure: evaluate, table, metrics. Heavy imports wait until a command runs."""
 
 import json
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal
 
@@ -49,6 +49,14 @@ def evaluate(
     limit: options.Limit = None,
     part: options.Part = "1/1",
     layer: options.Layer = None,
+    keep: options.Keep = None,
+    bits: options.Bits = None,
+    beta: options.Beta = None,
+    quality: Annotated[
+        options.Quality | None,
+        typer.Option("--quality", help="How much work (default: fast; paper for iba with --beta, and with --paper)."),
+    ] = None,
+    published: options.Published = False,
     statistics_from: Annotated[
         str | None, typer.Option("--statistics-from", help="What methods learn from (default: --data, without labels).")
     ] = None,
@@ -74,24 +82,25 @@ def evaluate(
     from bitlens.evaluation.papers import load_paper
     from bitlens.models.load import read_classes
 
-    published = load_paper(paper) if paper is not None else None
+    printed = load_paper(paper) if paper is not None else None
     names = read_classes(classes) if classes is not None else None
-    if model is None and published is None:
+    if model is None and printed is None:
         raise SettingError("no network was named: give --model, or --paper for the networks of a paper")
-    models = [model] if model is not None else list(published.networks.values() if published is not None else ())
+    models = [model] if model is not None else list(printed.networks.values() if printed is not None else ())
     if weights is not None and len(models) > 1:
         raise SettingError("--weights are those of one network: name it with --model")
-    folders = [out / _folder_name(name) for name in models] if published is not None else [out]
+    folders = [out / _folder_name(name) for name in models] if printed is not None else [out]
+    aim = {"keep": keep, "bits": bits, "beta": beta, "quality": quality, "published": published}
     with options.reached_workers(cluster, workers, device) as (helpers, place):
         for name, folder in zip(models, folders, strict=True):
             plan = _plan(
-                name, data, methods, metrics, published, weights=weights, layer=layer, statistics_from=statistics_from,
+                name, data, methods, metrics, printed, aim, weights=weights, layer=layer, statistics_from=statistics_from,
                 statistics_count=statistics_count, statistics_per=statistics_per, seed=seed, classes=names,
             )  # fmt: skip
             run_plan(plan, folder, place, helpers, part, limit, keep_maps=keep_maps, retry_errors=retry_errors)
     if as_report:
         write_beside(out)
-    print_tables(out, None, published, "json" if as_json else "text")
+    print_tables(out, None, printed, "json" if as_json else "text")
 
 
 def table(
@@ -163,22 +172,28 @@ def _plan(
     methods: str | None,
     metrics: str | None,
     paper: "Paper | None",
+    aim: Mapping[str, Any],
     *,
     statistics_count: int | None,
     statistics_per: options.Per | None,
     **others: Any,
 ) -> "Plan":
-    """Take the paper's settings where a paper is asked for, changed by what was named."""
+    """Take the paper's settings where a paper is asked for, changed by what was named; else maps hold, see `holding`."""
     from bitlens.evaluation.measures import read_metrics
     from bitlens.evaluation.plan import Plan
-    from bitlens.methods.building import read_methods
+    from bitlens.methods.building import read_methods, with_options
 
+    specs = paper.specs() if paper and methods is None else read_methods(methods or "iba")
     if paper and paper.missing() and methods is None:
         note(f"not available here: {', '.join(paper.missing())}")
     return Plan(
         model,
         data,
-        paper.specs() if paper and methods is None else read_methods(methods or "iba"),
+        with_options(
+            specs,
+            {name: value for name, value in aim.items() if name != "published"},
+            holds=paper is None and not aim["published"],
+        ),
         paper.metric_specs() if paper and metrics is None else read_metrics(metrics or "degradation-14,bbox"),
         statistics_count=statistics_count or (paper.statistics_count if paper else 1000),
         statistics_per=statistics_per or (paper.statistics_per if paper else "channel"),

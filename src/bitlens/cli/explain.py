@@ -2,7 +2,7 @@
 
 import json
 import sys
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -34,20 +34,9 @@ def explain(
             "--method", "--methods", help="From `bitlens methods`; several side by side: iba,iba:beta=100,grad-cam."
         ),
     ] = "iba",
-    keep: Annotated[
-        float | None,
-        typer.Option(
-            "--keep",
-            help="Share of the decision that a map must hold (default: 0.9 for iba, unless --beta or --bits is given).",
-        ),
-    ] = None,
-    bits: Annotated[
-        float | None, typer.Option("--bits", help="How many bits may pass: the best map within so many.")
-    ] = None,
-    beta: Annotated[
-        float | None,
-        typer.Option("--beta", help="Price of information, in place of --keep: larger keeps less (the papers: 10)."),
-    ] = None,
+    keep: options.Keep = None,
+    bits: options.Bits = None,
+    beta: options.Beta = None,
     quality: Annotated[
         options.Quality | None,
         typer.Option("--quality", help="How much work (default: fast; paper for iba with --beta)."),
@@ -69,6 +58,14 @@ def explain(
         ),
     ] = None,
     statistics_count: options.PhotoCount = 200,
+    curve: Annotated[
+        bool,
+        typer.Option("--curve", help="Also how many bits each share of the decision takes, with the map at each."),
+    ] = False,
+    spread: Annotated[
+        int | None,
+        typer.Option("--spread", min=2, help="Also how far maps of so many seeds differ, of each pixel: 4."),
+    ] = None,
     weights: options.Weights = None,
     classes: options.Classes = None,
     picture_format: options.Pictures = "png",
@@ -99,7 +96,8 @@ def explain(
         names = read_classes(classes) if classes else loaded.classes
         loaded, wanted = read_target(target, with_output(loaded, [spec.settings for spec in specs.values()]), names)
         ready, refused = _ready(specs, loaded, statistics_from, statistics_count, seed, helpers)
-        request = Request(loaded, ready, wanted, names, out, picture_format, same_scale)
+        more = _more(ready, {"curve": curve, "spread": spread})
+        request = Request(loaded, ready, wanted, names, out, picture_format, same_scale, more)
         work = explain_into if helpers is None else partial(explain_on, helpers)
         with progress_bar("explaining", len(found) * len(ready)) as advance:
             done = work(request, found, advance=advance)
@@ -124,6 +122,23 @@ def explain(
     answers.print(f"pictures, maps and summary.json are in {out}/{known}", soft_wrap=True)
 
 
+def _more(ready: "Sequence[Ready]", chosen: Mapping[str, Any]) -> dict[str, Any]:
+    """Return what is to be found besides maps.
+
+    Raises:
+        SettingError: if none of the methods can.
+    """
+    from bitlens.explaining.photos import able
+
+    wanted = {name: value for name, value in chosen.items() if value}
+    for name in wanted:
+        if not any(able(one.method, {name: True}) for one in ready):
+            raise SettingError(
+                f"--{name} is of bottlenecks, not of {' or '.join(one.label for one in ready)}: leave it out"
+            )
+    return wanted
+
+
 def _measured(rows: list[dict[str, Any]]) -> list[dict[str, Any]]:
     """Choose the rows that hold numbers of a method's own; where no method gives any, one of each photo."""
     first = {row["photo"]: row for row in reversed(rows)}
@@ -133,27 +148,13 @@ def _measured(rows: list[dict[str, Any]]) -> list[dict[str, Any]]:
 def _specs(text: str, chosen: Mapping[str, Any]) -> "dict[str, Spec]":
     """Read the methods by label. Options are for the methods that take them and name no setting of their own."""
     from bitlens.core.statistics import FeatureStatistics
-    from bitlens.methods import entry_of
-    from bitlens.methods.building import holding, read_methods
-    from bitlens.methods.specs import Spec, settings_of_callable
+    from bitlens.methods.building import read_methods, with_options
 
     given = {name: value for name, value in chosen.items() if value is not None}
     if "statistics" in given:
         given["statistics"] = FeatureStatistics.load(given["statistics"])
     given |= {name: str(given[name]) for name in ("patterns", "weights") if name in given}
-    specs = read_methods(text)
-    useless = set(given)
-    for label, spec in specs.items():
-        entry = entry_of(spec.name)
-        taken = set(settings_of_callable(entry.build)) - (set() if entry.needs_layer else {"layer"})
-        fitting = {name: value for name, value in given.items() if name in taken}
-        specs[label] = Spec(spec.name, {**holding(spec.name, {**fitting, **spec.settings}), **fitting, **spec.settings})
-        useless -= taken
-    if useless:
-        raise SettingError(
-            f"--{min(useless)} is not for {' or '.join(specs)}: leave it out; `bitlens methods NAME` shows how a method is set"
-        )
-    return specs
+    return with_options(read_methods(text), given)
 
 
 def _ready(

@@ -1,9 +1,10 @@
-"""`bitlens grid`: photos by layers and β, or by widths of the mask's blur. Heavy imports wait until it runs."""
+"""`bitlens grid`: photos by layers and what is kept, or by widths of the mask's blur. Heavy imports wait until it runs."""
 
 import json
 import sys
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
+from math import isfinite
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -19,6 +20,7 @@ if TYPE_CHECKING:
 
     from bitlens.bottlenecks.per_sample import IBA
     from bitlens.core.attribution import Attribution
+    from bitlens.core.statistics import FeatureStatistics
     from bitlens.explaining.photo import Photo
     from bitlens.models.loaded import Loaded
 
@@ -31,24 +33,32 @@ def grid(
     layers: Annotated[
         str | None, typer.Option("--layers", help="Dotted names separated by commas (default: four, shallow to deep).")
     ] = None,
-    betas: Annotated[
+    keep: Annotated[
         str | None,
         typer.Option(
-            "--betas",
-            help="Prices of information, separated by commas (default: 1,10,100; 0.1,1,10 of builtin/scenes).",
+            "--keep",
+            help="Shares of the decision that maps must hold, separated by commas (default: 0.5,0.9,0.99; 0.9 with "
+            "--smoothings).",
         ),
+    ] = None,
+    betas: Annotated[
+        str | None,
+        typer.Option("--betas", help="In place of --keep, prices of information as in the papers: 1,10,100."),
     ] = None,
     smoothings: Annotated[
         str | None,
         typer.Option(
-            "--smoothings", help="Instead of layers and β: σ of the mask's blur in cells of the layer, as 0,0.5,1,2."
+            "--smoothings", help="Instead of layers: σ of the mask's blur in cells of the layer, as 0,0.5,1,2."
         ),
     ] = None,
     target: options.Target = "auto",
     quality: Annotated[options.Quality, typer.Option("--quality", help="How much work.")] = "paper",
     statistics_from: Annotated[
         str | None,
-        typer.Option("--statistics-from", help="Photos that statistics (per channel) are made from, and kept."),
+        typer.Option(
+            "--statistics-from",
+            help="Photos that statistics (per channel) are made from, and kept (default: each photo's own places).",
+        ),
     ] = None,
     statistics_count: options.PhotoCount = 200,
     weights: options.Weights = None,
@@ -59,7 +69,7 @@ def grid(
     seed: options.Seed = 0,
     as_json: options.AsJson = False,
 ) -> None:
-    """Draw photos by layers and prices β, or by smoothings of the mask, on one colour scale (Schulz et al., figures 4, 9, 10)."""
+    """Draw photos by layers and shares of the decision (or prices β), or by smoothings of the mask, on one colour scale."""
     from bitlens.data.images import find_images
     from bitlens.explaining.photos import class_name
     from bitlens.explaining.wanted import read_target
@@ -68,7 +78,7 @@ def grid(
 
     sigmas = options.numbers("--smoothings", smoothings, least=0.0) if smoothings is not None else ()
     loaded = load_model(model, weights, options.device_name(device))
-    prices = options.numbers("--betas", betas, above=0.0) if betas else _usual_betas(loaded.beta, bool(sigmas))
+    columns = _columns(keep, betas, single=bool(sigmas))
     names = read_classes(classes) if classes else loaded.classes
     paths = find_images(photos)
     loaded, wanted = read_target(target, loaded, names)
@@ -76,13 +86,13 @@ def grid(
     if loaded.output is not None:
         settings["output"] = loaded.output
     bottlenecks = _bottlenecks(loaded, layers, single=bool(sigmas))
-    if sigmas and (len(bottlenecks) > 1 or len(prices) > 1):
-        raise SettingError("--smoothings compares widths of the blur at one layer and one β: give one of each")
+    if sigmas and (len(bottlenecks) > 1 or len(columns) > 1):
+        raise SettingError("--smoothings compares widths of the blur at one layer and one share or β: give one of each")
     _learn(loaded, bottlenecks, statistics_from, statistics_count)
     seen = _read(paths, loaded, wanted)
     titles = [class_name(one.asked, names) for one in seen]
     pages = _Pages(loaded, seen, titles, settings, out, picture_format)
-    rows = pages.smoothings(bottlenecks[0], sigmas, prices[0]) if sigmas else pages.betas(bottlenecks, prices)
+    rows = pages.smoothings(bottlenecks[0], sigmas, columns[0]) if sigmas else pages.layers(bottlenecks, columns)
     content = {"settings": {"command": sys.argv[1:], "model": loaded.name, **settings}, "maps": rows}
     write_text(out / "grid.json", json.dumps(content, indent=1, ensure_ascii=False) + "\n")
     if options.printed_as_json(as_json, rows):
@@ -91,9 +101,20 @@ def grid(
     answers.print(f"{', '.join(pages.written)} and grid.json are in {out}/", soft_wrap=True)
 
 
-def _usual_betas(usual: float | None, single: bool) -> tuple[float, ...]:
-    middle = 10.0 if usual is None else usual
-    return (middle,) if single else (middle / 10, middle, middle * 10)
+def _columns(keep: str | None, betas: str | None, *, single: bool) -> list[dict[str, float]]:
+    """Read what decides how much passes: shares that are held, or prices.
+
+    Raises:
+        SettingError: if both are given, or one is no share.
+    """
+    if betas is not None:
+        if keep is not None:
+            raise SettingError("--keep decides how much passes, and so does --betas: give one of them")
+        return [{"beta": beta} for beta in options.numbers("--betas", betas, above=0.0)]
+    shares = options.numbers("--keep", keep or ("0.9" if single else "0.5,0.9,0.99"), above=0.0)
+    if max(shares) >= 1:
+        raise SettingError(f"--keep is {keep!r}: expected shares above 0 and below 1, separated by commas")
+    return [{"keep": share} for share in shares]
 
 
 def _bottlenecks(loaded: "Loaded", layers: str | None, *, single: bool) -> "list[IBA]":
@@ -124,10 +145,7 @@ def _learn(loaded: "Loaded", bottlenecks: "Sequence[IBA]", source: str | None, c
 
     source = source or loaded.learns_from
     if source is None:
-        raise SettingError(
-            "the bottleneck needs statistics: any photos of the kind the network was trained on will do; "
-            "--statistics-from DIR makes them from a folder now and keeps them"
-        )
+        return  # each photo's own places serve
     samples = Source.open(source, "image", count)
     options.teach(loaded, samples, STATISTICS, *bottlenecks, title="statistics of all layers")
 
@@ -158,32 +176,36 @@ class _Pages:
     suffix: str
     written: list[str] = field(default_factory=list)
 
-    def betas(self, bottlenecks: "Sequence[IBA]", prices: Sequence[float]) -> list[dict[str, Any]]:
-        """Draw a page for each photo, layers by prices."""
-        from bitlens.evaluation.grids import draw_layers_and_betas
+    def layers(self, bottlenecks: "Sequence[IBA]", columns: Sequence[dict[str, float]]) -> list[dict[str, Any]]:
+        """Draw a page for each photo, layers by shares or prices."""
+        from bitlens.core.told import aim_of
+        from bitlens.evaluation.grids import draw_layers
         from bitlens.explaining.photos import file_stems
-        from bitlens.explaining.sweeps import sweep_betas
+        from bitlens.explaining.sweeps import sweep_layers
 
-        known = {iba.probe.name: iba.statistics for iba in bottlenecks}
-        found = self._swept(sweep_betas, known, prices, maps=len(known) * len(prices))
+        known = {iba.probe.name: _known(iba) for iba in bottlenecks}
+        found = self._swept(sweep_layers, known, columns, maps=len(known) * len(columns))
+        titles = [aim_of(column) for column in columns]
         rows = []
         stems = file_stems([Path(one.sample.name) for one in self.seen])
         for number, (one, stem, title) in enumerate(zip(self.seen, stems, self.titles, strict=True)):
             mine = {layer: [column[number] for column in row] for layer, row in zip(known, found, strict=True)}
             caption = _caption(one)
-            self._save(draw_layers_and_betas(self._shown(one), mine, prices, title=title, caption=caption), stem)
+            self._save(draw_layers(self._shown(one), mine, titles, title=title, caption=caption), stem)
             for row in mine.values():
-                rows += [_row(made, one, title, beta=beta) for beta, made in zip(prices, row, strict=True)]
+                rows += [_row(made, one, title, **column) for column, made in zip(columns, row, strict=True)]
         return rows
 
-    def smoothings(self, iba: "IBA", sigmas: Sequence[float], beta: float) -> list[dict[str, Any]]:
+    def smoothings(self, iba: "IBA", sigmas: Sequence[float], aim: dict[str, float]) -> list[dict[str, Any]]:
         """Draw pages of several photos each, photos by widths of the blur."""
+        from bitlens.core.told import aim_of
         from bitlens.evaluation.grids import draw_smoothings
         from bitlens.explaining.sweeps import roughness_of, sweep_smoothings
 
-        found = self._swept(sweep_smoothings, iba.statistics, sigmas, maps=len(sigmas), beta=beta)
+        maps, layer = len(sigmas), iba.probe.name
+        found = self._swept(sweep_smoothings, _known(iba), sigmas, maps=maps, layer=layer, **aim)
         caption = (
-            f"β = {beta:g}; σ in cells of the layer. Below each map: the bits that pass, p with noise in place of "
+            f"{aim_of(aim)}; σ in cells of the layer. Below each map: the bits that pass, p with noise in place of "
             "everything else, and how little a cell is like its neighbours (0 flat, 1 every cell alone)."
         )
         for number, start in enumerate(range(0, len(self.seen), _ON_A_PAGE), 1):
@@ -195,10 +217,13 @@ class _Pages:
         for number, (one, title) in enumerate(zip(self.seen, self.titles, strict=True)):
             for sigma, column in zip(sigmas, found, strict=True):
                 made = column[number]
-                rows.append(_row(made, one, title, beta=beta, smoothing=sigma) | {"roughness": roughness_of(made)})
+                rough = roughness_of(made)  # of a map of zeros there is none
+                rows.append(
+                    _row(made, one, title, **aim, smoothing=sigma) | {"roughness": rough if isfinite(rough) else None}
+                )
         return rows
 
-    def _swept(self, sweep: Callable[..., Any], known: Any, values: Sequence[float], *, maps: int, **more: Any) -> Any:
+    def _swept(self, sweep: Callable[..., Any], known: Any, values: Sequence[Any], *, maps: int, **more: Any) -> Any:
         images, targets = [one.image for one in self.seen], [one.target for one in self.seen]
         with progress_bar("maps", maps * len(self.seen), unit="maps") as advance:
             return sweep(self.loaded.model, images, targets, known, values, progress=advance, **self.settings, **more)
@@ -213,6 +238,10 @@ class _Pages:
         save_figure(figure, self.out / self.written[-1])
 
 
+def _known(iba: "IBA") -> "FeatureStatistics | None":
+    return None if iba.own else iba.statistics
+
+
 def _caption(photo: "Photo") -> str:
     before = (
         f"p = {photo.probability:.2f}" if photo.measure == "probability" else f"The answer is {photo.probability:.4g}"
@@ -222,7 +251,7 @@ def _caption(photo: "Photo") -> str:
 
 
 def _row(made: "Attribution", photo: "Photo", title: str, **settings: float) -> dict[str, Any]:
-    """Give the plain values of one map."""
+    """Give the plain values of one map; what it keeps stands beside what it was to keep."""
     return {"photo": photo.sample.name, "name": title, **settings, **made.summary()[0]}
 
 
@@ -233,16 +262,19 @@ def _print(rows: Sequence[dict[str, Any]]) -> None:
         "p before": lambda row: f"{row['probability_before']:.3f}",
         "value before": lambda row: f"{row['score_before']:.4g}",
         "layer": lambda row: row["layer"],
+        "keep": lambda row: f"{row['keep']:g}",
         "β": lambda row: f"{row['beta']:g}",
         "σ": lambda row: f"{row['smoothing']:g}",
         "bits": lambda row: f"{row['total_bits']:,.0f}",
         "p under noise": lambda row: f"{row['probability_under_noise']:.3f}",
+        "kept": lambda row: "nothing needed" if row["kept"] is None else f"{row['kept']:.2f}",
         "value under noise": lambda row: f"{row['score_under_noise']:.4g}",
-        "roughness": lambda row: f"{row['roughness']:.2f}",
+        "roughness": lambda row: "" if row["roughness"] is None else f"{row['roughness']:.2f}",
     }
     swept = "smoothing" in rows[0]
     hidden = {"p before", "p under noise"} if "score_before" in rows[0] else {"value before", "value under noise"}
     hidden |= set() if swept else {"σ", "roughness"}
+    hidden |= {"keep"} if "beta" in rows[0] else {"β"}
     shown = {name: text for name, text in columns.items() if name not in hidden}
     once = ("photo", "target", "p before", "value before")
     answers.print(aligned(rows, shown, left=("photo", "target", "layer"), once=once))

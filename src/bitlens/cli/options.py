@@ -66,6 +66,22 @@ AsReport = Annotated[
 Out = Annotated[Path, typer.Option("--out", help="Folder for what is written.")]
 OutFile = Annotated[Path, typer.Option("--out", help="The file to write (.safetensors).")]
 
+Keep = Annotated[
+    float | None,
+    typer.Option(
+        "--keep",
+        help="Share of the decision that a map must hold (default: 0.9 of bottlenecks, unless --beta or --bits is given).",
+    ),
+]
+Bits = Annotated[float | None, typer.Option("--bits", help="How many bits may pass: the best map within so many.")]
+Beta = Annotated[
+    float | None,
+    typer.Option("--beta", help="Price of information, in place of --keep: larger keeps less (the papers: 10)."),
+]
+Published = Annotated[
+    bool,
+    typer.Option("--published", help="Bottlenecks with the papers' prices, unless --beta or the method says another."),
+]
 Cluster = Annotated[
     str | None,
     typer.Option(

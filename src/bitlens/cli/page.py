@@ -17,13 +17,20 @@ def app(
     ] = None,
     statistics_from: Annotated[
         str | None,
-        typer.Option("--statistics-from", help="Photos that your network's statistics are made from: folder:DIR, ..."),
+        typer.Option(
+            "--statistics-from",
+            help="Photos that methods learn from, of your network: folder:DIR, ... (default: each photo's own places).",
+        ),
     ] = None,
     text_model: Annotated[
         list[str] | None, typer.Option("--text-model", help="A network for texts to offer besides the bundled ones.")
     ] = None,
     text_statistics_from: Annotated[
-        str | None, typer.Option("--text-statistics-from", help="Texts for its statistics: jsonl:FILE or tsv:FILE.")
+        str | None,
+        typer.Option(
+            "--text-statistics-from",
+            help="Texts for its statistics: jsonl:FILE or tsv:FILE (default: none are needed).",
+        ),
     ] = None,
     weights: options.Weights = None,
     classes: options.Classes = None,
@@ -40,14 +47,8 @@ def app(
     from bitlens.app import Offer, builtin_offers, builtin_text_offers, serve
 
     models = model or []
-    if models and statistics_from is None:
-        raise SettingError("--model needs --statistics-from: photos of the kind that the network was trained on")
     if len(models) > 1 and (weights or classes):
         raise SettingError("--weights and --classes go with one --model; start the page once for each")
-    if text_model and text_statistics_from is None:
-        raise SettingError(
-            "--text-model needs --text-statistics-from: texts of the kind that the network was trained on"
-        )
     own_texts = [Offer(spec, text_statistics_from or "") for spec in text_model or []]
     own = [Offer(spec, statistics_from or "", weights, classes) for spec in models]
     if host not in _HERE:

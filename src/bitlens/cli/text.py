@@ -12,7 +12,7 @@ import typer
 from bitlens.cli import options
 from bitlens.data.cells import check_text
 from bitlens.errors import DataError, SettingError
-from bitlens.system.console import answers, messages, note, progress_bar
+from bitlens.system.console import answers, messages, progress_bar
 from bitlens.system.files import write_text
 from bitlens.system.reading import MOST_JSON, read_bytes
 
@@ -22,8 +22,6 @@ if TYPE_CHECKING:
     from bitlens.explaining.explainer import Explainer
 
 text_app = typer.Typer(help="Explain what networks for texts use, word by word.", no_args_is_help=True)
-
-OWN_TEXTS = "builtin:reviews"
 
 
 @text_app.callback()
@@ -45,11 +43,17 @@ def explain(
     method: Annotated[
         str, typer.Option("--method", help="token-iba, iba, or a baseline such as lime; iba:steps=20 sets more.")
     ] = "token-iba",
-    beta: Annotated[float | None, typer.Option("--beta", help="Price of information: larger keeps less.")] = None,
+    keep: options.Keep = None,
+    bits: options.Bits = None,
+    beta: options.Beta = None,
     target: options.Target = "auto",
     statistics_from: Annotated[
         str | None,
-        typer.Option("--statistics-from", help="Texts that a bottleneck's statistics are made from, and kept."),
+        typer.Option(
+            "--statistics-from",
+            help="Texts that a bottleneck's statistics are made from, and kept (default: what comes with the network, or else "
+            "its own hidden states over tokens drawn from its vocabulary).",
+        ),
     ] = None,
     statistics_count: options.TextCount = 1000,
     html: Annotated[Path | None, typer.Option("--html", help="Write a page with the shaded texts.")] = None,
@@ -66,7 +70,7 @@ def explain(
     loaded = load_model(model, weights, options.device_name(device), kind="text")
     loaded = replace(loaded, classes=read_classes(classes)) if classes is not None else loaded
     samples = chosen_texts(texts or [], file, data, limit, pair, labels_for(loaded) if data is not None else None)
-    explainer = build_explainer(loaded, method, {"layer": layer, "beta": beta}, seed)
+    explainer = build_explainer(loaded, method, {"layer": layer, "keep": keep, "bits": bits, "beta": beta}, seed)
     teach(explainer, statistics_from, statistics_count)
     with progress_bar("explaining", len(samples)) as advance:
         found = explainer(*columns_of(samples), target=target, progress=advance)
@@ -122,34 +126,23 @@ def build_explainer(loaded: Any, method: str, chosen: dict[str, Any], seed: int)
         SettingError: if there is no such method, several were named, or it does not take an option.
     """
     from bitlens.explaining.explainer import Explainer
-    from bitlens.methods import entry_of
-    from bitlens.methods.building import read_methods
-    from bitlens.methods.specs import settings_of_callable
+    from bitlens.methods.building import read_methods, with_options
 
-    specs = list(read_methods(method, "text").values())
+    specs = with_options(read_methods(method, "text"), chosen, "text")
     if len(specs) != 1:
         raise SettingError(f"--method {method} names {len(specs)} methods: give one")
-    given = {name: value for name, value in chosen.items() if value is not None}
-    useless = given.keys() - set(settings_of_callable(entry_of(specs[0].name, "text").build))
-    if useless:
-        raise SettingError(f"--{min(useless)} is not for {specs[0].name}: leave it out")
-    return Explainer(loaded, method=specs[0].name, **{"seed": seed, **given, **specs[0].settings})
+    (spec,) = specs.values()
+    return Explainer(loaded, method=spec.name, **{"seed": seed, **spec.settings})
 
 
 def teach(explainer: "Explainer", source: str | None, count: int) -> None:
-    """Give a bottleneck the statistics it lacks, from texts that a person named or from the bundled reviews."""
+    """Give a bottleneck statistics of texts that a person named; without, the network's own serve, or its own hidden states."""
     from bitlens.methods.teaching import Source
 
     lesson = explainer.entry.lesson
-    if lesson is None or (explainer.ready and source is None):
+    if lesson is None or source is None:
         return
-    if source is None:
-        note(
-            f"statistics come from the short reviews of {OWN_TEXTS}; some hundred texts like those to explain are better: "
-            "--statistics-from jsonl:FILE"
-        )
-    samples = Source.open(source or OWN_TEXTS, "text", count)
-    place, *_ = options.teach(explainer.loaded, samples, lesson, explainer.method)
+    place, *_ = options.teach(explainer.loaded, Source.open(source, "text", count), lesson, explainer.method)
     messages.print(f"{lesson.name} are kept in {place.parent}", style="dim", highlight=False, soft_wrap=True)
 
 

@@ -30,6 +30,10 @@ def evaluate(
         int | None, typer.Option("--max-tokens", min=1, help="Cut texts there (default: what the network reads).")
     ] = None,
     layer: options.TextLayer = None,
+    keep: options.Keep = None,
+    bits: options.Bits = None,
+    beta: options.Beta = None,
+    published: options.Published = False,
     statistics_from: Annotated[
         str | None,
         typer.Option(
@@ -50,11 +54,14 @@ def evaluate(
     """Measure methods by metrics on texts. A run that was cut short goes on where it was, and can grow."""
     from bitlens.evaluation.measures import read_metrics
     from bitlens.evaluation.plan import Plan
-    from bitlens.methods.building import read_methods
+    from bitlens.methods.building import read_methods, with_options
     from bitlens.models.load import read_classes
 
+    chosen = with_options(
+        read_methods(methods, "text"), {"keep": keep, "bits": bits, "beta": beta}, "text", holds=not published
+    )
     plan = Plan(
-        model, data, read_methods(methods, "text"), read_metrics(metrics, "text"), kind="text", weights=weights, layer=layer,
+        model, data, chosen, read_metrics(metrics, "text"), kind="text", weights=weights, layer=layer,
         asked=asked, max_tokens=max_tokens, statistics_from=statistics_from, statistics_count=statistics_count, seed=seed,
         classes=read_classes(classes) if classes is not None else None,
     )  # fmt: skip

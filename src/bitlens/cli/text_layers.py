@@ -9,9 +9,9 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from bitlens.cli import options
-from bitlens.cli.text import OWN_TEXTS, chosen_texts, columns_of
+from bitlens.cli.text import chosen_texts, columns_of
 from bitlens.errors import InputError
-from bitlens.system.console import answers, note, progress_bar
+from bitlens.system.console import answers, progress_bar
 
 if TYPE_CHECKING:
     from bitlens.bottlenecks.layer_analysis import LayerAnalysis
@@ -40,8 +40,13 @@ def layers(
         str, typer.Option("--target", help="auto (the prediction of --model), an index, or a class name.")
     ] = "auto",
     statistics_from: Annotated[
-        str, typer.Option("--statistics-from", help="Texts that statistics are made from, and kept.")
-    ] = OWN_TEXTS,
+        str | None,
+        typer.Option(
+            "--statistics-from",
+            help="Texts that statistics are made from, and kept (default: the network's own hidden states over tokens drawn "
+            "from its vocabulary).",
+        ),
+    ] = None,
     statistics_count: options.TextCount = 1000,
     out: options.Out = Path("bitlens-layers"),
     device: options.Device = "auto",
@@ -66,7 +71,7 @@ def layers(
     asked = [index] * len(batch) if index is not None else _answers(networks[0], batch)
     analyses = {}
     for spec, loaded in zip(specs, networks, strict=True):
-        known = _statistics(loaded, at, statistics_from, statistics_count)
+        known = _statistics(loaded, at, statistics_from, statistics_count, seed)
         with progress_bar(f"layers of {loaded.name}", len(known) * len(prices)) as advance:
             analyses[spec] = analyse_layers(
                 loaded.model,
@@ -98,18 +103,18 @@ def _answers(loaded: "Loaded", batch: "TokenBatch") -> list[int]:
     return [0] * len(batch) if said is None else said.argmax(1).tolist()
 
 
-def _statistics(loaded: "Loaded", at: str, source: str, count: int) -> "dict[str, TokenStatistics]":
+def _statistics(loaded: "Loaded", at: str, source: str | None, count: int, seed: int) -> "dict[str, TokenStatistics]":
     from bitlens.bottlenecks.layered import LayeredTokenIBA
+    from bitlens.bottlenecks.token_statistics import sampled_statistics
     from bitlens.methods.lessons import TOKEN_STATISTICS
     from bitlens.methods.teaching import Source
     from bitlens.models.load_text import text_layers
 
     names = text_layers(loaded.model) if at == "all" else tuple(at.split(","))
-    samples = Source.open(source, "text", count)
-    if source == OWN_TEXTS:
-        note(f"statistics come from the short reviews of {OWN_TEXTS}; better from texts like yours: --statistics-from")
+    if source is None:
+        return sampled_statistics(loaded.model, names, seed=seed)
     bottlenecks = LayeredTokenIBA(loaded.model, names)
-    options.teach(loaded, samples, TOKEN_STATISTICS, bottlenecks)
+    options.teach(loaded, Source.open(source, "text", count), TOKEN_STATISTICS, bottlenecks)
     return dict(bottlenecks.statistics)
 
 

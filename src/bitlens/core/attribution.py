@@ -11,16 +11,16 @@ import torch
 from torch import Tensor
 
 from bitlens.core import shown
-from bitlens.core.floor import share_kept
+from bitlens.core.evidence import Curve, Evidence, Spread
+from bitlens.core.seen import Seen
 from bitlens.core.stored import attribution_parts
+from bitlens.core.told import aim_of, ends, listed
 from bitlens.errors import InputError, NotFiniteError
 from bitlens.system.arrays import read_arrays, write_arrays
 from bitlens.system.checks import mapping
 from bitlens.system.reading import parsed, whole
 
 _FORMAT = "bitlens.attribution/1"
-BYPASSED = "More may go round this layer (allow_bypass=True): its bits do not bound what the network uses"
-"""What must be known of bits at a layer that something else than its features may go round."""
 _NAMES = {
     "total_bits": "total bits",
     "extra_bits": "bits beside the map",
@@ -28,65 +28,7 @@ _NAMES = {
 }
 
 
-@dataclass(frozen=True, eq=False)
-class Evidence:
-    """Answers of the network about the target, clean and with the noise in place of what the map calls unused.
-
-    Attributes:
-        before: (N,) on the clean input.
-        under_noise: (N,) mean over fresh noise samples, none of which the mask was fitted on.
-        under_noise_std: (N,) standard deviation over them.
-        floor: (N,) mean with nothing but noise where features are restricted: what the network says without seeing anything.
-        floor_std: (N,) standard deviation over noise samples.
-        measure: "probability" or "score", what the numbers are.
-        noise_samples: how many samples of noise.
-        bypass_allowed: whether the layer was restricted although the input might also reach the output by another way.
-    """
-
-    before: Tensor
-    under_noise: Tensor
-    under_noise_std: Tensor
-    measure: str = "probability"
-    noise_samples: int = 32
-    floor: Tensor | None = None
-    floor_std: Tensor | None = None
-    floor_samples: int = 0
-    bypass_allowed: bool = False
-
-    @property
-    def kept(self) -> Tensor:
-        """(N,) how much of the target the map holds: (under_noise - floor) / (before - floor).
-
-        NaN where `before` is not above the floor by more than chance makes of it: there the network says the same without
-        seeing anything, so nothing was needed; and where the floor was not measured.
-        """
-        if self.floor is None or self.floor_std is None:
-            return torch.full_like(self.before, torch.nan)
-        error = self.floor_std / max(self.floor_samples, 1) ** 0.5
-        return share_kept(self.before, self.under_noise, self.floor, error)
-
-    @property
-    def caveat(self) -> str:
-        """Return what must be known of the bits beside these numbers, empty where nothing must."""
-        return BYPASSED if self.bypass_allowed else ""
-
-
-@dataclass(frozen=True, eq=False)
-class Curve:
-    """Bits that each share of the target takes: the rate and the distortion of one decision.
-
-    Attributes:
-        kept: (N, L) shares of the target, rising.
-        bits: (N, L) that pass in all where so much is kept, under noise no mask was fitted on.
-        maps: (N, L, ...) the map at each.
-    """
-
-    kept: Tensor
-    bits: Tensor
-    maps: Tensor
-
-
-_PARTS: dict[str, type] = {"evidence": Evidence, "curve": Curve}
+_PARTS: dict[str, type] = {"evidence": Evidence, "curve": Curve, "spread": Spread}
 
 
 @dataclass(frozen=True, eq=False)
@@ -109,7 +51,9 @@ class Attribution:
         cells: (N, h, w), (N, T) or (N, D) bits per cell of the layer's own grid, summed over channels, not resized.
         capacity: bits of every single feature of the layer, (N, ...), if it was asked for.
         curve: bits against the share of the target that is kept, if it was asked for.
+        spread: how far maps of other seeds differ, if it was asked for.
         version: of bitlens.
+        seen: what a person sees of each input, where `bitlens.explain` was given it; never saved.
     """
 
     map: Tensor
@@ -125,7 +69,9 @@ class Attribution:
     cells: Tensor | None = None
     capacity: Tensor | None = None
     curve: Curve | None = None
+    spread: Spread | None = None
     version: str = ""
+    seen: tuple[Seen, ...] | None = None
 
     def __post_init__(self) -> None:
         """Refuse maps and evidence that are not finite: a map of NaN would be drawn as one of nothing.
@@ -145,10 +91,34 @@ class Attribution:
             index = range(len(self))[index]
             index = slice(index, index + 1)
         chosen = {name: tensor[index] for name, tensor in self._tensors().items()}
-        return self._with(chosen, self.targets[index])
+        return replace(
+            self._with(chosen, self.targets[index]), seen=self.seen[index] if self.seen is not None else None
+        )
+
+    def __repr__(self) -> str:
+        """Say in five lines at most what was found; no tensors."""
+        size = " x ".join(map(str, self.map.shape[1:]))
+        maps = f"{len(self)} maps" if len(self) != 1 else "1 map"
+        where = f" at {self.layer}" if self.layer else ""
+        of = f" of {self.model}" if self.model else ""
+        aim = aim_of(self.settings)
+        lines = [
+            f"Attribution: {maps} of {size} in {self.unit}",
+            f"  {self.method}{where}{of}{f', {aim}' if aim else ''}",
+            f"  target{'s' if len(self) != 1 else ''} {listed(self.targets)}",
+        ]
+        if self.total_bits is not None and len(self):
+            lines.append(f"  {ends(self.total_bits, ',.0f')} bits in total")
+        proof = self.evidence
+        if proof is not None and len(self):
+            kept = proof.kept[proof.kept.isfinite()]
+            held = f", {ends(kept, '.2f')} of the decision held" if len(kept) else ""
+            before, under = ends(proof.before, ".2f"), ends(proof.under_noise, ".2f")
+            lines.append(f"  {proof.measure} {before}, with everything else under noise {under}{held}")
+        return "\n".join(lines)
 
     def _tensors(self) -> dict[str, Tensor]:
-        """Return all tensors by name; those of the evidence as evidence.NAME, of the curve as curve.NAME."""
+        """Return all tensors by name; those of the evidence as evidence.NAME, of the curve as curve.NAME, and so on."""
         tensors = {f.name: getattr(self, f.name) for f in fields(self)}
         for name in _PARTS:
             part = tensors[name]
@@ -164,8 +134,11 @@ class Attribution:
         return replace(self, targets=targets, **own)
 
     def _plain(self) -> dict[str, Any]:
-        """Return all that is no tensor, by name, and what the evidence is."""
-        plain = {f.name: getattr(self, f.name) for f in fields(self) if f.name not in {*self._tensors(), *_PARTS}}
+        """Return all that is no tensor and is kept in files, by name, and what the evidence is."""
+        left_out = {*self._tensors(), *_PARTS, "seen"}
+        plain = {f.name: getattr(self, f.name) for f in fields(self) if f.name not in left_out}
+        if self.spread is not None:
+            plain["spread"] = {"seeds": self.spread.seeds, "top": self.spread.top}
         proof = self.evidence
         if proof is None:
             return plain | {"evidence": None}
@@ -195,7 +168,9 @@ class Attribution:
             raise InputError(f"attributions cannot be joined that differ in: {', '.join(sorted(different))}")
         names = parts[0]._tensors()
         joined = {name: torch.cat([part._tensors()[name] for part in parts]) for name in names}
-        return parts[0]._with(joined, tuple(text for part in parts for text in part.targets))
+        seen = [one for part in parts for one in part.seen or ()]
+        whole = parts[0]._with(joined, tuple(text for part in parts for text in part.targets))
+        return replace(whole, seen=tuple(seen) if len(seen) == len(whole) else None)
 
     def save(self, path: str | Path) -> None:
         """Write a safetensors file, whole or not at all; `load` gives back the very same numbers."""
@@ -214,17 +189,31 @@ class Attribution:
         """
         tensors, metadata = read_arrays(path, "an attribution", lambda m: m.get("format") == _FORMAT)
         with whole(path, "a whole attribution", "make it again"):
-            parts, proof = attribution_parts(tensors, mapping(parsed(metadata["details"]), "details"))
-            curve = {name.partition(".")[2]: parts.pop(name) for name in [*parts] if name.startswith("curve.")}
-            return cls(
-                **parts,
-                evidence=Evidence(**proof) if proof is not None else None,
-                curve=Curve(**curve) if curve else None,
-            )
+            parts, found = attribution_parts(tensors, mapping(parsed(metadata["details"]), "details"))
+            made: dict[str, Any] = {
+                name: _PARTS[name](**given) if given is not None else None for name, given in found.items()
+            }
+            return cls(**parts, **made)
 
     def _repr_html_(self) -> str:
-        """Return what a notebook shows: the maps in colours, with their unit, totals and evidence."""
+        """Return what a notebook shows: each input beside its map where it is known, with unit, totals and evidence."""
         return shown.html(self)
+
+    def show(self, images: Any = None, *, spread: bool = False) -> Any:
+        """Draw each input beside its map, with unit, colour bar and what was measured; texts with their tokens shaded.
+
+        Args:
+            images: the inputs, where `bitlens.explain` did not keep them: (N, C, H, W) as the network takes them, or pictures
+                or files of pictures, as the network saw them.
+            spread: whether to draw beside each map how far it differs from those of other seeds.
+
+        Returns:
+            A matplotlib figure: a notebook shows it, `savefig` writes it.
+
+        Raises:
+            InputError: if there are not as many images as maps, one has another aspect than its map, or no spread was measured.
+        """
+        return shown.figure(self, images, spread)
 
     def summary(self) -> list[dict[str, Any]]:
         """Return one plain mapping per sample, fit for JSON: target, unit, total bits, value before and under noise."""
@@ -247,5 +236,7 @@ class Attribution:
                     row["kept"] = kept if math.isfinite(kept) else None  # no number where nothing was needed
                 if self.evidence.bypass_allowed:
                     row["bypass_allowed"] = True
+            if self.spread is not None:
+                row |= {"seeds": self.spread.seeds, "top_agreed": float(self.spread.agreed[i])}
             rows.append(row)
         return rows

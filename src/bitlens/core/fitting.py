@@ -120,6 +120,10 @@ class DeeperLayers(Protocol):
         """Mix u (N, ...) of fresh noise into these layers too in passes of `copies` noisy copies within the block."""
         ...
 
+    def restart(self, seed: int) -> None:
+        """Draw the noise of these layers anew, from another seed."""
+        ...
+
 
 def chunks(count: int, size: int) -> Iterator[slice]:
     """Cut a count into pieces of at most so many."""

@@ -22,8 +22,9 @@ SEARCHED = 4  # noises of one look, two and their negatives
 _LOOKS = 8  # at each sample at most
 _CENTRE, _SLOPE = -0.75, 6.0  # where about half is kept, and how steeply the log-odds of what is kept rise there
 _PRIOR = 2.0  # noises that this is worth
-_MARGIN = 0.9  # log-odds kept more than is asked for, so that other noise keeps it as well
-_ENOUGH = 0.995  # of the target: what keeps more can pass fewer bits
+_MARGIN = (
+    0.9  # log-odds kept more than is asked for, so that other noise keeps it as well; twice that could pass fewer bits
+)
 _ENDS = (0.02, 0.998)  # shares beyond these do not say how far away the cliff is
 _LEAST, _MOST, _GROWTH = (
     0.12,
@@ -118,7 +119,8 @@ def fewest_that_hold(
     Returns:
         The shifts (N,), and the values (proof, N) there.
     """
-    aim = math.log(keep / (1 - keep)) + _MARGIN
+    asked = math.log(keep / (1 - keep))
+    aim, enough = asked + _MARGIN, 1 / (1 + math.exp(-asked - 2 * _MARGIN))
     shift = torch.full(needed.shape, _CENTRE + aim / _SLOPE, device=needed.device)
     low, high = torch.full_like(shift, -FAR), torch.full_like(shift, FAR)
     weight, moment = torch.full_like(shift, _PRIOR), torch.full_like(shift, _PRIOR * _CENTRE)
@@ -132,7 +134,7 @@ def fewest_that_hold(
         kept = share(seen, samples)
         settled = kept >= keep
         if closes:
-            settled &= (kept <= _ENOUGH) | (here - low[samples] < _NARROW)
+            settled &= (kept <= enough) | (here - low[samples] < _NARROW)
         chosen = settled.nonzero().flatten()
         if len(chosen):
             proven = seen[:proof, chosen]
@@ -147,7 +149,7 @@ def fewest_that_hold(
         high[samples] = torch.where(holds, here.minimum(high[samples]), high[samples])
         low[samples] = torch.where(holds, low[samples], here.maximum(low[samples]))
         told = kept.clamp(*_ENDS)
-        worth = torch.where((kept > 1 - keep) & (kept < _ENOUGH), 1.0, 0.75) * SEARCHED  # an end tells less
+        worth = torch.where((kept > 1 - keep) & (kept < enough), 1.0, 0.75) * SEARCHED  # an end tells less
         weight[samples] += worth
         moment[samples] += worth * (here - told.logit() / _SLOPE)
         there = moment[samples] / weight[samples] + aim / _SLOPE

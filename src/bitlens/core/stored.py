@@ -13,6 +13,7 @@ _FLOATS = (torch.float32, torch.float64)
 _ROUNDING = 1e-3
 _CLOSE = 1e-6
 _CURVE = ("curve.kept", "curve.bits", "curve.maps")
+_SPREAD = ("spread.std", "spread.agreed")
 _ENTRIES = ("mean", "squares", "nonzero")
 
 
@@ -60,15 +61,16 @@ def statistics_parts(
 
 def attribution_parts(
     arrays: Mapping[str, Tensor], details: Mapping[str, Any]
-) -> tuple[dict[str, Any], dict[str, Any] | None]:
-    """Take an attribution's fields as they were stored, and those of its evidence if it has one.
+) -> tuple[dict[str, Any], dict[str, dict[str, Any] | None]]:
+    """Take an attribution's fields as they were stored, and those of its evidence, curve and spread, None where it has none.
 
     Raises:
         ValueError: if a part is missing, of another type or shape, not finite, out of range, or disagrees with the others.
     """
     words = {name: text(details[name], name) for name in ("unit", "method", "model", "layer", "version")}
     targets, settings = texts(details["targets"], "targets"), mapping(details["settings"], "settings")
-    exactly(details, (*words, "targets", "settings", "evidence"), "the details")
+    spread = ("spread",) if "spread" in details else ()
+    exactly(details, (*words, "targets", "settings", "evidence", *spread), "the details")
     count, unit = len(targets), words["unit"]
     least = -torch.inf if unit == "score" else -_ROUNDING
     tensors = {"map": array(arrays, "map", _FLOATS, least=least, most=1 + _ROUNDING if unit == "mask" else torch.inf)}
@@ -78,17 +80,41 @@ def attribution_parts(
     exactly(
         {name for name in others if name.startswith("curve.")}, _CURVE if "curve.kept" in others else (), "the curve"
     )
+    exactly({name for name in others if name.startswith("spread.")}, _SPREAD if spread else (), "the spread")
     for name in sorted(others):
-        if name not in ("total_bits", "extra_bits", "cells", "capacity", *_CURVE):
+        if name not in ("total_bits", "extra_bits", "cells", "capacity", *_CURVE, *_SPREAD):
             raise ValueError(f"an array {name!r} belongs to no attribution")
-        tensors[name] = array(arrays, name, _FLOATS, least=-_ROUNDING if name != "cells" else least)
-    for name, dimensions in (("total_bits", 1), ("extra_bits", 2), ("curve.kept", 2), ("curve.bits", 2)):
+        most = 1 + _ROUNDING if name == "spread.agreed" else torch.inf
+        tensors[name] = array(arrays, name, _FLOATS, least=-_ROUNDING if name != "cells" else least, most=most)
+    dimensions_of = {"total_bits": 1, "extra_bits": 2, "curve.kept": 2, "curve.bits": 2, "spread.agreed": 1}
+    for name, dimensions in dimensions_of.items():
         if name in tensors and tensors[name].dim() != dimensions:
             raise ValueError(f"{name} has the shape {tuple(tensors[name].shape)}")
     wrong = [name for name, tensor in tensors.items() if not tensor.dim() or len(tensor) != count]
     if wrong:
         raise ValueError(f"there are {count} targets, but {wrong[0]} has the shape {tuple(tensors[wrong[0]].shape)}")
-    return {**tensors, **words, "targets": targets, "settings": settings}, _evidence(arrays, details["evidence"], count)
+    curve: dict[str, Any] = {name.partition(".")[2]: tensors.pop(name) for name in _CURVE if name in tensors}
+    differs: dict[str, Any] = {name.partition(".")[2]: tensors.pop(name) for name in _SPREAD if name in tensors}
+    if spread:
+        if differs["std"].shape != tensors["map"].shape:
+            raise ValueError(
+                f"spread.std has the shape {tuple(differs['std'].shape)}, the map {tuple(tensors['map'].shape)}"
+            )
+        differs |= _of_spread(mapping(details["spread"], "spread"))
+    parts = {
+        "evidence": _evidence(arrays, details["evidence"], count),
+        "curve": curve or None,
+        "spread": differs or None,
+    }
+    return {**tensors, **words, "targets": targets, "settings": settings}, parts
+
+
+def _of_spread(details: Mapping[str, Any]) -> dict[str, Any]:
+    exactly(details, ("seeds", "top"), "the details of the spread")
+    top = float(number(details["top"], "top", least=0))
+    if not 0 < top < 1:
+        raise ValueError(f"top is {top}, expected a share above 0 and below 1")
+    return {"seeds": whole_number(details["seeds"], "seeds", least=2), "top": top}
 
 
 def _evidence(arrays: Mapping[str, Tensor], details: Any, count: int) -> dict[str, Any] | None:

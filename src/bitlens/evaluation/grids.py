@@ -1,6 +1,7 @@
 """Sheets of heat maps: methods side by side, layers against β, and what the smoothing of the mask does."""
 
 from collections.abc import Mapping, Sequence
+from math import isfinite
 from pathlib import Path
 
 from matplotlib.figure import Figure
@@ -79,12 +80,26 @@ def draw_layers_and_betas(
         title: what was asked about, usually the class.
         caption: below it.
     """
+    return draw_layers(photo, found, [f"β = {beta:g}" for beta in betas], title=title, caption=caption)
+
+
+def draw_layers(
+    photo: Tensor, found: Mapping[str, Sequence[Attribution]], columns: Sequence[str], *, title: str, caption: str = ""
+) -> Figure:
+    """Draw one photo's maps: a row for each layer, a column for each of several settings, one colour scale.
+
+    Args:
+        photo: (3, H, W) in [0, 1], as the network sees it.
+        found: by layer, an attribution of this photo alone for each column.
+        columns: their titles.
+        title: what was asked about, usually the class.
+        caption: below it.
+    """
     rows = [
         SweepRow(photo, layer, _grid(row[0]), [one.map[0] for one in row], [_caption(one) for one in row])
         for layer, row in found.items()
     ]
     unit = next(iter(found.values()))[0].unit
-    columns = [f"β = {beta:g}" for beta in betas]
     return draw_sweep(rows, columns, unit=unit, title=title, caption=caption, square_root=True)
 
 
@@ -111,7 +126,7 @@ def draw_smoothings(
             name,
             _before(found[0][i]),
             [column[i].map[0] for column in found],
-            [f"{_caption(column[i])}\nroughness {roughness_of(column[i]):.2f}" for column in found],
+            [_with_roughness(column[i]) for column in found],
         )
         for i, (photo, name) in enumerate(zip(photos, names, strict=True))
     ]
@@ -131,6 +146,11 @@ def _before(one: Attribution) -> str:
 def _caption(one: Attribution) -> str:
     bits = f"{float(one.total_bits[0]):,.0f} bits" if one.total_bits is not None else ""
     return bits + (f" · p = {float(one.evidence.under_noise[0]):.2f}" if one.evidence is not None else "")
+
+
+def _with_roughness(one: Attribution) -> str:
+    rough = roughness_of(one)
+    return f"{_caption(one)}\nroughness {rough:.2f}" if isfinite(rough) else _caption(one)
 
 
 def _title(loaded: Loaded, target: int | None, name: str) -> str:

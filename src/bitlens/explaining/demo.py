@@ -16,7 +16,6 @@ from bitlens.bottlenecks.per_sample import IBA
 from bitlens.bottlenecks.readout.readout import ReadoutIBA
 from bitlens.data.datasets import Sample, open_dataset
 from bitlens.explaining.photos import Explained, Found, Ready, class_name
-from bitlens.explaining.pictures import caption
 from bitlens.methods.lessons import STATISTICS
 from bitlens.methods.specs import Spec
 from bitlens.methods.teaching import Source, Teacher
@@ -25,6 +24,7 @@ from bitlens.models.builtin import BUILTIN
 from bitlens.models.load import load_model
 from bitlens.models.loaded import Loaded
 from bitlens.view.canvas import save_figure
+from bitlens.view.card import caption
 from bitlens.view.colours import Scale
 from bitlens.view.comparison import Panel, draw_comparison
 from bitlens.view.encoding import save_photo

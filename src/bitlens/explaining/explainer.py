@@ -139,7 +139,8 @@ class Explanation:
         if (proof := Proof.of(found)) is not None:
             what = "p" if proof.measure == "probability" else proof.measure
             under = f"{proof.under:.3f} ± {proof.spread:.3f}"
-            yield f"{what} of {self.target}: {proof.before:.3f}, with noise in place of what is not needed {under}"
+            held = f": {proof.held}" if proof.held else ""
+            yield f"{what} of {self.target}: {proof.before:.3f}, with noise in place of what is not needed {under}{held}"
             yield from filter(None, [proof.caveat])
 
 

@@ -74,13 +74,13 @@ class _Sent:
     @classmethod
     def of(cls, ready: Ready) -> "_Sent":
         lesson = entry_of(ready.spec.name).lesson
-        learnt = lesson.take(ready.method) if lesson is not None else None
+        learnt = lesson.take(ready.method) if lesson is not None and lesson.knows(ready.method) else None
         return cls(ready.label, ready.spec, ready.alone, ready.method.seed, learnt)
 
     def built(self, loaded: Loaded) -> Ready:
         method = build_method(self.spec, loaded, seed=self.seed)
         lesson = entry_of(self.spec.name).lesson
-        if lesson is not None:
+        if lesson is not None and self.learnt is not None:
             lesson.give(method, self.learnt)
         return Ready(self.label, self.spec, method, self.alone)
 

@@ -1,6 +1,7 @@
 """One network, one input, one line: a map that holds, with nothing prepared."""
 
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -10,16 +11,19 @@ from torch import Tensor, nn
 
 from bitlens.core.attribution import Attribution
 from bitlens.core.inputs import ModelInputs
+from bitlens.core.seen import MOST_SEEN, Seen, seen_of
 from bitlens.data.images import read_image
 from bitlens.data.tokenizing import TokenBatch
-from bitlens.errors import InputError, LayerError
-from bitlens.explaining.photos import class_index
+from bitlens.errors import InputError, LayerError, SettingError
+from bitlens.explaining.photos import able, class_index, class_name
 from bitlens.methods import entry_of
 from bitlens.methods.building import build_method, holding, layer_for
 from bitlens.methods.specs import Spec
 from bitlens.models import default_layer as layers
 from bitlens.models.load import load_model
 from bitlens.models.loaded import Loaded
+
+_BESIDES = ("curve", "spread", "spread_top", "evidence_samples", "keep_capacity", "progress", "watch")
 
 
 def explain(
@@ -42,7 +46,7 @@ def explain(
         layer: where a bottleneck restricts the network; found by measuring if not given (`default_layer`).
         method: one of `bitlens methods`; for a network that reads texts, of `bitlens text methods` ("iba" is "token-iba" there).
         keep: the share of the decision that the map must hold; 0.9 for methods that can, unless `beta` or `bits` is given.
-        **settings: of the method: statistics, quality, seed, ...
+        **settings: of the method: statistics, quality, seed, ...; and what else is to be found: curve=True, spread=4.
 
     Raises:
         LayerError: if no layer suits by default, or the network has no such layer.
@@ -52,22 +56,22 @@ def explain(
     loaded = load_model(model) if isinstance(model, str) else model if isinstance(model, Loaded) else None
     kind = loaded.kind if loaded is not None else "image"
     name = "token-iba" if kind == "text" and method == "iba" else method
-    settings |= {"keep": keep} if keep is not None else holding(name, settings)
-    if kind == "text":
-        settings.pop("quality", None)
+    settings |= {"keep": keep} if keep is not None else holding(name, settings, kind)
+    more = {part: settings.pop(part) for part in _BESIDES if part in settings}
     if loaded is not None:
         place = {"layer": layer} if layer is not None else {}
         made = build_method(Spec(name, {**settings, **place}), loaded)
-        found: Attribution = made.explain(_read(loaded, inputs), _asked(targets, loaded))
-        return found
+        given = _read(loaded, inputs)
+        found: Attribution = made.explain(given, _asked(targets, loaded), **_able(made, name, more))
+        return replace(found, seen=_seen(loaded, given, found))
     if not isinstance(model, nn.Module):
         raise InputError(f"the network must be a module, a loaded network or a name, got {type(model).__name__}")
     entry = entry_of(name)
     if entry.needs_layer and layer is None:
         layer = default_layer(model, ModelInputs.of(inputs))
     made = entry.build(model, **({"layer": layer} if layer is not None else {}), **settings)
-    explained: Attribution = made.explain(inputs, targets)
-    return explained
+    explained: Attribution = made.explain(inputs, targets, **_able(made, name, more))
+    return replace(explained, seen=seen_of(inputs))
 
 
 def default_layer(model: nn.Module | Loaded, inputs: Any = None) -> str:
@@ -88,6 +92,14 @@ def default_layer(model: nn.Module | Loaded, inputs: Any = None) -> str:
     if given.image_size is None:
         raise LayerError(f"a layer is found by itself for images only, not for {tuple(given.first.shape)}: layer='…'")
     return layers.default_layer(model, given.select(slice(1)).first)
+
+
+def _able(made: Any, name: str, more: dict[str, Any]) -> dict[str, Any]:
+    """Pass on what is wanted besides the map, if the method can find it."""
+    missing = more.keys() - able(made, more).keys()
+    if missing:
+        raise SettingError(f"{name} has no setting {min(missing)!r}: it is of bottlenecks")
+    return more
 
 
 def _asked(targets: Any, loaded: Loaded) -> Any:
@@ -113,6 +125,20 @@ def _read(loaded: Loaded, inputs: Any) -> Any:
             f"{loaded.name} reads {'photos' if loaded.kind == 'image' else 'texts'}, not {type(inputs).__name__}"
         )
     return inputs
+
+
+def _seen(loaded: Loaded, given: Any, found: Attribution) -> tuple[Seen, ...] | None:
+    """Keep what people see of the inputs, with the names of the classes: for `show`, and for notebooks."""
+    names = [class_name(text, loaded.classes) for text in found.targets]
+    if isinstance(given, TokenBatch) and len(given) <= MOST_SEEN:
+        rows = zip(given.texts, given.spans, names, strict=True)
+        return tuple(Seen(text=text, spans=tuple(spans), target=name) for text, spans, name in rows)
+    if loaded.kind == "text" or not isinstance(given, Tensor):
+        return None
+    seen = seen_of(given, names)
+    if seen is None or (colours := loaded.preprocess.colours(given.shape[-2], given.shape[-1])) is None:
+        return seen
+    return tuple(Seen.of_pixels(colours.undo(image), name) for image, name in zip(given, names, strict=True))
 
 
 def _prepared(loaded: Loaded, photos: Sequence[Any]) -> Tensor:

@@ -1,10 +1,11 @@
 """One photo after the other, explained by one method or several; each attribution is on disk before the next begins."""
 
+import inspect
 import itertools
 import json
 import re
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -161,6 +162,7 @@ class Request:
         out: folder.
         suffix: of the pictures: "png", "svg" or "pdf".
         same_scale: whether the colours of a method mean the same on all pictures.
+        more: what `explain` is to find besides, of methods that can: `{"curve": True}`, `{"spread": 4}`.
     """
 
     loaded: Loaded
@@ -170,6 +172,7 @@ class Request:
     out: Path
     suffix: str = "png"
     same_scale: bool = False
+    more: Mapping[str, Any] = field(default_factory=dict)
 
 
 class Explaining:
@@ -225,7 +228,7 @@ class Explaining:
         identity = {**self._made_by, "photo": path.name, "photo_hash": photo.fingerprint}
         for ready in tuple(self._left):
             try:
-                found.append(_explained(ready, photo, identity, self.request.out / stem))
+                found.append(_explained(ready, photo, identity, self.request.out / stem, self.request.more))
             except (LayerError, SettingError) as error:
                 if self.refused is None:
                     raise
@@ -263,20 +266,26 @@ def file_stems(photos: Sequence[Path]) -> list[str]:
     return list(stems)
 
 
-def _explained(ready: Ready, photo: Photo, identity: Mapping[str, Any], stem: Path) -> Found:
+def _explained(ready: Ready, photo: Photo, identity: Mapping[str, Any], stem: Path, more: Mapping[str, Any]) -> Found:
     """Explain by one method, or take it from an earlier run if that has made the very same."""
     settings = {**ready.settings(), **identity}
     places = [Path(f"{stem}{ending}.safetensors") for ending in ready.endings]
+    wanted = able(ready.method, more)
     for place in places:
-        known = _known(place, settings, photo.asked)
+        known = _known(place, settings, photo.asked, wanted)
         if known is not None:
             if place != places[0]:
                 known.save(places[0])
             return Found(ready, known, repeated=True)
-    made: Attribution = over_photo(ready.method.explain(photo.image, photo.target))
+    made: Attribution = over_photo(ready.method.explain(photo.image, photo.target, **wanted))
     attribution = replace(made, settings=settings)
     attribution.save(places[0])
     return Found(ready, attribution, repeated=False)
+
+
+def able(method: Any, more: Mapping[str, Any]) -> dict[str, Any]:
+    """Return what of this a method can find besides its map."""
+    return {name: value for name, value in more.items() if name in inspect.signature(method.explain).parameters}
 
 
 def over_photo(made: Attribution) -> Attribution:
@@ -289,7 +298,10 @@ def over_photo(made: Attribution) -> Attribution:
     return made
 
 
-def _known(place: Path, settings: Mapping[str, Any], target: str) -> Attribution | None:
+def _known(place: Path, settings: Mapping[str, Any], target: str, more: Mapping[str, Any]) -> Attribution | None:
     found = kept(place, Attribution.load)
     wanted = json.loads(json.dumps(settings)), (target,)
-    return found if found is not None and (found.settings, found.targets) == wanted else None
+    if found is None or (found.settings, found.targets) != wanted or ("curve" in more and found.curve is None):
+        return None
+    seeds = found.spread.seeds if found.spread is not None else 0
+    return found if more.get("spread", seeds) == seeds else None

@@ -3,21 +3,24 @@
 import itertools
 import json
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
 from bitlens.core.attribution import Attribution
+from bitlens.core.seen import Seen
 from bitlens.errors import BitlensError, DataError
 from bitlens.explaining.photos import Explained, Explaining, Found, Request
 from bitlens.system.files import write_text
 from bitlens.view.canvas import save_figure
-from bitlens.view.card import Proof, aim_of
+from bitlens.view.card import caption
 from bitlens.view.colours import Scale
 from bitlens.view.comparison import Panel, draw_comparison
 from bitlens.view.encoding import save_photo
 from bitlens.view.heatmap import draw_explanation, save_raw
 from bitlens.view.sheet import draw_scaled_grid
+from bitlens.view.tradeoff import trade_off
+from bitlens.view.tradeoff_figure import draw_trade_off
 
 _ON_A_SHEET, _ABREAST = 8, 7  # what fits a screen or a page
 ON_SHEETS = 3 * _ON_A_SHEET
@@ -25,26 +28,8 @@ ON_SHEETS = 3 * _ON_A_SHEET
 _PERCENTILE = 99.5  # gradients have a few pixels that are far above all others
 
 
-def caption(attribution: Attribution) -> str:
-    """Name the evidence, the total and the settings of a bottleneck's map, for below a picture."""
-    parts = []
-    if (proof := Proof.of(attribution)) is not None:
-        symbol = "p" if proof.measure == "probability" else "score"
-        after = f"{proof.under:.2f} ± {proof.spread:.2f} with everything else under noise"
-        floor = f", {proof.floor:.2f} with nothing but noise" if proof.floor is not None else ""
-        parts.append(f"{symbol} = {proof.before:.2f}, and {after}{floor}")
-    if attribution.total_bits is not None:
-        beside = attribution.extra_bits
-        apart = f", {float(beside[0].sum()):,.0f} by other tokens than patches" if beside is not None else ""
-        parts.append(f"{float(attribution.total_bits[0]):,.0f} bits in total{apart}")
-    parts.append(", ".join(filter(None, (attribution.layer, aim_of(attribution.settings)))))
-    if proof is not None and proof.caveat:
-        parts.append(proof.caveat)
-    return " · ".join(parts)
-
-
 def write_picture(photo: Explained, out: Path, suffix: str, tops: Mapping[str, float] | None = None) -> None:
-    """Draw a photo beside its maps, and write the raw maps.
+    """Draw a photo beside its maps, write the raw maps, and draw the curves and spreads that there are.
 
     Args:
         photo: the photo.
@@ -73,6 +58,14 @@ def write_picture(photo: Explained, out: Path, suffix: str, tops: Mapping[str, f
     save_figure(figure, out / f"{photo.stem}.{suffix}")
     for one in photo.found:
         save_raw(one.attribution.map[0], out / f"{photo.stem}{one.ready.endings[0]}.npy")
+        if (curve := trade_off(one.attribution)) is not None:
+            drawn = draw_trade_off(
+                curve, photo.shown, title=photo.name, caption=f"{', '.join(filter(None, _names(one)))}."
+            )
+            save_figure(drawn, out / f"{photo.stem}{one.ready.endings[0]}.curve.{suffix}")
+        if one.attribution.spread is not None:
+            named = replace(one.attribution, seen=(Seen.of_pixels(photo.shown, photo.name),))
+            save_figure(named.show(spread=True), out / f"{photo.stem}{one.ready.endings[0]}.spread.{suffix}")
 
 
 def write_sheet(

@@ -1,4 +1,4 @@
-"""The same photos explained again and again with one setting changed: layers against β, and widths of the mask's blur."""
+"""The same photos explained with one setting changed: layers against what is kept or β, and widths of the mask's blur."""
 
 import math
 from collections.abc import Callable, Mapping, Sequence
@@ -16,29 +16,56 @@ from bitlens.explaining.photos import over_photo
 Advance = Callable[[], Any]
 
 
-def sweep_betas(
+def sweep_layers(
     model: nn.Module,
     images: Sequence[Tensor],
     targets: Sequence[int],
-    statistics: Mapping[str, FeatureStatistics],
-    betas: Sequence[float],
+    statistics: Mapping[str, FeatureStatistics | None],
+    columns: Sequence[Mapping[str, Any]],
     *,
     progress: Advance | None = None,
     **settings: Any,
 ) -> list[list[list[Attribution]]]:
-    """Make a map of each photo for each layer and each β, photos of one size at once (Schulz et al., figures 4 and 10).
+    """Make a map of each photo for each layer and each of several settings, photos of one size at once.
 
     Args:
         model: the network.
         images: (1, C, H, W) each, prepared.
         targets: a class index for each.
-        statistics: of the layers, by their dotted names.
-        betas: prices of information, above 0.
+        statistics: of the layers, by their dotted names; None for those of each photo's own places.
+        columns: what changes: `{"keep": 0.9}`, `{"beta": 10.0}`.
         progress: called after each map.
         **settings: further ones of `IBA`, the same for all.
 
     Returns:
-        By layer, by β, by photo.
+        By layer, by column, by photo.
+
+    Raises:
+        SettingError: if there is no layer or no column.
+        LayerError: if a layer has no grid over the photo.
+    """
+    if not statistics or not columns:
+        raise SettingError(f"expected layers and settings to compare; got {list(statistics)} and {list(columns)}")
+    return [
+        [
+            _explained(IBA(model, layer, statistics=known, **column, **settings), images, targets, progress)
+            for column in columns
+        ]
+        for layer, known in statistics.items()
+    ]
+
+
+def sweep_betas(
+    model: nn.Module,
+    images: Sequence[Tensor],
+    targets: Sequence[int],
+    statistics: Mapping[str, FeatureStatistics | None],
+    betas: Sequence[float],
+    *,
+    progress: Advance | None = None,
+    **settings: Any,
+) -> list[list[list[Attribution]]]:
+    """Make a map of each photo for each layer and each β (Schulz et al., figures 4 and 10); for the rest see `sweep_layers`.
 
     Raises:
         SettingError: if there is no layer or no β, or one that is not above 0.
@@ -46,22 +73,18 @@ def sweep_betas(
     """
     if not statistics or not betas or min(betas) <= 0:
         raise SettingError(f"expected layers, and betas above 0; got {list(statistics)} and {list(betas)}")
-    return [
-        [
-            _explained(IBA(model, layer, beta=beta, statistics=known, **settings), images, targets, progress)
-            for beta in betas
-        ]
-        for layer, known in statistics.items()
-    ]
+    columns = [{"beta": beta} for beta in betas]
+    return sweep_layers(model, images, targets, statistics, columns, progress=progress, **settings)
 
 
 def sweep_smoothings(
     model: nn.Module,
     images: Sequence[Tensor],
     targets: Sequence[int],
-    statistics: FeatureStatistics,
+    statistics: FeatureStatistics | None,
     smoothings: Sequence[float],
     *,
+    layer: str = "",
     progress: Advance | None = None,
     **settings: Any,
 ) -> list[list[Attribution]]:
@@ -71,8 +94,9 @@ def sweep_smoothings(
         model: the network.
         images: (1, C, H, W) each, prepared.
         targets: a class index for each.
-        statistics: of the layer, whose name they know.
+        statistics: of the layer, whose name they know; None for those of each photo's own places.
         smoothings: σ in cells of the layer's grid, 0 for no blur.
+        layer: its dotted name, where there are no statistics.
         progress: called after each map.
         **settings: further ones of `IBA`, the same for all.
 
@@ -85,11 +109,10 @@ def sweep_smoothings(
     """
     if not smoothings or min(smoothings) < 0:
         raise SettingError(f"expected smoothings of 0 or more; got {list(smoothings)}")
-    layer = statistics.provenance.layer
-    return [
-        _explained(IBA(model, layer, smoothing=sigma, statistics=statistics, **settings), images, targets, progress)
-        for sigma in smoothings
-    ]
+    where = {layer or (statistics.provenance.layer if statistics is not None else ""): statistics}
+    columns = [{"smoothing": sigma} for sigma in smoothings]
+    (found,) = sweep_layers(model, images, targets, where, columns, progress=progress, **settings)
+    return found
 
 
 def roughness(cells: Tensor) -> Tensor:

@@ -9,6 +9,7 @@ from torch import Tensor
 
 from bitlens.bottlenecks.at_layer import LayerBottleneck
 from bitlens.data.kinds import Kind
+from bitlens.errors import SettingError
 from bitlens.methods import METHODS, entry_of
 from bitlens.methods.lessons import WEIGHTS
 from bitlens.methods.specs import Spec, parse_specs, settings_of_callable
@@ -43,7 +44,10 @@ def build_method(spec: Spec, loaded: Loaded, *, seed: int = 0, layer: str | None
         settings |= {"weights": trained} | ({"layer": layer} if layer else {})  # it knows its own layer and settings
     elif entry.needs_layer and "layer" not in spec.settings:
         settings["layer"] = layer or layer_for(loaded)
-    if "beta" in takes and not trained and loaded.beta is not None and spec.settings.get("keep") is None:
+    priced = (
+        spec.name != "iba" or spec.settings.get("keep") is None
+    )  # of others it is the price of a stage that prepares
+    if "beta" in takes and not trained and loaded.beta is not None and priced:
         settings["beta"] = loaded.beta
     settings.update(spec.settings)
     place = (settings.pop("layer"),) if "layer" in settings else ()
@@ -53,12 +57,55 @@ def build_method(spec: Spec, loaded: Loaded, *, seed: int = 0, layer: str | None
 KEEP = 0.9
 """Share of the decision that a map holds unless somebody says otherwise."""
 
+HOLDERS = ("iba", "token-iba", "input-iba")
+"""Methods whose maps can hold a share of the decision."""
 
-def holding(name: str, settings: Mapping[str, Any]) -> dict[str, Any]:
-    """Return the settings with which a bottleneck's maps hold, where no price, budget or share was named."""
-    if name not in ("iba", "token-iba") or settings.keys() & {"keep", "bits", "beta"}:
+_AIMS = {"keep", "bits", "beta", "beta_input"}
+
+
+def holding(name: str, settings: Mapping[str, Any], kind: Kind = "image") -> dict[str, Any]:
+    """Return the settings with which a bottleneck's maps hold, where no price, budget or share was named.
+
+    This is the default of everything that a person asks by words: `bitlens.explain`, the command line and the page. The classes
+    (`bitlens.IBA`) and papers' tables keep what was published.
+    """
+    if name not in HOLDERS or settings.keys() & _AIMS:
         return {}
-    return {"keep": KEEP, **({} if "quality" in settings or name != "iba" else {"quality": "fast"})}
+    fast = name == "iba" and kind == "image" and "quality" not in settings
+    return {"keep": KEEP, **({"quality": "fast"} if fast else {})}
+
+
+def with_options(
+    specs: Mapping[str, Spec], chosen: Mapping[str, Any], kind: Kind = "image", *, holds: bool = True
+) -> dict[str, Spec]:
+    """Return the methods with what options say, each as far as it takes that and names no setting of its own; by label.
+
+    Args:
+        specs: the methods.
+        chosen: settings by name; None is nothing chosen.
+        kind: what the methods explain.
+        holds: whether maps hold where nothing says how much passes, see `holding`.
+
+    Raises:
+        SettingError: if an option is for none of them.
+    """
+    given = {name: value for name, value in chosen.items() if value is not None}
+    useless, found = set(given), dict[str, Spec]()
+    for label, spec in specs.items():
+        entry = entry_of(spec.name, kind)
+        fits_any = entry.needs_layer or kind == "text"
+        taken = set(settings_of_callable(entry.build)) - (set() if fits_any else {"layer"})
+        useless -= taken
+        if spec.settings.keys() & _AIMS:
+            taken -= _AIMS  # it says itself how much passes
+        settings = {**{name: value for name, value in given.items() if name in taken}, **spec.settings}
+        held = holding(spec.name, settings, kind) if holds else {}
+        found[label] = Spec(spec.name, {**held, **settings})
+    if useless:
+        raise SettingError(
+            f"--{min(useless)} is not for {' or '.join(specs)}: leave it out; `bitlens methods NAME` shows how a method is set"
+        )
+    return found
 
 
 def map_alone(method: Any) -> dict[str, Any]:

@@ -8,7 +8,8 @@ import numpy as np
 from scipy.stats import spearmanr
 from torch import Tensor
 
-from bitlens.core.attribution import Attribution, Evidence
+from bitlens.core.attribution import Attribution
+from bitlens.core.evidence import Evidence
 from bitlens.errors import BitlensError
 from bitlens.explaining.photo import Photo
 from bitlens.methods.building import grey_photo, map_alone

@@ -10,13 +10,14 @@ from typing import Any
 from bitlens.core.fitting import HOLDING, QUALITY
 from bitlens.data.datasets import Sample, open_dataset
 from bitlens.data.images import find_images, read_image
+from bitlens.data.kinds import Kind
 from bitlens.data.labels import Labels
 from bitlens.errors import BitlensError, DataError, SettingError
 from bitlens.explaining.photo import fingerprint
 from bitlens.explaining.photos import Ready
 from bitlens.explaining.wanted import OUTPUT_WORDS, read_target, with_output
 from bitlens.methods import entry_of
-from bitlens.methods.building import build_method
+from bitlens.methods.building import HOLDERS, build_method
 from bitlens.methods.lessons import WEIGHTS, Lesson
 from bitlens.methods.specs import Spec, settings_of_callable
 from bitlens.methods.teaching import Source, Teacher
@@ -173,18 +174,37 @@ def _command(settings: Mapping[str, Any]) -> list[str]:
     return [str(word) for word in words] if isinstance(words, list) else []
 
 
+_IMPLIED = ("steps", "noise_samples", "antithetic", "rising", "closes")
+
+
 def _chosen(name: str, recorded: Mapping[str, Any]) -> dict[str, Any]:
     """What a method is built with, from what it tells of itself."""
     taken = settings_of_callable(entry_of(name).build)
     lesson = entry_of(name).lesson
     learnt = {lesson.setting} if lesson is not None else set()
     chosen = {key: value for key, value in recorded.items() if key in taken and key not in learnt and value is not None}
-    if "quality" in taken and "antithetic" in recorded:
-        implied = ("steps", "noise_samples", "antithetic", "rising", "closes")
-        for preset, one in (QUALITY if recorded.get("keep") is None else HOLDING).items():
-            if all(recorded.get(key, key == "closes") == asdict(one)[key] for key in implied):
-                chosen = {key: value for key, value in chosen.items() if key not in implied} | {"quality": preset}
-    return chosen
+    preset = _preset_of(recorded) if "quality" in taken else {}
+    return {key: value for key, value in chosen.items() if not preset or key not in _IMPLIED} | preset
+
+
+def _preset_of(recorded: Mapping[str, Any]) -> dict[str, str]:
+    """Name the preset that settings stand for, if it is one."""
+    for preset, one in (QUALITY if recorded.get("keep") is None else HOLDING).items():
+        if "antithetic" in recorded and all(recorded.get(key, key == "closes") == asdict(one)[key] for key in _IMPLIED):
+            return {"quality": preset}
+    return {}
+
+
+def aimed(spec: Spec, recorded: Mapping[str, Any], kind: Kind) -> Spec:
+    """Return a method of an evaluation with what decided how much passes, which its label need not say."""
+    taken = settings_of_callable(entry_of(spec.name, kind).build)
+    if spec.name not in HOLDERS:
+        return spec
+    aim: dict[str, Any] = {name: recorded[name] for name in ("keep", "bits") if recorded.get(name) is not None}
+    if not aim and spec.name != "input-iba" and "beta" in recorded:
+        aim = {"beta": recorded["beta"]}
+    preset = _preset_of(recorded) if "quality" in taken and not spec.settings.keys() & {"quality", *_IMPLIED} else {}
+    return Spec(spec.name, {**aim, **preset, **spec.settings})
 
 
 def _weights_of(files: Mapping[str, Path], command: list[str]) -> dict[str, Any]:

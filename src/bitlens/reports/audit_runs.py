@@ -18,6 +18,7 @@ from bitlens.evaluation.row_files import read_rows
 from bitlens.methods import METHODS
 from bitlens.methods.building import read_methods
 from bitlens.methods.specs import Spec
+from bitlens.reports.audit_remake import aimed
 from bitlens.reports.found import SUMMARY, read_summary, safe_name
 from bitlens.reports.recipe import typed
 from bitlens.system.checks import MOST, mapping, text, whole_number
@@ -186,7 +187,8 @@ class EvaluatedRun:
     def _plan(self, model: str, data: str, weights: Path | None) -> Plan:
         known = self.settings
         kind: Kind = "text" if "tokenizer" in known else "image"
-        methods = read_methods(",".join(map(typed, known["methods"])), kind)
+        labelled = read_methods(",".join(map(typed, known["methods"])), kind)
+        methods = {label: aimed(spec, known["methods"][label], kind) for label, spec in labelled.items()}
         layers = {
             known["methods"][label].get("layer") for label, spec in methods.items() if "layer" not in spec.settings
         }

@@ -2,19 +2,22 @@
 
 import re
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
 from bitlens.core.attribution import Attribution
+from bitlens.core.told import aim_of
 from bitlens.data.images import read_image
 from bitlens.errors import BitlensError, InputError
 from bitlens.methods import METHODS
 from bitlens.reports.found import Entry, safe_name
-from bitlens.view.card import Card, MapFigure, Proof, aim_of, draw_figure, draw_photo_uri
+from bitlens.view.card import Card, MapFigure, Proof, agreement, draw_figure, draw_photo_uri
 from bitlens.view.colours import Floats, Scale
+from bitlens.view.tradeoff import trade_off
+from bitlens.view.tradeoff_page import trade_off_html
 
 _PERCENTILE = 99.5  # gradients have a few pixels that are far above all others
 _GREY_SIZE = (1, 1)
@@ -89,7 +92,7 @@ def _card(sample: _Sample, tops: Mapping[str, float], anchor: str) -> Card:
     figures: list[MapFigure] = []
     for (label, one), scale in zip(sample.maps, scales, strict=True):
         try:
-            figures.append(_figure(photo, label, one, scale))
+            figures.append(_figure(photo, label, one, scale, f"{anchor}-{len(figures)}", len(sample.maps) > 1))
         except BitlensError as error:
             problems.append(f"{label}: {error}")
     shape = photo.shape[1:] if photo is not None else sample.maps[0][1].map.shape[1:] if sample.maps else _GREY_SIZE
@@ -100,8 +103,8 @@ def _card(sample: _Sample, tops: Mapping[str, float], anchor: str) -> Card:
     return Card(anchor, name, target, probability, picture, size, tuple(figures), tuple(problems))
 
 
-def _figure(photo: Floats | None, label: str, one: Attribution, scale: Scale) -> MapFigure:
-    return draw_figure(
+def _figure(photo: Floats | None, label: str, one: Attribution, scale: Scale, anchor: str, several: bool) -> MapFigure:
+    drawn = draw_figure(
         photo,
         one.map[0],
         scale,
@@ -110,6 +113,10 @@ def _figure(photo: Floats | None, label: str, one: Attribution, scale: Scale) ->
         total_bits=float(one.total_bits[0]) if one.total_bits is not None else None,
         proof=Proof.of(one),
     )
+    if one.spread is not None:
+        drawn = replace(drawn, facts=(*drawn.facts, agreement(one)))
+    curve = trade_off(one, title=label if several else "")
+    return drawn if curve is None else replace(drawn, curve=trade_off_html(curve, photo, anchor))
 
 
 def figure_details(one: Attribution, label: str) -> str:

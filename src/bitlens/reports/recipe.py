@@ -6,8 +6,9 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict
 from typing import Any
 
-from bitlens.core.fitting import QUALITY
+from bitlens.core.fitting import HOLDING, QUALITY
 from bitlens.methods import METHODS
+from bitlens.methods.building import HOLDERS, KEEP
 from bitlens.methods.lessons import WEIGHTS
 from bitlens.methods.specs import defaults_of_callable, settings_of_callable
 from bitlens.view.report_html import Recipe
@@ -46,8 +47,28 @@ def evaluation_recipe(title: str, settings: Mapping[str, Any], samples: int) -> 
         "seed": settings["seed"],
     }
     words = ["evaluate", *(str(word) for name, value in given.items() for word in (f"--{name}", value))]
+    words += _aim_words(settings["methods"])
     listed = [(label, _listed(one)) for kind in ("methods", "metrics") for label, one in settings[kind].items()]
     return Recipe(title, f"bitlens {shlex.join(words)}", settings=listed)
+
+
+def _aim_words(methods: Mapping[str, Mapping[str, Any]]) -> list[str]:
+    """Say what decided how much passes, of bottlenecks whose labels do not say it, as far as it is not as by default."""
+    silent = [
+        one
+        for label, one in methods.items()
+        if one.get("name") in HOLDERS and not any(f"{aim}=" in label for aim in ("keep", "bits", "beta", "beta_input"))
+    ]
+    for aim in ("keep", "bits"):
+        values = {one.get(aim) for one in silent}
+        if len(values) == 1 and None not in values:
+            (value,) = values
+            return [] if (aim, value) == ("keep", KEEP) else [f"--{aim}", f"{value:g}"]
+    priced = [one for one in silent if one.get("keep") is None and one.get("bits") is None]
+    prices = {one.get("beta") for one in priced}
+    if len(prices) == 1 and all(one["name"] != "input-iba" for one in priced):
+        return ["--beta", f"{prices.pop():g}"]
+    return ["--published"] if priced else []
 
 
 def typed(label: str) -> str:
@@ -62,7 +83,7 @@ def _listed(settings: Mapping[str, Any]) -> list[tuple[str, str]]:
 
 def _python(model: str, methods: Mapping[str, Mapping[str, Any]], command: Sequence[str]) -> Iterator[str]:
     yield "import bitlens"
-    if any("statistics_data" in one for one in methods.values()):
+    if any(one.get("statistics_data", "own") != "own" for one in methods.values()):
         yield "from bitlens.methods.lessons import STATISTICS, How"
         yield "from bitlens.methods.teaching import Source, Teacher"
     yield "from bitlens.data.images import read_image"
@@ -113,10 +134,11 @@ def _arguments(name: str, settings: Mapping[str, Any]) -> dict[str, Any]:
 
 def _quality(settings: Mapping[str, Any], chosen: dict[str, Any]) -> dict[str, Any]:
     """Name the preset, in place of what it stands for."""
-    for name, preset in QUALITY.items():
+    holds = settings.get("keep") is not None
+    for name, preset in (HOLDING if holds else QUALITY).items():
         values = asdict(preset)
-        implied = ("steps", "noise_samples", "antithetic", "rising")
-        if all(settings.get(key) == values[key] for key in implied):
+        implied = ("steps", "noise_samples", "antithetic", "rising", "closes", *(("readout",) if holds else ()))
+        if all(settings.get(key, key == "closes") == values[key] for key in implied):
             for key in implied:
                 chosen.pop(key, None)
             return {} if name == "paper" else {"quality": name}
@@ -125,7 +147,7 @@ def _quality(settings: Mapping[str, Any], chosen: dict[str, Any]) -> dict[str, A
 
 def _learning(settings: Mapping[str, Any], command: Sequence[str]) -> Iterator[str]:
     """Say how the method gets its statistics, if it needs any."""
-    if "statistics_data" not in settings:
+    if settings.get("statistics_data", "own") == "own":
         return
     kept = given_option(command, "--statistics")
     counted = re.fullmatch(r"(.*) \((\d+) photos\)", str(settings["statistics_data"]))

@@ -98,6 +98,7 @@ _COLUMNS: dict[str, tuple[str, Callable[[dict[str, Any]], str]]] = {
     ),
     "total_bits": ("bits", lambda row: f"{row['total_bits']:,.0f}"),
     "extra_bits": ("not in the picture", lambda row: f"{row['extra_bits']:,.0f}"),
+    "top_agreed": ("seeds agree", lambda row: f"{row['top_agreed']:.0%}"),
     "top_pixels_on_object": ("top pixels on object", lambda row: f"{row['top_pixels_on_object']:.0%}"),
 }
 """By the name of a value in a row: the column's title, and how the value is written."""
@@ -149,12 +150,12 @@ def aligned(
 
 def warn_of_limits(rows: Sequence[dict[str, Any]]) -> None:
     """Say so where the noise destroyed the prediction, or where bits bound nothing: such maps show only a part of it."""
-    measured = [row for row in rows if "probability_under_noise" in row]
+    measured = [row for row in rows if "probability_under_noise" in row and row.get("kept", 0) is not None]
     lost = sum(row["probability_under_noise"] < 0.5 * row["probability_before"] for row in measured)
     if lost:
         note(
             f"for {lost} of {len(measured)} the probability under noise is less than half of that before: these maps show too "
-            "little; a smaller --beta keeps more"
+            "little; --keep 0.9 in place of --beta holds more"
         )
     if around := sum("bypass_allowed" in row for row in rows):
         note(

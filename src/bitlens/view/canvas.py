@@ -33,6 +33,15 @@ _MEASURE = TextToPath()
 _BREAKS = ((" · ", " · "), (" ", " "), ("(?<=[-/_])", ""), ("", ""))
 
 
+class Page(Figure):
+    """A figure that shows itself in a notebook, whether pyplot is there or not."""
+
+    def _repr_png_(self) -> bytes:
+        buffer = io.BytesIO()
+        _write_png(self, buffer)
+        return buffer.getvalue()
+
+
 def new_page(width: float, height: float) -> Figure:
     """Make an empty white page of `width` x `height` inches.
 
@@ -44,7 +53,7 @@ def new_page(width: float, height: float) -> Figure:
         raise InputError(
             f"the figure would be {longest} pixels long, {_MOST_PIXELS} is the most: draw fewer per figure"
         )
-    page = Figure(figsize=(width, height), dpi=_DPI, facecolor="white", edgecolor="none")
+    page = Page(figsize=(width, height), dpi=_DPI, facecolor="white", edgecolor="none")
     page.set_layout_engine("none")
     return page
 

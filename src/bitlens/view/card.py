@@ -1,14 +1,13 @@
 """One explained photo as a card of a report: photo, maps with their colour bars, evidence, and what the numbers mean."""
 
 import math
-from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from bitlens.core.attribution import Attribution
+from bitlens.core.told import aim_of
 from bitlens.view.colours import Floats, Scale, dim, overlay
 from bitlens.view.encoding import bar_uri, picture_uri
 from bitlens.view.panels import Array, as_map, as_photo
@@ -31,6 +30,7 @@ class Proof:
         kept: share of the decision between floor and clean value that the map holds; None where it was not measured, or where
             the network says the same without seeing anything.
         caveat: what must be known of the bits beside these numbers, if anything.
+        own: whether the noise is as large as the features of this very input are on average, which may tell a texture.
     """
 
     before: float
@@ -40,6 +40,7 @@ class Proof:
     floor: float | None = None
     kept: float | None = None
     caveat: str = ""
+    own: bool = False
 
     @classmethod
     def of(cls, attribution: Attribution, sample: int = 0) -> "Proof | None":
@@ -50,7 +51,8 @@ class Proof:
         before, under, spread = (float(v[sample]) for v in (found.before, found.under_noise, found.under_noise_std))
         floor, kept = (float(found.floor[sample]) if found.floor is not None else None, float(found.kept[sample]))
         held = kept if math.isfinite(kept) else None
-        return cls(before, under, spread, found.measure, floor, held, found.caveat)
+        own = attribution.settings.get("statistics_data") == "own"
+        return cls(before, under, spread, found.measure, floor, held, found.caveat, own)
 
     @property
     def collapsed(self) -> bool:
@@ -65,14 +67,26 @@ class Proof:
         return self.floor is not None and self.kept is None
 
     @property
+    def held(self) -> str:
+        """Say what share of the decision the map holds, or that nothing was needed; nothing where that was not measured."""
+        if self.idle:
+            return "no place of the input was needed" if self.own else "nothing of the input was needed"
+        return "" if self.kept is None else f"{self.kept:.2f} of the decision is held"
+
+    @property
     def meaning(self) -> str:
         """Say in one sentence what the numbers mean for the map."""
         if self.idle:
-            return "With nothing but noise the network says the same: nothing here was needed for this answer."
+            return (
+                "With noise that has this input's own averages the network says the same: what decides is in it everywhere, as a "
+                "texture is, or was not needed; statistics of other inputs tell which."
+                if self.own
+                else "With nothing but noise the network says the same: nothing here was needed for this answer."
+            )
         if self.measure != "probability":
             return "Everything that the map leaves out was replaced by noise; compare the two scores."
         if self.collapsed:
-            return "The map shows only a part of what the network needs here: a smaller β keeps more."
+            return "The map shows only a part of what the network needs here: keep = 0.9 in place of β holds more."
         if self.under > self.before + _RISE:
             return "What the map shows is enough for this answer; the noise also hid what spoke against it."
         if self.under < _FALL * self.before:
@@ -80,12 +94,30 @@ class Proof:
         return "What the map shows is enough for this answer."
 
 
-def aim_of(settings: Mapping[str, Any]) -> str:
-    """Say what decided how much passes a bottleneck: a share to hold, a budget of bits, or a price; empty for other methods."""
-    for name, text in (("keep", "keep = {:g}"), ("bits", "at most {:,.0f} bits"), ("beta", "β = {:g}")):
-        if isinstance(settings.get(name), int | float):
-            return text.format(settings[name])
-    return ""
+def caption(attribution: Attribution) -> str:
+    """Name the evidence, the total and the settings of a bottleneck's map, for below a picture."""
+    parts = []
+    if (proof := Proof.of(attribution)) is not None:
+        symbol = "p" if proof.measure == "probability" else "score"
+        after = f"{proof.under:.2f} ± {proof.spread:.2f} with everything else under noise"
+        floor = f", {proof.floor:.2f} with nothing but noise" if proof.floor is not None else ""
+        parts.append(f"{symbol} = {proof.before:.2f}, and {after}{floor}{f': {proof.held}' if proof.held else ''}")
+    if attribution.total_bits is not None:
+        beside = attribution.extra_bits
+        apart = f", {float(beside[0].sum()):,.0f} by other tokens than patches" if beside is not None else ""
+        parts.append(f"{float(attribution.total_bits[0]):,.0f} bits in total{apart}")
+    parts.append(", ".join(filter(None, (attribution.layer, aim_of(attribution.settings)))))
+    if proof is not None and proof.caveat:
+        parts.append(proof.caveat)
+    return " · ".join(filter(None, parts))
+
+
+def agreement(found: Attribution, sample: int = 0) -> str:
+    """Say how far other seeds agree on a map; nothing where that was not measured."""
+    over = found.spread
+    if over is None:
+        return ""
+    return f"{over.seeds} seeds agree on {float(over.agreed[sample]):.0%} of the top {over.top:.0%} of places"
 
 
 @dataclass(frozen=True)
@@ -103,6 +135,7 @@ class MapFigure:
         alt: what the picture shows, in words.
         facts: short sentences about it.
         proof: of a method that uses noise.
+        curve: bits against the share of the decision, as a piece of HTML; empty where nobody asked for it.
     """
 
     method: str
@@ -115,6 +148,7 @@ class MapFigure:
     alt: str
     facts: tuple[str, ...] = ()
     proof: Proof | None = None
+    curve: str = ""
 
 
 @dataclass(frozen=True)

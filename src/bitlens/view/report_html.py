@@ -195,7 +195,7 @@ class Report:
 
 def render(report: Report) -> str:
     """Return the page, as text. The same report always gives the same page."""
-    style, script = asset("report.css"), asset("report.js")
+    style, script = asset("report.css") + asset("tradeoff.css"), asset("report.js")
     policy = (
         f"default-src 'none'; img-src data:; style-src 'unsafe-inline'; script-src '{_hash(script)}'; "
         "base-uri 'none'; form-action 'none'"

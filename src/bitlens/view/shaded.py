@@ -47,12 +47,14 @@ class ShadedText:
         scale: what the shades mean; `word_scale` makes one for several texts.
         title: said above it.
         notes: said below it, a line each.
+        of: what is shaded: "word" or "token".
     """
 
     pieces: Sequence[Piece]
     scale: Scale
     title: str = ""
     notes: Sequence[str] = ()
+    of: str = "word"
 
     @property
     def text(self) -> str:
@@ -69,7 +71,7 @@ class ShadedText:
         """Say what the shades stand for."""
         note = f" ({self.scale.note})" if self.scale.note else ""
         for_and_against = ": orange for the answer, blue against it" if self.scale.signed else ""
-        return f"{self.scale.unit} of each word{for_and_against}{note}"
+        return f"{self.scale.unit} of each {self.of}{for_and_against}{note}"
 
     def share(self, value: float) -> str:
         """Say how strong the shade of a value is, in percent."""

@@ -117,7 +117,7 @@ def draw_scaled_grid(
     notes = [] if shared else [_note([row[k] for row in scales], columns) for k in range(count)]
     if column_details is not None:
         details = [wrap(text, columns.heading, _TINY, max_lines=2) for text in column_details]
-        notes = [above + note for above, note in zip(details, notes, strict=True)]
+        notes = [above + note for above, note in zip(details, notes or [[]] * count, strict=True)]
     heading_height = max(map(len, headings)) * line_height(_HEADING)
     note_height = max(map(len, notes), default=0) * line_height(_TINY)
     top = _MARGIN + heading_height + note_height + 0.05

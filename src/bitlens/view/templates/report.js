@@ -3,7 +3,17 @@
   document.documentElement.classList.add("scripted");
   const said = document.getElementById("said");
 
-  for (const slider of document.querySelectorAll("input[type=range]")) {
+  for (const slider of document.querySelectorAll(".tradeoff input")) {
+    const curve = slider.closest(".tradeoff");
+    const show = () => {
+      curve.dataset.at = slider.value;
+      slider.setAttribute("aria-valuetext", curve.querySelector(`.tradeoff-said [data-step="${slider.value}"]`).textContent);
+    };
+    slider.addEventListener("input", show);
+    show(); // a browser may remember where the slider was
+  }
+
+  for (const slider of document.querySelectorAll(".slider input")) {
     const card = slider.closest(".card");
     const shown = card.querySelector("output");
     const layers = card.querySelectorAll(".over");
