@@ -25,7 +25,7 @@ EXAMPLES, PICTURES, PAGE = ROOT / "examples" / "gallery", ROOT / "docs" / "galle
 ORDER = (
     ("Pictures", ("scene", "methods", "what_if", "vision_transformer", "chest", "region")),
     ("Series, volumes, texts", ("series", "volume", "review")),
-    ("Looking closer", ("curve", "grid")),
+    ("Looking closer", ("curve", "grid", "spread")),
     ("What goes wrong, and how to see it", ("does_not_hold", "shortcut")),
 )
 HEADER = """# Gallery

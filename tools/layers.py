@@ -5,8 +5,7 @@
 Networks have random weights, nothing is downloaded: the layer follows from what the modules put out, not from the weights.
 """
 
-import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from importlib import import_module
 
 import torch
@@ -68,7 +67,10 @@ def of_text(name: str) -> str:
     config = getattr(library, f"{name}Config")(**{**_SMALL, **_OTHER_NAMES.get(name, {})})
     model = getattr(library, f"{name}ForSequenceClassification")(config).eval()
     layers = bitlens.method("token-iba", loaded_of(model)).layers
-    return f"| `{name}ForSequenceClassification` | {', '.join(f'`{layer}`' for layer in layers)} |"
+    stem = layers[0].rstrip("0123456789")
+    return (
+        f"| `{name}ForSequenceClassification` | `{stem}N` | {', '.join(layer.removeprefix(stem) for layer in layers)} |"
+    )
 
 
 def row(name: str, model: nn.Module, layer: str, size: int) -> str:
@@ -115,29 +117,29 @@ def _safely(make: Callable[[str], str], name: str) -> str:
         return _none(name)
 
 
-def page() -> str:
-    """Return the page."""
+def lines() -> Iterator[str]:
+    """Yield the page line by line, as soon as each is known."""
     torch.manual_seed(0)
-    parts = [HEADER]
+    yield HEADER
     tables = (
         ("torchvision", of_library, [f"torchvision/{name}" for name in TORCHVISION.split()]),
         ("timm", of_library, [f"timm/{name}" for name in TIMM.split()]),
         ("Hugging Face transformers", of_transformers, TRANSFORMERS.split()),
     )
     for title, make, names in tables:
-        lines = [f"## {title}\n", "| network | layer | grid | side of the image |", "|---|---|---|---|"]
+        yield from (f"## {title}", "", "| network | layer | grid | side of the image |", "|---|---|---|---|")
         for name in names:
-            print(name, file=sys.stderr, flush=True)
-            lines.append(_safely(make, name))
-        parts.append("\n".join(lines) + "\n")
-    lines = [
-        "## Texts\n",
-        "Maps of texts are the mean over several layers ([why](transformers.md)); networks of twelve.\n",
-    ]
-    lines += ["| network | layers |", "|---|---|", *map(of_text, TEXTS.split())]
-    parts.append("\n".join(lines) + "\n")
-    return "\n".join(parts)
+            yield _safely(make, name)
+        yield ""
+    yield from (
+        "## Texts",
+        "",
+        "Maps of texts are means over several layers, here of twelve ([why](transformers.md)).",
+        "",
+    )
+    yield from ("| network | layers | N |", "|---|---|---|", *map(of_text, TEXTS.split()))
 
 
 if __name__ == "__main__":
-    print(page(), end="")
+    for line in lines():
+        print(line, flush=True)

@@ -8,7 +8,7 @@ import torch
 from torch import nn
 
 import bitlens
-from bitlens.view.heatmap import draw_explanation, save_figure
+from bitlens.view.heatmap import save_figure
 from gallery_things import chests, fitted
 
 torch.manual_seed(0)
@@ -25,6 +25,6 @@ fitted(network, *chests(512, seed=1), steps=150)
 pictures, _ = chests(8, seed=2)
 
 attribution = bitlens.explain(network, pictures[3:4])
-figure = draw_explanation(pictures[3], attribution.map[0], unit=attribution.unit, title="nodule")
+figure = attribution.show(pictures[3:4])
 save_figure(figure, "chest.png")
-print(f"{float(attribution.total_bits):,.0f} bits, {float(attribution.evidence.kept):.2f} of the decision kept")
+print(attribution)
