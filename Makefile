@@ -1,11 +1,14 @@
-# Two commands are enough on a fresh machine: `make demo` and `make test`. Both make .venv first and are quick afterwards.
+# Two commands are enough on a fresh machine: `make demo` and `make test`. The first makes .venv with what the library itself
+# needs, the second adds what the tests need; both are quick afterwards. With uv: make demo INSTALL='uv pip install'
 PYTHON ?= python3
 BIN := .venv/bin
+INSTALL ?= $(BIN)/python -m pip install --quiet --disable-pip-version-check
+CORE := .venv/.core
 READY := .venv/.ready
 
 .PHONY: demo test test-slow check format docs bench fuzz crash requirements licences test-oldest test-newest clean
 
-demo: $(READY)  ## explain bundled scenes with the bundled network
+demo: $(CORE)  ## explain bundled scenes with the bundled network
 	$(BIN)/bitlens demo
 
 test: check  ## style, types, and all tests but the slow ones
@@ -23,9 +26,13 @@ format: $(READY)
 	$(BIN)/ruff check --fix .
 	$(BIN)/ruff format .
 
-$(READY): pyproject.toml constraints.txt
+$(CORE): pyproject.toml constraints.txt
 	$(PYTHON) -m venv .venv
-	$(BIN)/python -m pip install --quiet --disable-pip-version-check --constraint constraints.txt --editable '.[dev,text,timm,train,app,cluster,docs]'
+	$(INSTALL) --constraint constraints.txt --editable .
+	touch $@
+
+$(READY): $(CORE)
+	$(INSTALL) --constraint constraints.txt --editable '.[dev,text,timm,train,app,cluster,docs]'
 	touch $@
 
 docs: $(READY)  ## the documentation as a site, in site/

@@ -46,7 +46,7 @@ def evaluated(samples: int, count: int) -> tuple[float, float]:
     from bitlens.evaluation.on_workers import evaluates_on
     from bitlens.evaluation.plan import Plan
     from bitlens.evaluation.run import carry_out, find_tasks, select_samples
-    from bitlens.methods.building import read_methods
+    from bitlens.methods.naming import read_methods
     from bitlens.workers import open_workers
 
     plan = Plan("builtin/scenes", "builtin:scenes", read_methods(METHODS), read_metrics(METRICS), statistics_count=64)

@@ -21,7 +21,7 @@ from torch import Tensor
 from bitlens import metrics
 from bitlens.bottlenecks.per_sample import IBA
 from bitlens.core.attribution import Attribution
-from bitlens.core.fitting import QUALITY, FitSettings
+from bitlens.core.effort import QUALITY, FitSettings
 from bitlens.data.boxes import box_mask
 from bitlens.data.datasets import open_dataset
 from bitlens.methods.lessons import STATISTICS

@@ -20,7 +20,8 @@ from bitlens.data.datasets import open_dataset
 from bitlens.methods.lessons import STATISTICS
 from bitlens.methods.teaching import Source, Teacher
 from bitlens.metrics import bounding_box_ratio
-from bitlens.models.load import load_model, read_classes
+from bitlens.models.classes import read_classes
+from bitlens.models.load import load_model
 from bitlens.models.loaded import Loaded
 from bitlens.system.files import write_text
 from bitlens.view.heatmap import draw_grid, save_figure

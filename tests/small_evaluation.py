@@ -8,7 +8,7 @@ from PIL import Image
 from bitlens.evaluation.context import Context, open_context
 from bitlens.evaluation.measures import read_metrics
 from bitlens.evaluation.plan import Plan
-from bitlens.methods.building import read_methods
+from bitlens.methods.naming import read_methods
 
 NETWORK = """
 import torch

@@ -4,7 +4,8 @@ import torch
 from torch import Tensor
 
 from bitlens.bottlenecks.input.prior import FirstStage
-from bitlens.core.fitting import FitSettings, fit_masks
+from bitlens.core.effort import FitSettings
+from bitlens.core.fitting import fit_masks
 from bitlens.core.gaussian import NoiseSettings
 from bitlens.core.layout import LAYOUTS
 from bitlens.core.maps import bits_per_cell, bits_per_pixel

@@ -21,6 +21,7 @@ from bitlens.bottlenecks.readout.weights import ReadoutWeights, settled
 from bitlens.bottlenecks.token_statistics import TokenStatistics
 from bitlens.core.attribution import Attribution
 from bitlens.core.evidence import Curve, Evidence, Spread
+from bitlens.core.guarantee import Guarantee
 from bitlens.core.layout import LAYOUTS
 from bitlens.core.statistics import FeatureStatistics, Provenance
 from bitlens.data.datasets import open_dataset
@@ -32,10 +33,11 @@ from bitlens.data.words import WordTokenizer
 from bitlens.evaluation.pinned import pin_settings, read_settings
 from bitlens.evaluation.rows import Row, RowWriter
 from bitlens.evaluation.store import RowStore
+from bitlens.explaining.summary import read_summary
 from bitlens.metrics.retraining import read_state
-from bitlens.models.load import read_classes
+from bitlens.models.classes import read_classes
 from bitlens.models.weight_files import load_weights
-from bitlens.reports.found import read_results, read_summary
+from bitlens.reports.found import read_results
 from bitlens.system.arrays import read_array
 from bitlens.training.checkpoint import Checkpoint, State
 from bitlens.training.curve import EpochRow
@@ -96,6 +98,12 @@ def _readout(path: Path) -> None:
 def _analysis(path: Path) -> None:
     parts = (_some(2, 1, 2, 4), _some(2, 1, 2), _some(2, 1, 2), _some(2))
     LayerAnalysis(("a",), (1.0, 10.0), *parts, ("0", "1"), "probability", {"steps": 3}, "net").save(path)
+
+
+def _guarantee(path: Path) -> None:
+    budgets = torch.tensor([8.0, 16.0, 32.0], dtype=torch.float64)
+    parts: dict[str, Any] = {"noises": 4, "asked": "predicted", "inputs": ("a", "b", "c", "d"), "provenance": _FROM}
+    Guarantee("iba", {"beta": 1.0}, budgets, torch.tensor([0, 3, 1, 2]), **parts).save(path)
 
 
 def _net() -> nn.Module:
@@ -236,6 +244,7 @@ KINDS: dict[str, Kind] = {
         Patterns.load,
         sealed=True,
     ),
+    "guarantee": Kind("g.safetensors", _guarantee, Guarantee.load, sealed=True),
     "layer analysis": Kind("l.safetensors", _analysis, LayerAnalysis.load, sealed=True),
     "checkpoint": Kind("c.safetensors", _checkpoint, _read_checkpoint, sealed=True),
     "weights": Kind("w.safetensors", _save_safetensors, _read_weights),

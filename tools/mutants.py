@@ -194,7 +194,7 @@ SOURCES: tuple[Source, ...] = (
         ),
     ),
     Source(
-        "core/fitting.py",
+        "core/effort.py",
         ("core/test_objective.py", "core/test_fitting.py"),
         (
             (
@@ -209,6 +209,12 @@ SOURCES: tuple[Source, ...] = (
             ),
             ("rising copies start at none", "return 1 + step * self.noise", "return step * self.noise"),
             ("rising copies fall", "1 + step * self.noise", "1 + (self.updates - 1 - step) * self.noise"),
+        ),
+    ),
+    Source(
+        "core/fitting.py",
+        ("core/test_objective.py", "core/test_fitting.py"),
+        (
             (
                 "inactive features reach the network in the fit",
                 "used = features * noise_model.active\n    first",

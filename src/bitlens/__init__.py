@@ -18,9 +18,11 @@ if TYPE_CHECKING:
     from bitlens.core import targets as targets
     from bitlens.core.attribution import Attribution as Attribution
     from bitlens.core.evidence import Evidence as Evidence
+    from bitlens.core.guarantee import Guarantee as Guarantee
     from bitlens.core.statistics import FeatureStatistics as FeatureStatistics
     from bitlens.errors import BitlensError as BitlensError
     from bitlens.explaining import explainer as text
+    from bitlens.explaining.calibrating import calibrate as calibrate
     from bitlens.explaining.explainer import Explainer as Explainer
     from bitlens.explaining.one_line import default_layer as default_layer
     from bitlens.explaining.one_line import explain as explain
@@ -35,11 +37,13 @@ __all__ = [
     "Evidence",
     "Explainer",
     "FeatureStatistics",
+    "Guarantee",
     "InputIBA",
     "ReadoutIBA",
     "TokenIBA",
     "TokenInputIBA",
     "__version__",
+    "calibrate",
     "default_layer",
     "explain",
     "load_model",
@@ -57,10 +61,12 @@ _HOMES = {
     "Evidence": "bitlens.core.evidence",
     "Explainer": "bitlens.explaining.explainer",
     "FeatureStatistics": "bitlens.core.statistics",
+    "Guarantee": "bitlens.core.guarantee",
     "InputIBA": "bitlens.bottlenecks.input.images",
     "ReadoutIBA": "bitlens.bottlenecks.readout.readout",
     "TokenIBA": "bitlens.bottlenecks.tokens",
     "TokenInputIBA": "bitlens.bottlenecks.input.texts",
+    "calibrate": "bitlens.explaining.calibrating",
     "default_layer": "bitlens.explaining.one_line",
     "explain": "bitlens.explaining.one_line",
     "load_model": "bitlens.models.load",

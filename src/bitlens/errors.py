@@ -18,6 +18,8 @@ Each message names the argument, what came, what was expected, and what to do. W
 type and text, and a traceback with `--debug` alone.
 """
 
+import inspect
+import warnings
 from collections.abc import Mapping
 from typing import Any, TypeVar, get_args
 
@@ -103,6 +105,16 @@ class DependencyError(BitlensError, ImportError):
 
 class BitlensWarning(UserWarning):
     """A warning of what is worth knowing and does not stop the work."""
+
+
+def warn_caller(text: str) -> None:
+    """Warn at the line outside of bitlens that called it: it is said once for that line, however often it comes up within."""
+    depth, outside, frame = 1, 1, inspect.currentframe()
+    while frame is not None:
+        if str(frame.f_globals.get("__name__")).partition(".")[0] == "bitlens":
+            outside = depth + 1
+        depth, frame = depth + 1, frame.f_back
+    warnings.warn(text, BitlensWarning, stacklevel=outside)
 
 
 def at_least(least: int, **settings: Any) -> None:

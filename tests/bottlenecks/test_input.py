@@ -12,8 +12,9 @@ from bitlens.bottlenecks.input.presets import INPUT_STREAM
 from bitlens.bottlenecks.input.prior import FirstStage
 from bitlens.bottlenecks.per_sample import IBA
 from bitlens.core.attribution import Attribution
+from bitlens.core.effort import FitSettings
 from bitlens.core.family import Fitted
-from bitlens.core.fitting import FitSettings, fit_masks
+from bitlens.core.fitting import fit_masks
 from bitlens.core.layout import LAYOUTS
 from bitlens.core.statistics import FeatureStatistics
 from bitlens.errors import InputError, LayerError, SettingError

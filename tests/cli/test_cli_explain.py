@@ -94,12 +94,14 @@ def test_what_is_there_already_is_not_made_again_with_more_or_fewer_methods(bitl
     kept = [
         Attribution.load(tmp_path / "r" / f"scene 0{ending}.safetensors") for ending in ("", ".gradient", ".saliency")
     ]
-    assert [one.method for one in kept] == ["saliency", "gradient", "saliency"]
+    assert [one.method for one in kept] == ["gradient", "gradient", "saliency"]
+    rows = json.loads((tmp_path / "r" / "summary.json").read_text())["photos"]
+    assert [row["method"] for row in rows] == ["gradient", "saliency"]
 
 
 def test_other_settings_layers_targets_and_photos_are_made_anew(bitlens, scenes, tmp_path):
-    def repeated(methods, *others):
-        out = bitlens("explain", photo, *MODEL, "--method", methods, "--out", "r", *others).stdout
+    def repeated(methods, *others, into="r"):
+        out = bitlens("explain", photo, *MODEL, "--method", methods, "--out", into, *others).stdout
         return "1 of 1 were there already" in out
 
     photo = tmp_path / "photo.png"
@@ -108,12 +110,17 @@ def test_other_settings_layers_targets_and_photos_are_made_anew(bitlens, scenes,
     assert not repeated("grad-cam:layer=layer2")
     assert not repeated("grad-cam:layer=layer3")
     assert repeated("grad-cam:layer=layer3")
-    assert not repeated("grad-cam:layer=layer3", "--target", "3")
+    assert not repeated("grad-cam:layer=layer3", into="other")
+    assert not repeated("grad-cam:layer=layer3", "--target", "3", into="other")
     assert not repeated("smoothgrad")
     assert not repeated("smoothgrad", "--seed", 1)
     assert repeated("smoothgrad", "--seed", 1)
     photo.write_bytes((scenes / "scene 1.png").read_bytes())
     assert not repeated("smoothgrad", "--seed", 1)
+    rows = json.loads((tmp_path / "r" / "summary.json").read_text())["photos"]
+    assert [row["method"] for row in rows] == [
+        "smoothgrad"
+    ]  # maps of the photo that was there are no longer of this one
 
 
 def test_a_run_that_was_cut_short_keeps_what_was_done(bitlens, scenes, tmp_path, monkeypatch):

@@ -12,9 +12,13 @@ TEXT = "A warm, funny film with a wonderful cast."
 def test_two_networks_over_beta(bitlens, tmp_path):
     done = bitlens(
         "text", "layers", TEXT, "An awful mess.", "--against", "builtin/reviews", "--layers", "rnn_1,rnn_4",
-        "--betas", "1,100", "--out", tmp_path / "o", "--statistics-count", 20,
+        "--betas", "1,100", "--out", tmp_path / "o", "--statistics-count", 20, "--html", "page.html",
     )  # fmt: skip
-    assert "bits at β = 100" in done.stdout
+    assert "β = 100" in done.stdout
+    page = (tmp_path / "page.html").read_text("utf-8")
+    assert "<title>Layer by layer: builtin/reviews</title>" in page
+    assert page.count("<details") == 4
+    assert page.count("wonderful</span>") == 4
     names = {path.name for path in (tmp_path / "o").iterdir()}
     pictures = {f"text-{i}{end}.png" for i in (0, 1) for end in ("", "-betas")}
     assert names == {*pictures, "plane.png", "layers.json", "layers-0.safetensors"}

@@ -8,7 +8,8 @@ import torch
 from torch import Tensor
 
 from bitlens.core.attribution import Attribution
-from bitlens.core.evidence import BYPASSED, Evidence
+from bitlens.core.evidence import Evidence
+from bitlens.core.told import BYPASSED
 from bitlens.errors import DataError, InputError
 from bitlens.system.arrays import write_arrays
 

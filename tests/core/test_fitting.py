@@ -8,8 +8,9 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 from torch.utils._python_dispatch import TorchDispatchMode
 
+from bitlens.core.effort import QUALITY, FitSettings
 from bitlens.core.family import MaskFamily, Region
-from bitlens.core.fitting import QUALITY, FitSettings, _loss_gradient, fit_masks
+from bitlens.core.fitting import _loss_gradient, fit_masks
 from bitlens.core.gaussian import NoiseModel, NoiseSettings
 from bitlens.core.holding import Holding, mean_and_spread
 from bitlens.core.layout import LAYOUTS

@@ -16,8 +16,9 @@ import torch.nn.functional as F
 from torch import Tensor
 from torch.distributions import Normal, kl_divergence
 
+from bitlens.core.effort import FitSettings
 from bitlens.core.family import Fitted, MaskFamily, Region
-from bitlens.core.fitting import FitSettings, fit_masks
+from bitlens.core.fitting import fit_masks
 from bitlens.core.gaussian import NoiseModel
 from bitlens.core.holding import Holding, mean_and_spread
 from bitlens.core.layout import LAYOUTS, Layout, detect_layout

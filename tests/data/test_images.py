@@ -233,3 +233,25 @@ def test_sources_without_images(tree: Path) -> None:
         find_images([f"{tree}/*.webp"])
     with pytest.raises(DataError, match="no image was given"):
         find_images([])
+
+
+@pytest.mark.parametrize(
+    ("name", "content", "advice"),
+    [
+        ("scan", bytes(128) + b"DICM", "it is DICOM; save the picture as PNG first"),
+        ("scan.dcm", b"no preamble", "it is DICOM"),
+        ("brain.nii.gz", b"\x1f\x8b", "it is a volume; save its slices"),
+        ("phone.jpg", b"\0\0\0\x18ftypheic", "HEIC, AVIF or a film; save it as JPEG"),
+        ("paper.pdf", b"%PDF-1.7", "it is a drawing; save it as PNG"),
+        ("maps.npy", b"\x93NUMPY", "it holds arrays"),
+        ("scans.csv", b"file,label\n", r"it is a table; name the photos or their folder .*--data csv:FILE"),
+    ],
+)
+def test_what_is_no_photo_is_told_what_to_do_with(tmp_path: Path, name: str, content: bytes, advice: str) -> None:
+    (tmp_path / name).write_bytes(content)
+    for read in (read_image, read_layout):
+        with pytest.raises(DataError, match=advice):
+            read(tmp_path / name)
+    if not name.endswith("jpg"):
+        with pytest.raises(DataError, match=f"holds no image: of {name}, {advice}"):
+            find_images([tmp_path])

@@ -17,7 +17,7 @@ from bitlens.evaluation.run import carry_out, find_tasks, select_samples
 from bitlens.evaluation.store import RowStore
 from bitlens.evaluation.tables import Selection, build_table
 from bitlens.explaining.text import tokenised
-from bitlens.methods.building import read_methods
+from bitlens.methods.naming import read_methods
 from bitlens.metrics import Texts, token_degradation
 from small_texts import MASK, WORDS, BlankTokenizer, small_lstm
 

@@ -10,7 +10,7 @@ from rich.console import Console
 from torch import nn
 
 from bitlens.bottlenecks.layered import LayeredTokenIBA
-from bitlens.core.evidence import BYPASSED
+from bitlens.core.told import BYPASSED
 from bitlens.data.texts import open_texts
 from bitlens.data.words import WordTokenizer
 from bitlens.errors import LayerError, ModelError, SettingError, TargetError

@@ -7,14 +7,15 @@ import pytest
 import torch
 
 from bitlens.core.attribution import Attribution
-from bitlens.core.evidence import BYPASSED, Evidence
+from bitlens.core.evidence import Evidence
+from bitlens.core.told import BYPASSED
 from bitlens.data.datasets import open_dataset
 from bitlens.errors import DataError, SettingError
 from bitlens.explaining import pictures
 from bitlens.explaining.photos import Explained, Found, Ready, Request
 from bitlens.explaining.pictures import explain_into, write_picture, write_sheet
 from bitlens.methods import METHODS
-from bitlens.methods.building import read_methods
+from bitlens.methods.naming import read_methods
 from bitlens.models.load import load_model
 from bitlens.view.card import caption
 

@@ -5,7 +5,7 @@ import json
 import pytest
 
 from bitlens.errors import SettingError
-from bitlens.methods.building import holding, read_methods, with_options
+from bitlens.methods.naming import holding, read_methods, with_options
 from bitlens.methods.specs import Spec
 from bitlens.reports.audit_remake import aimed
 from bitlens.reports.recipe import _aim_words

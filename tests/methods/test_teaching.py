@@ -11,8 +11,9 @@ from bitlens.data.datasets import open_dataset
 from bitlens.data.preprocessing import Preprocessing
 from bitlens.errors import BitlensWarning
 from bitlens.methods.lessons import PATTERNS, STATISTICS
-from bitlens.methods.teaching import Source, Teacher, cache_folder
+from bitlens.methods.teaching import Source, Teacher
 from bitlens.models.loaded import Loaded
+from bitlens.system.files import cache_folder
 from networks import quadrant_net
 
 pytestmark = pytest.mark.filterwarnings("ignore::bitlens.errors.BitlensWarning")

@@ -12,7 +12,7 @@ from safetensors.torch import load_file
 from torch import nn
 
 from bitlens.core.layout import detect_layout
-from bitlens.data.scenes import Scene, scene
+from bitlens.data.scenes import CLASSES, Scene, scene
 from bitlens.errors import ModelError
 from bitlens.models.builtin import BUILTIN
 from bitlens.models.builtin import scenes as scenes_module
@@ -86,6 +86,8 @@ def test_registry() -> None:
     for builtin in BUILTIN.values():
         network, to_input = builtin.build()
         assert not network.training
+        assert builtin.classes == CLASSES
+        assert builtin.parameters == sum(parameter.numel() for parameter in network.parameters())
         x = to_input(Image.new("RGB", (120, 100)))
         shapes: list[torch.Size] = []
         handle = network.get_submodule(builtin.layer).register_forward_hook(

@@ -46,6 +46,9 @@ def test_small_images_keep_more_of_their_resolution():
 def test_networks_without_such_a_grid_are_refused():
     with pytest.raises(LayerError, match="name a layer"):
         default_layer(nn.Sequential(nn.Flatten(), nn.Linear(3072, 2)), torch.zeros(1, 3, 32, 32))
+    shallow = nn.Sequential(nn.Sequential(nn.Conv2d(3, 3, 3, 2, 1)), nn.Conv2d(3, 3, 3, 2, 1), nn.ReLU(), nn.Flatten())
+    with pytest.raises(LayerError, match=r"at 1/8 .*: name a layer \('1', '2' at 1/4 come nearest\)"):
+        default_layer(shallow, torch.zeros(1, 3, 96, 96))
     with pytest.raises(LayerError, match="images"):
         default_layer(nn.Linear(4, 2), torch.zeros(1, 4))
 

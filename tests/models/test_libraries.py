@@ -8,10 +8,12 @@ import pytest
 import torch
 from PIL import Image
 from torch import nn
+from torchvision import models as vision
 from torchvision.models import get_model_weights, resnet18, squeezenet1_1
 
 from bitlens.errors import DependencyError, ModelError
-from bitlens.models.libraries import from_hub, from_timm, from_torchvision, torchvision_names
+from bitlens.models.libraries import from_hub, from_timm, from_torchvision
+from bitlens.models.offered import in_timm, timm_architectures, timm_names, torchvision_classifiers, torchvision_names
 
 PHOTO = Image.new("RGB", (300, 260), (90, 120, 30))
 
@@ -98,10 +100,25 @@ def test_unknown_names_suggest_known_ones() -> None:
         from_torchvision("zzzzzz", None)
 
 
-def test_torchvision_is_listed_with_its_sizes() -> None:
-    listed = dict(torchvision_names())
-    assert listed["resnet50"] == 25557032
-    assert "fasterrcnn_resnet50_fpn" not in listed
+def test_what_is_read_off_torchvisions_files_is_what_it_says_itself() -> None:
+    names = vision.list_models(module=vision)
+    sets = {name: vision.get_model_weights(name) for name in names}
+    assert torchvision_classifiers() == {
+        name: (one["DEFAULT"].meta["num_params"], tuple(one.__members__)) for name, one in sets.items()
+    }
+    assert torchvision_names() == tuple(names)
+    assert "fasterrcnn_resnet50_fpn" not in torchvision_classifiers()
+
+
+def test_what_is_read_off_timms_files_is_what_it_says_itself(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    timm = pytest.importorskip("timm")
+    assert set(timm.list_models()) <= set(timm_architectures())
+    assert all(map(in_timm, timm.list_models()))
+    assert not in_timm("resnet10tt")
+    monkeypatch.setenv("BITLENS_CACHE", str(tmp_path))
+    assert timm_names() == timm.list_models(pretrained=True)
+    monkeypatch.setattr(timm, "list_models", lambda **_: pytest.fail("asked again"))
+    assert timm_names()
 
 
 def test_timm_without_weights() -> None:

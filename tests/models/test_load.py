@@ -9,9 +9,12 @@ from safetensors.torch import save_file
 from torch import nn
 
 from bitlens.data.datasets import open_dataset, tensor_batches
+from bitlens.data.kinds import Kind
 from bitlens.errors import DataError, ModelError
 from bitlens.models.builtin import BUILTIN
-from bitlens.models.load import available_models, load_model, read_classes
+from bitlens.models.classes import read_classes
+from bitlens.models.listing import available_models, check_model, short_name
+from bitlens.models.load import load_model
 
 DATA = os.environ.get("BITLENS_DATA")
 real = pytest.mark.skipif(not DATA, reason="BITLENS_DATA is not set")
@@ -128,10 +131,62 @@ def test_a_missing_file_is_named(tmp_path: Path) -> None:
         load_model(f"{tmp_path / 'none.py'}:build")
 
 
-@pytest.mark.parametrize("spec", ["", "resnet50", "keras/x", "torchvision/", "builtin", "zoo.py", "hf/"])
+@pytest.mark.parametrize("spec", ["", "resnet50", "keras/x", "torchvision/", "builtin", "hf/"])
 def test_unknown_forms_are_listed(spec: str) -> None:
     with pytest.raises(ModelError, match=r"torchvision/NAME, timm/NAME, hf/ORG/NAME, builtin/NAME, FILE\.py:CALLABLE"):
         load_model(spec)
+
+
+def test_what_is_near_a_known_form_says_what_to_write(zoo: Path) -> None:
+    for check in (load_model, check_model):
+        with pytest.raises(
+            ModelError,
+            match=r"which function of the file makes the network: write .*my zoo\.py:NAME, where NAME is plain, ",
+        ):
+            check(str(zoo))
+        with pytest.raises(ModelError, match=r"did you mean torchvision/resnet50\?"):
+            check("resnet50")
+        with pytest.raises(ModelError, match=r"name the network with --model, and these with --weights w\.pth"):
+            check("w.pth")
+
+
+@pytest.mark.parametrize("spec", ["builtin/scenes", "torchvision/resnet50@IMAGENET1K_V2", "torchvision/vgg16@random"])
+def test_a_name_that_can_be_loaded_is_let_through(spec: str) -> None:
+    check_model(spec)
+
+
+def test_a_file_is_checked_without_being_run(zoo: Path, tmp_path: Path) -> None:
+    for attribute in ("plain", "both", "value"):
+        check_model(f"{zoo}:{attribute}")
+    with pytest.raises(ModelError, match=r"defines no callable 'plane': did you mean .*my zoo\.py:plain\?"):
+        check_model(f"{zoo}:plane")
+    (tmp_path / "star.py").write_text("import os\nfrom elsewhere import *\nif os:\n    inner = 3\n1 / 0\n")
+    check_model(f"{tmp_path / 'star.py'}:anything")
+    (tmp_path / "broken.py").write_text("def build(:\n")
+    with pytest.raises(ModelError, match=r"cannot import .*broken\.py: SyntaxError: .*line 1"):
+        check_model(f"{tmp_path / 'broken.py'}:build")
+    with pytest.raises(ModelError, match=r"no file .*none\.py"):
+        check_model(f"{tmp_path / 'none.py'}:build")
+
+
+@pytest.mark.parametrize(
+    ("spec", "kind", "reason"),
+    [
+        ("builtin/cats", "image", "expected builtin/scenes"),
+        ("builtin/reviews", "image", "reads texts, not photos"),
+        ("builtin/scenes", "text", "expected builtin/reviews"),
+        ("torchvision/resnet5O", "image", "did you mean .*resnet50"),
+        ("torchvision/resnet50@V9", "image", "unknown weights 'V9' of resnet50: expected random, IMAGENET1K_V1"),
+        ("timm/resnet1000tt", "image", "did you mean"),
+        ("hf/./nowhere", "image", "no config.json"),
+        ("nowhere", "text", "hf/NAME, DIR"),
+    ],
+)
+def test_a_name_that_cannot_be_loaded_is_refused_by_its_name(spec: str, kind: Kind, reason: str) -> None:
+    if spec.startswith("timm"):
+        pytest.importorskip("timm")
+    with pytest.raises(ModelError, match=reason):
+        check_model(spec, kind)
 
 
 def test_own_weights_fill_any_kind(zoo: Path, tmp_path: Path) -> None:
@@ -234,3 +289,18 @@ def test_real_class_names() -> None:
     assert len(classes) == 1000
     assert classes[0] == "tench, Tinca tinca"
     assert isinstance(load_model(f"{DATA}/zoo.py:cifar_resnet20").model, nn.Module)
+
+
+def test_titles_are_names_and_not_paths(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "minilm").mkdir()
+    monkeypatch.chdir(tmp_path)
+    for spec, name in {
+        "torchvision/resnet50@IMAGENET1K_V2": "torchvision/resnet50@IMAGENET1K_V2",
+        "builtin/reviews": "builtin/reviews",
+        "hf/org/name": "hf/org/name",
+        f"{tmp_path}/some where/net.py:build": "net.py:build",
+        f"{tmp_path}/minilm/": "minilm",
+        "minilm": "minilm",
+        "hf/./minilm": "minilm",
+    }.items():
+        assert short_name(spec) == name

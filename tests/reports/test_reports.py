@@ -16,7 +16,7 @@ from PIL import Image
 import small_evaluation
 import small_results
 from bitlens.core.attribution import Attribution
-from bitlens.core.evidence import BYPASSED
+from bitlens.core.told import BYPASSED
 from bitlens.errors import DataError
 from bitlens.reports import write_report
 

@@ -8,7 +8,7 @@ import torch
 
 import small_results
 from bitlens.core.attribution import Attribution
-from bitlens.core.evidence import BYPASSED
+from bitlens.core.told import BYPASSED
 from bitlens.errors import NotFiniteError
 
 

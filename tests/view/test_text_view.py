@@ -9,7 +9,7 @@ import pytest
 from rich.console import Console
 
 from bitlens.errors import InputError
-from bitlens.view.shaded import Piece, ShadedText, html_fragment, html_page, pieces_of, terminal, word_scale
+from bitlens.view.shaded import Piece, ShadedText, html_fragment, html_page, number, pieces_of, terminal, word_scale
 
 TEXT = "  Don't <b>panic</b>,\tit's\n\nonly a & \"test\"  …  𝔘nicode é \n"
 SPANS = [match.span() for match in re.finditer(r"\w+", TEXT)]
@@ -129,7 +129,7 @@ def test_the_terminal_shows_text_legend_and_numbers():
     said = plain(one)
     assert said.startswith("sure\n  Don't <b>panic</b>,")
     assert "0.3  1.2  3  6  bits of each word" in said
-    assert "most: b 10," in said
+    assert "most: b 10\n" in said
     assert said.rstrip().endswith("a note")
 
 
@@ -140,6 +140,20 @@ def test_the_terminal_works_without_colours_and_tells_signs_apart_with_them():
     assert good != bad
     assert good.startswith("1;7;")  # bold and reverse remain where there are no colours
     assert "against" in plain(one)
+
+
+def test_punctuation_is_no_word_of_the_list_and_numbers_are_rounded():
+    text = "Well, no: (sad) 7!"
+    spans = [(0, 4), (4, 5), (6, 8), (8, 9), (10, 11), (11, 14), (14, 15), (16, 17), (17, 18)]
+    one = shaded([303.4, 150.0, 36.26, 9.0, 8.0, 7.564, 1.0, 0.1, 50.0], text=text, spans=spans)
+    assert one.strongest() == [("Well", "303"), ("no", "36"), ("sad", "7.6")]  # 0.1 of 303 bits is nothing to name
+    assert "most: Well 303, no 36, sad 7.6\n" in plain(one)
+    assert "from 9.1  36  91  182" in plain(one)
+    assert shaded([2.0, 1.0], text="?!", spans=[(0, 1), (1, 2)]).strongest() == [("?", "2"), ("!", "1")]
+    assert shaded([0.0], text="a", spans=[(0, 1)]).strongest() == [("a", "0")]
+    assert [number(value) for value in (0.00123, 0.5, 9.94, 9.96, 10.4, 1234.5, -0.25)] == [
+        "0.0012", "0.5", "9.9", "10", "10", "1,234", "-0.25",
+    ]  # fmt: skip
 
 
 @pytest.mark.slow

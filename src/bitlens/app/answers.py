@@ -18,12 +18,14 @@ from bitlens.data.datasets import Sample
 from bitlens.data.images import read_image
 from bitlens.errors import BitlensError, InputError, LayerError, SettingError
 from bitlens.explaining.photo import Photo, read_photo
-from bitlens.explaining.photos import Explained, Found, Ready, able, class_name
+from bitlens.explaining.photos import Explained, Found, Ready, able
 from bitlens.methods import entry_of
-from bitlens.methods.building import KEEP, build_method, holding
+from bitlens.methods.building import build_method
 from bitlens.methods.lessons import STATISTICS
+from bitlens.methods.naming import KEEP, holding
 from bitlens.methods.specs import Spec, settings_of_callable
 from bitlens.methods.teaching import Source, Teacher
+from bitlens.models.classes import class_name
 from bitlens.models.loaded import Loaded
 from bitlens.probe import Network
 

@@ -9,9 +9,11 @@ from bitlens.data.datasets import open_dataset
 from bitlens.data.labels import Labels
 from bitlens.errors import SettingError
 from bitlens.methods.building import grey_photo
+from bitlens.methods.labels import with_classes
 from bitlens.models.builtin import BUILTIN, BUILTIN_TEXT
+from bitlens.models.classes import read_classes
 from bitlens.models.default_layer import default_layer, grid_layers
-from bitlens.models.load import load_model, read_classes
+from bitlens.models.load import load_model
 from bitlens.models.load_text import text_layers
 from bitlens.models.loaded import Loaded
 from bitlens.probe import Network
@@ -119,7 +121,7 @@ def photo_desk(offer: Offer, device: str) -> Desk:
     layer = loaded.layer or default_layer(loaded.model, grey)
     if layer not in layers:
         layers = (layer, *layers)
-    classes = read_classes(offer.classes) if offer.classes is not None else loaded.classes
+    classes = with_classes(loaded, read_classes(offer.classes) if offer.classes is not None else None).classes
     beta = 10.0 if loaded.beta is None else loaded.beta
     network = Network(loaded.model, output=loaded.output)
     return Desk(offer, loaded, network, layers, layer, tuple(classes) if classes else None, beta, threading.RLock())

@@ -16,10 +16,12 @@ from bitlens.app.work import Frame
 from bitlens.core.outputs import OutputChoice
 from bitlens.data.datasets import open_dataset
 from bitlens.errors import BitlensError, InputError, SettingError
-from bitlens.explaining.pictures import write_picture, write_summary
-from bitlens.explaining.wanted import OUTPUT_WORDS, read_target
+from bitlens.explaining.pictures import write_picture
+from bitlens.explaining.summary import write_summary
+from bitlens.explaining.wanted import read_target
 from bitlens.methods import METHODS
-from bitlens.methods.building import KEEP
+from bitlens.methods.naming import KEEP
+from bitlens.models.classes import OUTPUT_WORDS
 from bitlens.reports import write_report
 from bitlens.system.console import Debugging
 

@@ -13,7 +13,7 @@ from bitlens.app.offers import Desk, Shelf
 from bitlens.app.turns import Lines
 from bitlens.app.work import Frame, Work
 from bitlens.errors import BitlensError, SettingError
-from bitlens.methods.building import KEEP
+from bitlens.methods.naming import KEEP
 from bitlens.system.console import Debugging
 from bitlens.system.optional import need
 

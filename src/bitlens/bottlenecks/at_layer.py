@@ -122,7 +122,8 @@ class LayerBottleneck(Bottleneck):
     @contextmanager
     def recorded(self, group: Group) -> Iterator[Recorded]:
         """Run a group through the network; within the block what comes behind the layer can run again."""
-        behind = self.runs_behind or self.keep is not None or group.wanted.evidence_samples > 0 or group.wanted.curve
+        aimed = self.keep is not None or self.guarantee is not None
+        behind = self.runs_behind or aimed or group.wanted.evidence_samples > 0 or group.wanted.curve
         recording = self.probe.record(group.inputs, check=behind)
         check_paths(self.probe, group.inputs, allowed=self.allow_bypass)
         geometry = self.geometry(group.inputs)

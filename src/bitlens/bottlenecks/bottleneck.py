@@ -17,15 +17,18 @@ from bitlens.bottlenecks.groups import Group
 from bitlens.bottlenecks.recorded import Reading, Recorded
 from bitlens.bottlenecks.settling import settle
 from bitlens.core.attribution import Attribution
+from bitlens.core.effort import FitSettings
 from bitlens.core.evidence import Curve, Evidence, Spread
-from bitlens.core.family import Fitted
-from bitlens.core.fitting import FitSettings, fit_masks
-from bitlens.core.holding import SEARCHED
+from bitlens.core.family import Fitted, MaskFamily
+from bitlens.core.fitting import fit_masks
+from bitlens.core.holding import SEARCHED, Holding
 from bitlens.core.maps import bits_of, bits_of_extra, bits_per_cell, bits_per_pixel, unit_of
+from bitlens.core.naming import names_still, refuse_others
 from bitlens.errors import NotFiniteError
 from bitlens.version import __version__
 
 EVIDENCE_STREAM = 0x5DEECE66D  # evidence must not reuse the noise that a mask was fitted on
+_GUARANTEED = 0x165667B1  # beyond it: what a guarantee says of a sample is seen under other noise
 
 
 class Bottleneck(GroupedMethod):
@@ -56,14 +59,17 @@ class Bottleneck(GroupedMethod):
         """Explain samples whose noisy copies go through the network together."""
         with self.recorded(group) as recorded, torch.enable_grad():
             NotFiniteError.refuse("the network's answer", recorded.target.value(recorded.output).detach())
+            if self.guarantee is not None and self.guarantee.asked == "predicted":
+                refuse_others(recorded.target, recorded.output)
             found = settle(recorded, self.masks(recorded), self.fit, self.keep, self.bits)
             proof = found.evidence
             if proof is not None and self.allow_bypass and recorded.recording is not None:
                 proof = replace(proof, bypass_allowed=True)
             made = self.attribution(recorded, found.fitted, proof)
             spread = self._spread(recorded, made.map) if group.wanted.seeds else None
+            kept = self._class_kept(recorded, found.fitted) if self.guarantee is not None else None
         curve = None if found.path is None or found.met is None else self._curve(recorded, found.path, found.met)
-        return replace(made, curve=curve, spread=spread)
+        return replace(made, curve=curve, spread=spread, class_kept=kept)
 
     def _spread(self, recorded: Recorded, first: Tensor) -> Spread:
         """Fit the masks with the seeds that follow, on what the group's pass left, and see how far their maps differ."""
@@ -85,6 +91,14 @@ class Bottleneck(GroupedMethod):
         if wanted.refits is not None:
             wanted.refits.append(stacked)
         return spread_over(stacked, recorded.group)
+
+    def _class_kept(self, recorded: Recorded, fitted: Fitted) -> Tensor:
+        """Say of which samples the class is kept, as it was asked when the guarantee was made, under other noise."""
+        masks = MaskFamily.of(recorded.features, recorded.noise, recorded.layout, recorded.region, self.fit.smoothing)
+        held = Holding(recorded.run, recorded.target, masks, recorded.group.rows, recorded.deeper)
+        seeds = [recorded.evidence_seed + _GUARANTEED] * len(recorded.features)
+        noises = self.guarantee.noises if self.guarantee is not None else 1
+        return names_still(held, fitted.u, noises, seeds).float().cpu()
 
     def _curve(self, recorded: Recorded, path: Sequence[Fitted], met: Tensor) -> Curve:
         read = [self.reading(recorded, fitted) for fitted in path]

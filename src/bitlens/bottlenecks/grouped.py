@@ -4,7 +4,7 @@ from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterator
 from dataclasses import replace
 from functools import partial
-from typing import Any
+from typing import Any, TypeVar
 
 import torch
 from torch import Tensor, nn
@@ -13,11 +13,13 @@ from typing_extensions import Unpack
 from bitlens.bottlenecks.groups import Group, Samples, Wanted
 from bitlens.core.attribution import Attribution
 from bitlens.core.evidence import TOP
+from bitlens.core.guarantee import Guarantee
 from bitlens.core.inputs import ModelInputs, as_captum
 from bitlens.core.passes import Passes, Precision, RunOptions
 from bitlens.core.targets import select_targets
 from bitlens.errors import SettingError
 from bitlens.probe import Probe, locating
+from bitlens.probe.fingerprint import weights_hash
 from bitlens.probe.following import following
 
 COPIES_AT_ONCE = 2  # of each sample; the more samples share a pass, the fuller it is, also where copies are few
@@ -27,6 +29,9 @@ def _place_of(samples: Samples, group: Group, one: int) -> int:
     """Return which of the samples as they were given one of a group is."""
     place = group.done - group.inputs.count + one
     return place if samples.order is None else int(samples.order[place])
+
+
+T = TypeVar("T")
 
 
 class GroupedMethod(ABC):
@@ -42,7 +47,11 @@ class GroupedMethod(ABC):
         keep: the share of the target, between its value under nothing but noise and its clean value, that a map must hold: the
             fewest bits are found that do. In place of a price, so `beta` cannot be given with it.
         bits: how many bits may pass in all, exact to 0.1 %: the best map within so many.
+        guarantee: as many as a share of inputs like these need to keep their class, as `bitlens.calibrate` found; for another
+            of its levels `guarantee.at(0.95)`.
     """
+
+    guarantee: Guarantee | None = None
 
     method: str
     """Its name in `bitlens.methods`."""
@@ -56,10 +65,15 @@ class GroupedMethod(ABC):
         allow_bypass: bool = False,
         keep: float | None = None,
         bits: float | None = None,
+        guarantee: Guarantee | None = None,
         **run: Unpack[RunOptions],
     ) -> None:
         self.passes, self.allow_bypass = Passes(**run), allow_bypass
-        self.keep, self.bits = keep, bits
+        if guarantee is not None:
+            if keep is not None or bits is not None:
+                raise SettingError("a guarantee says how many bits may pass: give neither keep nor bits with it")
+            bits = guarantee.promise.bits
+        self.keep, self.bits, self.guarantee = keep, bits, guarantee
         if keep is not None and not 0 < keep < 1:
             raise SettingError(f"keep must be a share above 0 and below 1, got {keep!r}")
         if bits is not None and not bits > 0:
@@ -83,9 +97,10 @@ class GroupedMethod(ABC):
         return beta
 
     @property
-    def aim(self) -> dict[str, float]:
+    def aim(self) -> dict[str, Any]:
         """Return what decides how much passes, where it is no price."""
-        return {name: value for name in ("keep", "bits") if (value := getattr(self, name)) is not None}
+        found = {name: value for name in ("keep", "bits") if (value := getattr(self, name)) is not None}
+        return found if self.guarantee is None else {**found, "guaranteed": self.guarantee.promise.plain()}
 
     @property
     def proof(self) -> int:
@@ -130,7 +145,7 @@ class GroupedMethod(ABC):
             targets: None for the predicted class, a class index, (N,) indices, a `Target`, or a callable from the
                 network's output to one score per row.
             evidence_samples: fresh noise samples under which the target is measured; 0 leaves the evidence out. 32 if not
-                given, 6 where a share is kept (4 with quality "fast"), which was not found under them.
+                given, 6 where a share is kept (4 with quality "fast", 24 of texts), which was not found under them.
             keep_capacity: whether to keep the bits of every feature, (N, ...) like the layer's output.
             curve: whether to measure how many bits each share of the target takes, see `Curve`.
             spread: with how many seeds, this one and those that follow, maps are fitted, to see how far they differ, see
@@ -157,6 +172,7 @@ class GroupedMethod(ABC):
         if not 0 < spread_top < 1:
             raise SettingError(f"spread_top must be a share above 0 and below 1, got {spread_top!r}")
         self.check()
+        self._check_guarantee()
         samples = self.read(inputs, targets).arranged(self.probe.device)
         proofs = self.proof if evidence_samples is None else evidence_samples
         wanted = Wanted(proofs, keep_capacity, curve, spread, spread_top, watch=watch)
@@ -173,26 +189,43 @@ class GroupedMethod(ABC):
         self, samples: Samples, targets: Any, wanted: Wanted, progress: Callable[[int], None] | None
     ) -> Iterator[Attribution]:
         """Give the attribution of each group of (arranged) samples."""
+        return self.each_group(samples, targets, wanted, self.explain_group, progress)
+
+    def each_group(
+        self,
+        samples: Samples,
+        targets: Any,
+        wanted: Wanted,
+        work: Callable[[Group], T],
+        progress: Callable[[int], None] | None = None,
+    ) -> Iterator[T]:
+        """Give what is found of each group of (arranged) samples."""
         alike = samples.padded and self.reads_padding(samples)
         for group in samples.groups(targets, wanted, self.rows, self.copies, alike=alike):
             with (
                 torch.autocast(self.probe.device.type, enabled=False),  # `precision` alone decides
                 locating(
-                    self.model, group.inputs, partial(_place_of, samples, group), None, partial(self._again, group)
+                    self.model, group.inputs, partial(_place_of, samples, group), None, partial(_again, work, group)
                 ),
             ):
-                found = self.explain_group(group)
+                found = work(group)
             yield found
             if progress is not None:
                 progress(group.done)
 
-    def _again(self, group: Group, one: int) -> Attribution:
-        """Explain one sample of a group alone."""
-        rows, count = slice(one, one + 1), group.inputs.count
-        asked = select_targets(group.targets, one, one + 1, count)
-        return self.explain_group(
-            replace(group, inputs=group.inputs.select(rows), kinds=group.kinds[rows], targets=asked)
-        )
+    def _check_guarantee(self) -> None:
+        """Refuse a guarantee that was made with another network, layer, method or settings.
+
+        Raises:
+            SettingError: names what differs.
+        """
+        if self.guarantee is None:
+            return
+        found = self.guarantee.differences(self.method, self.probe.name, weights_hash(self.model), self.settings())
+        if found:
+            raise SettingError(
+                f"the guarantee is not about this: {'; '.join(found[:4])}; calibrate anew, or explain as it was calibrated"
+            )
 
     def rows(self, inputs: ModelInputs) -> int:
         """Return how many rows like these inputs may go through the network at once."""
@@ -227,3 +260,10 @@ class GroupedMethod(ABC):
     @abstractmethod
     def settings(self) -> dict[str, Any]:
         """Return everything that decides what a map looks like, as plain values."""
+
+
+def _again(work: Callable[[Group], T], group: Group, one: int) -> T:
+    """Do with one sample of a group alone what is done with all."""
+    rows, count = slice(one, one + 1), group.inputs.count
+    asked = select_targets(group.targets, one, one + 1, count)
+    return work(replace(group, inputs=group.inputs.select(rows), kinds=group.kinds[rows], targets=asked))

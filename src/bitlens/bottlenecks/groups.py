@@ -6,6 +6,7 @@ longest of them.
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from itertools import takewhile
 from typing import Any
 
 import torch
@@ -152,6 +153,13 @@ class Samples:
     def padded(self) -> bool:
         """Return whether a text ends before the longest does."""
         return bool(self.kinds.shape[1]) and int(self.lengths.min()) < int(self.lengths.max())
+
+    @property
+    def frame(self) -> tuple[list[int], list[int]]:
+        """Return the special tokens that the first text begins with, and those that it ends with."""
+        kinds = [kind for kind in self.kinds[0].tolist() if kind != PADDING]
+        begun = list(takewhile(lambda kind: kind != ORDINARY, kinds))
+        return begun, list(takewhile(lambda kind: kind != ORDINARY, reversed(kinds[len(begun) :])))[::-1]
 
     def select(self, rows: slice | Tensor) -> "Samples":
         """Return some samples; texts are cut to the length that the longest of them needs."""

@@ -48,6 +48,8 @@ class LayeredTokenIBA(TextMethod):
     ) -> None:
         if not layers:
             raise SettingError("layers is empty: name at least one")
+        if settings.get("guarantee") is not None:
+            raise SettingError("a guarantee is about one layer: use TokenIBA at it")
         self.parts = tuple(TokenIBA(model, layer, statistics=statistics, **settings) for layer in layers)
         self.passes, self.probe = self.parts[0].passes, self.parts[0].probe
         self.keep, self.bits = self.parts[0].keep, self.parts[0].bits
@@ -76,10 +78,10 @@ class LayeredTokenIBA(TextMethod):
         for part in self.parts:
             part.know(statistics)
 
-    def check(self) -> None:
-        """Refuse to begin without statistics of all layers."""
+    def learn_without(self, samples: Samples) -> None:
+        """Make statistics where there are none yet, see `TokenIBA.learn_without`."""
         for part in self.parts:
-            part.check()
+            part.learn_without(samples)
 
     def rows(self, inputs: ModelInputs) -> int:
         """Return how many rows like these inputs may go through the network at once, whichever layer is restricted."""

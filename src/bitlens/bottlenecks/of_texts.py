@@ -11,6 +11,8 @@ from bitlens.bottlenecks.groups import Samples
 from bitlens.bottlenecks.token_statistics import TokenStatistics, collect_token_statistics
 from bitlens.probe.modules import call_of
 
+_PROOF = 24  # noises under which texts that hold are measured
+
 
 class TextMethod(GroupedMethod):
     """A method that explains texts against statistics of what layers put out for their tokens."""
@@ -19,6 +21,11 @@ class TextMethod(GroupedMethod):
     @abstractmethod
     def layers(self) -> tuple[str, ...]:
         """Dotted names of all layers whose statistics are needed."""
+
+    @property
+    def proof(self) -> int:
+        """Return more noises than for images: under each of them a text's label is kept or lost, so few tell little."""
+        return super().proof if self.keep is None else _PROOF
 
     @abstractmethod
     def know(self, statistics: Mapping[str, TokenStatistics]) -> None:
@@ -49,6 +56,19 @@ class TextMethod(GroupedMethod):
             collect_token_statistics(self.model, self.layers, batches, max_samples=max_samples, call=call, **about)
         )
         return self
+
+    def check(self) -> None:
+        """Begin in any case: what was not learnt is learnt of texts of chance, once it is known what stands around texts."""
+
+    @abstractmethod
+    def learn_without(self, samples: Samples) -> None:
+        """Make statistics where there are none yet, without other texts, for texts like these."""
+
+    def read(self, inputs: Any, targets: Any) -> Samples:
+        """Read texts, and make statistics where there are none yet."""
+        samples = super().read(inputs, targets)
+        self.learn_without(samples)
+        return samples
 
     def samples(self, inputs: Any) -> Samples:
         """Read texts."""

@@ -10,8 +10,8 @@ from typing_extensions import Unpack
 from bitlens.bottlenecks.at_layer import ExtraTokens, LayerBottleneck
 from bitlens.bottlenecks.bottleneck import optimised
 from bitlens.bottlenecks.recorded import Recorded
+from bitlens.core.effort import HOLDING, QUALITY, Quality, Readout
 from bitlens.core.family import Fitted
-from bitlens.core.fitting import HOLDING, QUALITY, Quality, Readout
 from bitlens.core.gaussian import NoiseMode, NoiseSettings
 from bitlens.core.passes import BottleneckOptions
 from bitlens.core.statistics import FeatureStatistics, Granularity

@@ -8,15 +8,18 @@ import torch
 from torch import Tensor
 
 from bitlens.bottlenecks.recorded import Recorded
-from bitlens.core.evidence import LEVELS, Evidence
+from bitlens.core.effort import FitSettings
+from bitlens.core.evidence import Evidence
 from bitlens.core.family import Fitted, MaskFamily
-from bitlens.core.fitting import FitSettings
 from bitlens.core.floor import share_kept
-from bitlens.core.holding import SEARCHED, Holding, fewest_that_hold, mean_and_spread
+from bitlens.core.holding import IMAGES, SEARCHED, TEXTS, Holding, fewest_that_hold, mean_and_spread
+from bitlens.core.told import LEVELS
 
 _LOOK, _FLOOR, _CURVE = 0x2545F491, 0x1B873593, 0x27D4EB2F  # streams of noise; fits and proofs have others
-_FLOOR_SAMPLES, _MORE = 2, 3  # noises of the floor, and how many times more where it is not low
+_FLOOR_SAMPLES = 2  # noises of the floor
+_MORE = (6, 24, 96)  # more where it is not low, more where nothing may be needed, and most where that is not clear then
 _LOW = 0.05  # of the clean value
+_CLEAR = 4.0  # standard errors of the floor, by which the clean value is above it where something surely is
 _ALONG = (-4.0, -2.5, -1.5, -0.75, 0.0, 0.75, 2.0, 4.0)  # logits beside the masks found, where a curve is measured
 
 
@@ -81,10 +84,20 @@ def settle(recorded: Recorded, fitted: Fitted, fit: FitSettings, keep: float | N
 
 
 def _floor(held: Holding, before: Tensor, seed: int) -> Tensor:
-    """Return values (count, N) with nothing but noise; more of them where they are no small part of the clean value."""
+    """Return values (count, N) with nothing but noise; more of them where they are no small part of the clean value.
+
+    That nothing is needed is said of a few noises last: where each of them answers yes or no, some agree by chance.
+    """
     values = held.floor(_FLOOR_SAMPLES, seed)
     if bool((values.mean(0) > _LOW * before).any()):
-        values = torch.cat([values, held.floor(_FLOOR_SAMPLES * _MORE, seed + 1)])
+        values = torch.cat([values, held.floor(_MORE[0], seed + 1)])
+        mean, spread = mean_and_spread(values)
+        if bool((before - mean <= _CLEAR * spread / len(values) ** 0.5).any()):
+            values = torch.cat([values, held.floor(_MORE[1], seed + 2)])
+            mean, spread = mean_and_spread(values)
+            above = before - mean
+            if bool(((above > 0) & (above <= _CLEAR * spread / len(values) ** 0.5)).any()):
+                values = torch.cat([values, held.floor(_MORE[2], seed + 3)])
     return values
 
 
@@ -110,7 +123,8 @@ def _kept(
     def kept(values: Tensor, samples: Tensor) -> Tensor:
         return share(values.minimum(before[samples]).mean(0), samples)  # a rise under one noise makes no fall good
 
-    shift, values = fewest_that_hold(look, kept, keep, needed, proof=wanted.evidence_samples or SEARCHED, closes=closes)
+    proof, cliff = wanted.evidence_samples or SEARCHED, TEXTS if recorded.group.kinds.shape[1] else IMAGES
+    shift, values = fewest_that_hold(look, kept, keep, needed, proof=proof, closes=closes, cliff=cliff)
     return held.masks.shifted(logits, shift), *mean_and_spread(values)
 
 

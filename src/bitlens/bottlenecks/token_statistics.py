@@ -161,15 +161,23 @@ class TokenStatistics:
 
 
 def sampled_statistics(
-    model: nn.Module, layers: Sequence[str], *, call: int | None = None, seed: int = 0
+    model: nn.Module,
+    layers: Sequence[str],
+    *,
+    begun: Sequence[int] = (),
+    ended: Sequence[int] = (),
+    call: int | None = None,
+    seed: int = 0,
 ) -> dict[str, TokenStatistics]:
     """Return statistics of several layers over texts of chance, for those who have no others: what hidden units do here.
 
-    Special tokens get the noise of ordinary ones.
+    Special tokens that do not stand around these texts get the noise of ordinary ones.
 
     Args:
         model: the network.
         layers: dotted names.
+        begun: special tokens that texts begin with.
+        ended: special tokens that texts end with.
         call: which call of the layers, if the network calls them several times in one pass.
         seed: of the texts.
 
@@ -177,7 +185,11 @@ def sampled_statistics(
         StatisticsError: if the network cannot be called with ids and a mask alone.
     """
     try:
-        batch = texts_of_chance(model, _CHANCE, _LENGTH, seed)
+        batch = texts_of_chance(model, _CHANCE, _LENGTH, seed, begun, ended)
+        special = torch.zeros_like(batch["input_ids"])
+        special[:, : len(begun)] = 1
+        special[:, special.shape[1] - len(ended) :] = 1
+        batch["special_tokens_mask"] = special
         found = collect_token_statistics(model, layers, [batch], call=call, data=SAMPLED)
     except LayerError:
         raise

@@ -21,8 +21,8 @@ from bitlens.bottlenecks.paths import check_paths
 from bitlens.bottlenecks.recorded import Reading, Recorded
 from bitlens.bottlenecks.shared_mask import SharedMask
 from bitlens.bottlenecks.token_statistics import TokenStatistics, sampled_statistics
+from bitlens.core.effort import FitSettings, Readout
 from bitlens.core.family import Fitted, Region
-from bitlens.core.fitting import FitSettings, Readout
 from bitlens.core.gaussian import NoiseModel, NoiseSettings
 from bitlens.core.layout import LAYOUTS
 from bitlens.core.passes import BottleneckOptions, in_precision, suffix_dtype
@@ -166,11 +166,14 @@ class TokenIBA(TextMethod, Bottleneck):
         """Take statistics of `layers`, by name, that were made with this network."""
         self._statistics = {name: statistics[name] for name in self.layers if name in statistics}
 
-    def check(self) -> None:
+    def learn_without(self, samples: Samples) -> None:
         """Make statistics where there are none yet: of texts of chance, see `sampled_statistics`."""
         missing = [name for name in self.layers if name not in self._statistics]
         if missing:
-            self._statistics |= sampled_statistics(self.model, missing, call=self.probe.call, seed=self.seed)
+            begun, ended = samples.frame
+            self._statistics |= sampled_statistics(
+                self.model, missing, begun=begun, ended=ended, call=self.probe.call, seed=self.seed
+            )
 
     def reads_padding(self, samples: Samples) -> bool:
         """Return whether the output changes with what the layer puts out at padding (XLNet's head reads the last position).

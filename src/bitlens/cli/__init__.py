@@ -10,6 +10,7 @@ import typer
 
 from bitlens.cli import evaluate, text_evaluate
 from bitlens.cli.audit import audit_app
+from bitlens.cli.calibrate import calibrate
 from bitlens.cli.compare import compare
 from bitlens.cli.demo import demo
 from bitlens.cli.explain import explain
@@ -56,7 +57,7 @@ def version() -> None:
     answers.print(__version__, highlight=False)
 
 
-photo_commands = (demo, explain, compare, grid, report, statistics, patterns, models, methods)
+photo_commands = (demo, explain, calibrate, compare, grid, report, statistics, patterns, models, methods)
 for command in (*photo_commands, evaluate.evaluate, evaluate.table, evaluate.metrics):
     app.command()(command)
 for text_command in (text_evaluate.evaluate, text_evaluate.metrics, text_evaluate.methods, layers):

@@ -5,7 +5,7 @@ from typing import Annotated
 
 import typer
 
-from bitlens.cli import options
+from bitlens.cli import early, options
 from bitlens.system.console import answers, messages, results_table
 
 
@@ -17,8 +17,9 @@ def demo(
     as_json: options.AsJson = False,
 ) -> None:
     """Explain generated scenes with the bundled network: nothing to download."""
+    early.check(out=out)
     from bitlens.explaining.demo import run_demo
-    from bitlens.explaining.pictures import write_summary
+    from bitlens.explaining.summary import write_summary
 
     with messages.status("starting") as status:
         done = run_demo(

@@ -9,9 +9,9 @@ import typer
 from rich.table import Table as RichTable
 from rich.text import Text
 
-from bitlens.cli import options
+from bitlens.cli import early, options
 from bitlens.cli.report import write_beside
-from bitlens.errors import SettingError
+from bitlens.errors import DataError, SettingError
 from bitlens.system.console import answers, messages, note, progress_bar
 
 if TYPE_CHECKING:
@@ -79,10 +79,9 @@ def evaluate(
     as_json: options.AsJson = False,
 ) -> None:
     """Measure methods by metrics on a data set. A run that was cut short goes on where it was, and can grow."""
-    from bitlens.evaluation.papers import load_paper
-    from bitlens.models.load import read_classes
+    from bitlens.models.classes import read_classes
 
-    printed = load_paper(paper) if paper is not None else None
+    printed = _published(paper)
     names = read_classes(classes) if classes is not None else None
     if model is None and printed is None:
         raise SettingError("no network was named: give --model, or --paper for the networks of a paper")
@@ -91,16 +90,21 @@ def evaluate(
         raise SettingError("--weights are those of one network: name it with --model")
     folders = [out / _folder_name(name) for name in models] if printed is not None else [out]
     aim = {"keep": keep, "bits": bits, "beta": beta, "quality": quality, "published": published}
+    plans = [
+        _plan(
+            name, data, methods, metrics, printed, aim, weights=weights, layer=layer, statistics_from=statistics_from,
+            statistics_count=statistics_count, statistics_per=statistics_per, seed=seed, classes=names,
+        )
+        for name in models
+    ]  # fmt: skip
+    options.read_part(part)
+    early.check(*models, data=[data, statistics_from], files={"--weights": weights}, out=out)
     with options.reached_workers(cluster, workers, device) as (helpers, place):
-        for name, folder in zip(models, folders, strict=True):
-            plan = _plan(
-                name, data, methods, metrics, printed, aim, weights=weights, layer=layer, statistics_from=statistics_from,
-                statistics_count=statistics_count, statistics_per=statistics_per, seed=seed, classes=names,
-            )  # fmt: skip
+        for plan, folder in zip(plans, folders, strict=True):
             run_plan(plan, folder, place, helpers, part, limit, keep_maps=keep_maps, retry_errors=retry_errors)
     if as_report:
         write_beside(out)
-    print_tables(out, None, printed, "json" if as_json else "text")
+    refuse_nothing(print_tables(out, None, printed, "json" if as_json else "text"))
 
 
 def table(
@@ -124,15 +128,13 @@ def table(
     as_json: options.AsJson = False,
 ) -> None:
     """Print what evaluate measured: means, standard errors, paired tests, and the papers' numbers beside them."""
-    from bitlens.evaluation.papers import load_paper
-    from bitlens.evaluation.run import read_part
     from bitlens.evaluation.tables import Selection
 
-    published = load_paper(paper) if paper is not None else None
+    published = _published(paper)
     selection = Selection(
         methods.split(",") if methods else None,
         metrics.split(",") if metrics else None,
-        read_part(part),
+        options.read_part(part),
         min_probability,
         reference,
     )
@@ -166,6 +168,14 @@ def list_metrics(kind: "Kind", *, as_json: bool) -> None:
         answers.print(f"  {row['summary']}\n  {row['source']}\n  passes: {row['passes']}{needs}", highlight=False)
 
 
+def _published(name: str | None) -> "Paper | None":
+    if name is None:
+        return None
+    from bitlens.evaluation.papers import load_paper
+
+    return load_paper(name)
+
+
 def _plan(
     model: str,
     data: str,
@@ -181,7 +191,7 @@ def _plan(
     """Take the paper's settings where a paper is asked for, changed by what was named; else maps hold, see `holding`."""
     from bitlens.evaluation.measures import read_metrics
     from bitlens.evaluation.plan import Plan
-    from bitlens.methods.building import read_methods, with_options
+    from bitlens.methods.naming import read_methods, with_options
 
     specs = paper.specs() if paper and methods is None else read_methods(methods or "iba")
     if paper and paper.missing() and methods is None:
@@ -216,11 +226,11 @@ def run_plan(
     from bitlens.evaluation.context import open_context
     from bitlens.evaluation.grids import draw_kept_maps
     from bitlens.evaluation.on_workers import evaluates_on
-    from bitlens.evaluation.run import carry_out, find_tasks, read_part, select_samples
+    from bitlens.evaluation.run import carry_out, find_tasks, select_samples
     from bitlens.methods.on_workers import summarises_on
     from bitlens.view.canvas import save_figure
 
-    share = read_part(part)
+    share = options.read_part(part)
     with messages.status("starting") as status:
         context = open_context(
             plan, folder, device, lambda what, seen, total: status.update(f"{what}: {seen} of {total}"),
@@ -240,8 +250,8 @@ def run_plan(
         messages.print(str(place), style="dim", highlight=False, markup=False, soft_wrap=True)
 
 
-def print_tables(folder: Path, selection: "Selection | None", paper: "Paper | None", how: Format) -> None:
-    """Print what a folder of results says, and which samples failed."""
+def print_tables(folder: Path, selection: "Selection | None", paper: "Paper | None", how: Format) -> "Sequence[Table]":
+    """Print what a folder of results says, and which samples failed; gives the tables."""
     from bitlens.evaluation import formats
     from bitlens.evaluation.pinned import result_folders
     from bitlens.evaluation.tables import build_table
@@ -259,6 +269,20 @@ def print_tables(folder: Path, selection: "Selection | None", paper: "Paper | No
         for grid in _grids(tables, paper):
             _print_grid(grid)
     _tell_failures(tables)
+    return tables
+
+
+def refuse_nothing(tables: "Sequence[Table]") -> None:
+    """Refuse tables in which every sample failed in everything: nobody should take that for a result.
+
+    Raises:
+        DataError: tells the first reason.
+    """
+    if any(cell.failures < table.samples for table in tables for cell in table.cells.values()):
+        return
+    reasons = [reason for table in tables for _, _, reason in table.reasons]
+    if reasons:
+        raise DataError(f"nothing could be measured, every sample failed: {reasons[0]}")
 
 
 def _grids(tables: "Sequence[Table]", paper: "Paper | None") -> "Iterator[Grid]":

@@ -9,8 +9,8 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from bitlens.cli import options
-from bitlens.cli.report import write_beside
+from bitlens.cli import early, options
+from bitlens.cli.report import REPORT, write_beside
 from bitlens.errors import LayerError, SettingError
 from bitlens.system.console import answers, messages, note, progress_bar, results_table, warn_of_limits
 
@@ -37,6 +37,16 @@ def explain(
     keep: options.Keep = None,
     bits: options.Bits = None,
     beta: options.Beta = None,
+    guarantee: Annotated[
+        Path | None,
+        typer.Option(
+            "--guarantee", help="As many bits as a share of photos like these need, from `bitlens calibrate`."
+        ),
+    ] = None,
+    level: Annotated[
+        float | None,
+        typer.Option("--level", help="Which share, with --guarantee (default: the first of the file, 0.9)."),
+    ] = None,
     quality: Annotated[
         options.Quality | None,
         typer.Option("--quality", help="How much work (default: fast; paper for iba with --beta)."),
@@ -81,21 +91,33 @@ def explain(
 ) -> None:
     """Explain photos by one method, or by several side by side. A run that was cut short goes on where it was."""
     from bitlens.data.images import find_images
-    from bitlens.explaining.on_workers import explain_on
-    from bitlens.explaining.photos import Request
-    from bitlens.explaining.pictures import explain_into, write_summary
-    from bitlens.explaining.wanted import read_target, with_output
-    from bitlens.models.load import load_model, read_classes
+    from bitlens.models.classes import check_target, read_classes
 
     made = {"statistics": statistics, "patterns": patterns, "weights": readout}
     price = {"keep": keep, "bits": bits, "beta": beta}
-    specs = _specs(method, {"layer": layer, **price, "quality": quality, **made})
+    options.check_guarantee(guarantee, level, price)
+    specs = read_specs(method, {"layer": layer, **price, "guarantee": guarantee, "quality": quality, **made})
     found = find_images(photos)
+    given_names = read_classes(classes) if classes else early.bundled_classes(model)
+    check_target(target, given_names)
+    files = {"--weights": weights, "--statistics": statistics, "--patterns": patterns, "--readout": readout}
+    files["--guarantee"] = guarantee
+    early.check(model, photos=found, data=[statistics_from], files=files, out=out)
+    from bitlens.explaining.earlier import asked_of
+    from bitlens.explaining.on_workers import explain_on
+    from bitlens.explaining.photos import Request
+    from bitlens.explaining.pictures import explain_into, write_merged
+    from bitlens.explaining.wanted import read_target, with_output
+    from bitlens.methods.labels import check_reading, with_classes
+    from bitlens.models.load import load_model
+
+    specs = with_files(specs, level)
     with options.reached_workers(cluster, workers, device) as (helpers, place):
         loaded = load_model(model, weights, place)
-        names = read_classes(classes) if classes else loaded.classes
+        check_reading(loaded)
+        names = with_classes(loaded, given_names if classes else None).classes
         loaded, wanted = read_target(target, with_output(loaded, [spec.settings for spec in specs.values()]), names)
-        ready, refused = _ready(specs, loaded, statistics_from, statistics_count, seed, helpers)
+        ready, refused = ready_methods(specs, loaded, statistics_from, statistics_count, seed, helpers)
         more = _more(ready, {"curve": curve, "spread": spread})
         request = Request(loaded, ready, wanted, names, out, picture_format, same_scale, more)
         work = explain_into if helpers is None else partial(explain_on, helpers)
@@ -107,11 +129,12 @@ def explain(
     settings = {
         "command": sys.argv[1:],
         "model": loaded.name,
+        "target": asked_of(request),
         "seed": seed,
         "methods": {one.label: one.settings() for one in ready},
     }
-    write_summary(done.rows, settings, out / "summary.json", done.skipped, {**refused, **done.refused})
-    if as_report:
+    others = write_merged(done, settings, refused, out)
+    if as_report or (out / REPORT).is_file():  # a page of before must not tell of fewer photos than there are
         write_beside(out, same_scale=same_scale)
     if as_json:
         print(json.dumps(done.rows, ensure_ascii=False))
@@ -119,7 +142,8 @@ def explain(
     warn_of_limits(done.rows)
     answers.print(results_table(_measured(done.rows)))
     known = f" ({done.repeated} of {len(done.rows)} were there already)" if done.repeated else ""
-    answers.print(f"pictures, maps and summary.json are in {out}/{known}", soft_wrap=True)
+    beside = f", with {others} photo{'s' if others > 1 else ''} of earlier runs" if others else ""
+    answers.print(f"pictures, maps and summary.json are in {out}/{known}{beside}", soft_wrap=True)
 
 
 def _more(ready: "Sequence[Ready]", chosen: Mapping[str, Any]) -> dict[str, Any]:
@@ -145,19 +169,49 @@ def _measured(rows: list[dict[str, Any]]) -> list[dict[str, Any]]:
     return [row for row in rows if "total_bits" in row] or [row for row in rows if first[row["photo"]] is row]
 
 
-def _specs(text: str, chosen: Mapping[str, Any]) -> "dict[str, Spec]":
-    """Read the methods by label. Options are for the methods that take them and name no setting of their own."""
-    from bitlens.core.statistics import FeatureStatistics
-    from bitlens.methods.building import read_methods, with_options
+def read_specs(text: str, chosen: Mapping[str, Any], *, calibrating: bool = False) -> "dict[str, Spec]":
+    """Read the methods by label. Options are for the methods that take them and name no setting of their own.
+
+    Args:
+        text: as it was typed.
+        chosen: options by name, None where they were not given.
+        calibrating: whether a guarantee is to be made with them.
+    """
+    from bitlens.methods.naming import guaranteed, read_methods, with_options
+    from bitlens.methods.specs import Spec
 
     given = {name: value for name, value in chosen.items() if value is not None}
-    if "statistics" in given:
-        given["statistics"] = FeatureStatistics.load(given["statistics"])
     given |= {name: str(given[name]) for name in ("patterns", "weights") if name in given}
-    return with_options(read_methods(text), given)
+    specs = with_options(read_methods(text), given, holds=not calibrating)
+    if not calibrating:
+        return specs
+    return {
+        label: Spec(spec.name, {**guaranteed(spec.name, spec.settings), **spec.settings})
+        for label, spec in specs.items()
+    }
 
 
-def _ready(
+def with_files(specs: "Mapping[str, Spec]", level: float | None = None) -> "dict[str, Spec]":
+    """Read the files of statistics and of a guarantee, for a level, that methods were given by their names."""
+    from bitlens.core.guarantee import Guarantee
+    from bitlens.core.statistics import FeatureStatistics
+    from bitlens.methods.specs import Spec
+
+    def read(name: str, value: Any) -> Any:
+        if not isinstance(value, Path):
+            return value
+        if name != "guarantee":
+            return FeatureStatistics.load(value)
+        found = Guarantee.load(value)
+        return found if level is None else found.at(level)
+
+    return {
+        label: Spec(spec.name, {name: read(name, value) for name, value in spec.settings.items()})
+        for label, spec in specs.items()
+    }
+
+
+def ready_methods(
     specs: "Mapping[str, Spec]",
     loaded: "Loaded",
     source: str | None,

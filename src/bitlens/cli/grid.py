@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from bitlens.cli import options
+from bitlens.cli import early, options
 from bitlens.errors import DataError, SettingError
 from bitlens.system.console import aligned, answers, messages, note, progress_bar
 
@@ -71,16 +71,22 @@ def grid(
 ) -> None:
     """Draw photos by layers and shares of the decision (or prices β), or by smoothings of the mask, on one colour scale."""
     from bitlens.data.images import find_images
-    from bitlens.explaining.photos import class_name
-    from bitlens.explaining.wanted import read_target
-    from bitlens.models.load import load_model, read_classes
+    from bitlens.models.classes import check_target, class_name, read_classes
     from bitlens.system.files import write_text
 
     sigmas = options.numbers("--smoothings", smoothings, least=0.0) if smoothings is not None else ()
-    loaded = load_model(model, weights, options.device_name(device))
     columns = _columns(keep, betas, single=bool(sigmas))
-    names = read_classes(classes) if classes else loaded.classes
+    given_names = read_classes(classes) if classes else early.bundled_classes(model)
     paths = find_images(photos)
+    check_target(target, given_names)
+    early.check(model, photos=paths, data=[statistics_from], files={"--weights": weights}, out=out)
+    from bitlens.explaining.wanted import read_target
+    from bitlens.methods.labels import check_reading, with_classes
+    from bitlens.models.load import load_model
+
+    loaded = load_model(model, weights, options.device_name(device))
+    check_reading(loaded)
+    names = with_classes(loaded, given_names if classes else None).classes
     loaded, wanted = read_target(target, loaded, names)
     settings: dict[str, Any] = {"quality": quality, "seed": seed}
     if loaded.output is not None:

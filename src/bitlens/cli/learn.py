@@ -4,7 +4,7 @@ from typing import Annotated
 
 import typer
 
-from bitlens.cli import options
+from bitlens.cli import early, options
 from bitlens.system.console import answers
 
 
@@ -24,7 +24,9 @@ def statistics(
     as_json: options.AsJson = False,
 ) -> None:
     """Learn what a layer puts out on many photos; every explanation at that layer needs it once."""
+    early.check(model, data=[data], files={"--weights": weights}, out_file=out)
     from bitlens.methods.building import build_method
+    from bitlens.methods.labels import check_reading
     from bitlens.methods.lessons import STATISTICS, How
     from bitlens.methods.on_workers import summarises_on
     from bitlens.methods.specs import Spec
@@ -34,6 +36,7 @@ def statistics(
     samples = Source.open(data, "image", count)
     with options.reached_workers(cluster, workers, device) as (helpers, place):
         loaded = load_model(model, weights, place)
+        check_reading(loaded)
         iba = build_method(Spec("iba", {}), loaded, layer=layer)
         how = How(per, summarises_on(helpers) if helpers is not None else None)
         options.teach(loaded, samples, STATISTICS, iba, how=how, cached=False)
@@ -58,13 +61,16 @@ def patterns(
     as_json: options.AsJson = False,
 ) -> None:
     """Learn what each neuron's output tells of its input; the method pattern-attribution needs it once."""
+    early.check(model, data=[data], files={"--weights": weights}, out_file=out)
     from bitlens.baselines.pattern_attribution import PatternAttribution
+    from bitlens.methods.labels import check_reading
     from bitlens.methods.lessons import PATTERNS
     from bitlens.methods.teaching import Source
     from bitlens.models.load import load_model
 
     samples = Source.open(data, "image", count)
     loaded = load_model(model, weights, options.device_name(device))
+    check_reading(loaded)
     method = PatternAttribution(loaded.model)
     options.teach(loaded, samples, PATTERNS, method, cached=False)
     method.patterns.save(out)

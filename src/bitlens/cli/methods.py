@@ -1,9 +1,5 @@
 """The command that lists the methods of attribution, and shows one with its settings."""
 
-import inspect
-import re
-from collections.abc import Callable
-from functools import partial
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
@@ -34,7 +30,7 @@ def methods(
     known = METHODS["image"]
     chosen = list(known)
     if name:
-        from bitlens.methods.building import read_methods
+        from bitlens.methods.naming import read_methods
 
         chosen = [spec.name for spec in read_methods(name).values()]
     rows = [_row(known[one], whole=bool(name)) for one in chosen]
@@ -52,41 +48,13 @@ def _row(entry: "MethodEntry", *, whole: bool) -> dict[str, Any]:
     names = ("name", "summary", "paper", "unit", "signed", "passes", "supports")
     row = {name: getattr(entry, name) for name in names} | {"needs": needs}
     if whole:
-        builder = _undressed(entry.build)
-        row["description"] = " ".join((inspect.getdoc(builder) or "").partition("\n\n")[0].split())
-        row["settings"] = _settings(entry.build)
+        row["description"] = entry.listed.description
+        row["settings"] = [
+            {"name": name, "default": one.default, "takes": one.takes, "summary": one.summary}
+            for name, one in entry.listed.settings.items()
+            if one.takes
+        ]
     return row
-
-
-def _undressed(build: Callable[..., Any]) -> Callable[..., Any]:
-    return build.func if isinstance(build, partial) else build
-
-
-def _settings(build: Callable[..., Any]) -> list[dict[str, Any]]:
-    """List what may be typed after the method's name: each setting, its default, what it takes and what it is."""
-    from bitlens.core.passes import Passes
-    from bitlens.methods.specs import defaults_of_callable, settings_of_callable, words_for
-
-    known, defaults = settings_of_callable(build), defaults_of_callable(build)
-    texts = {**_texts(Passes), **_texts(_undressed(build))}
-    return [
-        {"name": name, "default": defaults[name], "takes": words_for(known[name]), "summary": texts.get(name, "")}
-        for name in known
-        if words_for(known[name])
-    ]
-
-
-def _texts(build: Any) -> dict[str, str]:
-    """Read what the docstring says of each argument; a class may leave it to what it inherits from."""
-    found: dict[str, str] = {}
-    for one in reversed(inspect.getmro(build) if inspect.isclass(build) else [build]):
-        _, *after = re.split(
-            r"^(?:Args|Attributes):\n", inspect.cleandoc(one.__doc__ or ""), maxsplit=1, flags=re.MULTILINE
-        )
-        arguments = "".join(after).partition("\n\n")[0]
-        for name, text in re.findall(r"^    (\w+): ((?:.|\n(?=     ))*)", arguments, re.MULTILINE):
-            found[name] = " ".join(text.split())
-    return found
 
 
 def _print(row: dict[str, Any]) -> None:

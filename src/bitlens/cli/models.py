@@ -14,7 +14,7 @@ def models(
     as_json: options.AsJson = False,
 ) -> None:
     """List the networks that can be named. Nothing is downloaded."""
-    from bitlens.models.load import FORMS, available_models
+    from bitlens.models.listing import FORMS, available_models
 
     entries = [entry for entry in available_models() if search.lower() in entry.spec.lower()]
     if options.printed_as_json(as_json, [vars(entry) for entry in entries]):

@@ -1,7 +1,7 @@
 """The options that commands share."""
 
 import json
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal
@@ -10,6 +10,7 @@ import typer
 
 from bitlens.errors import ModelError, SettingError
 from bitlens.system.console import messages, progress_bar
+from bitlens.system.optional import refuse_without
 
 if TYPE_CHECKING:
     from bitlens.methods.lessons import How, Lesson
@@ -24,7 +25,9 @@ Quality = Literal["fast", "paper", "best"]
 Photos = Annotated[list[str], typer.Argument(help="Photos, folders, or patterns such as 'photos/**/*.jpg'.")]
 Texts = Annotated[list[str] | None, typer.Argument(help="Texts, each in quotes.")]
 TextFile = Annotated[Path | None, typer.Option("--file", help="One text from a file; - for standard input.")]
-TextData = Annotated[str | None, typer.Option("--data", help="Texts from jsonl:FILE, tsv:FILE or builtin:reviews.")]
+TextData = Annotated[
+    str | None, typer.Option("--data", help="Texts from csv:FILE, tsv:FILE, jsonl:FILE or builtin:reviews.")
+]
 TextLimit = Annotated[int, typer.Option("--limit", min=1, help="How many texts of --data.")]
 TextPair = Annotated[str | None, typer.Option("--pair", help="The second text, for networks that compare two.")]
 Learnt = Annotated[str, typer.Option("--data", help="folder:DIR, csv:FILE, imagenet:DIR or builtin:scenes-train.")]
@@ -124,6 +127,7 @@ def reached_workers(cluster: str | None, workers: int | None, device: Where) -> 
             raise SettingError("--workers are those of a cluster: add --cluster ray")
         yield None, device_name(device)
         return
+    refuse_without("ray", "cluster")
     from bitlens.workers import open_workers
 
     messages.print("reaching the cluster", style="dim")
@@ -148,6 +152,18 @@ def device_name(device: Where) -> str:
     return device
 
 
+def read_part(text: str) -> tuple[int, int]:
+    """Read `1/2`, the first of two parts, as numbers.
+
+    Raises:
+        SettingError: if it is written otherwise.
+    """
+    number, slash, parts = text.partition("/")
+    if not slash or not number.isdecimal() or not parts.isdecimal():
+        raise SettingError(f"part {text!r}: expected K/N, for example 1/2 for the first half")
+    return int(number), int(parts)
+
+
 def numbers(option: str, text: str, *, above: float = float("-inf"), least: float = float("-inf")) -> tuple[float, ...]:
     """Read finite numbers separated by commas.
 
@@ -162,6 +178,24 @@ def numbers(option: str, text: str, *, above: float = float("-inf"), least: floa
         kind = f" above {above:g}" if above > float("-inf") else f" of {least:g} or more" if least > above else ""
         raise SettingError(f"{option} is {text!r}: expected numbers{kind}, separated by commas")
     return found
+
+
+def check_guarantee(path: Path | None, level: float | None, others: Mapping[str, Any]) -> None:
+    """Refuse what makes no sense beside a guarantee.
+
+    Args:
+        path: its file, if there is one.
+        level: the share of inputs; None for the first of the file.
+        others: options that decide how much passes, too, by name.
+
+    Raises:
+        SettingError: if another option is given that decides it, or a level of no guarantee.
+    """
+    if path is None and level is not None:
+        raise SettingError("--level is that of a guarantee: add --guarantee FILE, made by `bitlens calibrate`")
+    given = [f"--{name}" for name, value in others.items() if value is not None]
+    if path is not None and given:
+        raise SettingError(f"--guarantee decides how many bits pass, and so does {given[0]}: give one of them")
 
 
 def teach(

@@ -4,9 +4,10 @@ from typing import Annotated
 
 import typer
 
-from bitlens.cli import options
+from bitlens.cli import early, options
 from bitlens.errors import SettingError
 from bitlens.system.console import note
+from bitlens.system.optional import refuse_without
 
 _HERE = ("127.0.0.1", "localhost", "::1")
 
@@ -44,11 +45,14 @@ def app(
     device: options.Device = "auto",
 ) -> None:
     """Explain photos and texts in a browser, on this machine."""
-    from bitlens.app import Offer, builtin_offers, builtin_text_offers, serve
-
     models = model or []
     if len(models) > 1 and (weights or classes):
         raise SettingError("--weights and --classes go with one --model; start the page once for each")
+    refuse_without("gradio", "app")
+    early.check(*models, data=[statistics_from], files={"--weights": weights, "--classes": classes}, loads="")
+    early.check(*text_model or [], kind="text", data=[text_statistics_from], loads="torch and gradio")
+    from bitlens.app import Offer, builtin_offers, builtin_text_offers, serve
+
     own_texts = [Offer(spec, text_statistics_from or "") for spec in text_model or []]
     own = [Offer(spec, statistics_from or "", weights, classes) for spec in models]
     if host not in _HERE:

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
 
-from bitlens.cli import options
+from bitlens.cli import early, options
 from bitlens.system.console import answers, progress_bars
 
 if TYPE_CHECKING:
@@ -93,12 +93,13 @@ def train(
 
     On several devices: `accelerate launch --num_processes N -m bitlens readout train …`.
     """
+    early.check(model, data=[data], files={"--weights": weights, "--start": start}, out_file=out)
     from bitlens.bottlenecks.readout.readout import ReadoutIBA
     from bitlens.bottlenecks.readout.task import Teaching
     from bitlens.bottlenecks.readout.weights import ReadoutWeights
     from bitlens.data.datasets import open_dataset, tensor_batches
     from bitlens.methods.building import layer_for
-    from bitlens.methods.labels import labels_for
+    from bitlens.methods.labels import check_reading, labels_for
     from bitlens.models.load import load_model
     from bitlens.training.examples import Examples, Pairs, Photos
     from bitlens.training.settings import TrainingSettings
@@ -109,6 +110,7 @@ def train(
     )  # fmt: skip
     teaching = Teaching(ramp if ramp is not None else epochs // 2, teacher_epochs, teacher)
     loaded = load_model(model, weights, _own_device(options.device_name(device)))
+    check_reading(loaded)
     samples = open_dataset(data, labels_for(loaded))
     readout = ReadoutIBA(
         loaded.model, layer or layer_for(loaded), read_layers.split(",") if read_layers else None,

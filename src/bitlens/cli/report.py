@@ -8,6 +8,7 @@ import typer
 from bitlens.cli import options
 from bitlens.system.console import answers, note
 
+REPORT = "report.html"
 _MOST_NOTES = 8
 
 
@@ -44,6 +45,6 @@ def write_beside(folder: Path, *, same_scale: bool = False) -> None:
     """Write the report of a folder into the folder, as --report asks for it."""
     from bitlens.reports import write_report
 
-    written = write_report([folder], folder / "report.html", same_scale=same_scale)
+    written = write_report([folder], folder / REPORT, same_scale=same_scale)
     for problem in written.problems[:_MOST_NOTES]:
         note(f"missing in the report: {problem}")

@@ -7,7 +7,7 @@ from typing import Annotated
 import typer
 from rich.table import Table
 
-from bitlens.cli import options
+from bitlens.cli import early, options
 from bitlens.system.console import answers, messages
 
 
@@ -30,16 +30,19 @@ def roar(
     as_json: options.AsJson = False,
 ) -> None:
     """Remove the pixels that methods call important, train again, and see what is still learnt. Resumes."""
+    from bitlens.methods.naming import read_methods
+
+    specs, shares = read_methods(methods), options.numbers("--rates", rates)
+    named = data.removeprefix("npz:")
+    early.check(data=[data] if named == data else [], files={} if named == data else {"--data": Path(named)}, out=out)
     from bitlens.data.small import read_small_images
     from bitlens.evaluation.roar import RoarPlan, run_roar
-    from bitlens.methods.building import read_methods
     from bitlens.metrics.retraining import RetrainingSettings
 
-    specs = read_methods(methods)
     plan = RoarPlan(data, size, limit, width, RetrainingSettings(epochs, batch_size, learning_rate), seed)
     with messages.status("reading images") as status:
         images = read_small_images(data, size, limit)
-        shares, place = options.numbers("--rates", rates), options.device_name(device)
+        place = options.device_name(device)
         rows = run_roar(plan, images, specs, shares, seeds, out, place, lambda text: status.update(f"{text} …"))
     if options.printed_as_json(as_json, [asdict(row) for row in rows]):
         return

@@ -3,13 +3,12 @@
 import json
 import sys
 from collections.abc import Sequence
-from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from bitlens.cli import options
+from bitlens.cli import early, options
 from bitlens.data.cells import check_text
 from bitlens.errors import DataError, SettingError
 from bitlens.system.console import answers, messages, progress_bar
@@ -63,19 +62,27 @@ def explain(
     as_json: options.AsJson = False,
 ) -> None:
     """Shade the words of texts by the bits (or scores) that a network uses for its answer."""
-    from bitlens.explaining.explainer import page
-    from bitlens.methods.labels import labels_for
-    from bitlens.models.load import load_model, read_classes
+    from bitlens.models.classes import check_target, read_classes
+
+    name, settings = chosen_method(method, {"layer": layer, "keep": keep, "bits": bits, "beta": beta})
+    given_names = read_classes(classes) if classes is not None else early.bundled_classes(model)
+    check_target(target, given_names)
+    refuse_several(texts or [], file, data)
+    early.check(model, kind="text", data=[data, statistics_from], files={"--weights": weights}, out_file=html)
+    from bitlens.explaining.explainer import Explainer, page
+    from bitlens.methods.labels import labels_for, with_classes
+    from bitlens.models.listing import short_name
+    from bitlens.models.load import load_model
 
     loaded = load_model(model, weights, options.device_name(device), kind="text")
-    loaded = replace(loaded, classes=read_classes(classes)) if classes is not None else loaded
+    loaded = with_classes(loaded, given_names if classes is not None else None)
     samples = chosen_texts(texts or [], file, data, limit, pair, labels_for(loaded) if data is not None else None)
-    explainer = build_explainer(loaded, method, {"layer": layer, "keep": keep, "bits": bits, "beta": beta}, seed)
+    explainer = Explainer(loaded, method=name, **{"seed": seed, **settings})
     teach(explainer, statistics_from, statistics_count)
     with progress_bar("explaining", len(samples)) as advance:
         found = explainer(*columns_of(samples), target=target, progress=advance)
     if html is not None:
-        write_text(html, page(found, f"{method} on {model}", same_scale=same_scale))
+        write_text(html, page(found, f"{method} on {short_name(model)}", same_scale=same_scale))
     if as_json:
         known = [{"name": s.name, "label": s.label, **e.as_dict()} for s, e in zip(samples, found, strict=True)]
         print(json.dumps(known, ensure_ascii=False))
@@ -84,6 +91,18 @@ def explain(
         answers.print(*[""] * (number > 0), explanation, sep="\n")
     if html is not None:
         answers.print(f"\nthe page is {html}", soft_wrap=True)
+
+
+def refuse_several(texts: Sequence[str], file: Path | None, data: str | None) -> None:
+    """Refuse texts that were named in none, or in several, of the three ways.
+
+    Raises:
+        SettingError: if they were; DataError if the file is not there.
+    """
+    if sum((bool(texts), file is not None, data is not None)) != 1:
+        raise SettingError("give texts in quotes, or --file FILE, or --data SPEC: exactly one of the three")
+    if file is not None and str(file) != "-" and not file.is_file():
+        raise DataError(f"cannot read the text {file}: there is no such file")
 
 
 def chosen_texts(
@@ -103,8 +122,7 @@ def chosen_texts(
     from bitlens.data.labels import Labels
     from bitlens.data.texts import TextSample, open_texts
 
-    if sum((bool(texts), file is not None, data is not None)) != 1:
-        raise SettingError("give texts in quotes, or --file FILE, or --data SPEC: exactly one of the three")
+    refuse_several(texts, file, data)
     if data is not None:
         if pair is not None:
             raise SettingError("--pair is for a text on the command line; the pairs of --data stand in the file")
@@ -119,20 +137,19 @@ def columns_of(samples: "Sequence[TextSample]") -> tuple[list[str], list[str] | 
     return [sample.text for sample in samples], pairs
 
 
-def build_explainer(loaded: Any, method: str, chosen: dict[str, Any], seed: int) -> "Explainer":
-    """Build the explainer that a person asked for; options that were not given are left to the method.
+def chosen_method(method: str, chosen: dict[str, Any]) -> tuple[str, dict[str, Any]]:
+    """Return the method that a person asked for, with its settings; options that were not given are left to the method.
 
     Raises:
         SettingError: if there is no such method, several were named, or it does not take an option.
     """
-    from bitlens.explaining.explainer import Explainer
-    from bitlens.methods.building import read_methods, with_options
+    from bitlens.methods.naming import read_methods, with_options
 
     specs = with_options(read_methods(method, "text"), chosen, "text")
     if len(specs) != 1:
         raise SettingError(f"--method {method} names {len(specs)} methods: give one")
     (spec,) = specs.values()
-    return Explainer(loaded, method=spec.name, **{"seed": seed, **spec.settings})
+    return spec.name, dict(spec.settings)
 
 
 def teach(explainer: "Explainer", source: str | None, count: int) -> None:

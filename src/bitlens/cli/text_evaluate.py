@@ -5,8 +5,8 @@ from typing import Annotated, Literal
 
 import typer
 
-from bitlens.cli import options
-from bitlens.cli.evaluate import list_metrics, print_tables, run_plan
+from bitlens.cli import early, options
+from bitlens.cli.evaluate import list_metrics, print_tables, refuse_nothing, run_plan
 from bitlens.system.console import answers
 
 
@@ -54,8 +54,8 @@ def evaluate(
     """Measure methods by metrics on texts. A run that was cut short goes on where it was, and can grow."""
     from bitlens.evaluation.measures import read_metrics
     from bitlens.evaluation.plan import Plan
-    from bitlens.methods.building import read_methods, with_options
-    from bitlens.models.load import read_classes
+    from bitlens.methods.naming import read_methods, with_options
+    from bitlens.models.classes import read_classes
 
     chosen = with_options(
         read_methods(methods, "text"), {"keep": keep, "bits": bits, "beta": beta}, "text", holds=not published
@@ -65,9 +65,11 @@ def evaluate(
         asked=asked, max_tokens=max_tokens, statistics_from=statistics_from, statistics_count=statistics_count, seed=seed,
         classes=read_classes(classes) if classes is not None else None,
     )  # fmt: skip
+    options.read_part(part)
+    early.check(model, kind="text", data=[data, statistics_from], files={"--weights": weights}, out=out)
     with options.reached_workers(cluster, workers, device) as (helpers, place):
         run_plan(plan, out, place, helpers, part, limit, keep_maps=keep_maps, retry_errors=retry_errors)
-    print_tables(out, None, None, "json" if as_json else "text")
+    refuse_nothing(print_tables(out, None, None, "json" if as_json else "text"))
 
 
 def metrics(as_json: options.AsJson = False) -> None:

@@ -8,10 +8,11 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from bitlens.cli import options
-from bitlens.cli.text import chosen_texts, columns_of
+from bitlens.cli import early, options
+from bitlens.cli.text import chosen_texts, columns_of, refuse_several
 from bitlens.errors import InputError
 from bitlens.system.console import answers, progress_bar
+from bitlens.system.files import write_text
 
 if TYPE_CHECKING:
     from bitlens.bottlenecks.layer_analysis import LayerAnalysis
@@ -48,17 +49,28 @@ def layers(
         ),
     ] = None,
     statistics_count: options.TextCount = 1000,
+    html: Annotated[
+        Path | None, typer.Option("--html", help="Also write a page: the words shaded layer by layer, for each price.")
+    ] = None,
     out: options.Out = Path("bitlens-layers"),
     device: options.Device = "auto",
     seed: options.Seed = 0,
     as_json: options.AsJson = False,
 ) -> None:
     """Restrict each layer by itself: which words it uses, how many bits, and what of the prediction they keep."""
+    from bitlens.models.classes import check_target
+
+    prices = options.numbers("--betas", betas)
+    check_target(target, early.bundled_classes(model))
+    refuse_several(texts or [], file, data)
+    early.check(
+        model, against, kind="text", data=[data, statistics_from], files={"--weights": weights}, out=out, out_file=html
+    )
     from bitlens.bottlenecks.layer_analysis import analyse_layers
+    from bitlens.explaining.layer_page import layers_page
     from bitlens.explaining.wanted import read_target
     from bitlens.models.load import load_model
 
-    prices = options.numbers("--betas", betas)
     samples = chosen_texts(texts or [], file, data, limit, pair)
     given, place = columns_of(samples), options.device_name(device)
     specs = [model] if against is None else [model, against]
@@ -84,15 +96,29 @@ def layers(
                 output=loaded.output,
                 progress=advance,
             )
-    written = _write(analyses, batch, out, classes)
+    titled = _titled(analyses)
+    written = _write(titled, batch, out, classes)
+    if html is not None:
+        write_text(html, layers_page(titled, batch, [one.name for one in samples], classes))
     rows = [
         {"model": spec, "name": samples[row["text"]].name, **row} for spec, a in analyses.items() for row in a.rows()
     ]
     (out / "layers.json").write_text(json.dumps(rows, indent=1, ensure_ascii=False), "utf-8")
     if options.printed_as_json(as_json, rows):
         return
-    _print(analyses)
+    _print(titled)
     answers.print(f"{', '.join(written)} and layers.json are in {out}", soft_wrap=True)
+    if html is not None:
+        answers.print(f"the page is {html}", soft_wrap=True)
+
+
+def _titled(analyses: "dict[str, LayerAnalysis]") -> "dict[str, LayerAnalysis]":
+    """Call networks by their names, without folders, where these tell them apart."""
+    from bitlens.models.listing import short_name
+
+    names = {spec: short_name(spec) for spec in analyses}
+    apart = len(set(names.values())) == len(names)
+    return {names[spec] if apart else spec: one for spec, one in analyses.items()}
 
 
 def _answers(loaded: "Loaded", batch: "TokenBatch") -> list[int]:
@@ -149,13 +175,14 @@ def _print(analyses: "dict[str, LayerAnalysis]") -> None:
     from bitlens.explaining.layer_pictures import short_names
 
     for spec, analysis in analyses.items():
+        title = f"{spec}: {analysis.measure} before {float(analysis.before.mean()):.2f}"
         table = Table(
-            title=f"{spec}: {analysis.measure} before {float(analysis.before.mean()):.2f}", title_justify="left"
+            title=title, title_justify="left", title_style="bold", box=None, header_style="bold", pad_edge=False
         )
-        table.add_column("layer")
+        table.add_column("\nlayer")
         for beta in analysis.betas:
-            table.add_column(f"bits at β = {beta:g}", justify="right")
-            table.add_column("kept", justify="right")
+            table.add_column(f"β = {beta:g}\nbits", justify="right")
+            table.add_column("\nkept", justify="right")
         for depth, layer in enumerate(short_names(analysis.layers)):
             bits, kept = analysis.total_bits[:, depth].mean(1).tolist(), analysis.kept[:, depth].mean(1).tolist()
             cells = [text for b, k in zip(bits, kept, strict=True) for text in (f"{b:,.0f}", f"{k:.2f}")]

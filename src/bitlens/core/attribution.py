@@ -7,20 +7,19 @@ from dataclasses import asdict, dataclass, field, fields, replace
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import torch
 from torch import Tensor
 
 from bitlens.core import shown
 from bitlens.core.evidence import Curve, Evidence, Spread
+from bitlens.core.promise import Promise
 from bitlens.core.seen import Seen
-from bitlens.core.stored import attribution_parts
+from bitlens.core.stored_map import FORMAT, StoredMap
 from bitlens.core.told import aim_of, ends, listed
 from bitlens.errors import InputError, NotFiniteError
-from bitlens.system.arrays import read_arrays, write_arrays
-from bitlens.system.checks import mapping
-from bitlens.system.reading import parsed, whole
+from bitlens.system.arrays import write_arrays
 
-_FORMAT = "bitlens.attribution/1"
 _NAMES = {
     "total_bits": "total bits",
     "extra_bits": "bits beside the map",
@@ -52,6 +51,8 @@ class Attribution:
         capacity: bits of every single feature of the layer, (N, ...), if it was asked for.
         curve: bits against the share of the target that is kept, if it was asked for.
         spread: how far maps of other seeds differ, if it was asked for.
+        class_kept: (N,) of maps with a guarantee 1 where this input keeps its class with so many bits, 0 where it is one of those
+            that do not, under noise of its own.
         version: of bitlens.
         seen: what a person sees of each input, where `bitlens.explain` was given it; never saved.
     """
@@ -70,6 +71,7 @@ class Attribution:
     capacity: Tensor | None = None
     curve: Curve | None = None
     spread: Spread | None = None
+    class_kept: Tensor | None = None
     version: str = ""
     seen: tuple[Seen, ...] | None = None
 
@@ -172,10 +174,20 @@ class Attribution:
         whole = parts[0]._with(joined, tuple(text for part in parts for text in part.targets))
         return replace(whole, seen=tuple(seen) if len(seen) == len(whole) else None)
 
+    @property
+    def promise(self) -> Promise | None:
+        """The guarantee over all inputs like these with so many bits, if the map was made with a guarantee."""
+        return Promise.of(self.settings)
+
+    @property
+    def keeps_class(self) -> bool | None:
+        """True if the first sample keeps its class, where that was guaranteed of most like it."""
+        return bool(self.class_kept[0]) if self.class_kept is not None else None
+
     def save(self, path: str | Path) -> None:
         """Write a safetensors file, whole or not at all; `load` gives back the very same numbers."""
         details = {name: value for name, value in self._plain().items() if value is not None or name == "evidence"}
-        metadata = {"format": _FORMAT, "details": json.dumps(details)}
+        metadata = {"format": FORMAT, "details": json.dumps(details)}
         arrays = {name: value.clone() for name, value in self._tensors().items()}  # safetensors refuses shared memory
         write_arrays(path, arrays, metadata)
 
@@ -187,13 +199,12 @@ class Attribution:
             DataError: if the file is missing, damaged, or holds something else; if a part of it is of another type or shape, not
                 finite, out of range, or does not agree with the others.
         """
-        tensors, metadata = read_arrays(path, "an attribution", lambda m: m.get("format") == _FORMAT)
-        with whole(path, "a whole attribution", "make it again"):
-            parts, found = attribution_parts(tensors, mapping(parsed(metadata["details"]), "details"))
-            made: dict[str, Any] = {
-                name: _PARTS[name](**given) if given is not None else None for name, given in found.items()
-            }
-            return cls(**parts, **made)
+        stored = StoredMap.load(path)
+        held = _as_tensors(stored)
+        parts = {name: _as_tensors(held[name]) if held[name] is not None else None for name in _PARTS}
+        return cls(
+            **{**held, **{name: _PARTS[name](**one) if one is not None else None for name, one in parts.items()}}
+        )
 
     def _repr_html_(self) -> str:
         """Return what a notebook shows: each input beside its map where it is known, with unit, totals and evidence."""
@@ -238,5 +249,19 @@ class Attribution:
                     row["bypass_allowed"] = True
             if self.spread is not None:
                 row |= {"seeds": self.spread.seeds, "top_agreed": float(self.spread.agreed[i])}
+            if self.promise is not None:
+                row |= {f"guaranteed_{name}": value for name, value in asdict(self.promise).items()}
+                row["guarantee"] = str(self.promise)
+            if self.class_kept is not None:
+                row["class_kept"] = bool(self.class_kept[i])
             rows.append(row)
         return rows
+
+
+def _as_tensors(stored: Any) -> dict[str, Any]:
+    """Give what a stored part holds by name, arrays as tensors; nothing of no part."""
+    held = {f.name: getattr(stored, f.name) for f in fields(stored)} if stored is not None else {}
+    return {
+        n: torch.from_numpy(np.require(v, requirements="W")) if isinstance(v, np.ndarray) else v
+        for n, v in held.items()
+    }

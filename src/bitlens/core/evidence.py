@@ -6,15 +6,10 @@ import torch
 from torch import Tensor
 
 from bitlens.core.floor import share_kept
+from bitlens.core.told import BYPASSED
 from bitlens.errors import SettingError
 
 _ROUNDING = 1e-4
-
-BYPASSED = "More may go round this layer (allow_bypass=True): its bits do not bound what the network uses"
-"""What must be known of bits at a layer that something else than its features may go round."""
-
-LEVELS = (0.5, 0.6, 0.7, 0.8, 0.85, 0.9, 0.95, 0.99)
-"""Shares of the target at which a curve is measured."""
 
 
 @dataclass(frozen=True, eq=False)

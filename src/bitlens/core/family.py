@@ -13,6 +13,8 @@ from bitlens.core.noise import NoisyCopies
 
 _FAR = 40.0  # logits: what passes there is rounding, or everything
 _HALVINGS = 30
+_CLOSE, _TINY = 1e-4, 1e-30
+_GENTLE, _STEEP = 0.02, 4.0  # e-folds of information for each logit
 
 
 @dataclass(frozen=True)
@@ -151,3 +153,27 @@ class MaskFamily:
             much = self.shifted(logits, middle).information.flatten(1).sum(1) > nats
             low, high = torch.where(much, low, middle), torch.where(much, middle, high)
         return (low + high) / 2
+
+    def near(self, logits: Tensor, nats: Tensor, shift: Tensor) -> tuple[Tensor, Fitted]:
+        """Return what `shift_to` does, to 0.01 %, and the masks there, from shifts (N,) that are not far from it.
+
+        Each step follows the slope of the logarithm between the last two shifts: a few take the place of thirty halvings.
+        """
+        low, high = torch.full_like(nats, -_FAR), torch.full_like(nats, _FAR)
+        slope, before, error_before = torch.ones_like(nats), shift, torch.zeros_like(nats)
+        for step in range(_HALVINGS):
+            found = self.shifted(logits, shift)
+            error = (found.information.flatten(1).sum(1).clamp_min(_TINY) / nats).log()
+            low, high = torch.where(error > 0, low, shift), torch.where(error > 0, shift, high)
+            if bool(((error.abs() < _CLOSE) | (high - low < _CLOSE**2)).all()):
+                break
+            if step:
+                moved = shift - before
+                rise = (error - error_before) / torch.where(moved == 0, torch.ones_like(moved), moved)
+                slope = torch.where(moved == 0, slope, rise.clamp(_GENTLE, _STEEP))
+            before, error_before = shift, error
+            following = shift - error / slope
+            inside = (following > low) & (following < high)
+            following = torch.where(inside, following, (low + high) / 2)
+            shift = torch.where(error.abs() < _CLOSE, shift, following)
+        return shift, found

@@ -9,6 +9,7 @@ import math
 from collections.abc import Callable
 from contextlib import nullcontext
 from dataclasses import dataclass
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -20,19 +21,32 @@ from bitlens.core.targets import Target
 
 SEARCHED = 4  # noises of one look, two and their negatives
 _LOOKS = 8  # at each sample at most
-_CENTRE, _SLOPE = -0.75, 6.0  # where about half is kept, and how steeply the log-odds of what is kept rise there
 _PRIOR = 2.0  # noises that this is worth
 _MARGIN = (
     0.9  # log-odds kept more than is asked for, so that other noise keeps it as well; twice that could pass fewer bits
 )
 _ENDS = (0.02, 0.998)  # shares beyond these do not say how far away the cliff is
-_LEAST, _MOST, _GROWTH = (
-    0.12,
-    0.8,
-    1.8,
-)  # logits: the smallest and the largest first step, and how much each grows by the next
-_NARROW = 0.3  # logits: closer than that masks hardly differ
+_LEAST, _MOST = 0.72, 4.8  # over the slope, in logits: the smallest and the largest first step
+_GROWTH = 1.8  # by which each grows with the next
+_NARROW = 1.8  # over the slope, in logits: closer than that masks hardly differ
 FAR = 40.0  # logits below zero at which nothing passes
+
+
+@dataclass(frozen=True)
+class Cliff:
+    """Where masks that are closed lose the target, as far as that is known of a kind of inputs.
+
+    Attributes:
+        centre: shift of the logits at which about half is kept.
+        slope: how steeply the log-odds of what is kept rise there, by logit.
+    """
+
+    centre: float
+    slope: float
+
+
+IMAGES, TEXTS = Cliff(-0.75, 6.0), Cliff(-1.75, 1.75)
+"""As measured: a few words carry a text's label, and noise at each of them says something by itself."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -70,13 +84,23 @@ class Holding:
         noises = [standard.draw(1) for _ in range((count + 1) // 2 if antithetic else count)]
         noises += [-noise for noise in noises][: count - len(noises)]
         for chunk in chunks(count, copies):
-            noise = model.sample(laid_out_like(features, torch.cat(noises[chunk])))
-            z = noised_features(used, u, noise)
-            restricted = z.clamp_min(0) if model.clamp else z
-            with self.deeper.restricted(u, len(noise)) if self.deeper is not None else nullcontext():
-                value = self.target.value(self.run(restricted.flatten(0, 1)))
-            values.append(one_per_row(value, z.shape[0] * z.shape[1]).reshape(-1, len(features)))
+            value = self.target.value(self.output(used, u, torch.cat(noises[chunk])))
+            values.append(one_per_row(value, len(noises[chunk]) * len(features)).reshape(-1, len(features)))
         return torch.cat(values)
+
+    def output(self, used: Tensor, u: Tensor, standard: Tensor) -> Any:
+        """Return what the network says, of c copies of the samples.
+
+        Args:
+            used: (N, ...) features, those that count.
+            u: (N, ...) masks.
+            standard: normal noise, (c, 1, ...) the same for all samples, or (c, N, ...).
+        """
+        model = self.masks.noise_model
+        z = noised_features(used, u, model.sample(laid_out_like(used, standard)))
+        restricted = z.clamp_min(0) if model.clamp else z
+        with self.deeper.restricted(u, len(standard)) if self.deeper is not None else nullcontext():
+            return self.run(restricted.flatten(0, 1))
 
     def floor(self, count: int, seed: int) -> Tensor:
         """Return the target's value (count, N) with nothing but noise where features are restricted."""
@@ -102,6 +126,7 @@ def fewest_that_hold(
     *,
     proof: int,
     closes: bool = True,
+    cliff: Cliff = IMAGES,
 ) -> tuple[Tensor, Tensor]:
     """Find the shift of each sample's logits at which the target just holds.
 
@@ -115,17 +140,18 @@ def fewest_that_hold(
         needed: (N,) false where nothing of the input is needed: there nothing passes.
         proof: under how many noises masks are judged in the end.
         closes: whether masks that keep clearly more are closed until they just hold.
+        cliff: where to look first.
 
     Returns:
         The shifts (N,), and the values (proof, N) there.
     """
-    asked = math.log(keep / (1 - keep))
+    asked, slope = math.log(keep / (1 - keep)), cliff.slope
     aim, enough = asked + _MARGIN, 1 / (1 + math.exp(-asked - 2 * _MARGIN))
-    shift = torch.full(needed.shape, _CENTRE + aim / _SLOPE, device=needed.device)
+    shift = torch.full(needed.shape, cliff.centre + aim / slope, device=needed.device)
     low, high = torch.full_like(shift, -FAR), torch.full_like(shift, FAR)
-    weight, moment = torch.full_like(shift, _PRIOR), torch.full_like(shift, _PRIOR * _CENTRE)
+    weight, moment = torch.full_like(shift, _PRIOR), torch.full_like(shift, _PRIOR * cliff.centre)
     values = shift.new_zeros(proof, len(shift))
-    waiting, least, most = needed.clone(), _LEAST, _MOST
+    waiting, least, most = needed.clone(), _LEAST / slope, _MOST / slope
     for turn in range(_LOOKS):
         samples = waiting.nonzero().flatten()
         if not len(samples):
@@ -134,7 +160,7 @@ def fewest_that_hold(
         kept = share(seen, samples)
         settled = kept >= keep
         if closes:
-            settled &= (kept <= enough) | (here - low[samples] < _NARROW)
+            settled &= (kept <= enough) | (here - low[samples] < _NARROW / slope)
         chosen = settled.nonzero().flatten()
         if len(chosen):
             proven = seen[:proof, chosen]
@@ -151,8 +177,8 @@ def fewest_that_hold(
         told = kept.clamp(*_ENDS)
         worth = torch.where((kept > 1 - keep) & (kept < enough), 1.0, 0.75) * SEARCHED  # an end tells less
         weight[samples] += worth
-        moment[samples] += worth * (here - told.logit() / _SLOPE)
-        there = moment[samples] / weight[samples] + aim / _SLOPE
+        moment[samples] += worth * (here - told.logit() / slope)
+        there = moment[samples] / weight[samples] + aim / slope
         there = torch.where(holds, there.clamp(here - most, here - least), there.clamp(here + least, here + most))
         below, above = low[samples], high[samples]
         part = ((there - below) / (above - below)).clamp(0.3, 0.7)

@@ -8,6 +8,7 @@ from typing import Any, Literal, TypedDict
 import torch
 from torch import Tensor, nn
 
+from bitlens.core.guarantee import Guarantee
 from bitlens.core.layout import Layout
 from bitlens.core.outputs import OutputChoice, OutputForm
 from bitlens.errors import SettingError, one_of_literal
@@ -40,6 +41,7 @@ class BottleneckOptions(RunOptions, total=False):
     allow_bypass: bool
     keep: float | None
     bits: float | None
+    guarantee: Guarantee | None
 
 
 def without_aim(run: BottleneckOptions) -> BottleneckOptions:
@@ -47,6 +49,7 @@ def without_aim(run: BottleneckOptions) -> BottleneckOptions:
     found = run.copy()
     found.pop("keep", None)
     found.pop("bits", None)
+    found.pop("guarantee", None)
     return found
 
 

@@ -23,19 +23,13 @@ from bitlens.data.boxes import Box, parse_boxes, upright_boxes
 from bitlens.data.imagenet import ImageNet
 from bitlens.data.images import find_images, read_image, read_layout
 from bitlens.data.labels import Labels
+from bitlens.data.named import FORMS, unknown_data
 from bitlens.data.preprocessing import Preprocessing
 from bitlens.data.scenes import Scenes, Split
 from bitlens.data.tables import column, rows_of_csv, split_columns
 from bitlens.errors import BitlensWarning, DataError, InputError
 from bitlens.system.reading import read_text, readable, reason_of
 
-FORMS = {
-    "folder:DIR": "every photo in the folder and its subfolders; where photos lie in subfolders only, each is a class",
-    "csv:FILE": "a table with the columns file, label and optionally boxes; files relative to the table",
-    "imagenet:DIR": "the ImageNet validation set in the official layout, with its boxes",
-    "builtin:scenes": "generated scenes with known objects; nothing to download",
-    "builtin:scenes-train": "such scenes as the bundled network was trained on",
-}
 _COLUMNS = {
     "file": ("file", "filename", "image", "photo"),
     "label": ("label", "labels", "class", "target"),
@@ -134,7 +128,7 @@ def open_dataset(spec: str, labels: Labels | None = None) -> Sequence[Sample]:
     if kind == "csv" and place:
         return _csv(place, labels)
     if kind not in openers or not place:
-        raise DataError(f"unknown data set {spec!r}: expected {', '.join(FORMS)}, or a folder that exists")
+        raise unknown_data(spec, FORMS)
     return openers[kind](Path(place).expanduser())
 
 

@@ -8,14 +8,15 @@ from contextlib import contextmanager
 from glob import glob, has_magic
 from pathlib import Path
 
-import numpy as np
 from PIL import ExifTags, Image, UnidentifiedImageError
 
+from bitlens.data.foreign import advice_on
 from bitlens.errors import BitlensWarning, DataError
 
 SUFFIXES = (".bmp", ".gif", ".jp2", ".jpe", ".jpeg", ".jpg", ".pbm", ".pgm", ".png", ".ppm", ".tif", ".tiff", ".webp")
 # The file's content decides, not its name; EPS is left out because PIL hands it to an external program.
 _FORMATS = ("BMP", "GIF", "JPEG", "JPEG2000", "PNG", "PPM", "TIFF", "WEBP")
+_LOOKED_AT = 32
 _UPRIGHT = {
     2: Image.Transpose.FLIP_LEFT_RIGHT,
     3: Image.Transpose.ROTATE_180,
@@ -117,6 +118,8 @@ def _orientation(stored: Image.Image, path: Path) -> int:
 
 def _rgb(stored: Image.Image) -> Image.Image:
     if stored.mode.startswith("I;16") or (stored.mode == "I" and stored.format in ("PNG", "PPM")):
+        import numpy as np
+
         levels = np.rint(np.asarray(stored, np.float32) / 257).clip(0, 255)
         return Image.fromarray(levels.astype(np.uint8)).convert("RGB")
     if stored.mode in ("I", "F"):
@@ -136,7 +139,7 @@ def _data_error(path: Path, error: Exception) -> DataError:
         case PermissionError():
             reason = "permission denied"
         case UnidentifiedImageError():
-            reason = f"its content is none of the supported formats ({', '.join(_FORMATS)})"
+            reason = advice_on(path) or f"its content is none of the supported formats ({', '.join(_FORMATS)})"
         case Image.DecompressionBombError() | Image.DecompressionBombWarning():
             reason = "it has more pixels than PIL.Image.MAX_IMAGE_PIXELS allows; make it smaller first"
         case DataError():
@@ -158,8 +161,17 @@ def _images_of(source: str | Path) -> list[Path]:
     else:
         raise DataError(f"{source} does not exist: expected an image file, a folder or a pattern")
     if not found:
-        raise DataError(f"{source} holds no image: looked for files ending in {', '.join(SUFFIXES)}")
+        raise DataError(f"{source} holds no image: {_in_place_of_images(path)}")
     return sorted(found, key=lambda match: (natural_key(match), match))
+
+
+def _in_place_of_images(folder: Path) -> str:
+    """Say what lies in a folder in place of images: what its first file is that tells, or what was looked for."""
+    files = sorted(path for path in folder.iterdir() if path.is_file()) if folder.is_dir() else []
+    told = ((path.name, advice_on(path)) for path in files[:_LOOKED_AT])
+    return next(
+        (f"of {name}, {text}" for name, text in told if text), f"looked for files ending in {', '.join(SUFFIXES)}"
+    )
 
 
 def _is_image(path: Path) -> bool:

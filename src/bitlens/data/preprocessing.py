@@ -29,10 +29,12 @@ class Preprocessing:
     Attributes:
         transform: maps an RGB PIL image to a floating-point tensor (C, H, W).
         description: how to name the transform where a result says what it was made with.
+        usual: whether it is that of ImageNet's networks, for a network that came without its own.
     """
 
     transform: Callable[[Image.Image], Any]
     description: str = ""
+    usual: bool = False
 
     def __post_init__(self) -> None:
         """Take the description from the transform where none is given."""

@@ -9,19 +9,12 @@ from typing import Any
 
 from bitlens.data.cells import check_text, told
 from bitlens.data.labels import Labels
+from bitlens.data.named import TEXT_FORMS, unknown_data
 from bitlens.data.tables import TableRow, column, rows_of_csv, rows_of_tsv, split_columns
 from bitlens.errors import DataError
 from bitlens.system.reading import parsed, read_text
 
 _REVIEWS = Path(__file__).with_name("reviews.tsv")  # of films that nobody made, written for this project
-TEXT_FORMS = {
-    "jsonl:FILE": "one JSON object a line with text, and optionally label, pair and id; FILE.gz too",
-    "tsv:FILE": "text, label and optionally a second text, separated by tabs, or columns of such names; FILE.gz too",
-    "csv:FILE": "the same, separated by commas; csv:FILE?text=NAME&label=NAME chooses columns by name",
-    "builtin:reviews": "short reviews of films, half of them positive; nothing to download",
-}
-
-
 _COLUMNS = {
     "text": ("text", "sentence", "review", "content", "sentence1", "premise", "question"),
     "label": ("label", "labels", "class", "target", "sentiment"),
@@ -72,7 +65,7 @@ def open_texts(spec: str, labels: Labels | None = None) -> Sequence[TextSample]:
         return [replace(one, name=f"review {number}") for number, one in enumerate(open_texts(f"tsv:{_REVIEWS}"))]
     kind, _, place = spec.partition(":")
     if kind not in _READERS or not place:
-        raise DataError(f"unknown texts {spec!r}: expected {', '.join(TEXT_FORMS)}")
+        raise unknown_data(spec, TEXT_FORMS)
     place, chosen = split_columns(place, tuple(_COLUMNS))
     path = Path(place).expanduser()
     if not path.is_file():

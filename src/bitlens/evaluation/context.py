@@ -20,7 +20,7 @@ from bitlens.explaining.text import Text, read_text, text_fingerprint
 from bitlens.explaining.wanted import with_output
 from bitlens.methods import entry_of
 from bitlens.methods.building import grey_photo, method_settings
-from bitlens.methods.labels import labels_for
+from bitlens.methods.labels import check_reading, labels_for, with_classes
 from bitlens.methods.lessons import Collect
 from bitlens.methods.specs import Spec
 from bitlens.methods.teaching import Source
@@ -205,7 +205,8 @@ def open_context(
     """
     loaded = load_model(plan.model, plan.weights, device, kind=plan.kind)
     loaded = with_output(loaded, [spec.settings for spec in plan.methods.values()])
-    loaded = loaded if plan.classes is None else replace(loaded, classes=plan.classes)
+    check_reading(loaded)
+    loaded = with_classes(loaded, plan.classes)
     asked = labels_for(loaded) if plan.asked == "label" else None
     samples = Source.open(plan.data, loaded.kind, 0, asked).samples
     learner = Learner(plan, folder / "learned", samples, told, collect)

@@ -4,13 +4,14 @@ import inspect
 import json
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
-from functools import cached_property, partial
+from functools import cache, cached_property, partial
 from importlib import import_module
 from importlib.resources import files
 from typing import Any, Literal
 
 from bitlens.data.kinds import Kind
 from bitlens.evaluation.scored import Scored
+from bitlens.methods.settings import Listed, settings_in, settings_of
 from bitlens.methods.specs import Spec, parse_specs
 
 
@@ -76,12 +77,22 @@ class Metric:
         """(case, *, settings) → the score, or None where the metric does not apply to the sample."""
         return _function(self.function)
 
+    @cached_property
+    def listed(self) -> Listed:
+        """Settings that it takes; of a metric of the list without a network library."""
+        return _in_the_file().get((self.kind, self.name)) or settings_of(self.compute)
+
 
 def _function(place: str) -> Callable[..., Any]:
     """Return a function of this room by its module and name."""
     module, _, name = place.partition(":")
     found: Callable[..., Any] = getattr(import_module(f"bitlens.evaluation.{module}"), name)
     return found
+
+
+@cache
+def _in_the_file() -> dict[tuple[str, str], Listed]:
+    return settings_in("evaluation")
 
 
 def metric_named(name: str) -> Metric:
@@ -91,7 +102,7 @@ def metric_named(name: str) -> Metric:
 
 def read_metrics(text: str, kind: Kind = "image") -> dict[str, Spec]:
     """Read metrics as a person types them, by label; see `parse_specs`."""
-    return parse_specs(text, METRICS[kind], "metric", lambda metric: metric.compute)
+    return parse_specs(text, METRICS[kind], "metric", lambda metric: metric.listed.kinds)
 
 
 def metric_settings(spec: Spec) -> dict[str, Any]:

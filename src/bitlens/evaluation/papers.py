@@ -6,15 +6,14 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import cache
 from importlib.resources import files
-from typing import Any
+from typing import Any, Literal
 
-from bitlens.core.statistics import Granularity
 from bitlens.errors import SettingError
 from bitlens.evaluation.measures import read_metrics
 from bitlens.evaluation.paired import Mean
 from bitlens.evaluation.tables import Table
 from bitlens.methods import METHODS
-from bitlens.methods.building import read_methods
+from bitlens.methods.naming import read_methods
 from bitlens.methods.specs import Spec
 
 
@@ -62,7 +61,7 @@ class Paper:
     rows: tuple[Published, ...]
     notes: Sequence[str]
     statistics_count: int
-    statistics_per: Granularity
+    statistics_per: Literal["channel", "element"]
     measured: str
 
     @property

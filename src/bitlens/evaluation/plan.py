@@ -5,7 +5,6 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
-from bitlens.core.statistics import Granularity
 from bitlens.data.kinds import Kind
 from bitlens.methods.specs import Spec
 
@@ -43,7 +42,7 @@ class Plan:
     max_tokens: int | None = None
     statistics_from: str | None = None
     statistics_count: int = 1000
-    statistics_per: Granularity = "channel"
+    statistics_per: Literal["channel", "element"] = "channel"
     seed: int = 0
     classes: tuple[str, ...] | None = None
 

@@ -58,18 +58,6 @@ Engine = Callable[[Context, Iterable[Task]], Iterator[Result]]
 """Carries out tasks, in any order."""
 
 
-def read_part(text: str) -> tuple[int, int]:
-    """Read `1/2`, the first of two parts, as numbers.
-
-    Raises:
-        SettingError: if it is written otherwise.
-    """
-    number, slash, parts = text.partition("/")
-    if not slash or not number.isdecimal() or not parts.isdecimal():
-        raise SettingError(f"part {text!r}: expected K/N, for example 1/2 for the first half")
-    return int(number), int(parts)
-
-
 def select_samples(count: int, part: tuple[int, int] = (1, 1), limit: int | None = None) -> list[int]:
     """Return positions of the samples to evaluate, in a fixed shuffled order.
 

@@ -2,12 +2,15 @@
 
 import math
 from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
 
 import numpy as np
 import numpy.typing as npt
-from torch import Tensor
 
 from bitlens.errors import NotFiniteError
+
+if TYPE_CHECKING:
+    from torch import Tensor
 
 _MOST_POINTS = 201  # of a curve that is kept
 
@@ -40,7 +43,7 @@ class Scored:
             raise NotFiniteError("the score", -1, "the network's answers are too large to be compared")
 
 
-def kept_curve(values: Tensor) -> npt.NDArray[np.float32]:
+def kept_curve(values: "Tensor") -> npt.NDArray[np.float32]:
     """Return a curve as it is kept: at most 201 points, the first and the last among them."""
     chosen = np.linspace(0, len(values) - 1, min(len(values), _MOST_POINTS)).round().astype(int)
     kept: npt.NDArray[np.float32] = values.detach().cpu().float().numpy()[chosen]

@@ -15,12 +15,13 @@ from torch import Tensor
 from bitlens.bottlenecks.per_sample import IBA
 from bitlens.bottlenecks.readout.readout import ReadoutIBA
 from bitlens.data.datasets import Sample, open_dataset
-from bitlens.explaining.photos import Explained, Found, Ready, class_name
+from bitlens.explaining.photos import Explained, Found, Ready
 from bitlens.methods.lessons import STATISTICS
 from bitlens.methods.specs import Spec
 from bitlens.methods.teaching import Source, Teacher
 from bitlens.metrics import bounding_box_ratio
 from bitlens.models.builtin import BUILTIN
+from bitlens.models.classes import class_name
 from bitlens.models.load import load_model
 from bitlens.models.loaded import Loaded
 from bitlens.view.canvas import save_figure

@@ -13,11 +13,11 @@ from bitlens.core.targets import Target
 from bitlens.data.texts import TextSample
 from bitlens.data.tokenizing import Span, TokenBatch
 from bitlens.errors import ModelError, StatisticsError
-from bitlens.explaining.photos import class_index, class_name
 from bitlens.explaining.wanted import read_target, target_of
 from bitlens.methods import entry_of
 from bitlens.methods import method as method_named
 from bitlens.methods.lessons import token_batches
+from bitlens.models.classes import class_index, class_name
 from bitlens.models.load import load_model
 from bitlens.models.load_text import described
 from bitlens.models.loaded import Loaded

@@ -9,12 +9,14 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from functools import partial
+from itertools import islice
 from pathlib import Path
 from typing import Any
 
 from bitlens.errors import DataError
+from bitlens.explaining.earlier import Earlier
 from bitlens.explaining.photos import Explaining, Ready, Request, file_stems
-from bitlens.explaining.pictures import ON_SHEETS, Outcome, write_picture, write_sheets
+from bitlens.explaining.pictures import ON_SHEETS, Outcome, beside, draw_sheets, write_picture
 from bitlens.methods import entry_of
 from bitlens.methods.building import build_method
 from bitlens.methods.specs import Spec
@@ -31,13 +33,17 @@ def explain_on(
 
     Raises:
         DataError: if no photo can be read.
+        SettingError: if the folder holds what does not fit; see `Earlier.of`.
         ClusterError: if a machine does not have the folder, or the cluster is lost.
     """
+    earlier = Earlier.of(request, photos)
+    request = beside(request, earlier)
+    earlier.check_network(Explaining(request).made_by)
     sent = [_Sent.of(ready) for ready in request.methods]
-    job = _Job(replace(request, methods=()), sent, None if request.same_scale else {})
-    items = list(zip(photos, file_stems(photos), strict=True))
+    job = _Job(replace(request, methods=()), sent, earlier, None if request.same_scale else {})
+    items = list(zip(photos, file_stems(photos, request.taken), strict=True))
     answers: dict[int, Outcome] = {}
-    done = Outcome()
+    done = Outcome(earlier=earlier)
     with _marked(request.out) as mark:
         for position, answer in workers.carry_out(partial(_explainer, job), items, places=[mark]):
             lost = isinstance(answer, Lost)
@@ -50,14 +56,19 @@ def explain_on(
             raise DataError(f"none of the {len(photos)} photos could be read: {next(iter(done.skipped.values()))}")
         good = [items[position] for position in sorted(answers) if answers[position].rows]
         if request.same_scale:  # the colours of all pictures are known only now
+            for photo in earlier.others(photos):
+                done.raise_tops(photo)
+            for photo in earlier.others(photos):
+                write_picture(photo, request.out, request.suffix, done.tops)
             job = replace(job, tops=done.tops)
             for _ in workers.carry_out(partial(_explainer, job), good, places=[mark]):
                 pass
-    if len(good) > 1:
-        left = [ready for ready in request.methods if ready.label not in done.refused]
-        explaining = Explaining(replace(request, methods=left))
+    left = [ready for ready in request.methods if ready.label not in done.refused]
+    explaining = Explaining(replace(request, methods=left))
+    before = list(islice(earlier.others(photos), ON_SHEETS))
+    if len(good) + len(before) > 1:
         made = (explaining.one(path, stem) for path, stem in good[:ON_SHEETS])
-        write_sheets([one for one in made if one is not None], request.out, request.suffix, done.tops)
+        draw_sheets([*before, *(earlier.joined(one) for one in made if one is not None)], request, done)
     return done
 
 
@@ -91,6 +102,7 @@ class _Job:
 
     request: Request
     methods: Sequence[_Sent]
+    earlier: Earlier
     tops: Mapping[str, float] | None
 
 
@@ -109,10 +121,11 @@ def _explainer(job: _Job, device: str) -> Callable[[tuple[Path, str]], Outcome]:
         done.add(made)
         done.refused |= refused.refused
         save_photo(made.shown, out / made.seen)
+        whole = job.earlier.joined(made)
         if job.tops is None:
-            done.raise_tops(made)
+            done.raise_tops(whole)
         else:
-            write_picture(made, out, job.request.suffix, job.tops)
+            write_picture(whole, out, job.request.suffix, job.tops)
         return done
 
     return explained

@@ -1,6 +1,6 @@
 """One network, one input, one line: a map that holds, with nothing prepared."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -15,11 +15,13 @@ from bitlens.core.seen import MOST_SEEN, Seen, seen_of
 from bitlens.data.images import read_image
 from bitlens.data.tokenizing import TokenBatch
 from bitlens.errors import InputError, LayerError, SettingError
-from bitlens.explaining.photos import able, class_index, class_name
+from bitlens.explaining.photos import able
 from bitlens.methods import entry_of
-from bitlens.methods.building import build_method, holding, layer_for
+from bitlens.methods.building import build_method, layer_for
+from bitlens.methods.naming import holding
 from bitlens.methods.specs import Spec
 from bitlens.models import default_layer as layers
+from bitlens.models.classes import class_index, class_name
 from bitlens.models.load import load_model
 from bitlens.models.loaded import Loaded
 
@@ -53,25 +55,35 @@ def explain(
         InputError: if the inputs are of no kind that the network reads.
         SettingError: if there is no such method, or a setting makes no sense.
     """
-    loaded = load_model(model) if isinstance(model, str) else model if isinstance(model, Loaded) else None
-    kind = loaded.kind if loaded is not None else "image"
-    name = "token-iba" if kind == "text" and method == "iba" else method
+    loaded = load_model(model) if isinstance(model, str) else model
+    kind = loaded.kind if isinstance(loaded, Loaded) else "image"
+    several = kind == "text" and method == "iba" and settings.get("guarantee") is None  # a guarantee is about one layer
+    name = "token-iba" if several else method
     settings |= {"keep": keep} if keep is not None else holding(name, settings, kind)
     more = {part: settings.pop(part) for part in _BESIDES if part in settings}
-    if loaded is not None:
-        place = {"layer": layer} if layer is not None else {}
-        made = build_method(Spec(name, {**settings, **place}), loaded)
-        given = _read(loaded, inputs)
-        found: Attribution = made.explain(given, _asked(targets, loaded), **_able(made, name, more))
-        return replace(found, seen=_seen(loaded, given, found))
+    made, given, asked = prepared(loaded, inputs, targets, layer, name, settings)
+    found: Attribution = made.explain(given, asked, **_able(made, name, more))
+    return replace(found, seen=_seen(loaded, given, found) if isinstance(loaded, Loaded) else seen_of(inputs))
+
+
+def prepared(
+    model: nn.Module | Loaded,
+    inputs: Any,
+    targets: Any,
+    layer: str | nn.Module | None,
+    name: str,
+    settings: Mapping[str, Any],
+) -> tuple[Any, Any, Any]:
+    """Build a method on a network, and read inputs and targets as it takes them; for arguments and errors see `explain`."""
+    if isinstance(model, Loaded):
+        chosen = {**settings, **({"layer": layer} if layer is not None else {})}
+        return build_method(Spec(name, chosen), model), _read(model, inputs), _asked(targets, model)
     if not isinstance(model, nn.Module):
         raise InputError(f"the network must be a module, a loaded network or a name, got {type(model).__name__}")
     entry = entry_of(name)
     if entry.needs_layer and layer is None:
         layer = default_layer(model, ModelInputs.of(inputs))
-    made = entry.build(model, **({"layer": layer} if layer is not None else {}), **settings)
-    explained: Attribution = made.explain(inputs, targets, **_able(made, name, more))
-    return replace(explained, seen=seen_of(inputs))
+    return entry.made(model, **({"layer": layer} if layer is not None else {}), **settings), inputs, targets
 
 
 def default_layer(model: nn.Module | Loaded, inputs: Any = None) -> str:

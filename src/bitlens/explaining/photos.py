@@ -16,11 +16,12 @@ from bitlens.core.attribution import Attribution
 from bitlens.data.datasets import Sample
 from bitlens.data.images import read_image
 from bitlens.data.preprocessing import Preprocessing
-from bitlens.errors import BitlensError, DataError, InputError, LayerError, SettingError, TargetError
+from bitlens.errors import BitlensError, DataError, InputError, LayerError, SettingError
 from bitlens.explaining.photo import Photo, read_photo
 from bitlens.methods import entry_of
 from bitlens.methods.building import method_settings
 from bitlens.methods.specs import Spec
+from bitlens.models.classes import class_name
 from bitlens.models.loaded import Loaded
 from bitlens.probe import Network
 from bitlens.probe.fingerprint import weights_hash
@@ -119,37 +120,6 @@ class Explained:
         ]
 
 
-def class_index(wanted: str, classes: Sequence[str] | None) -> int | None:
-    """Find the class that a person means: "auto" (None: the predicted one), an index, or a name.
-
-    Raises:
-        TargetError: if no class is called so, or several are.
-    """
-    if wanted == "auto":
-        return None
-    if wanted.isascii() and wanted.isdigit() and len(wanted) <= 9:
-        return int(wanted)
-    if classes is None:
-        raise TargetError(
-            f"target {wanted!r}: the class names of this model are not known; give an index, or --classes FILE"
-        )
-    names = [[part.strip().lower() for part in name.split(",")] for name in classes]
-    found = [i for i, parts in enumerate(names) if wanted.lower() in parts or wanted.lower() == ", ".join(parts)]
-    if len(found) == 1:
-        return found[0]
-    likely = found or [i for i, parts in enumerate(names) if any(wanted.lower() in part for part in parts)]
-    hint = "; ".join(f"{i} {classes[i]}" for i in likely[:6]) or "give an index"
-    raise TargetError(f"target {wanted!r} names {'several classes' if found else 'no class'}: {hint}")
-
-
-def class_name(target: str, classes: Sequence[str] | None) -> str:
-    """Name a target as pictures do: the class's name, or "class 7"."""
-    if not target.isdigit():
-        return target
-    index = int(target)
-    return classes[index] if classes is not None and index < len(classes) else f"class {index}"
-
-
 @dataclass(frozen=True)
 class Request:
     """Request to explain: the network, the methods, and the folder for what they find.
@@ -163,6 +133,7 @@ class Request:
         suffix: of the pictures: "png", "svg" or "pdf".
         same_scale: whether the colours of a method mean the same on all pictures.
         more: what `explain` is to find besides, of methods that can: `{"curve": True}`, `{"spread": 4}`.
+        taken: names of files in the folder that belong to other photos, and of which: see `file_stems`.
     """
 
     loaded: Loaded
@@ -173,6 +144,7 @@ class Request:
     suffix: str = "png"
     same_scale: bool = False
     more: Mapping[str, Any] = field(default_factory=dict)
+    taken: Mapping[str, Path] = field(default_factory=dict)
 
 
 class Explaining:
@@ -190,7 +162,7 @@ class Explaining:
     def __init__(self, request: Request, refused: Callable[[str, BitlensError], None] | None = None) -> None:
         self.request, self.refused, self._left = request, refused, list(request.methods)
         self._network = Network(request.loaded.model, output=request.loaded.output)
-        self._made_by = {
+        self.made_by = {
             "model": request.loaded.name,
             "weights": weights_hash(request.loaded.model),
             "preprocessing": request.loaded.preprocess.description,
@@ -212,7 +184,7 @@ class Explaining:
             TargetError: if there is no such class.
             LayerError, SettingError: if a method cannot be used on this network, or none is left.
         """
-        for path, stem in zip(photos, file_stems(photos), strict=True):
+        for path, stem in zip(photos, file_stems(photos, self.request.taken), strict=True):
             made = self.one(path, stem, unreadable, advance)
             if made is not None:
                 yield made
@@ -225,7 +197,7 @@ class Explaining:
         photo = read_file(path, self._network, loaded.preprocess, self.request.target, unreadable)
         if photo is None:
             return None
-        identity = {**self._made_by, "photo": path.name, "photo_hash": photo.fingerprint}
+        identity = {**self.made_by, "photo": path.name, "photo_hash": photo.fingerprint}
         for ready in tuple(self._left):
             try:
                 found.append(_explained(ready, photo, identity, self.request.out / stem, self.request.more))
@@ -257,12 +229,22 @@ def read_file(
         return None
 
 
-def file_stems(photos: Sequence[Path]) -> list[str]:
-    """Find a name for each photo's files, no two alike."""
+def file_stems(photos: Sequence[Path], taken: Mapping[str, Path] | None = None) -> list[str]:
+    """Find a name for each photo's files, no two alike.
+
+    Args:
+        photos: the photos.
+        taken: names that files have already, and of which photo (in full): another gets another name.
+    """
+    taken = taken or {}
+    own = {place: stem for stem, place in taken.items()}
     stems: dict[str, None] = {}  # a set that keeps its order
     for photo in photos:
+        place = photo.resolve() if taken else photo
         tried = (photo.stem if number == 1 else f"{photo.stem}-{number}" for number in itertools.count(1))
-        stems[next(stem for stem in tried if stem not in stems)] = None
+        known = own.get(place)
+        free = (stem for stem in tried if stem not in stems and stem not in taken)
+        stems[known if known is not None and known not in stems else next(free)] = None
     return list(stems)
 
 

@@ -1,7 +1,6 @@
 """Photos explained into a folder: a picture and the raw maps of each, what the network saw, contact sheets, a summary."""
 
 import itertools
-import json
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -10,8 +9,9 @@ from typing import Any
 from bitlens.core.attribution import Attribution
 from bitlens.core.seen import Seen
 from bitlens.errors import BitlensError, DataError
+from bitlens.explaining.earlier import Earlier
 from bitlens.explaining.photos import Explained, Explaining, Found, Request
-from bitlens.system.files import write_text
+from bitlens.explaining.summary import SUMMARY, write_summary
 from bitlens.view.canvas import save_figure
 from bitlens.view.card import caption
 from bitlens.view.colours import Scale
@@ -129,6 +129,7 @@ class Outcome:
         refused: of each method that cannot be used on the network, why.
         repeated: how many of the rows an earlier run had made already.
         tops: by the methods' labels, where the colours of their strongest maps end; filled in for one scale.
+        earlier: what stays of earlier runs in the folder.
     """
 
     rows: list[dict[str, Any]] = field(default_factory=list)
@@ -136,6 +137,7 @@ class Outcome:
     refused: dict[str, str] = field(default_factory=dict)
     repeated: int = 0
     tops: dict[str, float] = field(default_factory=dict)
+    earlier: Earlier | None = None
 
     def add(self, photo: Explained) -> None:
         """Count a photo in."""
@@ -168,53 +170,92 @@ class Outcome:
 def explain_into(request: Request, photos: Sequence[Path], *, advance: Callable[[], None] = lambda: None) -> Outcome:
     """Explain photos and draw each as soon as it is done, and the first 24 on sheets of eight by seven methods at most.
 
+    What fits of earlier runs in the folder is drawn with it: maps of the same photos by other methods, and on the sheets other
+    photos.
+
     Photos that cannot be read are left out, and methods that the network does not support; a single one raises. For one
     scale the pictures are drawn when all photos are explained, from what is on disk by then: memory does not grow with the
     number of photos.
 
     Raises:
         DataError: if no photo can be read.
+        SettingError: if the folder holds what does not fit; see `Earlier.of`.
     """
-    done, sheet, out = Outcome(), list[Explained](), request.out
+    earlier = Earlier.of(request, photos)
+    done, new, out = Outcome(earlier=earlier), dict[Path, Explained](), request.out
+    request = beside(request, earlier)
     explaining = Explaining(request, None if request.methods[0].alone else done.refuse)
+    earlier.check_network(explaining.made_by)
     skip = None if len(photos) == 1 else done.skip
-    for photo in explaining.each(photos, skip, advance):
-        done.add(photo)
+    for made in explaining.each(photos, skip, advance):
+        done.add(made)
+        photo = earlier.joined(made)
         save_photo(photo.shown, out / photo.seen)
         if request.same_scale:
             done.raise_tops(photo)
         else:
             write_picture(photo, out, request.suffix)
-        if len(sheet) < ON_SHEETS:
-            sheet.append(photo)
+        if len(new) < ON_SHEETS:
+            new[made.photo] = photo
     if not done.rows:
         raise DataError(f"none of the {len(photos)} photos could be read")
     if request.same_scale:
-        for photo in explaining.each(photos, skip):
+        for photo in earlier.others(photos):
+            done.raise_tops(photo)
+        again = map(earlier.joined, explaining.each(photos, skip))
+        for photo in itertools.chain(earlier.others(photos), again):
             write_picture(photo, out, request.suffix, done.tops)
-    if len(sheet) > 1:
-        write_sheets(sheet, out, request.suffix, done.tops)
+    draw_sheets([*itertools.islice(earlier.others(photos), ON_SHEETS), *new.values()], request, done)
     return done
 
 
+def write_merged(done: Outcome, settings: Mapping[str, Any], refused: Mapping[str, str], folder: Path) -> int:
+    """Write the summary of a folder: what a run made of photos, with what stays of earlier runs.
+
+    Args:
+        done: the run.
+        settings: how it was made.
+        refused: methods that could not be used, and why, beside those of the run.
+        folder: where.
+
+    Returns:
+        How many photos stay that are not in this run.
+    """
+    earlier = done.earlier or Earlier(folder)
+    rows = earlier.merged(done.rows)
+    made = {str(row["photo"]) for row in done.rows}
+    skipped = {photo: why for photo, why in earlier.skipped.items() if photo not in made} | done.skipped
+    left_out = {**earlier.refused, **refused, **done.refused}
+    known = {row["method"] for row in rows}
+    write_summary(rows, earlier.merged_settings(settings), folder / SUMMARY, skipped,
+                  {label: why for label, why in left_out.items() if label not in known or label in done.refused})  # fmt: skip
+    return len({str(row["photo"]) for row in rows} - made)
+
+
+def beside(request: Request, earlier: Earlier) -> Request:
+    """Return the request with names of files that leave those of earlier runs alone."""
+    methods = [replace(ready, alone=ready.alone and not earlier.several) for ready in request.methods]
+    return replace(request, methods=methods, taken=earlier.stems)
+
+
+def draw_sheets(photos: Sequence[Explained], request: Request, done: Outcome) -> None:
+    """Draw the first photos of a folder on sheets, if there are several, in the order of its summary."""
+    rows = done.earlier.merged(done.rows) if done.earlier is not None else done.rows
+    order = {path: number for number, path in enumerate(dict.fromkeys(str(row.get("photo")) for row in rows))}
+    shown = sorted(photos, key=lambda photo: order.get(str(photo.photo), len(order)))[:ON_SHEETS]
+    if len(shown) > 1:
+        write_sheets(shown, request.out, request.suffix, done.tops)
+
+
 def write_sheets(photos: Sequence[Explained], out: Path, suffix: str, tops: Mapping[str, float]) -> None:
-    """Draw photos that were explained by the same methods on sheets of eight by seven methods at most."""
-    labels = [one.ready.label for one in photos[-1].found]  # methods drop out on the way, none joins
+    """Draw photos on sheets of eight by seven methods at most: what all of them were explained by."""
+    labels = [one.ready.label for one in photos[-1].found]
+    labels = [label for label in labels if all(label in [one.ready.label for one in photo.found] for photo in photos)]
+    if not labels:
+        return
     columns = -(-len(labels) // -(-len(labels) // _ABREAST))  # as many on each sheet
     starts = itertools.product(range(0, len(photos), _ON_A_SHEET), range(0, len(labels), columns))
     for number, (row, column) in enumerate(starts, 1):
         name = "sheet" if number == 1 else f"sheet-{number}"
         shown = photos[row : row + _ON_A_SHEET]
         write_sheet(shown, labels[column : column + columns], out / f"{name}.{suffix}", tops)
-
-
-def write_summary(
-    rows: Sequence[dict[str, Any]],
-    settings: Mapping[str, Any],
-    path: Path,
-    skipped: Mapping[str, str] | None = None,
-    refused: Mapping[str, str] | None = None,
-) -> None:
-    """Write what was found and how, as JSON; with photos and methods that were left out, and why."""
-    content = {"settings": settings, "photos": rows, "skipped": skipped or {}, "refused": refused or {}}
-    write_text(path, json.dumps(content, indent=2, ensure_ascii=False) + "\n")

@@ -6,19 +6,11 @@ from typing import Any
 
 import torch
 
-from bitlens.core.outputs import Numbers, OutputChoice, OutputForm
+from bitlens.core.outputs import OutputChoice, OutputForm
 from bitlens.core.targets import Binary, MultiLabel, Regression, Target
 from bitlens.errors import SettingError, TargetError
-from bitlens.explaining.photos import class_index
+from bitlens.models.classes import OUTPUT_WORDS, class_index
 from bitlens.models.loaded import Loaded
-
-OUTPUT_WORDS: dict[str, Numbers] = {
-    "regression": "regression",
-    "binary": "binary",
-    "binary-probability": "binary-probability",
-    "multi-label": "multi-label",
-}
-"""What may be said of an output in place of a class, or before it."""
 
 
 def read_target(wanted: str, loaded: Loaded, classes: Sequence[str] | None) -> tuple[Loaded, int | None]:

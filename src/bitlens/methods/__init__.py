@@ -55,7 +55,7 @@ def method(name: str, model: "nn.Module | Loaded", **settings: Any) -> Method:
     if loaded is not None and loaded.output is not None:
         settings = {"output": loaded.output, **settings}
     if loaded is None or loaded.kind == "image":
-        built: Method = entry_of(name).build(loaded.model if loaded is not None else model, **settings)
+        built: Method = entry_of(name).made(loaded.model if loaded is not None else model, **settings)
     else:
-        built = entry_of(name, "text").build(loaded, **settings)
+        built = entry_of(name, "text").made(loaded, **settings)
     return built

@@ -1,18 +1,17 @@
 """Methods on a network, built from what a person typed and what suits the network."""
 
 import inspect
-from collections.abc import Mapping
 from typing import Any
 
 from PIL import Image
 from torch import Tensor
 
 from bitlens.bottlenecks.at_layer import LayerBottleneck
-from bitlens.data.kinds import Kind
+from bitlens.core.guarantee import Guarantee
 from bitlens.errors import SettingError
 from bitlens.methods import METHODS, entry_of
 from bitlens.methods.lessons import WEIGHTS
-from bitlens.methods.specs import Spec, parse_specs, settings_of_callable
+from bitlens.methods.specs import Spec, settings_of_callable
 from bitlens.models.default_layer import KNOWN_LAYERS, default_layer
 from bitlens.models.loaded import Loaded
 from bitlens.probe import Network
@@ -33,12 +32,13 @@ def build_method(spec: Spec, loaded: Loaded, *, seed: int = 0, layer: str | None
     """
     entry = entry_of(spec.name, loaded.kind)
     takes = settings_of_callable(entry.build)
+    _check_reader(spec.settings.get("guarantee"), loaded)
     settings: dict[str, Any] = {"seed": seed} if "seed" in takes else {}
     if loaded.output is not None and "output" in takes:
         settings["output"] = loaded.output
     if loaded.kind == "text":
         settings |= {"layer": layer} if layer is not None and "layer" in takes else {}
-        return entry.build(loaded, **{**settings, **spec.settings})
+        return entry.made(loaded, **{**settings, **spec.settings})
     trained = entry.lesson is WEIGHTS and (spec.settings.get("weights") or _bundled(spec, loaded, layer))
     if trained:
         settings |= {"weights": trained} | ({"layer": layer} if layer else {})  # it knows its own layer and settings
@@ -51,61 +51,7 @@ def build_method(spec: Spec, loaded: Loaded, *, seed: int = 0, layer: str | None
         settings["beta"] = loaded.beta
     settings.update(spec.settings)
     place = (settings.pop("layer"),) if "layer" in settings else ()
-    return entry.build(loaded.model, *place, **settings)
-
-
-KEEP = 0.9
-"""Share of the decision that a map holds unless somebody says otherwise."""
-
-HOLDERS = ("iba", "token-iba", "input-iba")
-"""Methods whose maps can hold a share of the decision."""
-
-_AIMS = {"keep", "bits", "beta", "beta_input"}
-
-
-def holding(name: str, settings: Mapping[str, Any], kind: Kind = "image") -> dict[str, Any]:
-    """Return the settings with which a bottleneck's maps hold, where no price, budget or share was named.
-
-    This is the default of everything that a person asks by words: `bitlens.explain`, the command line and the page. The classes
-    (`bitlens.IBA`) and papers' tables keep what was published.
-    """
-    if name not in HOLDERS or settings.keys() & _AIMS:
-        return {}
-    fast = name == "iba" and kind == "image" and "quality" not in settings
-    return {"keep": KEEP, **({"quality": "fast"} if fast else {})}
-
-
-def with_options(
-    specs: Mapping[str, Spec], chosen: Mapping[str, Any], kind: Kind = "image", *, holds: bool = True
-) -> dict[str, Spec]:
-    """Return the methods with what options say, each as far as it takes that and names no setting of its own; by label.
-
-    Args:
-        specs: the methods.
-        chosen: settings by name; None is nothing chosen.
-        kind: what the methods explain.
-        holds: whether maps hold where nothing says how much passes, see `holding`.
-
-    Raises:
-        SettingError: if an option is for none of them.
-    """
-    given = {name: value for name, value in chosen.items() if value is not None}
-    useless, found = set(given), dict[str, Spec]()
-    for label, spec in specs.items():
-        entry = entry_of(spec.name, kind)
-        fits_any = entry.needs_layer or kind == "text"
-        taken = set(settings_of_callable(entry.build)) - (set() if fits_any else {"layer"})
-        useless -= taken
-        if spec.settings.keys() & _AIMS:
-            taken -= _AIMS  # it says itself how much passes
-        settings = {**{name: value for name, value in given.items() if name in taken}, **spec.settings}
-        held = holding(spec.name, settings, kind) if holds else {}
-        found[label] = Spec(spec.name, {**held, **settings})
-    if useless:
-        raise SettingError(
-            f"--{min(useless)} is not for {' or '.join(specs)}: leave it out; `bitlens methods NAME` shows how a method is set"
-        )
-    return found
+    return entry.made(loaded.model, *place, **settings)
 
 
 def map_alone(method: Any) -> dict[str, Any]:
@@ -125,15 +71,19 @@ def method_settings(spec: Spec, method: Any) -> dict[str, Any]:
     return {"name": spec.name, **chosen, **method.settings()}
 
 
-def read_methods(text: str, kind: Kind = "image") -> dict[str, Spec]:
-    """Read methods as a person types them, `iba,iba:beta=100`, by label; see `parse_specs`."""
-    return parse_specs(text, METHODS[kind], "method", lambda entry: entry.build)
-
-
 def grey_photo(loaded: Loaded) -> Tensor:
     """Return (1, C, H, W) on the network's device: any input will do to see which layers there are."""
     image = loaded.preprocess(Image.new("RGB", (512, 512), (128, 128, 128)))[None]
     return image.to(Network(loaded.model).device)
+
+
+def _check_reader(guarantee: Guarantee | None, loaded: Loaded) -> None:
+    """Refuse a guarantee about photos that were prepared otherwise."""
+    known = guarantee.provenance.preprocessing if guarantee is not None else ""
+    if known and loaded.kind == "image" and known != loaded.preprocess.description:
+        raise SettingError(
+            f"the guarantee is about photos prepared otherwise ({known}; here {loaded.preprocess.description}): calibrate anew"
+        )
 
 
 def _bundled(spec: Spec, loaded: Loaded, layer: str | None) -> str | None:

@@ -1,16 +1,25 @@
 """What the list of methods says of each. Reading it imports no network library; building a method does."""
 
+import difflib
+import re
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
-from functools import cached_property, partial
+from functools import cache, cached_property, partial
 from importlib import import_module
 from typing import TYPE_CHECKING, Any, Protocol
 
 from bitlens.data.kinds import Kind
+from bitlens.errors import SettingError
+from bitlens.methods.settings import Listed, settings_in, settings_of
 
 if TYPE_CHECKING:
     from bitlens.core.attribution import Attribution
     from bitlens.methods.lessons import Lesson
+
+
+@cache
+def _in_the_file() -> dict[tuple[str, str], Listed]:
+    return settings_in("methods")
 
 
 class Method(Protocol):
@@ -58,6 +67,30 @@ class MethodEntry:
         module, _, name = self.builder.partition(":")
         found: Callable[..., Any] = getattr(import_module(f"bitlens.{module}"), name)
         return partial(found, **self.preset) if self.preset else found
+
+    def made(self, *arguments: Any, **settings: Any) -> Any:
+        """Build the method.
+
+        Raises:
+            SettingError: if it has no such setting.
+        """
+        try:
+            return self.build(*arguments, **settings)
+        except TypeError as error:
+            wrong = re.search(r"unexpected keyword argument '(\w+)'", str(error))
+            if wrong is None or wrong[1] not in settings or wrong[1] in self.listed.settings:
+                raise
+            raise SettingError(f"{self.name} has no setting {wrong[1]!r}; {self._nearest(wrong[1])}") from error
+
+    def _nearest(self, name: str) -> str:
+        known = list(self.listed.settings)
+        close = difflib.get_close_matches(name, known, n=3)
+        return f"did you mean {' or '.join(close)}?" if close else f"it has {', '.join(known) or 'none'}"
+
+    @cached_property
+    def listed(self) -> Listed:
+        """Settings that it takes; of a method of the list without building it."""
+        return _in_the_file().get((self.kind, self.name)) or settings_of(self.build)
 
     @property
     def lesson(self) -> "Lesson | None":

@@ -7,14 +7,14 @@ from collections.abc import Callable, Mapping
 from contextlib import suppress
 from dataclasses import dataclass, fields
 from functools import partial
-from typing import Any, Literal, TypeVar, Union, get_args, get_origin, get_type_hints
+from typing import Any, Literal, TypeAlias, TypeVar, Union, get_args, get_origin, get_type_hints
 
 from typing_extensions import is_typeddict
 
-from bitlens.core.passes import Passes
 from bitlens.errors import SettingError
 
 E = TypeVar("E")
+Builder: TypeAlias = Callable[..., Any] | Mapping[str, Any]
 
 
 @dataclass(frozen=True)
@@ -36,9 +36,7 @@ class Spec:
         return f"{self.name}[{given}]" if given else self.name
 
 
-def parse_specs(
-    text: str, entries: Mapping[str, E], kind: str, builder: Callable[[E], Callable[..., Any]]
-) -> dict[str, Spec]:
+def parse_specs(text: str, entries: Mapping[str, E], kind: str, builder: Callable[[E], Builder]) -> dict[str, Spec]:
     """Read `NAME[:SETTING=VALUE]...`, several separated by commas.
 
     Args:
@@ -46,7 +44,8 @@ def parse_specs(
             `degradation-8` and `degradation-14`, with the same settings.
         entries: by name.
         kind: what an entry is, for errors: "method" or "metric".
-        builder: gives of an entry what takes its settings; the signature says which there are, and of what types.
+        builder: gives of an entry what takes its settings (the signature says which there are, and of what types), or these
+            types by name.
 
     Returns:
         By label, in the order given; one that is named twice counts once.
@@ -80,6 +79,8 @@ def settings_of_callable(build: Callable[..., Any]) -> dict[str, Any]:
 
 def defaults_of_callable(build: Callable[..., Any]) -> dict[str, Any]:
     """Return the default of each of those settings; None for one that must be given."""
+    from bitlens.core.passes import Passes
+
     signature = {**inspect.signature(_made_by(build)).parameters, **inspect.signature(build).parameters}
     usual = {field.name: field.default for field in fields(Passes)} | getattr(_class_of(build), "run_defaults", {})
     found = {}
@@ -115,11 +116,11 @@ def _options(kind: Any, made: Any) -> dict[str, Any]:
 
 def words_for(kind: Any) -> str:
     """Return what may be typed for a setting of a type: "a number or none"; nothing if only Python can give such a value."""
-    texts = [text for text in map(_described, _alternatives(kind)) if text]
+    texts = [text for text in map(_described, alternatives(kind)) if text]
     return " or ".join(dict.fromkeys(texts)) if texts != ["none"] else ""
 
 
-def _parse(word: str, entries: Mapping[str, E], kind: str, builder: Callable[[E], Callable[..., Any]]) -> list[Spec]:
+def _parse(word: str, entries: Mapping[str, E], kind: str, builder: Callable[[E], Builder]) -> list[Spec]:
     name, *pairs = word.split(":")
     names = [name] if name in entries else [known for known in entries if known.startswith(f"{name}-")]
     if not names:
@@ -128,8 +129,8 @@ def _parse(word: str, entries: Mapping[str, E], kind: str, builder: Callable[[E]
     return [Spec(one, dict(_setting(pair, builder(entries[one]), one, word) for pair in pairs)) for one in names]
 
 
-def _setting(pair: str, build: Callable[..., Any], name: str, word: str) -> tuple[str, Any]:
-    known = settings_of_callable(build)
+def _setting(pair: str, build: Builder, name: str, word: str) -> tuple[str, Any]:
+    known = build if isinstance(build, Mapping) else settings_of_callable(build)
     key, equals, value = pair.partition("=")
     if key not in known:
         close = difflib.get_close_matches(key, known, n=3)
@@ -142,7 +143,7 @@ def _setting(pair: str, build: Callable[..., Any], name: str, word: str) -> tupl
 
 def _read(text: str, kind: Any, place: str) -> Any:
     """Return the value that a text stands for, as the most special of the types that it may have."""
-    kinds = _alternatives(kind)
+    kinds = alternatives(kind)
     options = {str(option): option for one in kinds if get_origin(one) is Literal for option in get_args(one)}
     if text in options:
         return options[text]
@@ -170,9 +171,10 @@ _READERS: dict[Any, Callable[[str], Any]] = {
 """From texts to values of a type, the most special type first."""
 
 
-def _alternatives(kind: Any) -> list[Any]:
+def alternatives(kind: Any) -> list[Any]:
+    """List the types of which a setting's value may have any."""
     if get_origin(kind) in (Union, types.UnionType):
-        return [one for part in get_args(kind) for one in _alternatives(part)]
+        return [one for part in get_args(kind) for one in alternatives(part)]
     return [kind]
 
 

@@ -6,7 +6,6 @@ only what is in neither, and keep it in both.
 
 import hashlib
 import json
-import os
 import re
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
@@ -23,15 +22,7 @@ from bitlens.errors import BitlensWarning, DataError
 from bitlens.methods.lessons import Class, How, Lesson, OnSeen
 from bitlens.models.loaded import Loaded
 from bitlens.probe.fingerprint import weights_hash
-from bitlens.system.files import kept
-
-
-def cache_folder() -> Path:
-    """Return BITLENS_CACHE, or `bitlens` in the user's cache folder (XDG_CACHE_HOME, ~/.cache)."""
-    own = os.environ.get("BITLENS_CACHE")
-    if own:
-        return Path(own)
-    return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "bitlens"
+from bitlens.system.files import cache_folder, kept
 
 
 @dataclass(frozen=True)

@@ -160,7 +160,7 @@ def _maps_for(batch: ModelInputs, maps: Tensor) -> Tensor:
 def replaced(group: ImageGroup, replacement: Replacement) -> Tensor:
     """Return what takes the place of a group's pixels, channels last, of a shape that broadcasts to its images."""
     if not isinstance(replacement, Tensor):
-        return one_of("replacement", replacement, _REPLACEMENTS)(group.images)
+        return one_of("replacement", replacement, REPLACEMENTS)(group.images)
     height, width, channels = group.images.shape[1:]
     if replacement.dim() != 4 or replacement.shape[1:] != (channels, height, width):
         raise InputError(
@@ -184,7 +184,7 @@ def _blurred(images: Tensor) -> Tensor:
 
 
 _BLUR = 29
-_REPLACEMENTS: dict[str, Callable[[Tensor], Tensor]] = {
+REPLACEMENTS: dict[str, Callable[[Tensor], Tensor]] = {
     "mean": lambda images: images.mean((1, 2), keepdim=True),
     "zero": lambda images: images.new_zeros(1, 1, 1, 1),
     "blur": _blurred,

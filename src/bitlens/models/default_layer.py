@@ -19,6 +19,7 @@ KNOWN_LAYERS = {"torchvision/vgg16": "features.17", "torchvision/resnet50": "lay
 DEPTH = 1 / 6
 """How deep in a vision transformer all of whose blocks have one grid: the share of its blocks up to the layer."""
 
+_TOLD = 3  # layers that are named where none suits
 _MOST_HALVINGS = 5  # what is coarser hardly says where
 
 
@@ -56,10 +57,24 @@ def default_layer(model: nn.Module, image: torch.Tensor) -> str:
     if not found:
         raise LayerError(
             f"{type(model).__name__} has no layer with a grid at 1/{2**halvings} of the image's {size[0]}x{size[1]} pixels: "
-            "name a layer"
+            f"name a layer{_nearest(calls, names, size, halvings)}"
         )
     depth = min(name.count(".") for name in found)
     return [name for name in found if name.count(".") == depth][-1]
+
+
+def _nearest(calls: list[Call], names: dict[nn.Module, str], size: tuple[int, int], halvings: int) -> str:
+    """Say which layers have a grid of the nearest resolution, if any has one: the outermost first."""
+    grids = {
+        names[call.module]: at for call in calls if call.parent and (at := _halvings(call, size)) and at[0] == at[1]
+    }
+    if not grids:
+        return ""
+    near = min((at[0] for at in grids.values()), key=lambda times: (abs(times - halvings), -times))
+    alike = [name for name, at in grids.items() if at[0] == near]
+    depth = min(name.count(".") for name in alike)
+    told = [name for name in alike if name.count(".") == depth][-_TOLD:]
+    return f" ({', '.join(map(repr, told))} at 1/{2**near} {'comes' if len(told) == 1 else 'come'} nearest)"
 
 
 def _read_one(model: nn.Module, inputs: ModelInputs, layers: list[str]) -> str:

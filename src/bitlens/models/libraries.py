@@ -3,9 +3,8 @@
 Nothing that was downloaded can run code: weights are read as tensors alone, and remote code is off.
 """
 
-import difflib
 import http.client
-from collections.abc import Callable, Iterable
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any, TypeAlias
 
@@ -17,6 +16,7 @@ from torchvision.models import WeightsEnum
 from bitlens.data.preprocessing import Preprocessing
 from bitlens.errors import ModelError
 from bitlens.models.hub import hub_name
+from bitlens.models.listing import unknown_classifier, unknown_weights
 from bitlens.models.weight_files import load_weights
 from bitlens.system.optional import need
 
@@ -34,10 +34,10 @@ def from_torchvision(name: str, weights: Path | None) -> Parts:
     name, _, chosen = name.partition("@")
     known = vision.list_models(module=vision)
     if name not in known:
-        raise _unknown("torchvision", name, known)
+        raise unknown_classifier("torchvision", name, known)
     offered = vision.get_model_weights(name)
     if chosen not in ("", "random", *offered.__members__):
-        raise ModelError(f"unknown weights {chosen!r} of {name}: expected random, {', '.join(offered.__members__)}")
+        raise unknown_weights(name, chosen, offered.__members__)
     entry: WeightsEnum = offered[chosen] if chosen in offered.__members__ else offered["DEFAULT"]
     if weights is None and chosen != "random":
         _download(name, entry)
@@ -63,7 +63,7 @@ def from_timm(name: str, weights: Path | None) -> Parts:
     if chosen not in ("", "random"):
         raise ModelError(f"unknown weights {chosen!r} of {name}: timm puts them into the name, as resnet50.a1_in1k")
     if not timm.is_model(name.partition(".")[0]):
-        raise _unknown("timm", name, timm.list_models())
+        raise unknown_classifier("timm", name, timm.list_models())
     try:
         network = timm.create_model(name, pretrained=weights is None and chosen != "random")
     except Exception as error:  # network, cache, file format: timm has no error of its own
@@ -112,17 +112,6 @@ def from_hub(name: str, weights: Path | None) -> Parts:
     return network.float(), Preprocessing(_processor(processor), f"{type(processor).__name__} of {name}"), classes
 
 
-def torchvision_names() -> list[tuple[str, int]]:
-    """Return every classifier of torchvision, with its number of parameters."""
-    names = vision.list_models(module=vision)
-    return [(name, int(vision.get_model_weights(name)["DEFAULT"].meta["num_params"])) for name in names]
-
-
-def timm_names() -> list[str]:
-    """Return every pretrained classifier of timm; DependencyError where it is not installed."""
-    return list(_import_timm().list_models(pretrained=True))
-
-
 def _import_timm() -> Any:
     need("timm.data", "timm")
     return need("timm", "timm")
@@ -162,12 +151,6 @@ def _processor(processor: Callable[..., Any]) -> Callable[[Image.Image], Tensor]
         return pixels
 
     return prepare
-
-
-def _unknown(library: str, name: str, known: Iterable[str]) -> ModelError:
-    close = difflib.get_close_matches(name, list(known), n=3)
-    hint = f"did you mean {' or '.join(close)}?" if close else "`bitlens models` lists them"
-    return ModelError(f"{library} has no classifier {name!r}: {hint}")
 
 
 def _failed(spec: str, error: Exception, hint: str) -> ModelError:

@@ -1,8 +1,7 @@
 """A network by name: `torchvision/NAME`, `timm/NAME`, `hf/ORG/NAME`, `builtin/NAME`, or your own `FILE.py:CALLABLE`."""
 
-import csv
 from collections.abc import Callable
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -12,39 +11,14 @@ from torchvision.transforms import v2
 
 from bitlens.data.kinds import Kind
 from bitlens.data.preprocessing import Preprocessing
-from bitlens.errors import DataError, DependencyError, ModelError
+from bitlens.errors import ModelError
 from bitlens.models.builtin import BUILTIN, BUILTIN_TEXT
-from bitlens.models.libraries import Parts, from_hub, from_timm, from_torchvision, timm_names, torchvision_names
+from bitlens.models.libraries import Parts, from_hub, from_timm, from_torchvision
+from bitlens.models.listing import FORMS, unknown_model
 from bitlens.models.load_text import text_network
 from bitlens.models.loaded import Loaded
 from bitlens.models.userfile import call_user_file, types_of
 from bitlens.models.weight_files import load_weights
-from bitlens.system.reading import MOST_JSON, read_bytes, text_stream
-
-FORMS = {
-    "torchvision/NAME": "a classifier of torchvision; NAME@WEIGHTS chooses its weights, NAME@random takes none",
-    "timm/NAME": "a classifier of timm; NAME@random takes no weights",
-    "hf/ORG/NAME": "an image classifier of the Hugging Face hub; hf/./DIR is a folder on this machine",
-    "builtin/NAME": "a small network that comes with bitlens",
-    "FILE.py:CALLABLE": "your own: the callable returns a module, or (module, preprocess)",
-}
-
-
-@dataclass(frozen=True)
-class ModelEntry:
-    """A line of the list of models.
-
-    Attributes:
-        spec: what to ask for it by.
-        source: where it comes from.
-        parameters: how many, None where only the network itself would tell.
-        default_layer: the `layer` of `Loaded`.
-    """
-
-    spec: str
-    source: str
-    parameters: int | None = None
-    default_layer: str | None = None
 
 
 def load_model(
@@ -81,61 +55,7 @@ def _image_network(spec: str, weights: Path | None) -> Loaded:
         return _builtin(name, weights)
     if source in _LIBRARIES and name:
         return Loaded(spec, *_LIBRARIES[source](name, weights))
-    raise ModelError(f"unknown model {spec!r}: expected {', '.join(FORMS)}")
-
-
-def available_models() -> list[ModelEntry]:
-    """Return every model that can be named on this machine; nothing is downloaded."""
-    entries = [
-        ModelEntry(f"builtin/{name}", "bitlens", _count(entry.build()[0]), entry.layer)
-        for name, entry in BUILTIN.items()
-    ]
-    entries += [ModelEntry(f"torchvision/{name}", "torchvision", count) for name, count in torchvision_names()]
-    try:
-        entries += [ModelEntry(f"timm/{name}", "timm") for name in timm_names()]
-    except DependencyError:
-        return entries  # not installed: it has nothing to offer here
-    return entries
-
-
-def read_classes(path: str | Path) -> tuple[str, ...]:
-    """Read the names of a network's outputs, in their order.
-
-    Args:
-        path: a text file with one name on each line, or a table (`.csv`) with a column `name` or `names`, and
-            optionally a column `index` that counts from 0.
-
-    Raises:
-        DataError: the file cannot be read, is empty, lacks the column, or its indices leave gaps.
-    """
-    path = Path(path)
-    try:
-        if path.suffix.lower() == ".csv":
-            names = _classes_of_table(path)
-        else:
-            names = [line.strip() for line in read_bytes(path, MOST_JSON).decode("utf-8-sig").splitlines()]
-    except (OSError, ValueError, csv.Error) as error:
-        if isinstance(error, DataError):
-            raise
-        raise DataError(f"cannot read the class names {path}: {error}") from error
-    if not names or not all(names):
-        raise DataError(f"the class names {path} have an empty line: expected one name for each class")
-    return tuple(names)
-
-
-def _classes_of_table(path: Path) -> list[str]:
-    with text_stream(path) as file:
-        reader = csv.DictReader(file)
-        columns = reader.fieldnames or ()
-        column = next((name for name in ("name", "names") if name in columns), None)
-        if column is None:
-            raise DataError(f"the class names {path} have no column 'name' or 'names': found {list(columns)}")
-        rows = [(row.get("index", str(number)), row[column]) for number, row in enumerate(reader)]
-    named = {index: (name or "").strip() for index, name in rows}
-    indices = [str(index) for index in range(len(rows))]
-    if set(named) != set(indices):
-        raise DataError(f"the column 'index' of {path} must hold each of 0 … {len(rows) - 1} once")
-    return [named[index] for index in indices]
+    raise unknown_model(spec, FORMS)
 
 
 def _builtin(name: str, weights: Path | None) -> Loaded:
@@ -172,7 +92,10 @@ def _from_file(file: Path, attribute: str, weights: Path | None) -> Parts:
         raise ModelError(f"{file}:{attribute} returned {types_of(made)}, expected a module or (module, preprocess)")
     if weights is not None:
         load_weights(network, weights)
-    return network, preprocess if isinstance(preprocess, Preprocessing) else Preprocessing(preprocess), None
+    own = getattr(network, "classes", None)
+    known = isinstance(own, tuple | list) and bool(own) and all(isinstance(name, str) for name in own)
+    reading = preprocess if isinstance(preprocess, Preprocessing) else Preprocessing(preprocess)
+    return network, replace(reading, usual=not isinstance(made, tuple)), tuple(own) if known and own else None
 
 
 def _standard() -> Callable[..., Any]:
@@ -199,7 +122,3 @@ def moved(network: nn.Module, device: str | torch.device) -> nn.Module:
         return network.to(device)
     except (RuntimeError, AssertionError, NotImplementedError) as error:
         raise ModelError(f"cannot put the network on device {device!s}: {str(error).splitlines()[0]}") from error
-
-
-def _count(network: nn.Module) -> int:
-    return sum(parameter.numel() for parameter in network.parameters())

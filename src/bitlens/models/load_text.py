@@ -12,6 +12,7 @@ from bitlens.data.tokenizing import NEEDS_PADDING, HubTokenizer, Tokenizer
 from bitlens.errors import ModelError
 from bitlens.models.builtin import BUILTIN_TEXT
 from bitlens.models.hub import hub_is_out_of_reach, hub_name
+from bitlens.models.listing import TEXT_FORMS, unknown_model
 from bitlens.models.loaded import Loaded
 from bitlens.models.userfile import call_user_file, types_of
 from bitlens.models.weight_files import load_weights
@@ -20,12 +21,6 @@ from bitlens.probe.modules import names_of
 from bitlens.system.optional import need
 
 T = TypeVar("T")
-TEXT_FORMS = {
-    "builtin/NAME": "a small network that comes with bitlens",
-    "hf/NAME": "a text classifier of the Hugging Face hub",
-    "DIR": "a folder with such a classifier; hf/./DIR too",
-    "FILE.py:CALLABLE": "your own: the callable returns (module, tokenizer)",
-}
 
 
 def text_network(spec: str, weights: Path | None = None) -> Loaded:
@@ -58,7 +53,7 @@ def text_network(spec: str, weights: Path | None = None) -> Loaded:
             f"there is no network for texts {spec}: expected {', '.join(f'builtin/{n}' for n in BUILTIN_TEXT)}"
         )
     else:
-        raise ModelError(f"unknown model {spec!r}: expected {', '.join(TEXT_FORMS)}")
+        raise unknown_model(spec, TEXT_FORMS)
     if weights is not None:
         load_weights(network, weights)
     loaded = described(network, tokenizer, spec)

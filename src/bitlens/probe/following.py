@@ -7,7 +7,6 @@ how many others there are. It is asked for two samples and for three under each 
 
 import inspect
 import itertools
-import warnings
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
 from functools import partial
@@ -20,7 +19,7 @@ from torch import Tensor, nn
 from bitlens.core.inputs import Key, ModelInputs, tensors_of
 from bitlens.core.outputs import OutputChoice, OutputForm, Part, answer_of
 from bitlens.core.targets import function_of
-from bitlens.errors import BitlensWarning, TargetError
+from bitlens.errors import TargetError, warn_caller
 from bitlens.probe.agreement import agree
 from bitlens.probe.modules import device_of, frozen, in_precision_of
 
@@ -35,10 +34,8 @@ def prepared(model: nn.Module, inputs: Any, choice: OutputChoice = None, targets
     A network in train mode is warned of.
     """
     if model.training:
-        warnings.warn(
-            f"{type(model).__name__} is in train mode; it is explained in eval mode (model.eval() silences this)",
-            BitlensWarning,
-            stacklevel=4,
+        warn_caller(
+            f"{type(model).__name__} is in train mode; it is explained in eval mode (model.eval() silences this)"
         )
     given = following(model, ModelInputs.of(inputs), choice, targets)
     return in_precision_of(model, given.to(device_of(model)))

@@ -1,6 +1,7 @@
 """What a network for texts does with token ids: which modules it calls, and which embedding reads them, in one small pass."""
 
 import inspect
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -11,6 +12,7 @@ from bitlens.core.inputs import ModelInputs
 from bitlens.probe.modules import Forward, device_of, frozen, wrapped
 from bitlens.probe.trace import all_calls, trace_calls
 
+_COMMON = 1000  # ids up to here are drawn alike, later ones the less often the later they stand
 _ROWS = 2  # noisy copies make batches of every text, so a network that takes one row alone is of no use
 
 
@@ -57,8 +59,26 @@ def embeddings_of_ids(model: nn.Module) -> list[nn.Embedding]:
     return list(dict.fromkeys(found))
 
 
-def texts_of_chance(model: nn.Module, texts: int, length: int, seed: int) -> dict[str, Tensor]:
+def texts_of_chance(
+    model: nn.Module,
+    texts: int,
+    length: int,
+    seed: int,
+    begun: Sequence[int] = (),
+    ended: Sequence[int] = (),
+) -> dict[str, Tensor]:
     """Return keyword arguments for texts of tokens drawn from the whole vocabulary, ended as the network asks for; no padding.
+
+    Vocabularies begin with what is common: of log-uniform draws hidden states are more like those of texts than of draws that
+    know no order, where rare words with much to say are many.
+
+    Args:
+        model: the network.
+        texts: how many.
+        length: tokens that are drawn for each.
+        seed: of the draw.
+        begun: special tokens that stand before them.
+        ended: special tokens that stand behind them; the end that the network itself asks for if there are none.
 
     Raises:
         Exception: what the network raises if it cannot be called with ids (and a mask) alone.
@@ -67,12 +87,14 @@ def texts_of_chance(model: nn.Module, texts: int, length: int, seed: int) -> dic
     ids = given["input_ids"]
     limit = getattr(getattr(model, "config", None), "max_position_embeddings", None)
     length = min(length, limit // 2) if isinstance(limit, int) and limit > 1 else length
-    drawn = torch.randint(embedding.num_embeddings, (texts, length), generator=torch.Generator().manual_seed(seed))
+    share, many = torch.rand(texts, length, generator=torch.Generator().manual_seed(seed)), embedding.num_embeddings
+    drawn = (_COMMON * ((1 + many / _COMMON) ** share - 1)).long().clamp_max(many - 1)
     reserved = [getattr(getattr(model, "config", None), name, None) for name in ("pad_token_id", "eos_token_id")]
     for number in (*reserved, embedding.padding_idx):
         drawn = torch.where(drawn == number, ids[0, 0].cpu(), drawn) if isinstance(number, int) else drawn
-    end = ids[:1, 5:].expand(texts, -1)
-    row = torch.cat([drawn.to(ids), end], 1)
+    before = ids.new_tensor(list(begun))[None]
+    end = ids.new_tensor(list(ended))[None] if ended else ids[:1, 5:]
+    row = torch.cat([before.expand(texts, -1), drawn.to(ids), end.expand(texts, -1)], 1)
     return {name: row if name == "input_ids" else value[:1, :1].expand_as(row).clone() for name, value in given.items()}
 
 

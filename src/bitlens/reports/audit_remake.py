@@ -7,7 +7,7 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-from bitlens.core.fitting import HOLDING, QUALITY
+from bitlens.core.effort import HOLDING, QUALITY
 from bitlens.data.datasets import Sample, open_dataset
 from bitlens.data.images import find_images, read_image
 from bitlens.data.kinds import Kind
@@ -15,13 +15,15 @@ from bitlens.data.labels import Labels
 from bitlens.errors import BitlensError, DataError, SettingError
 from bitlens.explaining.photo import fingerprint
 from bitlens.explaining.photos import Ready
-from bitlens.explaining.wanted import OUTPUT_WORDS, read_target, with_output
+from bitlens.explaining.wanted import read_target, with_output
 from bitlens.methods import entry_of
-from bitlens.methods.building import HOLDERS, build_method
+from bitlens.methods.building import build_method
 from bitlens.methods.lessons import WEIGHTS, Lesson
+from bitlens.methods.naming import HOLDERS
 from bitlens.methods.specs import Spec, settings_of_callable
 from bitlens.methods.teaching import Source, Teacher
-from bitlens.models.load import load_model, read_classes
+from bitlens.models.classes import OUTPUT_WORDS, read_classes
+from bitlens.models.load import load_model
 from bitlens.models.loaded import Loaded
 from bitlens.reports.recipe import given_option
 
@@ -135,11 +137,14 @@ def asked_words(made: Remade) -> str:
 
 
 def different_settings(ready: Ready, recorded: Mapping[str, Any]) -> list[str]:
-    """Name the settings in which a method that was made again differs from the one that made the maps."""
+    """Name the settings in which a method that was made again differs from the one that made the maps.
+
+    Maps are made again from the bits alone; what was promised of so many bits is about other inputs.
+    """
     now = json.loads(json.dumps(ready.settings()))
     return [
         f"{name} was {recorded.get(name)!r}, is now {now.get(name)!r}"
-        for name in sorted(now.keys() | recorded.keys())
+        for name in sorted((now.keys() | recorded.keys()) - {"guaranteed"})
         if now.get(name) != recorded.get(name)
     ]
 

@@ -15,11 +15,11 @@ from bitlens.evaluation.measures import read_metrics
 from bitlens.evaluation.pinned import read_settings
 from bitlens.evaluation.plan import Plan
 from bitlens.evaluation.row_files import read_rows
+from bitlens.explaining.summary import SUMMARY, read_summary, safe_name
 from bitlens.methods import METHODS
-from bitlens.methods.building import read_methods
+from bitlens.methods.naming import read_methods
 from bitlens.methods.specs import Spec
 from bitlens.reports.audit_remake import aimed
-from bitlens.reports.found import SUMMARY, read_summary, safe_name
 from bitlens.reports.recipe import typed
 from bitlens.system.checks import MOST, mapping, text, whole_number
 from bitlens.system.reading import whole

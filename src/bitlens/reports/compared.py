@@ -126,7 +126,7 @@ def compare(places: Sequence[str | Path], kept: float = 0.9) -> Comparison:
         found: dict[str, dict[str, Needed]] = {}
         for entry in (entry for group in results.groups for entry in group):
             try:
-                attribution = entry.load()
+                attribution = Attribution.load(entry.path)
             except DataError as error:
                 problems.append(str(error))
                 continue

@@ -8,12 +8,13 @@ from typing import Any
 
 import numpy as np
 
-from bitlens.core.attribution import Attribution
+from bitlens.core.stored_map import StoredMap
 from bitlens.core.told import aim_of
 from bitlens.data.images import read_image
 from bitlens.errors import BitlensError, InputError
+from bitlens.explaining.summary import safe_name
 from bitlens.methods import METHODS
-from bitlens.reports.found import Entry, safe_name
+from bitlens.reports.found import Entry
 from bitlens.view.card import Card, MapFigure, Proof, agreement, draw_figure, draw_photo_uri
 from bitlens.view.colours import Floats, Scale
 from bitlens.view.tradeoff import trade_off
@@ -29,7 +30,7 @@ class _Sample:
 
     entry: Entry
     number: int
-    maps: list[tuple[str, Attribution]] = field(default_factory=list)
+    maps: list[tuple[str, StoredMap]] = field(default_factory=list)
     problems: list[str] = field(default_factory=list)
 
 
@@ -67,7 +68,7 @@ def _samples(group: Sequence[Entry]) -> Iterator[_Sample]:
         label = str(entry.row.get("method", ""))
         try:
             attribution = entry.load()
-            if attribution.map.dim() != 3:
+            if attribution.map.ndim != 3:
                 raise InputError(f"{attribution.unit} of {attribution.method} are not a map over a photo")
             _finite(attribution)
         except BitlensError as error:
@@ -79,8 +80,8 @@ def _samples(group: Sequence[Entry]) -> Iterator[_Sample]:
     yield from samples.values()
 
 
-def _finite(attribution: Attribution) -> None:
-    if not bool(attribution.map.isfinite().all()) or not attribution.map.numel():
+def _finite(attribution: StoredMap) -> None:
+    if not np.isfinite(attribution.map).all() or not attribution.map.size:
         raise InputError(f"the map of {attribution.method} is empty, or holds values that are NaN or infinite")
 
 
@@ -103,7 +104,7 @@ def _card(sample: _Sample, tops: Mapping[str, float], anchor: str) -> Card:
     return Card(anchor, name, target, probability, picture, size, tuple(figures), tuple(problems))
 
 
-def _figure(photo: Floats | None, label: str, one: Attribution, scale: Scale, anchor: str, several: bool) -> MapFigure:
+def _figure(photo: Floats | None, label: str, one: StoredMap, scale: Scale, anchor: str, several: bool) -> MapFigure:
     drawn = draw_figure(
         photo,
         one.map[0],
@@ -119,9 +120,9 @@ def _figure(photo: Floats | None, label: str, one: Attribution, scale: Scale, an
     return drawn if curve is None else replace(drawn, curve=trade_off_html(curve, photo, anchor))
 
 
-def figure_details(one: Attribution, label: str) -> str:
+def figure_details(one: StoredMap, label: str) -> str:
     """Say where a map was made, what decided how much passes unless its label does, what goes round unless evidence says."""
-    aim = aim_of(one.settings)
+    aim = aim_of(one.settings, one.keeps_class)
     told = one.evidence is not None and one.evidence.bypass_allowed
     parts = [
         one.layer,
@@ -145,13 +146,13 @@ def _seen(entry: Entry, problems: list[str]) -> Floats | None:
     return pixels.transpose(2, 0, 1)
 
 
-def _scales(maps: Sequence[tuple[str, Attribution]], tops: Mapping[str, float]) -> list[Scale]:
+def _scales(maps: Sequence[tuple[str, StoredMap]], tops: Mapping[str, float]) -> list[Scale]:
     """Make one scale for all maps in bits, and for scores, which have no unit, one for each method."""
     own = [_own_scale(label, one) for label, one in maps]
     shared = {unit: max(s.top for s in own if s.unit == unit) for unit in {s.unit for s in own if s.unit != "score"}}
     return [
         Scale.over(
-            [one.map.numpy()],
+            [one.map],
             one.unit,
             vmax=tops.get(_key(label, one), shared.get(one.unit)),
             percentile=_PERCENTILE if one.unit == "score" and _key(label, one) not in tops else None,
@@ -161,18 +162,18 @@ def _scales(maps: Sequence[tuple[str, Attribution]], tops: Mapping[str, float]) 
     ]
 
 
-def _own_scale(label: str, one: Attribution) -> Scale:
+def _own_scale(label: str, one: StoredMap) -> Scale:
     entry = METHODS["image"].get(re.split(r"[\[:]", label)[0])
     percentile = _PERCENTILE if one.unit == "score" else None
     return Scale.over(
-        [one.map.numpy()],
+        [one.map],
         one.unit,
         percentile=percentile,
         signed=entry is not None and entry.signed and one.unit == "score",
     )
 
 
-def _key(label: str, one: Attribution) -> str:
+def _key(label: str, one: StoredMap) -> str:
     return label if one.unit == "score" else one.unit
 
 

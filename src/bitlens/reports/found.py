@@ -5,12 +5,10 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from bitlens.core.attribution import Attribution
+from bitlens.core.stored_map import StoredMap
 from bitlens.errors import DataError
-from bitlens.system.checks import listed, mapping
-from bitlens.system.reading import read_json, whole
-
-SUMMARY = "summary.json"
+from bitlens.explaining.summary import SUMMARY, read_summary, safe_name
+from bitlens.system.reading import read_json
 
 
 @dataclass(frozen=True)
@@ -32,13 +30,22 @@ class Entry:
         """Name what was explained, as the summary calls it."""
         return str(self.row.get("photo") or self.row.get("scene") or self.stem)
 
-    def load(self) -> Attribution:
+    @property
+    def path(self) -> Path:
+        """File of the attribution.
+
+        Raises:
+            DataError: if its name leads out of the folder.
+        """
+        return self.folder / f"{safe_name(self.stem)}.safetensors"
+
+    def load(self) -> StoredMap:
         """Read it.
 
         Raises:
             DataError: if it is missing or damaged.
         """
-        return Attribution.load(self.folder / f"{safe_name(self.stem)}.safetensors")
+        return StoredMap.load(self.path)
 
 
 @dataclass
@@ -100,39 +107,11 @@ def read_results(place: Path) -> Results:
     return results
 
 
-def read_summary(folder: Path) -> dict[str, Any]:
-    """Read the summary of a folder.
-
-    Raises:
-        DataError: if it is damaged.
-    """
-    place = folder / SUMMARY
-    what, remedy = "a whole summary", "names and settings are missing; run explain again"
-    held = read_json(place, what, remedy)
-    with whole(place, what, remedy):
-        found = {"settings": {}, "photos": [], "texts": [], **mapping(held, "the summary")}
-        mapping(found["settings"], "settings")
-        for row in (*listed(found["photos"], "photos"), *listed(found["texts"], "texts")):
-            mapping(row, "a row")
-    return found
-
-
 def _read_texts(place: Path) -> list[Mapping[str, Any]]:
     rows = read_json(place, "explained texts", "give what `bitlens text explain … --json` prints")
     if not isinstance(rows, list) or not rows or not all(isinstance(row, dict) and "words" in row for row in rows):
         raise DataError(f"{place} holds no explained texts: expected what `bitlens text explain … --json` prints")
     return rows
-
-
-def safe_name(name: Any) -> str:
-    """Return a name if it stays within its folder: a summary from elsewhere must not put other files into a report.
-
-    Raises:
-        DataError: if it is none.
-    """
-    if not isinstance(name, str) or not name or Path(name).name != name:
-        raise DataError(f"{name!r} is no name of a file in the folder: it is left out")
-    return name
 
 
 def _grouped(folder: Path, rows: Sequence[Mapping[str, Any]]) -> Iterator[list[Entry]]:

@@ -3,7 +3,7 @@
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
-from bitlens.core.evidence import BYPASSED
+from bitlens.core.told import BYPASSED
 from bitlens.errors import BitlensError, InputError
 from bitlens.view.card import Proof
 from bitlens.view.report_html import Passage

@@ -6,11 +6,9 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict
 from typing import Any
 
-from bitlens.core.fitting import HOLDING, QUALITY
+from bitlens.core.effort import HOLDING, QUALITY
 from bitlens.methods import METHODS
-from bitlens.methods.building import HOLDERS, KEEP
-from bitlens.methods.lessons import WEIGHTS
-from bitlens.methods.specs import defaults_of_callable, settings_of_callable
+from bitlens.methods.naming import HOLDERS, KEEP
 from bitlens.view.report_html import Recipe
 
 
@@ -18,6 +16,8 @@ def explained_recipe(title: str, settings: Mapping[str, Any]) -> Recipe:
     """Say how to make again what explain wrote."""
     command = settings.get("command")
     words = [str(word) for word in command] if isinstance(command, list) else []
+    before = [list(map(str, one)) for one in settings.get("earlier", []) if isinstance(one, list) and one]
+    lines = [f"bitlens {shlex.join(one)}" for one in (*before, words) if one]
     methods = settings.get("methods")
     known = (
         {str(label): one for label, one in methods.items() if isinstance(one, dict)}
@@ -26,7 +26,7 @@ def explained_recipe(title: str, settings: Mapping[str, Any]) -> Recipe:
     )
     return Recipe(
         title,
-        f"bitlens {shlex.join(words)}" if words else "",
+        "\n".join(lines),
         "\n".join(_python(str(settings["model"]), known, words)) if known and "model" in settings else "",
         [(label, _listed(one)) for label, one in known.items()],
     )
@@ -109,7 +109,7 @@ def _python(model: str, methods: Mapping[str, Mapping[str, Any]], command: Seque
 def _reads(settings: Mapping[str, Any]) -> bool:
     """Say whether the method has weights of its own."""
     name = settings.get("name")
-    return name in METHODS["image"] and METHODS["image"][str(name)].lesson is WEIGHTS
+    return name in METHODS["image"] and METHODS["image"][str(name)].learns == "weights"
 
 
 def _trained(model: str, command: Sequence[str]) -> str:
@@ -122,9 +122,8 @@ def _trained(model: str, command: Sequence[str]) -> str:
 
 def _arguments(name: str, settings: Mapping[str, Any]) -> dict[str, Any]:
     """Choose what the method is built with: what it takes, and is not as by default."""
-    build = METHODS["image"][name].build
-    taken = settings_of_callable(build)
-    known = defaults_of_callable(build)
+    listed = METHODS["image"][name].listed
+    taken, known = listed.kinds, listed.defaults
     plain = {key: value for key, value in settings.items() if key in taken and not key.startswith("statistics")}
     chosen = {key: value for key, value in plain.items() if key not in known or known[key] != value}
     if "quality" in taken and "antithetic" in settings:

@@ -1,19 +1,25 @@
-"""Arrays in files: tensors with text about them as safetensors, single maps as .npy. Nothing that is read can run code."""
+"""Arrays in files: with text about them as safetensors, single maps as .npy. Nothing that is read can run code.
+
+What reads arrays of NumPy does not wait for torch.
+"""
 
 import hashlib
 from collections.abc import Callable, Mapping
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import numpy.typing as npt
-import torch
-from torch import Tensor
 
 from bitlens.errors import DataError
+from bitlens.system.checks import A, plain
 from bitlens.system.files import write_bytes
 from bitlens.system.reading import check_archive, whole
 
+if TYPE_CHECKING:
+    from torch import Tensor
+
+Required = Callable[[Mapping[str, str]], bool]
 _NPY: Any = np.lib.format
 _WORDS = {"format", "details", "provenance", "statistics_provenance", "counts", "identity", "method", "plan"}
 """Under which names text stands in the files that bitlens writes. A damaged name must not hide what stands under it."""
@@ -22,7 +28,7 @@ _SUM = "sha256"
 """Under this name a file keeps a checksum of all else that it holds: no flipped bit goes unseen. Those of 0.1 have none."""
 
 
-def write_arrays(path: str | Path, arrays: Mapping[str, Tensor], metadata: Mapping[str, str]) -> None:
+def write_arrays(path: str | Path, arrays: "Mapping[str, Tensor]", metadata: Mapping[str, str]) -> None:
     """Write tensors and text as safetensors, whole or not at all."""
     from safetensors.torch import save
 
@@ -31,9 +37,7 @@ def write_arrays(path: str | Path, arrays: Mapping[str, Tensor], metadata: Mappi
     write_bytes(path, save(held, {**metadata, _SUM: _checksum(held, metadata)}))
 
 
-def read_arrays(
-    path: str | Path, kind: str, required: Callable[[Mapping[str, str]], bool]
-) -> tuple[dict[str, Tensor], dict[str, str]]:
+def read_arrays(path: str | Path, kind: str, required: Required) -> "tuple[dict[str, Tensor], dict[str, str]]":
     """Read what `write_arrays` wrote.
 
     Args:
@@ -44,12 +48,23 @@ def read_arrays(
     Raises:
         DataError: if the file is missing, damaged, changed, or holds something else.
     """
+    return _read(path, "pt", kind, required)
+
+
+def read_plain_arrays(
+    path: str | Path, kind: str, required: Required
+) -> tuple[dict[str, npt.NDArray[Any]], dict[str, str]]:
+    """Read the same as arrays of NumPy; see `read_arrays`."""
+    return _read(path, "np", kind, required)
+
+
+def _read(path: str | Path, framework: str, kind: str, required: Required) -> tuple[dict[str, Any], dict[str, str]]:
     from safetensors import SafetensorError, safe_open
 
     if not Path(path).is_file():
         raise DataError(f"there is no file {path}")
     try:
-        with safe_open(path, "pt") as file:
+        with safe_open(path, framework) as file:
             metadata = dict(file.metadata() or {})
             arrays = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118  (not a mapping)
     except (SafetensorError, OSError, ValueError, TypeError, AttributeError, RuntimeError) as error:
@@ -68,14 +83,22 @@ def read_arrays(
     return arrays, metadata
 
 
-def _checksum(arrays: Mapping[str, Tensor], metadata: Mapping[str, str]) -> str:
+def _checksum(arrays: Mapping[str, A], metadata: Mapping[str, str]) -> str:
     digest = hashlib.sha256()
     for name, value in sorted(metadata.items()):
         digest.update(f"{len(name)} {len(value)} {name}{value}".encode())
-    for name, tensor in sorted(arrays.items()):
-        digest.update(f"{len(name)} {name} {tensor.dtype} {tuple(tensor.shape)}".encode())
-        digest.update(tensor.detach().cpu().contiguous().reshape(-1).view(torch.uint8).numpy().data)
+    for name, array in sorted(arrays.items()):
+        digest.update(f"{len(name)} {name} torch.{plain(array.dtype)} {tuple(array.shape)}".encode())
+        digest.update(_bytes(array))
     return digest.hexdigest()
+
+
+def _bytes(array: A) -> memoryview:
+    if isinstance(array, np.ndarray):
+        return np.ascontiguousarray(array).reshape(-1).view(np.uint8).data
+    import torch
+
+    return array.detach().cpu().contiguous().reshape(-1).view(torch.uint8).numpy().data
 
 
 def read_array(path: str | Path, what: str, shape: tuple[int, ...] | None = None) -> npt.NDArray[np.float32]:

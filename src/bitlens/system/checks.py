@@ -5,10 +5,14 @@ Files come from anywhere. Their readers name every part they take with the type,
 
 import math
 from collections.abc import Collection, Iterable, Mapping
-from typing import Any
+from typing import TYPE_CHECKING, Any, TypeVar
 
-import torch
-from torch import Tensor
+if TYPE_CHECKING:
+    import numpy.typing as npt
+    from torch import Tensor
+
+A = TypeVar("A", "Tensor", "npt.NDArray[Any]")
+"""An array of torch or of NumPy."""
 
 MOST = 2**53
 """Above it whole numbers are no longer told apart by a float64."""
@@ -74,20 +78,20 @@ def exactly(found: Iterable[str], wanted: Iterable[str], name: str) -> None:
 
 
 def array(
-    arrays: Mapping[str, Tensor],
+    arrays: Mapping[str, A],
     name: str,
-    dtypes: torch.dtype | tuple[torch.dtype, ...],
+    dtypes: Any,
     shape: tuple[int | None, ...] | None = None,
     *,
     least: float = -math.inf,
     most: float = math.inf,
-) -> Tensor:
-    """Take a tensor of finite numbers.
+) -> A:
+    """Take an array of finite numbers, of torch or of NumPy.
 
     Args:
         arrays: all there are.
         name: of the one that is wanted.
-        dtypes: that it may have.
+        dtypes: that it may have, one or a tuple of them, as torch has them or by name.
         shape: its size along each axis, None for any; None for any shape.
         least: of its values.
         most: of its values.
@@ -95,26 +99,29 @@ def array(
     if name not in arrays:
         raise ValueError(f"the array {name} is missing")
     tensor, allowed = arrays[name], dtypes if isinstance(dtypes, tuple) else (dtypes,)
-    if tensor.dtype not in allowed:
+    if plain(tensor.dtype) not in map(plain, allowed):
         raise ValueError(f"{name} is {plain(tensor.dtype)}, expected {' or '.join(map(plain, allowed))}")
     if shape is not None and not _fits(tuple(tensor.shape), shape):
         wanted = ", ".join("any" if size is None else str(size) for size in shape)
         raise ValueError(f"{name} has the shape {tuple(tensor.shape)}, expected ({wanted})")
     finite(tensor, name)
-    if tensor.numel() and not (float(tensor.min()) >= least and float(tensor.max()) <= most):
+    if math.prod(tensor.shape) and not (float(tensor.min()) >= least and float(tensor.max()) <= most):
         low, high = float(tensor.min()), float(tensor.max())
         raise ValueError(f"{name} lies between {low:g} and {high:g}, expected {_range(least, most)}")
     return tensor
 
 
-def finite(tensor: Tensor, name: str) -> Tensor:
-    """Take a tensor that holds neither NaN nor infinite values."""
-    if tensor.is_floating_point() and not bool(torch.isfinite(tensor).all()):
+def finite(tensor: A, name: str) -> A:
+    """Take an array that holds neither NaN nor infinite values."""
+    import numpy as np
+
+    good = np.isfinite(tensor) if isinstance(tensor, np.ndarray) else tensor.isfinite()
+    if not bool(good.all()):
         raise ValueError(f"{name} holds NaN or infinite values")
     return tensor
 
 
-def plain(dtype: torch.dtype) -> str:
+def plain(dtype: Any) -> str:
     """Name a type of numbers as people do."""
     return str(dtype).removeprefix("torch.")
 

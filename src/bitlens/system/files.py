@@ -41,6 +41,14 @@ def replacing(path: str | Path) -> Iterator[Path]:
         raise DataError(f"cannot write {path}: {error.strerror or error}{hint}") from error
 
 
+def cache_folder() -> Path:
+    """Return BITLENS_CACHE, or `bitlens` in the user's cache folder (XDG_CACHE_HOME, ~/.cache)."""
+    own = os.environ.get("BITLENS_CACHE")
+    if own:
+        return Path(own)
+    return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "bitlens"
+
+
 def kept(place: Path | None, load: Callable[[Path], T]) -> T | None:
     """Return what an earlier run left in a file; None where there is none, or one that is damaged and is made again."""
     if place is None or not place.is_file():

@@ -27,3 +27,13 @@ def need(module: str, extra: str) -> Any:
         if find_spec(package) is not None:
             raise  # it is there but lacks a part: installing the extra again would not help
         raise DependencyError.missing(package, extra) from error
+
+
+def refuse_without(package: str, extra: str) -> None:
+    """Refuse at once what an optional package is needed for later; it is not imported.
+
+    Raises:
+        DependencyError: it is not installed; says how to install it.
+    """
+    if find_spec(package) is None:
+        raise DependencyError.missing(package, extra)

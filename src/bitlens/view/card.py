@@ -2,15 +2,19 @@
 
 import math
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 import numpy as np
 from numpy.typing import NDArray
 
-from bitlens.core.attribution import Attribution
 from bitlens.core.told import aim_of
 from bitlens.view.colours import Floats, Scale, dim, overlay
 from bitlens.view.encoding import bar_uri, picture_uri
 from bitlens.view.panels import Array, as_map, as_photo
+
+if TYPE_CHECKING:
+    from bitlens.core.attribution import Attribution
+    from bitlens.core.stored_map import StoredMap
 
 _COLUMNS, _ROWS = ("left", "middle", "right"), ("upper", "central", "lower")
 # Smaller changes of a probability are not worth a word.
@@ -43,7 +47,7 @@ class Proof:
     own: bool = False
 
     @classmethod
-    def of(cls, attribution: Attribution, sample: int = 0) -> "Proof | None":
+    def of(cls, attribution: "Attribution | StoredMap", sample: int = 0) -> "Proof | None":
         """Read it off an attribution, None where the method uses no noise."""
         found = attribution.evidence
         if found is None:
@@ -94,7 +98,7 @@ class Proof:
         return "What the map shows is enough for this answer."
 
 
-def caption(attribution: Attribution) -> str:
+def caption(attribution: "Attribution | StoredMap") -> str:
     """Name the evidence, the total and the settings of a bottleneck's map, for below a picture."""
     parts = []
     if (proof := Proof.of(attribution)) is not None:
@@ -106,13 +110,13 @@ def caption(attribution: Attribution) -> str:
         beside = attribution.extra_bits
         apart = f", {float(beside[0].sum()):,.0f} by other tokens than patches" if beside is not None else ""
         parts.append(f"{float(attribution.total_bits[0]):,.0f} bits in total{apart}")
-    parts.append(", ".join(filter(None, (attribution.layer, aim_of(attribution.settings)))))
+    parts.append(", ".join(filter(None, (attribution.layer, aim_of(attribution.settings, attribution.keeps_class)))))
     if proof is not None and proof.caveat:
         parts.append(proof.caveat)
     return " · ".join(filter(None, parts))
 
 
-def agreement(found: Attribution, sample: int = 0) -> str:
+def agreement(found: "Attribution | StoredMap", sample: int = 0) -> str:
     """Say how far other seeds agree on a map; nothing where that was not measured."""
     over = found.spread
     if over is None:

@@ -2,10 +2,9 @@
 
 import re
 from collections.abc import Sequence
-from typing import Any
+from typing import TYPE_CHECKING, Any, TypeAlias
 
 import numpy as np
-import torch
 from matplotlib.axes import Axes
 from matplotlib.cm import ScalarMappable
 from matplotlib.colorbar import Colorbar
@@ -13,13 +12,17 @@ from matplotlib.colors import Normalize
 from matplotlib.patches import Rectangle
 from matplotlib.ticker import FixedFormatter, FixedLocator, MaxNLocator, NullLocator
 from numpy.typing import NDArray
-from torch import Tensor
 
 from bitlens.errors import InputError
 from bitlens.view.canvas import FONT, width_of
 from bitlens.view.colours import Floats, Scale, dim, overlay
 
-Array = Tensor | NDArray[Any]
+if TYPE_CHECKING:
+    from torch import Tensor
+
+    Array: TypeAlias = Tensor | NDArray[Any]
+else:
+    Array = Any
 
 _FRAME = "#bbbbbb"
 _TICK, _PAD = 2.5, 2.0  # points: the length of a tick mark, and from there to its number
@@ -59,6 +62,8 @@ def as_map(values: Array, size: tuple[int, int] | None = None) -> Floats:
     (h, w), (height, width) = checked.shape, size
     if round(h * width / height) != w and round(w * height / width) != h:
         raise InputError(f"map is {h}x{w} and photo {height}x{width}: expected the same aspect; cut them alike")
+    import torch
+
     resized = torch.nn.functional.interpolate(
         torch.from_numpy(checked)[None, None], size=size, mode="bilinear", align_corners=False, antialias=True
     )
@@ -157,8 +162,8 @@ def _ticks(scale: Scale, most: int) -> tuple[list[float], list[str]]:
 
 
 def _as_floats(array: Array, name: str) -> Floats:
-    if isinstance(array, Tensor):
-        array = array.detach().to("cpu", torch.float32).numpy()
+    if not isinstance(array, np.ndarray) and hasattr(array, "detach"):  # a tensor, and its library is there already
+        array = array.detach().float().cpu().numpy()
     if not isinstance(array, np.ndarray) or array.dtype.kind not in "fiub":
         raise InputError(f"{name} is a {type(array).__name__}: expected a tensor or a NumPy array of real numbers")
     return array.astype(np.float32)

@@ -23,6 +23,8 @@ _STEPS = (0.03, 0.12, 0.3, 0.6)
 _FOR = ("#c9772b", "bold #c9772b", "bold underline #e0771a", "bold reverse #f0862a")
 _AGAINST = ("#5b8fd0", "bold #5b8fd0", "bold underline #4a8ae0", "bold reverse #5a9af0")
 _LISTED_IN_TERMINAL, _LISTED_IN_HTML = 6, 20
+_WHOLE = 9.95
+_NAMED = 0.005
 
 
 @dataclass(frozen=True)
@@ -82,10 +84,20 @@ class ShadedText:
         return f"{number(value)} {self.scale.unit}"
 
     def strongest(self, count: int = _LISTED_IN_HTML) -> list[tuple[str, str]]:
-        """Return the words with the largest magnitudes, and their values as text."""
-        words = [(piece.text, piece.value) for piece in self.pieces if piece.value is not None]
+        """Return the words with the largest magnitudes, and their values as text.
+
+        Punctuation is no word, unless there is nothing else; nor is what has next to nothing of the scale a word to be named,
+        unless it is the only one.
+        """
+        every = [(piece.text, piece.value) for piece in self.pieces if piece.value is not None]
+        words = [word for word in every if any(map(str.isalnum, word[0]))] or every
         words.sort(key=lambda word: -abs(word[1]))
-        return [(word, number(value)) for word, value in words[:count]]
+        least = _NAMED * self.scale.top
+        return [
+            (word, number(value))
+            for place, (word, value) in enumerate(words[:count])
+            if not place or abs(value) >= least
+        ]
 
 
 def pieces_of(text: str, spans: Sequence[tuple[int, int]], values: Iterable[float]) -> tuple[Piece, ...]:
@@ -174,8 +186,8 @@ def _legend(shaded: ShadedText) -> Text:
 
 
 def number(value: float) -> str:
-    """Three digits, whole numbers from 1,000 on."""
-    return f"{value:.3g}" if abs(value) < 1000 else f"{value:,.0f}"
+    """Write a number as people read it: two digits, whole from 10 on."""
+    return f"{value:,.0f}" if abs(value) >= _WHOLE else f"{value:.2g}"
 
 
 def _render(texts: Sequence[ShadedText], title: str, *, whole: bool) -> str:

@@ -3,15 +3,19 @@
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 import numpy as np
 from matplotlib.ticker import MaxNLocator
 
-from bitlens.core.attribution import Attribution
-from bitlens.core.evidence import LEVELS
+from bitlens.core.told import LEVELS
 from bitlens.view.card import Proof
 from bitlens.view.colours import Floats, Scale
 from bitlens.view.panels import as_map
+
+if TYPE_CHECKING:
+    from bitlens.core.attribution import Attribution
+    from bitlens.core.stored_map import StoredMap
 
 _SAME = 1e-3  # of bits: nearer points are one
 _MOST = len(LEVELS)  # steps
@@ -85,10 +89,10 @@ def bits_number(bits: float) -> str:
     return f"{bits:,.0f}" if bits >= 10 else f"{bits:.2g}"
 
 
-def trade_off(found: Attribution, sample: int = 0, title: str = "") -> TradeOff | None:
+def trade_off(found: "Attribution | StoredMap", sample: int = 0, title: str = "") -> TradeOff | None:
     """Read the curve of one input off an attribution; None where there is none, or nothing of the input was needed."""
     curve, proof = found.curve, Proof.of(found, sample)
-    if curve is None or curve.maps.dim() != 4 or (proof is not None and proof.idle):
+    if curve is None or curve.maps.ndim != 4 or (proof is not None and proof.idle):
         return None
     count = curve.kept.shape[1]
     levels = LEVELS if count == len(LEVELS) else tuple(curve.kept[sample].tolist())

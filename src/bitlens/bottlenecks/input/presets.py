@@ -8,7 +8,7 @@ from typing import Literal
 from bitlens.bottlenecks.input.critics import official_wgan, wgan, wgan_gp
 from bitlens.bottlenecks.input.prior import ROUNDING, Prior, feature_map, feature_matching
 from bitlens.bottlenecks.tokens import Objective
-from bitlens.core.fitting import QUALITY, FitSettings
+from bitlens.core.effort import QUALITY, FitSettings
 
 PRIOR_STREAM, INPUT_STREAM = 0x5851F42D, 0x14057B7E  # the stages' noise differs
 

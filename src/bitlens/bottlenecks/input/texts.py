@@ -139,10 +139,10 @@ class TokenInputIBA(TextMethod, GuidedBottleneck):
         for part in (self.feature_bottleneck, self.input_bottleneck):
             part.know(statistics)
 
-    def check(self) -> None:
-        """Make statistics of `layers` where there are none yet, see `TokenIBA.check`."""
+    def learn_without(self, samples: Samples) -> None:
+        """Make statistics of `layers` where there are none yet, see `TokenIBA.learn_without`."""
         for name in self.layers:
-            self._knowing(name).check()
+            self._knowing(name).learn_without(samples)
 
     def reads_padding(self, samples: Samples) -> bool:
         """Return whether what the embedding puts out at padding is read; see `TokenIBA.reads_padding`."""

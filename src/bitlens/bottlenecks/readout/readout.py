@@ -23,8 +23,8 @@ from bitlens.bottlenecks.readout.task import Teaching
 from bitlens.bottlenecks.readout.training import begun_at, inputs_of, learn_weights
 from bitlens.bottlenecks.readout.weights import ReadoutWeights, settled
 from bitlens.bottlenecks.recorded import Recorded
+from bitlens.core.effort import FitSettings
 from bitlens.core.family import Fitted
-from bitlens.core.fitting import FitSettings
 from bitlens.core.gaussian import NoiseMode, NoiseSettings, information
 from bitlens.core.passes import BottleneckOptions
 from bitlens.core.statistics import Granularity

@@ -15,7 +15,8 @@ from torch import Tensor, nn
 
 from bitlens.bottlenecks.readout.learnt import Learnt
 from bitlens.bottlenecks.readout.weights import ReadoutWeights
-from bitlens.core.fitting import QUALITY, Quality, fit_masks
+from bitlens.core.effort import QUALITY, Quality
+from bitlens.core.fitting import fit_masks
 from bitlens.core.gaussian import NoiseModel, information, noised_features
 from bitlens.core.layout import Layout
 from bitlens.core.passes import in_precision

@@ -1,18 +1,30 @@
-"""Small networks that come with bitlens, weights included: `builtin/NAME`."""
+"""Small networks that come with bitlens, weights included: `builtin/NAME`. Their list does not wait for torch."""
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from importlib import import_module
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-from torch import nn
+if TYPE_CHECKING:
+    from torch import nn
 
-from bitlens.bottlenecks.token_statistics import TokenStatistics
-from bitlens.data.scenes import CLASSES
-from bitlens.data.words import WordTokenizer
-from bitlens.models.builtin import reviews, scenes, scenes_vit
+    from bitlens.bottlenecks.token_statistics import TokenStatistics
+    from bitlens.data.words import WordTokenizer
 
 __all__ = ["BUILTIN", "BUILTIN_TEXT", "Builtin", "BuiltinText"]
+
+_SHAPES = ("arrow", "crescent", "cross", "drop", "flower", "heart", "ring", "square", "star", "triangle")
+_READOUT = Path(__file__).with_name("scenes_readout.safetensors")
+
+
+def _in_file(file: str, function: str) -> Callable[[], Any]:
+    """Return a function that calls one of a file of this folder, which is imported only then."""
+
+    def call() -> Any:
+        return getattr(import_module(f"{__name__}.{file}"), function)()
+
+    return call
 
 
 @dataclass(frozen=True)
@@ -23,22 +35,24 @@ class Builtin:
         build: gives the network in evaluation mode and its preprocessing.
         classes: the names of its outputs, in their order.
         layer: where a bottleneck belongs unless the user says otherwise.
+        parameters: how many.
         beta: its price of information by default. The papers' 10 is for ImageNet networks with far more features.
         readout: the file of a readout that was trained for it; None where there is none.
         learns_from: the data set that methods learn from unless the user names another.
     """
 
-    build: Callable[[], tuple[nn.Module, Callable[..., Any]]]
+    build: "Callable[[], tuple[nn.Module, Callable[..., Any]]]"
     classes: tuple[str, ...]
     layer: str
+    parameters: int
     beta: float
     readout: Path | None = None
     learns_from: str = "builtin:scenes-train"
 
 
 BUILTIN: dict[str, Builtin] = {
-    "scenes": Builtin(scenes.scenes, CLASSES, scenes.LAYER, beta=1.0, readout=scenes.READOUT),
-    "scenes-vit": Builtin(scenes_vit.scenes_vit, CLASSES, scenes_vit.LAYER, beta=3.0),
+    "scenes": Builtin(_in_file("scenes", "scenes"), _SHAPES, "layer2", 968_986, beta=1.0, readout=_READOUT),
+    "scenes-vit": Builtin(_in_file("scenes_vit", "scenes_vit"), _SHAPES, "blocks.0", 506_618, beta=3.0),
 }
 
 
@@ -54,13 +68,19 @@ class BuiltinText:
         statistics: gives those of its layers, by name.
     """
 
-    build: Callable[[], tuple[nn.Module, WordTokenizer]]
+    build: "Callable[[], tuple[nn.Module, WordTokenizer]]"
     classes: tuple[str, ...]
     layer: str
     beta: float
-    statistics: Callable[[], Mapping[str, TokenStatistics]]
+    statistics: "Callable[[], Mapping[str, TokenStatistics]]"
 
 
 BUILTIN_TEXT: dict[str, BuiltinText] = {
-    "reviews": BuiltinText(reviews.reviews, ("negative", "positive"), reviews.LAYER, 3.0, reviews.bundled_statistics)
+    "reviews": BuiltinText(
+        _in_file("reviews", "reviews"),
+        ("negative", "positive"),
+        "embedding",
+        3.0,
+        _in_file("reviews", "bundled_statistics"),
+    )
 }

@@ -1,0 +1,91 @@
+"""How much work goes into a mask: the settings of the optimisation, and named choices of them."""
+
+from dataclasses import asdict, dataclass, replace
+from typing import Any, Literal
+
+from bitlens.errors import SettingError, one_of_literal
+
+Readout = Literal["last_forward", "final"]
+Quality = Literal["fast", "paper", "best"]
+
+
+@dataclass(frozen=True)
+class FitSettings:
+    """Settings of the optimisation of masks; the defaults are the paper's (table 2).
+
+    Attributes:
+        beta: weight of the mean information per feature, in nats; larger keeps less.
+        price: of each nat, in place of `beta` divided by the number of features, which makes it another for every network.
+        steps: T, optimisation steps.
+        noise_samples: B, noisy copies per step.
+        rising: whether the first steps take one copy, the last `noise_samples`, and those between evenly more: at first the
+            features have hardly changed and copies say the same, so passes are better spent late.
+        learning_rate: of Adam.
+        smoothing: σ of the blur of the mask in cells of the layer's grid; 0 for none.
+        initial_logit: α at the start; 5 lets 99.3 % of each feature pass.
+        antithetic: whether the second half of the copies uses the negative noise of the first: what the loss gradient
+            owes to the noise in first order then cancels.
+        readout: "last_forward" reports the mask of the last forward pass as the published code does (T - 1 updates),
+            "final" the mask after all T updates (algorithms B7).
+        closes: whether masks that hold clearly more than is asked for are closed until they just do.
+    """
+
+    beta: float = 10.0
+    steps: int = 10
+    noise_samples: int = 10
+    rising: bool = False
+    learning_rate: float = 1.0
+    smoothing: float = 1.0
+    initial_logit: float = 5.0
+    antithetic: bool = False
+    readout: Readout = "last_forward"
+    price: float | None = None
+    closes: bool = True
+
+    def __post_init__(self) -> None:
+        for name in ("steps", "noise_samples"):
+            if getattr(self, name) < 1:
+                raise SettingError(f"{name} must be at least 1, got {getattr(self, name)}")
+        for name in ("beta", "smoothing"):
+            if not getattr(self, name) >= 0:
+                raise SettingError(f"{name} must not be negative, got {getattr(self, name)}")
+        if not self.learning_rate > 0:
+            raise SettingError(f"learning_rate must be positive, got {self.learning_rate}")
+        one_of_literal("readout", self.readout, Readout)
+
+    def plain(self) -> dict[str, Any]:
+        """Return the settings by name, without a price that is not set and, where one is, without the weight it replaces."""
+        left_out = {"price" if self.price is None else "beta"} | ({"closes"} if self.closes else set())
+        return {name: value for name, value in asdict(self).items() if name not in left_out}
+
+    @property
+    def updates(self) -> int:
+        """Return how often the logits change before they are reported. The published T-th pass changes nothing that is read."""
+        return self.steps - 1 if self.readout == "last_forward" else self.steps
+
+    def copies_at(self, step: int) -> int:
+        """Return how many noisy copies a step (from 0) sends through the network."""
+        return 1 + step * self.noise_samples // self.updates if self.rising else self.noise_samples
+
+    @property
+    def passes(self) -> int:
+        """Return how many noisy copies go through the network, forward and backward, to fit one mask."""
+        return sum(self.copies_at(step) for step in range(self.updates))
+
+
+QUALITY: dict[str, FitSettings] = {
+    "fast": FitSettings(noise_samples=3, rising=True, antithetic=True),
+    "paper": FitSettings(),
+    "best": FitSettings(noise_samples=30),
+}
+"""Named choices of how much work a map is worth; "paper" is table 2 of the paper."""
+
+_SHORT = FitSettings(
+    price=1e-4, initial_logit=3.0, steps=7, noise_samples=2, rising=True, antithetic=True, readout="final"
+)
+HOLDING: dict[str, FitSettings] = {
+    "fast": replace(_SHORT, closes=False),
+    "paper": _SHORT,
+    "best": FitSettings(price=1e-4, initial_logit=3.0, noise_samples=8, antithetic=True, readout="final"),
+}
+"""The same where what is kept decides how much passes, and not a price: they need to find where, not how much."""

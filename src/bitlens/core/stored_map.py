@@ -1,0 +1,239 @@
+"""An attribution as its file holds it, in arrays of NumPy: what reads it and looks at it does not wait for torch."""
+
+import math
+from collections.abc import Mapping
+from dataclasses import dataclass, fields, replace
+from pathlib import Path
+from typing import Any, TypeAlias, TypeVar
+
+import numpy as np
+import numpy.typing as npt
+
+from bitlens.core.told import BYPASSED
+from bitlens.system.arrays import read_plain_arrays
+from bitlens.system.checks import array, exactly, mapping, number, text, texts, whole_number, yes_or_no
+from bitlens.system.reading import parsed, whole
+
+FORMAT = "bitlens.attribution/1"
+_FLOATS = ("float32", "float64")
+_ROUNDING = 1e-3
+_CURVE = ("curve.kept", "curve.bits", "curve.maps")
+_SPREAD = ("spread.std", "spread.agreed")
+Array: TypeAlias = npt.NDArray[Any]
+Part = TypeVar("Part", bound=Any)
+
+
+@dataclass(frozen=True, eq=False)
+class StoredEvidence:
+    """Evidence as it was stored: what the network said of the target; see `Evidence`."""
+
+    before: Array
+    under_noise: Array
+    under_noise_std: Array
+    measure: str
+    noise_samples: int
+    floor: Array | None = None
+    floor_std: Array | None = None
+    floor_samples: int = 0
+    bypass_allowed: bool = False
+
+    @property
+    def caveat(self) -> str:
+        """Return what must be known of the numbers, or nothing."""
+        return BYPASSED if self.bypass_allowed else ""
+
+    @property
+    def kept(self) -> Array:
+        """(N,) how much of the target the map holds, NaN where nothing was needed; see `Evidence.kept`."""
+        if self.floor is None or self.floor_std is None:
+            return np.full_like(self.before, np.nan)
+        span = self.before - self.floor
+        error = np.maximum(self.floor_std / max(self.floor_samples, 1) ** 0.5, np.finfo(span.dtype).eps)
+        needed = span > 2 * error
+        kept: Array = np.where(needed, (self.under_noise - self.floor) / np.where(needed, span, 1), np.nan)
+        return kept
+
+
+@dataclass(frozen=True, eq=False)
+class StoredCurve:
+    """Curve as it was stored: bits against shares of the target; see `Curve`."""
+
+    kept: Array
+    bits: Array
+    maps: Array
+
+
+@dataclass(frozen=True, eq=False)
+class StoredSpread:
+    """Spread as it was stored: how far maps of other seeds differ; see `Spread`."""
+
+    std: Array
+    agreed: Array
+    seeds: int
+    top: float
+
+
+_KINDS: dict[str, type] = {"evidence": StoredEvidence, "curve": StoredCurve, "spread": StoredSpread}
+
+
+@dataclass(frozen=True, eq=False)
+class StoredMap:
+    """One map for each of N samples, with all that `Attribution` tells of them under the same names."""
+
+    map: Array
+    unit: str
+    method: str
+    targets: tuple[str, ...]
+    settings: Mapping[str, Any]
+    model: str
+    layer: str
+    version: str
+    total_bits: Array | None = None
+    extra_bits: Array | None = None
+    cells: Array | None = None
+    capacity: Array | None = None
+    evidence: StoredEvidence | None = None
+    curve: StoredCurve | None = None
+    spread: StoredSpread | None = None
+    class_kept: Array | None = None
+
+    @property
+    def keeps_class(self) -> bool | None:
+        """True if the first sample keeps its class, where that was guaranteed of most like it."""
+        return bool(self.class_kept[0]) if self.class_kept is not None else None
+
+    def __len__(self) -> int:
+        return len(self.map)
+
+    def __getitem__(self, index: int) -> "StoredMap":
+        """Return what is told of one sample, still with N = 1."""
+        return _sliced(self, slice(index, index + 1))
+
+    @classmethod
+    def load(cls, path: str | Path) -> "StoredMap":
+        """Read what `Attribution.save` wrote.
+
+        Raises:
+            DataError: if the file is missing, damaged, or holds something else; if a part of it is of another type or shape, not
+                finite, out of range, or does not agree with the others.
+        """
+        arrays, metadata = read_plain_arrays(path, "an attribution", lambda m: m.get("format") == FORMAT)
+        with whole(path, "a whole attribution", "make it again"):
+            parts, found = _parts(arrays, mapping(parsed(metadata["details"]), "details"))
+            parts |= {name: _KINDS[name](**one) if one is not None else None for name, one in found.items()}
+            return cls(**parts)
+
+
+def _sliced(part: Part, index: slice) -> Part:
+    """Cut all arrays of a part, those of its parts, and the targets."""
+    chosen = {f.name: getattr(part, f.name) for f in fields(part)}
+    cut = {name: value[index] for name, value in chosen.items() if isinstance(value, np.ndarray) or name == "targets"}
+    inner = {name: _sliced(value, index) for name, value in chosen.items() if name in _KINDS and value is not None}
+    return replace(part, **cut, **inner)
+
+
+def _parts(
+    arrays: Mapping[str, Array], details: Mapping[str, Any]
+) -> tuple[dict[str, Any], dict[str, dict[str, Any] | None]]:
+    """Take an attribution's fields as they were stored, and those of its evidence, curve and spread, None where it has none.
+
+    Raises:
+        ValueError: if a part is missing, of another type or shape, not finite, out of range, or disagrees with the others.
+    """
+    words = {name: text(details[name], name) for name in ("unit", "method", "model", "layer", "version")}
+    targets, settings = texts(details["targets"], "targets"), mapping(details["settings"], "settings")
+    spread = ("spread",) if "spread" in details else ()
+    exactly(details, (*words, "targets", "settings", "evidence", *spread), "the details")
+    if "guaranteed" in settings:
+        _check_promise(mapping(settings["guaranteed"], "guaranteed"), settings)
+    count, unit = len(targets), words["unit"]
+    least = -math.inf if unit == "score" else -_ROUNDING
+    tensors = {"map": array(arrays, "map", _FLOATS, least=least, most=1 + _ROUNDING if unit == "mask" else math.inf)}
+    if not count or not tensors["map"].size or not 2 <= tensors["map"].ndim <= 4:
+        raise ValueError(f"map has the shape {tuple(tensors['map'].shape)}, expected (samples, places)")
+    others = arrays.keys() - {"map"} - {name for name in arrays if name.startswith("evidence.")}
+    exactly(
+        {name for name in others if name.startswith("curve.")}, _CURVE if "curve.kept" in others else (), "the curve"
+    )
+    exactly({name for name in others if name.startswith("spread.")}, _SPREAD if spread else (), "the spread")
+    for name in sorted(others):
+        if name not in ("total_bits", "extra_bits", "cells", "capacity", "class_kept", *_CURVE, *_SPREAD):
+            raise ValueError(f"an array {name!r} belongs to no attribution")
+        most = 1 + _ROUNDING if name in ("spread.agreed", "class_kept") else math.inf
+        tensors[name] = array(arrays, name, _FLOATS, least=-_ROUNDING if name != "cells" else least, most=most)
+    dimensions_of = {
+        "total_bits": 1,
+        "extra_bits": 2,
+        "curve.kept": 2,
+        "curve.bits": 2,
+        "spread.agreed": 1,
+        "class_kept": 1,
+    }
+    for name, dimensions in dimensions_of.items():
+        if name in tensors and tensors[name].ndim != dimensions:
+            raise ValueError(f"{name} has the shape {tuple(tensors[name].shape)}")
+    wrong = [name for name, tensor in tensors.items() if not tensor.ndim or len(tensor) != count]
+    if wrong:
+        raise ValueError(f"there are {count} targets, but {wrong[0]} has the shape {tuple(tensors[wrong[0]].shape)}")
+    curve: dict[str, Any] = {name.partition(".")[2]: tensors.pop(name) for name in _CURVE if name in tensors}
+    differs: dict[str, Any] = {name.partition(".")[2]: tensors.pop(name) for name in _SPREAD if name in tensors}
+    if spread:
+        if differs["std"].shape != tensors["map"].shape:
+            raise ValueError(
+                f"spread.std has the shape {tuple(differs['std'].shape)}, the map {tuple(tensors['map'].shape)}"
+            )
+        differs |= _of_spread(mapping(details["spread"], "spread"))
+    parts = {
+        "evidence": _evidence(arrays, details["evidence"], count),
+        "curve": curve or None,
+        "spread": differs or None,
+    }
+    return {**tensors, **words, "targets": targets, "settings": settings}, parts
+
+
+def _check_promise(found: Mapping[str, Any], settings: Mapping[str, Any]) -> None:
+    exactly(found, ("level", "inputs", "noises"), "the numbers of the guarantee")
+    if not 0 < number(found["level"], "level") < 1:
+        raise ValueError(f"level is {found['level']!r}, expected a share above 0 and below 1")
+    for name in ("inputs", "noises"):
+        whole_number(found[name], name, least=1)
+    number(settings["bits"], "bits", least=0)
+
+
+def _of_spread(details: Mapping[str, Any]) -> dict[str, Any]:
+    exactly(details, ("seeds", "top"), "the details of the spread")
+    top = float(number(details["top"], "top", least=0))
+    if not 0 < top < 1:
+        raise ValueError(f"top is {top}, expected a share above 0 and below 1")
+    return {"seeds": whole_number(details["seeds"], "seeds", least=2), "top": top}
+
+
+def _evidence(arrays: Mapping[str, Array], details: Any, count: int) -> dict[str, Any] | None:
+    names = ("before", "under_noise", "under_noise_std")
+    held = {name.removeprefix("evidence.") for name in arrays if name.startswith("evidence.")}
+    if details is None:
+        exactly(held, (), "the numbers of the evidence")
+        return None
+    known = mapping(details, "evidence")
+    floor = ("floor", "floor_std") if "floor_samples" in known else ()  # version 0.1 did not measure it
+    exactly(held, (*names, *floor), "the numbers of the evidence")
+    allowed = "bypass_allowed" in known and yes_or_no(known["bypass_allowed"], "bypass_allowed")
+    further = [name for name in ("floor_samples", "bypass_allowed") if name in known]  # either only where there is one
+    exactly(known, ("measure", "noise_samples", *further), "the details of the evidence")
+    measure = text(known["measure"], "measure", ("probability", "score"))
+    low, high = (-_ROUNDING, 1 + _ROUNDING) if measure == "probability" else (-math.inf, math.inf)
+    bounds = {
+        **{"before": (low, high), "under_noise": (low, high), "under_noise_std": (0.0, high)},
+        **({"floor": (low, high), "floor_std": (0.0, high)} if floor else {}),
+    }
+    proof = {
+        name: array(arrays, f"evidence.{name}", _FLOATS, (count,), least=least, most=most)
+        for name, (least, most) in bounds.items()
+    }
+    return {
+        **proof,
+        "measure": measure,
+        "noise_samples": whole_number(known["noise_samples"], "noise_samples", least=1),
+        "floor_samples": whole_number(known["floor_samples"], "floor_samples", least=1) if floor else 0,
+        "bypass_allowed": allowed,
+    }
