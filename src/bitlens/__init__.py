@@ -15,11 +15,13 @@ if TYPE_CHECKING:
     from bitlens.bottlenecks.per_sample import IBA as IBA
     from bitlens.bottlenecks.readout.readout import ReadoutIBA as ReadoutIBA
     from bitlens.bottlenecks.tokens import TokenIBA as TokenIBA
+    from bitlens.core import targets as targets
     from bitlens.core.attribution import Attribution as Attribution
     from bitlens.core.evidence import Evidence as Evidence
     from bitlens.core.guarantee import Guarantee as Guarantee
     from bitlens.core.statistics import FeatureStatistics as FeatureStatistics
     from bitlens.errors import BitlensError as BitlensError
+    from bitlens.explaining import explainer as text
     from bitlens.explaining.calibrating import calibrate as calibrate
     from bitlens.explaining.explainer import Explainer as Explainer
     from bitlens.explaining.one_line import default_layer as default_layer
