@@ -37,7 +37,6 @@ PROCEDURES: dict[str, dict[str, Any]] = {
     "keep fast, own": {"keep": 0.9, "quality": "fast", "statistics": "own"},
     "keep best, own": {"keep": 0.9, "quality": "best", "statistics": "own"},
     "keep 14 steps, own": {"keep": 0.9, "statistics": "own", "steps": 14},
-    "keep 28 steps, own": {"keep": 0.9, "statistics": "own", "steps": 28},
     "readout": {"method": "readout"},
     "readout, keep": {"method": "readout", "keep": 0.9},
 }

@@ -135,4 +135,13 @@ def text_desk(offer: Offer, device: str) -> Desk:
         layers = (loaded.layer, *layers)
     beta = 1.0 if loaded.beta is None else loaded.beta
     classes = tuple(loaded.classes or ()) or None
-    return Desk(offer, loaded, Network(loaded.model), layers, loaded.layer or "", classes, beta, threading.RLock())
+    return Desk(
+        offer,
+        loaded,
+        Network(loaded.model, output=loaded.output),
+        layers,
+        loaded.layer or "",
+        classes,
+        beta,
+        threading.RLock(),
+    )

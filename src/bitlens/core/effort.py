@@ -86,6 +86,6 @@ _SHORT = FitSettings(
 HOLDING: dict[str, FitSettings] = {
     "fast": replace(_SHORT, closes=False),
     "paper": _SHORT,
-    "best": FitSettings(price=1e-4, initial_logit=3.0, noise_samples=8, antithetic=True, readout="final"),
+    "best": replace(_SHORT, steps=28),
 }
 """The same where what is kept decides how much passes, and not a price: they need to find where, not how much."""

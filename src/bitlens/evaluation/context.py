@@ -77,7 +77,7 @@ class Context(ABC):
     @cached_property
     def network(self) -> Network:
         """The network as the probe holds it."""
-        return Network(self.loaded.model)
+        return Network(self.loaded.model, output=self.loaded.output)
 
     def settings(self) -> dict[str, Any]:
         """Return everything that decides the rows, as plain values."""

@@ -206,6 +206,8 @@ def _mean(mean: Mean) -> str:
 
 def _number(value: float, error: float) -> str:
     """Return three decimals, as the papers have them; more where those would be next to nothing."""
+    if not math.isfinite(value):
+        return "undefined"
     size = max(abs(value), 0.0 if math.isnan(error) else error)
     decimals = 3 if size == 0 or size >= 0.001 else min(1 - math.floor(math.log10(size)), 9)
     text = f"{value:.{decimals}f}".replace("-", "−")
