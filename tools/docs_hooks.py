@@ -79,7 +79,7 @@ def on_nav(nav: Any, config: Any, **_: Any) -> None:
 def on_post_build(config: Any, **_: Any) -> None:
     """Write `llms.txt` and the pages as Markdown beside the site."""
     site = Path(config.site_dir)
-    for place, (_, _, markdown) in _PAGES.items():
-        (site / f"{place}.md").write_text(markdown, "utf-8")
+    for place, page in _PAGES.items():
+        (site / f"{place}.md").write_text(page[2], "utf-8")
     about = _ABOUT.format(description=config.site_description)
     (site / "llms.txt").write_text(about + contents(config.extra["menu"]), "utf-8")

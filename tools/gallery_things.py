@@ -11,7 +11,7 @@ def fitted(network: nn.Sequential, inputs: Tensor, labels: Tensor, steps: int = 
     for _ in range(steps):
         rows = torch.randint(len(inputs), (batch,), generator=chance)
         adam.zero_grad()
-        nn.functional.cross_entropy(network(inputs[rows]), labels[rows]).backward()
+        torch.autograd.backward(nn.functional.cross_entropy(network(inputs[rows]), labels[rows]))
         adam.step()
     return network.eval()
 

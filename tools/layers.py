@@ -7,6 +7,7 @@ Networks have random weights, nothing is downloaded: the layer follows from what
 
 from collections.abc import Callable, Iterator
 from importlib import import_module
+from typing import Any
 
 import torch
 from PIL import Image
@@ -66,7 +67,8 @@ def of_text(name: str) -> str:
     library = import_module("transformers")
     config = getattr(library, f"{name}Config")(**{**_SMALL, **_OTHER_NAMES.get(name, {})})
     model = getattr(library, f"{name}ForSequenceClassification")(config).eval()
-    layers = bitlens.method("token-iba", loaded_of(model)).layers
+    made: Any = bitlens.method("token-iba", loaded_of(model))
+    layers: tuple[str, ...] = made.layers
     stem = layers[0].rstrip("0123456789")
     return (
         f"| `{name}ForSequenceClassification` | `{stem}N` | {', '.join(layer.removeprefix(stem) for layer in layers)} |"

@@ -3,7 +3,7 @@ const here = document.currentScript.src.replace(/[^/]*$/, "");
 if (document.querySelector(".arithmatex")) {
   window.MathJax = {
     loader: {
-      load: ["core", "input/tex-base", "output/chtml", "output/chtml/fonts/tex.js", "a11y/assistive-mml"],
+      load: ["core", "input/tex-base", "output/chtml", "a11y/assistive-mml"],
       paths: { mathjax: here + "mathjax" },
     },
     tex: { inlineMath: [["\\(", "\\)"]], displayMath: [["\\[", "\\]"]], processEscapes: true },
