@@ -37,7 +37,7 @@ Watch = Callable[[int, Tensor, Tensor], None]
 
 @dataclass(frozen=True)
 class Question:
-    """What a visitor wants to know.
+    """Question of a visitor.
 
     Attributes:
         photo: a file that was uploaded.
@@ -135,7 +135,7 @@ class Answers:
             raise InputError(str(error).replace(str(question.photo), question.name)) from error
 
     def _loaded(self, question: Question) -> Loaded:
-        """The network, with what the visitor says of its output."""
+        """Return the network, with what the visitor says of its output."""
         return self.desk.loaded if question.output is None else replace(self.desk.loaded, output=question.output)
 
     def _found(

@@ -94,7 +94,7 @@ class Body:
 
 
 def boundary_of(content_type: str) -> bytes:
-    """What stands between the parts of a form.
+    """Return what stands between the parts of a form.
 
     Raises:
         BodyError: if it is no form.

@@ -154,7 +154,7 @@ class Gate:
             self._uploading -= 1
 
     def _noting(self, send: "Send", visitor: str, size: int) -> "Send":
-        """Remembers whose the files are that an upload is answered with, before the answer leaves."""
+        """Remember whose the files are that an upload is answered with, before the answer leaves."""
         held: list[Message] = []
 
         async def noting(message: "Message") -> None:
@@ -254,7 +254,7 @@ def _files_in(value: Any) -> Iterator[str]:
 
 
 def _plain(send: "Send", visitor: str | None) -> "Send":
-    """Answers without leave for other pages; a new visitor is given a name that no other page and no script can read."""
+    """Answer without leave for other pages; a new visitor is given a name that no other page and no script can read."""
     cookie = f"{_COOKIE}={visitor}; Path=/; HttpOnly; SameSite=Strict".encode() if visitor is not None else None
 
     async def sent(message: "Message") -> None:

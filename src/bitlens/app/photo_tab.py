@@ -38,7 +38,7 @@ _FILES = {
 
 
 class PhotoTab(Tab):
-    """Everything of the tab but its place on the page."""
+    """Contents of the tab, but for its place on the page."""
 
     def __init__(self, shelf: Shelf, folders: Folders, seconds: float = MOST_SECONDS) -> None:
         super().__init__(shelf, folders, seconds)

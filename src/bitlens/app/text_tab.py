@@ -22,7 +22,7 @@ _WAITING = "Paste a text, or take one of the examples below. The words it uses a
 
 
 class TextTab(Tab):
-    """Everything of the tab but its place on the page."""
+    """Contents of the tab, but for its place on the page."""
 
     def build(self) -> None:
         """Put the tab on the page that is being built."""

@@ -9,7 +9,7 @@ _LONGEST = 16
 
 
 class Line:
-    """Those who wait for one network, the first of whom has it."""
+    """Line of those who wait for one network, the first of whom has it."""
 
     def __init__(self) -> None:
         self._changed = threading.Condition()
@@ -66,6 +66,6 @@ class Lines:
         self._lines: dict[str, Line] = {}
 
     def __getitem__(self, network: str) -> Line:
-        """The line of a network, also of one that is asked for the first time."""
+        """Return the line of a network, also of one that is asked for the first time."""
         with self._lock:
             return self._lines.setdefault(network, Line())

@@ -10,7 +10,7 @@ _MOST_SESSIONS = 10_000
 
 
 class Uploads:
-    """Which visitor uploaded which file, and who asks in which session; what nobody owns is nobody's.
+    """Record of which visitor uploaded which file, and who asks in which session; what nobody owns is nobody's.
 
     Args:
         most_bytes: of all uploads together; the oldest are removed before.

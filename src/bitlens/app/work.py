@@ -21,7 +21,7 @@ T = TypeVar("T")
 
 
 class _StoppedError(Exception):
-    """Nobody waits for the answer any more."""
+    """Stop of work whose answer nobody waits for any more."""
 
 
 class Work(Generic[T]):

@@ -110,7 +110,7 @@ def _kept(
     needed: Tensor,
     share: Callable[..., Tensor],
 ) -> tuple[Fitted, Tensor, Tensor]:
-    """The masks with the fewest bits that hold, and mean and spread of the target under noise that they were not fitted with."""
+    """Return the masks with the fewest bits that hold, and the target's mean and spread under noise they were not fitted with."""
     wanted, before = recorded.group.wanted, recorded.target.value(recorded.output).float()
 
     def look(shift: Tensor, samples: Tensor, count: int, turn: int) -> Tensor:
@@ -131,7 +131,7 @@ def _kept(
 def _path(
     held: Holding, masks: MaskFamily, logits: Tensor, share: Callable[[Tensor], Tensor], seed: int
 ) -> tuple[list[Fitted], Tensor]:
-    """Masks at each of `LEVELS`, from shares measured along the way, and what they keep (N, L).
+    """Return masks at each of `LEVELS`, from shares measured along the way, and what they keep (N, L).
 
     A level that was not met has the nearest that was, with its own share; where nothing is needed everything is kept.
     """

@@ -34,7 +34,7 @@ class Fitted:
 
 @dataclass(frozen=True)
 class Region:
-    """What of each sample's features is restricted, and by how many masks.
+    """Part of each sample's features that is restricted, and by how many masks.
 
     Attributes:
         restricted: 1.0 where a feature is restricted and counts, 0.0 where it passes as it is and counts nothing (padding),
@@ -51,17 +51,17 @@ class Region:
     starts: Tensor | None = None
 
     def counts(self, features: Tensor) -> Tensor:
-        """(N,) how many features of each sample are restricted, at least 1."""
+        """Return (N,) how many features of each sample are restricted, at least 1."""
         if self.restricted is None:
             return features.new_full((len(features),), float(features[0].numel()))
         return self.restricted.expand_as(features).flatten(1).sum(1).clamp_min(1)
 
     def copies(self, shape: torch.Size, seed: int, device: torch.device, *, antithetic: bool = False) -> NoisyCopies:
-        """Noise for what has such features, from a seed alone."""
+        """Return noise for what has such features, from a seed alone."""
         return NoisyCopies(shape, seed, device, antithetic=antithetic, block=self.block, starts=self.starts)
 
     def of(self, values: Tensor) -> Tensor:
-        """The values where features are restricted, zero elsewhere."""
+        """Return the values where features are restricted, zero elsewhere."""
         return values if self.restricted is None else values * self.restricted
 
 

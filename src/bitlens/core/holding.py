@@ -34,7 +34,7 @@ FAR = 40.0  # logits below zero at which nothing passes
 
 @dataclass(frozen=True)
 class Cliff:
-    """Where masks that are closed lose the target, as far as that is known of a kind of inputs.
+    """The place where masks that are closed lose the target, as far as it is known of a kind of inputs.
 
     Attributes:
         centre: shift of the logits at which about half is kept.
@@ -51,7 +51,7 @@ IMAGES, TEXTS = Cliff(-0.75, 6.0), Cliff(-1.75, 1.75)
 
 @dataclass(frozen=True, eq=False)
 class Holding:
-    """What the network says of the target under noise.
+    """Answers of the network about the target under noise.
 
     Attributes:
         run: z (copies * N, ...) → the network's output.

@@ -38,7 +38,7 @@ Advance = Callable[[], Any]
 
 @dataclass(frozen=True)
 class Packed:
-    """What became of an audit.
+    """Outcome of an audit.
 
     Attributes:
         file: the audit.
@@ -59,7 +59,7 @@ class Packed:
 
 @dataclass(frozen=True)
 class _Part:
-    """What one run gives to an audit."""
+    """Part of an audit that one run gives."""
 
     members: dict[str, Path | str]
     network: dict[str, str]
@@ -175,7 +175,7 @@ def _explained(run: ExplainedRun, made: Remade, data: str | None, place: Path, c
 
 
 def _learnt(ready: Ready) -> Mapping[str, Any]:
-    """What a method had learnt before, by part; nothing where it makes do with the places of each photo."""
+    """Return what a method had learnt before, by part; nothing where it makes do with the places of each photo."""
     lesson = entry_of(ready.spec.name).lesson
     return lesson.take(ready.method) if lesson is not None and lesson.knows(ready.method) else {}
 

@@ -26,7 +26,7 @@ Another = Callable[[str, int | None, Loaded | None], Any]
 
 @dataclass(frozen=True)
 class Checked:
-    """What was found of one method.
+    """Findings about one method.
 
     Attributes:
         maps: how many there are.
@@ -114,7 +114,7 @@ def random_network(loaded: Loaded) -> Loaded | None:
 
 
 def _kept(proof: Evidence) -> float | None:
-    """What an answer keeps under noise; nothing where nothing of the input was needed."""
+    """Return what an answer keeps under noise; nothing where nothing of the input was needed."""
     if proof.floor is not None:
         share = float(proof.kept[0])
         return share if np.isfinite(share) else None

@@ -72,7 +72,7 @@ def _pieces(path: Path) -> Iterator[bytes]:
 
 
 def _seal(path: Path) -> str:
-    """The sha256 of a file but for its last digits."""
+    """Return the sha256 of a file but for its last digits."""
     digest, left = hashlib.sha256(), path.stat().st_size - _SEAL
     with path.open("rb") as file:
         while left > 0 and (piece := file.read(min(_PIECE, left))):

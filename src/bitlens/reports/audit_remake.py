@@ -51,7 +51,7 @@ class Remade:
 
     @property
     def source(self) -> tuple[str | None, int]:
-        """Where methods learn, and from how many photos."""
+        """Return where methods learn, and from how many photos."""
         command = _command(self.settings)
         count = given_option(command, "--statistics-count")
         return given_option(command, "--statistics-from") or self.loaded.learns_from, int(count or _COUNT)
@@ -128,7 +128,7 @@ def remake(settings: Mapping[str, Any], loaded: Loaded, target: int | None, lear
 
 
 def asked_words(made: Remade) -> str:
-    """What a run asked about, told without the names of classes: `auto`, `3`, `binary:1`."""
+    """Return what a run asked about, told without the names of classes: `auto`, `3`, `binary:1`."""
     kind = (given_option(_command(made.settings), "--target") or "auto").partition(":")[0]
     index = "" if made.target is None else str(made.target)
     if made.loaded.output is not None and kind in OUTPUT_WORDS:
@@ -183,7 +183,7 @@ _IMPLIED = ("steps", "noise_samples", "antithetic", "rising", "closes")
 
 
 def _chosen(name: str, recorded: Mapping[str, Any]) -> dict[str, Any]:
-    """What a method is built with, from what it tells of itself."""
+    """Return what a method is built with, from what it tells of itself."""
     taken = settings_of_callable(entry_of(name).build)
     lesson = entry_of(name).lesson
     learnt = {lesson.setting} if lesson is not None else set()

@@ -8,7 +8,7 @@ import numpy as np
 
 @dataclass
 class Verdict:
-    """What became of verifying an audit.
+    """Outcome of verifying an audit.
 
     Attributes:
         maps: how many it holds.

@@ -64,7 +64,7 @@ def verify_audit(
 
 
 def _own(given: str | None, recorded: str, option: str, prefix: str) -> str:
-    """What was given; else what the audit names, if it comes with bitlens."""
+    """Return what was given; else what the audit names, if it comes with bitlens."""
     if given is None and not recorded.startswith(prefix):
         raise SettingError(f"the audit was made of {recorded!r}: say with {option} where that lies on this machine")
     return given or recorded

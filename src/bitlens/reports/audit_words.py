@@ -38,7 +38,7 @@ def versions() -> dict[str, str]:
 
 
 def code_hash() -> str:
-    """A fingerprint of bitlens's own files: 16 hexadecimal digits."""
+    """Return a fingerprint of bitlens's own files: 16 hexadecimal digits."""
     digest, home = hashlib.sha256(), Path(__file__).parents[1]
     for path in sorted(path for kind in ("*.py", "*.json") for path in home.rglob(kind)):
         digest.update(f"{path.relative_to(home).as_posix()} ".encode() + hashlib.sha256(path.read_bytes()).digest())

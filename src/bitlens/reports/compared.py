@@ -17,7 +17,7 @@ from bitlens.view.card import Proof
 
 @dataclass(frozen=True)
 class Needed:
-    """What one curve says of one input.
+    """An input by what one curve says of it.
 
     Attributes:
         sample: the input's name.

@@ -50,7 +50,7 @@ class Entry:
 
 @dataclass
 class Results:
-    """What a folder holds.
+    """Contents of a folder.
 
     Attributes:
         settings: of the summary; empty without one.

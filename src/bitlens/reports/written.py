@@ -19,7 +19,7 @@ from bitlens.view.report_html import Report, render
 
 @dataclass(frozen=True)
 class Written:
-    """What became of a report.
+    """Outcome of a report.
 
     Attributes:
         file: the page.

@@ -59,7 +59,7 @@ def new_page(width: float, height: float) -> Figure:
 
 
 def add_axes(page: Figure, left: float, top: float, width: float, height: float) -> Axes:
-    """Axes at a place of the page, in inches, `top` counted downwards from the upper edge."""
+    """Add axes at a place of the page, in inches, `top` counted downwards from the upper edge."""
     page_width, page_height = page.get_size_inches()
     bottom = page_height - top - height
     return page.add_axes(

@@ -23,7 +23,7 @@ _RISE, _FALL = 0.05, 0.9
 
 @dataclass(frozen=True)
 class Proof:
-    """What the network says of the target, clean and with noise in place of what the map calls unused.
+    """Answers of the network about the target, clean and with noise in place of what the map calls unused.
 
     Attributes:
         before: on the clean photo.

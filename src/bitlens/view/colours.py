@@ -37,7 +37,7 @@ _ROUNDING = 1e-6
 
 @dataclass(frozen=True)
 class Scale:
-    """What the colours of one or several maps mean.
+    """Meaning of the colours of one or several maps.
 
     Attributes:
         unit: what the values count, e.g. ``"bits/pixel"`` or ``"score"``.

@@ -105,7 +105,7 @@ def _notes(panels: Sequence[Panel]) -> str:
 
 @dataclass(frozen=True)
 class _Cells:
-    """Where photo (number 0) and maps lie, in inches from the upper left corner of them all."""
+    """Places of photo (number 0) and maps, in inches from the upper left corner of them all."""
 
     panel: tuple[float, float]
     cell: float
@@ -143,7 +143,7 @@ class _Cells:
         return len(lines) * line_height(_HEADING) + len(details) * line_height(_SMALL) + 0.04
 
     def picture(self, number: int, top: float) -> tuple[float, float, float, float]:
-        """Left, top, width and height of a picture, below `top`."""
+        """Return left, top, width and height of a picture, below `top`."""
         row, column = divmod(number, self.columns)
         heights = [self._row_heading(r) + self.row + _GAP for r in range(row)]
         upper = top + sum(heights) + self._row_heading(row)

@@ -280,7 +280,7 @@ def _common_range(charts: Sequence[Chart]) -> tuple[float, float]:
 
 
 def _below(charts: Sequence[Chart]) -> float:
-    """Room for the numbers or names along x, and the label."""
+    """Return the room for the numbers or names along x, and the label."""
     names = [name for chart in charts for name in _short(chart.x_names)]
     return _BELOW + max((0.95 * width_of(name, _SMALL) for name in names), default=0.0)
 

@@ -113,7 +113,7 @@ def save_raw(map: Array, path: str | Path) -> None:  # noqa: A002
 
 @dataclass(frozen=True)
 class _Places:
-    """Where photo, map and colour bar lie: left, top, width, height in inches from the upper left of them all."""
+    """Places of photo, map and colour bar: left, top, width, height in inches from the upper left of them all."""
 
     photo: tuple[float, float, float, float]
     map: tuple[float, float, float, float]

@@ -32,7 +32,7 @@ _GAMMA = 0.6  # small shares stay visible
 
 @dataclass(frozen=True, eq=False)
 class LayerPanel:
-    """What one network uses of one text.
+    """Bits that one network uses of one text.
 
     Attributes:
         title: which network.
@@ -109,7 +109,7 @@ def draw_layers(
 
 
 def _shares(bits: Floats) -> Floats:
-    """Each row as shares of its sum; a layer that nothing passes stays empty."""
+    """Return each row as shares of its sum; a layer that nothing passes stays empty."""
     totals = bits.sum(1, keepdims=True)
     shares: Floats = np.divide(bits, totals, out=np.zeros_like(bits), where=totals > 0)
     return shares

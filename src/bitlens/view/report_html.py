@@ -108,7 +108,7 @@ class Passage:
 
 @dataclass(frozen=True)
 class Recipe:
-    """How to make a part of the report again.
+    """Recipe for making a part of the report again.
 
     Attributes:
         title: what is made.
@@ -142,7 +142,7 @@ class Section:
 
 @dataclass
 class Report:
-    """What is on the page.
+    """Contents of the page.
 
     Attributes:
         title: of the page.

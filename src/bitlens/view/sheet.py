@@ -140,7 +140,7 @@ def draw_scaled_grid(
 
 @dataclass(frozen=True)
 class _Columns:
-    """Where the columns lie, in inches; column 0 holds the photos."""
+    """Places of the columns, in inches; column 0 holds the photos."""
 
     labels: float
     cell: float

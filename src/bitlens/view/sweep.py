@@ -109,7 +109,7 @@ def draw_sweep(
 
 @dataclass(frozen=True)
 class _Columns:
-    """Where the columns of maps lie, in inches: behind a photo and the row's text."""
+    """Places of the columns of maps, in inches: behind a photo and the row's text."""
 
     cell: float
     count: int
