@@ -1,6 +1,7 @@
 """The documentation as readers see it: formulas typeset, nothing fetched or clipped, and no fault that axe-core knows."""
 
 import http.server
+import os
 import shutil
 import threading
 from functools import partial
@@ -13,12 +14,21 @@ playwright = pytest.importorskip("playwright.sync_api", reason="playwright is no
 CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
 AXE = find_spec("axe_playwright_python")
 DOCS = Path(__file__).parents[2] / "docs"
-PAGES = [
+EVERY = [
     path.relative_to(DOCS).with_suffix("").as_posix()
     for path in sorted(DOCS.rglob("*.md"))
     if "assets" not in path.parts
 ]
-VIEWS = {"desktop": (1440, 900), "phone": (390, 844)}
+NAMES = [page for page in EVERY if page.startswith("api/")]
+# Pages of names are made alike: two stand for all. BITLENS_EVERY_PAGE=1 looks at each page in each view, which takes long.
+ALL = bool(os.environ.get("BITLENS_EVERY_PAGE"))
+PAGES = EVERY if ALL else [page for page in EVERY if page not in NAMES[2:]]
+SIZES = {"desktop": (1440, 900), "phone": (390, 844)}
+VIEWS = (
+    [(size, scheme) for size in SIZES for scheme in ("light", "dark")]
+    if ALL
+    else [("desktop", "light"), ("phone", "dark")]
+)
 LINES = """cells => cells.filter(cell => {
     const range = document.createRange();
     range.selectNodeContents(cell);
@@ -51,10 +61,10 @@ def browser():
         opened.close()
 
 
-@pytest.fixture(params=[(view, scheme) for view in VIEWS for scheme in ("light", "dark")], ids="-".join)
+@pytest.fixture(params=VIEWS, ids="-".join)
 def tab(request, browser):
     view, scheme = request.param
-    width, height = VIEWS[view]
+    width, height = SIZES[view]
     with browser.new_context(viewport={"width": width, "height": height}, color_scheme=scheme) as context:
         yield context.new_page()
 
