@@ -52,7 +52,7 @@ def with_curve(bits: tuple[float, ...], kept: tuple[float, ...] = SHARES, keep: 
     given = torch.tensor([bits])
     maps = one.map[:, None] * given[..., None, None] / one.map.sum()
     number = torch.tensor([0.9])
-    proof = Evidence(number, number - 0.1, number * 0, floor=number - 0.8, floor_std=number * 0, floor_samples=4)
+    proof = Evidence(number, number - 0.1, number * 0, floor=number - 0.8, floor_std=number * 0, floor_error=number * 0)
     curve = Curve(torch.tensor([kept]), given, maps)
     return replace(one, evidence=proof, curve=curve, settings={**one.settings, "keep": keep})
 

@@ -111,6 +111,32 @@ def test_nothing_passes_where_nothing_is_needed() -> None:
     assert found.summary()[0]["kept"] is None
 
 
+def test_a_map_is_the_same_whatever_its_group_though_floors_take_more_noise_in_some(
+    scenes: tuple[Loaded, Tensor],
+) -> None:
+    """One sample's floor is no small part of its clean value, and is measured under more noise; no other notices."""
+    model, images = scenes[0].model, scenes[1][:3]
+    with torch.no_grad():
+        asked = model(images).argmax(1)
+    asked[1] = (asked[1] + 1) % 8  # what the network does not say
+    made = [bitlens.IBA(model, "layer2", keep=0.9, precision="float32").explain(images, asked)]
+    assert made[0].evidence is not None
+    proof = made[0].evidence
+    assert proof.floor is not None
+    assert proof.floor_std is not None
+    assert proof.floor_error is not None
+    counts = (proof.floor_std / proof.floor_error).square().round()
+    assert len(set(counts.tolist())) > 1
+    made.append(
+        bitlens.IBA(model, "layer2", keep=0.9, precision="float32", internal_batch_size=1).explain(images, asked)
+    )
+    for part in (made[0].total_bits, proof.floor, proof.floor_error, proof.under_noise):
+        assert part is not None
+    torch.testing.assert_close(made[0].total_bits, made[1].total_bits, rtol=1e-3, atol=1e-2)
+    assert made[1].evidence is not None
+    torch.testing.assert_close(proof.floor_error, made[1].evidence.floor_error, rtol=1e-3, atol=1e-5)
+
+
 def test_what_decides_is_said_once(scenes: tuple[Loaded, Tensor]) -> None:
     model = scenes[0].model
     for settings, words in (

@@ -130,7 +130,7 @@ def test_a_few_lines_tell_what_was_found(explained: Attribution) -> None:
 
 def test_where_nothing_is_needed_it_is_said() -> None:
     none = torch.tensor([0.5])
-    proof = Evidence(none, none, none * 0, floor=none, floor_std=none * 0 + 0.1, floor_samples=4)
+    proof = Evidence(none, none, none * 0, floor=none, floor_std=none * 0 + 0.1, floor_error=none * 0 + 0.05)
     found = replace(small_results.in_bits(0), evidence=proof)
     assert "nothing of the input was needed" in texts_of(found.show()).replace("\n", " ")
     assert "nothing of the input was needed" in found._repr_html_()

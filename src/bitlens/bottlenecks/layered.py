@@ -149,5 +149,6 @@ def _together(proofs: Sequence[Evidence]) -> Evidence | None:
         return together
     stacked = torch.stack(floors)
     spread = (_mean_of(spreads) + stacked.var(0, correction=0)).sqrt()
-    count = sum(proof.floor_samples for proof in proofs)
-    return replace(together, floor=stacked.mean(0), floor_std=spread, floor_samples=count)
+    errors = torch.stack([proof.floor_error for proof in proofs if proof.floor_error is not None])
+    error = errors.square().sum(0).sqrt() / len(errors)
+    return replace(together, floor=stacked.mean(0), floor_std=spread, floor_error=error)

@@ -14,6 +14,7 @@ from bitlens.core.family import Fitted, MaskFamily
 from bitlens.core.floor import share_kept
 from bitlens.core.holding import IMAGES, SEARCHED, TEXTS, Holding, fewest_that_hold, mean_and_spread
 from bitlens.core.told import LEVELS
+from bitlens.errors import NotFiniteError
 
 _LOOK, _FLOOR, _CURVE = 0x2545F491, 0x1B873593, 0x27D4EB2F  # streams of noise; fits and proofs have others
 _FLOOR_SAMPLES = 2  # noises of the floor
@@ -64,11 +65,11 @@ def settle(recorded: Recorded, fitted: Fitted, fit: FitSettings, keep: float | N
     if keep is None and wanted.evidence_samples:
         under, spread = mean_and_spread(held.values(found.u, wanted.evidence_samples, recorded.evidence_seed))
     seed = recorded.evidence_seed + _FLOOR
-    floors = _floor(held, before, seed) if keep is not None else held.floor(max(4, wanted.evidence_samples // 4), seed)
-    count, (floor, floor_std) = len(floors), mean_and_spread(floors)
+    floors = _floors(held, before, seed) if keep is not None else held.floor(max(4, wanted.evidence_samples // 4), seed)
+    floor, floor_std, error = _mean_and_error(floors)
 
     def share(under: Tensor, samples: Tensor | slice = slice(None)) -> Tensor:
-        return share_kept(before[samples], under, floor[samples], floor_std[samples] / count**0.5)
+        return share_kept(before[samples], under, floor[samples], error[samples])
 
     if keep is not None:
         found, under, spread = _kept(held, recorded, fitted.logits, keep, fit.closes, share(before).isfinite(), share)
@@ -76,29 +77,46 @@ def settle(recorded: Recorded, fitted: Fitted, fit: FitSettings, keep: float | N
     if wanted.evidence_samples:
         evidence = Evidence(
             before.cpu(), under.cpu(), spread.cpu(), recorded.target.measure, wanted.evidence_samples,
-            floor.cpu(), floor_std.cpu(), count,
+            floor.cpu(), floor_std.cpu(), error.cpu(),
         )  # fmt: skip
     if not wanted.curve:
         return Settled(found, evidence)
     return Settled(found, evidence, *_path(held, masks, found.logits, share, recorded.evidence_seed + _CURVE))
 
 
-def _floor(held: Holding, before: Tensor, seed: int) -> Tensor:
-    """Return values (count, N) with nothing but noise; more of them where they are no small part of the clean value.
+def _floors(held: Holding, before: Tensor, seed: int) -> Tensor:
+    """Return values (count, N) with nothing but noise, NaN where a sample needs no more of them.
 
-    That nothing is needed is said of a few noises last: where each of them answers yes or no, some agree by chance.
+    There are more where they are no small part of the clean value. That nothing is needed is said of a few noises last: where
+    each of them answers yes or no, some agree by chance. Each sample is asked for itself, whatever others are in its group.
     """
     values = held.floor(_FLOOR_SAMPLES, seed)
-    if bool((values.mean(0) > _LOW * before).any()):
-        values = torch.cat([values, held.floor(_MORE[0], seed + 1)])
-        mean, spread = mean_and_spread(values)
-        if bool((before - mean <= _CLEAR * spread / len(values) ** 0.5).any()):
-            values = torch.cat([values, held.floor(_MORE[1], seed + 2)])
-            mean, spread = mean_and_spread(values)
-            above = before - mean
-            if bool(((above > 0) & (above <= _CLEAR * spread / len(values) ** 0.5)).any()):
-                values = torch.cat([values, held.floor(_MORE[2], seed + 3)])
+    NotFiniteError.refuse("the network's answer to nothing but noise", values.T)
+    waiting = values.mean(0) > _LOW * before
+    for turn, more in enumerate(_MORE):
+        samples = waiting.nonzero().flatten()
+        if not len(samples):
+            break
+        part = held.part(samples)
+        found = part.floor(more, seed + 1 + turn)
+        NotFiniteError.refuse("the network's answer to nothing but noise", found.T)
+        rows = torch.full((more, len(before)), torch.nan, device=before.device)
+        rows[:, samples] = found if part is not held else found[:, samples]
+        values = torch.cat([values, rows])
+        floor, _, error = _mean_and_error(values)
+        above = before - floor
+        waiting = waiting & (above <= _CLEAR * error)
+        if turn:
+            waiting = waiting & (above > 0)
     return values
+
+
+def _mean_and_error(values: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+    """Return mean, standard deviation and standard error of the mean (N,) of values (count, N), those that are there."""
+    count = values.isfinite().sum(0)
+    mean = values.nanmean(0)
+    spread = ((values - mean).square().nansum(0) / (count - 1).clamp_min(1)).sqrt()
+    return mean, spread, spread / count.sqrt()
 
 
 def _kept(

@@ -145,8 +145,7 @@ class Attribution:
         if proof is None:
             return plain | {"evidence": None}
         said = {"measure": proof.measure, "noise_samples": proof.noise_samples}
-        further = {"floor_samples": proof.floor_samples, "bypass_allowed": proof.bypass_allowed}
-        return plain | {"evidence": said | {name: value for name, value in further.items() if value}}
+        return plain | {"evidence": said | ({"bypass_allowed": True} if proof.bypass_allowed else {})}
 
     def _differences(self, other: "Attribution") -> set[str]:
         """Return names of what differs, samples aside."""

@@ -22,6 +22,7 @@ class Evidence:
         under_noise_std: (N,) standard deviation over them.
         floor: (N,) mean with nothing but noise where features are restricted: what the network says without seeing anything.
         floor_std: (N,) standard deviation over noise samples.
+        floor_error: (N,) standard error of the floor; samples differ in how much noise their floor was measured under.
         measure: "probability" or "score", what the numbers are.
         noise_samples: how many samples of noise.
         bypass_allowed: whether the layer was restricted although the input might also reach the output by another way.
@@ -34,7 +35,7 @@ class Evidence:
     noise_samples: int = 32
     floor: Tensor | None = None
     floor_std: Tensor | None = None
-    floor_samples: int = 0
+    floor_error: Tensor | None = None
     bypass_allowed: bool = False
 
     @property
@@ -44,10 +45,9 @@ class Evidence:
         NaN where `before` is not above the floor by more than chance makes of it: there the network says the same without
         seeing anything, so nothing was needed; and where the floor was not measured.
         """
-        if self.floor is None or self.floor_std is None:
+        if self.floor is None or self.floor_error is None:
             return torch.full_like(self.before, torch.nan)
-        error = self.floor_std / max(self.floor_samples, 1) ** 0.5
-        return share_kept(self.before, self.under_noise, self.floor, error)
+        return share_kept(self.before, self.under_noise, self.floor, self.floor_error)
 
     @property
     def caveat(self) -> str:

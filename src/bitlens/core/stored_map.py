@@ -34,7 +34,7 @@ class StoredEvidence:
     noise_samples: int
     floor: Array | None = None
     floor_std: Array | None = None
-    floor_samples: int = 0
+    floor_error: Array | None = None
     bypass_allowed: bool = False
 
     @property
@@ -45,10 +45,10 @@ class StoredEvidence:
     @property
     def kept(self) -> Array:
         """(N,) how much of the target the map holds, NaN where nothing was needed; see `Evidence.kept`."""
-        if self.floor is None or self.floor_std is None:
+        if self.floor is None or self.floor_error is None:
             return np.full_like(self.before, np.nan)
         span = self.before - self.floor
-        error = np.maximum(self.floor_std / max(self.floor_samples, 1) ** 0.5, np.finfo(span.dtype).eps)
+        error = np.maximum(self.floor_error, np.finfo(span.dtype).eps)
         needed = span > 2 * error
         kept: Array = np.where(needed, (self.under_noise - self.floor) / np.where(needed, span, 1), np.nan)
         return kept
@@ -215,8 +215,9 @@ def _evidence(arrays: Mapping[str, Array], details: Any, count: int) -> dict[str
         exactly(held, (), "the numbers of the evidence")
         return None
     known = mapping(details, "evidence")
-    floor = ("floor", "floor_std") if "floor_samples" in known else ()  # version 0.1 did not measure it
-    exactly(held, (*names, *floor), "the numbers of the evidence")
+    counted = "floor_samples" in known  # one number for all samples, in files that do not say the error of each
+    floor = ("floor", "floor_std", *(() if counted else ("floor_error",))) if counted or "floor" in held else ()
+    exactly(held, (*names, *floor), "the numbers of the evidence")  # version 0.1 did not measure the floor
     allowed = "bypass_allowed" in known and yes_or_no(known["bypass_allowed"], "bypass_allowed")
     further = [name for name in ("floor_samples", "bypass_allowed") if name in known]  # either only where there is one
     exactly(known, ("measure", "noise_samples", *further), "the details of the evidence")
@@ -224,16 +225,19 @@ def _evidence(arrays: Mapping[str, Array], details: Any, count: int) -> dict[str
     low, high = (-_ROUNDING, 1 + _ROUNDING) if measure == "probability" else (-math.inf, math.inf)
     bounds = {
         **{"before": (low, high), "under_noise": (low, high), "under_noise_std": (0.0, high)},
-        **({"floor": (low, high), "floor_std": (0.0, high)} if floor else {}),
+        **{name: (low, high) if name == "floor" else (0.0, high) for name in floor},
     }
     proof = {
         name: array(arrays, f"evidence.{name}", _FLOATS, (count,), least=least, most=most)
         for name, (least, most) in bounds.items()
     }
+    if counted:
+        proof["floor_error"] = (
+            proof["floor_std"] / whole_number(known["floor_samples"], "floor_samples", least=1) ** 0.5
+        )
     return {
         **proof,
         "measure": measure,
         "noise_samples": whole_number(known["noise_samples"], "noise_samples", least=1),
-        "floor_samples": whole_number(known["floor_samples"], "floor_samples", least=1) if floor else 0,
         "bypass_allowed": allowed,
     }
