@@ -8,7 +8,7 @@ from torch import Tensor, nn
 
 import bitlens
 from bitlens.bottlenecks.groups import ORDINARY, Samples
-from bitlens.bottlenecks.settling import _floor
+from bitlens.bottlenecks.settling import _floors
 from bitlens.bottlenecks.token_statistics import sampled_statistics
 from bitlens.core.holding import TEXTS, fewest_that_hold
 from bitlens.probe.ids import texts_of_chance
@@ -71,6 +71,9 @@ class Floors:
     def __init__(self, values: list[float]) -> None:
         self.values, self.seeds = values * 128, set[int]()
 
+    def part(self, _samples: Tensor) -> "Floors":
+        return self
+
     def floor(self, count: int, seed: int) -> Tensor:
         self.seeds.add(seed)
         taken, self.values = self.values[:count], self.values[count:]
@@ -82,7 +85,7 @@ class Floors:
 )  # low, clear, by chance, none needed, hardly any
 def test_nothing_is_needed_only_where_many_noises_say_so(values: list[float], count: int) -> None:
     held: Any = Floors(values)
-    assert len(_floor(held, torch.tensor([0.9]), 5)) == count
+    assert len(_floors(held, torch.tensor([0.9]), 5)) == count
     assert held.seeds == set(range(5, 5 + {2: 1, 8: 2, 32: 3, 128: 4}[count]))
 
 
