@@ -18,7 +18,7 @@ from bitlens.errors import DataError
 def made():
     before, under = torch.tensor([0.9, 0.2, 0.5]), torch.tensor([0.8, 0.2, 0.55])
     proof = Evidence(before, under, torch.full((3,), 0.01), "probability", 32, torch.tensor([0.1, 0.2, 0.499]),
-                     torch.tensor([0.01, 0.01, 0.1]), 32)  # fmt: skip
+                     torch.tensor([0.01, 0.01, 0.1]), torch.tensor([0.01, 0.01, 0.1]) / 32**0.5)  # fmt: skip
     curve = Curve(torch.rand(3, 4), torch.rand(3, 4), torch.rand(3, 4, 6, 5))
     return Attribution(torch.rand(3, 6, 5), "bits/pixel", "iba", ("a", "b", "c"), {"beta": 0.1}, "Net", "layer2",
                        torch.rand(3), evidence=proof, curve=curve, version="1",
