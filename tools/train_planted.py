@@ -119,7 +119,7 @@ def train(recipe: Recipe, examples: Examples, epochs: int, seed: int) -> nn.Modu
     generator = torch.Generator().manual_seed(seed)
     network = recipe.network().train()
     if examples.inputs.dim() == 5:
-        network = network.to(memory_format=torch.channels_last_3d)  # half the time
+        network = network.to(memory_format=torch.channels_last_3d)  # type: ignore[call-overload]  # half the time
     steps = len(examples.labels) // BATCH
     optimizer = torch.optim.AdamW(network.parameters(), weight_decay=0.02)
     schedule = torch.optim.lr_scheduler.OneCycleLR(optimizer, recipe.rate, epochs * steps, pct_start=0.2)
