@@ -4,7 +4,8 @@ import numpy as np
 from matplotlib.axes import Axes
 
 from bitlens.core.seen import Seen
-from bitlens.view.colours import Floats, Scale, overlay
+from bitlens.view.arrays import Floats
+from bitlens.view.colours import Scale, overlay
 from bitlens.view.signals import GROUND, LIGHTEST
 
 MOST = 20

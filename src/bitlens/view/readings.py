@@ -12,8 +12,9 @@ from matplotlib.figure import Figure
 
 from bitlens.core.seen import Seen
 from bitlens.errors import InputError
+from bitlens.view.arrays import Floats
 from bitlens.view.canvas import add_axes, line_height, new_page, width_of, wrap, write
-from bitlens.view.colours import Floats, Scale
+from bitlens.view.colours import Scale
 from bitlens.view.comparison import Panel
 from bitlens.view.features import draw_features, shown_of
 from bitlens.view.panels import draw_bar

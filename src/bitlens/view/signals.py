@@ -8,8 +8,9 @@ from matplotlib.axes import Axes
 from matplotlib.collections import LineCollection, PolyCollection
 
 from bitlens.core.seen import Seen
+from bitlens.view.arrays import Floats
 from bitlens.view.canvas import FONT
-from bitlens.view.colours import Floats, Scale, overlay
+from bitlens.view.colours import Scale, overlay
 
 GROUND, LIGHTEST, LABEL = "#161616", 0.45, "#555555"
 """The ground of a signal, the grey of what is not used, and the colour of letters beside it."""

@@ -5,7 +5,8 @@ import numpy.typing as npt
 from matplotlib.axes import Axes
 
 from bitlens.core.seen import Seen
-from bitlens.view.colours import Floats, Scale, dim, overlay
+from bitlens.view.arrays import Floats
+from bitlens.view.colours import Scale, dim, overlay
 
 NAMES = ("D", "H", "W")
 """The axes of a volume."""
