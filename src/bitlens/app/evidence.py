@@ -96,7 +96,7 @@ def curve_html(shown: Shown) -> str:
     for number, one in enumerate(shown.explained.found):
         curve = trade_off(one.attribution, title=one.ready.label if several else "")
         if curve is not None:
-            pieces.append(trade_off_html(curve, shown.explained.shown, f"curve-{number}", alone=True))
+            pieces.append(trade_off_html(curve, shown.explained.pixels, f"curve-{number}", alone=True))
     return "".join(pieces)
 
 

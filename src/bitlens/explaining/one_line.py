@@ -12,7 +12,7 @@ from torch import Tensor, nn
 from bitlens.core.attribution import Attribution
 from bitlens.core.inputs import ModelInputs
 from bitlens.core.seen import MOST_SEEN, Seen, seen_of
-from bitlens.data.images import read_image
+from bitlens.data.numbers import Numbers
 from bitlens.data.tokenizing import TokenBatch
 from bitlens.errors import InputError, LayerError
 from bitlens.explaining.besides import findable
@@ -63,7 +63,12 @@ def explain(
     more = {part: settings.pop(part) for part in _BESIDES if part in settings}
     made, given, asked = prepared(loaded, inputs, targets, layer, name, settings)
     found: Attribution = made.explain(given, asked, **findable(made, name, more))
-    return replace(found, seen=_seen(loaded, given, found) if isinstance(loaded, Loaded) else seen_of(inputs))
+    return replace(
+        found,
+        seen=_seen(loaded, given, found)
+        if isinstance(loaded, Loaded)
+        else seen_of(inputs, map_size=found.map.shape[1:]),
+    )
 
 
 def prepared(
@@ -122,7 +127,11 @@ def _read(loaded: Loaded, inputs: Any) -> Any:
     several = inputs if isinstance(inputs, list | tuple) else [inputs]
     if loaded.kind == "text" and all(isinstance(one, str) for one in several):
         return loaded.tokenizer(list(several))
-    if loaded.kind == "image" and several and all(isinstance(one, str | Path | Image.Image) for one in several):
+    if (
+        loaded.kind == "image"
+        and several
+        and all(isinstance(one, str | Path | Image.Image | Numbers) for one in several)
+    ):
         return _prepared(loaded, several)
     if isinstance(inputs, str | Path | Image.Image):
         raise InputError(
@@ -139,15 +148,21 @@ def _seen(loaded: Loaded, given: Any, found: Attribution) -> tuple[Seen, ...] | 
         return tuple(Seen(text=text, spans=tuple(spans), target=name) for text, spans, name in rows)
     if loaded.kind == "text" or not isinstance(given, Tensor):
         return None
-    seen = seen_of(given, names)
+    seen = seen_of(given, names, found.map.shape[1:])
+    if seen is not None and loaded.form != "photo":
+        known = loaded.preprocess
+        return tuple(
+            replace(one, rate=known.rate, names=known.names if len(known.names) == given.shape[1] else ())
+            for one in seen
+        )
     if seen is None or (colours := loaded.preprocess.colours(given.shape[-2], given.shape[-1])) is None:
         return seen
     return tuple(Seen.of_pixels(colours.undo(image), name) for image, name in zip(given, names, strict=True))
 
 
 def _prepared(loaded: Loaded, photos: Sequence[Any]) -> Tensor:
-    pictures = [one if isinstance(one, Image.Image) else read_image(Path(one)) for one in photos]
-    tensors = [loaded.preprocess(picture) for picture in pictures]
+    given = [one if isinstance(one, Image.Image | Numbers) else loaded.preprocess.read(Path(one)) for one in photos]
+    tensors = [loaded.preprocess(picture) for picture in given]
     if len({tensor.shape for tensor in tensors}) > 1:
         raise InputError("the photos have several sizes for this network: explain them one by one")
     return torch.stack(tensors)
