@@ -25,7 +25,7 @@ from bitlens.methods.lessons import STATISTICS
 from bitlens.methods.naming import KEEP, holding
 from bitlens.methods.specs import Spec, settings_of_callable
 from bitlens.methods.teaching import Source, Teacher
-from bitlens.models.classes import class_name
+from bitlens.models.classes import class_name, likeliest
 from bitlens.models.loaded import Loaded
 from bitlens.probe import Network
 
@@ -66,10 +66,18 @@ class Question:
 
 @dataclass(frozen=True)
 class Shown:
-    """An answer: what was found, and which methods cannot be used on this network, and why."""
+    """An answer.
+
+    Attributes:
+        explained: what was found.
+        predicted: what the network itself says.
+        said: the classes that it finds likeliest, with their probabilities.
+        refused: which methods cannot be used on this network, and why.
+    """
 
     explained: Explained
     predicted: str
+    said: tuple[tuple[str, float], ...]
     refused: dict[str, str]
 
 
@@ -122,7 +130,7 @@ class Answers:
             measure=photo.measure,
         )
         predicted = class_name(str(photo.predicted), desk.classes) if photo.measure == "probability" else explained.name
-        return Shown(explained, predicted, refused)
+        return Shown(explained, predicted, likeliest(photo.said.tolist(), desk.classes), refused)
 
     def _photo(self, question: Question) -> Photo:
         sample = Sample(question.name, partial(read_image, question.photo), question.target, path=question.photo)
