@@ -68,7 +68,7 @@ def test_methods_that_look_at_pixels_find_the_same(planted: Planted, name: str) 
             return
     values = method.explain(planted.inputs()).map[0].abs()
     assert tuple(values.shape) == planted.size[1:]
-    more = {"occlusion-8": 4, "input-iba": 2}.get(
+    more = {"occlusion-8": 7, "input-iba": 2}.get(
         name, 0
     )  # tiles are larger than the decisive place, masks are blurred
     around = tuple(slice(max(part.start - more, 0), part.stop + more) for part in planted.pixels)

@@ -12,13 +12,14 @@ from torch import Tensor
 from bitlens.core.layout import Layout
 
 
-def smoothing_matrix(size: int, sigma: float) -> Tensor:
+def smoothing_matrix(size: int, sigma: float, radius: int | None = None) -> Tensor:
     """Return the 1-D Gaussian blur of `size` places as a matrix (size, size) whose rows sum to one.
 
     2·round(2σ)+1 taps, reflected at the borders without repeating the border's place (algorithms B4). Where the map is
-    too small to be reflected that far, the kernel is cut to what fits; one place stays as it is.
+    too small to be reflected that far, the kernel is cut to what fits; one place stays as it is. `radius` taps on either side
+    in place of round(2σ).
     """
-    radius = min(round(2 * sigma), size - 1)
+    radius = min(round(2 * sigma) if radius is None else radius, size - 1)
     offsets = torch.arange(-radius, radius + 1)
     kernel = torch.exp(-0.5 * (offsets.double() / sigma).square()) if sigma > 0 else torch.ones(1, dtype=torch.float64)
     kernel = kernel / kernel.sum()
