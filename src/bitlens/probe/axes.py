@@ -41,7 +41,7 @@ def placed(model: nn.Module, inputs: ModelInputs) -> ModelInputs:
 
 @dataclass(frozen=True)
 class _Arrived:
-    """What the first convolution or recurrent layer is given: (rows, folded into rows, ...), and which axis counts channels."""
+    """Values that the first convolution or recurrent layer is given, (rows, folded into rows, ...); and their axis of channels."""
 
     values: Tensor
     channel: int
