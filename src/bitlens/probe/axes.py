@@ -41,7 +41,7 @@ def placed(model: nn.Module, inputs: ModelInputs) -> ModelInputs:
 
 @dataclass(frozen=True)
 class _Arrived:
-    """Values that the first convolution or recurrent layer is given, (rows, folded into rows, ...); and their axis of channels."""
+    """Values that the first convolution or recurrent layer is given, (rows, folded, ...); and their axis of channels."""
 
     values: Tensor
     channel: int
