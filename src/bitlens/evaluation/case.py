@@ -104,8 +104,7 @@ class Case(CaseOf):
         known: Tensor | None = None,
         randomised: Callable[[str, str], Sequence[Any]] = lambda layers, initialiser: (),  # noqa: ARG005
     ) -> None:
-        self.places = network.prepared(photo.image).placed("a metric")
-        super().__init__(photo, photo.image, self.places.size, method, seed, known)
+        super().__init__(photo, photo.image, photo.places, method, seed, known)
         self.photo, self.network, self.randomised = photo, network, randomised
 
     @property

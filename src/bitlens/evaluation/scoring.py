@@ -126,7 +126,7 @@ def sensitivity(
         f"sensitivity-n {tile} {settings} {precision}",
         lambda: sensitivity_n(*case.asked, nothing, tile, **settings, **case.run(precision)),
     )
-    tiles = Tiles.over(case.places, tile)
+    tiles = Tiles.over(case.network.prepared(case.photo.image).placed("sensitivity-n"), tile)
     relevance = tiles.sums(case.map)
     members = (random_sets(tiles.count, int(size), sets, case.seed, draw) for size in measured.sizes)
     attributed = torch.stack([relevance @ chosen.T.double() for chosen in members], 1)
