@@ -130,7 +130,7 @@ def bits_of(text):
 def test_upload_change_beta_compare_and_download(visitor, photo, tmp_path):
     visitor.upload(photo)
     held = visitor.answered()
-    assert held.startswith("heart")
+    assert held.startswith("predicted heart (0.9")
     assert "probability when noise hides all else" in held
     visitor.page.get_by_role("button", name="As in the papers").click()
     visitor.page.get_by_label("A price decides how much passes").check()
@@ -295,7 +295,7 @@ def test_what_is_no_photo_gets_one_sentence_and_leaves_nothing_of_the_answer_bef
         assert not visitor.page.locator(left).count(), left
     assert "Traceback" not in "".join(capfd.readouterr())
     assert visitor.page.locator("#photo-explain").is_enabled()
-    assert visitor.take(1).startswith("ring")  # and another photo is explained
+    assert visitor.take(1).startswith("predicted ring")  # and another photo is explained
 
 
 def test_what_is_too_large_gets_a_sentence(visitor, tmp_path):
@@ -333,7 +333,7 @@ def test_words_of_a_text_are_shaded_by_several_methods(visitor):
     visitor.page.locator("#text textarea").fill("A wonderful film, and <b>moving</b>.")
     visitor.page.click("#text-explain")
     shown = visitor.answered("text")
-    assert shown.startswith("positive")
+    assert shown.startswith("predicted positive")
     assert "bits in total" in shown
     assert "<b>moving</b>" in shown  # what a visitor writes stays text
     visitor.page.locator("#text-methods input").click()

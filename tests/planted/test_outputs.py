@@ -472,7 +472,7 @@ def test_the_page_and_the_evaluation_say_the_value(bitlens: Any, tmp_path: Any) 
     with pytest.raises(InputError, match="does not say what it is"):
         answers.answer(Question(*question))
     shown = answers.answer(Question(*question, output="regression"))
-    assert shown.explained.name == shown.predicted
+    assert shown.explained.predicted == ""
     assert shown.explained.name.startswith("value ")
     said = []
     for name, one in (("value", shown), ("binary", answers.answer(Question(*question, output="binary")))):

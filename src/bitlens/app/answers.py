@@ -17,8 +17,9 @@ from bitlens.core.outputs import OutputChoice
 from bitlens.data.datasets import Sample
 from bitlens.data.images import read_image
 from bitlens.errors import BitlensError, InputError, LayerError, SettingError
+from bitlens.explaining.besides import able
 from bitlens.explaining.photo import Photo, read_photo
-from bitlens.explaining.photos import Explained, Found, Ready, able
+from bitlens.explaining.photos import Explained, Found, Ready
 from bitlens.methods import entry_of
 from bitlens.methods.building import build_method
 from bitlens.methods.lessons import STATISTICS
@@ -70,13 +71,11 @@ class Shown:
 
     Attributes:
         explained: what was found.
-        predicted: what the network itself says.
-        said: the classes that it finds likeliest, with their probabilities.
+        said: the classes that the network finds likeliest, with their probabilities; none of values.
         refused: which methods cannot be used on this network, and why.
     """
 
     explained: Explained
-    predicted: str
     said: tuple[tuple[str, float], ...]
     refused: dict[str, str]
 
@@ -120,6 +119,7 @@ class Answers:
                     refused[name] = str(error)
         if not found:
             raise SettingError("; ".join(refused.values()))
+        names = photo.measure == "probability"
         explained = Explained(
             photo=Path(question.name),
             stem="explanation",
@@ -128,9 +128,10 @@ class Answers:
             probability=photo.probability,
             found=tuple(found),
             measure=photo.measure,
+            predicted=class_name(str(photo.predicted), desk.classes) if names else "",
+            confidence=photo.confidence if names else None,
         )
-        predicted = class_name(str(photo.predicted), desk.classes) if photo.measure == "probability" else explained.name
-        return Shown(explained, predicted, likeliest(photo.said.tolist(), desk.classes), refused)
+        return Shown(explained, likeliest(photo.said.tolist(), desk.classes) if names else (), refused)
 
     def _photo(self, question: Question) -> Photo:
         sample = Sample(question.name, partial(read_image, question.photo), question.target, path=question.photo)

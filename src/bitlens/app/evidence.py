@@ -4,8 +4,8 @@ from collections.abc import Iterator, Mapping
 
 from bitlens.app.answers import Shown
 from bitlens.explaining.photos import Found
-from bitlens.view.answer import Answer
 from bitlens.view.card import Card, Proof
+from bitlens.view.page_answer import PageAnswer
 
 _SCORES = (
     "These methods give scores without a unit: compare places within one map, not numbers between maps. "
@@ -13,7 +13,7 @@ _SCORES = (
 )
 
 
-def answer_of(shown: Shown, card: Card) -> Answer:
+def answer_of(shown: Shown, card: Card) -> PageAnswer:
     """Say what was found on a photo.
 
     Args:
@@ -25,16 +25,13 @@ def answer_of(shown: Shown, card: Card) -> Answer:
     bottlenecks = [one for one in photo.found if one.attribution.total_bits is not None]
     proofs = [proof for one in bottlenecks if (proof := Proof.of(one.attribution)) is not None]
     meanings = [proof.meaning for proof in proofs] if bottlenecks else [_SCORES]
-    asked = [f"You asked about “{photo.name}”; the network itself says “{shown.predicted}”."]
     numbers = [(f"{photo.probability:.3f}", f"{sure}, for the whole photo")]
     for one in bottlenecks:
         numbers += _numbers(one, f" ({one.ready.label})" if len(bottlenecks) > 1 else "")
-    return Answer(
-        photo.name,
+    return PageAnswer(
+        card.answer,
         card,
-        said=shown.said if photo.measure == "probability" else (),
-        asked=photo.name,
-        first=asked if photo.name != shown.predicted else (),
+        said=shown.said,
         numbers=numbers,
         meanings=list(dict.fromkeys(meanings)),
         warnings=[*dict.fromkeys(f"{proof.caveat}." for proof in proofs if proof.caveat), *left_out(shown.refused)],

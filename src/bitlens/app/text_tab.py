@@ -31,6 +31,7 @@ from bitlens.methods.teaching import Source, Teacher
 from bitlens.models.classes import likeliest
 from bitlens.system.files import write_text
 from bitlens.view.answer import Answer
+from bitlens.view.page_answer import PageAnswer
 from bitlens.view.shaded import ShadedText, html_page, word_scale
 
 _LONGEST = 5000  # characters
@@ -151,15 +152,13 @@ def shaded_alike(explanations: Sequence[Explanation]) -> list[ShadedText]:
     return [replace(text, title=one.attribution.method) for text, one in zip(texts, explanations, strict=True)]
 
 
-def _answer(found: _Found, texts: Sequence[ShadedText], desk: Desk) -> Answer:
+def _answer(found: _Found, texts: Sequence[ShadedText], desk: Desk) -> PageAnswer:
     one = found.explanations[0]
-    asked = [f"You asked about “{one.target}”; the network itself says “{one.prediction}”."]
-    return Answer(
-        one.target,
+    shares = dict(likeliest(one.said, desk.classes, len(one.said)))
+    return PageAnswer(
+        Answer(one.target, shares.get(one.target), one.prediction, one.probability),
         texts=texts,
         said=likeliest(one.said, desk.classes),
-        asked=one.target,
-        first=asked if one.prediction and one.prediction != one.target else (),
         warnings=list(left_out(found.refused)),
     )
 

@@ -51,6 +51,11 @@ class Asked:
     once: Once = field(default_factory=Once, init=False, repr=False)
     """Keeps what does not depend on a map and several methods are measured with."""
 
+    @property
+    def confidence(self) -> float:
+        """Return the probability of the predicted class; of a regression with one value the value."""
+        return float(self.said[self.predicted])
+
 
 def answered(output: Any, label: int | None, form: OutputForm) -> tuple[int, int, float, str, str, Tensor]:
     """Read off a network's output what is asked about, what it names, and what it says: see `Asked`."""
@@ -58,11 +63,5 @@ def answered(output: Any, label: int | None, form: OutputForm) -> tuple[int, int
     predicted = 0 if form.numbers == "regression" else int(form.scores(output).argmax(1))
     (asked,) = question.describe()
     said = form.said(output)[0].detach().cpu()
-    return (
-        predicted if label is None else label,
-        predicted,
-        float(question.value(output)),
-        asked,
-        question.measure,
-        said,
-    )
+    target = predicted if label is None else label
+    return target, predicted, float(question.value(output)), asked, question.measure, said

@@ -1,53 +1,54 @@
-"""An answer of the web page as a piece of HTML: maps over their photo, or shaded texts; what the network says; the proof."""
+"""What a network was asked about a sample, what it says, and whether that is right: in the words of cards and tables."""
 
-from collections.abc import Sequence
-from dataclasses import dataclass, field
-
-from markupsafe import Markup
-
-from bitlens.view.card import Card
-from bitlens.view.html import render_template
-from bitlens.view.shaded import ShadedText, html_fragment
+from dataclasses import dataclass
 
 
 @dataclass(frozen=True)
 class Answer:
-    """Contents of an answer.
+    """Answer of a network about one sample.
 
     Attributes:
-        title: what was asked about.
-        card: a photo with its maps.
-        texts: shaded, in place of a card.
-        said: names of classes, the likeliest first, with their probabilities; empty where the network says no classes.
-        asked: of these names, the one that is asked about.
-        first: said below the title.
-        numbers: each with what it means.
-        meanings: what the numbers mean for the map.
-        warnings: what must not be overlooked.
+        asked: what the map is about: usually the name of a class.
+        probability: of what was asked about, None where that is no probability or not known.
+        predicted: the class that the network names, empty where it names none or that is not known.
+        confidence: probability of that class, None where it is not known.
+        label: what the sample is, empty where that is not known.
     """
 
-    title: str
-    card: Card | None = None
-    texts: Sequence[ShadedText] = ()
-    said: Sequence[tuple[str, float]] = ()
-    asked: str = ""
-    first: Sequence[str] = ()
-    numbers: Sequence[tuple[str, str]] = ()
-    meanings: Sequence[str] = ()
-    warnings: Sequence[str] = field(default=())
+    asked: str
+    probability: float | None = None
+    predicted: str = ""
+    confidence: float | None = None
+    label: str = ""
 
-    def html(self) -> str:
-        """Write it. Style and behaviour are the page's."""
-        texts = Markup(html_fragment(self.texts)) if self.texts else ""
-        return render_template(
-            "answer.html.j2",
-            title=self.title,
-            card=self.card,
-            texts=texts,
-            said=self.said,
-            asked=self.asked,
-            said_first=self.first,
-            numbers=self.numbers,
-            meanings=self.meanings,
-            warnings=self.warnings,
-        )
+    @property
+    def heading(self) -> str:
+        """Say what the map is about, with its probability."""
+        how = "" if not self.predicted else "predicted " if self.predicted == self.asked else "asked about "
+        return f"{how}{_with(self.asked, self.probability)}"
+
+    @property
+    def besides(self) -> list[str]:
+        """Say what else is known: what the network says where something else was asked about, and what is right."""
+        other = self.predicted not in ("", self.asked)
+        said = [f"the network predicts {_with(self.predicted, self.confidence)}"] if other else []
+        return [*said, f"label {self.label}: {'right' if self.right else 'wrong'}"] if self.right is not None else said
+
+    @property
+    def right(self) -> bool | None:
+        """Say whether the network names what the sample is; None where either is not known."""
+        return self.predicted == self.label if self.predicted and self.label else None
+
+    @property
+    def classes(self) -> list[str]:
+        """List the classes by which one finds the sample."""
+        return list(dict.fromkeys(name for name in (self.predicted, self.asked, self.label) if name))
+
+
+def named(target: str) -> str:
+    """Name a target as pictures do."""
+    return f"class {target}" if target.isdigit() else target
+
+
+def _with(name: str, probability: float | None) -> str:
+    return name if probability is None else f"{name} ({probability:.2f})"
