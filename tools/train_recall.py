@@ -27,8 +27,8 @@ from bitlens.system.files import write_text
 __all__ = ["main", "vocabulary"]
 
 TEXTS_AT_ONCE = 32
-QUESTIONS = 4  # to each text of the training, one behind the other
-LEARNING_RATE = 3e-3
+QUESTIONS = 4  # to each text of the training at most, one behind the other
+LEARNING_RATE = 2e-3
 NOISE = 0.7  # the share of texts with noise in them
 
 
@@ -41,9 +41,9 @@ def vocabulary() -> list[str]:
 
 def _line(source: random.Random, hardness: float) -> tuple[str, list[Span], list[Span]]:
     """Draw a text with its questions and answers: all its characters, those that carry answers, and the answers' own."""
-    kinds: list[Kind] = [source.choice(("once", "twice", "two hops")) for _ in range(QUESTIONS)]
-    most = round(QUESTIONS + 2 * hardness)
-    asked = story(source, kinds, source.randint(QUESTIONS, most), source.randint(0, round(4 * hardness)))
+    facts = source.randint(2, round(2 + 5 * hardness))
+    kinds: list[Kind] = [source.choice(("once", "twice", "two hops")) for _ in range(min(QUESTIONS, facts))]
+    asked = story(source, kinds, facts, source.randint(0, round(4 * hardness)))
     line = asked[0].text
     carrying: list[Span] = []
     answers: list[Span] = []
@@ -78,7 +78,7 @@ def _loss(network: RecallNetwork, tokenizer: WordTokenizer, source: random.Rando
     ids, answers = batch.inputs["input_ids"], _covered(batch, [own for _, _, own in lines])
     free = ~answers & ~_covered(batch, [own for _, own, _ in lines])
     states = network.embedding(ids)
-    noisy = NOISE * min(1.0, 2 * hardness)
+    noisy = NOISE * max(0.0, min(1.0, 2 * hardness - 0.5))
     share = torch.rand(len(lines), 1) * (torch.rand(len(lines), 1) < noisy)
     share = torch.where(torch.rand(len(lines), 1) < 0.3 * noisy, 1.0, share)
     passing = torch.where(torch.rand(len(lines), 1) < 0.5, torch.rand(ids.shape), 0.0)
@@ -93,8 +93,8 @@ def _loss(network: RecallNetwork, tokenizer: WordTokenizer, source: random.Rando
     return F.cross_entropy(logits[asked], following[asked])
 
 
-def _train(network: RecallNetwork, tokenizer: WordTokenizer, steps: int, seed: int) -> None:
-    """Fit the network; texts get longer over the first half."""
+def _train(network: RecallNetwork, tokenizer: WordTokenizer, steps: int, seed: int, out: Path) -> None:
+    """Fit the network, and write it now and then; texts get longer over the first half."""
     source, began = random.Random(seed), time.perf_counter()
     optimizer = torch.optim.AdamW(network.parameters(), lr=LEARNING_RATE, weight_decay=0.01, betas=(0.9, 0.98))
     total = 0.0
@@ -111,7 +111,12 @@ def _train(network: RecallNetwork, tokenizer: WordTokenizer, steps: int, seed: i
         if (step + 1) % 100 == 0:
             right, seconds = _right(network, tokenizer, 100), time.perf_counter() - began
             print(f"step {step + 1}/{steps}  loss {total / 100:.4f}  answered {right:.2f}  {seconds:.0f} s", flush=True)
+            _write(network, out)
             total = 0.0
+
+
+def _write(network: RecallNetwork, out: Path) -> None:
+    write_arrays(out / WEIGHTS.name, {k: v.half() for k, v in network.state_dict().items() if k != "head.weight"}, {})
 
 
 @torch.no_grad()
@@ -130,17 +135,17 @@ def main() -> None:
     """Read the arguments, train, write vocabulary and weights, and test what was written."""
     parser = argparse.ArgumentParser(description="Train the network builtin/recall.")
     parser.add_argument("--out", type=Path, default=WEIGHTS.parent, help="folder of the weights and the vocabulary")
-    parser.add_argument("--steps", type=int, default=2_000)
+    parser.add_argument("--steps", type=int, default=1_200)
     parser.add_argument("--seed", type=int, default=0)
     arguments = parser.parse_args()
     torch.set_num_threads(1)  # two threads that wait for each other crawl where other work shares the cores
     torch.manual_seed(arguments.seed)
     words = vocabulary()
     network, tokenizer = RecallNetwork(len(words)), WordTokenizer(words, MAX_LENGTH)
-    _train(network, tokenizer, arguments.steps, arguments.seed)
-    network.half().float()  # what the file will hold
-    write_arrays(arguments.out / WEIGHTS.name, {k: v.half() for k, v in network.state_dict().items()}, {})
     write_text(arguments.out / VOCABULARY.name, json.dumps(words))
+    _train(network, tokenizer, arguments.steps, arguments.seed, arguments.out)
+    network.half().float()  # what the file holds
+    _write(network, arguments.out)
     print(f"answered: {_right(network, tokenizer, 1_000):.4f} of 1000 questions")
 
 

@@ -115,8 +115,8 @@ class Span(Target):
         return (nats / tiled(self.lengths.to(nats.device), len(nats))).exp()
 
     def score(self, output: Any) -> Tensor:
-        """Return ln of the probability."""
-        return self.nats(output)
+        """Return the log-odds of all tokens together, as a classifier's logit is: ln P where P is small, and never flat."""
+        return -self.loss(output)
 
     def describe(self) -> tuple[str, ...]:
         """Return how many tokens each span has."""

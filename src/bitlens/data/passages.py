@@ -5,7 +5,10 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Literal
 
-from bitlens.data.tokenizing import Span
+import torch
+from torch import Tensor
+
+from bitlens.data.tokenizing import Span, TokenBatch
 from bitlens.errors import InputError
 
 Group = Literal["word", "sentence", "paragraph", "source"]
@@ -95,6 +98,25 @@ _FOUND = {"word": words, "sentence": sentences, "paragraph": paragraphs}
 
 def _within(text: str, whole: Span, group: str) -> list[Span]:
     return [(whole[0] + start, whole[0] + end) for start, end in _FOUND[group](text[slice(*whole)])]
+
+
+Unit = Literal["token", "word", "sentence"]
+"""What is removed as a whole."""
+
+
+def units_of(batch: TokenBatch, unit: Unit) -> Tensor:
+    """Number (N, T) the unit that each real token belongs to, counted from 0 in each text without gaps; -1 elsewhere."""
+    if unit == "word":
+        return batch.word_units
+    if unit == "token":
+        return torch.where(batch.real, batch.real.cumsum(1) - 1, -1)
+    units = torch.full(batch.real.shape, -1)
+    for row, (text, spans) in enumerate(zip(batch.texts, batch.spans, strict=True)):
+        found = sentences(text)
+        own = [-1 if span is None else piece_of(span, found) for span in spans]
+        number = {piece: place for place, piece in enumerate(sorted({one for one in own if one >= 0}))}
+        units[row, : len(own)] = torch.tensor([number.get(one, -1) for one in own])
+    return torch.where(batch.real, units.to(batch.real.device), -1)
 
 
 def piece_of(span: Span, pieces: Sequence[Span]) -> int:

@@ -66,7 +66,9 @@ class RecallNetwork(nn.Module):
         super().__init__()
         self.embedding = nn.Embedding(words, width)
         self.blocks = nn.ModuleList(_Block(width, heads) for _ in range(blocks))
-        self.norm, self.head = nn.LayerNorm(width), nn.Linear(width, words)
+        self.norm, self.head = nn.LayerNorm(width), nn.Linear(width, words, bias=False)
+        nn.init.normal_(self.embedding.weight, std=width**-0.5)
+        self.head.weight = self.embedding.weight  # what is read and what is said are the same words
         self.turns: Tensor
         self.register_buffer("turns", 100.0 ** -torch.linspace(0, 1, width // heads // 2), persistent=False)
 
@@ -96,5 +98,6 @@ def recall() -> tuple[nn.Module, WordTokenizer]:
         )
     state = load_file(WEIGHTS)
     network = RecallNetwork(*state["embedding.weight"].shape)
+    state["head.weight"] = state["embedding.weight"]
     network.load_state_dict(state)  # copies float16 into float32
     return network.eval(), WordTokenizer.load(VOCABULARY, MAX_LENGTH)
