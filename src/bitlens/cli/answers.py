@@ -20,7 +20,7 @@ RECALL = "builtin:recall"
 
 @dataclass(frozen=True)
 class Told:
-    """What a person wants explained.
+    """Wishes of a person: whose answer to what is explained.
 
     Attributes:
         prompt: its file; - for standard input, None where a data set is asked.
@@ -43,7 +43,7 @@ class Told:
 
 @dataclass(frozen=True)
 class Shown:
-    """How it is shown.
+    """Ways in which it is shown.
 
     Attributes:
         group: what of the prompt bits add up to.
