@@ -87,6 +87,8 @@ def explain(
         ),
     ] = None,
     statistics_count: options.TextCount = 1000,
+    curve: options.Curve = False,
+    spread: options.Spread = None,
     html: Annotated[Path | None, typer.Option("--html", help="Write a page with the shaded texts.")] = None,
     same_scale: Annotated[bool, typer.Option("--same-scale", help="One scale for all texts of the page.")] = False,
     device: options.Device = "auto",
@@ -97,14 +99,15 @@ def explain(
     if prompt is not None or data == RECALL:
         unasked = {"--file": file, "--pair": pair, "--weights": weights, "--classes": classes, "--layer": layer}
         unasked |= {"--statistics-from": statistics_from, "--target": target if target != "auto" else None}
-        told = Told(prompt, [*(sources or []), *(texts or [])], continuation, max_new_tokens, each, data, limit)
+        unasked |= {"--curve": curve or None, "--spread": spread}
+        asked = Told(prompt, [*(sources or []), *(texts or [])], continuation, max_new_tokens, each, data, limit)
         chosen = {"keep": keep, "bits": bits, "beta": beta, "seed": seed}
         how = Shown(group, html, as_json, same_scale)
-        explain_answers(told, model or "builtin/recall", method, chosen, device, how, unasked)
+        explain_answers(asked, model or "builtin/recall", method, chosen, device, how, unasked)
         return
     if continuation is not None or sources:
         raise SettingError("--continuation and --sources are for language models: give --prompt FILE with them")
-    from bitlens.models.classes import check_target, read_classes
+    from bitlens.models.classes import check_target, class_name, read_classes
 
     model = model or "builtin/reviews"
     name, settings = chosen_method(method, {"layer": layer, "keep": keep, "bits": bits, "beta": beta})
@@ -121,13 +124,16 @@ def explain(
     loaded = with_classes(loaded, given_names if classes is not None else None)
     samples = chosen_texts(texts or [], file, data, limit, pair, labels_for(loaded) if data is not None else None)
     explainer = Explainer(loaded, method=name, **{"seed": seed, **settings})
+    more = options.besides({method: explainer.method}, {"curve": curve, "spread": spread})
     teach(explainer, statistics_from, statistics_count)
     with progress_bar("explaining", len(samples)) as advance:
-        found = explainer(*columns_of(samples), target=target, progress=advance)
+        found = explainer(*columns_of(samples), target=target, progress=advance, **more)
     if html is not None:
         write_text(html, page(found, f"{method} on {short_name(model)}", same_scale=same_scale))
     if as_json:
-        known = [{"name": s.name, "label": s.label, **e.as_dict()} for s, e in zip(samples, found, strict=True)]
+        named = (None if s.label is None else class_name(str(s.label), explainer.classes) for s in samples)
+        told = zip(samples, named, found, strict=True)
+        known = [{"name": s.name, "label": s.label, "label_name": name, **e.as_dict()} for s, name, e in told]
         print(json.dumps(known, ensure_ascii=False))
         return
     for number, explanation in enumerate(found):
