@@ -1,5 +1,6 @@
 """Occlusion: how far the score falls when a patch is covered, or a token removed (algorithms F2, F15)."""
 
+from collections.abc import Sequence
 from typing import final
 
 import torch
@@ -10,8 +11,9 @@ from bitlens.baselines.asking import ImageQuestion, TextModel, TextQuestion
 from bitlens.baselines.changes import Removal
 from bitlens.baselines.masking import Cover, Covering, Removing
 from bitlens.core.passes import RunOptions
+from bitlens.core.places import Places
 from bitlens.data.passages import Unit, units_of
-from bitlens.errors import at_least, one_of_literal
+from bitlens.errors import SettingError, at_least, one_of_literal
 
 
 @final
@@ -23,31 +25,42 @@ class Occlusion(Covering):
     speaks for the target. In bfloat16 the small falls are rounded: maps correlate with float32's to 0.98 - 0.998 on three
     ImageNet networks.
 
+    Patches are windows of a series and blocks of a volume; in a table, whose features have no neighbours, each feature is covered
+    by itself.
+
     Args:
         model: the network.
-        window: height and width of the patches, in pixels; the method is called "occlusion-{window}".
+        window: height and width of the patches, in pixels, or a number for each axis of places (for voxels that are no cubes);
+            the method is called "occlusion-{window}".
         replacement: of what is covered: "mean-colour" (of each image, per channel; what degradation and the box metric
             were published with), "zero" (Sensitivity-n), or a number; in the values that the network takes.
         **run: as of `Baseline`.
     """
 
     def __init__(
-        self, model: nn.Module, *, window: int = 14, replacement: Cover = "mean-colour", **run: Unpack[RunOptions]
+        self,
+        model: nn.Module,
+        *,
+        window: int | Sequence[int] = 14,
+        replacement: Cover = "mean-colour",
+        **run: Unpack[RunOptions],
     ) -> None:
         super().__init__(model, replacement=replacement, **run)
-        at_least(1, window=window)
-        self.window = window
-        self.method = f"occlusion-{window}"
+        for side in (window,) if isinstance(window, int) else window:
+            at_least(1, window=side)
+        self.window = window if isinstance(window, int) else tuple(window)
+        self.method = f"occlusion-{window if isinstance(window, int) else 'x'.join(map(str, window))}"
 
     def maps(self, question: ImageQuestion) -> Tensor:
         """Return maps (n, H, W): every pixel of a patch has the patch's fall."""
         # Captum's Occlusion gives the same numbers, but builds each pass out of Python lists and whole-image
         # intermediates: on a CPU it takes 1.8 times as long for SqueezeNet as the few lines of `answers`.
-        patches, count = _patches(question.images, self.window)
+        patches = patch_numbers(question.places, self.window).to(question.images.device)
+        count = int(patches.max()) + 1
 
         def all_but_one(chunk: slice) -> Tensor:
             numbers = torch.arange(chunk.start, chunk.stop, device=patches.device)
-            return (patches != numbers[:, None, None])[:, None]
+            return patches != numbers.reshape(-1, 1, *[1] * patches.dim())
 
         covered = self.answers(question, count, all_but_one, question.score)
         fall = question.target.score(question.output)[:, None] - covered
@@ -103,8 +116,19 @@ class LeaveOneOut(_WithoutOne):
         self.unit = one_of_literal("unit", unit, Unit)
 
 
-def _patches(images: Tensor, window: int) -> tuple[Tensor, int]:
-    """Return the number of each pixel's patch (H, W), row by row from 0, and how many patches there are."""
-    rows, columns = (torch.arange(size, device=images.device) // window for size in images.shape[2:])
-    across = -(-images.shape[3] // window)
-    return rows[:, None] * across + columns, across * -(-images.shape[2] // window)
+def patch_numbers(places: Places, window: int | Sequence[int]) -> Tensor:
+    """Return the number of each place's patch, (H, W), (T,) or (D, H, W), row by row from 0; features of a table stand alone.
+
+    Raises:
+        SettingError: if the window has another number of sides than the places have axes.
+    """
+    sides = (window,) * len(places.size) if isinstance(window, int) else tuple(window)
+    if len(sides) != len(places.size):
+        raise SettingError(
+            f"window={window!r} must be a whole number, or one for each of {len(places.size)} axes of places"
+        )
+    numbers = torch.zeros((), dtype=torch.long)
+    for size, side in zip(places.size, sides, strict=True):
+        one = 1 if places.unordered else side
+        numbers = numbers[..., None] * -(-size // one) + torch.arange(size) // one
+    return numbers

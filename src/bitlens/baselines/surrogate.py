@@ -22,8 +22,9 @@ from bitlens.data.passages import Unit, units_of
 from bitlens.errors import BitlensWarning, NotFiniteError, SettingError, at_least, one_of_literal
 
 Segments = int | Tensor | Callable[[Tensor], Any]
-"""How images are divided: into about so many cells of a grid, as (H, W) whole numbers say, or as a function says that
-takes images (n, C, H, W) as the network does and returns (n, H, W) whole numbers."""
+"""How images are divided: into about so many cells of a grid (windows of a series, blocks of a volume; in a table each feature is
+one), as (H, W) whole numbers say, or as a function says that takes inputs with their channels first, images (n, C, H, W), and
+returns (n, H, W) whole numbers; `supervoxels` is one."""
 
 
 class _Segments(Covering):
@@ -55,8 +56,8 @@ class _Segments(Covering):
 
     def maps(self, question: ImageQuestion) -> Tensor:
         """Return maps (n, H, W): every pixel of a segment has the segment's value."""
-        segments = self._divided(question.images)
-        counts = [number + 1 for number in segments.amax((1, 2)).tolist()]
+        segments = self._divided(question)
+        counts = [number + 1 for number in segments.flatten(1).amax(1).tolist()]
         if self.linear.samples < max(counts):
             warnings.warn(
                 f"{self.linear.samples} samples cannot tell {max(counts)} segments apart: give more samples or fewer segments",
@@ -82,19 +83,21 @@ class _Segments(Covering):
             maps.append(values.float().to(own.device)[own])
         return torch.stack(maps)
 
-    def _divided(self, images: Tensor) -> Tensor:
+    def _divided(self, question: ImageQuestion) -> Tensor:
         """Return the number of each pixel's segment (n, H, W), from 0 without gaps."""
-        count, (height, width) = len(images), images.shape[2:]
+        images, size = question.images, question.size
+        count = len(images)
         if isinstance(self.segments, int):
-            return grid_of_segments(self.segments, height, width).to(images.device).expand(count, -1, -1)
+            cells = math.prod(size) if question.places.unordered else self.segments
+            return grid_of_segments(cells, *size).to(images.device).expand(count, *size)
         shared = isinstance(self.segments, Tensor)
         given = self.segments if isinstance(self.segments, Tensor) else torch.as_tensor(self.segments(images))
-        expected = (height, width) if shared else (count, height, width)
+        expected = size if shared else (count, *size)
         if tuple(given.shape) != expected or given.is_floating_point() or given.is_complex():
             raise SettingError(f"segments must be whole numbers {expected}, got {given.dtype} {tuple(given.shape)}")
         each = given[None] if shared else given
         numbered = [torch.unique(segments, return_inverse=True)[1] for segments in each.to(images.device)]
-        return torch.stack(numbered).expand(count, -1, -1)
+        return torch.stack(numbered).expand(count, *size)
 
 
 class _Tokens(Removing):
@@ -137,8 +140,8 @@ class LIME(_Segments):
     Args:
         model: the network.
         segments: how images are divided: into about so many cells of a grid; as (H, W) whole numbers say, one for each
-            segment, the same for all images; or by a function that takes images (n, C, H, W) as the network does and
-            returns (n, H, W) whole numbers (superpixels of some other library, for example).
+            segment, the same for all images; or by a function that takes images (n, C, H, W) and returns (n, H, W) whole
+            numbers (`supervoxels`, or those of some other library). Of other inputs see `Segments`.
         samples: covered copies of each image, one pass each.
         width: of the kernel, in units of the cosine distance.
         ridge: penalty on the squares of the values, in units of a sample's weight; 0 for plain least squares.
@@ -296,8 +299,37 @@ def _any_number(samples: int, count: int, generator: torch.Generator) -> Tensor:
     return ranks >= torch.randint(1, count + 1, (samples, 1), generator=generator)
 
 
-def grid_of_segments(count: int, height: int, width: int) -> Tensor:
-    """Divide an image into about `count` nearly square cells of nearly equal size, numbered (H, W) row by row from 0."""
-    rows = min(height, max(1, round(math.sqrt(count * height / width))))
-    columns = min(width, max(1, round(count / rows)))
-    return (torch.arange(height) * rows // height)[:, None] * columns + torch.arange(width) * columns // width
+def grid_of_segments(count: int, *size: int) -> Tensor:
+    """Divide (H, W), or any number of axes, into about `count` nearly cubic cells of nearly equal size, numbered from 0."""
+    numbers, left, rest = torch.zeros((), dtype=torch.long), float(count), list(size)
+    for axis, length in enumerate(size):
+        along = len(size) - axis
+        mean = math.prod(rest) ** (1 / along)  # cells as long as they are wide: their share of the root of what is left
+        cells = min(length, max(1, round(left ** (1 / along) * length / mean)))
+        numbers = numbers[..., None] * cells + torch.arange(length) * cells // length
+        left, rest = left / cells, rest[1:]
+    return numbers
+
+
+def supervoxels(count: int, compactness: float = 0.1) -> Callable[[Tensor], Tensor]:
+    """Return a way to divide images or volumes into about `count` segments of like values (SLIC, of scikit-image).
+
+    Args:
+        count: about how many.
+        compactness: how much nearness counts beside likeness of values, of which each input's range is 1.
+    """
+    at_least(2, count=count)
+
+    def divided(inputs: Tensor) -> Tensor:
+        from skimage.segmentation import slic
+
+        segment: Any = slic  # untyped
+        found = []
+        for one in inputs.movedim(1, -1).double().cpu():
+            spread = (one - one.amin()) / (one.amax() - one.amin()).clamp_min(1e-12)
+            parts = segment(spread.numpy(), count, compactness, channel_axis=-1, start_label=0)
+            found.append(torch.from_numpy(parts))
+        return torch.stack(found)
+
+    divided.__name__ = f"{count} supervoxels"
+    return divided
