@@ -97,7 +97,13 @@ def explain(
 ) -> None:
     """Shade the words of texts by the bits (or scores) that a network uses for its answer."""
     if prompt is not None or data == RECALL:
-        unasked = {"--file": file, "--pair": pair, "--weights": weights, "--classes": classes, "--layer": layer}
+        unasked: dict[str, Any] = {
+            "--file": file,
+            "--pair": pair,
+            "--weights": weights,
+            "--classes": classes,
+            "--layer": layer,
+        }
         unasked |= {"--statistics-from": statistics_from, "--target": target if target != "auto" else None}
         unasked |= {"--curve": curve or None, "--spread": spread}
         asked = Told(prompt, [*(sources or []), *(texts or [])], continuation, max_new_tokens, each, data, limit)
