@@ -88,4 +88,4 @@ def _row(explained: Explained, sample: Sample) -> dict[str, Any]:
     hits = float(bounding_box_ratio(found.reshape(1, 1, -1), mask.reshape(1, 1, -1)))
     (row,) = explained.rows()
     del row["photo"]
-    return {"scene": sample.name, **row, "top_places_planted": hits, "planted_share": float(mask.float().mean())}
+    return {"scene": sample.name, **row, "top_pixels_on_object": hits, "object_share": float(mask.float().mean())}
