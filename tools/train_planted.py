@@ -71,7 +71,7 @@ class Recipe:
 
 RECIPES = {
     "signals": Recipe(planted_signal, signals.SignalNetwork, signals.WEIGHTS, 8_000, 10, 16, 4e-3),
-    "volumes": Recipe(planted_volume, volumes.VolumeNetwork, volumes.WEIGHTS, 2_500, 10, 4, 6e-3, 0.4),
+    "volumes": Recipe(planted_volume, volumes.VolumeNetwork, volumes.WEIGHTS, 2_500, 12, 4, 6e-3, 0.4),
     "table": Recipe(planted_row, table.TableNetwork, table.WEIGHTS, 12_000, 16, 1, 4e-3),
 }
 

@@ -11,8 +11,8 @@ from bitlens.data.preprocessing import Preprocessing
 from bitlens.errors import DataError, SettingError
 from bitlens.explaining.photo import fingerprint
 from bitlens.explaining.photos import Explained, Found, Ready, Request, sample_of
-from bitlens.explaining.shown import PICTURE, VALUES, read_shown
-from bitlens.explaining.summary import SUMMARY, read_summary, safe_name
+from bitlens.explaining.shown import read_shown
+from bitlens.explaining.summary import PICTURE, SUMMARY, VALUES, read_summary, safe_name
 from bitlens.methods import METHODS
 from bitlens.methods.specs import Spec
 

@@ -140,7 +140,7 @@ def _read(loaded: Loaded, inputs: Any) -> Any:
     return inputs
 
 
-def _seen(loaded: Loaded, given: Any, found: Attribution) -> tuple[Seen, ...] | None:
+def _seen(loaded: Loaded, given: Any, found: Attribution, inputs: Any) -> tuple[Seen, ...] | None:
     """Keep what people see of the inputs, with the names of the classes: for `show`, and for notebooks."""
     names = [class_name(text, loaded.classes) for text in found.targets]
     if isinstance(given, TokenBatch) and len(given) <= MOST_SEEN:
@@ -150,14 +150,25 @@ def _seen(loaded: Loaded, given: Any, found: Attribution) -> tuple[Seen, ...] | 
         return None
     seen = seen_of(given, names, found.map.shape[1:])
     if seen is not None and loaded.form != "photo":
-        known = loaded.preprocess
-        return tuple(
-            replace(one, rate=known.rate, names=known.names if len(known.names) == given.shape[1] else ())
-            for one in seen
-        )
+        return tuple(_with_axes(one, raw, loaded) for one, raw in zip(seen, _raw(inputs, len(seen)), strict=True))
     if seen is None or (colours := loaded.preprocess.colours(given.shape[-2], given.shape[-1])) is None:
         return seen
     return tuple(Seen.of_pixels(colours.undo(image), name) for image, name in zip(given, names, strict=True))
+
+
+def _raw(inputs: Any, count: int) -> list[Any]:
+    """Return what each input was given as; None where that was a tensor."""
+    several = list(inputs) if isinstance(inputs, list | tuple) else [inputs]
+    return several if len(several) == count else [None] * count
+
+
+def _with_axes(seen: Seen, raw: Any, loaded: Loaded) -> Seen:
+    """Name what is known of the axes of a signal, a volume or a row."""
+    known, values = loaded.preprocess, seen.values
+    if isinstance(raw, Numbers) and values is not None and raw.values.shape == tuple(values.shape):
+        return replace(seen, names=raw.names, rate=raw.rate, spacing=raw.spacing)
+    names = known.names if values is not None and len(known.names) == len(values) else ()
+    return replace(seen, rate=known.rate, names=names)
 
 
 def _prepared(loaded: Loaded, photos: Sequence[Any]) -> Tensor:

@@ -18,7 +18,8 @@ from bitlens.data.preprocessing import Preprocessing
 from bitlens.errors import BitlensError, DataError, InputError, LayerError, SettingError
 from bitlens.explaining.besides import able
 from bitlens.explaining.photo import Photo, read_photo
-from bitlens.explaining.shown import PICTURE, VALUES, Shown, shown_of
+from bitlens.explaining.shown import Shown, shown_of
+from bitlens.explaining.summary import PICTURE, VALUES
 from bitlens.methods import entry_of
 from bitlens.methods.building import method_settings
 from bitlens.methods.specs import Spec

@@ -25,7 +25,8 @@ from bitlens.view.heatmap import save_raw
 
 KINDS = {"signal": "signals", "volume": "volumes", "table": "table"}
 """Names of the bundled network and data set of each kind."""
-_STATISTICS = 256
+_STATISTICS = {"signal": 128, "volume": 64, "table": 1000}
+"""From how many inputs statistics are made: a signal has hundreds of places, a row one of each feature."""
 
 
 @dataclass(frozen=True)
@@ -51,7 +52,7 @@ def run_planted_demo(
     loaded = load_model(f"builtin/{name}", device=device)
     progress("statistics")
     method = IBA(loaded.model, loaded.layer or "", beta=loaded.beta or 1.0, seed=seed)
-    train = open_dataset(f"builtin:{name}-train")[:_STATISTICS]
+    train = open_dataset(f"builtin:{name}-train")[: _STATISTICS[kind]]
     Teacher(loaded, Source(f"builtin:{name}-train", train, len(train))).teach(STATISTICS, method)
     ready, network = Ready("iba", Spec("iba", {}), method), Network(loaded.model)
     rows = []

@@ -13,6 +13,7 @@ from bitlens.data.images import read_image
 from bitlens.data.kinds import Form
 from bitlens.data.numbers import Numbers
 from bitlens.explaining.photo import Photo
+from bitlens.explaining.summary import VALUES
 from bitlens.system.arrays import read_plain_arrays, write_arrays
 from bitlens.system.checks import listed, mapping, number, text
 from bitlens.system.reading import parsed, whole
@@ -20,8 +21,6 @@ from bitlens.view.encoding import save_photo
 
 Shown: TypeAlias = Tensor | Seen
 """A photo (3, H, W) in [0, 1], or a signal, a volume or a row of a table with its values."""
-PICTURE, VALUES = ".seen.jpg", ".seen.safetensors"
-"""How the files end."""
 _FORMAT = "bitlens.seen/1"
 
 
@@ -39,7 +38,7 @@ def shown_of(photo: Photo) -> Shown:
 
 
 def save_shown(shown: Shown, path: Path) -> None:
-    """Write it to a file that ends as `PICTURE` or `VALUES` says."""
+    """Write it to a file that ends as a photo or as numbers do."""
     if isinstance(shown, Tensor):
         save_photo(shown, path)
         return
