@@ -28,6 +28,8 @@ class FitSettings:
         readout: "last_forward" reports the mask of the last forward pass as the published code does (T - 1 updates),
             "final" the mask after all T updates (algorithms B7).
         closes: whether masks that hold clearly more than is asked for are closed until they just do.
+        averaged: whether slopes of the masks count only that noise takes features to its mean, and not its draws: what those
+            say of a mask is small on average and, of few copies, mostly chance.
     """
 
     beta: float = 10.0
@@ -41,6 +43,7 @@ class FitSettings:
     readout: Readout = "last_forward"
     price: float | None = None
     closes: bool = True
+    averaged: bool = False
 
     def __post_init__(self) -> None:
         for name in ("steps", "noise_samples"):
@@ -55,7 +58,8 @@ class FitSettings:
 
     def plain(self) -> dict[str, Any]:
         """Return the settings by name, without a price that is not set and, where one is, without the weight it replaces."""
-        left_out = {"price" if self.price is None else "beta"} | ({"closes"} if self.closes else set())
+        usual = {"closes"} if self.closes else set[str]()
+        left_out = {"price" if self.price is None else "beta", *usual, *(() if self.averaged else ("averaged",))}
         return {name: value for name, value in asdict(self).items() if name not in left_out}
 
     @property
