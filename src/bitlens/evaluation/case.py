@@ -102,7 +102,7 @@ class Case(CaseOf):
         known: Tensor | None = None,
         randomised: Callable[[str, str], Sequence[Any]] = lambda layers, initialiser: (),  # noqa: ARG005
     ) -> None:
-        super().__init__(photo, photo.image, photo.image.shape[2:], method, seed, known)
+        super().__init__(photo, photo.image, photo.places, method, seed, known)
         self.photo, self.network, self.randomised = photo, network, randomised
 
     @property
