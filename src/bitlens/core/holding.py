@@ -181,7 +181,7 @@ def fewest_that_hold(
 
 @dataclass(frozen=True, eq=False)
 class _Known:
-    """What looks have said of the place where each of N samples loses the target.
+    """Knowledge, from looks, of the place where each of N samples loses the target.
 
     Attributes:
         shift: where to look next (N,).
