@@ -71,7 +71,7 @@ def test_the_probability_is_that_of_the_tokens_where_they_stand(explainer, found
     whole = explainer(PROMPT, " a a a", sources=SOURCES).parts[0]
     read = explainer.loaded.tokenizer([found.prompt.text + found.answer])
     with torch.no_grad():
-        log_p = explainer.loaded.model(read.inputs["input_ids"]).log_softmax(2)[0]
+        log_p = explainer.loaded.model(read.inputs["input_ids"]).double().log_softmax(2)[0]
     ids = read.inputs["input_ids"][0]
     each = [float(log_p[t - 1, ids[t]]) for t in (12, 13, 14)]
     assert whole.nats == pytest.approx(sum(each), rel=1e-4)

@@ -13,7 +13,7 @@ from torch import Tensor
 from bitlens.baselines.changes import Removal
 from bitlens.errors import SettingError
 from bitlens.metrics.ranking import by_rank
-from bitlens.metrics.token_removal import TokenAnswer, Texts, answers_without, share_sets
+from bitlens.metrics.token_removal import Texts, TokenAnswer, answers_without, share_sets
 
 
 def top_drop(
