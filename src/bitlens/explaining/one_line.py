@@ -65,7 +65,7 @@ def explain(
     found: Attribution = made.explain(given, asked, **findable(made, name, more))
     return replace(
         found,
-        seen=_seen(loaded, given, found)
+        seen=_seen(loaded, given, found, inputs)
         if isinstance(loaded, Loaded)
         else seen_of(inputs, map_size=found.map.shape[1:]),
     )

@@ -103,7 +103,9 @@ def _from_file(file: Path, attribute: str, weights: Path | None) -> Parts:
 def _reading(network: nn.Module, made: Any, preprocess: Callable[..., Any]) -> Preprocessing:
     """Return how a network from a file reads: as its `bitlens_input` says, or as its preprocessing takes paths, else photos."""
     alone = not isinstance(made, tuple)
-    form = getattr(network, "bitlens_input", None) or ("file" if not alone and _takes_path(preprocess) else "photo")
+    form: Any = getattr(network, "bitlens_input", None) or (
+        "file" if not alone and _takes_path(preprocess) else "photo"
+    )
     if form not in get_args(Form):
         raise ModelError(f"bitlens_input of the network is {form!r}: expected {', '.join(get_args(Form)[:-1])}")
     names, rate = getattr(network, "feature_names", ()), getattr(network, "sampling_rate", None)
