@@ -15,7 +15,7 @@ iba = bitlens.IBA(loaded.model, "scaled")
 iba.fit_statistics([others], granularity="channel")  # a reading's noise looks like that reading of other pumps
 
 row = open_dataset("builtin:table")[1].read()
-attribution = bitlens.explain(loaded, [row], statistics=iba.statistics)
+attribution = bitlens.explain(loaded, [row], statistics=iba.statistics, beta=1.0)
 figure = attribution.show()
 figure.savefig("table.png", dpi=200)
 print(f"{float(attribution.total_bits):,.1f} bits, {float(attribution.evidence.kept):.2f} of the decision kept")
