@@ -141,6 +141,7 @@ class MapFigure:
         facts: short sentences about it.
         proof: of a method that uses noise.
         curve: bits against the share of the decision, as a piece of HTML; empty where nobody asked for it.
+        own: whether a map in bits has a scale that no other shares.
     """
 
     method: str
@@ -154,6 +155,7 @@ class MapFigure:
     facts: tuple[str, ...] = ()
     proof: Proof | None = None
     curve: str = ""
+    own: bool = False
 
 
 @dataclass(frozen=True)
