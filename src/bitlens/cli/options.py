@@ -68,6 +68,10 @@ Pictures = Annotated[Literal["png", "svg", "pdf"], typer.Option("--format", help
 Device = Annotated[Where, typer.Option("--device", help="Where the network runs.")]
 Seed = Annotated[int, typer.Option("--seed", help="Of the noise.")]
 AsJson = Annotated[bool, typer.Option("--json", help="Print JSON for machines.")]
+Asked = Annotated[
+    Literal["label", "predicted"],
+    typer.Option("--target", help="Ask about each sample's label, or about the class that is predicted."),
+]
 SameScale = Annotated[
     bool | None,
     typer.Option(
