@@ -6,17 +6,21 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
+from matplotlib.figure import Figure
+from torch import Tensor
+
 from bitlens.core.seen import Seen
 from bitlens.errors import BitlensError, DataError
 from bitlens.explaining.earlier import Earlier
 from bitlens.explaining.photos import Explained, Explaining, Found, Request, file_stems
+from bitlens.explaining.shown import save_shown
 from bitlens.explaining.summary import SUMMARY, write_summary
 from bitlens.view.canvas import save_figure
 from bitlens.view.card import caption
 from bitlens.view.colours import Scale
 from bitlens.view.comparison import Panel, draw_comparison
-from bitlens.view.encoding import save_photo
 from bitlens.view.heatmap import draw_explanation, save_raw
+from bitlens.view.readings import Reading, draw_readings
 from bitlens.view.scales import Ends, little
 from bitlens.view.sheet import draw_scaled_grid
 from bitlens.view.tradeoff import trade_off
@@ -40,13 +44,15 @@ def write_picture(photo: Explained, out: Path, suffix: str, ends: Ends | None = 
         alone = Outcome()
         alone.raise_tops(photo, None)
         ends = Ends(None, alone.tops)
-    if len(photo.found) == 1:
+    if isinstance(photo.shown, Seen):
+        figure = draw_reading(photo, ends)
+    elif len(photo.found) == 1:
         (one,) = photo.found
         evident = one.attribution.evidence is not None
         legend = caption(one.attribution) if evident else " · ".join([_before(photo), *filter(None, _names(one))])
         scale = _scale(one, ends)
         figure = draw_explanation(
-            photo.shown,
+            photo.pixels,
             one.attribution.map[0],
             unit=one.attribution.unit,
             scale=scale,
@@ -63,18 +69,39 @@ def write_picture(photo: Explained, out: Path, suffix: str, ends: Ends | None = 
         ]
         proofs = [f"{one.ready.label}: {text}" for one, text in zip(photo.found, told, strict=True) if text]
         legend = "\n".join(proofs or [_before(photo)])
-        figure = draw_comparison(photo.shown, panels, title=photo.name, caption=legend)
+        figure = draw_comparison(photo.pixels, panels, title=photo.name, caption=legend)
     save_figure(figure, out / f"{photo.stem}.{suffix}")
     for one in photo.found:
         save_raw(one.attribution.map[0], out / f"{photo.stem}{one.ready.endings[0]}.npy")
         if (curve := trade_off(one.attribution)) is not None:
             drawn = draw_trade_off(
-                curve, photo.shown, title=photo.name, caption=f"{', '.join(filter(None, _names(one)))}."
+                curve, photo.pixels, title=photo.name, caption=f"{', '.join(filter(None, _names(one)))}."
             )
             save_figure(drawn, out / f"{photo.stem}{one.ready.endings[0]}.curve.{suffix}")
         if one.attribution.spread is not None:
-            named = replace(one.attribution, seen=(Seen.of_pixels(photo.shown, photo.name),))
+            named = replace(one.attribution, seen=(_seen(photo),))
             save_figure(named.show(spread=True), out / f"{photo.stem}{one.ready.endings[0]}.spread.{suffix}")
+
+
+def draw_reading(photo: Explained, ends: Ends, outline: Any = None) -> Figure:
+    """Draw a signal, a volume or a row of a table beside its maps; non-zero places of `outline` are known to decide."""
+    assert isinstance(photo.shown, Seen)
+    if len(photo.found) == 1:
+        (one,) = photo.found
+        evident = one.attribution.evidence is not None
+        legend = caption(one.attribution) if evident else " · ".join([_before(photo), *filter(None, _names(one))])
+        panels = [Panel(one.attribution.map[0], _scale(one, ends), "")]
+    else:
+        panels = [Panel(one.attribution.map[0], _scale(one, ends), *_names(one)) for one in photo.found]
+        proofs = [f"{one.ready.label}: {caption(one.attribution)}" for one in photo.found if one.attribution.evidence]
+        legend = "\n".join(proofs or [_before(photo)])
+    return draw_readings([Reading(photo.shown, panels, photo.name, legend, outline)])
+
+
+def _seen(photo: Explained) -> Seen:
+    if isinstance(photo.shown, Seen):
+        return replace(photo.shown, target=photo.name)
+    return Seen.of_pixels(photo.shown, photo.name)
 
 
 def write_sheet(photos: Sequence[Explained], labels: Sequence[str], path: Path, ends: Ends) -> None:
@@ -89,7 +116,7 @@ def write_sheet(photos: Sequence[Explained], labels: Sequence[str], path: Path, 
     table = [[one for one in photo.found if one.ready.label in labels] for photo in photos]
     scales = [[_scale(one, ends) for one in row] for row in table]
     figure = draw_scaled_grid(
-        [photo.shown for photo in photos],
+        [photo.pixels for photo in photos],
         [[one.attribution.map[0] for one in row] for row in table],
         scales,
         row_titles=[photo.name for photo in photos],
@@ -206,7 +233,7 @@ def explain_into(request: Request, photos: Sequence[Path], *, advance: Callable[
             continue
         done.add(made)
         photo = earlier.joined(made)
-        save_photo(photo.shown, out / photo.seen)
+        save_shown(photo.shown, out / photo.seen)
         done.raise_tops(photo, request.same_scale)
         if request.same_scale is False:
             write_picture(photo, out, request.suffix, request.ends(done.tops))
@@ -260,7 +287,10 @@ def draw_sheets(photos: Sequence[Explained], request: Request, done: Outcome) ->
     """Draw the first photos of a folder on sheets, if there are several, in the order of its summary."""
     rows = done.earlier.merged(done.rows) if done.earlier is not None else done.rows
     order = {path: number for number, path in enumerate(dict.fromkeys(str(row.get("photo")) for row in rows))}
-    shown = sorted(photos, key=lambda photo: order.get(str(photo.photo), len(order)))[:ON_SHEETS]
+    shown = sorted(
+        (photo for photo in photos if isinstance(photo.shown, Tensor)),
+        key=lambda photo: order.get(str(photo.photo), len(order)),
+    )[:ON_SHEETS]
     if len(shown) > 1:
         write_sheets(shown, request.out, request.suffix, request.ends(done.tops))
 
