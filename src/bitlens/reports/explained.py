@@ -50,7 +50,7 @@ def cards_of(groups: Sequence[Sequence[Entry]], ends: Ends, first: int = 1) -> I
             number += 1
 
 
-def ends_of(groups: Sequence[Sequence[Entry]], same_scale: bool | None) -> Ends:
+def ends_of(groups: Sequence[Sequence[Entry]], same_scale: bool | None = None) -> Ends:
     """Find where colours end on all cards: see `Ends`."""
     ends = Ends(same_scale)
     for group in groups:
