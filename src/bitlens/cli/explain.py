@@ -2,7 +2,8 @@
 
 import json
 import sys
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -68,16 +69,16 @@ def explain(
         ),
     ] = None,
     statistics_count: options.PhotoCount = 200,
-    curve: Annotated[
-        bool,
-        typer.Option("--curve", help="Also how many bits each share of the decision takes, with the map at each."),
-    ] = False,
-    spread: Annotated[
-        int | None,
-        typer.Option("--spread", min=2, help="Also how far maps of so many seeds differ, of each pixel: 4."),
-    ] = None,
+    curve: options.Curve = False,
+    spread: options.Spread = None,
     weights: options.Weights = None,
     classes: options.Classes = None,
+    labels: Annotated[
+        str | None,
+        typer.Option(
+            "--labels", help="What the photos are, to tell right from wrong: csv:FILE, or folder:DIR of classes."
+        ),
+    ] = None,
     picture_format: options.Pictures = "png",
     same_scale: Annotated[
         bool, typer.Option("--same-scale", help="For each method one colour scale for all pictures.")
@@ -102,13 +103,13 @@ def explain(
     check_target(target, given_names)
     files = {"--weights": weights, "--statistics": statistics, "--patterns": patterns, "--readout": readout}
     files["--guarantee"] = guarantee
-    early.check(model, photos=found, data=[statistics_from], files=files, out=out)
+    early.check(model, photos=found, data=[statistics_from, labels], files=files, out=out)
     from bitlens.explaining.earlier import asked_of
     from bitlens.explaining.on_workers import explain_on
     from bitlens.explaining.photos import Request
     from bitlens.explaining.pictures import explain_into, write_merged
     from bitlens.explaining.wanted import read_target, with_output
-    from bitlens.methods.labels import check_reading, with_classes
+    from bitlens.methods.labels import check_reading, labels_in, with_classes
     from bitlens.models.load import load_model
 
     specs = with_files(specs, level)
@@ -116,10 +117,11 @@ def explain(
         loaded = load_model(model, weights, place)
         check_reading(loaded)
         names = with_classes(loaded, given_names if classes else None).classes
+        right = labels_in(labels, replace(loaded, classes=names), found) if labels else {}
         loaded, wanted = read_target(target, with_output(loaded, [spec.settings for spec in specs.values()]), names)
         ready, refused = ready_methods(specs, loaded, statistics_from, statistics_count, seed, helpers)
-        more = _more(ready, {"curve": curve, "spread": spread})
-        request = Request(loaded, ready, wanted, names, out, picture_format, same_scale, more)
+        more = options.besides({one.label: one.method for one in ready}, {"curve": curve, "spread": spread})
+        request = Request(loaded, ready, wanted, names, out, picture_format, same_scale, more, labels=right)
         work = explain_into if helpers is None else partial(explain_on, helpers)
         with progress_bar("explaining", len(found) * len(ready)) as advance:
             done = work(request, found, advance=advance)
@@ -144,23 +146,6 @@ def explain(
     known = f" ({done.repeated} of {len(done.rows)} were there already)" if done.repeated else ""
     beside = f", with {others} photo{'s' if others > 1 else ''} of earlier runs" if others else ""
     answers.print(f"pictures, maps and summary.json are in {out}/{known}{beside}", soft_wrap=True)
-
-
-def _more(ready: "Sequence[Ready]", chosen: Mapping[str, Any]) -> dict[str, Any]:
-    """Return what is to be found besides maps.
-
-    Raises:
-        SettingError: if none of the methods can.
-    """
-    from bitlens.explaining.photos import able
-
-    wanted = {name: value for name, value in chosen.items() if value}
-    for name in wanted:
-        if not any(able(one.method, {name: True}) for one in ready):
-            raise SettingError(
-                f"--{name} is of bottlenecks, not of {' or '.join(one.label for one in ready)}: leave it out"
-            )
-    return wanted
 
 
 def _measured(rows: list[dict[str, Any]]) -> list[dict[str, Any]]:

@@ -26,7 +26,12 @@ Photos = Annotated[list[str], typer.Argument(help="Photos, folders, or patterns 
 Texts = Annotated[list[str] | None, typer.Argument(help="Texts, each in quotes.")]
 TextFile = Annotated[Path | None, typer.Option("--file", help="One text from a file; - for standard input.")]
 TextData = Annotated[
-    str | None, typer.Option("--data", help="Texts from csv:FILE, tsv:FILE, jsonl:FILE or builtin:reviews.")
+    str | None,
+    typer.Option(
+        "--data",
+        help="Texts from csv:FILE, tsv:FILE, jsonl:FILE or builtin:reviews; with `explain` also builtin:recall, questions to a "
+        "language model.",
+    ),
 ]
 TextLimit = Annotated[int, typer.Option("--limit", min=1, help="How many texts of --data.")]
 TextPair = Annotated[str | None, typer.Option("--pair", help="The second text, for networks that compare two.")]
@@ -84,6 +89,13 @@ Beta = Annotated[
 Published = Annotated[
     bool,
     typer.Option("--published", help="Bottlenecks with the papers' prices, unless --beta or the method says another."),
+]
+Curve = Annotated[
+    bool, typer.Option("--curve", help="Also how many bits each share of the decision takes, with the map at each.")
+]
+Spread = Annotated[
+    int | None,
+    typer.Option("--spread", min=2, help="Also how far maps of so many seeds differ, of each pixel or token: 4."),
 ]
 Cluster = Annotated[
     str | None,
@@ -196,6 +208,25 @@ def check_guarantee(path: Path | None, level: float | None, others: Mapping[str,
     given = [f"--{name}" for name, value in others.items() if value is not None]
     if path is not None and given:
         raise SettingError(f"--guarantee decides how many bits pass, and so does {given[0]}: give one of them")
+
+
+def besides(methods: Mapping[str, Any], chosen: Mapping[str, Any]) -> dict[str, Any]:
+    """Return what is to be found besides maps.
+
+    Args:
+        methods: by their labels.
+        chosen: options by name, with what was given.
+
+    Raises:
+        SettingError: if none of the methods can.
+    """
+    from bitlens.explaining.besides import able
+
+    wanted = {name: value for name, value in chosen.items() if value}
+    for name in wanted:
+        if not any(able(method, {name: True}) for method in methods.values()):
+            raise SettingError(f"--{name} is of bottlenecks, not of {' or '.join(methods)}: leave it out")
+    return wanted
 
 
 def teach(

@@ -17,7 +17,7 @@ from bitlens.probe.around import MOSTLY, ROUNDING, Around, beside, left_over, pa
 from bitlens.probe.capturing import Reached, features_at, record
 from bitlens.probe.endings import output_form
 from bitlens.probe.following import prepared
-from bitlens.probe.geometry import Geometry, Responses, answers_of, geometry_of
+from bitlens.probe.geometry import Geometry, Responses, answers_of, geometry_of, said_geometry
 from bitlens.probe.modules import (
     Forward,
     Wrapper,
@@ -138,7 +138,7 @@ class Probe:
             LayerError: if nothing tells, or what the user says does not fit.
         """
         inputs = prepared(self.model, inputs)
-        key = (inputs.signature, inputs.image_size, layout and layout.name)
+        key = (inputs.signature, inputs.places, layout and layout.name)
         if key not in self._geometries:
             with frozen(self.model), torch.no_grad():
                 self._geometries[key] = self._geometry(inputs, layout)
@@ -153,7 +153,7 @@ class Probe:
                     f"layout={layout.name!r} does not fit layer {self.name!r}, whose features are {size} for one sample: "
                     f"expected one of {', '.join(name for name, one in LAYOUTS.items() if len(one.places) + 1 == len(size))}"
                 )
-            return Geometry(layout)
+            return said_geometry(layout, size, inputs)
 
         def measure() -> Responses | None:
             try:

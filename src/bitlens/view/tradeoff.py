@@ -8,10 +8,10 @@ from typing import TYPE_CHECKING
 import numpy as np
 from matplotlib.ticker import MaxNLocator
 
-from bitlens.core.told import LEVELS
+from bitlens.core.told import LEVELS, share_asked
+from bitlens.view.arrays import Floats, as_map
 from bitlens.view.card import Proof
-from bitlens.view.colours import Floats, Scale
-from bitlens.view.panels import as_map
+from bitlens.view.colours import Scale
 
 if TYPE_CHECKING:
     from bitlens.core.attribution import Attribution
@@ -19,6 +19,8 @@ if TYPE_CHECKING:
 
 _SAME = 1e-3  # of bits: nearer points are one
 _MOST = len(LEVELS)  # steps
+_USUAL = 0.9  # share that is shown first where none was asked for
+_DEEPEST = 4  # axes of the maps of a curve: volumes are not drawn
 
 
 @dataclass(frozen=True)
@@ -30,7 +32,7 @@ class Step:
         kept: the share that is held.
         bits: that pass in all.
         value: of the target, as so much of it is held; None where that is not known.
-        map: (h, w).
+        map: (h, w); (1, T) of a text or a signal.
     """
 
     level: float
@@ -92,7 +94,7 @@ def bits_number(bits: float) -> str:
 def trade_off(found: "Attribution | StoredMap", sample: int = 0, title: str = "") -> TradeOff | None:
     """Read the curve of one input off an attribution; None where there is none, or nothing of the input was needed."""
     curve, proof = found.curve, Proof.of(found, sample)
-    if curve is None or curve.maps.ndim != 4 or (proof is not None and proof.idle):
+    if curve is None or curve.maps.ndim > _DEEPEST or (proof is not None and proof.idle):
         return None
     count = curve.kept.shape[1]
     levels = LEVELS if count == len(LEVELS) else tuple(curve.kept[sample].tolist())
@@ -103,9 +105,8 @@ def trade_off(found: "Attribution | StoredMap", sample: int = 0, title: str = ""
         if proof is not None and proof.floor is not None:
             value = proof.floor + kept * (proof.before - proof.floor)
         if not steps or bits > steps[-1].bits * (1 + _SAME):
-            steps.append(Step(levels[i], kept, bits, value, as_map(curve.maps[sample, i])))
-    aim = found.settings.get("keep")
-    wanted = float(aim) if isinstance(aim, int | float) else 0.9
+            steps.append(Step(levels[i], kept, bits, value, as_map(np.atleast_2d(curve.maps[sample, i]))))
+    wanted = share_asked(found.settings) or _USUAL
     start = min(range(len(steps)), key=lambda i: abs(steps[i].kept - wanted))
     scale = Scale.over([step.map for step in steps], found.unit)
     return TradeOff(steps, scale, proof.measure if proof is not None else "probability", start, title)
