@@ -75,32 +75,34 @@ def jobs_for(name: str, wanted: set[str], *, floors: bool) -> dict[str, Job]:
     }
     for called, iba in made.items():
         for count, mark in ((1, ""), (MANY, f" x{MANY}")):
-            few, floor = images[:count], None
-            if floors and iba.keep is None:
-                floor = lambda iba=iba, few=few: least(iba, few)  # noqa: E731
+            few = images[:count]
+            floor = floor_of(iba, few, proof=iba.proof) if floors and iba.keep is None else None
             jobs[called + mark] = Job(lambda iba=iba, few=few: iba.explain(few, TARGET), count, floor)
     return {job: run for job, run in jobs.items() if not wanted or job in wanted}
 
 
-def least(iba: IBA, images: Tensor) -> None:
-    """Make the passes behind the layer that fit the maps of these images, and those of their evidence, and nothing else."""
+def floor_of(iba: IBA, images: Tensor, *, proof: int) -> Callable[[], None]:
+    """Return the passes behind the layer that fit the maps of these images, and forward ones for a proof of so many noises."""
     recording = iba.probe.record(images, check=False)
     layout = iba.geometry(iba.read(images, None).inputs).layout
     dtype = suffix_dtype(iba.precision, recording.features, iba.model)
     features = recording.features.contiguous(memory_format=memory_format(recording.features, dtype, layout))
-    with recording.suffix(dtype, packed=True) as suffix:
-        run = in_precision(suffix, dtype, recording.features, layout)
+    at_once = max(1, ROWS // len(images))
 
-        def passes(copies: int) -> list[Tensor]:
-            at_once = max(1, ROWS // len(images))
-            return [features.repeat(min(at_once, copies - i), 1, 1, 1) for i in range(0, copies, at_once)]
+    def batches(copies: int) -> list[Tensor]:
+        return [features.repeat(min(at_once, copies - i), 1, 1, 1) for i in range(0, copies, at_once)]
 
-        for step in range(iba.fit.updates):
-            for z in passes(iba.fit.copies_at(step)):
-                torch.autograd.grad(run(z.requires_grad_())[:, TARGET].float().sum(), z)
-        with torch.no_grad():
-            for z in passes(iba.proof):
-                run(z)
+    def passes() -> None:
+        with recording.suffix(dtype, packed=True) as suffix:
+            run = in_precision(suffix, dtype, recording.features, layout)
+            for step in range(iba.fit.updates):
+                for z in batches(iba.fit.copies_at(step)):
+                    torch.autograd.grad(run(z.requires_grad_())[:, TARGET].float().sum(), z)
+            with torch.no_grad():
+                for z in batches(proof):
+                    run(z)
+
+    return passes
 
 
 def captum_jobs(model: torch.nn.Module, image: torch.Tensor, target: int) -> dict[str, Callable[[], object]]:
