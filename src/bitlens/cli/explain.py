@@ -84,9 +84,7 @@ def explain(
         ),
     ] = None,
     picture_format: options.Pictures = "png",
-    same_scale: Annotated[
-        bool, typer.Option("--same-scale", help="For each method one colour scale for all pictures.")
-    ] = False,
+    same_scale: options.SameScale = None,
     as_report: options.AsReport = False,
     cluster: options.Cluster = None,
     workers: options.WorkerCount = None,

@@ -22,6 +22,7 @@ from bitlens.models.load import load_model
 from bitlens.probe import Network
 from bitlens.view.canvas import save_figure
 from bitlens.view.heatmap import save_raw
+from bitlens.view.scales import Ends
 
 KINDS = {"signal": "signals", "table": "table"}
 """Names of the bundled network and data set of each kind."""
@@ -76,7 +77,7 @@ def run_planted_demo(
 
 def _write(explained: Explained, sample: Sample, out: Path) -> None:
     made = explained.found[0].attribution
-    save_figure(draw_reading(explained, {}, sample.mask), out / f"{explained.stem}.png")
+    save_figure(draw_reading(explained, Ends(), sample.mask), out / f"{explained.stem}.png")
     save_raw(made.map[0], out / f"{explained.stem}.npy")
     save_shown(explained.shown, out / explained.seen)
     made.save(out / f"{explained.stem}.safetensors")
