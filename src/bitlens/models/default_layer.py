@@ -9,6 +9,7 @@ from torch import nn
 from bitlens.core.inputs import ModelInputs
 from bitlens.errors import LayerError
 from bitlens.probe import Probe
+from bitlens.probe.around import bypassed
 from bitlens.probe.blocks import Blocks, block_groups, grid_layout
 from bitlens.probe.modules import frozen, in_precision_of, names_of
 from bitlens.probe.trace import Call, all_calls, trace_calls
@@ -29,6 +30,9 @@ def default_layer(model: nn.Module, image: torch.Tensor) -> str:
     Deep enough to know what it sees and fine enough to say where. Of all modules with such a grid the least nested count:
     a stage rather than its last block. Small images get 1/4 (below 96 pixels) or 1/2 (below 64).
 
+    Where something goes round that layer, it is the next that nothing goes round: others at that resolution as little nested,
+    then at twice and at half of it.
+
     Where patches are tokens, it is the last block of the stage that comes nearest to that resolution; in a vision transformer
     that has but one stage, an early block (`DEPTH`): what matters of a patch soon moves on to other tokens.
 
@@ -37,7 +41,8 @@ def default_layer(model: nn.Module, image: torch.Tensor) -> str:
         image: (1, C, H, W), one input.
 
     Raises:
-        LayerError: if no layer has a grid of that resolution.
+        LayerError: if no layer has a grid of that resolution, something goes round all that come into question, or nothing
+            reads them.
     """
     inputs = in_precision_of(model, ModelInputs.of(image))
     size = inputs.image_size
@@ -51,7 +56,7 @@ def default_layer(model: nn.Module, image: torch.Tensor) -> str:
         root = trace_calls(model, inputs)
     groups = block_groups(root, inputs.count, size)
     calls = list(all_calls(root))
-    found = [names[call.module] for call in calls if call.parent and _halvings(call, size) == (halvings, halvings)]
+    found = _outermost(calls, names, size, halvings)
     if any(group.tokens for group in groups) or (groups and not found):
         return _read_one(model, inputs, [names[call.module] for call in _by_preference(groups, size, halvings)])
     if not found:
@@ -59,8 +64,21 @@ def default_layer(model: nn.Module, image: torch.Tensor) -> str:
             f"{type(model).__name__} has no layer with a grid at 1/{2**halvings} of the image's {size[0]}x{size[1]} pixels: "
             f"name a layer{_nearest(calls, names, size, halvings)}"
         )
-    depth = min(name.count(".") for name in found)
-    return [name for name in found if name.count(".") == depth][-1]
+    for at in (halvings, halvings - 1, halvings + 1):
+        for module in reversed(_outermost(calls, names, size, at)):
+            if not bypassed(model, module, inputs):
+                return names[module]
+    raise LayerError(
+        f"something goes round every layer of {type(model).__name__} with a grid at about 1/{2**halvings} of the image's "
+        f"{size[0]}x{size[1]} pixels, such as {names[found[-1]]!r}: name a layer"
+    )
+
+
+def _outermost(calls: list[Call], names: dict[nn.Module, str], size: tuple[int, int], halvings: int) -> list[nn.Module]:
+    """Return the least nested modules with a grid of a resolution, in the order in which they are called."""
+    found = [call.module for call in calls if call.parent and _halvings(call, size) == (halvings, halvings)]
+    depth = min((names[module].count(".") for module in found), default=0)
+    return [module for module in found if names[module].count(".") == depth]
 
 
 def _nearest(calls: list[Call], names: dict[nn.Module, str], size: tuple[int, int], halvings: int) -> str:
@@ -83,12 +101,19 @@ def _read_one(model: nn.Module, inputs: ModelInputs, layers: list[str]) -> str:
     Raises:
         LayerError: if there is none.
     """
+    idle = ""
     for name in layers:
         probe = Probe(model, name)
         with suppress(LayerError):
             layout = probe.geometry(inputs).layout
             if layout.on_grid and not probe.unread(inputs, layout):
                 return name
+            idle = name if layout.on_grid else idle
+    if idle:
+        raise LayerError(
+            f"{type(model).__name__} says the same whatever its layer {idle!r} puts out, as with a last layer of zeros that was "
+            "never trained: load weights, or name a layer"
+        )
     raise LayerError(f"{type(model).__name__} has no layer whose places in the image could be measured: name a layer")
 
 
