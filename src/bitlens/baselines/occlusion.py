@@ -7,11 +7,13 @@ import torch
 from torch import Tensor, nn
 from typing_extensions import Unpack
 
-from bitlens.baselines.asking import ImageQuestion, TextQuestion
+from bitlens.baselines.asking import ImageQuestion, TextModel, TextQuestion
+from bitlens.baselines.changes import Removal
 from bitlens.baselines.masking import Cover, Covering, Removing
 from bitlens.core.passes import RunOptions
 from bitlens.core.places import Places
-from bitlens.errors import SettingError, at_least
+from bitlens.data.passages import Unit, units_of
+from bitlens.errors import SettingError, at_least, one_of_literal
 
 
 @final
@@ -65,8 +67,25 @@ class Occlusion(Covering):
         return fall[:, patches]
 
 
+class _WithoutOne(Removing):
+    """Each token has the fall of the score when its unit alone is removed, in equal shares with the unit's other tokens."""
+
+    unit: Unit = "token"
+
+    def maps(self, question: TextQuestion) -> Tensor:
+        """Return maps (n, T)."""
+        units = units_of(question.batch, self.unit).to(question.batch.real.device)
+        counts = units.amax(1) + 1
+        rows = torch.arange(len(units), device=units.device).repeat_interleave(counts)
+        each = torch.cat([torch.arange(int(count), device=units.device) for count in counts])
+        removed = units[rows] == each[:, None]
+        left = question.without(removed, rows, self.removal)
+        fall = (question.target.score(question.output).float()[rows] - left) / removed.sum(1)
+        return torch.zeros(units.shape, device=units.device).index_add(0, rows, removed * fall[:, None])
+
+
 @final
-class TextOcclusion(Removing):
+class TextOcclusion(_WithoutOne):
     """Give every token the fall of the score when it alone is removed (Li et al., Understanding Neural Networks, 2016).
 
     One pass for each token. Positive where the token speaks for the target. For what it takes see `Removing`.
@@ -74,16 +93,27 @@ class TextOcclusion(Removing):
 
     method = "occlusion"
 
-    def maps(self, question: TextQuestion) -> Tensor:
-        """Return maps (n, T)."""
-        real = question.batch.real
-        rows, positions = real.nonzero(as_tuple=True)
-        removed = torch.zeros(len(rows), real.shape[1], dtype=torch.bool, device=real.device)
-        removed[torch.arange(len(rows), device=real.device), positions] = True
-        left = question.without(removed, rows, self.removal)
-        maps = torch.zeros(real.shape, device=real.device)
-        maps[rows, positions] = question.target.score(question.output).float()[rows] - left
-        return maps
+
+@final
+class LeaveOneOut(_WithoutOne):
+    """Give every token, word or sentence the fall of the score when it alone is left out of the text, which closes up.
+
+    One pass for each unit. Positive where it speaks for the target. Bits of a unit's tokens add up; so do these.
+
+    Args:
+        loaded: the network, its tokenizer, and the name of its word embedding.
+        unit: what is left out as a whole: "token", "word" or "sentence".
+        removal: "delete" lets the others move together, "replace" puts the mask token in each token's place.
+        **run: as of `Baseline`.
+    """
+
+    method = "leave-one-out"
+
+    def __init__(
+        self, loaded: TextModel, *, unit: Unit = "word", removal: Removal = "delete", **run: Unpack[RunOptions]
+    ) -> None:
+        super().__init__(loaded, removal=removal, **run)
+        self.unit = one_of_literal("unit", unit, Unit)
 
 
 def patch_numbers(places: Places, window: int | Sequence[int]) -> Tensor:

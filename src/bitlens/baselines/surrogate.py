@@ -15,10 +15,11 @@ from typing_extensions import Unpack
 
 from bitlens.baselines.asking import ImageQuestion, TextModel, TextQuestion
 from bitlens.baselines.changes import Removal
-from bitlens.baselines.linear_models import LinearModel, Ridge, Shapley
+from bitlens.baselines.linear_models import LinearModel, Ridge, Shapley, Sparse
 from bitlens.baselines.masking import COPIES, Cover, Covering, Removing
 from bitlens.core.passes import RunOptions
-from bitlens.errors import BitlensWarning, NotFiniteError, SettingError, at_least
+from bitlens.data.passages import Unit, units_of
+from bitlens.errors import BitlensWarning, NotFiniteError, SettingError, at_least, one_of_literal
 
 Segments = int | Tensor | Callable[[Tensor], Any]
 """How images are divided: into about so many cells of a grid (windows of a series, blocks of a volume; in a table each feature is
@@ -100,10 +101,11 @@ class _Segments(Covering):
 
 
 class _Tokens(Removing):
-    """Tokens that are there or not, and a linear model of the score for every text."""
+    """Tokens, or units of several, that are there or not, and a linear model of the score for every text."""
 
     copies = COPIES
     linear: LinearModel
+    unit: Unit = "token"
 
     @property
     def samples(self) -> int:
@@ -114,15 +116,17 @@ class _Tokens(Removing):
         """Return maps (n, T)."""
         real = question.batch.real
         maps = torch.zeros(real.shape)
-        for row, own in enumerate(real.cpu()):
-            shown, weights = self.linear.coalitions(int(own.sum()), self.seed)
+        for row, (own, units) in enumerate(zip(real.cpu(), units_of(question.batch, self.unit).cpu(), strict=True)):
+            tokens = units[own].bincount()
+            shown, weights = self.linear.coalitions(len(tokens), self.seed)
             removed = torch.zeros(len(shown), real.shape[1], dtype=torch.bool)
-            removed[:, own] = ~shown
+            removed[:, own] = ~shown[:, units[own]]
             rows = torch.full((len(shown),), row, device=real.device)
             answers = question.without(removed.to(real.device), rows, self.removal)
             if not bool(torch.isfinite(answers).all()):
                 raise NotFiniteError("the score of shortened copies", row)
-            maps[row, own] = self.linear.fit(shown.double(), weights, answers.cpu().double()).float()
+            values = self.linear.fit(shown.double(), weights, answers.cpu().double())
+            maps[row, own] = (values / tokens)[units[own]].float()
         return maps.to(real.device)
 
 
@@ -249,6 +253,39 @@ class TextKernelSHAP(_Tokens):
     ) -> None:
         super().__init__(loaded, removal=removal, **run)
         self.linear = Shapley(samples)
+
+
+@final
+class ContextCite(_Tokens):
+    """Give sentences of a text what each adds to the score, by a LASSO on texts of which half the sentences are left out.
+
+    Cohen-Wang et al., ContextCite: Attributing Model Generation to Context (NeurIPS 2024), for language models: the score is
+    the log-odds of the answer. A sentence's value is shared by its tokens. Needs scikit-learn.
+
+    Args:
+        loaded: the network, its tokenizer, and the name of its word embedding.
+        samples: ablations of each text, one pass each.
+        penalty: of the LASSO; the larger, the fewer sentences have a value.
+        unit: what is left out as a whole: "token", "word" or "sentence".
+        removal: "delete" lets the others move together, "replace" puts the mask token in a token's place.
+        **run: as of `Baseline`.
+    """
+
+    method = "context-cite"
+
+    def __init__(
+        self,
+        loaded: TextModel,
+        *,
+        samples: int = 64,
+        penalty: float = 0.01,
+        unit: Unit = "sentence",
+        removal: Removal = "delete",
+        **run: Unpack[RunOptions],
+    ) -> None:
+        super().__init__(loaded, removal=removal, **run)
+        self.linear = Sparse(samples, penalty)
+        self.penalty, self.unit = penalty, one_of_literal("unit", unit, Unit)
 
 
 def _one_in_two(samples: int, count: int, generator: torch.Generator) -> Tensor:

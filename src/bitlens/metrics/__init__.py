@@ -1,5 +1,6 @@
 """Whether a map is right: pure functions, batched, on the device of what they are given."""
 
+from bitlens.metrics.datamodelling import linear_datamodelling_score, top_drop
 from bitlens.metrics.degradation import Degradation, degradation
 from bitlens.metrics.estimate import Estimate
 from bitlens.metrics.insertion_deletion import InsertionDeletion, insertion_deletion
@@ -28,6 +29,7 @@ __all__ = [
     "degradation",
     "effective_heat_ratio",
     "insertion_deletion",
+    "linear_datamodelling_score",
     "mass_inside",
     "pointing_game",
     "rank_auc",
@@ -40,4 +42,5 @@ __all__ = [
     "token_degradation",
     "token_insertion_deletion",
     "token_sensitivity_n",
+    "top_drop",
 ]
