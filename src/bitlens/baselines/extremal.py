@@ -162,7 +162,7 @@ class MaskGrid:
         """Return the cells around each cell: (n, 1, ...) → (n, cells around, h·w)."""
         widths = [2 * reach + 1 for reach in self.reach]
         if len(widths) == 2:  # as fast as can be
-            return F.unfold(padded, widths)
+            return F.unfold(padded, tuple(widths))
         for axis, width in enumerate(widths, 2):
             padded = padded.unfold(axis, width, 1)
         return padded.flatten(2 + len(widths)).flatten(1, 1 + len(widths)).transpose(1, 2)

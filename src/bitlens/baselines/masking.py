@@ -86,9 +86,8 @@ class Covering(ImageBaseline):
 
     def choices(self) -> dict[str, Any]:
         """Return what the constructor takes; a replacement that is an input by its fingerprint."""
-        own = super().choices()
-        held = isinstance(self.replacement, Tensor)
-        return own | ({"replacement": f"image {fingerprint(self.replacement)}"} if held else {})
+        own, held = super().choices(), self.replacement
+        return own | ({"replacement": f"image {fingerprint(held)}"} if isinstance(held, Tensor) else {})
 
     @torch.no_grad()
     def answers(
