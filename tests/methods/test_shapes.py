@@ -210,7 +210,7 @@ def test_rise_finds_what_adds_to_a_linear_score(axes: str) -> None:
     """Its map's expectation grows with w·x, smoothed by the masks; of a table by (1 - share) · w·x exactly."""
     network, inputs, x, _ = asked(axes)
     maps = torch.stack([
-        bitlens.method("rise", network, samples=2000, grid=3, seed=seed).explain(inputs, lambda output: output[:, 1]).map
+        bitlens.method("rise", network, samples=600, grid=3, seed=seed).explain(inputs, lambda output: output[:, 1]).map
         for seed in range(4)
     ])  # fmt: skip
     drops = (inputs.places.first(network.weights.detach()[[1] * 3]) * x).sum(1)

@@ -46,7 +46,7 @@ def default_layer(model: nn.Module, image: torch.Tensor | ModelInputs) -> str:
     places, size = inputs.places, inputs.image_size
     if places is None or places.unordered:
         raise LayerError(
-            f"a default layer is known for images, series and volumes, not for {tuple(inputs.first.shape)}: name one"
+            f"a default layer is known for images, series and volumes, not for {tuple(inputs.first.shape)}: layer='…'"
             + (", or ask input-iba with prior='none' for bits of the table's features" if places is not None else "")
         )
     halvings = 3 if min(places.size) >= 96 else 2 if min(places.size) >= 64 else 1
