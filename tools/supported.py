@@ -43,6 +43,10 @@ one sentence says what to do.
 """
 
 
+_FEW = 1000
+"""Values of an input, in a hundred times as many of which a photo's price is at home."""
+
+
 def _labels(inputs: Any) -> Tensor:
     first = (
         inputs if isinstance(inputs, Tensor) else next(iter(inputs.values() if isinstance(inputs, dict) else inputs))
@@ -68,7 +72,9 @@ def readout(kind: Kind) -> tuple[Attribution, Place | None]:
 
 def at_input(kind: Kind) -> tuple[Attribution, Place | None]:
     """Explain with InputIBA."""
-    made: Any = bitlens.method("input-iba", kind.make(), layer=kind.layer, output=kind.output)
+    few = isinstance(kind.inputs, Tensor) and kind.inputs[0].numel() < _FEW
+    price = {"beta_input": 1.0} if few else {}  # β weighs a mean over values: where there are few, each is dear
+    made: Any = bitlens.method("input-iba", kind.make(), layer=kind.layer, output=kind.output, **price)
     found = made.fit_statistics([kind.learn], granularity="channel").explain(kind.inputs)
     return found, _wider(kind.pixels, 4)
 
