@@ -120,7 +120,10 @@ def tried(name: str, shape: Shape) -> Attribution:
     entry = METHODS["image"][name]
     settings = dict(_SETTINGS.get(name, {}))
     if name == "input-iba" and shape.name.startswith("tables"):
-        settings["prior"] = "none"
+        settings = {
+            "prior": "none",
+            "beta_input": 0.3,
+        }  # β weighs a mean over values: where there are few, each is dear
     takes_layer = entry.needs_layer or "cam" in name
     made: Any = bitlens.method(name, shape.network(), **({"layer": "features"} if takes_layer else {}), **settings)
     batch = shape.ordinary(64)
