@@ -15,7 +15,7 @@ from bitlens.bottlenecks.token_statistics import SAMPLED
 from bitlens.core.family import MaskFamily, Region
 from bitlens.core.floor import share_kept
 from bitlens.core.gaussian import NoiseModel, NoiseSettings
-from bitlens.core.holding import Holding, fewest_that_hold
+from bitlens.core.holding import MOST, Holding, fewest_that_hold, mean_and_error
 from bitlens.core.layout import LAYOUTS
 from bitlens.core.own import own_noise, places_of
 from bitlens.core.targets import Score
@@ -152,8 +152,9 @@ def test_what_decides_is_said_once(scenes: tuple[Loaded, Tensor]) -> None:
             bitlens.IBA(model, "layer2", **settings)  # type: ignore[arg-type]
 
 
-def mean_share(values: Tensor, _samples: Tensor) -> Tensor:
-    return values.mean(0)
+def mean_share(values: Tensor, _samples: Tensor) -> tuple[Tensor, Tensor]:
+    mean, _, error = mean_and_error(values)
+    return mean, error
 
 
 @pytest.mark.parametrize("slope", [1.3, 6.0, 15.0])
@@ -210,6 +211,25 @@ def test_a_proof_that_fails_is_not_believed() -> None:
     assert bool((shift >= 1).all())
     assert values[:4].flatten().tolist() == pytest.approx([0.93] * 8)
     assert values[4:].flatten().tolist() == pytest.approx([0.95] * 4)
+
+
+@pytest.mark.parametrize("proof", [4, 6])
+def test_noises_are_drawn_until_the_share_is_sure(proof: int) -> None:
+    """Shares of 0.8 to 1 that vary by 0.25 (the first by nothing), and are 1 from a shift of 0.5 on."""
+    means = torch.linspace(1.0, 0.8, 40)
+
+    def look(shift: Tensor, samples: Tensor, count: int, turn: int) -> Tensor:
+        chance = torch.randn(count, 40, generator=torch.Generator().manual_seed(turn))[:, samples]
+        return torch.where((shift > 0.5) | (samples == 0), 1.0, means[samples] + 0.25 * chance)
+
+    shift, values = fewest_that_hold(look, mean_share, 0.9, means > 0, proof=proof, closes=False)
+    counts, (kept, error) = values.isfinite().sum(0), mean_share(values, shift)
+    assert int(counts[0]) == proof  # nothing is open
+    assert proof < int(counts.max()) <= MOST
+    assert bool((kept >= 0.9).all())
+    assert bool(((counts == MOST) | (error <= 0.05) | (kept - 2 * error >= 0.9)).all())
+    believed = means[shift <= 0.5]  # by luck, of those that hold less
+    assert float((believed < 0.9).float().mean()) < 0.3
 
 
 def test_the_share_between_floor_and_clean_value() -> None:
