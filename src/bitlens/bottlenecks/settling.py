@@ -17,7 +17,7 @@ from bitlens.core.told import LEVELS
 from bitlens.errors import NotFiniteError
 
 _LOOK, _FLOOR, _CURVE = 0x2545F491, 0x1B873593, 0x27D4EB2F  # streams of noise; fits and proofs have others
-_FLOOR_SAMPLES = 2  # noises of the floor
+_FLOOR_SAMPLES, _FLOOR_OF_TEXTS = 2, 24  # noises of the floor; a text's label is there or not, and few agree by chance
 _MORE = (6, 24, 96)  # more where it is not low, more where nothing may be needed, and most where that is not clear then
 _LOW = 0.05  # of the clean value
 _CLEAR = 4.0  # standard errors of the floor, by which the clean value is above it where something surely is
@@ -65,7 +65,10 @@ def settle(recorded: Recorded, fitted: Fitted, fit: FitSettings, keep: float | N
     if keep is None and wanted.evidence_samples:
         values = _finite(held.values(found.u, wanted.evidence_samples, recorded.evidence_seed))
     seed = recorded.evidence_seed + _FLOOR
-    floors = _floors(held, before, seed) if keep is not None else held.floor(max(4, wanted.evidence_samples // 4), seed)
+    few = _FLOOR_OF_TEXTS if recorded.group.kinds.shape[1] else _FLOOR_SAMPLES
+    floors = (
+        _floors(held, before, seed, few) if keep is not None else held.floor(max(4, wanted.evidence_samples // 4), seed)
+    )
     floor, floor_std, error = mean_and_error(floors)
 
     def share(under: Tensor, samples: Tensor | slice = slice(None)) -> Tensor:
@@ -85,13 +88,13 @@ def settle(recorded: Recorded, fitted: Fitted, fit: FitSettings, keep: float | N
     return Settled(found, evidence, *_path(held, masks, found.logits, share, recorded.evidence_seed + _CURVE))
 
 
-def _floors(held: Holding, before: Tensor, seed: int) -> Tensor:
+def _floors(held: Holding, before: Tensor, seed: int, few: int) -> Tensor:
     """Return values (count, N) with nothing but noise, NaN where a sample needs no more of them.
 
     There are more where they are no small part of the clean value. That nothing is needed is said of a few noises last: where
     each of them answers yes or no, some agree by chance. Each sample is asked for itself, whatever others are in its group.
     """
-    values = held.floor(_FLOOR_SAMPLES, seed)
+    values = held.floor(few, seed)
     NotFiniteError.refuse("the network's answer to nothing but noise", values.T)
     waiting = values.mean(0) > _LOW * before
     for turn, more in enumerate(_MORE):
