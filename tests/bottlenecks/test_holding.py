@@ -95,7 +95,8 @@ def test_a_curve_does_not_claim_levels_out_of_reach() -> None:
     model = nn.Sequential(nn.Linear(4, 4), nn.Linear(4, 3)).eval()
     with torch.no_grad():
         model[1].weight.mul_(6)
-    curve = bitlens.IBA(model, "0", beta=1e-6).explain(torch.randn(3, 4), curve=True).curve  # which lets all pass
+    iba = bitlens.IBA(model, "0", beta=1e-6).fit_statistics([torch.randn(64, 4)])  # which lets all pass
+    curve = iba.explain(torch.randn(3, 4), curve=True).curve
     assert curve is not None
     assert float(curve.kept[:, 0].max()) > 0.5
 
@@ -268,7 +269,7 @@ def test_statistics_of_ones_own_need_no_other_input(scenes: tuple[Loaded, Tensor
     assert min(float(torch.corrcoef(pair)[0, 1]) for pair in pairs) > 0.8
 
 
-def test_vectors_have_no_places_and_are_compared_with_inputs_of_noise() -> None:
+def test_vectors_have_no_places_and_are_compared_with_others() -> None:
     torch.manual_seed(0)
     model = nn.Sequential(nn.Linear(8, 8), nn.Linear(8, 3)).eval()
     with torch.no_grad():
@@ -278,7 +279,7 @@ def test_vectors_have_no_places_and_are_compared_with_inputs_of_noise() -> None:
         model[1].weight[0, 2] = 4.0
     inputs = torch.randn(2, 8)
     inputs[:, 2] = 3.0
-    found = bitlens.IBA(model, "0", beta=0.1).explain(inputs, 0)
+    found = bitlens.IBA(model, "0", beta=0.1).fit_statistics([torch.randn(64, 8)]).explain(inputs, 0)
     assert found.map.argmax(1).tolist() == [2, 2]
 
 

@@ -30,6 +30,8 @@ _MARGIN = (
 )
 _ENDS = (0.02, 0.998)  # shares beyond these do not say how far away the cliff is
 _LEAST, _MOST = 0.72, 4.8  # over the slope, in logits: the smallest and the largest first step
+_LEAP = 0.6  # from the smallest step to the largest, where the cliff is out of sight
+_CLOSED = 2  # looks at which all that was looked at has held: what holds then is good enough
 _GROWTH = 1.8  # by which each grows with the next
 _NARROW = 1.8  # over the slope, in logits: closer than that masks hardly differ
 FAR = 40.0  # logits below zero at which nothing passes
@@ -169,7 +171,7 @@ def fewest_that_hold(
         kept, _ = share(seen, samples)
         settled = kept >= keep
         if closes:
-            settled &= (kept <= enough) | known.narrow(samples)
+            settled &= (kept <= enough) | known.narrow(samples) | (known.held(samples) & (turn >= _CLOSED))
         chosen = settled.nonzero().flatten()
         if len(chosen):
             proven, kept[chosen] = _proved(
@@ -179,7 +181,7 @@ def fewest_that_hold(
             values[:, samples[chosen]] = proven
         waiting[samples] = ~settled
         known.learn(samples, kept, keep)
-        known.shift[samples] = torch.where(settled, here, known.following(samples, kept >= keep, turn))
+        known.shift[samples] = torch.where(settled, here, known.following(samples, kept, keep, turn))
     left = (waiting | ~needed).nonzero().flatten()
     shift = torch.where(waiting & (known.high < FAR), known.high, known.shift)  # what held, where anything did
     shift = torch.where(needed, shift, -FAR)
@@ -260,6 +262,10 @@ class _Known:
         """Say of which samples masks that hold and masks that do not hardly differ."""
         return self.shift[samples] - self.low[samples] < _NARROW / self.slope
 
+    def held(self, samples: Tensor) -> Tensor:
+        """Say of which samples no mask was seen that does not hold."""
+        return self.low[samples] <= -FAR
+
     def learn(self, samples: Tensor, kept: Tensor, keep: float) -> None:
         """Take in what was kept at the shifts of samples (n,)."""
         here, holds = self.shift[samples], kept >= keep
@@ -269,11 +275,16 @@ class _Known:
         self.weight[samples] += worth
         self.moment[samples] += worth * (here - kept.clamp(*_ENDS).logit() / self.slope)
 
-    def following(self, samples: Tensor, holds: Tensor, turn: int) -> Tensor:
+    def following(self, samples: Tensor, kept: Tensor, keep: float, turn: int) -> Tensor:
         """Return where to look at samples next: where the cliff should be, not too near or far, between what held and did not."""
-        here, below, above = self.shift[samples], self.low[samples], self.high[samples]
+        here, below, above, holds = self.shift[samples], self.low[samples], self.high[samples], kept >= keep
         least, most = (step / self.slope * _GROWTH**turn for step in (_LEAST, _MOST))
         there = self.moment[samples] / self.weight[samples] + self.aim / self.slope
-        there = torch.where(holds, there.clamp(here - most, here - least), there.clamp(here + least, here + most))
+        down = torch.where(
+            kept > _ENDS[1], least + _LEAP * (most - least), least
+        )  # all is kept: it is farther than that
+        there = torch.where(
+            holds, there.clamp(here - most).minimum(here - down), there.clamp(here + least, here + most)
+        )
         part = ((there - below) / (above - below)).clamp(0.3, 0.7)
         return torch.where((below > -FAR) & (above < FAR), below + (above - below) * part, there)
