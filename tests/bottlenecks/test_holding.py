@@ -95,7 +95,7 @@ def test_a_curve_does_not_claim_levels_out_of_reach() -> None:
     model = nn.Sequential(nn.Linear(4, 4), nn.Linear(4, 3)).eval()
     with torch.no_grad():
         model[1].weight.mul_(6)
-    iba = bitlens.IBA(model, "0", beta=1e-6).fit_statistics([torch.randn(64, 4)])  # which lets all pass
+    iba = bitlens.IBA(model, "0", beta=1e-6).fit_statistics([torch.randn(1000, 4)])  # which lets all pass
     curve = iba.explain(torch.randn(3, 4), curve=True).curve
     assert curve is not None
     assert float(curve.kept[:, 0].max()) > 0.5
@@ -279,7 +279,7 @@ def test_vectors_have_no_places_and_are_compared_with_others() -> None:
         model[1].weight[0, 2] = 4.0
     inputs = torch.randn(2, 8)
     inputs[:, 2] = 3.0
-    found = bitlens.IBA(model, "0", beta=0.1).fit_statistics([torch.randn(64, 8)]).explain(inputs, 0)
+    found = bitlens.IBA(model, "0", beta=0.1).fit_statistics([torch.randn(1000, 8)]).explain(inputs, 0)
     assert found.map.argmax(1).tolist() == [2, 2]
 
 
