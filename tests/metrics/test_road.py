@@ -40,10 +40,9 @@ def solved(image, gone):
 def test_imputation_solves_the_papers_equations(share):
     images = noise_images(3, size=(24, 20))
     gone = torch.rand(3, 24, 20, generator=torch.Generator().manual_seed(1)) < share
-    found, usual = imputed(images, gone, tolerance=1e-6), imputed(images, gone)
-    assert (found - usual).abs().max() < 0.01 * 0.5 * (images.max() - images.min())  # half of the noise that is added
+    found = imputed(images, gone)
     for image, own, mine in zip(images, gone, found, strict=True):
-        torch.testing.assert_close(mine, solved(image, own), atol=1e-3, rtol=0)
+        torch.testing.assert_close(mine, solved(image, own), atol=1e-5, rtol=0)
         assert torch.equal(mine[:, ~own], image[:, ~own])
 
 
@@ -52,7 +51,7 @@ def test_a_slope_is_told_exactly_by_what_is_around_it():
     slope = torch.stack([rows + 2 * columns, 3 - rows])[None]
     gone = torch.zeros(1, 20, 20, dtype=torch.bool)
     gone[:, 4:15, 5:17] = True
-    torch.testing.assert_close(imputed(slope, gone, tolerance=1e-6), slope, atol=1e-2, rtol=0)
+    torch.testing.assert_close(imputed(slope, gone), slope, atol=1e-4, rtol=0)
 
 
 def test_against_quantus():
@@ -63,7 +62,7 @@ def test_against_quantus():
     theirs = quantus.functions.perturb_func.noisy_linear_imputation(
         arr=image.double().numpy(), indices=gone.flatten().nonzero().flatten().numpy(), noise=0.0
     )
-    np.testing.assert_allclose(imputed(image[None], gone[None])[0].numpy(), theirs, atol=5e-3)
+    np.testing.assert_allclose(imputed(image[None], gone[None])[0].numpy(), theirs, atol=1e-5)
 
 
 def test_nothing_can_be_imputed_from_nothing():
