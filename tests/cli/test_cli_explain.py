@@ -243,3 +243,25 @@ def test_the_spread_over_seeds_is_told_and_drawn(bitlens, scenes, tmp_path):
     assert written(tmp_path / "r") == before
     explain(bitlens, photo, "iba", "--spread", "3")
     assert written(tmp_path / "r") != before
+
+
+def test_labels_tell_right_from_wrong(bitlens, scenes, tmp_path):
+    (tmp_path / "known.csv").write_text("".join(
+        ["file,label\n", f"{scenes / 'scene 0.png'},ring\n", f"{scenes / 'scene 1.png'},ring\n"]
+    ))  # fmt: skip
+    rows = explain(bitlens, scenes, "gradient", "--labels", "csv:known.csv", "--report")
+    assert [(row["predicted"], row["label"]) for row in rows] == [("heart", "ring"), ("ring", "ring")]
+    assert rows[0]["predicted_probability"] == rows[0]["probability_before"]  # it was asked about
+    page = (tmp_path / "r" / "report.html").read_text()
+    assert f"predicted heart ({rows[0]['probability_before']:.2f})" in page
+    assert "label ring: wrong" in page
+    assert page.count('data-answer="right"') == 1
+    (asked,) = explain(bitlens, scenes / "scene 0.png", "gradient", "--target", "ring", "--out", "q")
+    assert (asked["name"], asked["predicted"]) == ("ring", "heart")
+    assert asked["predicted_probability"] > 0.9 > asked["probability_before"]
+
+
+def test_labels_of_other_photos_are_refused(bitlens, scenes, tmp_path):
+    (tmp_path / "known.csv").write_text(f"file,label\n{scenes / 'scene 0.png'},ring\n")
+    said = bitlens("explain", scenes / "scene 1.png", *MODEL, "--labels", "csv:known.csv", code=1).stderr
+    assert "csv:known.csv labels none of the 1 photos: name the table that lists these very files" in said

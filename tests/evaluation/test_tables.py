@@ -15,7 +15,8 @@ from bitlens.evaluation.measures import METRICS
 from bitlens.evaluation.paired import mean_of
 from bitlens.evaluation.papers import load_paper, paper_names, side_by_side
 from bitlens.evaluation.pinned import pin_settings
-from bitlens.evaluation.plots import _without_layers, draw_plots
+from bitlens.evaluation.plots import draw_plots
+from bitlens.evaluation.plotted import _without_layers
 from bitlens.evaluation.rows import Row, RowWriter
 from bitlens.evaluation.store import Series
 from bitlens.evaluation.tables import Selection, build_table
@@ -224,7 +225,7 @@ def test_plots_are_drawn_for_all_scores_and_every_curve(folder, tmp_path):
 
 
 def test_bands_are_standard_errors():
-    from bitlens.evaluation.plots import _MeanCurves
+    from bitlens.evaluation.plotted import _MeanCurves
 
     curves = np.random.default_rng(0).uniform(0.2, 1, (30, 5))
     curves[3, 2] = np.nan
@@ -244,7 +245,7 @@ def test_bands_are_standard_errors():
 
 
 def test_mean_curves_are_normalised_means(folder):
-    from bitlens.evaluation.plots import _mean_curves
+    from bitlens.evaluation.plotted import _mean_curves
     from bitlens.evaluation.store import RowStore
 
     table = build_table(folder, Selection(part=(1, 2)))

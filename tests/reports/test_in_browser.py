@@ -1,8 +1,11 @@
 """The report in a real browser: what a reader does with it, on a screen, on a phone, in the dark and on paper."""
 
+import json
 import shutil
+from importlib.util import find_spec
 from io import BytesIO
 from itertools import pairwise
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -13,6 +16,7 @@ import small_results
 from bitlens.reports import write_report
 
 playwright = pytest.importorskip("playwright.sync_api", reason="playwright is not installed")
+AXE = find_spec("axe_playwright_python")
 CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
 pytestmark = [
     pytest.mark.slow,
@@ -30,6 +34,16 @@ def wait_until(page, expression):
     raise AssertionError(f"never true: {expression}")
 
 
+def answer(folder, right):
+    """Say in a summary what the network predicts, and what photos are."""
+    summary = json.loads((folder / "summary.json").read_text())
+    for row in summary["photos"]:
+        good = right[int(row["files"].partition(".")[0].rpartition("-")[2])]
+        row |= {"predicted": row["name"], "predicted_probability": row["probability_before"]}
+        row["label"] = row["name"] if good else "something else"
+    (folder / "summary.json").write_text(json.dumps(summary))
+
+
 @pytest.fixture(scope="module")
 def report(tmp_path_factory):
     """A page with photos, a text and an evaluation."""
@@ -40,7 +54,14 @@ def report(tmp_path_factory):
     context = small_evaluation.context_for(home, "iba,gradient,random", "degradation-8,bbox")
     carry_out(context, home / "out", find_tasks(context, home / "out", range(5), retry_errors=False))
     folder = small_results.write_results(home / "r", 3, name=LONG, stem="photo-with-a-name-without-any-spaces-in-it-{}")
-    write_report([folder, home / "out"], home / "report.html")
+    answer(folder, right=(True, False, True))
+    texts = home / "texts.json"
+    words = [{"word": "so", "value": 0.5, "span": [0, 2]}, {"word": "bad", "value": 2.0, "span": [3, 6]}]
+    row = {"name": "a review", "text": "so bad", "unit": "bits/token", "method": "iba", "words": words}
+    texts.write_text(
+        json.dumps([row | {"target": "negative", "prediction": "negative", "prediction_probability": 0.9}])
+    )
+    write_report([folder, texts, home / "out"], home / "report.html")
     return home / "report.html"
 
 
@@ -120,6 +141,108 @@ def test_tables_are_sorted_by_numbers_from_the_keyboard(opened):
     assert overview.locator("th[aria-sort]").get_attribute("aria-sort") == "ascending"
 
 
+def test_a_map_is_enlarged_and_left_by_the_keyboard(opened):
+    page = opened(viewport={"width": 1280, "height": 900})
+    card = page.locator("article").first
+    button = card.get_by_role("button", name="Enlarge the map of iba")
+    small = card.locator(".over").first.bounding_box()
+    button.focus()
+    page.keyboard.press("Enter")
+    dialog = page.get_by_role("dialog")
+    assert "iba" in page.locator("#large-title").inner_text()
+    assert dialog.locator(".over").bounding_box()["height"] > 1.5 * small["height"]
+    assert "bits/pixel" in dialog.locator(".scale").inner_text()
+    for _ in range(12):  # the focus stays within
+        page.keyboard.press("Tab")
+        assert page.evaluate(
+            "document.activeElement === document.body || document.activeElement.closest('dialog') !== null"
+        )
+    with_map = pixels(dialog.locator(".stack").screenshot())
+    slider = dialog.get_by_label("Map over the photo")
+    slider.focus()
+    page.keyboard.press("Home")
+    wait_until(page, "[...document.querySelectorAll('#large .below')].every(image => image.complete)")
+    assert abs(pixels(dialog.locator(".stack").screenshot()) - with_map).mean() > 20
+    assert "iba" in page.locator("#large-title").inner_text()  # a slider's keys are its own
+    dialog.get_by_role("button", name="Close").focus()
+    page.keyboard.press("ArrowRight")
+    assert "gradient" in page.locator("#large-title").inner_text()
+    assert not dialog.get_by_role("button", name="Next").is_visible()  # it was the last
+    page.keyboard.press("ArrowLeft")
+    page.keyboard.press("ArrowLeft")
+    assert page.locator("#large-title").inner_text().startswith("photo")
+    page.keyboard.press("Escape")
+    assert not dialog.is_visible()
+    assert button.evaluate("one => one === document.activeElement")  # back where it began
+    card.locator(".over").last.click()
+    assert dialog.is_visible()
+    page.mouse.click(4, 4)
+    assert not dialog.is_visible()
+
+
+def test_samples_are_filtered_by_class_and_by_right_or_wrong(opened):
+    page = opened(viewport={"width": 1280, "height": 900})
+    shown = page.locator("article:visible")
+    assert shown.count() == 4  # three photos, a text
+    assert page.locator("article h2").first.inner_text() == f"predicted {LONG.format(0)} (0.90)"
+    page.get_by_label("Answer", exact=True).select_option("wrong")
+    assert shown.count() == 1
+    assert "label something else: wrong" in shown.inner_text()
+    assert page.locator("tbody tr:has(a):visible").count() == 1  # the table of all photos follows
+    assert page.locator("#filter-said").inner_text() == "1 of 4 shown"
+    page.get_by_label("Class", exact=True).select_option(LONG.format(0))
+    assert shown.count() == 0
+    page.get_by_label("Answer", exact=True).select_option("all")
+    assert shown.count() == 1
+    page.get_by_label("Class", exact=True).select_option("negative")
+    assert "so bad" in shown.inner_text()
+    page.get_by_label("Class", exact=True).select_option("all")
+    assert shown.count() == 4
+
+
+def test_heads_and_first_columns_stay_in_sight(opened):
+    page = opened(viewport={"width": 390, "height": 700})
+    place = page.locator(".scroll", has_text="degradation-8").first
+    place.evaluate("one => { one.style.maxHeight = '8rem'; one.scrollTo(120, 60); }")
+    moved = place.evaluate("one => [one.scrollLeft, one.scrollTop]")
+    assert min(moved) > 20
+    frame = place.bounding_box()
+    assert place.locator("thead th").nth(1).bounding_box()["y"] == pytest.approx(frame["y"], abs=2)
+    assert place.locator("tbody th").last.bounding_box()["x"] == pytest.approx(frame["x"], abs=2)
+
+
+@pytest.mark.parametrize(("width", "scheme"), [(1280, "light"), (390, "dark")])
+def test_plots_have_the_colours_of_the_page_and_fit_it(opened, width, scheme):
+    page = opened(viewport={"width": width, "height": 800}, color_scheme=scheme)
+    drawings = page.locator(".drawing svg")
+    assert drawings.count() == 4
+    for drawing in drawings.all():
+        drawing.scroll_into_view_if_needed()
+        shot = pixels(drawing.screenshot())
+        assert np.median(shot) > 230 if scheme == "light" else np.median(shot) < 60
+        box = drawing.bounding_box()
+        assert box["x"] >= 0
+        assert box["x"] + box["width"] <= width
+        sizes = drawing.locator("text").evaluate_all("all => all.map(one => one.getBoundingClientRect().height)")
+        assert min(sizes) > 10  # about the letters' size on the screen
+
+
+@pytest.mark.skipif(AXE is None, reason="axe-playwright-python is not installed")
+@pytest.mark.parametrize("scheme", ["light", "dark"])
+@pytest.mark.parametrize("width", [1440, 390])
+def test_axe_knows_no_fault(browser, report, width, scheme):
+    context = browser.new_context(viewport={"width": width, "height": 844}, color_scheme=scheme, bypass_csp=True)
+    page = context.new_page()
+    page.goto(report.as_uri())
+    page.add_script_tag(path=Path(AXE.origin).with_name("axe.min.js"))
+    for opened_first in (False, True):
+        if opened_first:
+            page.locator("button.enlarge").nth(1).click()
+        found = page.evaluate("axe.run({runOnly: ['wcag2a', 'wcag2aa', 'wcag21a', 'wcag21aa', 'wcag22aa']})")
+        assert [(fault["id"], fault["nodes"][0]["html"][:120]) for fault in found["violations"]] == []
+    context.close()
+
+
 def test_the_overview_leads_to_the_photo(opened):
     page = opened(viewport={"width": 1280, "height": 700})
     page.locator("tbody a").nth(2).click()
@@ -142,7 +265,7 @@ def test_nothing_is_wider_than_the_screen(opened):
 CONTRASTS = """() => {
   const light = ([r, g, b]) => [r, g, b].map(v => v / 255).map(v => v <= .04045 ? v / 12.92 : ((v + .055) / 1.055) ** 2.4)
     .reduce((sum, v, i) => sum + v * [.2126, .7152, .0722][i], 0);
-  const numbers = text => text.match(/[\\d.]+/g).map(Number);
+  const numbers = text => text.match(/[\\d.]+/g).map(Number).map((n, i) => text.startsWith("color(") && i < 3 ? 255 * n : n);
   const ground = one => { for (let e = one; e; e = e.parentElement) {
     const c = numbers(getComputedStyle(e).backgroundColor); if (c.length < 4 || c[3] === 1) return c; } return [255, 255, 255]; };
   const texts = [...document.querySelectorAll('main *, .top *, footer *')]

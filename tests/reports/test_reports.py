@@ -71,7 +71,7 @@ def test_the_page_says_what_was_found_and_how_to_find_it_again(tmp_path):
         assert text in page.text, text
     assert "some/where/photo-0.jpg" not in page.text  # where a photo lay is nobody's business
     assert len(page.all("article")) == 2
-    assert len(page.all("input", type="range")) == 2
+    assert len(page.all("input", type="range")) == 3  # one for each photo, one for the enlarged map
     assert len(page.all("img", **{"class": "over"})) == 4
     assert all("alt" in image for image in page.all("img"))
     labels = {label["for"] for label in page.all("label")}
@@ -131,7 +131,8 @@ def test_one_file_alone_and_files_without_a_summary(tmp_path):
     written = write_report([tmp_path / "lone"], tmp_path / "two.html")
     assert written.photos == 2
     assert "the photo as the network saw it is not in the folder" in read(tmp_path / "two.html").text
-    assert not read(tmp_path / "two.html").all("input")  # nothing to slide over
+    sliders = [one["id"] for one in read(tmp_path / "two.html").all("input")]
+    assert sliders == ["large-opacity"]  # no photo to slide over
 
 
 def test_names_from_outside_stay_text(tmp_path):
@@ -319,8 +320,14 @@ def test_tables_and_plots_of_an_evaluation(tmp_path, evaluated):
     assert "Difference from iba" in page.text
     assert "higher is better" in page.text
     assert "--methods iba,gradient,random --metrics degradation-8,bbox" in page.text
-    plots = [one["src"] for one in page.all("img") if one["src"].startswith("data:image/svg+xml")]
-    assert len(plots) == 2
+    drawings = [one["aria-label"] for one in page.all("svg", role="img")]
+    assert len(drawings) == 4  # dots of two metrics, two curves of one
+    assert f"iba: {table.cells['iba', 'bbox'].mean.mean:.3f} ± " in next(
+        one for one in drawings if one.startswith("bbox")
+    )
+    assert not page.all("img")
+    for metric in table.metrics:  # one name everywhere
+        assert f"{metric} ↑" in page.text
     keys = [one.get("data-key") for one in page.all("td", **{"class": "number"})]
     assert sum(key is not None for key in keys) > 6
     assert all(np.isfinite(float(key)) for key in keys if key)

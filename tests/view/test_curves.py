@@ -9,7 +9,8 @@ from PIL import Image
 
 from bitlens.errors import InputError
 from bitlens.view.canvas import save_figure
-from bitlens.view.curves import Chart, Curve, Dots, draw_charts, draw_dots
+from bitlens.view.charts import Chart, Curve, Dots
+from bitlens.view.curves import draw_charts, draw_dots
 
 NAMES = [f"method-{i}" for i in range(18)]
 X = np.linspace(0, 1, 20)

@@ -3,6 +3,7 @@
 import json
 import sys
 from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -78,6 +79,12 @@ def explain(
     ] = None,
     weights: options.Weights = None,
     classes: options.Classes = None,
+    labels: Annotated[
+        str | None,
+        typer.Option(
+            "--labels", help="What the photos are, to tell right from wrong: csv:FILE, or folder:DIR of classes."
+        ),
+    ] = None,
     picture_format: options.Pictures = "png",
     same_scale: Annotated[
         bool, typer.Option("--same-scale", help="For each method one colour scale for all pictures.")
@@ -102,13 +109,13 @@ def explain(
     check_target(target, given_names)
     files = {"--weights": weights, "--statistics": statistics, "--patterns": patterns, "--readout": readout}
     files["--guarantee"] = guarantee
-    early.check(model, photos=found, data=[statistics_from], files=files, out=out)
+    early.check(model, photos=found, data=[statistics_from, labels], files=files, out=out)
     from bitlens.explaining.earlier import asked_of
     from bitlens.explaining.on_workers import explain_on
     from bitlens.explaining.photos import Request
     from bitlens.explaining.pictures import explain_into, write_merged
     from bitlens.explaining.wanted import read_target, with_output
-    from bitlens.methods.labels import check_reading, with_classes
+    from bitlens.methods.labels import check_reading, labels_in, with_classes
     from bitlens.models.load import load_model
 
     specs = with_files(specs, level)
@@ -116,10 +123,11 @@ def explain(
         loaded = load_model(model, weights, place)
         check_reading(loaded)
         names = with_classes(loaded, given_names if classes else None).classes
+        right = labels_in(labels, replace(loaded, classes=names), found) if labels else {}
         loaded, wanted = read_target(target, with_output(loaded, [spec.settings for spec in specs.values()]), names)
         ready, refused = ready_methods(specs, loaded, statistics_from, statistics_count, seed, helpers)
         more = _more(ready, {"curve": curve, "spread": spread})
-        request = Request(loaded, ready, wanted, names, out, picture_format, same_scale, more)
+        request = Request(loaded, ready, wanted, names, out, picture_format, same_scale, more, labels=right)
         work = explain_into if helpers is None else partial(explain_on, helpers)
         with progress_bar("explaining", len(found) * len(ready)) as advance:
             done = work(request, found, advance=advance)

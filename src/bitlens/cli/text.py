@@ -62,7 +62,7 @@ def explain(
     as_json: options.AsJson = False,
 ) -> None:
     """Shade the words of texts by the bits (or scores) that a network uses for its answer."""
-    from bitlens.models.classes import check_target, read_classes
+    from bitlens.models.classes import check_target, class_name, read_classes
 
     name, settings = chosen_method(method, {"layer": layer, "keep": keep, "bits": bits, "beta": beta})
     given_names = read_classes(classes) if classes is not None else early.bundled_classes(model)
@@ -84,7 +84,9 @@ def explain(
     if html is not None:
         write_text(html, page(found, f"{method} on {short_name(model)}", same_scale=same_scale))
     if as_json:
-        known = [{"name": s.name, "label": s.label, **e.as_dict()} for s, e in zip(samples, found, strict=True)]
+        named = (None if s.label is None else class_name(str(s.label), explainer.classes) for s in samples)
+        told = zip(samples, named, found, strict=True)
+        known = [{"name": s.name, "label": s.label, "label_name": name, **e.as_dict()} for s, name, e in told]
         print(json.dumps(known, ensure_ascii=False))
         return
     for number, explanation in enumerate(found):

@@ -45,8 +45,7 @@ class Metric:
     """One metric of the list.
 
     Attributes:
-        name: as used everywhere.
-        title: for the heads of tables and plots.
+        name: as used everywhere, tables and plots included.
         summary: one line.
         better: which direction is.
         range: of the values, with what chance scores.
@@ -60,7 +59,6 @@ class Metric:
     """
 
     name: str
-    title: str
     summary: str
     better: Literal["higher", "lower"]
     range: str

@@ -29,7 +29,8 @@ from bitlens.system.checks import array, exactly
 from bitlens.system.files import write_text
 from bitlens.system.reading import read_json, whole
 from bitlens.view.canvas import save_figure
-from bitlens.view.curves import Chart, Curve, draw_charts
+from bitlens.view.charts import Chart, Curve
+from bitlens.view.curves import draw_charts
 
 _SHARES = (0.7, 0.1, 0.2)  # training, validation, test
 _LAYER = "4"  # of `small_resnet`: the second stage, half the resolution

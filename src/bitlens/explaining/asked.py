@@ -36,6 +36,7 @@ class Asked:
         probability: of the target; of a regression the value.
         asked: what is asked about, as attributions say it: the index, or the value of a regression.
         measure: what `probability` is: "probability" or "score".
+        confidence: probability of the predicted class; of a regression with one value the value.
     """
 
     fingerprint: str
@@ -44,13 +45,16 @@ class Asked:
     probability: float
     asked: str
     measure: str
+    confidence: float
     once: Once = field(default_factory=Once, init=False, repr=False)
     """Keeps what does not depend on a map and several methods are measured with."""
 
 
-def answered(output: Any, label: int | None, form: OutputForm) -> tuple[int, int, float, str, str]:
+def answered(output: Any, label: int | None, form: OutputForm) -> tuple[int, int, float, str, str, float]:
     """Read off a network's output what is asked about, what it names, and what it says: see `Asked`."""
     question = as_target(label, output, 1, form)
     predicted = 0 if form.numbers == "regression" else int(form.scores(output).argmax(1))
     (asked,) = question.describe()
-    return predicted if label is None else label, predicted, float(question.value(output)), asked, question.measure
+    confidence = float(form.said(output)[0, predicted])
+    target = predicted if label is None else label
+    return target, predicted, float(question.value(output)), asked, question.measure, confidence

@@ -93,6 +93,8 @@ def run_demo(out: Path, count: int, *, device: str, seed: int, progress: Callabl
     found = [ready.method.explain(on_device, labels) for ready in methods]
     seconds = {ready.label: _seconds(ready.method, on_device, labels) for ready in methods}
     masks = torch.stack([torch.from_numpy(sample.mask) for sample in samples if sample.mask is not None])
+    with torch.no_grad():
+        said = loaded.model(on_device).softmax(1)
     ratios = [bounding_box_ratio(one.map, masks) for one in found]
     scenes = []
     for i, sample in enumerate(samples):
@@ -103,7 +105,11 @@ def run_demo(out: Path, count: int, *, device: str, seed: int, progress: Callabl
             class_name(found[0].targets[i], loaded.classes),
         )
         before = float(proof.evidence.before[0]) if proof.evidence is not None else 0.0
-        explained = Explained(Path(stem), stem, loaded.preprocess.display(images[i]), name, before, tuple(maps))
+        named = {"predicted": class_name(str(int(said[i].argmax())), loaded.classes), "label": name}
+        explained = Explained(
+            Path(stem), stem, loaded.preprocess.display(images[i]), name, before, tuple(maps),
+            confidence=float(said[i].max()), **named,
+        )  # fmt: skip
         hits = [float(ratio[i]) for ratio in ratios]
         scenes.append(DemoScene(sample, explained, hits, float(masks[i].float().mean())))
     progress("drawing")

@@ -161,7 +161,8 @@ class Earlier:
             return None
         shown = torch.from_numpy(pixels.transpose(2, 0, 1).copy())
         name, before = str(row.get("name", "")), float(row.get(f"{measure}_before", float("nan")))
-        return Explained(Path(row["photo"]), _stem(row), shown, name, before, found, measure)
+        told = (row.get("predicted") or "", row.get("predicted_probability"), row.get("label") or "")
+        return Explained(Path(row["photo"]), _stem(row), shown, name, before, found, measure, *told)
 
 
 def _of_these_photos(folder: Path, rows: Sequence[Row], photos: Sequence[Path]) -> Iterator[Row]:

@@ -9,8 +9,9 @@ from torch import Tensor
 
 from bitlens.bottlenecks.layer_analysis import LayerAnalysis
 from bitlens.data.tokenizing import TokenBatch
-from bitlens.view.colours import Floats
-from bitlens.view.curves import Chart, Curve, draw_charts
+from bitlens.view.arrays import Floats
+from bitlens.view.charts import Chart, Curve
+from bitlens.view.curves import draw_charts
 from bitlens.view.layer_maps import LayerPanel, draw_layers
 
 _ENOUGH = 5  # texts for a standard error

@@ -89,6 +89,9 @@ class Explained:
         probability: of the target; of a regression the value.
         found: by each method.
         measure: what `probability` is: "probability" or "score".
+        predicted: class that the network names; empty where it names none, or that is not known.
+        confidence: probability of that class.
+        label: class that the photo is of; empty where that is not known.
     """
 
     photo: Path
@@ -98,6 +101,9 @@ class Explained:
     probability: float
     found: tuple[Found, ...]
     measure: str = "probability"
+    predicted: str = ""
+    confidence: float | None = None
+    label: str = ""
 
     @property
     def seen(self) -> str:
@@ -106,6 +112,7 @@ class Explained:
 
     def rows(self) -> list[dict[str, Any]]:
         """Return plain values for the summary, one mapping for each method."""
+        said = {"predicted": self.predicted, "predicted_probability": self.confidence, "label": self.label}
         return [
             {
                 "photo": str(self.photo),
@@ -113,6 +120,7 @@ class Explained:
                 "files": f"{self.stem}{one.ready.endings[0]}",
                 "seen": self.seen,
                 f"{self.measure}_before": self.probability,
+                **{name: value for name, value in said.items() if value not in ("", None)},
                 **one.attribution.summary()[0],
                 "method": one.ready.label,
             }
@@ -134,6 +142,7 @@ class Request:
         same_scale: whether the colours of a method mean the same on all pictures.
         more: what `explain` is to find besides, of methods that can: `{"curve": True}`, `{"spread": 4}`.
         taken: names of files in the folder that belong to other photos, and of which: see `file_stems`.
+        labels: classes that photos are of, by their files in full, where somebody said so.
     """
 
     loaded: Loaded
@@ -145,6 +154,7 @@ class Request:
     same_scale: bool = False
     more: Mapping[str, Any] = field(default_factory=dict)
     taken: Mapping[str, Path] = field(default_factory=dict)
+    labels: Mapping[Path, int] = field(default_factory=dict)
 
 
 class Explaining:
@@ -213,7 +223,14 @@ class Explaining:
             )
         shown = loaded.preprocess.display(photo.image[0].cpu())
         name = class_name(photo.asked, self.request.classes)
-        return Explained(path, stem, shown, name, photo.probability, tuple(found), photo.measure)
+        classes, label = self.request.classes, self.request.labels.get(path.resolve())
+        names = photo.measure == "probability"
+        return Explained(
+            path, stem, shown, name, photo.probability, tuple(found), photo.measure,
+            predicted=class_name(str(photo.predicted), classes) if names else "",
+            confidence=photo.confidence if names else None,
+            label=class_name(str(label), classes) if label is not None else "",
+        )  # fmt: skip
 
 
 def read_file(

@@ -2,10 +2,12 @@
 
 from collections.abc import Sequence
 from dataclasses import replace
+from pathlib import Path
 
 from bitlens.core.outputs import OutputForm
+from bitlens.data.datasets import open_dataset
 from bitlens.data.labels import Labels
-from bitlens.errors import BitlensError, ModelError, SettingError
+from bitlens.errors import BitlensError, DataError, ModelError, SettingError
 from bitlens.methods.building import grey_photo
 from bitlens.models.loaded import Loaded
 from bitlens.probe import Network
@@ -36,6 +38,29 @@ def with_classes(loaded: Loaded, names: Sequence[str] | None) -> Loaded:
 def labels_for(loaded: Loaded) -> Labels:
     """Return how labels are read for a network: by the names of its classes if it has some, else as so many numbers."""
     return Labels(loaded.classes) if loaded.classes else Labels(count=_outputs(loaded))
+
+
+def labels_in(data: str, loaded: Loaded, photos: Sequence[Path]) -> dict[Path, int]:
+    """Read what photos are off a data set, by their files in full.
+
+    Args:
+        data: name of the data set.
+        loaded: the network whose classes labels are.
+        photos: files that labels are wanted of.
+
+    Raises:
+        DataError: if the data set cannot be read, or labels none of the photos.
+    """
+    wanted = {path.resolve() for path in photos}
+    samples = ((sample.path, sample.label) for sample in open_dataset(data, labels_for(loaded)))
+    known = {path.resolve(): label for path, label in samples if path is not None and label is not None}
+    found = {path: label for path, label in known.items() if path in wanted}
+    if not found:
+        raise DataError(
+            f"{data} labels none of the {len(wanted)} photos: name the table that lists these very files, or the folder whose "
+            "subfolders are called by classes"
+        )
+    return found
 
 
 def _outputs(loaded: Loaded) -> int | None:

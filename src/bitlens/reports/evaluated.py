@@ -3,15 +3,14 @@
 import re
 from collections.abc import Iterator
 from pathlib import Path
-from tempfile import TemporaryDirectory
 
 from bitlens.data.images import natural_key, read_image
 from bitlens.errors import BitlensError
 from bitlens.evaluation.formats import Grid, about, comparison_grid, means_grid
-from bitlens.evaluation.plots import draw_plots
+from bitlens.evaluation.plotted import plots_of
 from bitlens.evaluation.tables import Table, build_table, metric_of
-from bitlens.view.encoding import as_data_uri, picture_uri
-from bitlens.view.report_html import Cell, Column, DataTable, Plot, Section
+from bitlens.view.encoding import picture_uri
+from bitlens.view.report_html import Cell, Column, DataTable, Picture, Section
 
 _SHEET = 1400  # pixels, of the longer side
 
@@ -30,14 +29,9 @@ def evaluation_section(folder: Path, problems: list[str]) -> tuple[Section, Tabl
     grids = [_data_table(means_grid(table), table)]
     if len(table.methods) > 1:
         grids.append(_data_table(comparison_grid(table), table))
-    try:
-        plots = list(_plots(folder, table))
-    except BitlensError as error:
-        plots = []
-        problems.append(f"plots of {folder.name}: {error}")
-    plots += list(_kept_maps(folder, problems))
+    pictures = list(_kept_maps(folder, problems))
     title = f"Evaluation of {table.settings['model']}"
-    return Section(title, about(table), grids, plots), table
+    return Section(title, about(table), grids, list(plots_of(folder, table)), pictures), table
 
 
 def _data_table(grid: Grid, table: Table) -> DataTable:
@@ -62,24 +56,7 @@ def _key(text: str) -> float | None:
     return float(number[0].replace("−", "-").replace(",", "")) if number else None
 
 
-def _plots(folder: Path, table: Table) -> Iterator[Plot]:
-    with TemporaryDirectory() as drawn:
-        for path in draw_plots(folder, Path(drawn), suffix="svg"):
-            metric = path.stem.partition("curves-")[2]
-            title = f"Curves of {metric}" if metric else "Scores of the methods"
-            best = [f"{m}: best is {name}" for m in table.metrics for name in table.methods if _is_best(table, name, m)]
-            said = f"for {', '.join(table.methods)}" + (f". {'; '.join(best)}" if not metric else "")
-            yield Plot(
-                title, as_data_uri(path.read_bytes(), "image/svg+xml"), f"{title} {said}. The table has the numbers."
-            )
-
-
-def _is_best(table: Table, method: str, metric: str) -> bool:
-    cell = table.cells.get((method, metric))
-    return cell is not None and cell.best
-
-
-def _kept_maps(folder: Path, problems: list[str]) -> Iterator[Plot]:
+def _kept_maps(folder: Path, problems: list[str]) -> Iterator[Picture]:
     """Yield the contact sheets of an evaluation that kept its maps."""
     for path in sorted(folder.glob("maps-*.png"), key=natural_key):
         try:
@@ -88,4 +65,4 @@ def _kept_maps(folder: Path, problems: list[str]) -> Iterator[Plot]:
             problems.append(str(error))
             continue
         title = f"Maps, sheet {path.stem.rpartition('-')[2]}"
-        yield Plot(title, picture, "Photos in rows, and the map of each method over them in columns")
+        yield Picture(title, picture, "Photos in rows, and the map of each method over them in columns")

@@ -15,8 +15,10 @@ from bitlens.errors import BitlensError, InputError
 from bitlens.explaining.summary import safe_name
 from bitlens.methods import METHODS
 from bitlens.reports.found import Entry
+from bitlens.view.answer import Answer, named
+from bitlens.view.arrays import Floats
 from bitlens.view.card import Card, MapFigure, Proof, agreement, draw_figure, draw_photo_uri
-from bitlens.view.colours import Floats, Scale
+from bitlens.view.colours import Scale
 from bitlens.view.tradeoff import trade_off
 from bitlens.view.tradeoff_page import trade_off_html
 
@@ -86,7 +88,6 @@ def _finite(attribution: StoredMap) -> None:
 
 
 def _card(sample: _Sample, tops: Mapping[str, float], anchor: str) -> Card:
-    row = sample.entry.row
     problems = list(sample.problems)
     photo = _seen(sample.entry, problems) if sample.maps else None
     scales = _scales(sample.maps, tops)
@@ -97,11 +98,18 @@ def _card(sample: _Sample, tops: Mapping[str, float], anchor: str) -> Card:
         except BitlensError as error:
             problems.append(f"{label}: {error}")
     shape = photo.shape[1:] if photo is not None else sample.maps[0][1].map.shape[1:] if sample.maps else _GREY_SIZE
-    target = str(row.get("name") or (f"class {sample.maps[0][1].targets[0]}" if sample.maps else "nothing to show"))
     name = Path(sample.entry.sample).name + (f", sample {sample.number + 1}" if sample.number else "")
-    probability = _number(row.get("probability_before"))
     picture, size = draw_photo_uri(photo) if photo is not None else "", (int(shape[1]), int(shape[0]))
-    return Card(anchor, name, target, probability, picture, size, tuple(figures), tuple(problems))
+    return Card(anchor, name, _answer(sample), picture, size, tuple(figures), tuple(problems))
+
+
+def _answer(sample: _Sample) -> Answer:
+    """Read what was asked and answered off the summary; of a map without one, what was asked off the map."""
+    row = sample.entry.row
+    asked = str(row.get("name") or (named(sample.maps[0][1].targets[0]) if sample.maps else "nothing to show"))
+    predicted, label = (str(row.get(name) or "") for name in ("predicted", "label"))
+    numbers = (_number(row.get(name)) for name in ("probability_before", "predicted_probability"))
+    return Answer(asked, next(numbers), predicted, next(numbers), label)
 
 
 def _figure(photo: Floats | None, label: str, one: StoredMap, scale: Scale, anchor: str, several: bool) -> MapFigure:

@@ -5,6 +5,7 @@ from typing import Any
 
 from bitlens.core.told import BYPASSED
 from bitlens.errors import BitlensError, InputError
+from bitlens.view.answer import Answer
 from bitlens.view.card import Proof
 from bitlens.view.report_html import Passage
 from bitlens.view.shaded import ShadedText, pieces_of, word_scale
@@ -38,7 +39,14 @@ def _passage(row: Mapping[str, Any], name: str, anchor: str) -> Passage:
     pieces = pieces_of(text, spans, values)
     scale = word_scale([pieces], unit, signed=bool(row.get("signed")))
     method = " · ".join(str(row[key]) for key in ("method", "layer") if row.get(key))
-    return Passage(anchor, name, str(row.get("target", "")), method, ShadedText(pieces, scale), total, proof)
+    return Passage(anchor, name, _answer(row), method, ShadedText(pieces, scale), total, proof)
+
+
+def _answer(row: Mapping[str, Any]) -> Answer:
+    asked, predicted, label = (str(row.get(name) or "") for name in ("target", "prediction", "label_name"))
+    confidence = row.get("prediction_probability")
+    confidence = float(confidence) if isinstance(confidence, int | float) else None
+    return Answer(asked, confidence if predicted == asked else None, predicted, confidence, label)
 
 
 def _proof(row: Mapping[str, Any]) -> Proof | None:

@@ -93,7 +93,7 @@ def _add_evaluation(report: Report, folder: Path) -> None:
 
 
 def _title(report: Report) -> str:
-    targets = [card.target for card in report.cards] + [passage.target for passage in report.passages]
+    targets = [answer.asked for answer in report.answers]
     if len(targets) == 1 and not report.sections:
         return f"What the network uses for “{targets[0]}”"
     if targets:

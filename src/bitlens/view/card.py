@@ -8,9 +8,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from bitlens.core.told import aim_of
-from bitlens.view.colours import Floats, Scale, dim, overlay
+from bitlens.view.answer import Answer
+from bitlens.view.arrays import Array, Floats, as_map, as_photo
+from bitlens.view.colours import Scale, dim, overlay
 from bitlens.view.encoding import bar_uri, picture_uri
-from bitlens.view.panels import Array, as_map, as_photo
 
 if TYPE_CHECKING:
     from bitlens.core.attribution import Attribution
@@ -162,8 +163,7 @@ class Card:
     Attributes:
         anchor: unique on the page.
         name: of the photo.
-        target: what was asked: usually the name of a class.
-        probability: of the target, if it is known.
+        answer: what was asked, and what the network says.
         photo: data URI, or nothing if the photo is missing.
         size: width and height of the pictures.
         figures: at least one, or there are problems.
@@ -172,8 +172,7 @@ class Card:
 
     anchor: str
     name: str
-    target: str
-    probability: float | None
+    answer: Answer
     photo: str
     size: tuple[int, int]
     figures: tuple[MapFigure, ...]

@@ -12,11 +12,9 @@ from typing import Literal
 import numpy as np
 from matplotlib import colormaps
 from matplotlib.colors import LinearSegmentedColormap, ListedColormap
-from numpy.typing import NDArray
 
 from bitlens.errors import InputError
-
-Floats = NDArray[np.float32]
+from bitlens.view.arrays import Floats
 
 _LUMINANCE = np.array([0.2126, 0.7152, 0.0722], dtype=np.float32)
 # The darkest and lightest grey of the dimmed photo. The lightest is darker than every overlay colour, or a small

@@ -6,19 +6,10 @@ from dataclasses import dataclass, replace
 from matplotlib.figure import Figure
 
 from bitlens.errors import InputError
+from bitlens.view.arrays import Array, as_map, as_photo
 from bitlens.view.canvas import add_axes, line_height, new_page, wrap, write
 from bitlens.view.colours import Scale
-from bitlens.view.panels import (
-    Array,
-    as_map,
-    as_photo,
-    bar_text_width,
-    draw_bar,
-    draw_map,
-    draw_outline,
-    draw_photo,
-    fit,
-)
+from bitlens.view.panels import bar_text_width, draw_bar, draw_map, draw_outline, draw_photo, fit
 
 # Inches.
 _MARGIN, _GAP = 0.15, 0.16

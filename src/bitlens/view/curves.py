@@ -1,11 +1,8 @@
-"""Charts of measurements: curves with standard errors, and dots that compare methods. Pure drawing from numbers."""
+"""Draws charts of measurements: curves with standard errors, and dots that compare methods. Pure drawing from numbers."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass
-from typing import Literal
 
 import numpy as np
-import numpy.typing as npt
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
@@ -21,8 +18,7 @@ from matplotlib.ticker import (
 
 from bitlens.errors import InputError
 from bitlens.view.canvas import FONT, add_axes, line_height, new_page, shorten, width_of, wrap, write
-
-Numbers = npt.NDArray[np.float64]
+from bitlens.view.charts import Chart, Dots, Plot, common_range
 
 # Inches.
 _PAGE, _MARGIN, _GAP = 7.0, 0.15, 0.3
@@ -37,59 +33,13 @@ _COLOURS = ("#000000", "#d55e00", "#0072b2", "#009e73", "#cc79a7", "#e69f00", "#
 _DASHES = ("-", (0, (4, 1.5)), (0, (1.2, 1.2)))
 
 
-@dataclass(frozen=True, eq=False)
-class Curve:
-    """One line.
-
-    Attributes:
-        name: of what it belongs to; one name has one colour in all charts of a figure.
-        x: (n,).
-        y: (n,).
-        error: (n,) standard error, drawn as a band; empty for none.
-    """
-
-    name: str
-    x: Numbers
-    y: Numbers
-    error: Numbers
-
-
-@dataclass(frozen=True, eq=False)
-class Chart:
-    """Lines over one pair of axes.
-
-    Attributes:
-        title: what it shows.
-        curves: at least one.
-        x_label: with its unit.
-        y_label: with its unit.
-        logarithmic: whether x is.
-        x_names: in place of the numbers 0, 1, 2, … along x.
-    """
-
-    title: str
-    curves: Sequence[Curve]
-    x_label: str
-    y_label: str
-    logarithmic: bool = False
-    x_names: Sequence[str] = ()
-
-
-@dataclass(frozen=True, eq=False)
-class Dots:
-    """One number with its standard error for each name.
-
-    Attributes:
-        title: what it is.
-        better: "higher" or "lower"; an arrow behind the title says so.
-        values: (names,), NaN where there is none.
-        errors: (names,) standard errors, NaN where there is none.
-    """
-
-    title: str
-    better: Literal["higher", "lower"]
-    values: Numbers
-    errors: Numbers
+def draw_plot(plot: Plot) -> Figure:
+    """Draw a plot as a figure."""
+    charts = [part for part in plot.parts if isinstance(part, Chart)]
+    if charts:
+        return draw_charts(charts, title=plot.title, caption=plot.caption, names=plot.names)
+    dots = [part for part in plot.parts if isinstance(part, Dots)]
+    return draw_dots(dots, plot.names, title=plot.title, caption=plot.caption)
 
 
 def draw_charts(
@@ -115,7 +65,7 @@ def draw_charts(
     height = max(_HEIGHT, len(order) * _ROW)
     titled = any(chart.title for chart in charts)
     page, top = _titled(title, caption, height + _below(charts), gap=(line_height(_HEADING) if titled else 0) + 0.1)
-    low, high = _common_range(charts)
+    low, high = common_range(charts)
     for number, chart in enumerate(charts):
         left = _MARGIN + _LEFT + number * (plot_width + _GAP)
         write(page, [chart.title], left + plot_width / 2, top - line_height(_HEADING) - 0.05, _HEADING, align="center")
@@ -267,16 +217,6 @@ def _frame(axes: Axes) -> None:
         width=0.6,
         pad=2,
     )
-
-
-def _common_range(charts: Sequence[Chart]) -> tuple[float, float]:
-    curves = [curve for chart in charts for curve in chart.curves]
-    bands = [curve.y + sign * np.nan_to_num(curve.error) for curve in curves if len(curve.error) for sign in (-1, 1)]
-    values = np.concatenate([curve.y for curve in curves] + bands)
-    values = values[np.isfinite(values)]
-    low, high = (float(values.min()), float(values.max())) if len(values) else (0.0, 1.0)
-    margin = 0.04 * (high - low or 1.0)
-    return low - margin, high + margin
 
 
 def _below(charts: Sequence[Chart]) -> float:

@@ -9,8 +9,8 @@ import numpy as np
 from PIL import Image
 
 from bitlens.system.files import write_bytes
-from bitlens.view.colours import Floats, Scale
-from bitlens.view.panels import Array, as_photo
+from bitlens.view.arrays import Array, Floats, as_photo
+from bitlens.view.colours import Scale
 
 _QUALITY = 84
 

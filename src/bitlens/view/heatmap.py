@@ -13,19 +13,10 @@ from matplotlib.figure import Figure
 
 from bitlens.errors import DataError
 from bitlens.system.files import write_bytes
+from bitlens.view.arrays import Array, as_map, as_photo
 from bitlens.view.canvas import add_axes, line_height, new_page, save_figure, wrap, write
 from bitlens.view.colours import Scale
-from bitlens.view.panels import (
-    Array,
-    as_map,
-    as_photo,
-    draw_bar,
-    draw_box,
-    draw_map,
-    draw_outline,
-    draw_photo,
-    fit,
-)
+from bitlens.view.panels import draw_bar, draw_box, draw_map, draw_outline, draw_photo, fit
 from bitlens.view.sheet import draw_grid
 
 __all__ = ["draw_explanation", "draw_grid", "save_figure", "save_raw"]

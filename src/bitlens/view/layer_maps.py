@@ -16,8 +16,8 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import FixedLocator, FuncFormatter, NullLocator
 
 from bitlens.errors import InputError
+from bitlens.view.arrays import Floats
 from bitlens.view.canvas import FONT, add_axes, line_height, new_page, width_of, wrap, write
-from bitlens.view.colours import Floats
 
 # Inches.
 _PAGE, _MARGIN, _GAP, _BAND_GAP = 7.0, 0.15, 0.12, 0.1

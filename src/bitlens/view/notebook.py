@@ -6,10 +6,10 @@ import numpy as np
 
 from bitlens.core.attribution import Attribution
 from bitlens.core.seen import Seen
-from bitlens.view.colours import Floats, Scale, dim, overlay
+from bitlens.view.arrays import Floats, as_map
+from bitlens.view.colours import Scale, dim, overlay
 from bitlens.view.encoding import bar_uri, picture_uri
 from bitlens.view.html import render_template
-from bitlens.view.panels import as_map
 from bitlens.view.shaded import html_fragment
 from bitlens.view.show import facts, photo_of, shaded_text
 

@@ -12,8 +12,11 @@ from dataclasses import dataclass, field
 from markupsafe import Markup
 
 from bitlens.version import __version__
+from bitlens.view.answer import Answer
 from bitlens.view.card import Card, Proof
+from bitlens.view.charts import Plot
 from bitlens.view.html import asset, render_template
+from bitlens.view.plot_page import plot_html
 from bitlens.view.shaded import ShadedText
 
 
@@ -69,7 +72,7 @@ class DataTable:
 
 
 @dataclass(frozen=True)
-class Plot:
+class Picture:
     """A picture of an evaluation.
 
     Attributes:
@@ -90,7 +93,7 @@ class Passage:
     Attributes:
         anchor: unique on the page.
         name: of the text.
-        target: what was asked.
+        answer: what was asked, and what the network says.
         method: its name, and how it was set.
         shaded: the text with its words' values.
         total_bits: that pass the layer.
@@ -99,7 +102,7 @@ class Passage:
 
     anchor: str
     name: str
-    target: str
+    answer: Answer
     method: str
     shaded: ShadedText
     total_bits: float | None = None
@@ -125,19 +128,21 @@ class Recipe:
 
 @dataclass(frozen=True)
 class Section:
-    """A part of the report with a heading of its own: tables and plots.
+    """A part of the report with a heading of its own: tables, plots and pictures.
 
     Attributes:
         title: heading.
         about: one line under it.
         tables: in order.
         plots: in order.
+        pictures: in order.
     """
 
     title: str
     about: str
     tables: Sequence[DataTable] = ()
     plots: Sequence[Plot] = ()
+    pictures: Sequence[Picture] = ()
 
 
 @dataclass
@@ -176,26 +181,52 @@ class Report:
         figures = [figure.unit for card in self.cards for figure in card.figures]
         return figures + [passage.shaded.scale.unit for passage in self.passages]
 
+    @property
+    def classes(self) -> list[str]:
+        """List the classes that samples can be filtered by; none where there is nothing to choose."""
+        names = sorted({name for answer in self.answers for name in answer.classes}, key=str.casefold)
+        return names if len(names) > 1 and len(self.answers) > 1 else []
+
+    @property
+    def judged(self) -> bool:
+        """Say whether there are right and wrong answers to choose from."""
+        return len({answer.right for answer in self.answers} - {None}) > 1
+
+    @property
+    def answers(self) -> list[Answer]:
+        """List what was asked and answered."""
+        return [card.answer for card in self.cards] + [passage.answer for passage in self.passages]
+
     def overview(self) -> DataTable | None:
         """Give a line to each photo, where there are several."""
         if len(self.cards) < 2:
             return None
+        answers = [card.answer for card in self.cards]
+        own = all(answer.predicted == answer.asked for answer in answers)
         methods = dict.fromkeys(f.method for card in self.cards for f in card.figures if f.proof is not None)
-        columns = [Column("photo", number=False), Column("target", number=False), Column("probability")]
-        columns += [Column(f"{method}: under noise") for method in methods]
+        columns = [Column("photo", number=False), Column("predicted" if own else "asked about", number=False)]
+        columns += [Column("probability"), *(Column(f"{method}: under noise") for method in methods)]
+        told = {
+            "the network predicts": [answer.predicted for answer in answers] if not own else [],
+            "label": [answer.label for answer in answers],
+            "right": [{True: "right", False: "wrong", None: ""}[answer.right] for answer in answers],
+        }
+        told = {name: texts for name, texts in told.items() if any(texts)}
+        columns += [Column(name, number=False) for name in told]
         rows = []
-        for card in self.cards:
+        for number, (card, answer) in enumerate(zip(self.cards, answers, strict=True)):
             proofs = {figure.method: figure.proof for figure in card.figures}
-            row = [Cell(card.name, card.name.casefold(), link=card.anchor), Cell(card.target, card.target.casefold())]
-            row.append(_probability(card.probability))
+            row = [Cell(card.name, card.name.casefold(), link=card.anchor), Cell(answer.asked, answer.asked.casefold())]
+            row.append(_probability(answer.probability))
             row += [_probability(proof.under if proof else None) for proof in map(proofs.get, methods)]
+            row += [Cell(texts[number], texts[number].casefold() or None) for texts in told.values()]
             rows.append(row)
         return DataTable("All photos", columns, rows)
 
 
 def render(report: Report) -> str:
     """Return the page, as text. The same report always gives the same page."""
-    style, script = asset("report.css") + asset("tradeoff.css"), asset("report.js")
+    style, script = "".join(map(asset, ("report.css", "plot.css", "tradeoff.css"))), asset("report.js")
     policy = (
         f"default-src 'none'; img-src data:; style-src 'unsafe-inline'; script-src '{_hash(script)}'; "
         "base-uri 'none'; form-action 'none'"
@@ -204,6 +235,7 @@ def render(report: Report) -> str:
         "report.html.j2",
         report=report,
         overview=report.overview(),
+        plot_html=plot_html,
         style=Markup(style),
         script=Markup(script),
         policy=policy,

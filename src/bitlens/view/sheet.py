@@ -6,9 +6,10 @@ from dataclasses import dataclass
 from matplotlib.figure import Figure
 
 from bitlens.errors import InputError
+from bitlens.view.arrays import Array, Floats, sized
 from bitlens.view.canvas import add_axes, line_height, new_page, wrap, write
-from bitlens.view.colours import Floats, Scale
-from bitlens.view.panels import Array, bar_text_width, draw_bar, draw_map, draw_photo, fit, sized
+from bitlens.view.colours import Scale
+from bitlens.view.panels import bar_text_width, draw_bar, draw_map, draw_photo, fit
 
 # Inches. A page of 7 inches shown 700 pixels wide has letters of about 12 pixels.
 _PAGE, _MARGIN, _GAP = 7.0, 0.15, 0.1

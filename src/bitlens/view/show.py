@@ -15,8 +15,10 @@ from bitlens.core.attribution import Attribution
 from bitlens.core.seen import Seen
 from bitlens.data.images import read_image
 from bitlens.errors import InputError
+from bitlens.view.answer import named
+from bitlens.view.arrays import Floats
 from bitlens.view.card import Proof, agreement, caption
-from bitlens.view.colours import Floats, Scale
+from bitlens.view.colours import Scale
 from bitlens.view.comparison import Panel, draw_comparison
 from bitlens.view.heatmap import draw_explanation
 from bitlens.view.shaded import ShadedText, pieces_of, word_scale
@@ -115,11 +117,6 @@ def shaded_text(found: Attribution, number: int) -> ShadedText:
     notes = [part for part in (caption(found[number]), apart) if part]
     title = named(seen.target or found.targets[number])
     return ShadedText(pieces, word_scale([pieces], unit, signed=bool(found.map.min() < 0)), title, notes, "token")
-
-
-def named(target: str) -> str:
-    """Name a target as pictures do."""
-    return f"class {target}" if target.isdigit() else target
 
 
 def facts(found: Attribution, number: int) -> str:

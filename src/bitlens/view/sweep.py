@@ -8,9 +8,10 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import FixedFormatter, FixedLocator
 
 from bitlens.errors import InputError
+from bitlens.view.arrays import Array, Floats, sized
 from bitlens.view.canvas import add_axes, line_height, new_page, wrap, write
-from bitlens.view.colours import Floats, Scale
-from bitlens.view.panels import Array, draw_bar, draw_map, draw_photo, fit, sized
+from bitlens.view.colours import Scale
+from bitlens.view.panels import draw_bar, draw_map, draw_photo, fit
 
 # Inches.
 _PAGE, _MARGIN, _GAP, _ROW_GAP = 7.0, 0.15, 0.1, 0.12

@@ -9,9 +9,9 @@ import numpy as np
 from matplotlib.ticker import MaxNLocator
 
 from bitlens.core.told import LEVELS
+from bitlens.view.arrays import Floats, as_map
 from bitlens.view.card import Proof
-from bitlens.view.colours import Floats, Scale
-from bitlens.view.panels import as_map
+from bitlens.view.colours import Scale
 
 if TYPE_CHECKING:
     from bitlens.core.attribution import Attribution

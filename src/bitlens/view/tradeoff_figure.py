@@ -7,8 +7,9 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import FixedLocator, FuncFormatter, NullFormatter, NullLocator
 
 from bitlens.errors import InputError
+from bitlens.view.arrays import Array, as_map, as_photo
 from bitlens.view.canvas import FONT, add_axes, line_height, new_page, wrap, write
-from bitlens.view.panels import Array, as_map, as_photo, draw_bar, draw_map, draw_photo, fit
+from bitlens.view.panels import draw_bar, draw_map, draw_photo, fit
 from bitlens.view.tradeoff import TradeOff, bits_ends, bits_number, bits_text, bits_ticks, least_share
 
 # Inches and points.

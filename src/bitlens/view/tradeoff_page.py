@@ -6,10 +6,10 @@ from dataclasses import dataclass
 import numpy as np
 from markupsafe import Markup
 
+from bitlens.view.arrays import Array, as_map, as_photo
 from bitlens.view.colours import dim, overlay
 from bitlens.view.encoding import bar_uri, picture_uri
 from bitlens.view.html import asset, render_template
-from bitlens.view.panels import Array, as_map, as_photo
 from bitlens.view.tradeoff import TradeOff, bits_ends, bits_number, bits_ticks, least_share, share_ticks
 
 _SIDE = 320  # pixels of the longer side of a map
