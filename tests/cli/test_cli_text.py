@@ -119,3 +119,16 @@ def test_the_real_bert(bitlens, data_folder, monkeypatch, request):
     pieces = [token["value"] for token in found["tokens"] if token["word"] == 1]
     assert len(pieces) > 1
     assert words["unbelievably"] == pytest.approx(sum(pieces))
+
+
+def test_the_curve_and_the_spread_are_made_when_they_are_asked_for(bitlens, tmp_path):
+    options = (*QUICK, "--keep", 0.9, "--curve", "--spread", 2, "--html", tmp_path / "page.html")
+    done = bitlens("text", "explain", TEXT, *options)
+    assert "level 0.99" in done.stdout
+    assert "standard deviation over 2 seeds" in done.stdout
+    page = (tmp_path / "page.html").read_text("utf-8")
+    assert "How few bits until the decision goes?" in page
+    assert "2 seeds agree on" in page
+    for option in (("--curve",), ("--spread", 2)):
+        said = bitlens("text", "explain", TEXT, "--method", "occlusion", *option, code=1).stderr
+        assert f"{option[0]} is of bottlenecks, not of occlusion: leave it out" in " ".join(said.split())

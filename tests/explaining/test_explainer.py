@@ -210,3 +210,43 @@ def test_batches_keep_the_order():
     samples = open_texts("builtin:reviews")[:7]
     texts = [text for batch in token_batches(samples, loaded, 3) for text in batch.texts]
     assert texts == [sample.text for sample in samples]
+
+
+def test_the_curve_and_the_spread_are_shown_word_by_word():
+    explainer = Explainer("builtin/reviews", keep=0.9, **QUICK)
+    found = explainer(TEXT, curve=True, spread=2)
+    curve, over = found.attribution.curve, found.attribution.spread
+    shown, differs = found.passages()
+    told = found.as_dict()
+    assert len(told["curve"]) == 8
+    for point, bits in zip(told["curve"], curve.bits[0].tolist(), strict=True):
+        assert sum(point["tokens"]) == pytest.approx(bits, rel=1e-4)  # of every token, special ones included
+    steps = [sum(piece.value or 0.0 for piece in one.pieces) for one in shown.curve]
+    assert steps == sorted(steps)
+    assert len({one.scale for one in shown.curve}) == 1  # so that levels can be compared
+    assert told["spread"] == pytest.approx(over.std[0].tolist())
+    assert [piece.value for piece in differs.pieces if piece.value is not None] == pytest.approx(told["spread"])
+    console = Console(file=io.StringIO(), width=300)
+    console.print(found)
+    printed, html = console.file.getvalue(), found.html()
+    for said in (shown.curve[0].title, shown.curve[-1].title, "standard deviation over 2 seeds", "2 seeds agree on"):
+        assert said in printed
+        assert said in html
+    assert html.count("How few bits until the decision goes?") == 1
+    assert "How few bits" not in explainer("Awful.").html()  # nobody asked
+
+
+def test_a_curve_of_several_layers_is_their_mean():
+    bag = Explainer("builtin/reviews", method="token-iba", keep=0.9, layer="embedding+rnn_1", **QUICK).method
+    assert isinstance(bag, LayeredTokenIBA)
+    batch = Explainer("builtin/reviews").loaded.tokenizer([TEXT])
+    together = bag.explain(batch, curve=True).curve
+    alone = [part.explain(batch, curve=True).curve for part in bag.parts]
+    for name in ("kept", "bits", "maps"):
+        mean = torch.stack([getattr(one, name) for one in alone]).mean(0)
+        torch.testing.assert_close(getattr(together, name), mean, rtol=1e-4, atol=1e-3)
+
+
+def test_what_a_method_cannot_find_is_refused():
+    with pytest.raises(SettingError, match="'curve': it is of bottlenecks"):
+        Explainer("builtin/reviews", method="occlusion")(TEXT, curve=True)

@@ -83,7 +83,7 @@ def test_missing_weights_are_named(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def test_registry() -> None:
-    for builtin in BUILTIN.values():
+    for builtin in (entry for entry in BUILTIN.values() if entry.form == "photo"):
         network, to_input = builtin.build()
         assert not network.training
         assert builtin.classes == CLASSES

@@ -17,8 +17,9 @@ from bitlens.core.outputs import OutputChoice
 from bitlens.data.datasets import Sample
 from bitlens.data.images import read_image
 from bitlens.errors import BitlensError, InputError, LayerError, SettingError
+from bitlens.explaining.besides import able
 from bitlens.explaining.photo import Photo, read_photo
-from bitlens.explaining.photos import Explained, Found, Ready, able
+from bitlens.explaining.photos import Explained, Found, Ready
 from bitlens.methods import entry_of
 from bitlens.methods.building import build_method
 from bitlens.methods.lessons import STATISTICS

@@ -103,7 +103,9 @@ class Shelf:
 
 def builtin_offers() -> list[Offer]:
     """List the networks for photos that come with bitlens."""
-    return [Offer(f"builtin/{name}", "builtin:scenes-train") for name in BUILTIN]
+    return [
+        Offer(f"builtin/{name}", "builtin:scenes-train") for name, entry in BUILTIN.items() if entry.form == "photo"
+    ]
 
 
 def builtin_text_offers() -> list[Offer]:

@@ -4,7 +4,7 @@ Measured on training reviews, the mean of the first four layers of six is above 
 """
 
 from collections.abc import Mapping, Sequence
-from dataclasses import replace
+from dataclasses import fields, replace
 from typing import Any, final
 
 import torch
@@ -16,7 +16,7 @@ from bitlens.bottlenecks.of_texts import TextMethod
 from bitlens.bottlenecks.token_statistics import TokenStatistics
 from bitlens.bottlenecks.tokens import TokenIBA
 from bitlens.core.attribution import Attribution
-from bitlens.core.evidence import Evidence
+from bitlens.core.evidence import Curve, Evidence
 from bitlens.core.inputs import ModelInputs
 from bitlens.errors import SettingError
 
@@ -100,9 +100,8 @@ class LayeredTokenIBA(TextMethod):
         """Explain texts at each of the layers, and take the mean.
 
         The evidence is that of all layers together: the mean of their means, and the standard deviation over the noise of all.
+        So is the curve: at each level the mean of what passes the layers, and of what is kept.
         """
-        if group.wanted.curve:
-            raise SettingError("a curve is of one layer: use TokenIBA at it")
         if not group.wanted.seeds:
             return self._mean([part.explain_group(group) for part in self.parts])
         refits: list[Tensor] = []
@@ -124,7 +123,7 @@ class LayeredTokenIBA(TextMethod):
             capacity=_mean_of([part.capacity for part in found if part.capacity is not None])
             if one.capacity is not None
             else None,
-            curve=None,
+            curve=_mean_curve([part.curve for part in found if part.curve is not None]),
             evidence=_together([part.evidence for part in found if part.evidence is not None]),
             method=self.method,
             layer=" + ".join(self.layers),
@@ -134,6 +133,12 @@ class LayeredTokenIBA(TextMethod):
 
 def _mean_of(tensors: Sequence[Tensor]) -> Tensor:
     return torch.stack(list(tensors)).mean(0)
+
+
+def _mean_curve(curves: Sequence[Curve]) -> Curve | None:
+    if not curves:
+        return None
+    return Curve(*(_mean_of([getattr(one, part.name) for one in curves]) for part in fields(Curve)))
 
 
 def _together(proofs: Sequence[Evidence]) -> Evidence | None:

@@ -2,7 +2,7 @@
 
 import json
 import sys
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
@@ -69,14 +69,8 @@ def explain(
         ),
     ] = None,
     statistics_count: options.PhotoCount = 200,
-    curve: Annotated[
-        bool,
-        typer.Option("--curve", help="Also how many bits each share of the decision takes, with the map at each."),
-    ] = False,
-    spread: Annotated[
-        int | None,
-        typer.Option("--spread", min=2, help="Also how far maps of so many seeds differ, of each pixel: 4."),
-    ] = None,
+    curve: options.Curve = False,
+    spread: options.Spread = None,
     weights: options.Weights = None,
     classes: options.Classes = None,
     labels: Annotated[
@@ -126,7 +120,7 @@ def explain(
         right = labels_in(labels, replace(loaded, classes=names), found) if labels else {}
         loaded, wanted = read_target(target, with_output(loaded, [spec.settings for spec in specs.values()]), names)
         ready, refused = ready_methods(specs, loaded, statistics_from, statistics_count, seed, helpers)
-        more = _more(ready, {"curve": curve, "spread": spread})
+        more = options.besides({one.label: one.method for one in ready}, {"curve": curve, "spread": spread})
         request = Request(loaded, ready, wanted, names, out, picture_format, same_scale, more, labels=right)
         work = explain_into if helpers is None else partial(explain_on, helpers)
         with progress_bar("explaining", len(found) * len(ready)) as advance:
@@ -152,23 +146,6 @@ def explain(
     known = f" ({done.repeated} of {len(done.rows)} were there already)" if done.repeated else ""
     beside = f", with {others} photo{'s' if others > 1 else ''} of earlier runs" if others else ""
     answers.print(f"pictures, maps and summary.json are in {out}/{known}{beside}", soft_wrap=True)
-
-
-def _more(ready: "Sequence[Ready]", chosen: Mapping[str, Any]) -> dict[str, Any]:
-    """Return what is to be found besides maps.
-
-    Raises:
-        SettingError: if none of the methods can.
-    """
-    from bitlens.explaining.photos import able
-
-    wanted = {name: value for name, value in chosen.items() if value}
-    for name in wanted:
-        if not any(able(one.method, {name: True}) for one in ready):
-            raise SettingError(
-                f"--{name} is of bottlenecks, not of {' or '.join(one.label for one in ready)}: leave it out"
-            )
-    return wanted
 
 
 def _measured(rows: list[dict[str, Any]]) -> list[dict[str, Any]]:

@@ -85,6 +85,13 @@ Published = Annotated[
     bool,
     typer.Option("--published", help="Bottlenecks with the papers' prices, unless --beta or the method says another."),
 ]
+Curve = Annotated[
+    bool, typer.Option("--curve", help="Also how many bits each share of the decision takes, with the map at each.")
+]
+Spread = Annotated[
+    int | None,
+    typer.Option("--spread", min=2, help="Also how far maps of so many seeds differ, of each pixel or token: 4."),
+]
 Cluster = Annotated[
     str | None,
     typer.Option(
@@ -196,6 +203,25 @@ def check_guarantee(path: Path | None, level: float | None, others: Mapping[str,
     given = [f"--{name}" for name, value in others.items() if value is not None]
     if path is not None and given:
         raise SettingError(f"--guarantee decides how many bits pass, and so does {given[0]}: give one of them")
+
+
+def besides(methods: Mapping[str, Any], chosen: Mapping[str, Any]) -> dict[str, Any]:
+    """Return what is to be found besides maps.
+
+    Args:
+        methods: by their labels.
+        chosen: options by name, with what was given.
+
+    Raises:
+        SettingError: if none of the methods can.
+    """
+    from bitlens.explaining.besides import able
+
+    wanted = {name: value for name, value in chosen.items() if value}
+    for name in wanted:
+        if not any(able(method, {name: True}) for method in methods.values()):
+            raise SettingError(f"--{name} is of bottlenecks, not of {' or '.join(methods)}: leave it out")
+    return wanted
 
 
 def teach(

@@ -55,6 +55,8 @@ def explain(
         ),
     ] = None,
     statistics_count: options.TextCount = 1000,
+    curve: options.Curve = False,
+    spread: options.Spread = None,
     html: Annotated[Path | None, typer.Option("--html", help="Write a page with the shaded texts.")] = None,
     same_scale: Annotated[bool, typer.Option("--same-scale", help="One scale for all texts of the page.")] = False,
     device: options.Device = "auto",
@@ -78,9 +80,10 @@ def explain(
     loaded = with_classes(loaded, given_names if classes is not None else None)
     samples = chosen_texts(texts or [], file, data, limit, pair, labels_for(loaded) if data is not None else None)
     explainer = Explainer(loaded, method=name, **{"seed": seed, **settings})
+    more = options.besides({method: explainer.method}, {"curve": curve, "spread": spread})
     teach(explainer, statistics_from, statistics_count)
     with progress_bar("explaining", len(samples)) as advance:
-        found = explainer(*columns_of(samples), target=target, progress=advance)
+        found = explainer(*columns_of(samples), target=target, progress=advance, **more)
     if html is not None:
         write_text(html, page(found, f"{method} on {short_name(model)}", same_scale=same_scale))
     if as_json:

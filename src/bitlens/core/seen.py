@@ -1,4 +1,4 @@
-"""What a person sees of an input, kept beside its map for as long as that is in memory: a small picture, or the text."""
+"""What a person sees of an input, kept beside its map for as long as that is in memory: a small picture, the text, or numbers."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -22,6 +22,10 @@ class Seen:
         spans: of each token of the text, its characters; None for special ones.
         target: what was asked, by name; empty where only its index is known.
         note: what must be known of the picture.
+        values: of what is neither picture nor text: a signal (C, T), a volume (C, D, H, W), or a row of a table (D,); or None.
+        names: of the channels, or of a row's features; empty where unknown.
+        rate: samples per second of a signal, None where unknown.
+        spacing: millimetres between voxels along D, H and W, None where unknown.
     """
 
     picture: Tensor | None = None
@@ -29,6 +33,10 @@ class Seen:
     spans: tuple[tuple[int, int] | None, ...] = ()
     target: str = ""
     note: str = ""
+    values: Tensor | None = None
+    names: tuple[str, ...] = ()
+    rate: float | None = None
+    spacing: tuple[float, float, float] | None = None
 
     @classmethod
     def of_pixels(cls, pixels: Tensor, target: str = "", note: str = "") -> "Seen":
@@ -56,9 +64,24 @@ class Seen:
         return cls.of_pixels((colours - low) / max(high - low, 1e-12), target, note)
 
 
-def seen_of(inputs: object, names: Sequence[str] | None = None) -> tuple[Seen, ...] | None:
-    """Keep what a network took, where it is pictures (N, C, H, W) and not too many; None for anything else."""
-    if not isinstance(inputs, Tensor) or inputs.dim() != 4 or len(inputs) > MOST_SEEN or inputs.is_complex():
+def seen_of(
+    inputs: object, names: Sequence[str] | None = None, map_size: Sequence[int] = ()
+) -> tuple[Seen, ...] | None:
+    """Keep what a network took, where it is not too many pictures, signals, volumes or rows; None for anything else.
+
+    Args:
+        inputs: (N, C, H, W); or of floating point (N, C, T) or (N, T, C), (N, C, D, H, W), or (N, D).
+        names: of the targets.
+        map_size: of the map of one input, which tells (N, T, C) from (N, C, T).
+    """
+    if not isinstance(inputs, Tensor) or len(inputs) > MOST_SEEN or inputs.is_complex():
         return None
     known = names if names is not None else [""] * len(inputs)
-    return tuple(Seen.of_input(one, name) for one, name in zip(inputs, known, strict=True))
+    if inputs.dim() == 4:
+        return tuple(Seen.of_input(one, name) for one, name in zip(inputs, known, strict=True))
+    if not inputs.is_floating_point() or (inputs.dim(), len(map_size)) not in ((2, 1), (3, 1), (5, 3)):
+        return None
+    kept = inputs.detach().float().cpu()
+    if kept.dim() == 3 and map_size[0] == kept.shape[1] != kept.shape[2]:
+        kept = kept.mT
+    return tuple(Seen(values=one, target=name) for one, name in zip(kept, known, strict=True))

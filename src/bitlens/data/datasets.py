@@ -1,4 +1,4 @@
-"""Data sets of photos by name: `folder:DIR`, `csv:FILE`, `imagenet:DIR`, `builtin:scenes`.
+"""Data sets of photos by name, `folder:DIR`, `csv:FILE`, `imagenet:DIR`, `builtin:scenes`, and of signals, volumes and rows.
 
 Each is a sequence of samples, built when asked for; pixels are read when a sample's image is asked for.
 """
@@ -10,7 +10,7 @@ from contextlib import closing
 from dataclasses import dataclass, field, replace
 from functools import partial
 from pathlib import Path
-from typing import Generic, Literal, TypeVar, overload
+from typing import Generic, Literal, TypeAlias, TypeVar, overload
 from warnings import warn
 
 import numpy as np
@@ -24,6 +24,11 @@ from bitlens.data.imagenet import ImageNet
 from bitlens.data.images import find_images, read_image, read_layout
 from bitlens.data.labels import Labels
 from bitlens.data.named import FORMS, unknown_data
+from bitlens.data.numbers import Numbers
+from bitlens.data.planted import Draw, PlantedSet
+from bitlens.data.planted_signals import planted_signal
+from bitlens.data.planted_table import planted_row
+from bitlens.data.planted_volumes import planted_volume
 from bitlens.data.preprocessing import Preprocessing
 from bitlens.data.scenes import Scenes, Split
 from bitlens.data.tables import column, rows_of_csv, split_columns
@@ -37,24 +42,31 @@ _COLUMNS = {
 }
 """What columns of tables are called, the first that is there."""
 _THREADS = 4
+_PLANTED: dict[str, tuple[str, Draw]] = {
+    "signals": ("signal", planted_signal),
+    "volumes": ("volume", planted_volume),
+    "table": ("row", planted_row),
+}
+"""Generated data sets of other forms: what one of their samples is called, and how it is drawn."""
+Content: TypeAlias = Image.Image | Numbers
 Item = TypeVar("Item")
 
 
 @dataclass(frozen=True, eq=False)
 class Sample:
-    """One photo and what is known about it.
+    """One input, a photo above all, and what is known about it.
 
     Attributes:
         name: unique within its data set.
-        read: gives the photo, RGB and upright.
+        read: gives the photo, RGB and upright, or a signal, a volume or a row of a table.
         label: index of its class, None where unknown.
         boxes: around the objects of that class, (x0, y0, x1, y1) in pixels of the upright photo.
-        mask: (height, width) bool, the exact pixels of those objects, None where unknown.
-        path: of its file, None for generated photos.
+        mask: bool, the exact pixels (height, width) or other places of those objects, None where unknown.
+        path: of its file, None for generated inputs.
     """
 
     name: str
-    read: Callable[[], Image.Image] = field(repr=False)
+    read: Callable[[], Content] = field(repr=False)
     label: int | None = None
     boxes: tuple[Box, ...] = ()
     mask: npt.NDArray[np.bool_] | None = field(default=None, repr=False)
@@ -70,8 +82,17 @@ class Sample:
 
     @property
     def image(self) -> Image.Image:
-        """Read the photo anew; DataError where that fails."""
-        return self.read()
+        """Read the photo anew.
+
+        Raises:
+            DataError: if that fails, or it is none.
+        """
+        content = self.read()
+        if isinstance(content, Numbers):
+            raise DataError(
+                f"{self.name} is a {content.form}, no photo: choose photos, or a network for a {content.form}"
+            )
+        return content
 
 
 class _Samples(Sequence[Sample], Generic[Item]):
@@ -103,7 +124,8 @@ def open_dataset(spec: str, labels: Labels | None = None) -> Sequence[Sample]:
     stored file, several separated by `;`; further columns are ignored. Columns are called file (filename, image, photo) and
     label (class, target), or chosen: `csv:FILE?file=NAME&label=NAME`.
     `imagenet:DIR`: the label is the position of the class among the sorted WordNet ids; boxes are scaled where the
-    photos were. `builtin:scenes`: 1,000 test scenes with boxes and masks.
+    photos were. `builtin:scenes`: 1,000 test scenes with boxes and masks; `builtin:signals`, `builtin:volumes` and
+    `builtin:table`: as many signals, volumes and rows of a table, with masks of the places that decide.
 
     Args:
         spec: the name.
@@ -123,8 +145,9 @@ def open_dataset(spec: str, labels: Labels | None = None) -> Sequence[Sample]:
         "folder": partial(_folder, labels=labels),
         "imagenet": _imagenet,
     }
-    if spec in ("builtin:scenes", "builtin:scenes-train"):
-        return _scenes("train" if spec.endswith("train") else "test")
+    if kind == "builtin" and spec in FORMS:
+        name, _, split = place.partition("-")
+        return _generated(name, "train" if split else "test")
     if kind == "csv" and place:
         return _csv(place, labels)
     if kind not in openers or not place:
@@ -204,9 +227,9 @@ def _ahead(samples: Sequence[Sample], preprocess: Preprocessing, most: int) -> G
 
 def _prepare(samples: Sequence[Sample], index: int, preprocess: Preprocessing) -> tuple[Sample, Tensor]:
     sample = samples[index]
-    picture = sample.image
+    content = sample.read()
     try:
-        return sample, preprocess(picture)
+        return sample, preprocess(content)
     except InputError as error:
         raise DataError(f"{sample.name}: {error}") from error
 
@@ -301,6 +324,20 @@ def _imagenet(root: Path) -> Sequence[Sample]:
         return Sample(readable(photo.name), partial(read_image, photo), data.label(known), boxes, path=photo)
 
     return _Samples(find_images([data.photos]), build)
+
+
+def _generated(name: str, split: Split) -> Sequence[Sample]:
+    return _scenes(split) if name == "scenes" else _planted(*_PLANTED[name], split)
+
+
+def _planted(noun: str, draw: Draw, split: Split) -> Sequence[Sample]:
+    inputs = PlantedSet(draw, split)
+
+    def build(index: int) -> Sample:
+        made = inputs[index]
+        return Sample(f"{split} {noun} {index}", lambda: made.numbers, made.label, (), made.mask)
+
+    return _Samples(range(len(inputs)), build)
 
 
 def _scenes(split: Split) -> Sequence[Sample]:

@@ -12,6 +12,12 @@ FORMS = {
     "imagenet:DIR": "the ImageNet validation set in the official layout, with its boxes",
     "builtin:scenes": "generated scenes with known objects; nothing to download",
     "builtin:scenes-train": "such scenes as the bundled network was trained on",
+    "builtin:signals": "generated signals with a known waveform",
+    "builtin:signals-train": "such signals as the bundled network for them was trained on",
+    "builtin:volumes": "generated volumes with a known body",
+    "builtin:volumes-train": "such volumes",
+    "builtin:table": "generated rows of a table, of which two known features decide",
+    "builtin:table-train": "such rows",
 }
 TEXT_FORMS = {
     "jsonl:FILE": "one JSON object a line with text, and optionally label, pair and id; FILE.gz too",
@@ -19,6 +25,11 @@ TEXT_FORMS = {
     "csv:FILE": "the same, separated by commas; csv:FILE?text=NAME&label=NAME chooses columns by name",
     "builtin:reviews": "short reviews of films, half of them positive; nothing to download",
 }
+
+
+def training_data(spec: str) -> str:
+    """Return what methods learn from to explain a generated data set: its other split; any other data set as it is."""
+    return f"{spec}-train" if spec.startswith("builtin:") and f"{spec}-train" in FORMS else spec
 
 
 def check_data(spec: str, kind: Kind = "image") -> None:

@@ -1,4 +1,4 @@
-"""From a photo to a network's input, and back: the network's own preprocessing, and how to undo its colours.
+"""From a photo, or from numbers with axes, to a network's input, and back: its own preprocessing, and how to undo its colours.
 
 A preprocessing may be any callable, so its normalisation is measured, not read: flat black, red, green and blue
 pictures show where the colour of a pixel goes. If that is affine, x = M·rgb + b for every pixel (mean and standard
@@ -15,6 +15,8 @@ import torch
 from PIL import Image
 from torch import Tensor
 
+from bitlens.data.kinds import Form
+from bitlens.data.numbers import AXES, Numbers
 from bitlens.errors import BitlensError, BitlensWarning, InputError
 
 _BLACK, _GREY, _WHITE = (0, 0, 0), (128, 128, 128), (255, 255, 255)
@@ -24,40 +26,51 @@ _TOLERANCE = 0.02  # of the range from black to white; a few steps of 8-bit roun
 
 @dataclass(frozen=True)
 class Preprocessing:
-    """Preparation of a photo for a network.
+    """Preparation of a photo, or of numbers with axes, for a network.
 
     Attributes:
-        transform: maps an RGB PIL image to a floating-point tensor (C, H, W).
+        transform: maps an RGB PIL image to a floating-point tensor (C, H, W); or what `form` says to one laid out as `AXES` says.
         description: how to name the transform where a result says what it was made with.
         usual: whether it is that of ImageNet's networks, for a network that came without its own.
+        form: what it prepares.
     """
 
-    transform: Callable[[Image.Image], Any]
+    transform: Callable[[Any], Any]
     description: str = ""
     usual: bool = False
+    form: Form = "photo"
 
     def __post_init__(self) -> None:
         """Take the description from the transform where none is given."""
         if not self.description:
             object.__setattr__(self, "description", _describe(self.transform))
 
-    def __call__(self, image: Image.Image) -> Tensor:
-        """Prepare one photo.
+    def __call__(self, given: Image.Image | Numbers) -> Tensor:
+        """Prepare one photo, or one input of another form.
 
         Returns:
-            (C, H, W) float32.
+            (C, H, W) float32 of a photo; see `AXES` for other forms.
 
         Raises:
-            InputError: the transform fails, or gives something else than a finite floating-point tensor (C, H, W).
+            InputError: it is of another form, the transform fails, or gives something else than a finite floating-point tensor
+                of the right number of axes.
         """
+        came = given.form if isinstance(given, Numbers) else "photo"
+        if came != self.form:
+            raise InputError(f"this is a {came}, but the network reads one {self.form} at a time: give it that")
         try:
-            result = self.transform(image)
+            result = self.transform(given)
         except BitlensError:
             raise
         except Exception as error:  # the transform is the user's code
             reason = " ".join(f"{type(error).__name__}: {error}".split())
-            raise InputError(f"the preprocessing fails on a picture of size {image.size}: {reason}") from error
-        return _checked(result)
+            size = (
+                f"{came} of shape {given.values.shape}"
+                if isinstance(given, Numbers)
+                else f"picture of size {given.size}"
+            )
+            raise InputError(f"the preprocessing fails on a {size}: {reason}") from error
+        return _checked(result, AXES[self.form])
 
     def display(self, tensor: Tensor) -> Tensor:
         """Undo the normalisation, to show the pixels that the network sees.
@@ -124,11 +137,16 @@ class AffineColours:
         return len(self.matrix) == 3 and bool(torch.linalg.cond(self.matrix) < 1e4)
 
 
-def _checked(result: Any) -> Tensor:
+def as_tensor(given: Numbers) -> Tensor:
+    """Return the values as they are."""
+    return torch.from_numpy(given.values)
+
+
+def _checked(result: Any, axes: str) -> Tensor:
     if not isinstance(result, Tensor):
-        raise InputError(f"the preprocessing gave {type(result).__name__}, expected a torch.Tensor of shape (C, H, W)")
-    if result.ndim != 3 or result.numel() == 0:
-        raise InputError(f"the preprocessing gave a tensor of shape {tuple(result.shape)}, expected (C, H, W)")
+        raise InputError(f"the preprocessing gave {type(result).__name__}, expected a torch.Tensor of shape {axes}")
+    if result.ndim != len(axes.strip("(),").split(",")) or result.numel() == 0:
+        raise InputError(f"the preprocessing gave a tensor of shape {tuple(result.shape)}, expected {axes}")
     if not result.is_floating_point():
         raise InputError(f"the preprocessing gave {result.dtype}, expected floating point: scale and normalise in it")
     if not result.isfinite().all():

@@ -106,7 +106,7 @@ class Case(CaseOf):
         reseeded: Callable[[int], Sequence[Any]] = lambda count: (),  # noqa: ARG005
         layer: Callable[[], str] = lambda: "",
     ) -> None:
-        super().__init__(photo, photo.image, photo.image.shape[2:], method, seed, known)
+        super().__init__(photo, photo.image, photo.places, method, seed, known)
         self.photo, self.network = photo, network
         self.randomised, self.reseeded, self.layer = randomised, reseeded, layer
 

@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Literal
 
 from bitlens.data.kinds import Kind
+from bitlens.data.named import training_data
 from bitlens.methods.specs import Spec
 
 
@@ -49,6 +50,4 @@ class Plan:
     @property
     def learns_from(self) -> str:
         """The data set that methods learn from."""
-        if self.statistics_from is None and self.data == "builtin:scenes":
-            return "builtin:scenes-train"
-        return self.statistics_from or self.data
+        return self.statistics_from or training_data(self.data)

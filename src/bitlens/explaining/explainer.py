@@ -5,6 +5,7 @@ from dataclasses import dataclass, replace
 from typing import Any, overload
 
 import torch
+from rich.console import Group
 from torch import Tensor, nn
 
 from bitlens.core.attribution import Attribution
@@ -13,6 +14,7 @@ from bitlens.core.targets import Target
 from bitlens.data.texts import TextSample
 from bitlens.data.tokenizing import Span, TokenBatch
 from bitlens.errors import ModelError, StatisticsError
+from bitlens.explaining.besides import findable
 from bitlens.explaining.wanted import read_target, target_of
 from bitlens.methods import entry_of
 from bitlens.methods import method as method_named
@@ -24,9 +26,10 @@ from bitlens.models.loaded import Loaded
 from bitlens.probe import frozen
 from bitlens.probe.endings import output_form
 from bitlens.system.console import answers
-from bitlens.view.card import Proof
+from bitlens.view.card import Proof, agreement
 from bitlens.view.colours import Scale
-from bitlens.view.shaded import ShadedText, html_fragment, html_page, number, pieces_of, terminal, word_scale
+from bitlens.view.shaded import Piece, ShadedText, html_fragment, html_page, number, pieces_of, terminal, word_scale
+from bitlens.view.tradeoff import TradeOff, trade_off
 
 _BATCH = 16
 
@@ -92,20 +95,35 @@ class Explanation:
 
     def shaded(self, scale: Scale | None = None) -> ShadedText:
         """Return the text with its words' values, ready to be shown; the scale ends at its strongest word if none is given."""
-        pieces = pieces_of(self.text, [word.span for word in self.words], [word.value for word in self.words])
+        pieces = self._pieces(self.values)
         scale = scale or word_scale([pieces], self.unit, signed=self.signed)
-        return ShadedText(pieces, scale, self._title(), tuple(self._notes()))
+        shown = ShadedText(pieces, scale, self._title(), tuple(self._notes()))
+        return shown if (curve := trade_off(self.attribution)) is None else replace(shown, **self._curve(curve))
+
+    def passages(self, scale: Scale | None = None) -> list[ShadedText]:
+        """Return what is shown: the text, and how far its tokens' values differ between seeds where that was asked for."""
+        over = self.attribution.spread
+        if over is None:
+            return [self.shaded(scale)]
+        spans = [span for span in self.spans if span is not None]
+        values = over.std[0, : len(self.spans)].tolist()
+        pieces = pieces_of(
+            self.text, spans, [v for v, span in zip(values, self.spans, strict=True) if span is not None]
+        )
+        notes = [agreement(self.attribution)]
+        title = f"standard deviation over {over.seeds} seeds"
+        return [self.shaded(scale), ShadedText(pieces, word_scale([pieces], self.unit), title, notes, "token")]
 
     def html(self) -> str:
         """Return a piece of HTML with its own style."""
-        return html_fragment([self.shaded()])
+        return html_fragment(self.passages())
 
     def _repr_html_(self) -> str:
         return self.html()
 
     def __rich__(self) -> Any:
         """Give what rich prints."""
-        return terminal(self.shaded())
+        return Group(*map(terminal, self.passages()))
 
     def print(self) -> None:
         """Show the text in the terminal."""
@@ -119,8 +137,25 @@ class Explanation:
             for position, (token, value, span) in enumerate(zip(self.tokens, self.values, self.spans, strict=True))
         ]
         words = [{"word": word.text, "value": word.value, "span": word.span} for word in self.words]
-        found = {"text": self.text, "prediction": self.prediction, "prediction_probability": self.probability}
-        return {**found, **self.attribution.summary()[0], "target": self.target, "words": words, "tokens": tokens}
+        found: dict[str, Any] = {"text": self.text, "prediction": self.prediction}
+        found["prediction_probability"] = self.probability
+        found |= {**self.attribution.summary()[0], "target": self.target, "words": words, "tokens": tokens}
+        if (over := self.attribution.spread) is not None:
+            found["spread"] = over.std[0, : len(self.tokens)].tolist()
+        if (curve := self.attribution.curve) is not None:
+            points = zip(curve.kept[0].tolist(), curve.bits[0].tolist(), curve.maps[0].tolist(), strict=True)
+            found["curve"] = [{"kept": k, "bits": b, "tokens": m[: len(self.tokens)]} for k, b, m in points]
+        return found
+
+    def _pieces(self, values: Sequence[float]) -> tuple[Piece, ...]:
+        """Cut the text into its words, with the values of their tokens."""
+        joined = [_joined([values[p] for p in word.tokens], self.attribution.unit) for word in self.words]
+        return pieces_of(self.text, [word.span for word in self.words], joined)
+
+    def _curve(self, curve: TradeOff) -> dict[str, Any]:
+        steps = [(step.said(curve.measure), self._pieces(step.map[0].tolist())) for step in curve.steps]
+        scale = word_scale([pieces for _, pieces in steps], self.unit)
+        return {"curve": [ShadedText(pieces, scale, said) for said, pieces in steps], "told": curve.sentence}
 
     def _title(self) -> str:
         if not self.prediction:
@@ -156,7 +191,7 @@ def page(explanations: Sequence[Explanation], title: str, *, same_scale: bool = 
     if same_scale:
         pieces = [one.shaded().pieces for one in explanations]
         scale = word_scale(pieces, explanations[0].unit, signed=explanations[0].signed)
-    return html_page([one.shaded(scale) for one in explanations], title)
+    return html_page([shown for one in explanations for shown in one.passages(scale)], title)
 
 
 class Explainer:
@@ -208,8 +243,14 @@ class Explainer:
         return self
 
     @overload
-    def __call__(  # type: ignore[overload-overlap]  # a text is a sequence of texts to mypy
-        self, texts: str, pairs: str | None = None, *, target: Any = None, progress: Callable[[int], None] | None = None
+    def __call__(
+        self,
+        texts: str,
+        pairs: str | None = None,
+        *,
+        target: Any = None,
+        progress: Callable[[int], None] | None = None,
+        **more: Any,
     ) -> Explanation: ...
     @overload
     def __call__(
@@ -219,6 +260,7 @@ class Explainer:
         *,
         target: Any = None,
         progress: Callable[[int], None] | None = None,
+        **more: Any,
     ) -> list[Explanation]: ...
     def __call__(
         self,
@@ -227,6 +269,7 @@ class Explainer:
         *,
         target: Any = None,
         progress: Callable[[int], None] | None = None,
+        **more: Any,
     ) -> "Explanation | list[Explanation]":
         """Explain a text, or several.
 
@@ -237,6 +280,7 @@ class Explainer:
                 ("regression", "binary:1", "multi-label:NAME"), a `Target`, or a callable from the network's output to one
                 score per row; one with two arguments gets each row's last token too.
             progress: called with the number of texts explained so far.
+            **more: what is to be found besides, of bottlenecks: curve=True, spread=4.
 
         Returns:
             One explanation for one text, a list for a list.
@@ -245,6 +289,7 @@ class Explainer:
             StatisticsError: if the method has not learnt what it must.
             InputError: if a text is empty.
             TargetError: if there is no such class.
+            SettingError: if the method cannot find what is wanted besides.
         """
         if not self.ready and self.entry.learns != "statistics":
             raise StatisticsError(
@@ -256,7 +301,7 @@ class Explainer:
         second = [pairs] if isinstance(pairs, str) else None if pairs is None else list(pairs)
         batch = self.loaded.tokenizer(listed, second)
         choice, asked = self._asked(target, len(batch))
-        found = self.method.explain(batch, asked, progress=progress)
+        found = self.method.explain(batch, asked, progress=progress, **findable(self.method, self.entry.name, more))
         said = None if _is_no_class(target) else clean_answers(self.loaded, batch, choice)
         explanations = [self._explanation(batch, i, found[i], said) for i in range(len(batch))]
         return explanations[0] if one else explanations
@@ -276,7 +321,7 @@ class Explainer:
         text = batch.texts[i]
         words = tuple(
             ExplainedWord(
-                text[slice(*word.span)], word.span, _joined([values[p] for p in word.tokens], found), word.tokens
+                text[slice(*word.span)], word.span, _joined([values[p] for p in word.tokens], found.unit), word.tokens
             )
             for word in batch.words_of(i)
         )
@@ -306,9 +351,9 @@ def clean_answers(loaded: Loaded, batch: TokenBatch, choice: OutputChoice) -> Te
     return torch.cat(found)
 
 
-def _joined(values: Sequence[float], found: Attribution) -> float:
+def _joined(values: Sequence[float], unit: str) -> float:
     """Join the values of a word's tokens: what is counted adds up, shares have a mean."""
-    return sum(values) / (len(values) if found.unit == "mask" else 1)
+    return sum(values) / (len(values) if unit == "mask" else 1)
 
 
 def _loaded(model: Any, tokenizer: Any) -> Loaded:

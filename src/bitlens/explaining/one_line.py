@@ -14,8 +14,8 @@ from bitlens.core.inputs import ModelInputs
 from bitlens.core.seen import MOST_SEEN, Seen, seen_of
 from bitlens.data.images import read_image
 from bitlens.data.tokenizing import TokenBatch
-from bitlens.errors import InputError, LayerError, SettingError
-from bitlens.explaining.photos import able
+from bitlens.errors import InputError, LayerError
+from bitlens.explaining.besides import findable
 from bitlens.methods import entry_of
 from bitlens.methods.building import build_method, layer_for
 from bitlens.methods.naming import holding
@@ -62,7 +62,7 @@ def explain(
     settings |= {"keep": keep} if keep is not None else holding(name, settings, kind)
     more = {part: settings.pop(part) for part in _BESIDES if part in settings}
     made, given, asked = prepared(loaded, inputs, targets, layer, name, settings)
-    found: Attribution = made.explain(given, asked, **_able(made, name, more))
+    found: Attribution = made.explain(given, asked, **findable(made, name, more))
     return replace(found, seen=_seen(loaded, given, found) if isinstance(loaded, Loaded) else seen_of(inputs))
 
 
@@ -104,14 +104,6 @@ def default_layer(model: nn.Module | Loaded, inputs: Any = None) -> str:
     if given.image_size is None:
         raise LayerError(f"a layer is found by itself for images only, not for {tuple(given.first.shape)}: layer='…'")
     return layers.default_layer(model, given.select(slice(1)).first)
-
-
-def _able(made: Any, name: str, more: dict[str, Any]) -> dict[str, Any]:
-    """Pass on what is wanted besides the map, if the method can find it."""
-    missing = more.keys() - able(made, more).keys()
-    if missing:
-        raise SettingError(f"{name} has no setting {min(missing)!r}: it is of bottlenecks")
-    return more
 
 
 def _asked(targets: Any, loaded: Loaded) -> Any:

@@ -6,11 +6,11 @@ from functools import cached_property
 from typing import Literal
 
 import torch
-from PIL import Image
 from torch import Tensor
 
 from bitlens.data.boxes import box_mask, object_mask
-from bitlens.data.datasets import Sample
+from bitlens.data.datasets import Content, Sample
+from bitlens.data.numbers import Numbers
 from bitlens.data.preprocessing import Preprocessing
 from bitlens.errors import DataError, InputError
 from bitlens.explaining.asked import Asked, answered
@@ -21,19 +21,24 @@ ObjectShape = Literal["boxes", "mask"]
 
 @dataclass(frozen=True, kw_only=True)
 class Photo(Asked):
-    """One photo as the network sees it.
+    """One photo as the network sees it, or one input of another form.
 
     Attributes:
         sample: where it comes from.
-        image: (1, C, H, W), on the network's device.
-        size: (width, height) of the photo before it was prepared.
+        image: (1, C, H, W), on the network's device; of other forms laid out as `AXES` says.
+        size: (width, height) of the photo before it was prepared, the shape of what is none.
         preprocess: how the image was made.
     """
 
     sample: Sample
     image: Tensor
-    size: tuple[int, int]
+    size: tuple[int, ...]
     preprocess: Preprocessing
+
+    @property
+    def places(self) -> tuple[int, ...]:
+        """Return how many places there are along each axis: (H, W), (T,), (D, H, W), or (D,) features of a row."""
+        return tuple(self.image.shape[1 if self.preprocess.form == "table" else 2 :])
 
     def inside(self, region: ObjectShape, max_area: float) -> Tensor | None:
         """Show where the object is, (1, H, W) in [0, 1]; None where that is unknown, outside, or more than `max_area`."""
@@ -46,28 +51,40 @@ class Photo(Asked):
     def _boxes(self) -> Tensor | None:
         if not self.sample.boxes:
             return None
-        return box_mask(self.sample.boxes, self.size, self.preprocess)
+        width, height = self.size
+        return box_mask(self.sample.boxes, (width, height), self.preprocess)
 
     @cached_property
     def _mask(self) -> Tensor | None:
-        return object_mask(self.sample.mask, self.preprocess) if self.sample.mask is not None else None
+        known = self.sample.mask
+        if known is None or self.preprocess.form == "photo":
+            return object_mask(known, self.preprocess) if known is not None else None
+        if known.shape != self.places:
+            raise InputError(
+                f"the mask of {self.sample.name} has shape {known.shape}, the network's input {self.places}: masks cannot follow "
+                "a preprocessing that changes the places"
+            )
+        return torch.from_numpy(known).to(torch.float32)
 
 
-def fingerprint(sample: Sample, picture: Image.Image | None = None) -> str:
-    """Hash the bytes of a sample's file, or its pixels where it has none, to 16 hexadecimal digits.
+def fingerprint(sample: Sample, content: Content | None = None) -> str:
+    """Hash the bytes of a sample's file, or its pixels or values where it has none, to 16 hexadecimal digits.
 
     Args:
         sample: the sample.
-        picture: its photo, if it was read already.
+        content: what `sample.read` gives, if it was read already.
 
     Raises:
         DataError: if the file cannot be read.
     """
     try:
-        content = sample.path.read_bytes() if sample.path is not None else (picture or sample.image).tobytes()
+        if sample.path is not None:
+            return hashlib.sha256(sample.path.read_bytes()).hexdigest()[:16]
     except OSError as error:
         raise DataError(f"cannot read {sample.path}: {error.strerror or error}") from error
-    return hashlib.sha256(content).hexdigest()[:16]
+    content = content or sample.read()
+    values = content.values if isinstance(content, Numbers) else content
+    return hashlib.sha256(values.tobytes()).hexdigest()[:16]
 
 
 def read_photo(sample: Sample, network: Network, preprocess: Preprocessing) -> Photo:
@@ -78,14 +95,15 @@ def read_photo(sample: Sample, network: Network, preprocess: Preprocessing) -> P
         InputError: if it cannot be prepared.
         TargetError: if its label is no class of the network.
     """
-    picture = sample.image
+    content = sample.read()
     try:
-        image = preprocess(picture)[None]
+        image = preprocess(content)[None]
     except InputError as error:
         raise InputError(f"{sample.name}: {error}") from error
     inputs = network.prepared(image)
     with torch.no_grad(), network.running(inputs) as run:
         output = run(inputs.first.clone())  # a network may overwrite what it is given
     said = answered(output, sample.label, network.form(inputs, output))
-    mark = fingerprint(sample, picture)
-    return Photo(mark, *said, sample=sample, image=inputs.first, size=picture.size, preprocess=preprocess)
+    mark = fingerprint(sample, content)
+    size = content.values.shape if isinstance(content, Numbers) else content.size
+    return Photo(mark, *said, sample=sample, image=inputs.first, size=size, preprocess=preprocess)

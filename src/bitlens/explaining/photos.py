@@ -1,6 +1,5 @@
 """One photo after the other, explained by one method or several; each attribution is on disk before the next begins."""
 
-import inspect
 import itertools
 import json
 import re
@@ -17,6 +16,7 @@ from bitlens.data.datasets import Sample
 from bitlens.data.images import read_image
 from bitlens.data.preprocessing import Preprocessing
 from bitlens.errors import BitlensError, DataError, InputError, LayerError, SettingError
+from bitlens.explaining.besides import able
 from bitlens.explaining.photo import Photo, read_photo
 from bitlens.methods import entry_of
 from bitlens.methods.building import method_settings
@@ -280,11 +280,6 @@ def _explained(ready: Ready, photo: Photo, identity: Mapping[str, Any], stem: Pa
     attribution = replace(made, settings=settings)
     attribution.save(places[0])
     return Found(ready, attribution, repeated=False)
-
-
-def able(method: Any, more: Mapping[str, Any]) -> dict[str, Any]:
-    """Return what of this a method can find besides its map."""
-    return {name: value for name, value in more.items() if name in inspect.signature(method.explain).parameters}
 
 
 def over_photo(made: Attribution) -> Attribution:

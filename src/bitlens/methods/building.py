@@ -8,7 +8,8 @@ from torch import Tensor
 
 from bitlens.bottlenecks.at_layer import LayerBottleneck
 from bitlens.core.guarantee import Guarantee
-from bitlens.errors import SettingError
+from bitlens.data.datasets import Content, open_dataset
+from bitlens.errors import LayerError, SettingError
 from bitlens.methods import METHODS, entry_of
 from bitlens.methods.lessons import WEIGHTS
 from bitlens.methods.specs import Spec, settings_of_callable
@@ -72,9 +73,18 @@ def method_settings(spec: Spec, method: Any) -> dict[str, Any]:
 
 
 def grey_photo(loaded: Loaded) -> Tensor:
-    """Return (1, C, H, W) on the network's device: any input will do to see which layers there are."""
-    image = loaded.preprocess(Image.new("RGB", (512, 512), (128, 128, 128)))[None]
-    return image.to(Network(loaded.model).device)
+    """Return one input on the network's device, a grey photo if it reads photos: any will do to see which layers there are.
+
+    Raises:
+        LayerError: if the network reads something else and comes with no data set.
+    """
+    if loaded.form == "photo":
+        given: Content = Image.new("RGB", (512, 512), (128, 128, 128))
+    elif loaded.learns_from is not None:
+        given = open_dataset(loaded.learns_from)[0].read()
+    else:
+        raise LayerError(f"layers of a network for a {loaded.form} are not found by themselves: name one with layer")
+    return loaded.preprocess(given)[None].to(Network(loaded.model).device)
 
 
 def _check_reader(guarantee: Guarantee | None, loaded: Loaded) -> None:

@@ -69,7 +69,7 @@ def _builtin(name: str, weights: Path | None) -> Loaded:
     return Loaded(
         f"builtin/{name}",
         network,
-        Preprocessing(preprocess),
+        Preprocessing(preprocess, form=entry.form),
         entry.classes,
         entry.layer,
         beta=entry.beta,

@@ -8,7 +8,7 @@ from torch import nn
 
 from bitlens.bottlenecks.token_statistics import TokenStatistics
 from bitlens.core.outputs import OutputChoice
-from bitlens.data.kinds import Kind
+from bitlens.data.kinds import Form, Kind
 from bitlens.data.preprocessing import Preprocessing
 from bitlens.data.tokenizing import Tokenizer
 from bitlens.errors import ModelError
@@ -49,6 +49,11 @@ class Loaded:
     def kind(self) -> Kind:
         """Return what kind of input it reads."""
         return "image" if isinstance(self.reader, Preprocessing) else "text"
+
+    @property
+    def form(self) -> Form | None:
+        """Return what an input of it is, None of texts."""
+        return self.reader.form if isinstance(self.reader, Preprocessing) else None
 
     @property
     def preprocess(self) -> Preprocessing:

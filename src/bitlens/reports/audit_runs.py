@@ -9,6 +9,7 @@ from typing import Any
 
 from bitlens.core.attribution import Attribution
 from bitlens.data.kinds import Kind
+from bitlens.data.named import training_data
 from bitlens.errors import DataError
 from bitlens.evaluation.context import Context, open_context
 from bitlens.evaluation.measures import read_metrics
@@ -192,7 +193,7 @@ class EvaluatedRun:
         layers = {
             known["methods"][label].get("layer") for label, spec in methods.items() if "layer" not in spec.settings
         }
-        usual = {"builtin:scenes": "builtin:scenes-train"}.get(known["data"], known["data"])
+        usual = training_data(known["data"])
         learnt = known["statistics"]
         return Plan(
             model,

@@ -22,7 +22,7 @@ from bitlens.view.html import asset, render_template
 _STEPS = (0.03, 0.12, 0.3, 0.6)
 _FOR = ("#c9772b", "bold #c9772b", "bold underline #e0771a", "bold reverse #f0862a")
 _AGAINST = ("#5b8fd0", "bold #5b8fd0", "bold underline #4a8ae0", "bold reverse #5a9af0")
-_LISTED_IN_TERMINAL, _LISTED_IN_HTML = 6, 20
+_LISTED_IN_TERMINAL, _LISTED_OF_CURVE, _LISTED_IN_HTML = 6, 3, 20
 _WHOLE = 9.95
 _NAMED = 0.005
 
@@ -50,6 +50,8 @@ class ShadedText:
         title: said above it.
         notes: said below it, a line each.
         of: what is shaded: "word" or "token".
+        curve: the same text as less and less of it passes, on a scale of their own, each with what is said of it as its title.
+        told: what is said of the curve as a whole.
     """
 
     pieces: Sequence[Piece]
@@ -57,6 +59,8 @@ class ShadedText:
     title: str = ""
     notes: Sequence[str] = ()
     of: str = "word"
+    curve: Sequence["ShadedText"] = ()
+    told: str = ""
 
     @property
     def text(self) -> str:
@@ -155,10 +159,10 @@ def terminal(shaded: ShadedText) -> Group:
     text = Text()
     for piece in shaded.pieces:
         text.append(piece.text, _style((piece.value or 0.0) / shaded.scale.top))
-    words = ", ".join(f"{word} {value}" for word, value in shaded.strongest(_LISTED_IN_TERMINAL))
     lines = [Text(shaded.title, "bold")] if shaded.title else []
-    lines += [text, _legend(shaded), Text(f"most: {words}", "dim")]
-    return Group(*lines, *(Text(note, "dim") for note in shaded.notes))
+    lines += [text, _legend(shaded), Text(f"most: {_listed(shaded, _LISTED_IN_TERMINAL)}", "dim")]
+    notes = [*shaded.notes, *(f"{one.title}; most: {_listed(one, _LISTED_OF_CURVE)}" for one in shaded.curve)]
+    return Group(*lines, *(Text(note, "dim") for note in notes))
 
 
 def html_fragment(texts: Sequence[ShadedText]) -> str:
@@ -169,6 +173,10 @@ def html_fragment(texts: Sequence[ShadedText]) -> str:
 def html_page(texts: Sequence[ShadedText], title: str) -> str:
     """Return the texts as a whole page that asks no server for anything; light or dark as the reader's system is."""
     return _render(texts, title, whole=True)
+
+
+def _listed(shaded: ShadedText, count: int) -> str:
+    return ", ".join(f"{word} {value}" for word, value in shaded.strongest(count))
 
 
 def _style(share: float) -> str:

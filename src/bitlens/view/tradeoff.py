@@ -19,6 +19,7 @@ if TYPE_CHECKING:
 
 _SAME = 1e-3  # of bits: nearer points are one
 _MOST = len(LEVELS)  # steps
+_DEEPEST = 4  # axes of the maps of a curve: volumes are not drawn
 
 
 @dataclass(frozen=True)
@@ -30,7 +31,7 @@ class Step:
         kept: the share that is held.
         bits: that pass in all.
         value: of the target, as so much of it is held; None where that is not known.
-        map: (h, w).
+        map: (h, w); (1, T) of a text or a signal.
     """
 
     level: float
@@ -92,7 +93,7 @@ def bits_number(bits: float) -> str:
 def trade_off(found: "Attribution | StoredMap", sample: int = 0, title: str = "") -> TradeOff | None:
     """Read the curve of one input off an attribution; None where there is none, or nothing of the input was needed."""
     curve, proof = found.curve, Proof.of(found, sample)
-    if curve is None or curve.maps.ndim != 4 or (proof is not None and proof.idle):
+    if curve is None or curve.maps.ndim > _DEEPEST or (proof is not None and proof.idle):
         return None
     count = curve.kept.shape[1]
     levels = LEVELS if count == len(LEVELS) else tuple(curve.kept[sample].tolist())
@@ -103,7 +104,7 @@ def trade_off(found: "Attribution | StoredMap", sample: int = 0, title: str = ""
         if proof is not None and proof.floor is not None:
             value = proof.floor + kept * (proof.before - proof.floor)
         if not steps or bits > steps[-1].bits * (1 + _SAME):
-            steps.append(Step(levels[i], kept, bits, value, as_map(curve.maps[sample, i])))
+            steps.append(Step(levels[i], kept, bits, value, as_map(np.atleast_2d(curve.maps[sample, i]))))
     aim = found.settings.get("keep")
     wanted = float(aim) if isinstance(aim, int | float) else 0.9
     start = min(range(len(steps)), key=lambda i: abs(steps[i].kept - wanted))

@@ -6,6 +6,8 @@ from importlib import import_module
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from bitlens.data.kinds import Form
+
 if TYPE_CHECKING:
     from torch import nn
 
@@ -39,6 +41,7 @@ class Builtin:
         beta: its price of information by default. The papers' 10 is for ImageNet networks with far more features.
         readout: the file of a readout that was trained for it; None where there is none.
         learns_from: the data set that methods learn from unless the user names another.
+        form: what it reads.
     """
 
     build: "Callable[[], tuple[nn.Module, Callable[..., Any]]]"
@@ -48,11 +51,20 @@ class Builtin:
     beta: float
     readout: Path | None = None
     learns_from: str = "builtin:scenes-train"
+    form: Form = "photo"
+
+
+def _planted(name: str, form: Form, classes: tuple[str, ...], layer: str, parameters: int) -> Builtin:
+    """Describe a network for generated inputs of another form."""
+    learns_from = f"builtin:{name}-train"
+    return Builtin(_in_file(name, name), classes, layer, parameters, beta=1.0, learns_from=learns_from, form=form)
 
 
 BUILTIN: dict[str, Builtin] = {
     "scenes": Builtin(_in_file("scenes", "scenes"), _SHAPES, "layer2", 968_986, beta=1.0, readout=_READOUT),
     "scenes-vit": Builtin(_in_file("scenes_vit", "scenes_vit"), _SHAPES, "blocks.0", 506_618, beta=3.0),
+    "signals": _planted("signals", "signal", ("rising", "falling", "pressed", "stretched"), "layer2", 34_196),
+    "table": _planted("table", "table", ("sound", "worn bearing", "leak", "worn bearing and leak"), "scaled", 1_860),
 }
 
 

@@ -100,15 +100,21 @@ def scenes() -> tuple[nn.Module, Callable[[Image.Image], torch.Tensor]]:
     return trained(SceneNetwork(), WEIGHTS), preprocess
 
 
-def trained(network: nn.Module, weights: Path) -> nn.Module:
+def trained(network: nn.Module, weights: Path, script: str = "") -> nn.Module:
     """Return the network with its bundled weights, in evaluation mode.
+
+    Args:
+        network: fresh.
+        weights: the file.
+        script: in tools/ that makes it, `train_NAME.py` of the file's name by default.
 
     Raises:
         ModelError: they are missing from the installation.
     """
     if not weights.is_file():
+        made_by = script or f"train_{weights.stem}.py"
         raise ModelError(
-            f"the weights {weights} are missing: install bitlens again, or train them with python tools/train_{weights.stem}.py"
+            f"the weights {weights} are missing: install bitlens again, or train them with python tools/{made_by}"
         )
     network.load_state_dict(load_file(weights))  # copies float16 into float32
     return network.eval()

@@ -1,0 +1,50 @@
+"""Inputs that are numbers with axes: a signal, a volume, a row of a table, with what is known of their axes."""
+
+from dataclasses import dataclass
+
+import numpy as np
+import numpy.typing as npt
+
+from bitlens.data.kinds import Form
+from bitlens.errors import DataError
+
+AXES: dict[Form, str] = {"photo": "(C, H, W)", "signal": "(C, T)", "volume": "(C, D, H, W)", "table": "(D,)"}
+"""How one input of each form is laid out, channels first."""
+
+
+@dataclass(frozen=True, eq=False)
+class Numbers:
+    """One input that is no photo and no text.
+
+    Attributes:
+        values: float32: (C, T) of a signal, (C, D, H, W) of a volume, (D,) of a row of a table.
+        form: which of them it is.
+        names: of the channels, or of a row's features; empty where unknown.
+        rate: samples per second of a signal, None where unknown.
+        spacing: millimetres between voxels along D, H and W, None where unknown.
+    """
+
+    values: npt.NDArray[np.float32]
+    form: Form
+    names: tuple[str, ...] = ()
+    rate: float | None = None
+    spacing: tuple[float, float, float] | None = None
+
+    def __post_init__(self) -> None:
+        """Refuse what is empty, not finite, or has other axes.
+
+        Raises:
+            DataError: says which of it.
+        """
+        shape, expected = self.values.shape, AXES[self.form]
+        if len(shape) != len(expected.strip("(),").split(",")) or not self.values.size:
+            raise DataError(f"a {self.form} has shape {shape}: expected {expected}, with something in it")
+        if not np.isfinite(self.values).all():
+            bad = int((~np.isfinite(self.values)).sum())
+            raise DataError(
+                f"the {self.form} holds {bad} values that are NaN or infinite: leave them out, or fill them in"
+            )
+        if self.names and len(self.names) != shape[0]:
+            raise DataError(
+                f"the {self.form} has {shape[0]} rows of values and {len(self.names)} names: expected one for each"
+            )
