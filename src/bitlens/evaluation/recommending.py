@@ -55,7 +55,7 @@ class Ranked:
 
     @property
     def level(self) -> bool:
-        """Whether it cannot be told from the first."""
+        """Return whether it cannot be told from the first."""
         return self.behind is None or not self.behind.p < _LEVEL
 
     @property
@@ -68,7 +68,7 @@ class Ranked:
 
 @dataclass(frozen=True)
 class Recommendation:
-    """What a small evaluation says.
+    """Advice that a small evaluation gives.
 
     Attributes:
         model: the network.
@@ -86,7 +86,7 @@ class Recommendation:
 
     @property
     def sentence(self) -> str:
-        """What to take, and what is as good for less."""
+        """Say what to take, and what is as good for less."""
         first = self.rows[0]
         blind = [row.method for row in self.rows if row.method in CHANCE and row.level]
         if blind:
