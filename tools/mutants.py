@@ -168,7 +168,7 @@ SOURCES: tuple[Source, ...] = (
             ("the kernel's sum", "kernel = kernel / kernel.sum()", "kernel = kernel / kernel.max()"),
             ("borders repeat their place", "max(2 * (size - 1), 1)", "max(2 * size, 1)"),
             ("reflected taps overwrite", "matrix.scatter_add_(", "matrix.scatter_("),
-            ("tokens are blurred", "if not sigma or not layout.on_image:", "if not sigma:"),
+            ("tokens are blurred", "if not sigma or not layout.on_grid:", "if not sigma:"),
             ("the mask in place of its complement", "torch.sigmoid(-logits)", "torch.sigmoid(logits)"),
             ("columns transposed, channels first", "@ columns.T)", "@ columns)"),
             ("rows transposed, channels first", "(rows @ u.movedim", "(rows.T @ u.movedim"),

@@ -1,10 +1,13 @@
 """The page in a real browser: what a visitor does, and what a visitor must not be able to do."""
 
+import json
 import shutil
 import struct
 import urllib.error
 import urllib.request
 import zlib
+from importlib.util import find_spec
+from io import BytesIO
 from pathlib import Path
 
 import numpy as np
@@ -21,7 +24,9 @@ pytestmark = [
     pytest.mark.slow,
     pytest.mark.skipif(CHROMIUM is None, reason="there is no chromium on this machine"),
 ]
+AXE = find_spec("axe_playwright_python")
 PATIENCE = 120_000  # milliseconds; a loaded machine is slow
+DESKTOP, PHONE = {"width": 1440, "height": 900}, {"width": 390, "height": 844}
 
 
 @pytest.fixture(scope="module")
@@ -56,30 +61,48 @@ def browser():
 class Visitor:
     """One person's browser window."""
 
-    def __init__(self, browser, address):
-        self.context = browser.new_context(viewport={"width": 1300, "height": 1000}, accept_downloads=True)
+    def __init__(self, browser, address, **options):
+        self.context = browser.new_context(**{"viewport": DESKTOP, "accept_downloads": True, **options})
         self.page = self.context.new_page()
         self.page.set_default_timeout(PATIENCE)
         self.asked: list[str] = []
         self.page.on("request", lambda request: self.asked.append(request.url))
         self.page.goto(address)
-        self.page.wait_for_selector("#explain")
+        self.page.wait_for_selector("#photo-explain")
 
     def upload(self, file):
-        self.page.locator("input[type=file]").first.set_input_files(str(file))
+        self.page.locator("#photo input[type=file]").set_input_files(str(file))
 
-    def wait_for_text(self, text, place="#evidence"):
-        self.page.wait_for_function(
-            "([place, text]) => document.querySelector(place)?.innerText.includes(text)", arg=[place, text]
-        )
+    def take(self, number=0, tab="photo"):
+        self.page.locator(f"#{tab}-examples button").nth(number).click()
+        return self.answered(tab)
 
-    def evidence(self):
-        return self.page.inner_text("#evidence")
+    def answered(self, tab="photo"):
+        """Wait for an answer with its files, and read it."""
+        place = f"#{tab}-result"
+        self.page.wait_for_selector(f"{place}:not([data-stale]) .bitlens-shown:not(.old)")
+        self.page.wait_for_selector(f"{place} .bitlens-downloads button:not([disabled])")
+        return self.page.inner_text(f"#{tab}-answer")
 
-    def error(self):
-        toast = self.page.locator(".toast-body, .toast-wrap").first
-        toast.wait_for(state="visible")
-        return toast.inner_text()
+    def refused(self):
+        self.page.wait_for_selector("#photo-answer .bitlens-refused")
+        return self.page.inner_text("#photo-answer")
+
+    def ask_no_more(self):
+        """Keep the page from asking again by itself, so that there is time to look at it."""
+        self.page.evaluate("document.querySelector('#photo-explain').click = () => {}")
+
+    def open_tab(self, name):
+        self.page.get_by_role("tab", name=name).click()
+
+    def choose(self, label, option):
+        """Choose an option of a list on the tab for photos."""
+        self.page.get_by_label(label, exact=True).first.click()
+        self.page.get_by_role("option", name=option, exact=True).click()
+        self.page.keyboard.press("Escape")
+
+    def pixels(self, place):
+        return np.asarray(Image.open(BytesIO(self.page.locator(place).first.screenshot())).convert("RGB"), dtype=float)
 
 
 @pytest.fixture
@@ -100,40 +123,30 @@ def scene(folder, number):
     return file
 
 
-def another_answer(visitor, old):
-    """Wait for an answer that is not the old one."""
-    visitor.page.wait_for_function(
-        "old => { const now = document.querySelector('#evidence').innerText;"
-        " return now.includes('passed the layer') && now !== old }",
-        arg=old,
-    )
-    return visitor.evidence()
+def bits_of(text):
+    return float(text.split(" bits")[0].split()[-1].replace(",", ""))
 
 
 def test_upload_change_beta_compare_and_download(visitor, photo, tmp_path):
     visitor.upload(photo)
-    visitor.wait_for_text("passed the layer")
-    held = visitor.evidence()
-    assert "heart" in held
+    held = visitor.answered()
+    assert held.startswith("predicted heart (0.9")
     assert "probability when noise hides all else" in held
     visitor.page.get_by_role("button", name="As in the papers").click()
     visitor.page.get_by_label("A price decides how much passes").check()
-    first = another_answer(visitor, held)
-    slider = visitor.page.locator("#beta input[type=range]")
+    visitor.page.wait_for_selector("#photo-result[data-stale]")
+    first = visitor.answered()
+    slider = visitor.page.locator("#photo-beta input[type=range]")
     slider.focus()
     for _ in range(4):
         slider.press("ArrowRight")
-    visitor.page.click("#explain")
-    another_answer(visitor, first)
-    assert "β = 10" in visitor.page.inner_text("#beta")
-    bits = [float(text.split(" bits")[0].split()[-1].replace(",", "")) for text in (first, visitor.evidence())]
-    assert bits[1] < bits[0]  # a higher price: fewer bits
-    visitor.page.get_by_label("Methods, side by side").click()
-    visitor.page.get_by_role("option", name="saliency", exact=True).click()
-    visitor.page.keyboard.press("Escape")
-    visitor.page.wait_for_timeout(500)
-    visitor.page.click("#explain")
-    visitor.page.wait_for_function("document.querySelector('#map img')?.naturalWidth > 900")
+    visitor.page.wait_for_selector("#photo-result[data-stale]")
+    second = visitor.answered()
+    assert "β = 10" in visitor.page.inner_text("#photo-beta")
+    assert bits_of(second) < bits_of(first)  # a higher price: fewer bits
+    visitor.choose("Methods", "saliency")
+    visitor.page.wait_for_function("document.querySelectorAll('#photo-answer figure').length === 3")
+    visitor.answered()
     with visitor.page.expect_download() as waiting:
         visitor.page.click("#download-full")
     file = tmp_path / "taken.safetensors"
@@ -142,17 +155,55 @@ def test_upload_change_beta_compare_and_download(visitor, photo, tmp_path):
     assert (taken.method, tuple(taken.map.shape), taken.settings["beta"]) == ("iba", (1, 96, 96), 10.0)
     with visitor.page.expect_download() as waiting:
         visitor.page.click("#download-report")
-    assert "bits" in Path(waiting.value.path()).read_text("utf-8")
+    report = Path(waiting.value.path()).read_text("utf-8")
+    assert "bits" in report
+    assert "drawn over grey" not in report  # the photo is in it
     outside = [url for url in visitor.asked if not url.startswith(("http://127.0.0.1", "data:", "blob:"))]
     assert not outside
 
 
-def test_the_slider_moves_through_the_curve_without_asking_again(visitor, photo):
-    visitor.upload(photo)
-    slider = visitor.page.locator("#curves .tradeoff input")
-    slider.wait_for()
-    assert "of the decision is held" in visitor.evidence()
-    picture, said = visitor.page.locator("#curves img.step:visible"), visitor.page.locator("#curves .tradeoff-said")
+def test_after_a_key_press_the_answer_is_grey_and_out_of_date_until_there_is_another(visitor):
+    before = visitor.take()
+    mark = visitor.page.locator(".bitlens-stale p:visible")
+    assert not mark.count()
+    colourful = visitor.pixels("#photo-answer .map")
+    assert np.ptp(colourful, axis=2).max() > 100
+    visitor.ask_no_more()
+    slider = visitor.page.locator("#photo-keep input[type=range]")
+    slider.focus()
+    slider.press("Home")
+    visitor.page.wait_for_selector(".bitlens-stale p:visible")
+    assert "Out of date" in mark.inner_text()
+    for place in (".map", "svg"):
+        assert (
+            np.ptp(visitor.pixels(f"#photo-answer {place}"), axis=2).max() < 40
+        )  # what is left is the page's own shade
+    assert not visitor.page.locator(".bitlens-downloads button:visible").count()
+    assert visitor.page.inner_text("#photo-answer") == before
+    visitor.page.click("#photo-explain")
+    after = visitor.answered()
+    assert not mark.count()
+    assert "keep = 0.5" in after
+    assert bits_of(after) < bits_of(before)
+
+
+def test_changes_are_followed_without_a_click_and_what_was_asked_before_is_up_to_date_again(visitor):
+    visitor.take()
+    slider = visitor.page.locator("#photo-keep input[type=range]")
+    slider.focus()
+    slider.press("ArrowLeft")
+    visitor.page.wait_for_selector("#photo-result[data-stale]")
+    slider.press("ArrowRight")  # back to what is shown
+    visitor.page.wait_for_selector("#photo-result:not([data-stale])")
+    slider.press("ArrowLeft")
+    visitor.page.wait_for_function("document.querySelector('#photo-answer').innerText.includes('keep = 0.89')")
+
+
+def test_the_slider_moves_through_the_curve_without_asking_again(visitor):
+    said_first = visitor.take()
+    slider = visitor.page.locator("#photo-answer .tradeoff input")
+    assert "of the decision is held" in said_first
+    picture, said = visitor.page.locator("#photo-answer img.step:visible"), visitor.page.locator(".tradeoff-said")
     shown, text, asked = picture.get_attribute("src"), said.inner_text(), len(visitor.asked)
     assert "level 0.90" in text
     slider.focus()
@@ -161,31 +212,106 @@ def test_the_slider_moves_through_the_curve_without_asking_again(visitor, photo)
     assert picture.get_attribute("src") != shown
     assert "level 0.50" in said.inner_text()
     assert not [url for url in visitor.asked[asked:] if "queue" in url or "run" in url]
-    bits = [float(one.split(" bits")[0].split()[-1].replace(",", "")) for one in (text, said.inner_text())]
-    assert bits[1] < bits[0]
+    assert bits_of(said.inner_text()) < bits_of(text)
 
 
-@pytest.mark.parametrize(
-    ("name", "content", "said"),
-    [
-        ("no-photo.png", b"this is a text", "no-photo.png"),
-        ("noise.png", np.random.default_rng(0).integers(0, 255, 300_000, dtype=np.uint8).tobytes(), ""),
-    ],
-    ids=["no image", "too large"],
-)
-def test_what_is_no_photo_gets_a_sentence(visitor, tmp_path, name, content, said):
-    file = tmp_path / name
-    file.write_bytes(content)
+def test_a_slider_goes_from_the_map_to_the_photo(visitor):
+    visitor.take()
+    slider = visitor.page.get_by_label("Map over the photo")
+    photo = visitor.pixels("#photo-answer .stack >> nth=0")[4:100, 4:100]
+    over = [visitor.pixels("#photo-answer .stack >> nth=1")[4:100, 4:100]]
+    slider.focus()
+    for _ in range(2):
+        slider.press("PageDown")
+    over.append(visitor.pixels("#photo-answer .stack >> nth=1")[4:100, 4:100])
+    slider.press("Home")
+    over.append(visitor.pixels("#photo-answer .stack >> nth=1")[4:100, 4:100])
+    far = [abs(one - photo).mean() for one in over]
+    assert far[0] > far[1] > far[2]
+    assert far[2] < 3
+
+
+def test_layers_are_stages_in_order_of_depth_with_their_grids(visitor):
+    visitor.page.locator("#photo-layer input").click()
+    assert [one.inner_text().strip(" ✓\n") for one in visitor.page.get_by_role("option").all()] == [
+        "relu · 48×48",
+        "layer1 · 24×24",
+        "layer2 · 12×12",
+        "layer3 · 6×6",
+        "layer4 · 6×6",
+    ]
+
+
+def test_the_likeliest_classes_have_bars_as_long_as_they_are_likely(visitor):
+    visitor.take()
+    rows = visitor.page.locator("#photo-answer .bitlens-says li").all()
+    shares = [float(row.locator(".share").inner_text()) for row in rows]
+    assert len(rows) == 5
+    assert shares == sorted(shares, reverse=True)
+    assert rows[0].inner_text().startswith("heart")
+    for row, share in zip(rows, shares, strict=True):
+        track, bar = row.locator(".track"), row.locator(".track span")
+        width = bar.evaluate("e => e.getBoundingClientRect().width") / track.evaluate(
+            "e => e.getBoundingClientRect().width"
+        )
+        assert width == pytest.approx(share, abs=0.01)
+
+
+def test_every_control_says_what_it_is_for(address):
+    config = json.loads(urllib.request.urlopen(f"{address}config", timeout=60).read())
+    kinds = ("dropdown", "slider", "radio", "checkbox", "textbox")
+    controls = [part for part in config["components"] if part["type"] in kinds]
+    assert len(controls) > 12
+    assert not [part["props"]["label"] for part in controls if not part["props"].get("info")]
+
+
+def test_examples_are_pictures_of_what_they_are(visitor):
+    buttons = visitor.page.locator("#photo-examples button").all()
+    assert len(buttons) == 8
+    for number, button in enumerate(buttons):
+        assert button.get_attribute("aria-label") == f"Scene with a {open_dataset('builtin:scenes')[number].label}"
+        assert button.locator("img").evaluate("e => e.naturalWidth") > 50
+    visitor.open_tab("Text")
+    assert len(visitor.page.locator("#text-examples button").all()) == 4
+
+
+def test_what_is_no_photo_gets_one_sentence_and_leaves_nothing_of_the_answer_before(visitor, tmp_path, capfd):
+    visitor.take()
+    visitor.page.get_by_label("Clear").first.click()
+    visitor.page.wait_for_function("document.querySelector('#photo-answer').innerText.includes('Drop a photo')")
+    capfd.readouterr()
+    (tmp_path / "no-photo.png").write_bytes(b"this is a text")
+    visitor.upload(tmp_path / "no-photo.png")
+    said = visitor.refused()
+    assert said.count("no-photo.png") == 1
+    assert "cannot read" in said
+    assert len(said) < 200
+    for left in (
+        "#photo-answer img",
+        ".bitlens-downloads button:visible",
+        ".toast-wrap :visible",
+        "#photo img:visible",
+    ):
+        assert not visitor.page.locator(left).count(), left
+    assert "Traceback" not in "".join(capfd.readouterr())
+    assert visitor.page.locator("#photo-explain").is_enabled()
+    assert visitor.take(1).startswith("predicted ring")  # and another photo is explained
+
+
+def test_what_is_too_large_gets_a_sentence(visitor, tmp_path):
+    file = tmp_path / "noise.png"
+    file.write_bytes(np.random.default_rng(0).integers(0, 255, 300_000, dtype=np.uint8).tobytes())
     visitor.upload(file)
-    assert said in visitor.error()
-    assert visitor.page.locator("#explain").is_enabled()
+    toast = visitor.page.locator(".toast-body, .toast-wrap").first
+    toast.wait_for(state="visible")
+    assert visitor.page.locator("#photo-explain").is_enabled()
 
 
 def test_a_huge_picture_is_refused_before_it_fills_the_memory(visitor, tmp_path):
     file = tmp_path / "huge.png"
     file.write_bytes(huge_png(60_000))
     visitor.upload(file)
-    assert "huge.png" in visitor.error()
+    assert "huge.png" in visitor.refused()
 
 
 def test_two_visitors_do_not_mix(browser, address, tmp_path):
@@ -194,9 +320,7 @@ def test_two_visitors_do_not_mix(browser, address, tmp_path):
         person.upload(scene(tmp_path, number))
     names = [open_dataset("builtin:scenes")[number].label for number in range(2)]
     assert names[0] != names[1]
-    for person in people:
-        person.wait_for_text("passed the layer")
-    said = [person.evidence() for person in people]
+    said = [person.answered() for person in people]
     assert said[0] != said[1]
     assert "heart" in said[0]
     assert "heart" not in said[1]
@@ -204,17 +328,25 @@ def test_two_visitors_do_not_mix(browser, address, tmp_path):
         person.context.close()
 
 
-def test_words_of_a_text_are_shaded(visitor):
-    visitor.page.get_by_role("tab", name="Text").click()
+def test_words_of_a_text_are_shaded_by_several_methods(visitor):
+    visitor.open_tab("Text")
     visitor.page.locator("#text textarea").fill("A wonderful film, and <b>moving</b>.")
-    visitor.page.click("#explain-text")
-    visitor.wait_for_text("bits", "#shaded")
-    shaded = visitor.page.locator("#shaded")
-    assert "wonderful" in shaded.inner_text()
-    assert "<b>moving</b>" in shaded.inner_text()  # what a visitor writes stays text
+    visitor.page.click("#text-explain")
+    shown = visitor.answered("text")
+    assert shown.startswith("predicted positive")
+    assert "bits in total" in shown
+    assert "<b>moving</b>" in shown  # what a visitor writes stays text
+    visitor.page.locator("#text-methods input").click()
+    visitor.page.get_by_role("option", name="occlusion", exact=True).click()
+    visitor.page.keyboard.press("Escape")
+    visitor.page.wait_for_function("document.querySelectorAll('#text-answer article').length === 2")
+    visitor.answered("text")
+    boxes = [one.bounding_box() for one in visitor.page.locator("#text-answer article").all()]
+    assert boxes[0]["y"] == boxes[1]["y"]  # side by side
     with visitor.page.expect_download() as waiting:
         visitor.page.click("#download-page")
-    assert "wonderful" in Path(waiting.value.path()).read_text("utf-8")
+    page = Path(waiting.value.path()).read_text("utf-8")
+    assert page.count("wonderful") > 2
 
 
 @pytest.mark.parametrize("path", ["/etc/passwd", str(Path(__file__).resolve()), "pyproject.toml"])
@@ -224,13 +356,64 @@ def test_files_of_the_machine_stay_hidden(address, path):
     assert refused.value.code in (403, 404)
 
 
-def test_a_phone_needs_no_sideways_scrolling(browser, address):
-    context = browser.new_context(viewport={"width": 390, "height": 844})
-    page = context.new_page()
-    page.goto(address)
-    page.wait_for_selector("#explain", timeout=PATIENCE)
-    assert page.evaluate("document.documentElement.scrollWidth") <= 392
-    context.close()
+def test_on_a_desktop_all_begins_above_the_fold_and_the_answer_stands_beside_the_input(visitor):
+    visitor.take()
+    boxes = {name: visitor.page.locator(f"#photo-{name}").bounding_box() for name in ("explain", "examples", "result")}
+    assert boxes["explain"]["y"] + boxes["explain"]["height"] < DESKTOP["height"]
+    assert boxes["examples"]["x"] + boxes["examples"]["width"] <= boxes["result"]["x"]
+    assert boxes["result"]["y"] < 200
+    heading = visitor.page.locator("#photo-answer h2")
+    at = "e => { const b = e.getBoundingClientRect(); return document.elementFromPoint(b.x + 5, b.y + b.height / 2) === e }"
+    assert heading.evaluate(at)  # nothing covers it
+
+
+def test_on_a_phone_the_answer_comes_into_view_stacked_and_readable(browser, address):
+    person = Visitor(browser, address, viewport=PHONE)
+    person.take(2)
+    assert person.page.evaluate("document.documentElement.scrollWidth") <= PHONE["width"]
+    assert 0 <= person.page.locator("#photo-answer h2").bounding_box()["y"] < PHONE["height"] / 3
+    photo, first = (one.bounding_box() for one in person.page.locator("#photo-answer .stack").all())
+    assert photo["y"] + photo["height"] <= first["y"]
+    small = """() => [...document.querySelectorAll('*')].filter(
+        e => e.checkVisibility() && parseFloat(getComputedStyle(e).fontSize) < 12
+            && [...e.childNodes].some(n => n.nodeType === 3 && n.textContent.trim())
+    ).map(e => e.textContent.trim())"""
+    drawn = "() => document.querySelector('.tradeoff svg').getBoundingClientRect().width / 340"
+    assert [text for text in person.page.evaluate(small) if not text.replace(",", "").replace(".", "").isdigit()] == []
+    assert 11 * person.page.evaluate(drawn) > 9
+    person.context.close()
+
+
+@pytest.mark.skipif(AXE is None, reason="axe-playwright-python is not installed")
+@pytest.mark.parametrize("size", [DESKTOP, PHONE], ids=["desktop", "phone"])
+@pytest.mark.parametrize("scheme", ["light", "dark"])
+def test_no_state_of_the_page_has_a_fault_that_axe_knows(browser, address, scheme, size, tmp_path):
+    person = Visitor(browser, address, viewport=size, color_scheme=scheme)
+    script = Path(AXE.origin).with_name("axe.min.js").read_text("utf-8")
+    person.page.evaluate(script)
+
+    def faults():
+        found = person.page.evaluate("axe.run({runOnly: ['wcag2a', 'wcag2aa', 'wcag21a', 'wcag21aa']})")
+        return [(one["id"], one["nodes"][0]["html"][:100]) for one in found["violations"]]
+
+    assert faults() == []
+    person.take()
+    assert faults() == []
+    if scheme == "dark":  # no white slab
+        assert np.median(person.pixels("#photo-answer")) < 100
+    person.ask_no_more()
+    person.page.locator("#photo-keep input[type=range]").press("ArrowLeft")
+    person.page.wait_for_selector(".bitlens-stale p:visible")
+    assert faults() == []
+    person.page.get_by_label("Clear").first.click()
+    (tmp_path / "no-photo.png").write_bytes(b"this is a text")
+    person.upload(tmp_path / "no-photo.png")
+    person.refused()
+    assert faults() == []
+    person.open_tab("Text")
+    person.take(1, "text")
+    assert faults() == []
+    person.context.close()
 
 
 def huge_png(side):

@@ -158,7 +158,7 @@ def test_smoothgrad_without_noise_is_saliency() -> None:
     [
         (IntegratedGradients, {"steps": 0}, "steps must be at least 1, got 0"),
         (IntegratedGradients, {"baseline": "blur"}, "baseline must be one of 'zero', 'mean-colour', got 'blur'"),
-        (IntegratedGradients, {"baseline": torch.zeros(2, 3, 16, 16)}, "baseline must be one image"),
+        (IntegratedGradients, {"baseline": torch.zeros(2, 3, 16, 16, 4)}, "baseline must be one input"),
         (IntegratedGradients, {"baseline": None}, "baseline must be 'zero', 'mean-colour', a number or an image"),
         (IntegratedGradients, {"reduce": "sum"}, "reduce must be one of 'mean', 'abs-max', got 'sum'"),
         (SmoothGrad, {"noise_samples": 0.5}, "noise_samples must be at least 1, got 0.5"),
@@ -172,11 +172,11 @@ def test_settings_without_sense_are_refused(method: type[Baseline], settings: di
 
 
 def test_a_baseline_of_another_size_is_refused() -> None:
-    with pytest.raises(SettingError, match=r"baseline has shape \(3, 8, 8\), the images \(3, 16, 16\)"):
+    with pytest.raises(SettingError, match=r"baseline has shape \(3, 8, 8\), the inputs \(3, 16, 16\)"):
         IntegratedGradients(small_net(), baseline=torch.zeros(3, 8, 8)).explain(noise_images(1))
 
 
 @pytest.mark.parametrize("method", [Gradient, SmoothGrad])
 def test_a_score_without_gradient_is_refused(method: type[Baseline]) -> None:
-    with pytest.raises(SettingError, match="the score has no gradient at the image"):
+    with pytest.raises(SettingError, match="the score has no gradient at the input"):
         method(Blind().eval()).explain(noise_images(1))

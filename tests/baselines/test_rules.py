@@ -216,7 +216,7 @@ class ByRules(ImageBaseline):
     [
         (Hidden.apply, "by-rules cannot look into Through: it computes Hidden, an autograd function of its own"),
         (torch.jit.script(nn.Sequential(nn.ReLU())), "by-rules cannot look into Through: it holds TorchScript"),
-        (torch.detach, "the score has no gradient at the image"),
+        (torch.detach, "the score has no gradient at the input"),
     ],
 )
 def test_what_rules_cannot_reach_is_refused(function, sentence):

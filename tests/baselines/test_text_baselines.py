@@ -6,9 +6,10 @@ from captum.attr import LayerIntegratedGradients
 from torch import nn
 
 from bitlens.baselines.gradient import TextGradientXInput, TextIntegratedGradients, TextSaliency
-from bitlens.baselines.occlusion import TextOcclusion
+from bitlens.baselines.occlusion import LeaveOneOut, TextOcclusion
 from bitlens.baselines.random import TextRandom
-from bitlens.baselines.surrogate import TextKernelSHAP, TextLIME
+from bitlens.baselines.surrogate import ContextCite, TextKernelSHAP, TextLIME
+from bitlens.data.passages import units_of
 from bitlens.errors import InputError, SettingError
 from bitlens.models.loaded import Loaded
 from small_texts import MASK, PAD, TEXTS, WORDS, BlankTokenizer, small_lstm, small_transformer
@@ -49,6 +50,9 @@ def test_a_sum_over_words_is_found(bag):
         TextIntegratedGradients(bag, baseline="mask"): from_mask,
         TextOcclusion(bag): from_mask,
         TextOcclusion(bag, removal="delete"): own,
+        LeaveOneOut(bag, unit="token"): own,
+        LeaveOneOut(bag, unit="token", removal="replace"): from_mask,
+        ContextCite(bag, unit="token", penalty=1e-6, samples=200): own,
         TextLIME(bag, ridge=0, samples=200): from_mask,
         TextLIME(bag, ridge=0, samples=200, removal="delete"): own,
         TextKernelSHAP(bag, samples=200): from_mask,
@@ -61,6 +65,27 @@ def test_a_sum_over_words_is_found(bag):
         torch.testing.assert_close(opposite, -wanted, rtol=1e-3, atol=1e-4)
     saliency = TextSaliency(bag).explain(batch, 1).map
     torch.testing.assert_close(saliency, batch.real * bag.model.worth.norm().detach())
+
+
+def test_what_is_left_out_as_a_whole_shares_what_it_is_worth(bag):
+    batch = bag.tokenizer(TEXTS)
+    own, _ = worths(bag, batch)
+    for unit in ("word", "sentence"):
+        units = units_of(batch, unit)
+        for method in (LeaveOneOut(bag, unit=unit), ContextCite(bag, unit=unit, penalty=1e-6, samples=200)):
+            found = method.explain(batch, 1).map
+            for row in range(len(batch)):
+                for number in range(int(units[row].max()) + 1):
+                    inside = units[row] == number
+                    assert found[row, inside].sum() == pytest.approx(float(own[row, inside].sum()), rel=1e-3, abs=1e-3)
+                    assert len(found[row, inside].unique()) == 1
+
+
+def test_a_strict_lasso_leaves_values_to_few(bag):
+    batch = bag.tokenizer(TEXTS)
+    strict, loose = (ContextCite(bag, unit="token", penalty=p).explain(batch, 1).map for p in (0.3, 1e-6))
+    assert (strict != 0).sum() < (loose != 0).sum()
+    assert bool((strict.abs() <= loose.abs() + 1e-3).all())
 
 
 def test_shapley_values_sum_to_what_all_tokens_are_worth():

@@ -75,7 +75,7 @@ def test_the_grid_of_patches(tokens: int, size: tuple[int, int], grid: tuple[int
     assert patch_grid(tokens, size) == grid
     layout = detect_layout((tokens, 8), size)
     assert layout == named_layout("PD", tokens - grid[0] * grid[1])
-    assert (layout.patches, layout.grid((tokens, 8)), layout.on_image) == (grid, grid, True)
+    assert (layout.patches, layout.grid((tokens, 8)), layout.on_grid) == (grid, grid, True)
 
 
 @pytest.mark.parametrize(("tokens", "size"), [(220, (224, 224)), (3, (64, 96)), (512, (224, 224)), (77, (224, 224))])

@@ -1,4 +1,5 @@
 import math
+from dataclasses import replace
 
 import pytest
 import torch
@@ -6,6 +7,7 @@ from torch import Tensor
 
 from bitlens.core.layout import LAYOUTS, detect_layout
 from bitlens.core.maps import bits_of, bits_of_extra, bits_per_cell, bits_per_pixel, unit_of
+from bitlens.core.places import Places
 
 
 def _cells(*shape: int) -> Tensor:
@@ -61,14 +63,25 @@ def test_whole_factors_are_plain_bilinear(grid: tuple[int, int], image: tuple[in
 
 @pytest.mark.parametrize(
     ("grid", "image"),
-    [((7, 7), (225, 223)), ((3, 4), (10, 11)), ((14, 14), (100, 37)), ((9, 9), (4, 4)), ((1, 5), (3, 7))],
-)
-def test_totals_survive_any_factor(grid: tuple[int, int], image: tuple[int, int]) -> None:
+    [
+        ((7, 7), (225, 223)), ((3, 4), (10, 11)), ((14, 14), (100, 37)), ((9, 9), (4, 4)), ((1, 5), (3, 7)),
+        ((7,), (30,)), ((5,), (3,)), ((3, 4, 5), (7, 8, 21)), ((2, 2, 2), (5, 1, 2)),
+    ],
+)  # fmt: skip
+def test_totals_survive_any_factor(grid: tuple[int, ...], image: tuple[int, ...]) -> None:
     cells = _cells(3, *grid)
     pixels = bits_per_pixel(cells, image)
     assert pixels.shape == (3, *image)
     assert bool((pixels >= 0).all())
-    torch.testing.assert_close(pixels.sum((1, 2)), cells.sum((1, 2)))
+    torch.testing.assert_close(pixels.flatten(1).sum(1), cells.flatten(1).sum(1))
+
+
+def test_other_numbers_of_axes_are_images_of_one_row() -> None:
+    cells = _cells(2, 5)
+    series, image = bits_per_pixel(cells, (12,)), bits_per_pixel(cells[:, None], (1, 12))
+    volume = bits_per_pixel(cells[:, None, :, None], (1, 12, 1))
+    torch.testing.assert_close(series, image[:, 0])
+    torch.testing.assert_close(series, volume[:, 0, :, 0])
 
 
 def test_a_constant_stays_constant() -> None:
@@ -87,18 +100,29 @@ def test_samples_are_scaled_each_by_itself() -> None:
 
 
 @pytest.mark.parametrize(
-    ("layout", "image_size", "unit"),
+    ("layout", "places", "unit"),
     [
-        ("CHW", (8, 8), "bits/pixel"),
-        ("HWC", (8, 8), "bits/pixel"),
+        ("CHW", Places("CHW", (8, 8)), "bits/pixel"),
+        ("HWC", Places("CHW", (8, 8)), "bits/pixel"),
         ("CHW", None, "bits/cell"),
+        ("CHW", Places("T", (64,)), "bits/cell"),
+        ("CDHW", Places("CDHW", (4, 8, 8)), "bits/voxel"),
+        ("CDHW", Places("CHW", (8, 8)), "bits/cell"),
         ("TD", None, "bits/token"),
-        ("TD", (8, 8), "bits/token"),
-        ("D", (8, 8), "bits/feature"),
+        ("TD", Places("CHW", (8, 8)), "bits/token"),
+        ("TD", Places("CT", (8,)), "bits/token"),
+        ("D", Places("CHW", (8, 8)), "bits/feature"),
     ],
 )
-def test_units(layout: str, image_size: tuple[int, int] | None, unit: str) -> None:
-    assert unit_of(LAYOUTS[layout], image_size) == unit
+def test_units(layout: str, places: Places | None, unit: str) -> None:
+    assert unit_of(LAYOUTS[layout], places) == unit
+
+
+@pytest.mark.parametrize(("axes", "unit"), [("CT", "bits/sample"), ("TC", "bits/sample"), ("D", "bits/token")])
+def test_steps_that_lie_along_a_series_have_its_unit(axes: str, unit: str) -> None:
+    layout = replace(LAYOUTS["CT"], patches=(8,))
+    places = Places(axes, (32,))
+    assert unit_of(layout, places) == ("bits/cell" if axes == "D" else unit)
 
 
 def test_patches_lie_row_by_row_and_other_tokens_apart() -> None:
@@ -109,5 +133,5 @@ def test_patches_lie_row_by_row_and_other_tokens_apart() -> None:
     assert (cells.shape, extra.shape) == ((2, 2, 3), (2, 2))
     torch.testing.assert_close(cells[:, 1, 0] * math.log(2), nats[:, 2 + 3].sum(1))
     torch.testing.assert_close(cells.sum((1, 2)) + extra.sum(1), bits_of(nats).sum((1, 2)))
-    assert unit_of(layout, (8, 12)) == "bits/pixel"
+    assert unit_of(layout, Places("CHW", (8, 12))) == "bits/pixel"
     assert bits_of_extra(nats, LAYOUTS["TD"]) is None

@@ -1,9 +1,11 @@
+from dataclasses import replace
+
 import pytest
 import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from bitlens.core.layout import LAYOUTS, detect_layout
+from bitlens.core.layout import LAYOUTS, detect_layout, named_layout
 from bitlens.core.masks import complement, smoothing_matrices, smoothing_matrix
 
 CHW, HWC, TD, D = (LAYOUTS[name] for name in ("CHW", "HWC", "TD", "D"))
@@ -107,6 +109,27 @@ def test_patches_are_blurred_as_a_grid_and_other_tokens_not_at_all() -> None:
     torch.testing.assert_close(got[:, 2:].unflatten(1, (4, 6)), expected)
     torch.testing.assert_close(got[:, :2], torch.sigmoid(-logits[:, :2]))
     assert smoothing_matrices(layout, (26, 5), 0.0) == []
+
+
+def test_a_series_is_an_image_of_one_row_and_a_volume_is_blurred_along_each_axis() -> None:
+    logits = torch.randn(2, 3, 9, generator=torch.Generator().manual_seed(0))
+    along = replace(LAYOUTS["CT"], patches=(9,))
+    series = complement(logits, along, smoothing_matrices(along, (3, 9), 1.0))
+    image = complement(logits[:, :, None], CHW, smoothing_matrices(CHW, (3, 1, 9), 1.0))
+    torch.testing.assert_close(series, image[:, :, 0])
+    tokens = replace(LAYOUTS["TD"], patches=(9,))
+    torch.testing.assert_close(complement(logits.mT, tokens, smoothing_matrices(tokens, (9, 3), 1.0)), series.mT)
+    extra = replace(named_layout("PD", 1), patches=(9,))
+    beside = torch.cat([torch.zeros(2, 1, 3), logits.mT], 1)
+    found = complement(beside, extra, smoothing_matrices(extra, (10, 3), 1.0))
+    torch.testing.assert_close(found, torch.cat([torch.full((2, 1, 3), 0.5), series.mT], 1))
+    volume = torch.zeros(1, 1, 7, 9, 5)
+    volume[0, 0, 3, 4, 2] = -20
+    layout = LAYOUTS["CDHW"]
+    matrices = smoothing_matrices(layout, (1, 7, 9, 5), 1.0)
+    spread = complement(volume, layout, matrices)[0, 0] - 0.5
+    taps = [matrix[:, middle] for matrix, middle in zip(matrices, (3, 4, 2), strict=True)]
+    torch.testing.assert_close(spread, 0.5 * torch.einsum("d,h,w->dhw", *taps), atol=1e-6, rtol=1e-4)
 
 
 @pytest.mark.parametrize("size", [(2, 5, 9, 7), (1, 3, 4, 4)])

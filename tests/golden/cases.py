@@ -355,9 +355,9 @@ def in_other_shapes(name: str) -> Found:
 REVIEWS = ("Beautiful pictures, a touching story and a perfect ending.", "I have rarely seen a worse performance.")
 TEXT_METHODS = (
     "iba", "token-iba", "input-iba", "random", "saliency", "gradient-x-input", "integrated-gradients", "occlusion", "lime",
-    "kernel-shap", "attention-rollout", "gradient-attention-rollout",
+    "kernel-shap", "leave-one-out", "context-cite", "attention-rollout", "gradient-attention-rollout",
 )  # fmt: skip
-TEXT_FLOAT32 = {"iba", "token-iba", "input-iba", "occlusion", "lime", "kernel-shap"}
+TEXT_FLOAT32 = {"iba", "token-iba", "input-iba", "occlusion", "lime", "kernel-shap", "leave-one-out", "context-cite"}
 TEXT_FITTED = {"iba", "token-iba", "input-iba", "TokenIBA", "TokenInputIBA"}
 TEXT_SHORT: dict[str, dict[str, Any]] = {
     **{name: {"samples": 60} for name in ("lime", "kernel-shap")},

@@ -19,6 +19,7 @@ ATTENTION = {"attention-rollout", "gradient-attention-rollout"}
 BOTTLENECKS = {"iba", "token-iba", "input-iba"}
 LIGHT: dict[str, dict[str, Any]] = {
     **{name: {"samples": 40} for name in ("lime", "kernel-shap")},
+    "context-cite": {"unit": "token", "penalty": 1e-5},
     **{name: {"steps": 3, "noise_samples": 2} for name in BOTTLENECKS},
     "input-iba": {
         "steps": 3,
@@ -81,7 +82,7 @@ def test_the_same_again_and_another_seed(name: str) -> None:
     for seed in (0, 0, 1):
         maps.append(_make(name, loaded, seed=seed)[0].explain(loaded.tokenizer(TEXTS[:2]), 1).map)
     assert torch.equal(maps[0], maps[1])
-    draws = name in {*BOTTLENECKS, "random", "lime"}
+    draws = name in {*BOTTLENECKS, "random", "lime", "context-cite"}
     assert torch.equal(maps[0], maps[2]) != draws
 
 

@@ -8,7 +8,7 @@ from torch import nn
 
 from bitlens.core.passes import Passes
 from bitlens.core.targets import ClassTarget, Score
-from bitlens.errors import BitlensWarning, InputError, SettingError, TargetError
+from bitlens.errors import BitlensError, BitlensWarning, InputError, SettingError, TargetError
 from bitlens.metrics import degradation, insertion_deletion, sensitivity_n
 from bitlens.metrics.perturbation import ImageGroup, in_groups, replaced
 from bitlens.probe import Network
@@ -146,7 +146,7 @@ def test_replacements():
 @pytest.mark.parametrize(
     ("change", "error", "words"),
     [
-        ({"images": torch.randn(5, 12)}, InputError, "needs images"),
+        ({"images": torch.randn(5, 12)}, BitlensError, "takes 4 axes"),
         ({"maps": MAPS[:4]}, InputError, r"\(5, 16, 16\)"),
         ({"maps": MAPS.where(MAPS < 2, torch.nan)}, InputError, "NaN or infinite"),
         ({"targets": 7}, TargetError, "class 7"),

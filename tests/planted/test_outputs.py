@@ -452,8 +452,9 @@ def test_the_page_and_the_evaluation_say_the_value(bitlens: Any, tmp_path: Any) 
     from PIL import Image
 
     from bitlens.app.answers import Answers, Question
-    from bitlens.app.evidence import evidence_html
+    from bitlens.app.evidence import answer_of
     from bitlens.app.offers import Offer, Shelf, photo_desk
+    from bitlens.app.takeaway import drawn
 
     (tmp_path / "net.py").write_text(NETWORK)
     Image.new("RGB", (64, 64), (200, 30, 90)).save(tmp_path / "photo.png")
@@ -471,10 +472,16 @@ def test_the_page_and_the_evaluation_say_the_value(bitlens: Any, tmp_path: Any) 
     with pytest.raises(InputError, match="does not say what it is"):
         answers.answer(Question(*question))
     shown = answers.answer(Question(*question, output="regression"))
-    assert shown.explained.name == shown.predicted
+    assert shown.explained.predicted == ""
     assert shown.explained.name.startswith("value ")
-    assert "probability" not in evidence_html(shown)
-    assert "probability of" in evidence_html(answers.answer(Question(*question, output="binary")))
+    said = []
+    for name, one in (("value", shown), ("binary", answers.answer(Question(*question, output="binary")))):
+        (tmp_path / name).mkdir()
+        said.append(answer_of(one, drawn(one, "net", tmp_path / name)).html())
+    assert "probability" not in said[0]
+    assert "The network says" not in said[0]
+    assert "probability, for the whole photo" in said[1]
+    assert "The network says" in said[1]
     (tmp_path / "photos.csv").write_text("file,label\nphoto.png,1\n")
     where = ["evaluate", "--model", f"{tmp_path}/net.py:one", "--data", f"csv:{tmp_path}/photos.csv", "--metrics"]
     spec = "occlusion-14:output=binary,random"

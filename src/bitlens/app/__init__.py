@@ -6,11 +6,11 @@ import signal
 import threading
 from collections.abc import AsyncIterator, Iterator, Sequence
 from contextlib import asynccontextmanager, contextmanager
+from pathlib import Path
 from types import FrameType
 from typing import Any
 
 from bitlens.app.connections import close_idle
-from bitlens.app.evidence import STYLE
 from bitlens.app.files import KEPT_SECONDS, Folders
 from bitlens.app.gate import Gate, Hosts
 from bitlens.app.offers import Offer, Shelf, builtin_offers, builtin_text_offers, photo_desk, text_desk
@@ -19,6 +19,7 @@ from bitlens.app.tab import MOST_SECONDS
 from bitlens.app.text_tab import TextTab
 from bitlens.app.uploads import Uploads
 from bitlens.system.optional import need
+from bitlens.view.html import asset
 
 __all__ = ["Offer", "builtin_offers", "builtin_text_offers", "make_page", "serve"]
 
@@ -116,7 +117,8 @@ def serve(
             footer_links=[],
             prevent_thread_lock=True,
             theme=theme,
-            css=STYLE,
+            css=_beside("page.css") + asset("tradeoff.css"),
+            head=f"<script>{_beside('page.js')}</script>",
             run_history=False,
             app_kwargs={"lifespan": guarded},
         )
@@ -128,6 +130,11 @@ def serve(
         if wait:
             folders.remove()
     return page, address
+
+
+def _beside(name: str) -> str:
+    """Read a file that lies beside this one."""
+    return Path(__file__).with_name(name).read_text("utf-8")
 
 
 async def _sweep(folders: Folders, uploads: Uploads) -> None:
@@ -163,13 +170,18 @@ def _theme(gr: Any) -> Any:
     theme = gr.themes.Soft(
         primary_hue="orange", neutral_hue="slate", font=font, font_mono=["ui-monospace", "monospace"]
     )
-    plain = {
+    both = {
         "block_title_background_fill": "none",
-        "block_title_padding": "0",
         "block_title_text_color": "*body_text_color",
         "block_label_text_color": "*body_text_color",
         "block_label_background_fill": "*background_fill_secondary",
+        "button_primary_background_fill": "*primary_700",  # of lighter ones white letters are hard to read
+        "button_primary_background_fill_hover": "*primary_800",
+        "checkbox_label_background_fill_selected": "*primary_700",
+        "checkbox_label_text_color_selected": "white",
+        "slider_color": "*primary_700",
     }
-    return theme.set(
-        **plain, **{f"{name}_dark": value for name, value in plain.items() if name != "block_title_padding"}
-    )
+    quiet = ("body_text_color_subdued", "block_info_text_color", "input_placeholder_color")
+    light = dict.fromkeys(quiet, "*neutral_600") | {"color_accent": "*primary_700", "block_title_padding": "0"}
+    dark = {f"{name}_dark": "*neutral_300" for name in quiet}
+    return theme.set(**both, **{f"{name}_dark": value for name, value in both.items()}, **light, **dark)

@@ -26,7 +26,7 @@ from bitlens.methods.lessons import STATISTICS
 from bitlens.methods.naming import KEEP, holding
 from bitlens.methods.specs import Spec, settings_of_callable
 from bitlens.methods.teaching import Source, Teacher
-from bitlens.models.classes import class_name
+from bitlens.models.classes import class_name, likeliest
 from bitlens.models.loaded import Loaded
 from bitlens.probe import Network
 
@@ -67,10 +67,16 @@ class Question:
 
 @dataclass(frozen=True)
 class Shown:
-    """An answer: what was found, and which methods cannot be used on this network, and why."""
+    """An answer.
+
+    Attributes:
+        explained: what was found.
+        said: the classes that the network finds likeliest, with their probabilities; none of values.
+        refused: which methods cannot be used on this network, and why.
+    """
 
     explained: Explained
-    predicted: str
+    said: tuple[tuple[str, float], ...]
     refused: dict[str, str]
 
 
@@ -113,6 +119,7 @@ class Answers:
                     refused[name] = str(error)
         if not found:
             raise SettingError("; ".join(refused.values()))
+        names = photo.measure == "probability"
         explained = Explained(
             photo=Path(question.name),
             stem="explanation",
@@ -121,9 +128,10 @@ class Answers:
             probability=photo.probability,
             found=tuple(found),
             measure=photo.measure,
+            predicted=class_name(str(photo.predicted), desk.classes) if names else "",
+            confidence=photo.confidence if names else None,
         )
-        predicted = class_name(str(photo.predicted), desk.classes) if photo.measure == "probability" else explained.name
-        return Shown(explained, predicted, refused)
+        return Shown(explained, likeliest(photo.said.tolist(), desk.classes) if names else (), refused)
 
     def _photo(self, question: Question) -> Photo:
         sample = Sample(question.name, partial(read_image, question.photo), question.target, path=question.photo)

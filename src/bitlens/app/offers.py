@@ -1,7 +1,7 @@
 """The networks that the page offers: loaded when they are first asked for, and what can be chosen at each."""
 
 import threading
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -12,10 +12,11 @@ from bitlens.methods.building import grey_photo
 from bitlens.methods.labels import with_classes
 from bitlens.models.builtin import BUILTIN, BUILTIN_TEXT
 from bitlens.models.classes import read_classes
-from bitlens.models.default_layer import default_layer, grid_layers
+from bitlens.models.default_layer import default_layer
 from bitlens.models.load import load_model
 from bitlens.models.load_text import text_layers
 from bitlens.models.loaded import Loaded
+from bitlens.models.stages import Grid, grid_stages
 from bitlens.probe import Network
 
 
@@ -49,7 +50,7 @@ class Desk:
         offer: what it was made of.
         loaded: the network.
         network: runs it whole.
-        layers: of photos, those with a grid over them, from shallow to deep.
+        layers: from shallow to deep, each with its grid; of photos the stages, of texts without grids.
         layer: of these, the one to begin with; empty where each method chooses its own.
         classes: the names of its outputs; None where they are unknown.
         beta: the price of information to begin with.
@@ -59,7 +60,7 @@ class Desk:
     offer: Offer
     loaded: Loaded
     network: Network
-    layers: tuple[str, ...]
+    layers: Mapping[str, Grid]
     layer: str
     classes: tuple[str, ...] | None
     beta: float
@@ -119,10 +120,8 @@ def photo_desk(offer: Offer, device: str) -> Desk:
         open_dataset(offer.learns_from, Labels(needed=False))  # if it is not there, say so now
     loaded = load_model(offer.spec, offer.weights, device)
     grey = grey_photo(loaded)
-    layers = grid_layers(loaded.model, grey)
     layer = loaded.layer or default_layer(loaded.model, grey)
-    if layer not in layers:
-        layers = (layer, *layers)
+    layers = grid_stages(loaded.model, grey, also=layer)
     classes = with_classes(loaded, read_classes(offer.classes) if offer.classes is not None else None).classes
     beta = 10.0 if loaded.beta is None else loaded.beta
     network = Network(loaded.model, output=loaded.output)
@@ -132,9 +131,9 @@ def photo_desk(offer: Offer, device: str) -> Desk:
 def text_desk(offer: Offer, device: str) -> Desk:
     """Load a network for texts, and find out what can be chosen at it."""
     loaded = load_model(offer.spec, None, device, kind="text")
-    layers = tuple(dict.fromkeys([loaded.embedding, *text_layers(loaded.model)]))
-    if loaded.layer is not None and loaded.layer not in layers:
-        layers = (loaded.layer, *layers)
+    known = [loaded.embedding, *text_layers(loaded.model)]
+    listed = known if loaded.layer in (None, *known) else [str(loaded.layer), *known]
+    layers: dict[str, Grid] = dict.fromkeys(listed, ())
     beta = 1.0 if loaded.beta is None else loaded.beta
     classes = tuple(loaded.classes or ()) or None
     return Desk(

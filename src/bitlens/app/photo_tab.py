@@ -7,92 +7,91 @@ from typing import Any
 
 from typing_extensions import override
 
-from bitlens.app.answers import Answers, Question, Shown
-from bitlens.app.evidence import curve_html, evidence_html, message_html
+from bitlens.app.answers import Answers, Question
+from bitlens.app.evidence import answer_of
 from bitlens.app.files import Folders
 from bitlens.app.offers import Desk, Shelf
-from bitlens.app.tab import MOST_SECONDS, PREDICTED, Tab, bounded_exponent, bounded_share
-from bitlens.app.work import Frame
+from bitlens.app.remarks import message_html, working_html
+from bitlens.app.tab import (
+    MOST_SECONDS,
+    PREDICTED,
+    Step,
+    Tab,
+    bounded_exponent,
+    bounded_share,
+    chosen_layer,
+    chosen_methods,
+)
+from bitlens.app.takeaway import FILES, drawn, finished
 from bitlens.core.outputs import OutputChoice
 from bitlens.data.datasets import open_dataset
-from bitlens.errors import BitlensError, InputError, SettingError
-from bitlens.explaining.pictures import write_picture
-from bitlens.explaining.summary import write_summary
+from bitlens.errors import InputError, SettingError
 from bitlens.explaining.wanted import read_target
 from bitlens.methods import METHODS
 from bitlens.methods.naming import KEEP
 from bitlens.models.classes import OUTPUT_WORDS
-from bitlens.reports import write_report
-from bitlens.system.console import Debugging
+from bitlens.view.encoding import picture_uri
 
 _SCENES = 8
 _MOST_METHODS = 6
 _QUALITIES = ("fast", "paper", "best")
-_WAITING = "Drop a photo, or take one of the examples below. The map appears here."
-_FILES = {
-    "picture": "Picture (png)",
-    "report": "Report (html)",
-    "map": "Map (npy)",
-    "full": "Attribution (safetensors)",
-}
+_WAITING = "Drop a photo, or take one of the examples. The map appears here."
 
 
 class PhotoTab(Tab):
     """Contents of the tab, but for its place on the page."""
 
     def __init__(self, shelf: Shelf, folders: Folders, seconds: float = MOST_SECONDS) -> None:
-        super().__init__(shelf, folders, seconds)
+        super().__init__("photo", FILES, shelf, folders, seconds)
         self._answers: dict[str, Answers] = {}
 
     def build(self) -> None:
         """Put the tab on the page that is being built."""
-        gr, first = self.gradio, self.network(self.shelf.labels[0])
+        gr, first = self.gradio, self.shelf[self.shelf.labels[0]]
         with gr.Row():
-            with gr.Column(scale=2, min_width=300):
+            with gr.Column(scale=4, min_width=300):
                 photo = _upload(gr, self.folders)
-                network = self.networks()
+                self._scenes(photo)
+                self.buttons()
+                with gr.Row():
+                    network = self.networks()
+                    target = gr.Dropdown(**self.target_choice(first), min_width=180)
                 methods = gr.Dropdown(
                     list(METHODS["image"]),
                     value=["iba"],
                     multiselect=True,
                     max_choices=_MOST_METHODS,
-                    label="Methods, side by side",
+                    label="Methods",
+                    info=f"Up to {_MOST_METHODS}, shown side by side.",
+                    elem_id="photo-methods",
                 )
-                layer = gr.Slider(**self.layer_choice(first), step=1, elem_id="layer")
-                target = gr.Dropdown(**self.target_choice(first))
-                keep, priced, beta = self.aim((-1, 3), first.beta, "beta")
+                layer = gr.Dropdown(**self.layer_choice(first), elem_id="photo-layer")
+                keep, priced, beta = self.aim((-1, 3), first.beta)
                 curve = gr.Checkbox(
-                    True, label="How few bits until the decision goes? (of bottlenecks)", elem_id="curve"
+                    True,
+                    label="How few bits until the decision goes?",
+                    info="A curve of maps that hold less and less; of bottlenecks.",
+                    elem_id="photo-curve",
                 )
-                quality = gr.Radio(list(_QUALITIES), value="paper", label="Work for a map")
-                with gr.Row():
-                    go = gr.Button("Explain", variant="primary", elem_id="explain")
-                    stop = gr.Button("Stop", elem_id="stop")
-            with gr.Column(scale=3, min_width=340):
-                evidence = gr.HTML(message_html(_WAITING), elem_id="evidence")
-                picture = gr.Image(
-                    label="Map",
-                    type="filepath",
-                    interactive=False,
-                    buttons=["download", "fullscreen"],
-                    format="png",
-                    elem_id="map",
+                quality = gr.Radio(
+                    list(_QUALITIES),
+                    value="paper",
+                    label="Work for a map",
+                    info="“fast” to look around, “best” for the fewest bits.",
                 )
-                curves = gr.HTML("", elem_id="curves")
-                downloads = self.downloads(_FILES)
-        gr.Examples(self._scenes(), inputs=[photo], label="Bundled scenes", cache_examples=False)
+            outputs = self.results(_WAITING)
         inputs = [photo, network, methods, layer, beta, target, quality, keep, priced, curve]
-        outputs = [evidence, picture, curves, *downloads]
-        triggers = [go.click, photo.change, methods.input, beta.release, layer.release, target.input, quality.input]
-        triggers += [keep.release, priced.input, curve.input]
-        events = self.answering(self.explain, inputs, outputs, picture, "networks", triggers)
-        stop.click(None, cancels=events, api_visibility="private")
-        layer.change(self._name_layer, [layer, network], [layer], api_visibility="private")
+        self.answering(inputs, outputs, [photo.change])
 
     @override
     def layer_choice(self, desk: Desk) -> dict[str, Any]:
-        place = desk.layers.index(desk.layer) + 1
-        return {"minimum": 1, "maximum": max(2, len(desk.layers)), "value": place, "label": _layer_label(desk, place)}
+        grids = {name: " · " + "×".join(map(str, grid)) if grid else "" for name, grid in desk.layers.items()}
+        return {
+            "choices": [(f"{name}{grid}", name) for name, grid in grids.items()],
+            "value": desk.layer,
+            "label": "Layer",
+            "info": "From shallow to deep, each with its grid over the photo.",
+        }
 
     @override
     def target_choice(self, desk: Desk) -> dict[str, Any]:
@@ -100,79 +99,67 @@ class PhotoTab(Tab):
         return {
             "choices": [PREDICTED, *names],
             "value": PREDICTED,
-            "label": "Class" if names else "Class (or its number; or: binary, regression, multi-label:2)",
+            "label": "Class",
+            "info": "What is asked about." if names else "Or its number; or: binary, regression, multi-label:2.",
             "allow_custom_value": not names,
         }
 
+    @override
     def explain(
         self,
         photo: str | None,
         network: str,
         methods: list[str],
-        layer: int,
+        layer: str,
         exponent: float,
         target: str,
         quality: str,
         keep: float,
         priced: bool,
         curve: bool,
-    ) -> Iterator[tuple[Any, ...]]:
-        """Say what is being done, then the answer; without a photo, an invitation."""
-        gr = self.gradio
+    ) -> Iterator[Step]:
         if photo is None:
-            yield message_html(_WAITING), None, "", *[gr.update(interactive=False, value=None)] * 4
+            yield message_html(_WAITING), ()
             return
-        desk = self.network(network)
-        try:
-            question = _question(
-                photo, desk, methods, layer, exponent, target, quality, keep, priced=priced, curve=curve
-            )
-        except BitlensError as error:
-            raise gr.Error(str(error), title="This cannot be asked", print_exception=Debugging.wanted) from error
-        yield message_html(f"{network} looks at the photo …"), *[gr.skip()] * 6
-
-        def told(text: str, frame: Frame | None) -> tuple[Any, ...]:
-            return message_html(text), gr.skip() if frame is None else frame, *[gr.skip()] * 5
-
+        yield working_html(f"{network} looks at the photo …", None), ()
+        desk = self.shelf[network]
+        question = _question(photo, desk, methods, layer, exponent, target, quality, keep, priced=priced, curve=curve)
         answer = partial(self._answers.setdefault(network, Answers(desk)).answer, question)
-        shown = yield from self.working(network, "photo", answer, told)
-        yield self._presented(shown, network)
+        shown = yield from self.working(network, "photo", answer)
+        folder = self.folders.new()
+        page = answer_of(shown, drawn(shown, network, folder)).html()
+        yield page, ()
+        yield page, finished(shown, folder)
 
-    def _presented(self, shown: Shown, network: str) -> tuple[Any, ...]:
-        folder, explained = self.folders.new(), shown.explained
-        write_picture(explained, folder, "png")
-        for one in explained.found:
-            one.attribution.save(folder / f"{explained.stem}{one.ready.endings[0]}.safetensors")
-        methods = {one.ready.label: one.ready.settings() for one in explained.found}
-        write_summary(explained.rows(), {"model": network, "methods": methods}, folder / "summary.json")
-        write_report([folder], folder / "report.html")
-        stem = f"{explained.stem}{explained.found[0].ready.endings[0]}"
-        names = (f"{explained.stem}.png", "report.html", f"{stem}.npy", f"{stem}.safetensors")
-        files = self.handed([folder / name for name in names])
-        return evidence_html(shown), str(folder / names[0]), curve_html(shown), *files
-
-    def _name_layer(self, place: int, network: str) -> Any:
-        desk = self.network(network)
-        return self.gradio.update(label=_layer_label(desk, int(place)))
-
-    def _scenes(self) -> list[list[str]]:
-        samples, files = open_dataset("builtin:scenes"), []
+    def _scenes(self, photo: Any) -> None:
+        """Place bundled scenes to take, each a file that everybody may name."""
+        samples, pictures, files = open_dataset("builtin:scenes"), [], []
         for i in range(_SCENES):
-            file = self.folders.root / f"{samples[i].name.replace(' ', '-')}.png"
+            file = self.folders.uploads / "examples" / f"{samples[i].name.replace(' ', '-')}.png"
+            file.parent.mkdir(parents=True, exist_ok=True)
             samples[i].image.save(file)
-            files.append([str(file)])
-        return files
+            files.append(str(file))
+            pictures.append((f'<img src="{picture_uri(samples[i].image)}" alt="">', f"Scene with a {samples[i].label}"))
+        self.examples("Or take a bundled scene:", pictures, files, photo)
 
 
 def _upload(gr: Any, folders: Folders) -> Any:
     """Make a place for a photo. What gradio would do to the file first, we do later: what is no photo then gets a sentence."""
-    photo = gr.Image(label="Photo", type="filepath", image_mode=None, sources=["upload", "clipboard"], height=260)
+    photo = gr.Image(
+        label="Photo",
+        show_label=False,
+        type="filepath",
+        image_mode=None,
+        sources=["upload", "clipboard"],
+        height=210,
+        elem_id="photo",
+    )
 
     def checked(payload: Any) -> str | None:
         try:
             return None if payload is None else str(folders.uploaded(payload.path))
         except InputError as error:  # the gate has asked before; nothing here relies on it
-            raise gr.Error(str(error), title="This cannot be explained", print_exception=Debugging.wanted) from error
+            raise gr.Error(str(error), title="This cannot be explained", print_exception=False) from error
 
     photo.preprocess = checked
     return photo
@@ -197,12 +184,7 @@ def _question(
         SettingError: if it cannot be chosen.
         TargetError: if there is no such target.
     """
-    if not isinstance(methods, list) or not all(isinstance(name, str) and name in METHODS["image"] for name in methods):
-        raise SettingError("a method is not offered here: choose among those of the list")
-    if len(methods) > _MOST_METHODS:
-        raise SettingError(f"{len(methods)} methods were chosen: at most {_MOST_METHODS} are compared at once")
-    if isinstance(layer, bool) or not isinstance(layer, int | float) or not 1 <= layer < 10_000:
-        raise SettingError("there is no such layer: choose another")
+    named = chosen_methods(methods, tuple(METHODS["image"]), _MOST_METHODS)
     if quality not in _QUALITIES:
         raise SettingError(f"the work for a map is {' or '.join(_QUALITIES)}")
     output, asked = _target(target, desk)
@@ -210,8 +192,8 @@ def _question(
     return Question(
         photo=Path(photo),
         name=Path(photo).name,
-        methods=tuple(dict.fromkeys(methods)),
-        layer=desk.layers[min(int(layer), len(desk.layers)) - 1],
+        methods=named,
+        layer=chosen_layer(layer, desk),
         beta=beta if priced is True else None,
         quality=quality,
         target=asked,
@@ -219,10 +201,6 @@ def _question(
         keep=share,
         curve=curve is True,
     )
-
-
-def _layer_label(desk: Desk, place: int) -> str:
-    return f"Layer: {desk.layers[min(place, len(desk.layers)) - 1]} (left: fine, right: what the network understands)"
 
 
 def _target(text: str | None, desk: Desk) -> tuple[OutputChoice, int | None]:

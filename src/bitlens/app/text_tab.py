@@ -1,106 +1,199 @@
-"""The tab for texts: a text, a network, a method; words shaded by bits."""
+"""The tab for texts: a text, a network, methods; words shaded by bits."""
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
+from html import escape
+from textwrap import shorten
 from typing import Any
 
 from typing_extensions import override
 
-from bitlens.app.evidence import message_html
-from bitlens.app.offers import Desk
-from bitlens.app.tab import PREDICTED, Tab, bounded_exponent, bounded_share
+from bitlens.app.evidence import left_out
+from bitlens.app.files import Folders
+from bitlens.app.offers import Desk, Shelf
+from bitlens.app.remarks import message_html, working_html
+from bitlens.app.tab import (
+    MOST_SECONDS,
+    PREDICTED,
+    Step,
+    Tab,
+    bounded_exponent,
+    bounded_share,
+    chosen_layer,
+    chosen_methods,
+)
 from bitlens.data.texts import open_texts
-from bitlens.explaining.explainer import Explainer, Explanation, page
+from bitlens.errors import LayerError, SettingError
+from bitlens.explaining.explainer import Explainer, Explanation
 from bitlens.methods import METHODS, entry_of
 from bitlens.methods.specs import settings_of_callable
 from bitlens.methods.teaching import Source, Teacher
+from bitlens.models.classes import likeliest
 from bitlens.system.files import write_text
+from bitlens.view.answer import Answer
+from bitlens.view.page_answer import PageAnswer
+from bitlens.view.shaded import ShadedText, html_page, word_scale
 
 _LONGEST = 5000  # characters
-_EXAMPLES = 4
+_EXAMPLES, _BEGINNING = 4, 90
+_MOST_METHODS = 6
 _LEARNT_FROM = 500  # texts
-_WAITING = "Paste a text, or take one of the examples below. The words it uses are shaded here."
+_FILES = {"page": "Page (html)", "tokens": "Attribution (safetensors)"}
+_WAITING = "Paste a text, or take one of the examples. The words it uses are shaded here."
+
+
+@dataclass(frozen=True)
+class _Found:
+    """Explanations of one text, and which methods cannot be used on the network, and why."""
+
+    explanations: Sequence[Explanation]
+    refused: Mapping[str, str]
 
 
 class TextTab(Tab):
     """Contents of the tab, but for its place on the page."""
 
+    def __init__(self, shelf: Shelf, folders: Folders, seconds: float = MOST_SECONDS) -> None:
+        super().__init__("text", _FILES, shelf, folders, seconds)
+
     def build(self) -> None:
         """Put the tab on the page that is being built."""
-        gr, first = self.gradio, self.network(self.shelf.labels[0])
+        gr, first = self.gradio, self.shelf[self.shelf.labels[0]]
         with gr.Row():
-            with gr.Column(scale=2, min_width=300):
-                text = gr.Textbox(label="Text", lines=6, max_length=_LONGEST, elem_id="text")
-                network = self.networks()
-                method = gr.Dropdown(list(METHODS["text"]), value="token-iba", label="Method")
+            with gr.Column(scale=4, min_width=300):
+                text = gr.Textbox(
+                    label="Text", info="In the language of the network.", lines=5, max_length=_LONGEST, elem_id="text"
+                )
+                reviews = open_texts("builtin:reviews")
+                samples = [reviews[i].text for i in range(_EXAMPLES)]
+                shown = [(escape(one), one) for one in (shorten(one, _BEGINNING, placeholder=" …") for one in samples)]
+                taken = self.examples("Or take a bundled review:", shown, samples, text)
+                self.buttons()
+                with gr.Row():
+                    network = self.networks()
+                    target = gr.Dropdown(**self.target_choice(first), min_width=180)
+                methods = gr.Dropdown(
+                    list(METHODS["text"]),
+                    value=["token-iba"],
+                    multiselect=True,
+                    max_choices=_MOST_METHODS,
+                    label="Methods",
+                    info=f"Up to {_MOST_METHODS}, shown side by side.",
+                    elem_id="text-methods",
+                )
                 layer = gr.Dropdown(**self.layer_choice(first))
-                target = gr.Dropdown(**self.target_choice(first))
-                keep, priced, beta = self.aim((-3, 3), first.beta, "text-beta")
-                go = gr.Button("Explain", variant="primary", elem_id="explain-text")
-            with gr.Column(scale=3, min_width=340):
-                shaded = gr.HTML(message_html(_WAITING), elem_id="shaded")
-                downloads = self.downloads({"page": "Page (html)", "tokens": "Attribution (safetensors)"})
-        samples = open_texts("builtin:reviews")
-        gr.Examples(
-            [[samples[i].text] for i in range(_EXAMPLES)], inputs=[text], label="Bundled reviews", cache_examples=False
-        )
-        triggers = [go.click, text.submit, method.input, layer.input, beta.release, target.input]
-        triggers += [keep.release, priced.input]
-        inputs, outputs = [text, network, method, layer, beta, target, keep, priced], [shaded, *downloads]
-        self.answering(self.explain, inputs, outputs, shaded, "texts", triggers)
+                keep, priced, beta = self.aim((-3, 3), first.beta)
+            outputs = self.results(_WAITING)
+        self.answering([text, network, methods, layer, beta, target, keep, priced], outputs, [text.submit, taken.then])
 
     @override
     def layer_choice(self, desk: Desk) -> dict[str, Any]:
-        return {"choices": list(desk.layers), "value": desk.layer or None, "label": "Layer (of the bottlenecks)"}
+        return {
+            "choices": list(desk.layers),
+            "value": desk.layer or next(iter(desk.layers)),
+            "label": "Layer",
+            "info": "Where the bottlenecks hold it.",
+        }
 
     @override
     def target_choice(self, desk: Desk) -> dict[str, Any]:
         return {
             "choices": [PREDICTED, *(desk.classes or ())],
             "value": PREDICTED,
-            "label": "Class" if desk.classes else "Class (its number; or: binary, regression, multi-label:2)",
+            "label": "Class",
+            "info": "What is asked about." if desk.classes else "Or its number; or: binary, regression, multi-label:2.",
             "allow_custom_value": not desk.classes,
         }
 
+    @override
     def explain(
         self,
         text: str,
         network: str,
-        method: str,
+        methods: list[str],
         layer: str,
         exponent: float,
         target: str,
         keep: float,
         priced: bool,
-    ) -> Iterator[tuple[Any, ...]]:
-        """Say what is being done, then the answer; without a text, an invitation."""
-        gr = self.gradio
+    ) -> Iterator[Step]:
         if not text.strip():
-            yield message_html(_WAITING), *[gr.update(interactive=False, value=None)] * 2
+            yield message_html(_WAITING), ()
             return
-        yield message_html(f"{network} reads the text …"), *[gr.skip()] * 2
-        desk = self.network(network)
+        yield working_html(f"{network} reads the text …", None), ()
+        desk = self.shelf[network]
+        named, place = chosen_methods(methods, tuple(METHODS["text"]), _MOST_METHODS), chosen_layer(layer, desk)
+        price, share = float(f"{10 ** bounded_exponent(exponent):.3g}"), bounded_share(keep)
+        aim = {"layer": place, **({"beta": price} if priced is True else {"keep": share})}
+        asked = None if target == PREDICTED else target
 
-        def answer(*_: object) -> Explanation:
+        def answer(tell: Callable[[str], None], _: object) -> _Found:
             with desk.lock:
-                price, share = float(f"{10 ** bounded_exponent(exponent):.3g}"), bounded_share(keep)
-                aim = {"beta": price} if priced is True else {"keep": share}
-                return self._explained(text[:_LONGEST], desk, method, layer, aim, target)
+                return _explained(text[:_LONGEST], desk, named, aim, asked, tell)
 
-        told: Callable[..., tuple[Any, ...]] = lambda remark, _: (message_html(remark), *[gr.skip()] * 2)  # noqa: E731
-        found = yield from self.working(network, "text", answer, told)
+        found = yield from self.working(network, "text", answer)
+        texts = shaded_alike(found.explanations)
+        yield _answer(found, texts, desk).html(), ()
         folder = self.folders.new()
         files = [folder / "text.html", folder / "text.safetensors"]
-        write_text(files[0], page([found], "bitlens"))
-        found.attribution.save(files[1])
-        yield found.html(), *self.handed(files)
+        write_text(files[0], html_page(texts, f"What {network} uses"))
+        found.explanations[0].attribution.save(files[1])
+        yield _answer(found, texts, desk).html(), files
 
-    @staticmethod
-    def _explained(text: str, desk: Desk, method: str, layer: str, aim: dict[str, float], target: str) -> Explanation:
-        loaded, entry = desk.loaded, entry_of(method, "text")
-        known = settings_of_callable(entry.build)
-        chosen: dict[str, Any] = {"layer": layer, **aim}
-        explainer = Explainer(loaded, method=method, **{name: value for name, value in chosen.items() if name in known})
-        if entry.lesson is not None and not explainer.ready and desk.offer.learns_from:
-            samples = Source.open(desk.offer.learns_from, "text", _LEARNT_FROM)
-            Teacher(loaded, samples).teach(entry.lesson, explainer.method)
-        return explainer(text, target=None if target == PREDICTED else target)
+
+def shaded_alike(explanations: Sequence[Explanation]) -> list[ShadedText]:
+    """Shade a text by each method: those that count the same on one scale; scores, which have no unit, each on its own."""
+    counted = [one for one in explanations if one.unit != "score"]
+    scales = {
+        unit: word_scale([one.shaded().pieces for one in counted if one.unit == unit], unit)
+        for unit in {one.unit for one in counted}
+    }
+    texts = [one.shaded(scales.get(one.unit)) for one in explanations]
+    return [replace(text, title=one.attribution.method) for text, one in zip(texts, explanations, strict=True)]
+
+
+def _answer(found: _Found, texts: Sequence[ShadedText], desk: Desk) -> PageAnswer:
+    one = found.explanations[0]
+    shares = dict(likeliest(one.said, desk.classes, len(one.said)))
+    return PageAnswer(
+        Answer(one.target, shares.get(one.target), one.prediction, one.probability),
+        texts=texts,
+        said=likeliest(one.said, desk.classes),
+        warnings=list(left_out(found.refused)),
+    )
+
+
+def _explained(
+    text: str,
+    desk: Desk,
+    methods: Sequence[str],
+    chosen: Mapping[str, Any],
+    target: str | None,
+    tell: Callable[[str], None],
+) -> _Found:
+    """Explain a text by every method that can be used; raises where none can."""
+    found, refused = list[Explanation](), dict[str, str]()
+    for name in methods:
+        tell(f"{name} …")
+        try:
+            found.append(_by(name, desk, chosen)(text, target=target))
+        except (LayerError, SettingError) as error:
+            if len(methods) == 1:
+                raise
+            refused[name] = str(error)
+    if not found:
+        raise SettingError("; ".join(refused.values()))
+    return _Found(found, refused)
+
+
+def _by(method: str, desk: Desk, chosen: Mapping[str, Any]) -> Explainer:
+    """Make an explainer by a method, which takes what it can of what was chosen and learns what it must."""
+    entry = entry_of(method, "text")
+    known = settings_of_callable(entry.build)
+    explainer = Explainer(
+        desk.loaded, method=method, **{name: value for name, value in chosen.items() if name in known}
+    )
+    if entry.lesson is not None and not explainer.ready and desk.offer.learns_from:
+        samples = Source.open(desk.offer.learns_from, "text", _LEARNT_FROM)
+        Teacher(desk.loaded, samples).teach(entry.lesson, explainer.method)
+    return explainer

@@ -12,6 +12,7 @@ from bitlens.baselines.changes import Removal, arranged, without
 from bitlens.core.inputs import ModelInputs
 from bitlens.core.outputs import OutputChoice, OutputForm
 from bitlens.core.passes import Precision, suffix_dtype
+from bitlens.core.places import Places
 from bitlens.core.targets import Target, as_target, last_token
 from bitlens.data.tokenizing import TokenBatch, Tokenizer
 from bitlens.errors import NotFiniteError, SettingError, TargetError
@@ -27,8 +28,12 @@ _CPU_TOKENS = 512  # more do not make a CPU faster, and texts that share a pass 
 class ImageQuestion:
     """Images that are explained together, what is asked about them, and the network that answers.
 
+    Series, volumes and tables are asked about alike: (H, W) stands for their places, see `Places`, and a network that takes its
+    channels elsewhere, or none, is given its inputs as it takes them.
+
     Attributes:
-        inputs: the arguments of the network for these samples.
+        inputs: the arguments of the network for these samples, as it takes them.
+        places: of the inputs.
         run: variants (R, C, H, W) → output; row b*n + i is a variant of sample i.
         target: the question, one for each of the n samples.
         output: of the network for the unchanged images, without gradients.
@@ -36,6 +41,7 @@ class ImageQuestion:
     """
 
     inputs: ModelInputs
+    places: Places
     run: Callable[..., Any]
     target: Target
     output: Any
@@ -44,13 +50,13 @@ class ImageQuestion:
     @property
     def images(self) -> Tensor:
         """Return the images (n, C, H, W), the first of the network's arguments; half precision is the network's alone."""
-        images = self.inputs.first
+        images = self.places.first(self.inputs.first)
         return images.float() if images.dtype in (torch.float16, torch.bfloat16) else images
 
     @property
-    def size(self) -> tuple[int, int]:
-        """Return the height and width of the images."""
-        return self.images.shape[2], self.images.shape[3]
+    def size(self) -> tuple[int, ...]:
+        """Return the height and width of the images: how many places there are along each axis."""
+        return self.places.size
 
     def score(self, variants: Tensor) -> Tensor:
         """Return the target's score (R,) of variants (R, C, H, W), the pre-softmax logit of a class; see `run`."""
@@ -62,7 +68,7 @@ class ImageQuestion:
 
     def gradient(self, variants: Tensor) -> Tensor:
         """Return the gradient of every variant's score with respect to it, (R, C, H, W); see `gradient_of`."""
-        return gradient_of(self.score, variants, "image")
+        return gradient_of(self.score, variants, "input")
 
     def _answers(self, variants: Tensor, quantity: Quantity) -> Tensor:
         output = self.run(variants.clone())  # a network may overwrite what it is given

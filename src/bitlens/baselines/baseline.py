@@ -16,12 +16,12 @@ from bitlens.baselines.asking import ImageQuestion, TextModel, TextQuestion, ask
 from bitlens.baselines.changes import selected
 from bitlens.core.attribution import Attribution
 from bitlens.core.inputs import ModelInputs, as_captum
-from bitlens.core.layout import LAYOUTS
 from bitlens.core.passes import Passes, Precision, SeedAndRows, in_precision, suffix_dtype
 from bitlens.core.targets import as_target, permuted_targets
 from bitlens.data.tokenizing import TokenBatch
 from bitlens.errors import InputError, NotFiniteError, SettingError
 from bitlens.probe import Network, locating
+from bitlens.probe.axes import placed
 from bitlens.version import __version__
 
 BatchT = TypeVar("BatchT")
@@ -101,13 +101,14 @@ class Baseline(ABC, Generic[BatchT, QuestionT]):
 
         Args:
             inputs: of a network for images (N, C, H, W) images, or a tuple or mapping of arguments of which the first tensor
-                is the images; of one for texts N texts of T positions, as the network's tokenizer gives them.
+                is the images; series (N, C, T) or (N, T, C), volumes (N, C, D, H, W) and tables (N, D) alike; of one for texts
+                N texts of T positions, as the network's tokenizer gives them.
             targets: None for the predicted class, a class index, (N,) indices, a `Target`, or a callable from the
                 network's output to one score per row.
             progress: called with the number of samples explained so far.
 
         Returns:
-            Maps (N, H, W) or (N, T) with unit "score".
+            Maps (N, H, W), (N, T), (N, D, H, W) or (N, D) with unit "score".
 
         Raises:
             InputError: if the inputs are empty, not finite, or of another kind.
@@ -181,34 +182,31 @@ class Baseline(ABC, Generic[BatchT, QuestionT]):
 
 
 class ImageBaseline(Baseline[ModelInputs, ImageQuestion]):
-    """A method that gives every pixel of images a score; for what it takes see `Baseline`."""
+    """A method that gives every pixel of images a score, or every place of series, volumes and tables; see `Baseline`."""
 
     folds: bool = True
     """Whether batch norm may be folded into the convolutions before it."""
 
     def attribute(self, inputs: Any, target: Any = None, additional_forward_args: Any = None) -> Any:
         """Return the maps as Captum's methods do: (N, 1, H, W) on the inputs' device, in a tuple for a tuple."""
-        given = ModelInputs.of(inputs, additional_forward_args)
-        return as_captum(self.explain(given, target).map, inputs, given.first.device)
+        given = placed(self.model, ModelInputs.of(inputs, additional_forward_args))
+        return as_captum(self.explain(given, target).map, inputs, given.first.device, given.places)
 
     def _read(self, inputs: Any, targets: Any) -> tuple[ModelInputs, ModelInputs]:
         known = self.network.prepared(inputs, targets)
-        if known.image_size is None:
-            raise InputError(
-                f"{self.method} needs images (N, C, H, W), got {tuple(known.first.shape)} of {known.first.dtype}"
-            )
+        known.placed(self.method)
         return known, known
 
     @contextmanager
     def _asking(self, batch: ModelInputs, part: slice, targets: Any, rows: int) -> Iterator[ImageQuestion]:
-        inputs = batch.select(part)
+        inputs, places = batch.select(part), batch.placed(self.method)
         dtype = suffix_dtype(self.passes.precision, inputs.first, self.model)
         with self.network.running(inputs, dtype, fold=self.folds) as passes:
-            run = in_precision(passes, dtype, inputs.first, LAYOUTS["CHW"])
+            run = in_precision(lambda z: passes(places.back(z)), dtype, inputs.first, places.layout)
             with torch.no_grad():
-                output = run(inputs.first.clone())
+                output = run(places.first(inputs.first).clone())
             target = as_target(targets, output, inputs.count, self.network.form(inputs, output))
-            yield ImageQuestion(inputs, run, target, output, rows)
+            yield ImageQuestion(inputs, places, run, target, output, rows)
 
 
 class TextBaseline(Baseline[TokenBatch, TextQuestion]):

@@ -4,7 +4,6 @@ from abc import abstractmethod
 from typing import Any, final
 
 import torch
-import torch.nn.functional as F
 from torch import Tensor, nn
 from typing_extensions import Unpack
 
@@ -12,7 +11,9 @@ from bitlens.baselines.asking import ImageQuestion
 from bitlens.baselines.baseline import ImageBaseline
 from bitlens.core.inputs import ModelInputs
 from bitlens.core.layout import LAYOUTS
+from bitlens.core.maps import covers, enlarged
 from bitlens.core.passes import SeedAndRows
+from bitlens.core.places import Places
 from bitlens.errors import SettingError, one_of
 from bitlens.probe import Probe
 from bitlens.probe.blocks import last_spatial_call
@@ -28,8 +29,9 @@ class ActivationMap(ImageBaseline):
     Args:
         model: the network.
         layer: a module whose output has places: (N, C, h, w), (N, h, w, C), or the tokens (N, T, D) of a vision
-            transformer; by default the last with a grid (see `last_spatial_call`), in a vision transformer with a class token
-            what comes first in its last block: behind the last attention no patch matters any more.
+            transformer, or (N, C, t) of a series and (N, C, d, h, w) of a volume; by default the last with a grid (see
+            `last_spatial_call`), in a vision transformer with a class token what comes first in its last block: behind the last
+            attention no patch matters any more.
         call: which call of the layer, if the network calls it several times in one pass.
         layout: what the axes of the features are, one of `LAYOUTS`, where neither modules nor a measurement tell.
         **run: as of `Baseline`.
@@ -61,7 +63,7 @@ class ActivationMap(ImageBaseline):
 
     @abstractmethod
     def weighted(self, features: Tensor, gradient: Tensor) -> Tensor:
-        """Make maps (n, h, w) of features (n, C, h, w) and the gradient of the score there."""
+        """Make maps (n, h, w) of features (n, C, h, w) and the gradient of the score there; or of times, or voxels."""
 
     def choices(self) -> dict[str, Any]:
         """Return which call of the layer, and the layout if it was said; the layer itself stands in the attribution."""
@@ -72,8 +74,7 @@ class ActivationMap(ImageBaseline):
         """Return maps (n, H, W), at least 0."""
         probe = self._named or self._default(question.inputs)
         self.layer = probe.name
-        size = pictured(probe, question.inputs).image_size
-        assert size is not None  # as of images
+        places = pictured(probe, question.inputs).placed(self.method)
         recording = probe.record(question.inputs)
         features = recording.features.detach().requires_grad_()
         with recording.suffix() as run:
@@ -84,8 +85,8 @@ class ActivationMap(ImageBaseline):
                 )
             (gradient,) = torch.autograd.grad(score.sum(), features)
         geometry = probe.geometry(question.inputs, self.layout)
-        cells = self.weighted(*(_as_grid(t, geometry, probe.name, size) for t in (features.detach(), gradient)))
-        return F.interpolate(cells.clamp_min(0)[:, None], size, mode="bilinear", align_corners=False)[:, 0]
+        cells = self.weighted(*(_as_grid(t, geometry, probe.name, places) for t in (features.detach(), gradient)))
+        return enlarged(cells.clamp_min(0)[:, None], places.size)[:, 0]
 
     def _default(self, inputs: ModelInputs) -> Probe:
         if inputs.signature not in self._found:
@@ -109,7 +110,7 @@ class GradCAM(ActivationMap):
 
     def weighted(self, features: Tensor, gradient: Tensor) -> Tensor:
         """Return Σ over channels of the gradient's mean times the feature."""
-        return (gradient.mean((2, 3), keepdim=True) * features).sum(1)
+        return (gradient.mean(tuple(range(2, gradient.dim())), keepdim=True) * features).sum(1)
 
 
 @final
@@ -123,13 +124,13 @@ class LayerCAM(ActivationMap):
         return (gradient.clamp_min(0) * features).sum(1)
 
 
-def _as_grid(values: Tensor, geometry: Geometry, layer: str, image_size: tuple[int, int]) -> Tensor:
+def _as_grid(values: Tensor, geometry: Geometry, layer: str, places: Places) -> Tensor:
     """Return features (n, ...) of a layer whose places form a grid as (n, C, h, w)."""
-    layout = geometry.layout.over(tuple(values.shape[1:]), image_size)
-    if not layout.on_image:
+    layout = geometry.layout.over(tuple(values.shape[1:]), places.size)
+    if not covers(layout, places):
         raise SettingError(
-            f"layer {layer!r} puts out {tuple(values.shape)}, whose places are no grid over images of {image_size} pixels: "
-            "choose another"
+            f"layer {layer!r} puts out {tuple(values.shape)}, whose places are no grid over inputs of {places.size} "
+            f"{places.one}s: choose another"
         )
     values = geometry.arranged(values).movedim(layout.channel + 1, 1)
     return values if layout.patches is None else values[..., layout.extra :].reshape(*values.shape[:2], *layout.patches)

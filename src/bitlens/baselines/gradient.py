@@ -162,7 +162,8 @@ class IntegratedGradients(ImageBaseline):
         model: the network.
         steps: points on the way, those of the Gauss-Legendre quadrature.
         baseline: "zero" (grey, for normalised images), "mean-colour" (of each image, per channel), a number for all
-            channels, or an image (C, H, W) or colour (C, 1, 1) as the network takes it.
+            channels, or an image (C, H, W) or colour (C, 1, 1) as the network takes it; one series, volume or row of a table
+            alike.
         multiply: whether the mean gradient is multiplied by image minus baseline.
         reduce: over channels: "mean" (signed) or "abs-max".
         **run: as of `Baseline`.
@@ -189,8 +190,10 @@ class IntegratedGradients(ImageBaseline):
             raise SettingError(
                 f"baseline must be 'zero', 'mean-colour', a number or an image (C, H, W), got {baseline!r}"
             )
-        elif isinstance(baseline, Tensor) and baseline.dim() != 3:
-            raise SettingError(f"baseline must be one image (C, H, W) or colour (C, 1, 1), got {tuple(baseline.shape)}")
+        elif isinstance(baseline, Tensor) and not 1 <= baseline.dim() <= 4:
+            raise SettingError(
+                f"baseline must be one input, an image (C, H, W) or colour (C, 1, 1) for example, got {tuple(baseline.shape)}"
+            )
         self.baseline, self.reduce = baseline, reduce
         self._reduced = one_of("reduce", reduce, REDUCTIONS)
 
@@ -201,20 +204,21 @@ class IntegratedGradients(ImageBaseline):
 
     def maps(self, question: ImageQuestion) -> Tensor:
         """Return maps (n, H, W)."""
-        start = self._start(question.images)
+        start = self._start(question)
         values = mean_gradient(question.gradient, start, question.images, self.steps, question.rows)
         return self._reduced(values * (question.images - start) if self.multiply else values)
 
-    def _start(self, images: Tensor) -> Tensor:
+    def _start(self, question: ImageQuestion) -> Tensor:
+        images, given = question.images, question.inputs.first
         if not isinstance(self.baseline, Tensor):
-            return colour_of(images, self.baseline).expand_as(images)
-        try:
-            return self.baseline.to(images).expand_as(images)
-        except RuntimeError as error:
+            return colour_of(question, self.baseline).expand_as(images)
+        sizes = list(zip(self.baseline.shape, given.shape[1:], strict=False))
+        if self.baseline.dim() != given.dim() - 1 or any(own not in (1, size) for own, size in sizes):
             raise SettingError(
-                f"baseline has shape {tuple(self.baseline.shape)}, the images {tuple(images.shape[1:])}: give one image of "
+                f"baseline has shape {tuple(self.baseline.shape)}, the inputs {tuple(given.shape[1:])}: give one input of "
                 "that shape, or a colour (C, 1, 1)"
-            ) from error
+            )
+        return question.places.first(self.baseline.to(images).expand_as(given))
 
 
 @final
@@ -302,7 +306,8 @@ class SmoothGrad(ImageBaseline):
         """Return maps (n, H, W), at least 0 unless reduce="mean"."""
         images = question.images
         standard = NoisyCopies(images.shape[1:], self.seed, images.device)
-        strength = self.noise * (images.amax((1, 2, 3), keepdim=True) - images.amin((1, 2, 3), keepdim=True))
+        over = tuple(range(1, images.dim()))
+        strength = self.noise * (images.amax(over, keepdim=True) - images.amin(over, keepdim=True))
         at_once = max(1, question.rows // len(images))
         total = images.new_zeros((len(images), *images.shape[2:]))
         for start in range(0, self.noise_samples, at_once):

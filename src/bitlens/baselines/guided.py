@@ -101,7 +101,7 @@ class GuidedGradCAM(ImageBaseline):
         """Return maps (n, H, W)."""
         coarse = self.coarse.maps(question)
         self.layer = self.coarse.layer
-        highest = coarse.amax((1, 2), keepdim=True)
+        highest = coarse.amax(tuple(range(1, coarse.dim())), keepdim=True)
         return coarse / torch.where(highest > 0, highest, 1) * self.fine.maps(question)
 
 

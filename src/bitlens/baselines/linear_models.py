@@ -15,6 +15,7 @@ import torch
 from torch import Tensor
 
 from bitlens.errors import SettingError, at_least
+from bitlens.system.optional import need
 
 
 @dataclass(frozen=True)
@@ -123,6 +124,37 @@ class Shapley(LinearModel):
         ranks = torch.rand(len(drawn), count, generator=generator).argsort(1).argsort(1)
         shown = ranks < drawn[:, None]
         return torch.cat([shown, ~shown]), torch.ones(2 * len(shown)).double()
+
+
+@final
+@dataclass(frozen=True)
+class Sparse(LinearModel):
+    """Fit a LASSO to passes with half of the parts, at random: few parts have a value, the others none.
+
+    Parts are -1 or 1, and a value is what the score gains by a part's being there. Solved by scikit-learn.
+
+    Attributes:
+        samples: passes.
+        penalty: on the magnitudes of half the values, where the squared error of a pass counts one half.
+    """
+
+    penalty: float
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        if not self.penalty > 0:
+            raise SettingError(f"penalty must be above 0, got {self.penalty}")
+
+    def coalitions(self, count: int, seed: int) -> tuple[Tensor, Tensor]:
+        """Return parts that are there with probability 1/2, and weights of 1."""
+        shown = torch.rand(self.samples, count, generator=torch.Generator().manual_seed(seed)) < 0.5
+        return shown, torch.ones(self.samples).double()
+
+    def fit(self, shown: Tensor, weights: Tensor, answers: Tensor) -> Tensor:
+        """Return twice the regression's coefficients."""
+        lasso = need("sklearn.linear_model", "text").Lasso(alpha=self.penalty)
+        lasso.fit((2 * shown - 1).numpy(), answers.numpy(), sample_weight=weights.numpy())
+        return 2 * torch.from_numpy(lasso.coef_)
 
 
 def _solved(matrix: Tensor, right: Tensor) -> Tensor:

@@ -15,21 +15,25 @@ from bitlens.core.passes import Precision, SeedAndRows
 from bitlens.errors import SettingError, one_of
 
 Cover = Literal["mean-colour", "zero"] | float
+"""What covers: each image's mean, per channel; zero; or a number. The features of a table have no colour in common, and each
+has a meaning of its own: "mean-colour" is zero there, the mean of standardised features."""
 
 COPIES = 16
 """Rows for one sample. Hundreds of passes each are long: on a CPU a group, and a step of the progress, is one sample."""
 
 
-def colour_of(images: Tensor, replacement: Cover) -> Tensor:
+def colour_of(question: ImageQuestion, replacement: Cover) -> Tensor:
     """Return the colour (n, C, 1, 1) that covers parts of images (n, C, H, W).
 
     Args:
-        images: as the network takes them, normalised.
+        question: the images, as the network takes them, normalised.
         replacement: "mean-colour" (each image's mean, per channel), "zero", or a number for all channels.
     """
-    if replacement == "mean-colour":
-        return images.mean((2, 3), keepdim=True)
-    return images.new_full((len(images), images.shape[1], 1, 1), 0.0 if replacement == "zero" else replacement)
+    images, dims = question.images, question.places.dims
+    if replacement == "mean-colour" and not question.places.unordered:
+        return images.mean(dims, keepdim=True)
+    value = 0.0 if isinstance(replacement, str) else replacement
+    return images.new_full((*images.shape[:2], *[1] * len(dims)), value)
 
 
 def covered(images: Tensor, masks: Tensor, colour: Tensor) -> Tensor:
@@ -87,7 +91,7 @@ class Covering(ImageBaseline):
             masks: the masks of a slice: (k, 1, H, W), or (k, n, H, W) if every image has its own.
             read: variants (R, C, H, W) → (R,): `question.score` or `question.value`.
         """
-        images, colour = question.images, colour_of(question.images, self.replacement)
+        images, colour = question.images, colour_of(question, self.replacement)
         return in_passes(lambda chunk: read(covered(images, masks(chunk), colour)), len(images), count, question.rows)
 
 

@@ -1,6 +1,7 @@
 """The baseline of baselines: an order of the pixels or tokens that knows nothing."""
 
 import hashlib
+import math
 from typing import final
 
 import torch
@@ -23,10 +24,10 @@ class Random(ImageBaseline):
     def maps(self, question: ImageQuestion) -> Tensor:
         """Return maps (n, H, W) in [-1, 1]."""
         question.target.score(question.output)  # a target that the network cannot answer is refused here, too
-        height, width = question.size
         contents = [image.contiguous().view(-1).view(torch.uint8).numpy().data for image in question.images.cpu()]
-        orders = [_shuffled(height * width, bytes(content) + str(self.seed).encode()) for content in contents]
-        return torch.stack(orders).view(-1, height, width)
+        count = math.prod(question.size)
+        orders = [_shuffled(count, bytes(content) + str(self.seed).encode()) for content in contents]
+        return torch.stack(orders).view(-1, *question.size)
 
 
 @final

@@ -3,6 +3,7 @@
 Petsiuk, Das and Saenko, RISE: Randomized Input Sampling for Explanation of Black-box Models (BMVC 2018).
 """
 
+import math
 from collections.abc import Callable
 from typing import final
 
@@ -28,7 +29,7 @@ class RISE(Covering):
         model: the network.
         samples: masks, one pass each. The paper takes 4,000 for VGG-16 and 8,000 for ResNet-50, but divides by a constant
             where this divides by how much was really shown; 1,000 repeat as well as 4,000 so.
-        grid: cells of a mask along each side.
+        grid: cells of a mask along each side; in a table, whose features have no neighbours, each is shown or hidden by itself.
         share: the probability of a cell to be shown.
         replacement: of what is hidden: "zero" (the paper), "mean-colour" (of each image) or a number.
         **run: as of `Baseline`.
@@ -54,45 +55,60 @@ class RISE(Covering):
 
     def maps(self, question: ImageQuestion) -> Tensor:
         """Return maps (n, H, W)."""
-        draw = random_masks(self.samples, self.grid, self.share, question.images, self.seed)
+        if question.places.unordered:
+            draw = random_cells(self.samples, self.share, question.images, self.seed)
+        else:
+            draw = random_masks(self.samples, self.grid, self.share, question.images, self.seed)
         values = self.answers(question, self.samples, lambda chunk: draw(chunk)[:, None], question.value)
-        height, width = question.images.shape[2:]
-        seen = values.new_zeros(1 + len(values), height * width)
+        seen = values.new_zeros(1 + len(values), math.prod(question.size))
         for start in range(0, self.samples, question.rows):  # drawn once more: less work than to keep them all
             chunk = slice(start, min(start + question.rows, self.samples))
             weights = torch.cat([torch.ones_like(values[:1, chunk]), values[:, chunk]])
             seen += weights @ draw(chunk).to(values.dtype).flatten(1)
         # The paper divides by how often a pixel is shown in expectation. To divide by what was shown has the same limit and
         # a quarter of the cost: 1,000 masks agree with 1,000 others as 4,000 do by the paper's formula (correlation 0.94).
-        return (seen[1:] / seen[0].clamp_min(torch.finfo(seen.dtype).tiny)).view(-1, height, width)
+        return (seen[1:] / seen[0].clamp_min(torch.finfo(seen.dtype).tiny)).view(-1, *question.size)
 
 
 def random_masks(samples: int, grid: int, share: float, images: Tensor, seed: int) -> Callable[[slice], Tensor]:
-    """Draw masks as in the paper: cells shown at random, enlarged bilinearly, shifted by less than one cell.
+    """Draw masks as in the paper: cells shown at random, enlarged linearly along each axis, shifted by less than one cell.
 
     Args:
         samples: how many masks there are.
         grid: cells along each side of an image.
         share: the probability of a cell to be shown.
-        images: (n, C, H, W), whose size, precision and device the masks have.
+        images: (n, C, H, W), whose size, precision and device the masks have; of series or volumes other places.
         seed: of the masks.
 
     Returns:
         A function from a slice of the masks' numbers to these masks (k, H, W), in [0, 1] with mean `share`.
     """
     generator = torch.Generator().manual_seed(seed)
-    cells = (torch.rand(samples, grid, grid, generator=generator) < share).to(images)
+    size = tuple(images.shape[2:])
+    cells = (torch.rand(samples, *[grid] * len(size), generator=generator) < share).to(images)
     shifted = []
-    for size in images.shape[2:]:
-        windows = _shifted_enlargements(size, grid)
+    for length in size:
+        windows = _shifted_enlargements(length, grid)
         shifts = torch.randint(windows.shape[1], (samples,), generator=generator)
         shifted.append((windows.to(images), shifts.to(images.device)))
-    (rows, down), (columns, right) = shifted
 
     def draw(chunk: slice) -> Tensor:
-        return torch.einsum("gkh,kgf,fkw->khw", rows[:, down[chunk]], cells[chunk], columns[:, right[chunk]])
+        masks = cells[chunk]
+        for (
+            windows,
+            shifts,
+        ) in shifted:  # the axis that comes first goes last: after all of them they are in order again
+            masks = torch.einsum("kg...,gkl->k...l", masks, windows[:, shifts[chunk]])
+        return masks
 
     return draw
+
+
+def random_cells(samples: int, share: float, images: Tensor, seed: int) -> Callable[[slice], Tensor]:
+    """Draw masks that show each place by itself or not; for arguments see `random_masks`."""
+    generator = torch.Generator().manual_seed(seed)
+    masks = (torch.rand(samples, *images.shape[2:], generator=generator) < share).to(images)
+    return masks.__getitem__
 
 
 def _shifted_enlargements(size: int, grid: int) -> Tensor:

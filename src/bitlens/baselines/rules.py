@@ -254,7 +254,7 @@ def passed_back(
         refuse_hidden(asks.model, output, asks.method)
         return question.target.score(start(output))
 
-    return gradient_of(score, question.images, "image")
+    return gradient_of(score, question.images, "input")
 
 
 def refuse_hidden(model: nn.Module, output: Any, method: str) -> None:

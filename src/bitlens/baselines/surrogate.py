@@ -15,14 +15,16 @@ from typing_extensions import Unpack
 
 from bitlens.baselines.asking import ImageQuestion, TextModel, TextQuestion
 from bitlens.baselines.changes import Removal
-from bitlens.baselines.linear_models import LinearModel, Ridge, Shapley
+from bitlens.baselines.linear_models import LinearModel, Ridge, Shapley, Sparse
 from bitlens.baselines.masking import COPIES, Cover, Covering, Removing
 from bitlens.core.passes import RunOptions
-from bitlens.errors import BitlensWarning, NotFiniteError, SettingError, at_least
+from bitlens.data.passages import Unit, units_of
+from bitlens.errors import BitlensWarning, NotFiniteError, SettingError, at_least, one_of_literal
 
 Segments = int | Tensor | Callable[[Tensor], Any]
-"""How images are divided: into about so many cells of a grid, as (H, W) whole numbers say, or as a function says that
-takes images (n, C, H, W) as the network does and returns (n, H, W) whole numbers."""
+"""How images are divided: into about so many cells of a grid (windows of a series, blocks of a volume; in a table each feature is
+one), as (H, W) whole numbers say, or as a function says that takes inputs with their channels first, images (n, C, H, W), and
+returns (n, H, W) whole numbers; `supervoxels` is one."""
 
 
 class _Segments(Covering):
@@ -54,8 +56,8 @@ class _Segments(Covering):
 
     def maps(self, question: ImageQuestion) -> Tensor:
         """Return maps (n, H, W): every pixel of a segment has the segment's value."""
-        segments = self._divided(question.images)
-        counts = [number + 1 for number in segments.amax((1, 2)).tolist()]
+        segments = self._divided(question)
+        counts = [number + 1 for number in segments.flatten(1).amax(1).tolist()]
         if self.linear.samples < max(counts):
             warnings.warn(
                 f"{self.linear.samples} samples cannot tell {max(counts)} segments apart: give more samples or fewer segments",
@@ -81,26 +83,29 @@ class _Segments(Covering):
             maps.append(values.float().to(own.device)[own])
         return torch.stack(maps)
 
-    def _divided(self, images: Tensor) -> Tensor:
+    def _divided(self, question: ImageQuestion) -> Tensor:
         """Return the number of each pixel's segment (n, H, W), from 0 without gaps."""
-        count, (height, width) = len(images), images.shape[2:]
+        images, size = question.images, question.size
+        count = len(images)
         if isinstance(self.segments, int):
-            return grid_of_segments(self.segments, height, width).to(images.device).expand(count, -1, -1)
+            cells = math.prod(size) if question.places.unordered else self.segments
+            return grid_of_segments(cells, *size).to(images.device).expand(count, *size)
         shared = isinstance(self.segments, Tensor)
         given = self.segments if isinstance(self.segments, Tensor) else torch.as_tensor(self.segments(images))
-        expected = (height, width) if shared else (count, height, width)
+        expected = size if shared else (count, *size)
         if tuple(given.shape) != expected or given.is_floating_point() or given.is_complex():
             raise SettingError(f"segments must be whole numbers {expected}, got {given.dtype} {tuple(given.shape)}")
         each = given[None] if shared else given
         numbered = [torch.unique(segments, return_inverse=True)[1] for segments in each.to(images.device)]
-        return torch.stack(numbered).expand(count, -1, -1)
+        return torch.stack(numbered).expand(count, *size)
 
 
 class _Tokens(Removing):
-    """Tokens that are there or not, and a linear model of the score for every text."""
+    """Tokens, or units of several, that are there or not, and a linear model of the score for every text."""
 
     copies = COPIES
     linear: LinearModel
+    unit: Unit = "token"
 
     @property
     def samples(self) -> int:
@@ -111,15 +116,17 @@ class _Tokens(Removing):
         """Return maps (n, T)."""
         real = question.batch.real
         maps = torch.zeros(real.shape)
-        for row, own in enumerate(real.cpu()):
-            shown, weights = self.linear.coalitions(int(own.sum()), self.seed)
+        for row, (own, units) in enumerate(zip(real.cpu(), units_of(question.batch, self.unit).cpu(), strict=True)):
+            tokens = units[own].bincount()
+            shown, weights = self.linear.coalitions(len(tokens), self.seed)
             removed = torch.zeros(len(shown), real.shape[1], dtype=torch.bool)
-            removed[:, own] = ~shown
+            removed[:, own] = ~shown[:, units[own]]
             rows = torch.full((len(shown),), row, device=real.device)
             answers = question.without(removed.to(real.device), rows, self.removal)
             if not bool(torch.isfinite(answers).all()):
                 raise NotFiniteError("the score of shortened copies", row)
-            maps[row, own] = self.linear.fit(shown.double(), weights, answers.cpu().double()).float()
+            values = self.linear.fit(shown.double(), weights, answers.cpu().double())
+            maps[row, own] = (values / tokens)[units[own]].float()
         return maps.to(real.device)
 
 
@@ -133,8 +140,8 @@ class LIME(_Segments):
     Args:
         model: the network.
         segments: how images are divided: into about so many cells of a grid; as (H, W) whole numbers say, one for each
-            segment, the same for all images; or by a function that takes images (n, C, H, W) as the network does and
-            returns (n, H, W) whole numbers (superpixels of some other library, for example).
+            segment, the same for all images; or by a function that takes images (n, C, H, W) and returns (n, H, W) whole
+            numbers (`supervoxels`, or those of some other library). Of other inputs see `Segments`.
         samples: covered copies of each image, one pass each.
         width: of the kernel, in units of the cosine distance.
         ridge: penalty on the squares of the values, in units of a sample's weight; 0 for plain least squares.
@@ -248,6 +255,39 @@ class TextKernelSHAP(_Tokens):
         self.linear = Shapley(samples)
 
 
+@final
+class ContextCite(_Tokens):
+    """Give sentences of a text what each adds to the score, by a LASSO on texts of which half the sentences are left out.
+
+    Cohen-Wang et al., ContextCite: Attributing Model Generation to Context (NeurIPS 2024), for language models: the score is
+    the log-odds of the answer. A sentence's value is shared by its tokens. Needs scikit-learn.
+
+    Args:
+        loaded: the network, its tokenizer, and the name of its word embedding.
+        samples: ablations of each text, one pass each.
+        penalty: of the LASSO; the larger, the fewer sentences have a value.
+        unit: what is left out as a whole: "token", "word" or "sentence".
+        removal: "delete" lets the others move together, "replace" puts the mask token in a token's place.
+        **run: as of `Baseline`.
+    """
+
+    method = "context-cite"
+
+    def __init__(
+        self,
+        loaded: TextModel,
+        *,
+        samples: int = 64,
+        penalty: float = 0.01,
+        unit: Unit = "sentence",
+        removal: Removal = "delete",
+        **run: Unpack[RunOptions],
+    ) -> None:
+        super().__init__(loaded, removal=removal, **run)
+        self.linear = Sparse(samples, penalty)
+        self.penalty, self.unit = penalty, one_of_literal("unit", unit, Unit)
+
+
 def _one_in_two(samples: int, count: int, generator: torch.Generator) -> Tensor:
     """Show every part with probability 1/2."""
     return torch.rand(samples, count, generator=generator) < 0.5
@@ -259,8 +299,37 @@ def _any_number(samples: int, count: int, generator: torch.Generator) -> Tensor:
     return ranks >= torch.randint(1, count + 1, (samples, 1), generator=generator)
 
 
-def grid_of_segments(count: int, height: int, width: int) -> Tensor:
-    """Divide an image into about `count` nearly square cells of nearly equal size, numbered (H, W) row by row from 0."""
-    rows = min(height, max(1, round(math.sqrt(count * height / width))))
-    columns = min(width, max(1, round(count / rows)))
-    return (torch.arange(height) * rows // height)[:, None] * columns + torch.arange(width) * columns // width
+def grid_of_segments(count: int, *size: int) -> Tensor:
+    """Divide (H, W), or any number of axes, into about `count` nearly cubic cells of nearly equal size, numbered from 0."""
+    numbers, left, rest = torch.zeros((), dtype=torch.long), float(count), list(size)
+    for axis, length in enumerate(size):
+        along = len(size) - axis
+        mean = math.prod(rest) ** (1 / along)  # cells as long as they are wide: their share of the root of what is left
+        cells = min(length, max(1, round(left ** (1 / along) * length / mean)))
+        numbers = numbers[..., None] * cells + torch.arange(length) * cells // length
+        left, rest = left / cells, rest[1:]
+    return numbers
+
+
+def supervoxels(count: int, compactness: float = 0.1) -> Callable[[Tensor], Tensor]:
+    """Return a way to divide images or volumes into about `count` segments of like values (SLIC, of scikit-image).
+
+    Args:
+        count: about how many.
+        compactness: how much nearness counts beside likeness of values, of which each input's range is 1.
+    """
+    at_least(2, count=count)
+
+    def divided(inputs: Tensor) -> Tensor:
+        from skimage.segmentation import slic
+
+        segment: Any = slic  # untyped
+        found = []
+        for one in inputs.movedim(1, -1).double().cpu():
+            spread = (one - one.amin()) / (one.amax() - one.amin()).clamp_min(1e-12)
+            parts = segment(spread.numpy(), count, compactness, channel_axis=-1, start_label=0)
+            found.append(torch.from_numpy(parts))
+        return torch.stack(found)
+
+    divided.__name__ = f"{count} supervoxels"
+    return divided

@@ -22,7 +22,7 @@ from bitlens.core.evidence import Curve, Evidence, Spread
 from bitlens.core.family import Fitted, MaskFamily
 from bitlens.core.fitting import fit_masks
 from bitlens.core.holding import SEARCHED, Holding
-from bitlens.core.maps import bits_of, bits_of_extra, bits_per_cell, bits_per_pixel, unit_of
+from bitlens.core.maps import bits_of, bits_of_extra, bits_per_cell, bits_per_pixel, covers, unit_of
 from bitlens.core.naming import names_still, refuse_others
 from bitlens.errors import NotFiniteError
 from bitlens.version import __version__
@@ -110,9 +110,9 @@ class Bottleneck(GroupedMethod):
 
     def reading(self, recorded: Recorded, fitted: Fitted) -> Reading:
         """Return what people read of the masks: here, bits of pixels, cells, tokens or features."""
-        nats, layout, size = fitted.information, recorded.layout, recorded.group.inputs.image_size
+        nats, layout, unit = fitted.information, recorded.layout, unit_of(recorded.layout, recorded.group.inputs.places)
         extra = bits_of_extra(nats, layout)
-        return Reading(_maps(recorded, nats), unit_of(layout, size), bits_of(nats), bits_per_cell(nats, layout), extra)
+        return Reading(_maps(recorded, nats), unit, bits_of(nats), bits_per_cell(nats, layout), extra)
 
     def attribution(self, recorded: Recorded, fitted: Fitted, evidence: Evidence | None = None) -> Attribution:
         """Return what was found, with everything needed to find it again."""
@@ -162,6 +162,6 @@ def optimised(recorded: Recorded, fit: FitSettings) -> Fitted:
 
 def _maps(recorded: Recorded, nats: Tensor) -> Tensor:
     """Return information (n, ...) in nats as maps: bits of pixels, cells, tokens or features."""
-    layout, size = recorded.layout, recorded.group.inputs.image_size
+    layout, places = recorded.layout, recorded.group.inputs.places
     cells = bits_per_cell(nats, layout)
-    return bits_per_pixel(cells, size) if size and unit_of(layout, size) == "bits/pixel" else cells
+    return bits_per_pixel(cells, places.size) if places is not None and covers(layout, places) else cells

@@ -19,6 +19,7 @@ from bitlens.core.passes import Passes, Precision, RunOptions
 from bitlens.core.targets import select_targets
 from bitlens.errors import SettingError
 from bitlens.probe import Probe, locating
+from bitlens.probe.axes import placed
 from bitlens.probe.fingerprint import weights_hash
 from bitlens.probe.following import following
 
@@ -182,8 +183,9 @@ class GroupedMethod(ABC):
         """Return the maps as Captum's methods do: (N, 1, H, W) or (N, T) on the inputs' device, in a tuple for a tuple."""
         given = inputs if additional_forward_args is None else ModelInputs.of(inputs, additional_forward_args)
         samples = self.samples(given)
+        places = placed(self.model, samples.inputs).places
         maps = self.explain(samples, target, evidence_samples=0).map
-        return as_captum(maps, inputs, samples.inputs.first.device)
+        return as_captum(maps, inputs, samples.inputs.first.device, places)
 
     def explained(
         self, samples: Samples, targets: Any, wanted: Wanted, progress: Callable[[int], None] | None
@@ -249,9 +251,10 @@ class GroupedMethod(ABC):
         """Read what is to be explained."""
 
     def read(self, inputs: Any, targets: Any) -> Samples:
-        """Read what is to be explained, and ask the network which arguments belong to the samples."""
+        """Read what is to be explained, and ask the network which arguments belong to the samples, and what their axes mean."""
         samples = self.samples(inputs)
-        return replace(samples, inputs=following(self.model, samples.inputs, self.passes.output, targets))
+        inputs = following(self.model, samples.inputs, self.passes.output, targets)
+        return replace(samples, inputs=placed(self.model, inputs))
 
     @abstractmethod
     def explain_group(self, group: Group) -> Attribution:

@@ -26,8 +26,8 @@ from bitlens.core.family import Fitted, Region
 from bitlens.core.gaussian import NoiseModel, NoiseSettings
 from bitlens.core.layout import LAYOUTS
 from bitlens.core.passes import BottleneckOptions, in_precision, suffix_dtype
-from bitlens.core.targets import ClassTarget, LogOdds, Target, as_target, last_token
-from bitlens.errors import LayerError, StatisticsError, one_of_literal
+from bitlens.core.targets import ClassTarget, LogOdds, Span, Target, as_target, last_token
+from bitlens.errors import InputError, LayerError, StatisticsError, one_of_literal
 from bitlens.probe import Probe, Recording, find_layer
 from bitlens.probe.agreement import agree
 from bitlens.probe.fingerprint import weights_hash
@@ -121,6 +121,7 @@ class TokenIBA(TextMethod, Bottleneck):
         )
         self.noise = NoiseSettings(min_std=min_std, activity_threshold=-1)
         self._reads_padding: bool | None = None  # not known as yet
+        self._behind_read: bool | None = None  # likewise: whether a span's own positions hold what stands before it
         self._lower_precision: bool | None = None  # whether the network can; not known as yet
         self._statistics: dict[str, TokenStatistics] = {}
         if statistics is not None:
@@ -211,12 +212,15 @@ class TokenIBA(TextMethod, Bottleneck):
                 f"layer {self.probe.name!r} puts out {tuple(features.shape)} for texts of {tuple(kinds.shape)} tokens: choose "
                 "one that gives a vector for each token"
             )
-        last = last_token(kinds != PADDING)
+        there = kinds != PADDING
+        last = last_token(there)
         target = self._asked(as_target(group.targets, recording.output, len(kinds), recording.form, last=last))
         dtype = self._dtype(recording)
-        there = kinds != PADDING
+        restricted = self.restricted(kinds)
+        if isinstance(target, Span):
+            restricted = restricted & self._context_of(target, group, features)
         region = Region(
-            self.restricted(kinds)[..., None].float(),
+            restricted[..., None].float(),
             shared=self.mask == "token",
             block=_BLOCK,
             starts=there.int().argmax(1),
@@ -243,14 +247,35 @@ class TokenIBA(TextMethod, Bottleneck):
         return replace(super().reading(recorded, fitted), cells=None)
 
     def noise_of(self, features: Tensor, kinds: Tensor) -> NoiseModel:
-        """Return the noise at each position of texts, by the statistics.
+        """Return the noise at each position of texts, by the statistics; tokens that pass whole need none of their own.
 
         Raises:
             StatisticsError: if these are not about such features (n, T, D), or such tokens (n, T).
         """
+        if self.special_tokens == "whole":
+            kinds = torch.where(kinds == PADDING, PADDING, ORDINARY)
         statistics = self.statistics.for_kinds(kinds)
         statistics.check_features(tuple(features.shape[1:]), kinds)
         return statistics.noise(self.noise, kinds)
+
+    def _context_of(self, span: Span, group: Group, features: Tensor) -> Tensor:
+        """Return which positions (n, T) may explain a span: those before it, unless what stands behind has read them."""
+        context = span.context(group.kinds.shape[1]).to(group.kinds.device)
+        if not bool((context & self.restricted(group.kinds)).any(1).all()):
+            raise InputError("nothing before a span is restricted: put words in front of it")
+        if self._behind_read is None and span.first is None:
+            first = group.inputs.first
+            before = context if first.dim() == 2 else context[..., None]
+            others = group.inputs.with_first(torch.where(before, first.roll(1, 1), first))
+            found = self.probe.record(others, check=False).features.float()
+            behind = ~context & (group.kinds != PADDING)
+            self._behind_read = not agree(found[behind], features[behind])
+        if self._behind_read:
+            raise LayerError(
+                f"at {self.probe.name!r} the span's own positions have read what stands before them, and would carry it past the "
+                "noise: restrict the word embedding"
+            )
+        return context
 
     def _asked(self, target: Target) -> Target:
         plain = type(target) is ClassTarget and self.objective == "log-odds"

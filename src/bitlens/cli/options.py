@@ -26,7 +26,12 @@ Photos = Annotated[list[str], typer.Argument(help="Photos, folders, or patterns 
 Texts = Annotated[list[str] | None, typer.Argument(help="Texts, each in quotes.")]
 TextFile = Annotated[Path | None, typer.Option("--file", help="One text from a file; - for standard input.")]
 TextData = Annotated[
-    str | None, typer.Option("--data", help="Texts from csv:FILE, tsv:FILE, jsonl:FILE or builtin:reviews.")
+    str | None,
+    typer.Option(
+        "--data",
+        help="Texts from csv:FILE, tsv:FILE, jsonl:FILE or builtin:reviews; with `explain` also builtin:recall, questions to a "
+        "language model.",
+    ),
 ]
 TextLimit = Annotated[int, typer.Option("--limit", min=1, help="How many texts of --data.")]
 TextPair = Annotated[str | None, typer.Option("--pair", help="The second text, for networks that compare two.")]

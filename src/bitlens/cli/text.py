@@ -1,19 +1,18 @@
 """The commands for texts: `bitlens text explain`, and what other files add to the group. Heavy imports wait."""
 
 import json
-import sys
 from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import typer
 
 from bitlens.cli import early, options
+from bitlens.cli.answers import RECALL, Shown, Told, explain_answers, read_file
 from bitlens.data.cells import check_text
 from bitlens.errors import DataError, SettingError
 from bitlens.system.console import answers, messages, progress_bar
 from bitlens.system.files import write_text
-from bitlens.system.reading import MOST_JSON, read_bytes
 
 if TYPE_CHECKING:
     from bitlens.data.labels import Labels
@@ -35,7 +34,40 @@ def explain(
     data: options.TextData = None,
     limit: options.TextLimit = 10,
     pair: options.TextPair = None,
-    model: options.TextModel = "builtin/reviews",
+    prompt: Annotated[
+        Path | None,
+        typer.Option(
+            "--prompt", help="What a language model reads, from a file; - for standard input. Its answer is explained."
+        ),
+    ] = None,
+    continuation: Annotated[
+        str | None, typer.Option("--continuation", help="The answer to ask about (default: the model's own).")
+    ] = None,
+    max_new_tokens: Annotated[
+        int, typer.Option("--max-new-tokens", min=1, help="How long the model's own answer may be.")
+    ] = 64,
+    sources: Annotated[
+        list[str] | None,
+        typer.Option(
+            "--sources", help="Files that stand before the prompt; further ones may follow: --sources a.txt b.txt."
+        ),
+    ] = None,
+    each: Annotated[
+        Literal["answer", "sentence", "word"],
+        typer.Option("--each", help="What of the answer is asked about by itself."),
+    ] = "answer",
+    group: Annotated[
+        Literal["word", "sentence", "paragraph", "source"],
+        typer.Option("--group", help="What of the prompt bits add up to."),
+    ] = "word",
+    model: Annotated[
+        str | None,
+        typer.Option(
+            "--model",
+            help="builtin/NAME, hf/NAME, a folder, or FILE.py:CALLABLE -> (module, tokenizer) (default: builtin/reviews, with "
+            "--prompt builtin/recall).",
+        ),
+    ] = None,
     weights: options.Weights = None,
     classes: options.Classes = None,
     layer: options.TextLayer = None,
@@ -64,8 +96,26 @@ def explain(
     as_json: options.AsJson = False,
 ) -> None:
     """Shade the words of texts by the bits (or scores) that a network uses for its answer."""
+    if prompt is not None or data == RECALL:
+        unasked: dict[str, Any] = {
+            "--file": file,
+            "--pair": pair,
+            "--weights": weights,
+            "--classes": classes,
+            "--layer": layer,
+        }
+        unasked |= {"--statistics-from": statistics_from, "--target": target if target != "auto" else None}
+        unasked |= {"--curve": curve or None, "--spread": spread}
+        asked = Told(prompt, [*(sources or []), *(texts or [])], continuation, max_new_tokens, each, data, limit)
+        chosen = {"keep": keep, "bits": bits, "beta": beta, "seed": seed}
+        how = Shown(group, html, as_json, same_scale)
+        explain_answers(asked, model or "builtin/recall", method, chosen, device, how, unasked)
+        return
+    if continuation is not None or sources:
+        raise SettingError("--continuation and --sources are for language models: give --prompt FILE with them")
     from bitlens.models.classes import check_target, class_name, read_classes
 
+    model = model or "builtin/reviews"
     name, settings = chosen_method(method, {"layer": layer, "keep": keep, "bits": bits, "beta": beta})
     given_names = read_classes(classes) if classes is not None else early.bundled_classes(model)
     check_target(target, given_names)
@@ -132,7 +182,7 @@ def chosen_texts(
         if pair is not None:
             raise SettingError("--pair is for a text on the command line; the pairs of --data stand in the file")
         return open_texts(data, labels or Labels(needed=False))[:limit]
-    listed = [_read(file)] if file is not None else [check_text(text) for text in texts]
+    listed = [read_file(file)] if file is not None else [check_text(text) for text in texts]
     return [TextSample(f"text {number}", text, pair=pair) for number, text in enumerate(listed)]
 
 
@@ -166,11 +216,3 @@ def teach(explainer: "Explainer", source: str | None, count: int) -> None:
         return
     place, *_ = options.teach(explainer.loaded, Source.open(source, "text", count), lesson, explainer.method)
     messages.print(f"{lesson.name} are kept in {place.parent}", style="dim", highlight=False, soft_wrap=True)
-
-
-def _read(file: Path) -> str:
-    try:
-        told = sys.stdin.read() if str(file) == "-" else read_bytes(file, MOST_JSON).decode("utf-8-sig")
-        return check_text(told)
-    except (OSError, ValueError) as error:
-        raise DataError(f"cannot read the text {file}: {error}") from error

@@ -8,6 +8,7 @@ import torch
 from torch import Tensor
 from torch.utils._pytree import tree_leaves
 
+from bitlens.core.places import AXES, USUAL, Places
 from bitlens.errors import InputError
 
 Key = int | str
@@ -15,6 +16,7 @@ Key = int | str
 
 _IMAGES = ("pixel_values",)
 _TOKENS = ("input_ids", "inputs_embeds", "input_values", "input_features")
+_TEXTS = ("input_ids", "inputs_embeds")
 _WITH_TOKENS = ("token_type_ids", "position_ids")
 
 
@@ -35,6 +37,7 @@ class ModelInputs:
         decided: whether the user or the network has said which these are, so that lengths are not all that speaks for it.
         chosen: which argument carries the samples, where its kind does not say it.
         shown: which argument is the image that maps are drawn over; None for the one that carries the samples.
+        axes: what the axes of one sample mean, one of `AXES`, where the user or the network (`bitlens.probe.axes`) says it.
     """
 
     args: tuple[Any, ...]
@@ -44,10 +47,17 @@ class ModelInputs:
     decided: bool = False
     chosen: Key | None = None
     shown: Key | None = None
+    axes: str | None = None
 
     @classmethod
     def of(
-        cls, inputs: Any, additional: Any = None, *, first: Key | None = None, follows: Collection[Key] | None = None
+        cls,
+        inputs: Any,
+        additional: Any = None,
+        *,
+        first: Key | None = None,
+        follows: Collection[Key] | None = None,
+        axes: str | None = None,
     ) -> "ModelInputs":
         """Read a tensor, a tuple of positional arguments, or a mapping of keyword arguments.
 
@@ -57,10 +67,12 @@ class ModelInputs:
             first: position or name of the argument that carries the samples; found by its kind if not given.
             follows: positions and names of the arguments that belong to the samples, besides the one that carries them; by
                 default those of its length, of which the network is asked where that may be chance.
+            axes: what the axes of one sample mean, one of `AXES`: "CT" for a series with its channels first, "TC" for one with
+                its times first, "D" for a table; by default the network is asked where their number does not say it.
 
         Raises:
-            InputError: if there is no tensor, no sample, a floating-point value that is not finite, or an argument follows the
-                samples that is no tensor of their number.
+            InputError: if there is no tensor, no sample, a floating-point value that is not finite, an argument follows the
+                samples that is no tensor of their number, or the axes do not fit.
         """
         if isinstance(inputs, ModelInputs):
             return inputs
@@ -89,8 +101,10 @@ class ModelInputs:
             raise InputError(
                 f"follows names {wrong[0]!r}, which is no argument with one entry for each of {count} samples"
             )
+        if axes is not None:
+            Places.of(axes, tuple(tensor.shape[1:]))
         carriers = alike if follows is None else {lead, *follows}
-        return cls(args, kwargs, count, frozenset(carriers), decided=follows is not None, chosen=first)
+        return cls(args, kwargs, count, frozenset(carriers), decided=follows is not None, chosen=first, axes=axes)
 
     def __len__(self) -> int:
         return self.count
@@ -129,10 +143,42 @@ class ModelInputs:
         return tuple(key for key in self.doubtful if key not in named and self[key].dim() <= 2)
 
     @property
-    def image_size(self) -> tuple[int, int] | None:
-        """Height and width if the tensor that maps are drawn over is a batch of images (N, C, H, W), else None."""
+    def places(self) -> Places | None:
+        """Places of the tensor that maps are drawn over; None for texts, and where nothing tells what its axes mean."""
         drawn: Tensor = self[self.lead if self.shown is None else self.shown]
-        return (drawn.shape[2], drawn.shape[3]) if drawn.dim() == 4 and drawn.is_floating_point() else None
+        axes = self.axes if self.shown is None and self.axes is not None else USUAL.get(drawn.dim() - 1)
+        known = axes is not None and drawn.is_floating_point() and self.lead not in _TEXTS
+        return Places.of(axes, tuple(drawn.shape[1:])) if known and axes is not None else None
+
+    def placed(self, asks: str) -> Places:
+        """Return the places, for a method or metric of this name that needs them.
+
+        Raises:
+            InputError: if there are none, or nothing tells what the axes mean.
+        """
+        if self.places is not None:
+            return self.places
+        got = f"{tuple(self.first.shape)} of {self.first.dtype}"
+        if not self.asks_for_axes:
+            raise InputError(
+                f"{asks} needs images (N, C, H, W), series (N, C, T), volumes (N, C, D, H, W) or tables (N, D), got {got}"
+            )
+        known = " or ".join(f"axes={name!r}" for name in AXES if len(name) == self.first.dim() - 1)
+        raise InputError(
+            f"{asks} must know what the axes of the inputs {got} mean, and the network does not tell: say "
+            f"ModelInputs.of(inputs, {known})"
+        )
+
+    @property
+    def asks_for_axes(self) -> bool:
+        """Return whether the number of axes does not say what they mean: series, and tables."""
+        return self.lead not in _TEXTS and self.first.is_floating_point() and self.first.dim() in (2, 3)
+
+    @property
+    def image_size(self) -> tuple[int, int] | None:
+        """Height and width if the tensor that maps are drawn over is a batch of images, else None."""
+        places = self.places
+        return (places.size[0], places.size[1]) if places is not None and len(places.size) == 2 else None
 
     @property
     def named(self) -> dict[Key, Any]:
@@ -211,12 +257,19 @@ def tensors_of(values: Any) -> list[Tensor]:
     return [leaf for leaf in tree_leaves(values) if isinstance(leaf, Tensor)]
 
 
-def as_captum(maps: Tensor, inputs: Any, device: torch.device) -> Any:
-    """Return maps (N, H, W) or (N, T) as Captum's methods do: (N, 1, H, W) or (N, T); in a tuple if the inputs are in one.
+def as_captum(maps: Tensor, inputs: Any, device: torch.device, places: Places | None) -> Any:
+    """Return maps as Captum's methods do, with one channel where the inputs have several; in a tuple if the inputs are in one.
 
     Captum's own metrics wrap inputs in tuples, and tell the samples of an answer apart by what was given.
+
+    Args:
+        maps: (N, H, W), (N, T), ...
+        inputs: as they were given.
+        device: of the result.
+        places: of the inputs; None for texts, whose maps (N, T) stay as they are.
     """
-    shaped = (maps[:, None] if maps.dim() == 3 else maps).to(device)
+    own = places is not None and places.channel is not None and maps.shape[1:] == places.size
+    shaped = (places.back(maps[:, None]) if places is not None and own else maps).to(device)
     return (shaped,) if isinstance(inputs, tuple) else shaped
 
 

@@ -20,30 +20,34 @@ class Layout:
         channel: the axis of channels, hidden units or features.
         places: the axes of positions: three for volumes, two for images, one for tokens and times, none for vectors.
         extra: how many tokens stand before the patches and are no part of the image: class token, registers.
-        patches: (h, w), how the tokens behind them lie in the image, row by row; None if they do not, or before the size of
-            the image is known. Layouts for images of different sizes are one layout.
+        patches: (h, w), how the tokens behind them lie in the image, row by row, or (t,), that they lie along a series in its
+            order; None if they do not, or before the size of the input is known. Layouts for inputs of different sizes are one.
     """
 
     name: str
     channel: int
     places: tuple[int, ...]
     extra: int = 0
-    patches: tuple[int, int] | None = field(default=None, compare=False)
+    patches: tuple[int, ...] | None = field(default=None, compare=False)
 
     @property
-    def on_image(self) -> bool:
-        """Return whether positions are cells of a grid over the image."""
-        return len(self.places) == 2 or self.patches is not None
+    def on_grid(self) -> bool:
+        """Return whether positions are cells of a grid: over the image or volume, or along the series."""
+        return len(self.places) > 1 or self.patches is not None
 
     def grid(self, features: tuple[int, ...]) -> tuple[int, ...]:
         """Return how many positions there are along each axis of places: (D, H, W), (H, W), (T,) or ()."""
         return self.patches or tuple(features[axis] for axis in self.places)
 
-    def over(self, features: tuple[int, ...], image_size: tuple[int, int] | None) -> "Layout":
-        """Return the same for features of an image of this size: finds the patches, if there are as many as fill it."""
+    def over(self, features: tuple[int, ...], size: tuple[int, ...] | None) -> "Layout":
+        """Return the same for features of an image or series of this size: finds the patches, if there are as many as fill it."""
         if self.name != "PD":
             return self
-        patches = patch_grid(features[0], image_size) if len(features) == 2 and image_size is not None else None
+        if size is None or len(features) != 2:
+            return replace(self, patches=None)
+        if len(size) == 1:
+            return replace(self, patches=(features[0] - self.extra,))
+        patches = patch_grid(features[0], (size[0], size[1])) if len(size) == 2 else None
         fits = patches is not None and features[0] - math.prod(patches) == self.extra
         return replace(self, patches=patches if fits else None)
 

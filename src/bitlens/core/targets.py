@@ -23,6 +23,7 @@ from bitlens.core.scores import Similarity as Similarity
 from bitlens.core.scores import TextScore as TextScore
 from bitlens.core.scores import last_token as last_token
 from bitlens.core.scores import takes_last as takes_last
+from bitlens.core.spans import Span as Span
 from bitlens.errors import TargetError
 
 

@@ -72,7 +72,9 @@ class CaseOf:
     def _checked(self, found: Tensor) -> Tensor:
         if tuple(found.shape) != (1, *self._shape):
             shape = tuple(found.shape[1:])
-            raise InputError(f"the method gives a map of shape {shape} for {self.misfit.format(*self._shape)}")
+            raise InputError(
+                f"the method gives a map of shape {shape} for {self.misfit.format('x'.join(map(str, self._shape)))}"
+            )
         if not bool(torch.isfinite(found).all()):
             raise InputError("the map holds NaN or infinite values")
         return found
@@ -86,14 +88,14 @@ class Case(CaseOf):
         network: that is explained.
         method: see `CaseOf`.
         seed: see `CaseOf`.
-        known: (H, W), see `CaseOf`.
+        known: (H, W), or a number for each place of other inputs, see `CaseOf`.
         randomised: (names of layers joined by "+", or nothing for all blocks; name of an initialiser) → the method on networks
             that have lost what they learnt, from their last layer back to ever earlier ones.
         reseeded: a number → so many copies of the method, with the seeds that follow its own.
         layer: says at which layer bits are counted where the method has none.
     """
 
-    misfit = "a photo of {0}x{1}: choose a layer whose output has height and width"
+    misfit = "an input of {0}: choose a layer whose output has places"
 
     def __init__(
         self,

@@ -4,6 +4,7 @@ Each takes a case and the settings that a person may choose, and gives the score
 to the photo or the method.
 """
 
+import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from functools import partial
@@ -119,18 +120,23 @@ def sensitivity(
 ) -> Scored:
     """Return correlation of summed relevance with the drop of the score, mean over the sizes of the sets."""
     settings: dict[str, Any] = {"sizes": sizes, "sets": sets, "draw": draw, "replacement": replacement}
-    nothing = torch.zeros_like(case.photo.image[:, 0])
+    nothing = torch.zeros_like(case.map)
     # What the network loses without a set does not depend on the map: one measurement for all methods
     measured = case.photo.once(
         f"sensitivity-n {tile} {settings} {precision}",
         lambda: sensitivity_n(*case.asked, nothing, tile, **settings, **case.run(precision)),
     )
-    tiles = Tiles((case.map.shape[1], case.map.shape[2]), tile)
+    tiles = Tiles.over(case.network.prepared(case.photo.image).placed("sensitivity-n"), tile)
     relevance = tiles.sums(case.map)
     members = (random_sets(tiles.count, int(size), sets, case.seed, draw) for size in measured.sizes)
     attributed = torch.stack([relevance @ chosen.T.double() for chosen in members], 1)
     found = replace(measured, attributed=attributed)
-    return Scored(float(found.means()), None, kept_curve(found.sizes * tile**2), kept_curve(found.correlations()[0]))
+    return Scored(
+        float(found.means()),
+        None,
+        kept_curve(found.sizes * math.prod(tiles.sides)),
+        kept_curve(found.correlations()[0]),
+    )
 
 
 def _restricted(number: str, case: Case, *, noise_samples: int = 32) -> Scored | None:

@@ -4,6 +4,8 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any, TypeVar
 
+from torch import Tensor
+
 from bitlens.core.outputs import OutputForm
 from bitlens.core.targets import as_target
 
@@ -36,7 +38,7 @@ class Asked:
         probability: of the target; of a regression the value.
         asked: what is asked about, as attributions say it: the index, or the value of a regression.
         measure: what `probability` is: "probability" or "score".
-        confidence: probability of the predicted class; of a regression with one value the value.
+        said: (classes,) the probability of each class or label, or the value of each column, on the CPU.
     """
 
     fingerprint: str
@@ -45,16 +47,21 @@ class Asked:
     probability: float
     asked: str
     measure: str
-    confidence: float
+    said: Tensor
     once: Once = field(default_factory=Once, init=False, repr=False)
     """Keeps what does not depend on a map and several methods are measured with."""
 
+    @property
+    def confidence(self) -> float:
+        """Return the probability of the predicted class; of a regression with one value the value."""
+        return float(self.said[self.predicted])
 
-def answered(output: Any, label: int | None, form: OutputForm) -> tuple[int, int, float, str, str, float]:
+
+def answered(output: Any, label: int | None, form: OutputForm) -> tuple[int, int, float, str, str, Tensor]:
     """Read off a network's output what is asked about, what it names, and what it says: see `Asked`."""
     question = as_target(label, output, 1, form)
     predicted = 0 if form.numbers == "regression" else int(form.scores(output).argmax(1))
     (asked,) = question.describe()
-    confidence = float(form.said(output)[0, predicted])
+    said = form.said(output)[0].detach().cpu()
     target = predicted if label is None else label
-    return target, predicted, float(question.value(output)), asked, question.measure, confidence
+    return target, predicted, float(question.value(output)), asked, question.measure, said

@@ -66,6 +66,7 @@ class Explanation:
         signed: whether the sign of scores means something.
         attribution: everything else: unit, method, settings, total bits, evidence.
         spans: the characters of each token, None for special ones.
+        said: the probability of each class, empty where the network says no class.
     """
 
     text: str
@@ -78,6 +79,7 @@ class Explanation:
     signed: bool
     attribution: Attribution
     spans: tuple[Span | None, ...]
+    said: tuple[float, ...] = ()
 
     @property
     def unit(self) -> str:
@@ -325,14 +327,25 @@ class Explainer:
             )
             for word in batch.words_of(i)
         )
-        prediction, probability = "", None
+        prediction, probability, shares = "", None, tuple[float, ...]()
         if said is not None:
             index = int(said[i].argmax())
             prediction, probability = class_name(str(index), self.classes), float(said[i, index])
+            shares = tuple(said[i].tolist())
         target = class_name(found.targets[0], self.classes)
         signed = self.entry.signed
         return Explanation(
-            text, batch.tokens[i], tuple(values), words, target, prediction, probability, signed, found, batch.spans[i]
+            text,
+            batch.tokens[i],
+            tuple(values),
+            words,
+            target,
+            prediction,
+            probability,
+            signed,
+            found,
+            batch.spans[i],
+            shares,
         )
 
 

@@ -134,7 +134,7 @@ def degradation(
     images: Any,
     targets: Any,
     maps: Tensor,
-    tile: int = 14,
+    tile: int | Sequence[int] = 14,
     *,
     points: int = 100,
     schedule: TileSchedule = "full",
@@ -146,11 +146,12 @@ def degradation(
 
     Args:
         model: the network, left as it was (a `Network` keeps what it has learnt about inputs like these).
-        images: (N, C, H, W), or a tuple or mapping of arguments of which the first tensor is the images.
+        images: (N, C, H, W), or a tuple or mapping of arguments of which the first tensor is the images; or series, volumes
+            and tables, whose tiles are windows, blocks and single features.
         targets: None for the predicted class, a class index, (N,) indices, a `Target`, or a callable.
         maps: (N, H, W), higher means more relevant; any unit, only the order counts. A tile's score is the mean of its
             pixels; tiles of equal score go in one random order, the same in both directions: a constant map scores 0.
-        tile: side in pixels, 8 and 14 in the paper.
+        tile: side in pixels, 8 and 14 in the paper; or one for each axis of places.
         points: at most how many points a curve has (100 in the paper). Fewer are cheaper: on real networks and photos, 34
             moved the score of a photo by 0.01 (standard deviation) and that of 16 photos by 0.002 at most, 12 by 0.03 and
             0.01.
@@ -172,7 +173,7 @@ def degradation(
     passes = Passes(**run)
 
     def measure(group: ImageGroup) -> Degradation:
-        tiles = Tiles(group.size, tile)
+        tiles = Tiles.over(group.places, tile)
         counts = tile_counts(tiles.count, points, schedule)
         scores, fill = tiles.means(group.maps), replaced(group, replacement)
 

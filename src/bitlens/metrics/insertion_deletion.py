@@ -123,7 +123,8 @@ def insertion_deletion(
 
     Args:
         model: the network, left as it was (a `Network` keeps what it has learnt about inputs like these).
-        images: (N, C, H, W), or a tuple or mapping of arguments of which the first tensor is the images.
+        images: (N, C, H, W), or a tuple or mapping of arguments of which the first tensor is the images; or series, volumes
+            and tables.
         targets: None for the predicted class, a class index, (N,) indices, a `Target`, or a callable.
         maps: (N, H, W), higher means more relevant; any unit, only the order counts. Ties are broken at random, alike for
             all samples.
@@ -148,7 +149,7 @@ def insertion_deletion(
     passes = Passes(**run)
 
     def measure(group: ImageGroup) -> InsertionDeletion:
-        tiles = Tiles(group.size, 1)
+        tiles = Tiles.over(group.places, 1)
         counts = step_counts(tiles.count, points, step)
         places = tiles.spread(ranks(tiles.means(group.maps), descending=True, seed=passes.seed))[..., None]
         empty, fill = replaced(group, start).expand_as(group.images), replaced(group, replacement)

@@ -1,8 +1,9 @@
 """Whether a map points at the object.
 
-All take maps (N, H, W) and masks of the same shape: boxes drawn and transformed like the photo, or the exact pixels of
-the object. Inside is where the mask exceeds 0.5. Each gives one number per image, higher is better, and NaN where nothing
-is inside. A constant map says nothing of places and scores what chance scores, wherever its ties happen to lie.
+All take maps (N, H, W), of series (N, T), of volumes (N, D, H, W) or of tables, and masks of the same shape: boxes drawn and
+transformed like the photo, or the exact pixels of the object. Inside is where the mask exceeds 0.5. Each gives one number per
+image, higher is better, and NaN where nothing is inside. A constant map says nothing of places and scores what chance scores,
+wherever its ties happen to lie.
 """
 
 from typing import Literal
@@ -168,9 +169,9 @@ def rank_auc(maps: Tensor, masks: Tensor) -> Tensor:
 
 def _pixels(maps: Tensor, masks: Tensor) -> tuple[Tensor, Tensor]:
     """Return values (N, P), float64, and whether they lie inside (N, P)."""
-    if maps.shape != masks.shape or maps.dim() != 3:
+    if maps.shape != masks.shape or not 2 <= maps.dim() <= 4:
         raise InputError(
-            f"maps and masks must have one shape (N, H, W), got {tuple(maps.shape)} and {tuple(masks.shape)}"
+            f"maps and masks must have one shape, (N, H, W) of images, got {tuple(maps.shape)} and {tuple(masks.shape)}"
         )
     wrong = ~torch.isfinite(maps).flatten(1).all(1)
     if bool(wrong.any()):
@@ -193,9 +194,13 @@ def _scaled(values: Tensor, scale: HeatScale) -> Tensor:
 
 def _grown(inside: Tensor, distance: int) -> Tensor:
     """Return everything (N, H, W) no further than `distance` from the inside."""
-    across = torch.arange(-distance, distance + 1, device=inside.device)
-    disc = (across[:, None].square() + across.square() <= distance**2).float()
-    near = F.conv2d(inside[:, None].float(), disc[None, None], padding=distance)
+    across = torch.arange(-distance, distance + 1, device=inside.device).square()
+    far = across
+    for _ in range(inside.dim() - 2):
+        far = far[..., None] + across
+    ball = (far <= distance**2).float()
+    convolve = {2: F.conv1d, 3: F.conv2d, 4: F.conv3d}[inside.dim()]
+    near = convolve(inside[:, None].float(), ball[None, None], padding=distance)
     return near[:, 0] > 0.5
 
 

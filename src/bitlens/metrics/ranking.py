@@ -1,16 +1,19 @@
-"""Parts of an input in the order of a map: tiles of an image, tokens of a text.
+"""Parts of an input in the order of a map: tiles of an image, windows of a series, blocks of a volume, tokens of a text.
 
 Units are ranked once. Which of them are changed after k steps is then one comparison on the device: rank < k.
 """
 
+import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from bitlens.core.places import Places
 from bitlens.errors import SettingError
 
 
@@ -18,46 +21,71 @@ from bitlens.errors import SettingError
 class Tiles:
     """A picture cut into square tiles from its upper left corner; those at the other edges may be smaller.
 
+    Or a series cut into windows, a volume into blocks.
+
     Attributes:
-        size: (H, W) in pixels.
-        side: of a tile, in pixels.
+        size: (H, W) in pixels, or how many places other inputs have along each axis.
+        side: of a tile, in pixels, or one for each axis.
     """
 
-    size: tuple[int, int]
-    side: int
+    size: tuple[int, ...]
+    side: int | tuple[int, ...]
 
     def __post_init__(self) -> None:
-        if not isinstance(self.side, int) or not 0 < self.side <= min(self.size):
+        sides = self.sides
+        if len(sides) != len(self.size) or not all(
+            isinstance(side, int) and 0 < side <= size for side, size in zip(sides, self.size, strict=True)
+        ):
             raise SettingError(
-                f"tile must be a whole number of pixels from 1 to {min(self.size)}, the image's shorter side; got {self.side!r}"
+                f"tile must be a whole number from 1 to {min(self.size)}, the shortest side of inputs of {self.size} places, or "
+                f"one for each axis; got {self.side!r}"
             )
 
+    @classmethod
+    def over(cls, places: Places, side: "int | Sequence[int]") -> "Tiles":
+        """Return the tiles of inputs with such places; features of a table have no neighbours and stand alone."""
+        if places.unordered:
+            return cls(places.size, 1)
+        return cls(places.size, tuple(side) if isinstance(side, Sequence) else side)
+
     @property
-    def grid(self) -> tuple[int, int]:
+    def sides(self) -> tuple[int, ...]:
+        """Length of a tile along each axis."""
+        return self.side if isinstance(self.side, tuple) else (self.side,) * len(self.size)
+
+    @property
+    def grid(self) -> tuple[int, ...]:
         """Tiles in a column and in a row."""
-        return -(-self.size[0] // self.side), -(-self.size[1] // self.side)
+        return tuple(-(-size // side) for size, side in zip(self.size, self.sides, strict=True))
 
     @property
     def count(self) -> int:
         """Return how many there are."""
-        return self.grid[0] * self.grid[1]
+        return math.prod(self.grid)
 
     def means(self, maps: Tensor) -> Tensor:
         """Return the mean of each tile: (n, H, W) → (n, count), float64."""
-        pooled = F.avg_pool2d(maps[:, None].double(), self.side, ceil_mode=True, count_include_pad=False)
-        return pooled.flatten(1)
+        return self._pooled(maps, count_include_pad=False)
 
     def sums(self, maps: Tensor) -> Tensor:
         """Return sum over each tile: (n, H, W) → (n, count), float64."""
-        pooled = F.avg_pool2d(maps[:, None].double(), self.side, ceil_mode=True, divisor_override=1)
+        return self._pooled(maps, divisor_override=1)
+
+    def _pooled(self, maps: Tensor, **how: Any) -> Tensor:
+        values, sides = maps[:, None].double(), self.sides
+        if len(sides) == 1:  # a series is a picture of one row
+            values, sides = values[:, :, None], (1, *sides)
+        pool: Any = F.avg_pool2d if len(sides) == 2 else F.avg_pool3d
+        pooled: Tensor = pool(values, sides, ceil_mode=True, **how)
         return pooled.flatten(1)
 
     def spread(self, values: Tensor) -> Tensor:
         """Return a value per tile (..., count), given to all its pixels: (..., H, W)."""
         pixels = values.reshape(*values.shape[:-1], *self.grid)
-        if self.side > 1:
-            pixels = pixels.repeat_interleave(self.side, -2).repeat_interleave(self.side, -1)
-        return pixels[..., : self.size[0], : self.size[1]]
+        for axis, (size, side) in enumerate(zip(self.size, self.sides, strict=True), -len(self.size)):
+            pixels = pixels.repeat_interleave(side, axis) if side > 1 else pixels
+            pixels = pixels.narrow(axis, 0, size)
+        return pixels
 
 
 def tie_order(units: int, seed: int) -> Tensor:

@@ -30,7 +30,7 @@ class ExplainedImages:
     """The training, validation or test part of a data set, with its maps.
 
     Attributes:
-        images: (N, C, H, W), normalised as the network wants them.
+        images: (N, C, H, W), normalised as the network wants them; or other inputs with their channels first.
         labels: (N,) class indices.
         maps: (N, H, W) of the network trained on the whole images.
     """
@@ -40,8 +40,8 @@ class ExplainedImages:
     maps: Tensor
 
     def __post_init__(self) -> None:
-        count, _, height, width = self.images.shape if self.images.dim() == 4 else (0, 0, 0, 0)
-        if count == 0 or self.labels.shape != (count,) or self.maps.shape != (count, height, width):
+        count, size = len(self.images), self.images.shape[2:]
+        if count == 0 or not size or self.labels.shape != (count,) or self.maps.shape != (count, *size):
             shapes = [tuple(t.shape) for t in (self.images, self.labels, self.maps)]
             raise InputError(
                 f"images, labels and maps must be (N, C, H, W), (N,) and (N, H, W) with N > 0, got {shapes}"
@@ -101,8 +101,8 @@ def remove_top(images: Tensor, maps: Tensor, rate: float, fill: Tensor, *, seed:
     if not 0 <= rate <= 1:
         raise SettingError(f"rate must be in [0, 1], got {rate}")
     places = ranks(maps.flatten(1), descending=True, seed=seed).reshape(maps.shape)
-    gone = places < round(rate * maps.shape[1] * maps.shape[2])
-    return torch.where(gone[:, None], fill.reshape(1, -1, 1, 1), images)
+    gone = places < round(rate * maps[0].numel())
+    return torch.where(gone[:, None], fill.reshape(1, -1, *[1] * (images.dim() - 2)), images)
 
 
 def roar(
@@ -178,7 +178,7 @@ def small_resnet(classes: int = 10, channels: int = 3, width: int = 64) -> nn.Mo
 
 def _without(parts: Sequence[ExplainedImages], rate: float) -> list[tuple[Tensor, Tensor]]:
     """Return each part's images without their highest pixels, and its labels."""
-    fill = parts[0].images.mean((0, 2, 3))
+    fill = parts[0].images.transpose(0, 1).flatten(1).mean(1)
     return [(remove_top(part.images, part.maps.to(part.images.device), rate, fill), part.labels) for part in parts]
 
 

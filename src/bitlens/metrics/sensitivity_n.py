@@ -138,7 +138,7 @@ def sensitivity_n(
     images: Any,
     targets: Any,
     maps: Tensor,
-    tile: int = 8,
+    tile: int | Sequence[int] = 8,
     *,
     sizes: Sizes | Sequence[int] = "iba",
     sets: int = 100,
@@ -151,11 +151,12 @@ def sensitivity_n(
 
     Args:
         model: the network, left as it was (a `Network` keeps what it has learnt about inputs like these).
-        images: (N, C, H, W), or a tuple or mapping of arguments of which the first tensor is the images.
+        images: (N, C, H, W), or a tuple or mapping of arguments of which the first tensor is the images; or series, volumes
+            and tables, whose tiles are windows, blocks and single features.
         targets: None for the predicted class, a class index, (N,) indices, a `Target`, or a callable. The score of a class
             is its logit.
         maps: (N, H, W), signed: what lowers the score should be negative.
-        tile: side in pixels: 8 in Schulz et al.; 1 for single pixels.
+        tile: side in pixels: 8 in Schulz et al.; 1 for single pixels; or one for each axis of places.
         sizes: of the sets, in tiles (see `set_sizes`); papers plot pixels, tile² times as many.
         sets: per size, the same for all images: 100 (Schulz et al.) or 200 (Zhang et al.; 100 in their code).
         draw: see `random_sets`.
@@ -178,7 +179,7 @@ def sensitivity_n(
     passes = Passes(**run)
 
     def measure(group: ImageGroup) -> SensitivityN:
-        tiles = Tiles(group.size, tile)
+        tiles = Tiles.over(group.places, tile)
         chosen = set_sizes(tiles.count, sizes)
         relevance, fill = tiles.sums(group.maps), replaced(group, replacement)
         attributed, left = [], []

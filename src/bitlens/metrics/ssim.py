@@ -27,8 +27,8 @@ def ssim(
     InputIBA code compares maps stored in 8 bits and clips nothing: `percentiles=(0, 100)`, but for the rounding.
 
     Args:
-        maps: (N, H, W), of any scale.
-        others: (N, H, W).
+        maps: (N, H, W), of any scale; or (N, T), (N, D, H, W).
+        others: of the same shape.
         window: side of the windows in pixels, odd.
         percentiles: what each map is clipped to, of its own values.
         either_sign: whether a map may also be like the negative of the other, the higher of both then (algorithms F11, for
@@ -50,21 +50,23 @@ def ssim(
 
 
 def _check(maps: Tensor, others: Tensor, window: int, percentiles: tuple[float, float]) -> None:
-    if maps.shape != others.shape or maps.dim() != 3:
-        raise InputError(f"two maps need one shape (N, H, W), got {tuple(maps.shape)} and {tuple(others.shape)}")
+    if maps.shape != others.shape or not 2 <= maps.dim() <= 4:
+        raise InputError(
+            f"two maps need one shape, (N, H, W) of images, got {tuple(maps.shape)} and {tuple(others.shape)}"
+        )
     if not bool(torch.isfinite(maps).all()) or not bool(torch.isfinite(others).all()):
         raise InputError("maps hold NaN or infinite values: they cannot be compared")
     if window < 3 or window % 2 == 0:
         raise SettingError(f"window must be odd and at least 3, got {window}")
     if min(maps.shape[1:]) < window:
-        raise InputError(f"maps of {tuple(maps.shape[1:])} pixels are smaller than the window of {window}")
+        raise InputError(f"maps of {tuple(maps.shape[1:])} places are smaller than the window of {window}")
     if not 0 <= percentiles[0] < percentiles[1] <= 100:
         raise SettingError(f"percentiles must be two increasing numbers in [0, 100], got {percentiles}")
 
 
 def _scaled(maps: Tensor, percentiles: tuple[float, float]) -> Array:
     values = maps.detach().double().cpu().numpy()
-    low, high = np.percentile(values, percentiles, axis=(1, 2), keepdims=True)
+    low, high = np.percentile(values, percentiles, axis=tuple(range(1, values.ndim)), keepdims=True)
     scaled: Array = np.divide(values - low, high - low, out=np.zeros_like(values), where=high > low)
     return scaled.clip(0.0, 1.0)
 

@@ -2,7 +2,7 @@
 
 import csv
 import difflib
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -109,6 +109,12 @@ def class_name(target: str, classes: Sequence[str] | None) -> str:
         return target
     index = int(target)
     return classes[index] if classes is not None and index < len(classes) else f"class {index}"
+
+
+def likeliest(said: Iterable[float], classes: Sequence[str] | None, count: int = 5) -> tuple[tuple[str, float], ...]:
+    """Name the classes with the largest probabilities, the largest first, each with its own."""
+    shares = [(class_name(str(index), classes), float(share)) for index, share in enumerate(said)]
+    return tuple(sorted(shares, key=lambda one: -one[1])[:count])
 
 
 def check_target(wanted: str, classes: Sequence[str] | None) -> None:

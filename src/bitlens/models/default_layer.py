@@ -87,7 +87,7 @@ def _read_one(model: nn.Module, inputs: ModelInputs, layers: list[str]) -> str:
         probe = Probe(model, name)
         with suppress(LayerError):
             layout = probe.geometry(inputs).layout
-            if layout.on_image and not probe.unread(inputs, layout):
+            if layout.on_grid and not probe.unread(inputs, layout):
                 return name
     raise LayerError(f"{type(model).__name__} has no layer whose places in the image could be measured: name a layer")
 

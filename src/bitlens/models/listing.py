@@ -7,7 +7,7 @@ from pathlib import Path
 
 from bitlens.data.kinds import Kind
 from bitlens.errors import DependencyError, ModelError
-from bitlens.models.builtin import BUILTIN, BUILTIN_TEXT
+from bitlens.models.builtin import BUILTIN, BUILTIN_LANGUAGE, BUILTIN_TEXT
 from bitlens.models.hub import hub_name
 from bitlens.models.offered import in_timm, timm_architectures, timm_names, torchvision_classifiers, torchvision_names
 from bitlens.models.userfile import check_user_file, names_in
@@ -25,6 +25,12 @@ TEXT_FORMS = {
     "hf/NAME": "a text classifier of the Hugging Face hub",
     "DIR": "a folder with such a classifier; hf/./DIR too",
     "FILE.py:CALLABLE": "your own: the callable returns (module, tokenizer)",
+}
+LANGUAGE_FORMS = {
+    "builtin/recall": "a small language model that comes with bitlens, and answers questions about a text of its kind",
+    "hf/NAME": "a language model of the Hugging Face hub",
+    "DIR": "a folder with such a model; hf/./DIR too",
+    "FILE.py:CALLABLE": "your own: the callable returns (module, tokenizer); the module gives logits (texts, tokens, vocabulary)",
 }
 _SHOWN = 4
 _WEIGHTS = (".safetensors", ".pt", ".pth", ".ckpt", ".bin")
@@ -88,6 +94,28 @@ def check_model(spec: str, kind: Kind = "image") -> None:
         raise unknown_model(spec, FORMS if kind == "image" else TEXT_FORMS)
 
 
+def check_language_model(spec: str) -> None:
+    """Refuse a language model that cannot be there, as far as its name and the files on this machine tell.
+
+    Raises:
+        ModelError: the name is of no known form, unknown, or its file holds no such callable.
+        DependencyError: the library is not installed.
+    """
+    source, _, name = spec.partition("/")
+    if source != "builtin" and spec.rpartition(":")[0].endswith(".py"):
+        return check_user_file(Path(spec.rpartition(":")[0]).expanduser(), spec.rpartition(":")[2])
+    if source == "hf" and name:
+        refuse_without("transformers", "text")
+        hub_name(name)
+    elif source == "builtin":
+        if name not in BUILTIN_LANGUAGE:
+            known = " or ".join(f"builtin/{known}" for known in BUILTIN_LANGUAGE)
+            raise ModelError(f"there is no language model {spec}: expected {known}")
+    elif not Path(spec).expanduser().is_dir():
+        raise unknown_model(spec, LANGUAGE_FORMS)
+    return None
+
+
 def short_name(spec: str) -> str:
     """Return what a network is called in titles: its name without the folders in which it lies on this machine."""
     file, colon, attribute = spec.rpartition(":")
@@ -138,6 +166,10 @@ def _check_builtin(name: str, kind: Kind) -> None:
     own, other = (BUILTIN_TEXT, BUILTIN) if kind == "text" else (BUILTIN, BUILTIN_TEXT)
     if name in own:
         return
+    if name in BUILTIN_LANGUAGE:
+        raise ModelError(
+            f"builtin/{name} is a language model: use `bitlens text explain --prompt FILE --model builtin/{name}`"
+        )
     what = "texts" if kind == "text" else "photos"
     known = " or ".join(f"builtin/{known}" for known in own)
     if name in other and kind == "image":

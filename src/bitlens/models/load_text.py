@@ -207,13 +207,35 @@ def _from_file(file: Path, attribute: str) -> tuple[nn.Module, Tokenizer]:
 
 def _from_hub(name: str) -> tuple[nn.Module, Tokenizer]:
     need("transformers", "text")
-    from transformers import AutoModelForSequenceClassification, AutoTokenizer
+    from transformers import AutoModelForSequenceClassification
+
+    network, tokenizer, report = from_hub_with(AutoModelForSequenceClassification, name)
+    if report.get("missing_keys"):
+        raise ModelError(
+            f"hf/{hub_name(name)} is no trained text classifier: weights lack {sorted(report['missing_keys'])[:4]}"
+        )
+    network = network.float()
+    give_padding(tokenizer, network)
+    return network, as_tokenizer(tokenizer, network)
+
+
+def from_hub_with(kind: Any, name: str) -> tuple[nn.Module, Any, Mapping[str, Any]]:
+    """Load a network and its tokenizer from a folder, the hub or its cache, and what transformers reports of the weights.
+
+    Args:
+        kind: one of the Auto classes of transformers.
+        name: of the folder or on the hub.
+
+    Raises:
+        ModelError: if that is not there, or cannot be read.
+    """
+    from transformers import AutoTokenizer
 
     name = hub_name(name)
     here = Path(name).is_dir() or hub_is_out_of_reach()
     try:
         tokenizer = AutoTokenizer.from_pretrained(name, trust_remote_code=False, local_files_only=here)
-        network, report = AutoModelForSequenceClassification.from_pretrained(
+        network, report = kind.from_pretrained(
             name, trust_remote_code=False, output_loading_info=True, local_files_only=here
         )
     except Exception as error:  # network, cache, file format, unknown architecture
@@ -223,14 +245,10 @@ def _from_hub(name: str) -> tuple[nn.Module, Tokenizer]:
         raise ModelError(
             f"cannot load hf/{name}: {reason}; a folder with a model that was downloaded elsewhere works: --model DIR"
         ) from error
-    if report.get("missing_keys"):
-        raise ModelError(f"hf/{name} is no trained text classifier: weights lack {sorted(report['missing_keys'])[:4]}")
-    network = network.float()
-    _pad(tokenizer, network)
-    return network, as_tokenizer(tokenizer, network)
+    return network, tokenizer, report
 
 
-def _pad(tokenizer: Any, network: nn.Module) -> None:
+def give_padding(tokenizer: Any, network: nn.Module) -> None:
     """Give a network that comes without a padding token (GPT-2) the end of texts, or an unknown word where texts have an end."""
     if tokenizer.pad_token is None:
         ends = tokenizer.eos_token_id in tokenizer("a")["input_ids"]

@@ -1,5 +1,6 @@
 """The blocks of a network: modules of one kind, one after the other, that keep a grid over the image; where it ends."""
 
+import math
 from collections.abc import Iterator
 from dataclasses import dataclass
 
@@ -9,7 +10,7 @@ from bitlens.core.inputs import ModelInputs
 from bitlens.core.layout import Layout, detect_layout
 from bitlens.probe.trace import Call
 
-_POOLING = (nn.AdaptiveAvgPool2d, nn.AdaptiveMaxPool2d)
+_POOLING = (nn.modules.pooling._AdaptiveAvgPoolNd, nn.modules.pooling._AdaptiveMaxPoolNd)
 
 
 @dataclass(frozen=True)
@@ -38,7 +39,7 @@ def grid_layout(call: Call, count: int, image_size: tuple[int, int]) -> Layout |
     if shape is None or len(shape) not in (3, 4) or shape[0] != count:
         return None
     layout = detect_layout(tuple(shape[1:]), image_size)
-    return layout if layout.on_image else None
+    return layout if layout.on_grid else None
 
 
 def block_groups(root: Call, count: int, image_size: tuple[int, int]) -> list[Blocks]:
@@ -81,20 +82,21 @@ def last_spatial_call(root: Call, inputs: ModelInputs) -> Call | None:
 
     Args:
         root: a pass of the network over two of the samples (one if there is one).
-        inputs: images.
+        inputs: images, series or volumes.
     """
-    count = min(2, inputs.count)
+    count, places = min(2, inputs.count), inputs.places
+    axes = 2 + len(places.size) if places is not None else 0  # of a grid over them, samples and channels counted
     for call in _from_the_end(root):
         shapes = [shape for shape in call.shapes if shape is not None]
         if call is root or len(shapes) != 1 or shapes[0][0:1] != (count,) or isinstance(call.module, _POOLING):
             continue
-        shape = shapes[0]
-        if len(shape) == 3:
-            size = inputs.image_size
-            assert size is not None
+        shape, size = shapes[0], inputs.image_size
+        if axes != 4 and len(shape) == axes and math.prod(shape[2:]) > 1:
+            return call
+        if len(shape) == 3 and size is not None:
             layout = grid_layout(call, count, size)
             return call if layout is not None and not layout.extra else _before_attention(root, count, size)
-        if len(shape) == 4 and max(detect_layout(tuple(shape[1:]), inputs.image_size).grid(tuple(shape[1:]))) > 1:
+        if axes == len(shape) == 4 and max(detect_layout(tuple(shape[1:]), size).grid(tuple(shape[1:]))) > 1:
             return call
     return None
 

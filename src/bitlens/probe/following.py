@@ -21,6 +21,7 @@ from bitlens.core.outputs import OutputChoice, OutputForm, Part, answer_of
 from bitlens.core.targets import function_of
 from bitlens.errors import TargetError, warn_caller
 from bitlens.probe.agreement import agree
+from bitlens.probe.axes import placed
 from bitlens.probe.modules import device_of, frozen, in_precision_of
 
 _FOLLOWING: "WeakKeyDictionary[nn.Module, dict[Any, frozenset[Key]]]" = WeakKeyDictionary()
@@ -29,7 +30,7 @@ _MOST_GROUPS = 4  # of arguments that may follow by themselves: sixteen hypothes
 
 
 def prepared(model: nn.Module, inputs: Any, choice: OutputChoice = None, targets: Any = None) -> ModelInputs:
-    """Return the inputs, read, moved to the network's device and in its precision, see `following`.
+    """Return the inputs, read, moved to the network's device and in its precision, see `following` and `placed`.
 
     A network in train mode is warned of.
     """
@@ -38,7 +39,7 @@ def prepared(model: nn.Module, inputs: Any, choice: OutputChoice = None, targets
             f"{type(model).__name__} is in train mode; it is explained in eval mode (model.eval() silences this)"
         )
     given = following(model, ModelInputs.of(inputs), choice, targets)
-    return in_precision_of(model, given.to(device_of(model)))
+    return in_precision_of(model, placed(model, given.to(device_of(model))))
 
 
 def following(model: nn.Module, inputs: ModelInputs, choice: OutputChoice = None, targets: Any = None) -> ModelInputs:

@@ -13,13 +13,15 @@ import torch
 from torch import Tensor
 
 from bitlens.core.inputs import ModelInputs
-from bitlens.core.layout import BY_CHANNEL, Layout, named_layout, patch_grid
+from bitlens.core.layout import BY_CHANNEL, LAYOUTS, Layout, named_layout, patch_grid
+from bitlens.core.places import Places
 
 _STRENGTH = 0.05  # of the change, in standard deviations of the input
 _CLEARLY = 3.0  # how much more the middle must move along places than along channels
 _AT_ALL = 6e-3  # variance of the middle, in sizes of the input, of what counts as places (a straight grid has 1/12)
 _AGAINST = 3e-2  # the same variance, where modules declare something else
 _ROW_BY_ROW = 0.7  # correlation of patches' middles with where they would lie, row by row
+_MANY, _EARLY = 16, 0.25  # tokens along a series, of which the first are told from extra ones; by rank of their middles
 _WITHIN_ROW = 0.35  # how far patches of a row may be apart across it, in rows
 
 
@@ -159,11 +161,13 @@ def geometry_of(
         measure: makes the measurement; asked only where it is needed.
     """
     longer = [axis for axis in range(len(size)) if size[axis] > 1]
+    series = _is_series(inputs)
     if declared is None and len(longer) < 2:
         declared = longer[0] if longer else 0  # there is but one place
         return _named(len(size), declared)
     if len(size) == 1 or (declared is not None and declared != len(size) - 1):
-        return _named(len(size), declared)
+        found = _named(len(size), declared)
+        return _along(found, size[1]) if found is not None and series and len(size) == 2 else found
     grid = patch_grid(size[0], inputs.image_size) if len(size) == 2 and inputs.image_size is not None else None
     answers = measure()
     if answers is None:
@@ -172,8 +176,38 @@ def geometry_of(
     named = _named(len(size), _still(moves, size, declared))
     if named is not None and len(size) > 2 and not _apart(moves, named.layout.places):
         return None
+    if series and inputs.places is not None and named == _named(2, 1):
+        return _in_order(answers, size[0], inputs.places, inputs.first) or named
     patches = _patches(answers, size[0], grid) if grid is not None and named == _named(2, 1) else None
     return patches or named
+
+
+def said_geometry(layout: Layout, size: tuple[int, ...], inputs: ModelInputs) -> Geometry:
+    """Return how features are meant where the user says it; steps of a series lie along it."""
+    found = Geometry(layout)
+    return _along(found, layout.grid(size)[0]) if len(layout.places) == 1 and _is_series(inputs) else found
+
+
+def _is_series(inputs: ModelInputs) -> bool:
+    return inputs.places is not None and len(inputs.places.size) == 1 and not inputs.places.unordered
+
+
+def _along(found: Geometry, steps: int) -> Geometry:
+    """Return the same of features whose places are steps along a series."""
+    return Geometry(replace(found.layout, patches=(steps,)))
+
+
+def _in_order(answers: Responses, tokens: int, places: Places, first: Tensor) -> Geometry | None:
+    """Say how tokens lie along a series, None if they do not follow it; tokens before them that look at all of it are extra."""
+    walked = [axis for axis in range(1, first.dim()) if first.shape[axis] > 1].index(1 + places.axes.index("T"))
+    middle = answers.middles(0)[:, walked].mean(0)
+    ranks = middle.argsort().argsort()
+    early = (ranks > tokens * _EARLY).int().tolist() if tokens >= _MANY else []
+    extra = early.index(0) if 0 in early else 0
+    order = torch.arange(tokens - extra).double()
+    if _correlation(middle[extra:], order) < _ROW_BY_ROW:
+        return None
+    return Geometry(replace(named_layout("PD", extra) if extra else LAYOUTS["TD"], patches=(tokens - extra,)))
 
 
 def _named(axes: int, channel: int | None) -> Geometry | None:

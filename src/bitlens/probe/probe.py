@@ -18,7 +18,7 @@ from bitlens.probe.capturing import Reached, features_at, record
 from bitlens.probe.endings import output_form
 from bitlens.probe.folding import folded
 from bitlens.probe.following import prepared
-from bitlens.probe.geometry import Geometry, Responses, answers_of, geometry_of
+from bitlens.probe.geometry import Geometry, Responses, answers_of, geometry_of, said_geometry
 from bitlens.probe.modules import (
     Forward,
     Wrapper,
@@ -139,7 +139,7 @@ class Probe:
             LayerError: if nothing tells, or what the user says does not fit.
         """
         inputs = prepared(self.model, inputs)
-        key = (inputs.signature, inputs.image_size, layout and layout.name)
+        key = (inputs.signature, inputs.places, layout and layout.name)
         if key not in self._geometries:
             with frozen(self.model), torch.no_grad():
                 self._geometries[key] = self._geometry(inputs, layout)
@@ -154,7 +154,7 @@ class Probe:
                     f"layout={layout.name!r} does not fit layer {self.name!r}, whose features are {size} for one sample: "
                     f"expected one of {', '.join(name for name, one in LAYOUTS.items() if len(one.places) + 1 == len(size))}"
                 )
-            return Geometry(layout)
+            return said_geometry(layout, size, inputs)
 
         def measure() -> Responses | None:
             try:

@@ -1,5 +1,7 @@
 """HTML from templates: whatever a template is given is escaped, so that no name of a file or class becomes a part of it."""
 
+import base64
+import hashlib
 from functools import cache
 from importlib.resources import files
 from typing import Any
@@ -15,6 +17,15 @@ def render_template(name: str, **values: Any) -> str:
 def asset(name: str) -> str:
     """Read a file of `view/templates` as it is."""
     return files("bitlens.view").joinpath("templates", name).read_text("utf-8")
+
+
+def policy(script: str) -> str:
+    """Return the content security policy of a page that may run its own script and ask no server for anything."""
+    known = base64.b64encode(hashlib.sha256(script.encode()).digest()).decode("ascii")
+    return (
+        f"default-src 'none'; img-src data:; style-src 'unsafe-inline'; script-src 'sha256-{known}'; "
+        "base-uri 'none'; form-action 'none'"
+    )
 
 
 @cache

@@ -4,8 +4,6 @@ Everything that comes from outside (names of files, classes, settings) is escape
 policy lets the page run its own script and nothing else.
 """
 
-import base64
-import hashlib
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 
@@ -15,7 +13,7 @@ from bitlens.version import __version__
 from bitlens.view.answer import Answer
 from bitlens.view.card import Card, Proof
 from bitlens.view.charts import Plot
-from bitlens.view.html import asset, render_template
+from bitlens.view.html import asset, policy, render_template
 from bitlens.view.plot_page import plot_html
 from bitlens.view.shaded import ShadedText
 
@@ -227,10 +225,6 @@ class Report:
 def render(report: Report) -> str:
     """Return the page, as text. The same report always gives the same page."""
     style, script = "".join(map(asset, ("report.css", "plot.css", "tradeoff.css"))), asset("report.js")
-    policy = (
-        f"default-src 'none'; img-src data:; style-src 'unsafe-inline'; script-src '{_hash(script)}'; "
-        "base-uri 'none'; form-action 'none'"
-    )
     return render_template(
         "report.html.j2",
         report=report,
@@ -238,15 +232,10 @@ def render(report: Report) -> str:
         plot_html=plot_html,
         style=Markup(style),
         script=Markup(script),
-        policy=policy,
+        policy=policy(script),
         version=__version__,
     )
 
 
 def _probability(value: float | None) -> Cell:
     return Cell("", None) if value is None else Cell(f"{value:.2f}", value)
-
-
-def _hash(script: str) -> str:
-    """Hash what the content security policy knows a script by."""
-    return f"sha256-{base64.b64encode(hashlib.sha256(script.encode()).digest()).decode('ascii')}"

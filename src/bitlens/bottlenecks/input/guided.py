@@ -131,7 +131,7 @@ class GuidedBottleneck(Bottleneck):
         """Return what people read of the masks, as `readout` says."""
         region, channel = recorded.region, recorded.layout.channel + 1
         bits = region.of(bits_of(information(fitted.u, recorded.noise.squared_score(recorded.features))))
-        cells, unit = bits.sum(channel), unit_of(recorded.layout, recorded.group.inputs.image_size)
+        cells, unit = bits.sum(channel), unit_of(recorded.layout, recorded.group.inputs.places)
         if self.readout == "information":
             return Reading(cells, unit, bits, cells)
         if self.readout == "beyond-prior":

@@ -18,11 +18,13 @@ from bitlens.bottlenecks.readout.weights import ReadoutWeights
 from bitlens.core.effort import QUALITY, Quality
 from bitlens.core.fitting import fit_masks
 from bitlens.core.gaussian import NoiseModel, information, noised_features
+from bitlens.core.inputs import ModelInputs
 from bitlens.core.layout import Layout
 from bitlens.core.passes import in_precision
 from bitlens.core.targets import ClassTarget, Target, as_target
-from bitlens.errors import SettingError, TargetError, one_of
+from bitlens.errors import LayerError, SettingError, TargetError, one_of
 from bitlens.probe import Probe, Recording, first_not_finite, watching
+from bitlens.probe.axes import placed
 from bitlens.probe.fingerprint import weights_hash
 from bitlens.training.examples import Batch
 from bitlens.training.task import Losses
@@ -132,7 +134,7 @@ class ReadoutTask:
         """Make one clean pass."""
         recording = self.probe.record(batch.inputs)
         scores = recording.form.scores(recording.output)
-        layout = self.learnt.statistics.layout.over(tuple(recording.features.shape[1:]), batch.inputs.image_size)
+        layout = self._layout(batch.inputs, tuple(recording.features.shape[1:]))
         labels = batch.labels.to(scores.device) if batch.labels is not None else scores.argmax(1)
         target = as_target(labels, recording.output, len(labels), recording.form)
         if not isinstance(target, ClassTarget):
@@ -147,6 +149,16 @@ class ReadoutTask:
         reads = self.learnt.reads.seen(recording)
         shown = torch.stack(evidence, 1) if told else None
         return Seen(recording, reads, questions, chances, shown, layout, batch.names)
+
+    def _layout(self, inputs: ModelInputs, features: tuple[int, ...]) -> Layout:
+        """Return how the features are meant, and where their places lie in inputs of this size."""
+        said, places = self.learnt.statistics.layout, placed(self.probe.model, inputs).places
+        if places is None or len(places.size) > 1:
+            return said.over(features, inputs.image_size)
+        try:
+            return self.probe.geometry(inputs).layout
+        except LayerError:  # nothing tells, but somebody did when the statistics were made
+            return self.probe.geometry(inputs, said).layout
 
     def losses(
         self, module: nn.Module, prepared: Seen, seeds: Sequence[int], epoch: int | None, dtype: torch.dtype | None

@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     from bitlens.bottlenecks.token_statistics import TokenStatistics
     from bitlens.data.words import WordTokenizer
 
-__all__ = ["BUILTIN", "BUILTIN_TEXT", "Builtin", "BuiltinText"]
+__all__ = ["BUILTIN", "BUILTIN_LANGUAGE", "BUILTIN_TEXT", "Builtin", "BuiltinText"]
 
 _SHAPES = ("arrow", "crescent", "cross", "drop", "flower", "heart", "ring", "square", "star", "triangle")
 _READOUT = Path(__file__).with_name("scenes_readout.safetensors")
@@ -96,3 +96,6 @@ BUILTIN_TEXT: dict[str, BuiltinText] = {
         _in_file("reviews", "bundled_statistics"),
     )
 }
+
+BUILTIN_LANGUAGE: "dict[str, Callable[[], tuple[nn.Module, WordTokenizer]]]" = {"recall": _in_file("recall", "recall")}
+"""Language models that come with bitlens, and their tokenizers."""

@@ -1,0 +1,163 @@
+"""Spans of language models: bits belong to the words of the context that a span used, and to nothing else."""
+
+import pytest
+import torch
+from torch import nn
+
+from bitlens.bottlenecks.tokens import TokenIBA
+from bitlens.core.spans import Span
+from bitlens.errors import InputError, LayerError
+from bitlens.models.load_text import text_layers, word_embedding
+
+VOCABULARY, WIDTH = 24, 16
+FAMILIES = ["GPT2", "Llama", "Qwen2", "Gemma", "Mistral", "Phi"]
+
+
+class Copies(nn.Module):
+    """Foresees, at every position, a token that the one at `source` decides, and no other."""
+
+    def __init__(self, source: int):
+        super().__init__()
+        self.source = source
+        self.embedding = nn.Embedding(VOCABULARY, WIDTH)
+        self.blocks = nn.ModuleList([nn.Identity(), nn.Identity()])
+        self.head = nn.Linear(WIDTH, VOCABULARY, bias=False)
+        with torch.no_grad():
+            self.head.weight.copy_(self.embedding.weight * 2)
+
+    def forward(self, input_ids, attention_mask=None):  # noqa: ARG002
+        states = self.embedding(input_ids)
+        read = states + states[:, self.source : self.source + 1]
+        for block in self.blocks:
+            read = block(read)
+        return self.head(read - states)
+
+
+def copies(source=2):
+    torch.manual_seed(0)
+    return Copies(source).eval()
+
+
+def texts(model, rows=2, length=9, asked=3, seed=0):
+    """Texts that end with the tokens which the planted one decides."""
+    ids = torch.randint(3, VOCABULARY, (rows, length), generator=torch.Generator().manual_seed(seed))
+    ids[:, length - asked :] = ids[:, model.source, None]
+    return {"input_ids": ids, "attention_mask": torch.ones_like(ids)}, Span(ids[:, length - asked :])
+
+
+def test_a_span_uses_the_token_that_decides_it_and_no_other():
+    model = copies()
+    inputs, asked = texts(model)
+    found = TokenIBA(model, "embedding", special_tokens="whole", keep=0.9).explain(inputs, asked)
+    assert bool((found.map[:, 2] > 2).all())
+    others = found.map.clone()
+    others[:, 2] = 0
+    assert float(others.max()) < 0.05
+    assert float(others[:, 6:].abs().max()) == 0  # the span itself is never noise
+    assert float(found.evidence.kept.min()) >= 0.9
+    assert found.targets == ("3 tokens", "3 tokens")
+
+
+def test_a_longer_span_takes_as_many_passes_as_a_shorter():
+    passes = []
+    for asked in (1, 5):
+        model = copies()
+        inputs, span = texts(model, length=12, asked=asked)
+        rows = []
+        model.head.register_forward_hook(lambda *_, rows=rows: rows.append(len(_[2])))
+        TokenIBA(model, "embedding", special_tokens="whole").explain(inputs, span, evidence_samples=0)
+        passes.append(sum(rows))
+    assert passes[0] == passes[1]
+
+
+def test_a_text_has_the_bits_that_it_has_alone():
+    model = copies(source=1)
+    inputs, _ = texts(model, rows=2, length=10)
+    ids, mask = inputs["input_ids"], inputs["attention_mask"]
+    ids[1, 7:], mask[1, 7:] = 0, 0
+    tokens = torch.stack([ids[0, 8:], ids[1, 5:7]])
+    iba = TokenIBA(model, "embedding", special_tokens="whole")
+    both = iba.explain(inputs, Span(tokens), evidence_samples=0)
+    alone = iba.explain({k: v[1:, :7] for k, v in inputs.items()}, Span(tokens[1:]), evidence_samples=0)
+    assert torch.allclose(both.map[1, :7], alone.map[0], rtol=1e-4, atol=1e-5)
+
+
+def test_a_layer_at_which_the_span_has_read_the_context_is_refused():
+    model = copies()
+    inputs, asked = texts(model)
+    with pytest.raises(LayerError, match="restrict the word embedding"):
+        TokenIBA(model, "blocks.0", special_tokens="whole").explain(inputs, asked)
+
+
+def test_a_span_without_a_context_is_refused():
+    model = copies()
+    inputs, _ = texts(model, length=4, asked=3)
+    special = torch.tensor([[1, 0, 0, 0]] * 2)
+    with pytest.raises(InputError, match="put words in front"):
+        TokenIBA(model, "embedding", special_tokens="whole").explain(
+            {**inputs, "special_tokens_mask": special}, Span(inputs["input_ids"][:, 1:])
+        )
+
+
+def decoder(family, **changes):
+    """A small random language model of this family, whose answers depend much on what it reads."""
+    transformers = pytest.importorskip("transformers")
+    sizes = {"vocab_size": 40, "pad_token_id": 0, "bos_token_id": 1, "eos_token_id": 2, "initializer_range": 0.5}
+    if family == "GPT2":
+        sizes |= {"n_embd": 16, "n_layer": 3, "n_head": 2, "n_positions": 128}
+    else:
+        sizes |= {"hidden_size": 16, "num_hidden_layers": 3, "num_attention_heads": 2, "intermediate_size": 32}
+        sizes |= {"num_key_value_heads": 2, "max_position_embeddings": 128}
+    sizes |= {"head_dim": 8} if family == "Gemma" else {}
+    torch.manual_seed(0)
+    config = getattr(transformers, f"{family}Config")(**sizes)
+    kind = getattr(transformers, f"{family}LMHeadModel" if family == "GPT2" else f"{family}ForCausalLM")
+    return kind._from_config(config, **changes).eval()
+
+
+def sentences(rows=2, length=14, asked=4):
+    ids = torch.randint(3, 40, (rows, length), generator=torch.Generator().manual_seed(1))
+    return {"input_ids": ids, "attention_mask": torch.ones_like(ids)}, Span(ids[:, length - asked :])
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("family", FAMILIES)
+def test_every_family_is_restricted_at_its_embedding(family):
+    model = decoder(family)
+    inputs, asked = sentences()
+    before = model.config.use_cache
+    found = TokenIBA(model, word_embedding(model), special_tokens="whole", steps=3).explain(inputs, asked)
+    logits = model(**inputs).logits.float()
+    log_p = logits[:, 9:13].log_softmax(2).gather(2, inputs["input_ids"][:, 10:, None])[..., 0]
+    assert torch.allclose(found.evidence.before, log_p.mean(1).exp(), rtol=1e-4)
+    assert float(found.map[:, 10:].abs().max()) == 0
+    assert float(found.map[:, :10].min()) > 0
+    assert model.config.use_cache == before
+    with pytest.raises(LayerError, match="restrict the word embedding"):
+        TokenIBA(model, text_layers(model)[0], special_tokens="whole").explain(inputs, asked)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("family", ["GPT2", "Llama"])
+def test_fused_attention_gives_the_bits_of_written_attention(family):
+    inputs, asked = sentences()
+    maps = []
+    for attention in ("eager", "sdpa"):
+        model = decoder(family, attn_implementation=attention)
+        iba = TokenIBA(model, word_embedding(model), special_tokens="whole", steps=3)
+        maps.append(iba.explain(inputs, asked, evidence_samples=0).map)
+    assert (
+        torch.corrcoef(torch.stack([one[:, :10].flatten() for one in maps]))[0, 1] > 0.99
+    )  # rounding grows with steps
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("precision", [torch.bfloat16, torch.float16])
+def test_half_precision_gives_nearly_the_bits_of_single(precision):
+    inputs, asked = sentences()
+    maps = []
+    for dtype in (torch.float32, precision):
+        model = decoder("Llama").to(dtype)
+        iba = TokenIBA(model, word_embedding(model), special_tokens="whole", steps=3)
+        maps.append(iba.explain(inputs, asked, evidence_samples=0).map)
+    assert torch.corrcoef(torch.stack([one[:, :10].flatten() for one in maps]))[0, 1] > 0.9
