@@ -2,20 +2,20 @@ r"""Whether metrics tell better maps from worse ones, where it is known which ar
 
 `measure` takes a right map of each photo (the exact mask of the object, or what a method found), makes it worse step by step
 (`corrupting.py`), and has every metric score every map, and maps that know nothing. Rows go to a folder, as an evaluation's do;
-the same command goes on where it was. `report` prints, for each metric, Kendall's τ between the order of the mean scores and the
-known order, mean over the ways to make a map worse, with its standard error over photos (bootstrap); and what the right map and
-maps that know nothing score. A set of metrics is judged by the mean of their ranks, on either half of the photos.
+the same command goes on where it was. `pack` writes the rows of a folder into one file, as they lie in
+`benchmarks/results/judges`; of those `python tools/results.py` makes the tables of docs/results/judges.md.
 
     python benchmarks/judges.py measure --model builtin/scenes --data builtin:scenes --limit 40 --out judges/scenes
     python benchmarks/judges.py measure --model DATA/zoo.py:squeezenet --layer features.7 --right iba:keep=0.9 --metrics FEW \
         --data csv:DATA/imagenet/val.csv --limit 8 --out judges/squeezenet
     python benchmarks/judges.py measure --model DATA/zoo.py:cifar_resnet20 --layer layer2 --right iba:keep=0.9 \
         --data npz:DATA/cifar10/cifar10_test_1000.npz --metrics ... --out judges/cifar20
-    python benchmarks/judges.py report judges/* --sets sds+kept-per-bit
+    python benchmarks/judges.py pack judges/scenes benchmarks/results/judges/scenes
 """
 
 import argparse
 import itertools
+import shutil
 import time
 from collections.abc import Iterator, Sequence
 from functools import partial
@@ -23,20 +23,19 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
 import torch
 from corrupting import STEPS, WAYS, worse
 from PIL import Image
-from scipy.stats import kendalltau, rankdata
 
 from bitlens.data.datasets import Sample, open_dataset
 from bitlens.evaluation.case import Case
 from bitlens.evaluation.measures import read_metrics, ready_metric
-from bitlens.evaluation.paired import contributions
-from bitlens.evaluation.pinned import pin_settings, read_settings
+from bitlens.evaluation.pinned import pin_settings
 from bitlens.evaluation.rows import Row, RowWriter
 from bitlens.evaluation.run import select_samples
 from bitlens.evaluation.store import RowStore
-from bitlens.evaluation.tables import metric_of
 from bitlens.explaining.photo import Photo, read_photo
 from bitlens.methods.building import build_method, layer_for, map_alone
 from bitlens.methods.naming import read_methods
@@ -59,7 +58,6 @@ SMALL = (
 )
 CHANCE = "random,centre,edges,constant"
 LEAST = 0.5  # probability of the class that a photo shows: what the network does not see, no map can show
-DRAWS = 400
 
 
 def measure(asked: argparse.Namespace) -> None:
@@ -136,92 +134,17 @@ def scored(index: int, case: Case, name: str, label: str, compute: Any) -> Row:
     )  # fmt: skip
 
 
-class Scores:
-    """Scores of a folder, of photos that every map and metric is measured on; higher is better, whatever the metric says.
-
-    Attributes:
-        maps: their names.
-        metrics: their labels.
-        photos: how many.
-    """
-
-    def __init__(self, folder: Path) -> None:
-        settings, series = read_settings(folder), RowStore(folder / "rows").series()
-        self.maps, self.metrics = list(settings["methods"]), list(settings["metrics"])
-        shared = sorted(set.intersection(*(set(one.index.tolist()) for one in series.values())))
-        self.photos = len(shared)
-        self._values, self._scales = np.full((2, len(self.maps), len(self.metrics), len(shared)), np.nan)
-        self.sign = np.array([1 if metric_of(label).better == "higher" else -1 for label in self.metrics])
-        for (name, label), one in series.items():
-            place = (self.maps.index(name), self.metrics.index(label), slice(None))
-            chosen = np.searchsorted(one.index, shared)
-            self._values[place], self._scales[place] = one.value[chosen], one.scale[chosen]
-        self._values *= self.sign[:, None]
-
-    def means(self, photos: Any) -> np.ndarray:
-        """(map, metric) over some photos: the mean, of metrics with a scale the ratio of means."""
-        scales = self._scales[..., photos]
-        divisor = np.where(np.isnan(scales).all(-1), 1.0, np.nan_to_num(scales).mean(-1))
-        return np.nanmean(self._values[..., photos], -1) / divisor
-
-    def taus(self, photos: Any, metrics: Sequence[int] | None = None) -> np.ndarray:
-        """(metric, way) Kendall's τ with the known order; of several metrics together, by the mean of their ranks, (1, way)."""
-        found = self.means(photos)
-        if metrics is not None:
-            found = np.mean([rankdata(found[:, metric]) for metric in metrics], 0)[:, None]
-        rows = {way: [0, *(self.maps.index(f"{way}-{step}") for step in range(1, STEPS + 1))] for way in WAYS}
-        known = -np.arange(STEPS + 1)
-        return np.array(
-            [[np.nan_to_num(kendalltau(known, column[rows[way]]).statistic) for way in WAYS] for column in found.T]
-        )
-
-    def told(self, name: str, metric: int) -> str:
-        """What the metric gives to a map, with its standard error; as the metric itself says it."""
-        value, scale = (held[self.maps.index(name), metric] for held in (self._values, self._scales))
-        parts = contributions(value[~np.isnan(value)], scale[~np.isnan(value)]) * self.sign[metric]
-        if not len(parts):
-            return "–"
-        return f"{parts.mean():.2f} ± {parts.std(ddof=1) / len(parts) ** 0.5:.2f}"
-
-
-def drawn(photos: np.ndarray) -> Iterator[np.ndarray]:
-    """Photos drawn with replacement, as often as `DRAWS` says."""
-    random = np.random.default_rng(0)
-    for _ in range(DRAWS):
-        yield random.choice(photos, len(photos))
-
-
-def report(folders: Sequence[Path], sets: Sequence[str]) -> None:
-    """Print the tables of each folder."""
-    for folder in folders:
-        scores = Scores(folder)
-        photos = np.arange(scores.photos)
-        often = np.array([scores.taus(some).mean(1) for some in drawn(photos)])
-        single = np.array([scores.taus([one]).mean(1) for one in photos])
-        of_means = scores.taus(photos)
-        shown = ("right", *CHANCE.split(","))
-        print(f"\n{folder.name}: {scores.photos} photos\n")
-        print(f"| metric | τ | τ of one photo | {' | '.join(WAYS)} | {' | '.join(shown)} |")
-        print("|---" * (3 + len(WAYS) + len(shown)) + "|")
-        for row in np.argsort(-of_means.mean(1), kind="stable"):
-            error = single[:, row].std(ddof=1) / len(photos) ** 0.5
-            cells = [scores.metrics[row], f"{of_means[row].mean():.2f} ± {often[:, row].std():.2f}"]
-            cells += [f"{single[:, row].mean():.2f} ± {error:.2f}", *(f"{value:.1f}" for value in of_means[row])]
-            print(f"| {' | '.join([*cells, *(scores.told(name, row) for name in shown)])} |")
-        for names in sets:
-            wanted = names.split("+")
-            chosen = [place for place, label in enumerate(scores.metrics) if label.partition("[")[0] in wanted]
-            for half, part in (("first", photos[::2]), ("second", photos[1::2])):
-                error = np.std([scores.taus(some, chosen).mean() for some in drawn(part)])
-                alone = np.mean([scores.taus([one], chosen).mean() for one in part])
-                found = scores.taus(part, chosen).mean()
-                print(
-                    f"{names}, {half} half ({len(part)} photos): τ {found:.3f} ± {error:.3f}; of one photo {alone:.3f}"
-                )
+def pack(folder: Path, into: Path) -> None:
+    """Write the rows of a folder into one file of another, without what tables do not need."""
+    rows = pa.concat_tables([pq.read_table(path) for path in sorted((folder / "rows").glob("*.parquet"))])
+    rows = rows.set_column(rows.schema.get_field_index("seconds"), "seconds", pa.nulls(len(rows), pa.float32()))
+    (into / "rows").mkdir(parents=True, exist_ok=True)
+    pq.write_table(rows.sort_by([("index", "ascending")]), into / "rows" / "rows.parquet", compression="zstd")
+    shutil.copy(folder / "settings.json", into / "settings.json")
 
 
 def main() -> None:
-    """Measure or report."""
+    """Measure or pack."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     commands = parser.add_subparsers(dest="command", required=True)
     one = commands.add_parser("measure")
@@ -236,14 +159,14 @@ def main() -> None:
     )
     one.add_argument("--limit", type=int, default=40)
     one.add_argument("--out", type=Path, required=True)
-    other = commands.add_parser("report")
-    other.add_argument("folders", type=Path, nargs="+")
-    other.add_argument("--sets", nargs="*", default=[], help="metrics joined by +, judged together")
+    other = commands.add_parser("pack")
+    other.add_argument("folder", type=Path)
+    other.add_argument("into", type=Path)
     asked = parser.parse_args()
     if asked.command == "measure":
         measure(asked)
     else:
-        report(asked.folders, asked.sets)
+        pack(asked.folder, asked.into)
 
 
 if __name__ == "__main__":

@@ -59,5 +59,5 @@ def test_refusals():
         adversarial(small_net(), noise_images(1), 0, radius=0)
     with pytest.raises(SettingError, match="steps"):
         adversarial(small_net(), noise_images(1), 0, steps=0)
-    with pytest.raises(InputError, match="images"):
-        adversarial(nn.Linear(5, 3).eval(), torch.randn(2, 5), 0)
+    with pytest.raises(InputError, match="real numbers"):
+        adversarial(nn.Embedding(5, 3).eval(), torch.zeros(2, dtype=torch.long), lambda output: output[:, 0])

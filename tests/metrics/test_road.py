@@ -7,6 +7,7 @@ from scipy.sparse import lil_matrix
 from scipy.sparse.linalg import spsolve
 from torch import nn
 
+from bitlens.core.inputs import ModelInputs
 from bitlens.errors import InputError, SettingError
 from bitlens.metrics import degradation, road
 from bitlens.metrics.imputation import imputed
@@ -68,6 +69,9 @@ def test_against_quantus():
 def test_nothing_can_be_imputed_from_nothing():
     with pytest.raises(InputError, match="no pixel left"):
         imputed(noise_images(1), torch.ones(1, 16, 16, dtype=torch.bool))
+    series = ModelInputs.of(torch.randn(1, 2, 9), axes="CT")
+    with pytest.raises(InputError, match="pixels of images"):
+        road(nn.Sequential(nn.Flatten(), nn.Linear(18, 2)).eval(), series, 0, torch.ones(1, 9))
     for wrong in ((), (0.0, 0.5), (1.0,)):
         with pytest.raises(SettingError, match="rates"):
             road(small_net(), noise_images(1), 0, torch.ones(1, 16, 16), rates=wrong)

@@ -6,6 +6,7 @@ import torch
 from scipy.stats import spearmanr
 from torch import nn
 
+from bitlens.core.inputs import ModelInputs
 from bitlens.errors import InputError, SettingError
 from bitlens.metrics import SingleDeletion, single_deletion
 from bitlens.metrics.single_deletion import cell_numbers, cell_sums
@@ -74,4 +75,17 @@ def test_what_says_nothing():
     nn.init.zeros_(blind[1].weight)
     assert single_deletion(blind, images, 1, torch.randn(2, 16, 16)).correlations().isnan().all()
     with pytest.raises(InputError, match="cells"):
-        SingleDeletion(torch.ones(2, 16), torch.ones(2, 9), torch.ones(2))
+        SingleDeletion(torch.ones(2, 16), torch.ones(2, 9), torch.ones(2), torch.arange(16))
+
+
+@pytest.mark.parametrize(("shape", "cells"), [((2, 12), 4), ((2, 4, 6, 2), 8), ((6,), 6)])
+def test_series_volumes_and_tables(shape, cells):
+    """Windows, blocks and single features of linear networks: what is exact is perfect."""
+    model = nn.Sequential(nn.Flatten(), nn.Linear(int(np.prod(shape)), 3)).eval()
+    inputs = torch.randn(2, *shape, generator=torch.Generator().manual_seed(0))
+    worth = inputs * model[1].weight[1].detach().view(shape)
+    axes = {1: "D", 2: "CT", 4: "CDHW"}[len(shape)]
+    maps = worth if axes == "D" else worth.sum(1)
+    found = single_deletion(model, ModelInputs.of(inputs, axes=axes), 1, maps, 2 if axes == "CDHW" else 4)
+    assert found.attributed.shape == (2, cells)
+    assert found.correlations().tolist() == pytest.approx([1, 1])

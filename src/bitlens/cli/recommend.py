@@ -21,7 +21,7 @@ def recommend(
         str | None, typer.Option("--methods", help="From `bitlens methods` (default: those that take no minutes).")
     ] = None,
     metrics: Annotated[
-        str | None, typer.Option("--metrics", help="From `bitlens metrics` (default: sds,road,kept-per-bit).")
+        str | None, typer.Option("--metrics", help="From `bitlens metrics` (default: degradation-8:points=34,road).")
     ] = None,
     out: options.Out = Path("bitlens-recommendation"),
     limit: Annotated[int, typer.Option("--limit", min=2, help="How many samples.")] = 24,

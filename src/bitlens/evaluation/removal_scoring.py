@@ -3,7 +3,6 @@
 As in `scoring`, each takes a case and settings, and gives the score or None.
 """
 
-from dataclasses import replace
 from typing import Any, Literal
 
 import torch
@@ -18,7 +17,7 @@ from bitlens.metrics.degradation import degradation
 from bitlens.metrics.insertion_deletion import insertion_deletion
 from bitlens.metrics.kept_per_bit import kept_per_bit
 from bitlens.metrics.road import road
-from bitlens.metrics.single_deletion import cell_numbers, cell_sums, single_deletion
+from bitlens.metrics.single_deletion import single_deletion
 
 
 def single_deletion_score(
@@ -29,14 +28,13 @@ def single_deletion_score(
     precision: Precision = "float32",
 ) -> Scored:
     """Return rank correlation of each cell's sum with what the score loses without the cell."""
-    nothing = torch.zeros_like(case.photo.image[:, 0])
+    nothing = torch.zeros_like(case.map)
     settings: dict[str, Any] = {"replacement": replacement, "precision": precision}
     # What the network loses without a cell does not depend on the map: one measurement for all methods
     measured = case.photo.once(
         f"single deletion {cells} {settings}", lambda: single_deletion(*case.asked, nothing, cells, **settings)
     )
-    sums = cell_sums(case.map, cell_numbers(case.map.shape[1:], cells)).cpu()
-    return Scored(float(replace(measured, attributed=sums).correlations()))
+    return Scored(float(measured.of(case.map).correlations()))
 
 
 def road_score(case: Case, *, noise: float = 0.01, precision: Precision = "auto") -> Scored:

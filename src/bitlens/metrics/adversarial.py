@@ -36,17 +36,17 @@ def adversarial(
 
     Args:
         model: the network, left as it was (a `Network` keeps what it has learnt about inputs like these).
-        images: (N, C, H, W), or a tuple or mapping of arguments of which the first tensor is the images.
+        images: (N, C, H, W), or a tuple or mapping of arguments of which the first tensor is the images; or other numbers.
         targets: None for the predicted class, a class index, (N,) indices, a `Target`, or a callable.
         radius: how far any value may move, as a share of the image's range.
         steps: of the descent, one pass forward and backward each.
         **run: `internal_batch_size`, see `Passes`.
 
     Returns:
-        (N, C, H, W) on the network's device.
+        In the shape of the images, on the network's device.
 
     Raises:
-        InputError: if the inputs are no images.
+        InputError: if the inputs are no real numbers.
         TargetError: if the targets do not fit the network's output.
         SettingError: if a setting makes no sense.
     """
@@ -55,8 +55,8 @@ def adversarial(
         raise SettingError(f"radius must be above 0, got {radius!r}")
     network = model if isinstance(model, Network) else Network(model)
     passes, batch = Passes(precision="float32", **run), network.prepared(images, targets)
-    if batch.image_size is None:
-        raise InputError(f"this needs images (N, C, H, W), got {tuple(batch.first.shape)} of {batch.first.dtype}")
+    if not batch.first.is_floating_point():
+        raise InputError(f"only real numbers can be changed a little, got {batch.first.dtype}")
     rows, found = passes.rows(lambda: network.bytes_per_row(batch), network.device), []
     for start in range(0, batch.count, rows):
         part = slice(start, min(start + rows, batch.count))
@@ -70,7 +70,8 @@ def adversarial(
                 return one_each("row", asked.loss(said) - asked.score(said), len(variants))
 
             clean = few.first.detach()
-            reach = radius * (clean.amax((1, 2, 3), keepdim=True) - clean.amin((1, 2, 3), keepdim=True))
+            flat = clean.flatten(1)
+            reach = (radius * (flat.amax(1) - flat.amin(1))).reshape(-1, *[1] * (clean.dim() - 1))
             moved = clean
             for _ in range(steps):
                 raised = moved + reach / 4 * gradient_of(loss, moved, "image").sign()

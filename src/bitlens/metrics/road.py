@@ -13,7 +13,7 @@ from typing_extensions import Unpack
 
 from bitlens.baselines.asking import in_passes
 from bitlens.core.passes import Passes, RunOptions
-from bitlens.errors import SettingError
+from bitlens.errors import InputError, SettingError
 from bitlens.metrics.degradation import Degradation
 from bitlens.metrics.imputation import imputed
 from bitlens.metrics.perturbation import ImageGroup, in_groups
@@ -64,7 +64,11 @@ def road(
         raise SettingError(f"rates must lie above 0 and below 1, got {list(rates)}")
 
     def measure(group: ImageGroup) -> Degradation:
-        tiles = Tiles(group.size, 1)
+        if len(group.places.size) != 2:
+            raise InputError(
+                f"road imputes pixels of images, got inputs with {group.places.size} places: choose another metric"
+            )
+        tiles = Tiles.over(group.places, 1)
         scores, counts = tiles.means(group.maps), [max(1, round(rate * tiles.count)) for rate in chosen]
         lowest, highest = group.images.amin((1, 2, 3), keepdim=True), group.images.amax((1, 2, 3), keepdim=True)
         generator = torch.Generator().manual_seed(passes.seed)

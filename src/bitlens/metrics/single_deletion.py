@@ -5,7 +5,7 @@ fine-tuned on images without a cell, so that what it is asked about is not new t
 """
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import torch
@@ -30,11 +30,13 @@ class SingleDeletion:
         attributed: (N, cells) the map's sum over each cell.
         dropped: (N, cells) score of the whole sample minus its score without the cell.
         scores: (N,) score of the whole sample.
+        cells: which cell each place of a sample belongs to.
     """
 
     attributed: Tensor
     dropped: Tensor
     scores: Tensor
+    cells: Tensor
 
     def __post_init__(self) -> None:
         if self.attributed.shape != self.dropped.shape or self.attributed.shape[:1] != self.scores.shape:
@@ -44,8 +46,14 @@ class SingleDeletion:
     @classmethod
     def join(cls, parts: Sequence["SingleDeletion"]) -> "SingleDeletion":
         """Return the samples of several parts."""
-        names = ("attributed", "dropped", "scores")
-        return cls(*(torch.cat([getattr(part, name) for part in parts]) for name in names))
+        attributed, dropped, scores = (
+            torch.cat([getattr(part, name) for part in parts]) for name in ("attributed", "dropped", "scores")
+        )
+        return cls(attributed, dropped, scores, parts[0].cells)
+
+    def of(self, maps: Tensor) -> "SingleDeletion":
+        """Return the same with what other maps (N, ...) say of the cells: what the network loses does not depend on the map."""
+        return replace(self, attributed=cell_sums(maps, self.cells).cpu())
 
     def correlations(self) -> Tensor:
         """Return (N,) Spearman's correlation over the cells: in [-1, 1], higher is better, random maps 0.
@@ -103,11 +111,13 @@ def single_deletion(
 
     Args:
         model: the network, left as it was (a `Network` keeps what it has learnt about inputs like these).
-        images: (N, C, H, W), or a tuple or mapping of arguments of which the first tensor is the images.
+        images: (N, C, H, W), or a tuple or mapping of arguments of which the first tensor is the images; or series, volumes
+            and tables, whose cells are windows, blocks and single features.
         targets: None for the predicted class, a class index, (N,) indices, a `Target`, or a callable. The score of a class
             is its logit.
         maps: (N, H, W), signed: what lowers the score should be negative.
-        cells: along each side of the grid; 4 in the paper. Where a side is no multiple, cells differ by a pixel.
+        cells: along each side of the grid, 4 in the paper; of other inputs along each axis. Where a side is no multiple, cells
+            differ by a pixel.
         replacement: of a deleted cell: "zero" (the paper; the data set's mean colour), "mean" colour of the image, "blur",
             or images.
         progress: called with the number of images measured so far.
@@ -125,15 +135,18 @@ def single_deletion(
     passes = Passes(**run)
 
     def measure(group: ImageGroup) -> SingleDeletion:
-        numbers = cell_numbers(group.size, cells).to(group.images.device)
+        size = group.places.size
+        alone = group.places.unordered  # features have no neighbours
+        numbers = (torch.arange(size[0]) if alone else cell_numbers(size, cells)).to(group.images.device)
         count = int(numbers.max()) + 1
 
         def one_gone(steps: slice) -> Tensor:
             chosen = torch.arange(steps.start, steps.stop, device=numbers.device)
-            return (numbers == chosen[:, None, None])[:, None, ..., None]
+            return (numbers == chosen.reshape(-1, *[1] * numbers.dim()))[:, None, ..., None]
 
         left = group.answers(group.images, replaced(group, replacement), one_gone, count)
         dropped = group.clean[:, None] - left
-        return SingleDeletion(cell_sums(group.maps, numbers).cpu(), dropped.cpu(), group.clean.cpu())
+        sums = cell_sums(group.maps, numbers)
+        return SingleDeletion(sums.cpu(), dropped.cpu(), group.clean.cpu(), numbers.cpu())
 
     return SingleDeletion.join(in_groups(model, images, targets, maps, measure, passes, progress, quantity="score"))
