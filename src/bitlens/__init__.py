@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     from bitlens.core.statistics import FeatureStatistics as FeatureStatistics
     from bitlens.errors import BitlensError as BitlensError
     from bitlens.explaining import explainer as text
+    from bitlens.explaining.answers import AnswerExplainer as AnswerExplainer
     from bitlens.explaining.calibrating import calibrate as calibrate
     from bitlens.explaining.explainer import Explainer as Explainer
     from bitlens.explaining.one_line import default_layer as default_layer
@@ -32,6 +33,7 @@ if TYPE_CHECKING:
 
 __all__ = [
     "IBA",
+    "AnswerExplainer",
     "Attribution",
     "BitlensError",
     "Evidence",
@@ -56,6 +58,7 @@ __all__ = [
 
 _HOMES = {
     "IBA": "bitlens.bottlenecks.per_sample",
+    "AnswerExplainer": "bitlens.explaining.answers",
     "Attribution": "bitlens.core.attribution",
     "BitlensError": "bitlens.errors",
     "Evidence": "bitlens.core.evidence",

@@ -160,7 +160,7 @@ class PhotoContext(Context):
 
     def read(self, sample: Any) -> Photo:
         """Read and prepare a photo."""
-        return read_photo(sample, self.network, self.loaded.preprocess)
+        return read_photo(sample, self.network, self.loaded.preprocess, predicted=self.plan.asked == "predicted")
 
     def fingerprint(self, sample: Any) -> str:
         """Return that of its file or pixels."""
@@ -174,8 +174,15 @@ class PhotoContext(Context):
         )
 
     def own_settings(self) -> dict[str, Any]:
-        """Return how photos are prepared, and how statistics are made of them."""
-        return {"preprocessing": self.loaded.preprocess.description, "statistics": {"per": self.plan.statistics_per}}
+        """Return how photos are prepared, how statistics are made of them, and what is asked about where it is not the label."""
+        asked = (
+            {"asked": "predicted"} if self.plan.asked == "predicted" else {}
+        )  # earlier folders do not tell the usual
+        prepared = {
+            "preprocessing": self.loaded.preprocess.description,
+            "statistics": {"per": self.plan.statistics_per},
+        }
+        return prepared | asked
 
 
 @final

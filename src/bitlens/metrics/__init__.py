@@ -2,6 +2,7 @@
 
 from bitlens.metrics.adversarial import adversarial
 from bitlens.metrics.conciseness import effective_complexity, sparseness
+from bitlens.metrics.datamodelling import linear_datamodelling_score, top_drop
 from bitlens.metrics.degradation import Degradation, degradation
 from bitlens.metrics.estimate import Estimate
 from bitlens.metrics.insertion_deletion import InsertionDeletion, insertion_deletion
@@ -39,6 +40,7 @@ __all__ = [
     "effective_heat_ratio",
     "insertion_deletion",
     "kept_per_bit",
+    "linear_datamodelling_score",
     "mass_inside",
     "max_sensitivity",
     "pointing_game",
@@ -56,4 +58,5 @@ __all__ = [
     "token_degradation",
     "token_insertion_deletion",
     "token_sensitivity_n",
+    "top_drop",
 ]

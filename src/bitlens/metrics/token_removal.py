@@ -94,9 +94,11 @@ class Texts:
         return torch.where(places < 0, fill, there), present
 
 
-def _run(
+def answers_without(
     answer: TokenAnswer, texts: Texts, removed: Callable[[slice], Tensor], steps: int, rows: int, mode: Removal
 ) -> Tensor:
+    """Return what is answered to texts without the positions (v, N, T) that `removed` names for v of the steps: (N, steps)."""
+
     def ask(some: slice) -> Tensor:
         tokens, present = texts.changed(removed(some), mode)
         return answer(tokens.flatten(0, 1), present.flatten(0, 1))
@@ -142,7 +144,7 @@ def token_degradation(
 
     def curve(descending: bool) -> Tensor:
         removed = by_rank(texts.rank(scores, descending=descending, seed=seed), limits)
-        return _run(answer, texts, removed, points, rows, mode).cpu()
+        return answers_without(answer, texts, removed, points, rows, mode).cpu()
 
     return Degradation(shares, curve(True), curve(False))
 
@@ -190,7 +192,7 @@ def token_insertion_deletion(
     touched, may_go = by_rank(places, limits), texts.units >= 0
 
     def curve(removed: Callable[[slice], Tensor]) -> Tensor:
-        return _run(answer, texts, removed, len(limits), rows, "replace").cpu()
+        return answers_without(answer, texts, removed, len(limits), rows, "replace").cpu()
 
     share = (limits.double() / texts.counts.cpu()).T
     return InsertionDeletion(share, curve(lambda steps: may_go & ~touched(steps)), curve(touched))
@@ -251,9 +253,9 @@ def token_sensitivity_n(
         members = members.to(sums.device)
         attributed.append((members * sums).sum(-1).T)
         removed = texts.spread(members, stays=False)
-        left.append(_run(answer, texts, removed.__getitem__, sets, rows, "replace"))
+        left.append(answers_without(answer, texts, removed.__getitem__, sets, rows, "replace"))
     nothing = torch.zeros_like(texts.present)[None]
-    clean = _run(answer, texts, lambda _: nothing, 1, rows, "replace")[:, 0]
+    clean = answers_without(answer, texts, lambda _: nothing, 1, rows, "replace")[:, 0]
     dropped = clean[:, None, None] - torch.stack(left, 1)
     return SensitivityN(
         torch.tensor(list(shares), dtype=torch.float64), torch.stack(attributed, 1).cpu(), dropped.cpu(), clean.cpu()
