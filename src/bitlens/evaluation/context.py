@@ -263,7 +263,7 @@ def _without_folder(name: str) -> str:
     kind, colon, place = name.partition(":")
     if colon and kind.endswith(".py"):
         return f"{Path(kind).name}:{place}"
-    if colon and kind in ("folder", "csv", "imagenet", "jsonl", "tsv"):
+    if colon and kind in ("folder", "csv", "table", "imagenet", "jsonl", "tsv"):
         return f"{kind}:{Path(place).expanduser().resolve().name}"
     is_model = (Path(name).expanduser() / "config.json").is_file()
     return Path(name).expanduser().resolve().name if is_model else name

@@ -1,4 +1,4 @@
-"""Bundled networks explain generated signals, volumes and rows of tables, whose decisive places are known."""
+"""Bundled networks explain generated signals and rows of tables, whose decisive places are known."""
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
@@ -24,9 +24,9 @@ from bitlens.view.canvas import save_figure
 from bitlens.view.heatmap import save_raw
 from bitlens.view.scales import Ends
 
-KINDS = {"signal": "signals", "volume": "volumes", "table": "table"}
+KINDS = {"signal": "signals", "table": "table"}
 """Names of the bundled network and data set of each kind."""
-_STATISTICS = {"signal": 128, "volume": 64, "table": 1000}
+_STATISTICS = {"signal": 128, "table": 1000}
 """From how many inputs statistics are made: a signal has hundreds of places, a row one of each feature."""
 
 
