@@ -62,12 +62,12 @@ def road(
     passes, chosen = Passes(**run), sorted(set(rates))
     if not chosen or not 0 < chosen[0] <= chosen[-1] < 1:
         raise SettingError(f"rates must lie above 0 and below 1, got {list(rates)}")
+    network = model if isinstance(model, Network) else Network(model)
+    size = network.prepared(images, targets).placed("this metric").size
+    if len(size) != 2:
+        raise InputError(f"road imputes pixels of images, got inputs with {size} places: choose another metric")
 
     def measure(group: ImageGroup) -> Degradation:
-        if len(group.places.size) != 2:
-            raise InputError(
-                f"road imputes pixels of images, got inputs with {group.places.size} places: choose another metric"
-            )
         tiles = Tiles.over(group.places, 1)
         scores, counts = tiles.means(group.maps), [max(1, round(rate * tiles.count)) for rate in chosen]
         lowest, highest = group.images.amin((1, 2, 3), keepdim=True), group.images.amax((1, 2, 3), keepdim=True)
@@ -83,7 +83,7 @@ def road(
         curves = [torch.cat([group.clean[:, None], curve(descending)], 1).cpu() for descending in (True, False)]
         return Degradation(torch.tensor([0.0, *chosen], dtype=torch.float64), *curves)
 
-    return Degradation.join(in_groups(model, images, targets, maps, measure, passes, progress))
+    return Degradation.join(in_groups(network, images, targets, maps, measure, passes, progress))
 
 
 def _without(images: Tensor, gone: Tensor, added: Tensor) -> Tensor:
