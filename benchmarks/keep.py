@@ -13,6 +13,7 @@ also explained at 20 prices of a bit, to tell how few bits keep as much.
 import argparse
 import json
 import warnings
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -36,7 +37,7 @@ PROCEDURES: dict[str, dict[str, Any]] = {
     "keep, own": {"keep": 0.9, "statistics": "own"},
     "keep fast, own": {"keep": 0.9, "quality": "fast", "statistics": "own"},
     "keep best, own": {"keep": 0.9, "quality": "best", "statistics": "own"},
-    "keep 14 steps, own": {"keep": 0.9, "statistics": "own", "steps": 14},
+    "keep by draws, own": {"keep": 0.9, "statistics": "own", "fit": {"averaged": False}},
     "readout": {"method": "readout"},
     "readout, keep": {"method": "readout", "keep": 0.9},
 }
@@ -91,6 +92,16 @@ def _samples(asked: argparse.Namespace, loaded: Any) -> list[tuple[Any, Tensor]]
     return found[asked.skip :: asked.step][: asked.limit]
 
 
+def _built(settings: dict[str, Any], loaded: Any, base: bitlens.IBA, readout: Path | None) -> Any:
+    if settings.get("method") == "readout":
+        return bitlens.ReadoutIBA(loaded.model, weights=readout or loaded.readout, keep=settings.get("keep"))
+    own_price = {} if loaded.beta is None or "keep" in settings or "beta" in settings else {"beta": loaded.beta}
+    given = {name: value for name, value in settings.items() if name != "fit"}
+    iba = bitlens.IBA(loaded.model, base.probe.name, **{"statistics": base.statistics, **own_price, **given})
+    iba.fit = replace(iba.fit, **settings.get("fit", {}))
+    return iba
+
+
 def main() -> None:
     """Measure each procedure on the photos, and print a line for each."""
     asked = _parser().parse_args()
@@ -110,16 +121,7 @@ def main() -> None:
     rows = [0]
     loaded.model.register_forward_hook(lambda _m, _a, output: rows.__setitem__(0, rows[0] + len(output)))
     chosen = {name: PROCEDURES[name] for name in asked.only.split(";")} | (PRICES if asked.sweep else {})
-    price = {} if loaded.beta is None else {"beta": loaded.beta}
-
-    def built(settings: dict[str, Any]) -> Any:
-        if settings.get("method") == "readout":
-            keep = settings.get("keep")
-            return bitlens.ReadoutIBA(loaded.model, weights=asked.readout or loaded.readout, keep=keep)
-        own_price = {} if "keep" in settings or "beta" in settings else price
-        return bitlens.IBA(loaded.model, layer, **{"statistics": base.statistics, **own_price, **settings})
-
-    methods = {name: built(settings) for name, settings in chosen.items()}
+    methods = {name: _built(settings, loaded, base, asked.readout) for name, settings in chosen.items()}
 
     def other(recorded: Any) -> Any:
         """Noise of the statistics that a map was not fitted with."""

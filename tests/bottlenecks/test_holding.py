@@ -1,6 +1,8 @@
 """Maps that hold a share of the decision, budgets of bits, curves, the floor, and statistics of the input's own places."""
 
 import math
+import re
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -20,6 +22,7 @@ from bitlens.core.targets import Score
 from bitlens.data.datasets import open_dataset
 from bitlens.errors import SettingError
 from bitlens.models.loaded import Loaded
+from bitlens.view.card import Proof
 
 
 @pytest.fixture(scope="module")
@@ -303,3 +306,29 @@ def test_some_samples_are_held_as_among_all() -> None:
     chosen = torch.tensor([3, 1])
     whole, part = _linear(weights, features).values(u, 5, 3), _linear(weights, features, chosen).values(u[chosen], 5, 3)
     torch.testing.assert_close(part, whole[:, chosen])
+
+
+def test_a_map_that_does_not_hold_is_told_and_one_that_does_is_not(scenes: tuple[Loaded, Tensor]) -> None:
+    loaded, images = scenes
+    found = iba(loaded, keep=0.9).explain(images)
+    proof = found.evidence
+    assert proof is not None
+    assert proof.floor is not None
+    assert found.holds is not None
+    assert bool(found.holds.all())
+    assert Proof.of(found, 1) is not None
+    under = proof.under_noise.clone()
+    under[1] = proof.floor[1] + 0.6 * (proof.before[1] - proof.floor[1])
+    less = replace(found, evidence=replace(proof, under_noise=under))
+    assert less.holds is not None
+    assert less.holds.tolist() == [True, False, True, True, True]
+    assert [row["holds"] for row in less.summary()] == less.holds.tolist()
+    assert "1 of 5 do not hold what was asked for" in repr(less)
+    assert "do not hold" not in repr(found)
+    told, other = Proof.of(less, 1), Proof.of(less, 0)
+    assert told is not None
+    assert other is not None
+    assert (told.fails, other.fails) == (True, False)
+    assert re.fullmatch(r"only 0\.(59|60) of the decision is held, not the 0\.9 asked for", told.held)  # or rounding
+    assert "No map was found" in told.meaning
+    assert iba(loaded, beta=1.0).explain(images[:1]).holds is None  # nobody asked for a share

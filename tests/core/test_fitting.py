@@ -179,6 +179,21 @@ def test_gradient_is_that_of_autograd_through_everything(copies: int, clamp: boo
     torch.testing.assert_close(got, expected, rtol=1e-11, atol=1e-13)
 
 
+@pytest.mark.parametrize("averaged", [False, True])
+def test_what_draws_say_of_a_slope_is_left_out_where_it_is_averaged(averaged: bool) -> None:
+    """Of a quadratic loss Σ aZ²/2, mirrored noise: a(R + u(μ - R))(μ - R), and for the draws auσ²n² more."""
+    features, mean, std, u, noise, weights = torch.rand(6, 12, dtype=torch.float64).add(0.1).unsqueeze(1)
+    standard = torch.stack([noise, -noise])
+    target = Score(lambda output: -output[:, 0])
+    got = _loss_gradient(
+        lambda z: (weights * z.square() / 2).sum(1, keepdim=True),
+        target, features, u, NoiseModel(mean[0], std[0], torch.ones(12)), standard, 2, averaged=averaged,
+    )  # fmt: skip
+    expected = weights * (features + u * (mean - features)) * (mean - features)
+    expected = expected if averaged else expected + weights * u * (std * noise).square()
+    torch.testing.assert_close(got, expected, rtol=1e-11, atol=1e-13)
+
+
 def test_samples_together_are_as_alone() -> None:
     _, _, classes, features, suffix = _prepared(4)
     noise_model = quadrant_statistics().noise(NoiseSettings())

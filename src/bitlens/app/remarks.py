@@ -2,12 +2,8 @@
 
 from html import escape
 
-import numpy as np
-import numpy.typing as npt
-
+from bitlens.view.arrays import Floats
 from bitlens.view.encoding import picture_uri
-
-Frame = npt.NDArray[np.float32]
 
 
 def message_html(text: str) -> str:
@@ -15,7 +11,7 @@ def message_html(text: str) -> str:
     return f'<p class="bitlens-say">{escape(text)}</p>'
 
 
-def working_html(text: str, frame: Frame | None) -> str:
+def working_html(text: str, frame: Floats | None) -> str:
     """Show what is being done, with the map so far (H, W, 3) if there is one."""
     picture = f'<img src="{picture_uri(frame)}" alt="The map so far">' if frame is not None else ""
     return f'<div class="bitlens-busy" role="status"><p class="bitlens-say">{escape(text)}</p>{picture}</div>'

@@ -31,7 +31,7 @@ def drawn(shown: Shown, network: str, folder: Path) -> Card:
     explained = shown.explained
     for one in explained.found:
         one.attribution.save(folder / f"{explained.stem}{one.ready.endings[0]}.safetensors")
-    save_photo(explained.shown, folder / explained.seen)
+    save_photo(explained.pixels, folder / explained.seen)
     methods = {one.ready.label: one.ready.settings() for one in explained.found}
     write_summary(explained.rows(), {"model": network, "methods": methods}, folder / "summary.json")
     (card,) = cards_of(read_results(folder).groups, {})

@@ -15,7 +15,6 @@ from bitlens.errors import SettingError
 from bitlens.view.colours import Scale, dim, overlay
 
 _FRAMES_APART = 0.25  # seconds; more often nobody sees, and drawing would cost more than the network
-_LARGEST = 480  # pixels of a frame's longer side, enlarged without smoothing
 Frame = npt.NDArray[np.float32]
 T = TypeVar("T")
 
@@ -102,7 +101,4 @@ class Work(Generic[T]):
 
 def _frame(photo: Frame, values: Frame) -> Frame:
     """Return the map so far over the dimmed photo, in colours that end at its own maximum."""
-    picture = overlay(dim(photo), values, Scale.over([values], "bits/pixel"))
-    times = max(1, _LARGEST // max(picture.shape[:2]))
-    enlarged: Frame = picture.repeat(times, 0).repeat(times, 1)
-    return enlarged
+    return overlay(dim(photo), values, Scale.over([values], "bits/pixel"))

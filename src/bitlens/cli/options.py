@@ -22,7 +22,13 @@ Where = Literal["auto", "cpu", "cuda"]
 Per = Literal["channel", "element"]
 Quality = Literal["fast", "paper", "best"]
 
-Photos = Annotated[list[str], typer.Argument(help="Photos, folders, or patterns such as 'photos/**/*.jpg'.")]
+Photos = Annotated[
+    list[str],
+    typer.Argument(
+        help="Photos, folders, or patterns such as 'photos/**/*.jpg'; signals (.npy, .csv, .wav), volumes (.npy, .npz, .nii.gz), "
+        "or tables (.csv, .parquet; FILE#3 is a row)."
+    ),
+]
 Texts = Annotated[list[str] | None, typer.Argument(help="Texts, each in quotes.")]
 TextFile = Annotated[Path | None, typer.Option("--file", help="One text from a file; - for standard input.")]
 TextData = Annotated[

@@ -16,10 +16,11 @@ from bitlens.core.evidence import Curve, Evidence, Spread
 from bitlens.core.promise import Promise
 from bitlens.core.seen import Seen
 from bitlens.core.stored_map import FORMAT, StoredMap
-from bitlens.core.told import aim_of, ends, listed
+from bitlens.core.told import aim_of, ends, listed, share_asked
 from bitlens.errors import InputError, NotFiniteError
 from bitlens.system.arrays import write_arrays
 
+_SAME = 1e-4  # shares that differ by rounding
 _NAMES = {
     "total_bits": "total bits",
     "extra_bits": "bits beside the map",
@@ -84,6 +85,18 @@ class Attribution:
         for name, tensor in self._tensors().items():
             NotFiniteError.refuse(f"the {_NAMES.get(name, name)} of {self.method}", tensor)
 
+    @property
+    def holds(self) -> Tensor | None:
+        """(N,) whether each map holds the share of the target that was asked for; None where none was, or without evidence.
+
+        It is measured under noise that the map was not found with. Where nothing was needed, a map holds.
+        """
+        asked = share_asked(self.settings)
+        if asked is None or self.evidence is None:
+            return None
+        kept = self.evidence.kept
+        return kept.isnan() | (kept >= asked - _SAME)
+
     def __len__(self) -> int:
         return len(self.map)
 
@@ -115,6 +128,8 @@ class Attribution:
         if proof is not None and len(self):
             kept = proof.kept[proof.kept.isfinite()]
             held = f", {ends(kept, '.2f')} of the decision held" if len(kept) else ""
+            failing = 0 if self.holds is None else int((~self.holds).sum())
+            held += f"; {failing} of {len(self)} do not hold what was asked for" if failing else ""
             before, under = ends(proof.before, ".2f"), ends(proof.under_noise, ".2f")
             lines.append(f"  {proof.measure} {before}, with everything else under noise {under}{held}")
         return "\n".join(lines)
@@ -244,6 +259,8 @@ class Attribution:
                     kept = float(self.evidence.kept[i])
                     row[f"{self.evidence.measure}_floor"] = float(self.evidence.floor[i])
                     row["kept"] = kept if math.isfinite(kept) else None  # no number where nothing was needed
+                if self.holds is not None:
+                    row["holds"] = bool(self.holds[i])
                 if self.evidence.bypass_allowed:
                     row["bypass_allowed"] = True
             if self.spread is not None:

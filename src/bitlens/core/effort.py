@@ -28,6 +28,8 @@ class FitSettings:
         readout: "last_forward" reports the mask of the last forward pass as the published code does (T - 1 updates),
             "final" the mask after all T updates (algorithms B7).
         closes: whether masks that hold clearly more than is asked for are closed until they just do.
+        averaged: whether slopes of the masks count only that noise takes features to its mean, and not its draws: what those
+            say of a mask is small on average and, of few copies, mostly chance.
     """
 
     beta: float = 10.0
@@ -41,6 +43,7 @@ class FitSettings:
     readout: Readout = "last_forward"
     price: float | None = None
     closes: bool = True
+    averaged: bool = False
 
     def __post_init__(self) -> None:
         for name in ("steps", "noise_samples"):
@@ -55,7 +58,8 @@ class FitSettings:
 
     def plain(self) -> dict[str, Any]:
         """Return the settings by name, without a price that is not set and, where one is, without the weight it replaces."""
-        left_out = {"price" if self.price is None else "beta"} | ({"closes"} if self.closes else set())
+        usual = {"closes"} if self.closes else set[str]()
+        left_out = {"price" if self.price is None else "beta", *usual, *(() if self.averaged else ("averaged",))}
         return {name: value for name, value in asdict(self).items() if name not in left_out}
 
     @property
@@ -80,12 +84,13 @@ QUALITY: dict[str, FitSettings] = {
 }
 """Named choices of how much work a map is worth; "paper" is table 2 of the paper."""
 
-_SHORT = FitSettings(
-    price=1e-4, initial_logit=3.0, steps=7, noise_samples=2, rising=True, antithetic=True, readout="final"
-)
+IMPLIED = ("steps", "noise_samples", "antithetic", "rising", "closes", "averaged")
+"""Settings that a named choice stands for."""
+
+_SHORT = FitSettings(price=2e-4, initial_logit=3.0, steps=14, noise_samples=1, averaged=True, readout="final")
 HOLDING: dict[str, FitSettings] = {
-    "fast": replace(_SHORT, closes=False),
+    "fast": replace(_SHORT, steps=10, closes=False),
     "paper": _SHORT,
-    "best": replace(_SHORT, steps=28),
+    "best": replace(_SHORT, steps=40),
 }
 """The same where what is kept decides how much passes, and not a price: they need to find where, not how much."""

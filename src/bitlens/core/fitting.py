@@ -8,6 +8,9 @@ samples, from the seed alone, so a sample's noise does not depend on the batch i
 Autograd sees the network only from Z on, and the mask only from u back. What a copy adds to the gradient of u is
 ∂loss/∂Z · (ε - R), summed over copies as they come, so memory does not grow with their number; what the information adds is
 written out, in fewer operations than autograd would need.
+
+With few copies most of that sum is chance: ε - R is (μ - R) + σn, and the second part, which is known to be
+σ²u · ∂²loss/∂Z² on average, comes with the draw of every other feature in it. `averaged` leaves it out.
 """
 
 from collections.abc import Callable, Iterator
@@ -99,7 +102,7 @@ def fit_masks(
         if watch is not None:
             watch(step, masks.information(u))
         standard = laid_out_like(features, noise.draw(settings.copies_at(step)))
-        slope = _loss_gradient(run, target, used, u, noise_model, standard, copies, deeper)
+        slope = _loss_gradient(run, target, used, u, noise_model, standard, copies, deeper, averaged=settings.averaged)
         slope.addcmul_(price, masks.information_slope(u))
         torch.autograd.backward([shares], [slope], inputs=[logits])
         optimizer.step()
@@ -120,8 +123,10 @@ def _loss_gradient(
     standard: Tensor,
     copies: int,
     deeper: DeeperLayers | None = None,
+    *,
+    averaged: bool = False,
 ) -> Tensor:
-    """Return ∂/∂u of the sum over samples of the mean loss over copies: (N, ...)."""
+    """Return ∂/∂u of the sum over samples of the mean loss over copies: (N, ...); `averaged` as in `FitSettings`."""
     gradient = torch.zeros_like(features)
     below = [u.detach().requires_grad_()] if deeper is not None else []
     for chunk in chunks(len(standard), copies):
@@ -134,7 +139,8 @@ def _loss_gradient(
         if not loss.requires_grad:
             raise FitError("the loss has no gradient at the layer: the network or the target detaches it on the way")
         slope, *deep = torch.autograd.grad(loss.sum(), [z, *below])
-        for copy, direction in zip(slope, towards, strict=True):
+        directions = (noise_model.mean * noise_model.active - features).expand_as(towards) if averaged else towards
+        for copy, direction in zip(slope, directions, strict=True):
             gradient.addcmul_(copy, direction)
         for part in deep:
             gradient += part

@@ -1,10 +1,23 @@
 """How much of a target a map holds, between what the network says and what it says without seeing anything."""
 
-import torch
-from torch import Tensor
+import math
+from typing import TYPE_CHECKING, Any, TypeVar
+
+if TYPE_CHECKING:
+    import numpy.typing as npt
+    from torch import Tensor
+
+    Values = TypeVar("Values", Tensor, npt.NDArray[Any])
+
+_ROUNDING = 2.0**-23  # of float32, in which values were measured
 
 
-def share_kept(before: Tensor, under: Tensor, floor: Tensor, error: Tensor) -> Tensor:
-    """Return (under - floor) / (before - floor), NaN where that is not above what chance makes of the floor (2 `error`)."""
+def share_kept(before: "Values", under: "Values", floor: "Values", error: "Values") -> "Values":
+    """Return (under - floor) / (before - floor), NaN where that is not above what chance makes of the floor (2 `error`).
+
+    Of tensors or of arrays: what reads a file does not wait for torch.
+    """
     span = before - floor
-    return torch.where(span > 2 * error.clamp_min(torch.finfo(span.dtype).eps), (under - floor) / span, torch.nan)
+    span[~(span > 2 * error.clip(_ROUNDING))] = math.nan
+    kept: Values = (under - floor) / span
+    return kept

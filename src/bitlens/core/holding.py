@@ -145,22 +145,20 @@ def fewest_that_hold(
     Returns:
         The shifts (N,), and the values (proof, N) there.
     """
-    asked, slope = math.log(keep / (1 - keep)), cliff.slope
-    aim, enough = asked + _MARGIN, 1 / (1 + math.exp(-asked - 2 * _MARGIN))
-    shift = torch.full(needed.shape, cliff.centre + aim / slope, device=needed.device)
-    low, high = torch.full_like(shift, -FAR), torch.full_like(shift, FAR)
-    weight, moment = torch.full_like(shift, _PRIOR), torch.full_like(shift, _PRIOR * cliff.centre)
-    values = shift.new_zeros(proof, len(shift))
-    waiting, least, most = needed.clone(), _LEAST / slope, _MOST / slope
+    aim = math.log(keep / (1 - keep)) + _MARGIN
+    enough = 1 / (1 + math.exp(-aim - _MARGIN))
+    known = _Known.of(needed, cliff, aim, enough)
+    values = known.shift.new_zeros(proof, len(needed))
+    waiting = needed.clone()
     for turn in range(_LOOKS):
         samples = waiting.nonzero().flatten()
         if not len(samples):
             break
-        here, seen = shift[samples], look(shift[samples], samples, SEARCHED, 2 * turn)
+        here, seen = known.shift[samples], look(known.shift[samples], samples, SEARCHED, 2 * turn)
         kept = share(seen, samples)
         settled = kept >= keep
         if closes:
-            settled &= (kept <= enough) | (here - low[samples] < _NARROW / slope)
+            settled &= (kept <= enough) | known.narrow(samples)
         chosen = settled.nonzero().flatten()
         if len(chosen):
             proven = seen[:proof, chosen]
@@ -171,23 +169,67 @@ def fewest_that_hold(
                 settled[chosen] = kept[chosen] >= keep
             values[:, samples[chosen]] = proven
         waiting[samples] = ~settled
-        holds = kept >= keep
-        high[samples] = torch.where(holds, here.minimum(high[samples]), high[samples])
-        low[samples] = torch.where(holds, low[samples], here.maximum(low[samples]))
-        told = kept.clamp(*_ENDS)
-        worth = torch.where((kept > 1 - keep) & (kept < enough), 1.0, 0.75) * SEARCHED  # an end tells less
-        weight[samples] += worth
-        moment[samples] += worth * (here - told.logit() / slope)
-        there = moment[samples] / weight[samples] + aim / slope
-        there = torch.where(holds, there.clamp(here - most, here - least), there.clamp(here + least, here + most))
-        below, above = low[samples], high[samples]
-        part = ((there - below) / (above - below)).clamp(0.3, 0.7)
-        there = torch.where((below > -FAR) & (above < FAR), below + (above - below) * part, there)
-        shift[samples] = torch.where(settled, here, there)
-        least, most = least * _GROWTH, most * _GROWTH
+        known.learn(samples, kept, keep)
+        known.shift[samples] = torch.where(settled, here, known.following(samples, kept >= keep, turn))
     left = (waiting | ~needed).nonzero().flatten()
+    shift = torch.where(waiting & (known.high < FAR), known.high, known.shift)  # what held, where anything did
+    shift = torch.where(needed, shift, -FAR)
     if len(left):
-        best = torch.where(high < FAR, high, shift)
-        shift = torch.where(needed, torch.where(waiting, best, shift), -FAR)
         values[:, left] = look(shift[left], left, proof, 2 * _LOOKS)
     return shift, values
+
+
+@dataclass(frozen=True, eq=False)
+class _Known:
+    """Knowledge, from looks, of the place where each of N samples loses the target.
+
+    Attributes:
+        shift: where to look next (N,).
+        low: the highest shift that did not hold (N,).
+        high: the lowest that did (N,).
+        weight: of all that was said, in noises (N,).
+        moment: the sum of the places that were said, each by its weight (N,).
+        slope: of the cliff, see `Cliff`.
+        aim: log-odds that are to be kept.
+        enough: share that is clearly more than is to be kept.
+    """
+
+    shift: Tensor
+    low: Tensor
+    high: Tensor
+    weight: Tensor
+    moment: Tensor
+    slope: float
+    aim: float
+    enough: float
+
+    @classmethod
+    def of(cls, samples: Tensor, cliff: Cliff, aim: float, enough: float) -> "_Known":
+        """Begin with what is known of a kind of inputs."""
+        each = torch.zeros(samples.shape, device=samples.device)
+        weight, moment = each + _PRIOR, each + _PRIOR * cliff.centre
+        return cls(
+            each + cliff.centre + aim / cliff.slope, each - FAR, each + FAR, weight, moment, cliff.slope, aim, enough
+        )
+
+    def narrow(self, samples: Tensor) -> Tensor:
+        """Say of which samples masks that hold and masks that do not hardly differ."""
+        return self.shift[samples] - self.low[samples] < _NARROW / self.slope
+
+    def learn(self, samples: Tensor, kept: Tensor, keep: float) -> None:
+        """Take in what was kept at the shifts of samples (n,)."""
+        here, holds = self.shift[samples], kept >= keep
+        self.high[samples] = torch.where(holds, here.minimum(self.high[samples]), self.high[samples])
+        self.low[samples] = torch.where(holds, self.low[samples], here.maximum(self.low[samples]))
+        worth = torch.where((kept > 1 - keep) & (kept < self.enough), 1.0, 0.75) * SEARCHED  # an end tells less
+        self.weight[samples] += worth
+        self.moment[samples] += worth * (here - kept.clamp(*_ENDS).logit() / self.slope)
+
+    def following(self, samples: Tensor, holds: Tensor, turn: int) -> Tensor:
+        """Return where to look at samples next: where the cliff should be, not too near or far, between what held and did not."""
+        here, below, above = self.shift[samples], self.low[samples], self.high[samples]
+        least, most = (step / self.slope * _GROWTH**turn for step in (_LEAST, _MOST))
+        there = self.moment[samples] / self.weight[samples] + self.aim / self.slope
+        there = torch.where(holds, there.clamp(here - most, here - least), there.clamp(here + least, here + most))
+        part = ((there - below) / (above - below)).clamp(0.3, 0.7)
+        return torch.where((below > -FAR) & (above < FAR), below + (above - below) * part, there)

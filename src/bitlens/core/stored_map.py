@@ -1,7 +1,7 @@
 """An attribution as its file holds it, in arrays of NumPy: what reads it and looks at it does not wait for torch."""
 
 import math
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, fields, replace
 from pathlib import Path
 from typing import Any, TypeAlias, TypeVar
@@ -9,6 +9,7 @@ from typing import Any, TypeAlias, TypeVar
 import numpy as np
 import numpy.typing as npt
 
+from bitlens.core.floor import share_kept
 from bitlens.core.told import BYPASSED
 from bitlens.system.arrays import read_plain_arrays
 from bitlens.system.checks import array, exactly, mapping, number, text, texts, whole_number, yes_or_no
@@ -19,6 +20,14 @@ _FLOATS = ("float32", "float64")
 _ROUNDING = 1e-3
 _CURVE = ("curve.kept", "curve.bits", "curve.maps")
 _SPREAD = ("spread.std", "spread.agreed")
+_DIMENSIONS = {
+    "total_bits": 1,
+    "extra_bits": 2,
+    "curve.kept": 2,
+    "curve.bits": 2,
+    "spread.agreed": 1,
+    "class_kept": 1,
+}
 Array: TypeAlias = npt.NDArray[Any]
 Part = TypeVar("Part", bound=Any)
 
@@ -47,11 +56,7 @@ class StoredEvidence:
         """(N,) how much of the target the map holds, NaN where nothing was needed; see `Evidence.kept`."""
         if self.floor is None or self.floor_error is None:
             return np.full_like(self.before, np.nan)
-        span = self.before - self.floor
-        error = np.maximum(self.floor_error, np.finfo(span.dtype).eps)
-        needed = span > 2 * error
-        kept: Array = np.where(needed, (self.under_noise - self.floor) / np.where(needed, span, 1), np.nan)
-        return kept
+        return share_kept(self.before, self.under_noise, self.floor, self.floor_error)
 
 
 @dataclass(frozen=True, eq=False)
@@ -152,26 +157,7 @@ def _parts(
     if not count or not tensors["map"].size or not 2 <= tensors["map"].ndim <= 4:
         raise ValueError(f"map has the shape {tuple(tensors['map'].shape)}, expected (samples, places)")
     others = arrays.keys() - {"map"} - {name for name in arrays if name.startswith("evidence.")}
-    exactly(
-        {name for name in others if name.startswith("curve.")}, _CURVE if "curve.kept" in others else (), "the curve"
-    )
-    exactly({name for name in others if name.startswith("spread.")}, _SPREAD if spread else (), "the spread")
-    for name in sorted(others):
-        if name not in ("total_bits", "extra_bits", "cells", "capacity", "class_kept", *_CURVE, *_SPREAD):
-            raise ValueError(f"an array {name!r} belongs to no attribution")
-        most = 1 + _ROUNDING if name in ("spread.agreed", "class_kept") else math.inf
-        tensors[name] = array(arrays, name, _FLOATS, least=-_ROUNDING if name != "cells" else least, most=most)
-    dimensions_of = {
-        "total_bits": 1,
-        "extra_bits": 2,
-        "curve.kept": 2,
-        "curve.bits": 2,
-        "spread.agreed": 1,
-        "class_kept": 1,
-    }
-    for name, dimensions in dimensions_of.items():
-        if name in tensors and tensors[name].ndim != dimensions:
-            raise ValueError(f"{name} has the shape {tuple(tensors[name].shape)}")
+    tensors |= _others(arrays, sorted(others), least, spread=bool(spread))
     wrong = [name for name, tensor in tensors.items() if not tensor.ndim or len(tensor) != count]
     if wrong:
         raise ValueError(f"there are {count} targets, but {wrong[0]} has the shape {tuple(tensors[wrong[0]].shape)}")
@@ -189,6 +175,22 @@ def _parts(
         "spread": differs or None,
     }
     return {**tensors, **words, "targets": targets, "settings": settings}, parts
+
+
+def _others(arrays: Mapping[str, Array], names: Sequence[str], least: float, *, spread: bool) -> dict[str, Array]:
+    """Take the arrays beside the map and the evidence; `least` is that of the map's own values."""
+    curve = {name for name in names if name.startswith("curve.")}
+    exactly(curve, _CURVE if "curve.kept" in names else (), "the curve")
+    exactly({name for name in names if name.startswith("spread.")}, _SPREAD if spread else (), "the spread")
+    found = dict[str, Array]()
+    for name in names:
+        if name not in (*_DIMENSIONS, "cells", "capacity", *_CURVE, *_SPREAD):
+            raise ValueError(f"an array {name!r} belongs to no attribution")
+        most = 1 + _ROUNDING if name in ("spread.agreed", "class_kept") else math.inf
+        found[name] = array(arrays, name, _FLOATS, least=-_ROUNDING if name != "cells" else least, most=most)
+        if found[name].ndim != _DIMENSIONS.get(name, found[name].ndim):
+            raise ValueError(f"{name} has the shape {tuple(found[name].shape)}")
+    return found
 
 
 def _check_promise(found: Mapping[str, Any], settings: Mapping[str, Any]) -> None:

@@ -33,6 +33,12 @@ def aim_of(settings: Mapping[str, Any], class_kept: bool | None = None) -> str:
     return ""
 
 
+def share_asked(settings: Mapping[str, Any]) -> float | None:
+    """Return the share of the target that a map had to hold; None where something else decided how much passes."""
+    asked = settings.get("keep")
+    return float(asked) if isinstance(asked, int | float) else None
+
+
 def listed(targets: Sequence[str]) -> str:
     """Name the first targets, and say how many more there are."""
     shown = ", ".join(text if len(text) <= 60 else f"{text[:59]}…" for text in targets[:_FEW])

@@ -10,7 +10,7 @@ from contextlib import closing
 from dataclasses import dataclass, field, replace
 from functools import partial
 from pathlib import Path
-from typing import Generic, Literal, TypeAlias, TypeVar, overload
+from typing import Generic, Literal, TypeVar, overload
 from warnings import warn
 
 import numpy as np
@@ -22,6 +22,7 @@ from torch import Tensor
 from bitlens.data.boxes import Box, parse_boxes, upright_boxes
 from bitlens.data.imagenet import ImageNet
 from bitlens.data.images import find_images, read_image, read_layout
+from bitlens.data.inputs import Content, form_of, read_input
 from bitlens.data.labels import Labels
 from bitlens.data.named import FORMS, unknown_data
 from bitlens.data.numbers import Numbers
@@ -48,7 +49,6 @@ _PLANTED: dict[str, tuple[str, Draw]] = {
     "table": ("row", planted_row),
 }
 """Generated data sets of other forms: what one of their samples is called, and how it is drawn."""
-Content: TypeAlias = Image.Image | Numbers
 Item = TypeVar("Item")
 
 
@@ -88,10 +88,9 @@ class Sample:
             DataError: if that fails, or it is none.
         """
         content = self.read()
-        if isinstance(content, Numbers):
-            raise DataError(
-                f"{self.name} is a {content.form}, no photo: choose photos, or a network for a {content.form}"
-            )
+        if not isinstance(content, Image.Image):
+            what = content.form if isinstance(content, Numbers) else "file"
+            raise DataError(f"{self.name} is a {what}, no photo: choose photos, or a network for a {what}")
         return content
 
 
@@ -302,12 +301,12 @@ def _row(cells: Mapping[str, str], folder: Path, line: int, labels: Labels) -> S
         label, boxes, path = labels.read(cells["label"]), parse_boxes(cells["boxes"]), folder / name
     except DataError as error:
         raise DataError(f"line {line}: {error}") from error
-    return Sample(name, partial(read_image, path), label, boxes, path=path)
+    return Sample(name, partial(read_input, path), label, boxes, path=path)
 
 
 def _upright(sample: Sample) -> Sample:
     """Turn boxes of the stored file as its photo is turned."""
-    if not sample.boxes or sample.path is None:
+    if not sample.boxes or sample.path is None or form_of(sample.path) != "photo":
         return sample
     return replace(sample, boxes=upright_boxes(sample.boxes, *read_layout(sample.path)))
 

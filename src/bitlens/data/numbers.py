@@ -8,7 +8,13 @@ import numpy.typing as npt
 from bitlens.data.kinds import Form
 from bitlens.errors import DataError
 
-AXES: dict[Form, str] = {"photo": "(C, H, W)", "signal": "(C, T)", "volume": "(C, D, H, W)", "table": "(D,)"}
+AXES: dict[Form, str] = {
+    "photo": "(C, H, W)",
+    "signal": "(C, T)",
+    "volume": "(C, D, H, W)",
+    "table": "(D,)",
+    "file": "(C, H, W) or (C, T) or (C, D, H, W) or (D,)",
+}
 """How one input of each form is laid out, channels first."""
 
 

@@ -141,9 +141,9 @@ def _write(scene: DemoScene, out: Path) -> None:
     scale = Scale.over([one.map[0].numpy() for one in maps], maps[0].unit)
     panels = [Panel(one.map[0].numpy(), scale, one.method, _DETAILS[one.method]) for one in maps]
     proofs = "\n".join(f"{one.method}: {caption(one)}" for one in maps)
-    figure = draw_comparison(explained.shown, panels, title=explained.name, caption=proofs, outline=scene.sample.mask)
+    figure = draw_comparison(explained.pixels, panels, title=explained.name, caption=proofs, outline=scene.sample.mask)
     save_figure(figure, out / f"{explained.stem}.png")
-    save_photo(explained.shown, out / explained.seen)
+    save_photo(explained.pixels, out / explained.seen)
     for one in explained.found:
         save_raw(one.attribution.map[0], out / f"{explained.stem}{one.ready.endings[0]}.npy")
         one.attribution.save(out / f"{explained.stem}{one.ready.endings[0]}.safetensors")
@@ -152,7 +152,7 @@ def _write(scene: DemoScene, out: Path) -> None:
 def _draw_sheet(scenes: Sequence[DemoScene], path: Path) -> None:
     shown = [scene.explained for scene in scenes]
     sheet = draw_grid(
-        [one.shown for one in shown],
+        [one.pixels for one in shown],
         [[one.attribution.map[0] for one in scene.found] for scene in shown],
         unit=shown[0].found[0].attribution.unit,
         row_titles=[one.name for one in shown],

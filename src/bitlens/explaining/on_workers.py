@@ -17,12 +17,12 @@ from bitlens.errors import DataError
 from bitlens.explaining.earlier import Earlier
 from bitlens.explaining.photos import Explaining, Ready, Request, file_stems
 from bitlens.explaining.pictures import ON_SHEETS, Outcome, beside, draw_sheets, write_picture
+from bitlens.explaining.shown import save_shown
 from bitlens.methods import entry_of
 from bitlens.methods.building import build_method
 from bitlens.methods.specs import Spec
 from bitlens.models.loaded import Loaded
 from bitlens.system.files import write_text
-from bitlens.view.encoding import save_photo
 from bitlens.workers import Lost, Workers
 
 
@@ -120,7 +120,7 @@ def _explainer(job: _Job, device: str) -> Callable[[tuple[Path, str]], Outcome]:
             return done
         done.add(made)
         done.refused |= refused.refused
-        save_photo(made.shown, out / made.seen)
+        save_shown(made.shown, out / made.seen)
         whole = job.earlier.joined(made)
         if job.tops is None:
             done.raise_tops(whole)

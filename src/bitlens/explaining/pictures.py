@@ -6,18 +6,22 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
+from matplotlib.figure import Figure
+from torch import Tensor
+
 from bitlens.core.attribution import Attribution
 from bitlens.core.seen import Seen
 from bitlens.errors import BitlensError, DataError
 from bitlens.explaining.earlier import Earlier
 from bitlens.explaining.photos import Explained, Explaining, Found, Request
+from bitlens.explaining.shown import save_shown
 from bitlens.explaining.summary import SUMMARY, write_summary
 from bitlens.view.canvas import save_figure
 from bitlens.view.card import caption
 from bitlens.view.colours import Scale
 from bitlens.view.comparison import Panel, draw_comparison
-from bitlens.view.encoding import save_photo
 from bitlens.view.heatmap import draw_explanation, save_raw
+from bitlens.view.readings import Reading, draw_readings
 from bitlens.view.sheet import draw_scaled_grid
 from bitlens.view.tradeoff import trade_off
 from bitlens.view.tradeoff_figure import draw_trade_off
@@ -39,11 +43,13 @@ def write_picture(photo: Explained, out: Path, suffix: str, tops: Mapping[str, f
             default the map's maximum, for scores their 99.5th percentile.
     """
     tops = tops or {}
-    if len(photo.found) == 1:
+    if isinstance(photo.shown, Seen):
+        figure = draw_reading(photo, tops)
+    elif len(photo.found) == 1:
         (one,) = photo.found
         evident = one.attribution.evidence is not None
         figure = draw_explanation(
-            photo.shown,
+            photo.pixels,
             one.attribution.map[0],
             unit=one.attribution.unit,
             title=photo.name,
@@ -54,18 +60,39 @@ def write_picture(photo: Explained, out: Path, suffix: str, tops: Mapping[str, f
         panels = [Panel(one.attribution.map[0], _scale(one, tops), *_names(one)) for one in photo.found]
         proofs = [f"{one.ready.label}: {caption(one.attribution)}" for one in photo.found if one.attribution.evidence]
         legend = "\n".join(proofs or [_before(photo)])
-        figure = draw_comparison(photo.shown, panels, title=photo.name, caption=legend)
+        figure = draw_comparison(photo.pixels, panels, title=photo.name, caption=legend)
     save_figure(figure, out / f"{photo.stem}.{suffix}")
     for one in photo.found:
         save_raw(one.attribution.map[0], out / f"{photo.stem}{one.ready.endings[0]}.npy")
         if (curve := trade_off(one.attribution)) is not None:
             drawn = draw_trade_off(
-                curve, photo.shown, title=photo.name, caption=f"{', '.join(filter(None, _names(one)))}."
+                curve, photo.pixels, title=photo.name, caption=f"{', '.join(filter(None, _names(one)))}."
             )
             save_figure(drawn, out / f"{photo.stem}{one.ready.endings[0]}.curve.{suffix}")
         if one.attribution.spread is not None:
-            named = replace(one.attribution, seen=(Seen.of_pixels(photo.shown, photo.name),))
+            named = replace(one.attribution, seen=(_seen(photo),))
             save_figure(named.show(spread=True), out / f"{photo.stem}{one.ready.endings[0]}.spread.{suffix}")
+
+
+def draw_reading(photo: Explained, tops: Mapping[str, float], outline: Any = None) -> Figure:
+    """Draw a signal, a volume or a row of a table beside its maps; non-zero places of `outline` are known to decide."""
+    assert isinstance(photo.shown, Seen)
+    if len(photo.found) == 1:
+        (one,) = photo.found
+        evident = one.attribution.evidence is not None
+        legend = caption(one.attribution) if evident else " · ".join([_before(photo), *filter(None, _names(one))])
+        panels = [Panel(one.attribution.map[0], _scale(one, tops), "")]
+    else:
+        panels = [Panel(one.attribution.map[0], _scale(one, tops), *_names(one)) for one in photo.found]
+        proofs = [f"{one.ready.label}: {caption(one.attribution)}" for one in photo.found if one.attribution.evidence]
+        legend = "\n".join(proofs or [_before(photo)])
+    return draw_readings([Reading(photo.shown, panels, photo.name, legend, outline)])
+
+
+def _seen(photo: Explained) -> Seen:
+    if isinstance(photo.shown, Seen):
+        return replace(photo.shown, target=photo.name)
+    return Seen.of_pixels(photo.shown, photo.name)
 
 
 def write_sheet(
@@ -81,7 +108,7 @@ def write_sheet(
     """
     table = [[one for one in photo.found if one.ready.label in labels] for photo in photos]
     figure = draw_scaled_grid(
-        [photo.shown for photo in photos],
+        [photo.pixels for photo in photos],
         [[one.attribution.map[0] for one in row] for row in table],
         [[_scale(one, tops or {}) for one in row] for row in table],
         row_titles=[photo.name for photo in photos],
@@ -190,7 +217,7 @@ def explain_into(request: Request, photos: Sequence[Path], *, advance: Callable[
     for made in explaining.each(photos, skip, advance):
         done.add(made)
         photo = earlier.joined(made)
-        save_photo(photo.shown, out / photo.seen)
+        save_shown(photo.shown, out / photo.seen)
         if request.same_scale:
             done.raise_tops(photo)
         else:
@@ -242,7 +269,10 @@ def draw_sheets(photos: Sequence[Explained], request: Request, done: Outcome) ->
     """Draw the first photos of a folder on sheets, if there are several, in the order of its summary."""
     rows = done.earlier.merged(done.rows) if done.earlier is not None else done.rows
     order = {path: number for number, path in enumerate(dict.fromkeys(str(row.get("photo")) for row in rows))}
-    shown = sorted(photos, key=lambda photo: order.get(str(photo.photo), len(order)))[:ON_SHEETS]
+    shown = sorted(
+        (photo for photo in photos if isinstance(photo.shown, Tensor)),
+        key=lambda photo: order.get(str(photo.photo), len(order)),
+    )[:ON_SHEETS]
     if len(shown) > 1:
         write_sheets(shown, request.out, request.suffix, done.tops)
 

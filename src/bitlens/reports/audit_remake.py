@@ -7,7 +7,7 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-from bitlens.core.effort import HOLDING, QUALITY
+from bitlens.core.effort import HOLDING, IMPLIED, QUALITY
 from bitlens.data.datasets import Sample, open_dataset
 from bitlens.data.images import find_images, read_image
 from bitlens.data.kinds import Kind
@@ -179,9 +179,6 @@ def _command(settings: Mapping[str, Any]) -> list[str]:
     return [str(word) for word in words] if isinstance(words, list) else []
 
 
-_IMPLIED = ("steps", "noise_samples", "antithetic", "rising", "closes")
-
-
 def _chosen(name: str, recorded: Mapping[str, Any]) -> dict[str, Any]:
     """Return what a method is built with, from what it tells of itself."""
     taken = settings_of_callable(entry_of(name).build)
@@ -189,13 +186,13 @@ def _chosen(name: str, recorded: Mapping[str, Any]) -> dict[str, Any]:
     learnt = {lesson.setting} if lesson is not None else set()
     chosen = {key: value for key, value in recorded.items() if key in taken and key not in learnt and value is not None}
     preset = _preset_of(recorded) if "quality" in taken else {}
-    return {key: value for key, value in chosen.items() if not preset or key not in _IMPLIED} | preset
+    return {key: value for key, value in chosen.items() if not preset or key not in IMPLIED} | preset
 
 
 def _preset_of(recorded: Mapping[str, Any]) -> dict[str, str]:
     """Name the preset that settings stand for, if it is one."""
     for preset, one in (QUALITY if recorded.get("keep") is None else HOLDING).items():
-        if "antithetic" in recorded and all(recorded.get(key, key == "closes") == asdict(one)[key] for key in _IMPLIED):
+        if "antithetic" in recorded and all(recorded.get(key, key == "closes") == asdict(one)[key] for key in IMPLIED):
             return {"quality": preset}
     return {}
 
@@ -208,7 +205,7 @@ def aimed(spec: Spec, recorded: Mapping[str, Any], kind: Kind) -> Spec:
     aim: dict[str, Any] = {name: recorded[name] for name in ("keep", "bits") if recorded.get(name) is not None}
     if not aim and spec.name != "input-iba" and "beta" in recorded:
         aim = {"beta": recorded["beta"]}
-    preset = _preset_of(recorded) if "quality" in taken and not spec.settings.keys() & {"quality", *_IMPLIED} else {}
+    preset = _preset_of(recorded) if "quality" in taken and not spec.settings.keys() & {"quality", *IMPLIED} else {}
     return Spec(spec.name, {**aim, **preset, **spec.settings})
 
 

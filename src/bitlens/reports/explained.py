@@ -12,7 +12,7 @@ from bitlens.core.stored_map import StoredMap
 from bitlens.core.told import aim_of
 from bitlens.data.images import read_image
 from bitlens.errors import BitlensError, InputError
-from bitlens.explaining.summary import safe_name
+from bitlens.explaining.summary import VALUES, safe_name
 from bitlens.methods import METHODS
 from bitlens.reports.found import Entry
 from bitlens.view.answer import Answer, named
@@ -70,7 +70,7 @@ def _samples(group: Sequence[Entry]) -> Iterator[_Sample]:
         label = str(entry.row.get("method", ""))
         try:
             attribution = entry.load()
-            if attribution.map.ndim != 3:
+            if attribution.map.ndim != 3 and not _is_reading(entry):
                 raise InputError(f"{attribution.unit} of {attribution.method} are not a map over a photo")
             _finite(attribution)
         except BitlensError as error:
@@ -89,6 +89,8 @@ def _finite(attribution: StoredMap) -> None:
 
 def _card(sample: _Sample, tops: Mapping[str, float], anchor: str) -> Card:
     problems = list(sample.problems)
+    if sample.maps and _is_reading(sample.entry):
+        return _reading_card(sample, tops, anchor)
     photo = _seen(sample.entry, problems) if sample.maps else None
     scales = _scales(sample.maps, tops)
     figures: list[MapFigure] = []
@@ -98,7 +100,7 @@ def _card(sample: _Sample, tops: Mapping[str, float], anchor: str) -> Card:
         except BitlensError as error:
             problems.append(f"{label}: {error}")
     shape = photo.shape[1:] if photo is not None else sample.maps[0][1].map.shape[1:] if sample.maps else _GREY_SIZE
-    name = Path(sample.entry.sample).name + (f", sample {sample.number + 1}" if sample.number else "")
+    name = _name(sample)
     picture, size = draw_photo_uri(photo) if photo is not None else "", (int(shape[1]), int(shape[0]))
     return Card(anchor, name, _answer(sample), picture, size, tuple(figures), tuple(problems))
 
@@ -138,6 +140,32 @@ def figure_details(one: StoredMap, label: str) -> str:
         "more goes round this layer" if one.settings.get("allow_bypass") and not told else "",
     ]
     return " · ".join(part for part in parts if part)
+
+
+def _is_reading(entry: Entry) -> bool:
+    """Say whether an input is a signal, a volume or a row of a table: its numbers are kept in place of a photo."""
+    return str(entry.row.get("seen", "")).endswith(VALUES)
+
+
+def _reading_card(sample: _Sample, tops: Mapping[str, float], anchor: str) -> Card:
+    """Make a card of a signal, a volume or a row of a table, whose pictures wait for torch."""
+    from bitlens.core.seen import Seen
+    from bitlens.explaining.shown import read_shown
+    from bitlens.reports.readings import reading_figure
+
+    problems, figures = list(sample.problems), []
+    try:
+        shown = read_shown(sample.entry.folder / safe_name(sample.entry.row.get("seen")))
+        for (label, one), scale in zip(sample.maps, _scales(sample.maps, tops), strict=True):
+            assert isinstance(shown, Seen)
+            figures.append(reading_figure(shown, one, scale, method=label, details=figure_details(one, label)))
+    except BitlensError as error:
+        problems.append(str(error))
+    return Card(anchor, _name(sample), _answer(sample), "", _GREY_SIZE, tuple(figures), tuple(problems))
+
+
+def _name(sample: _Sample) -> str:
+    return Path(sample.entry.sample).name + (f", sample {sample.number + 1}" if sample.number else "")
 
 
 def _seen(entry: Entry, problems: list[str]) -> Floats | None:

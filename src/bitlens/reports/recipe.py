@@ -6,7 +6,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict
 from typing import Any
 
-from bitlens.core.effort import HOLDING, QUALITY
+from bitlens.core.effort import HOLDING, IMPLIED, QUALITY
 from bitlens.methods import METHODS
 from bitlens.methods.naming import HOLDERS, KEEP
 from bitlens.view.report_html import Recipe
@@ -136,7 +136,7 @@ def _quality(settings: Mapping[str, Any], chosen: dict[str, Any]) -> dict[str, A
     holds = settings.get("keep") is not None
     for name, preset in (HOLDING if holds else QUALITY).items():
         values = asdict(preset)
-        implied = ("steps", "noise_samples", "antithetic", "rising", "closes", *(("readout",) if holds else ()))
+        implied = (*IMPLIED, *(("readout",) if holds else ()))
         if all(settings.get(key, key == "closes") == values[key] for key in implied):
             for key in implied:
                 chosen.pop(key, None)

@@ -157,6 +157,8 @@ def warn_of_limits(rows: Sequence[dict[str, Any]]) -> None:
             f"for {lost} of {len(measured)} the probability under noise is less than half of that before: these maps show too "
             "little; --keep 0.9 in place of --beta holds more"
         )
+    if failing := sum(row.get("holds") is False for row in rows):
+        note(f"{failing} of {len(rows)} maps hold less than was asked for: no map was found that holds more")
     if around := sum("bypass_allowed" in row for row in rows):
         note(
             f"for {around} of {len(rows)} more may go round the layer (allow_bypass=True): their bits do not bound what the "

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 from numpy.typing import NDArray
 
-from bitlens.core.told import aim_of
+from bitlens.core.told import aim_of, share_asked
 from bitlens.view.answer import Answer
 from bitlens.view.arrays import Array, Floats, as_map, as_photo
 from bitlens.view.colours import Scale, dim, overlay
@@ -20,6 +20,7 @@ if TYPE_CHECKING:
 _COLUMNS, _ROWS = ("left", "middle", "right"), ("upper", "central", "lower")
 # Smaller changes of a probability are not worth a word.
 _RISE, _FALL = 0.05, 0.9
+_SAME = 1e-4  # shares that differ by rounding
 
 
 @dataclass(frozen=True)
@@ -36,6 +37,7 @@ class Proof:
             the network says the same without seeing anything.
         caveat: what must be known of the bits beside these numbers, if anything.
         own: whether the noise is as large as the features of this very input are on average, which may tell a texture.
+        asked: share of the decision that the map had to hold, None where it had to hold none.
     """
 
     before: float
@@ -46,6 +48,7 @@ class Proof:
     kept: float | None = None
     caveat: str = ""
     own: bool = False
+    asked: float | None = None
 
     @classmethod
     def of(cls, attribution: "Attribution | StoredMap", sample: int = 0) -> "Proof | None":
@@ -57,7 +60,8 @@ class Proof:
         floor, kept = (float(found.floor[sample]) if found.floor is not None else None, float(found.kept[sample]))
         held = kept if math.isfinite(kept) else None
         own = attribution.settings.get("statistics_data") == "own"
-        return cls(before, under, spread, found.measure, floor, held, found.caveat, own)
+        asked = share_asked(attribution.settings)
+        return cls(before, under, spread, found.measure, floor, held, found.caveat, own, asked)
 
     @property
     def collapsed(self) -> bool:
@@ -65,6 +69,11 @@ class Proof:
         if self.idle:
             return False
         return self.measure == "probability" and self.under < 0.5 * self.before
+
+    @property
+    def fails(self) -> bool:
+        """Say whether the map holds less than it had to."""
+        return self.asked is not None and self.kept is not None and self.kept < self.asked - _SAME
 
     @property
     def idle(self) -> bool:
@@ -76,7 +85,11 @@ class Proof:
         """Say what share of the decision the map holds, or that nothing was needed; nothing where that was not measured."""
         if self.idle:
             return "no place of the input was needed" if self.own else "nothing of the input was needed"
-        return "" if self.kept is None else f"{self.kept:.2f} of the decision is held"
+        if self.kept is None:
+            return ""
+        if self.fails:
+            return f"only {math.floor(100 * self.kept) / 100:.2f} of the decision is held, not the {self.asked:g} asked for"
+        return f"{self.kept:.2f} of the decision is held"
 
     @property
     def meaning(self) -> str:
@@ -88,15 +101,16 @@ class Proof:
                 if self.own
                 else "With nothing but noise the network says the same: nothing here was needed for this answer."
             )
+        if self.fails:
+            return "No map was found that holds as much of this answer as was asked for: more than this one shows is needed."
         if self.measure != "probability":
             return "Everything that the map leaves out was replaced by noise; compare the two scores."
         if self.collapsed:
             return "The map shows only a part of what the network needs here: keep = 0.9 in place of β holds more."
-        if self.under > self.before + _RISE:
-            return "What the map shows is enough for this answer; the noise also hid what spoke against it."
         if self.under < _FALL * self.before:
             return "What the map shows is most of what this answer needs."
-        return "What the map shows is enough for this answer."
+        against = "; the noise also hid what spoke against it" if self.under > self.before + _RISE else ""
+        return f"What the map shows is enough for this answer{against}."
 
 
 def caption(attribution: "Attribution | StoredMap") -> str:
@@ -126,6 +140,23 @@ def agreement(found: "Attribution | StoredMap", sample: int = 0) -> str:
 
 
 @dataclass(frozen=True)
+class SlicePile:
+    """Slices of a volume, one below the other in one picture.
+
+    Attributes:
+        picture: data URI.
+        size: width and height of one of them.
+        numbers: which slices they are.
+        first: position of the one that is shown first.
+    """
+
+    picture: str
+    size: tuple[int, int]
+    numbers: tuple[int, ...]
+    first: int
+
+
+@dataclass(frozen=True)
 class MapFigure:
     """One map over its photo.
 
@@ -141,6 +172,8 @@ class MapFigure:
         facts: short sentences about it.
         proof: of a method that uses noise.
         curve: bits against the share of the decision, as a piece of HTML; empty where nobody asked for it.
+        size: width and height of the picture, where it is not that of the card.
+        slices: of a volume.
     """
 
     method: str
@@ -154,6 +187,8 @@ class MapFigure:
     facts: tuple[str, ...] = ()
     proof: Proof | None = None
     curve: str = ""
+    size: tuple[int, int] | None = None
+    slices: "SlicePile | None" = None
 
 
 @dataclass(frozen=True)
@@ -225,7 +260,7 @@ def draw_figure(
         details,
         picture_uri(overlay(grey, values, scale)),
         bar_uri(scale),
-        _ends(scale),
+        ends_of(scale),
         scale.unit,
         scale.note,
         f"Map of {method} in {what}s: {'; '.join(facts) or '0 everywhere'}".replace("bitss", "bits"),
@@ -254,7 +289,7 @@ def _third(positions: NDArray[np.intp], weights: NDArray[np.float64], length: in
     return min(int(3 * np.average(positions + 0.5, weights=weights) / length), 2)
 
 
-def _ends(scale: Scale) -> tuple[str, str]:
+def ends_of(scale: Scale) -> tuple[str, str]:
     """Return the numbers at the ends of the bar; "≥" where values lie beyond."""
     below, above = scale.extend in ("min", "both"), scale.extend in ("max", "both")
     return ("≤ " if below else "") + _number(scale.bottom), ("≥ " if above else "") + _number(scale.top)

@@ -38,4 +38,4 @@ def draw_features(axes: Axes, seen: Seen, values: Floats, scale: Scale, outline:
 
 
 def _short(value: float) -> str:
-    return f"{value:,.4g}".replace("-", "−")
+    return (f"{value:,.0f}" if 1e3 <= abs(value) < 1e6 else f"{value:.4g}").replace("-", "−")

@@ -13,7 +13,7 @@ from matplotlib.figure import Figure
 
 from bitlens.errors import DataError
 from bitlens.system.files import write_bytes
-from bitlens.view.arrays import Array, as_map, as_photo
+from bitlens.view.arrays import Array, as_floats, as_map, as_photo
 from bitlens.view.canvas import add_axes, line_height, new_page, save_figure, wrap, write
 from bitlens.view.colours import Scale
 from bitlens.view.panels import draw_bar, draw_box, draw_map, draw_outline, draw_photo, fit
@@ -88,17 +88,21 @@ def draw_explanation(
 
 
 def save_raw(map: Array, path: str | Path) -> None:  # noqa: A002
-    """Write a map (H, W) as float32 into a .npy file, values as they are: the whole file or none at all.
+    """Write a map (H, W), (T,), (D, H, W) or (D,) as float32 into a .npy file, values as they are: all of it or no file.
 
     Raises:
-        InputError: the map is not two-dimensional, empty or not finite.
+        InputError: the map has another number of axes, is empty or not finite.
         DataError: the name does not end in .npy, or the file cannot be written.
     """
     path = Path(path)
     if path.suffix.lower() != ".npy":
         raise DataError(f"cannot save a map as {str(path)!r}: expected a name that ends in .npy")
     buffer = io.BytesIO()
-    np.save(buffer, as_map(map), allow_pickle=False)
+    values = as_floats(map, "map")
+    if values.ndim in (1, 3) and values.size and np.isfinite(values).all():
+        np.save(buffer, values, allow_pickle=False)
+    else:
+        np.save(buffer, as_map(map), allow_pickle=False)
     write_bytes(path, buffer.getvalue())
 
 

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 from matplotlib.ticker import MaxNLocator
 
-from bitlens.core.told import LEVELS
+from bitlens.core.told import LEVELS, share_asked
 from bitlens.view.arrays import Floats, as_map
 from bitlens.view.card import Proof
 from bitlens.view.colours import Scale
@@ -19,6 +19,7 @@ if TYPE_CHECKING:
 
 _SAME = 1e-3  # of bits: nearer points are one
 _MOST = len(LEVELS)  # steps
+_USUAL = 0.9  # share that is shown first where none was asked for
 _DEEPEST = 4  # axes of the maps of a curve: volumes are not drawn
 
 
@@ -105,8 +106,7 @@ def trade_off(found: "Attribution | StoredMap", sample: int = 0, title: str = ""
             value = proof.floor + kept * (proof.before - proof.floor)
         if not steps or bits > steps[-1].bits * (1 + _SAME):
             steps.append(Step(levels[i], kept, bits, value, as_map(np.atleast_2d(curve.maps[sample, i]))))
-    aim = found.settings.get("keep")
-    wanted = float(aim) if isinstance(aim, int | float) else 0.9
+    wanted = share_asked(found.settings) or _USUAL
     start = min(range(len(steps)), key=lambda i: abs(steps[i].kept - wanted))
     scale = Scale.over([step.map for step in steps], found.unit)
     return TradeOff(steps, scale, proof.measure if proof is not None else "probability", start, title)

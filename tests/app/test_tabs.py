@@ -1,0 +1,109 @@
+"""What a tab answers, step by step, without a browser: the answer first, its files last, refusals in its place."""
+
+import pytest
+
+from bitlens.data.datasets import open_dataset
+
+pytest.importorskip("gradio", reason="the extra app is not installed")
+PHOTO = ("builtin/scenes", ["saliency", "grad-cam"], "layer2", 1.0, "as predicted", "fast", 90, False, True)
+TEXT = ("builtin/reviews", ["gradient-x-input", "occlusion"], "embedding", 0.0, "as predicted", 90, False)
+
+
+@pytest.fixture
+def folders():
+    from bitlens.app.files import Folders
+
+    made = Folders()
+    made.uploads.mkdir()
+    yield made
+    made.remove()
+
+
+@pytest.fixture
+def photos(folders):
+    from bitlens.app.offers import Shelf, builtin_offers, photo_desk
+    from bitlens.app.photo_tab import PhotoTab
+
+    return PhotoTab(Shelf(builtin_offers()[:1], "cpu", photo_desk), folders)
+
+
+@pytest.fixture
+def texts(folders):
+    from bitlens.app.offers import Shelf, builtin_text_offers, text_desk
+    from bitlens.app.text_tab import TextTab
+
+    return TextTab(Shelf(builtin_text_offers(), "cpu", text_desk), folders)
+
+
+def files_of(step):
+    return [update["value"] for update in step[1:]]
+
+
+def test_a_photo_is_shown_before_its_files_are_written(photos, folders):
+    file = folders.uploads / "scene.png"
+    open_dataset("builtin:scenes")[0].image.save(file)
+    steps = list(photos.answered(str(file), *PHOTO))
+    assert "bitlens-busy" in steps[0][0]
+    assert "predicted heart (0.99)" in steps[-1][0]
+    assert steps[-1][0].count('class="map"') == 2
+    assert steps[-2][0] == steps[-1][0]
+    assert [files_of(step) for step in steps[:-1]] == [[None] * 4] * (len(steps) - 1)
+    names = [name.rpartition("/")[2] for name in files_of(steps[-1])]
+    assert names == ["explanation.png", "report.html", "explanation.saliency.npy", "explanation.saliency.safetensors"]
+    assert all(update["interactive"] for update in steps[-1][1:])
+
+
+@pytest.mark.parametrize(
+    ("place", "value", "said"),
+    [
+        (0, None, "Drop a photo"),
+        (1, "builtin/other", "not offered here"),
+        (2, [], "no method was chosen"),
+        (3, "fc", "no such layer"),
+        (5, "binary", "binary"),
+    ],
+    ids=["no photo", "network", "no method", "layer", "class"],
+)
+def test_what_cannot_be_explained_gets_a_sentence_and_no_files(photos, folders, capfd, place, value, said):
+    file = folders.uploads / "scene.png"
+    open_dataset("builtin:scenes")[0].image.save(file)
+    asked = [str(file), *PHOTO]
+    asked[place] = value
+    step = list(photos.answered(*asked))[-1]
+    assert said in step[0]
+    assert "<img" not in step[0]
+    assert files_of(step) == [None] * 4
+    assert "Traceback" not in "".join(capfd.readouterr())
+
+
+def test_a_network_that_fails_is_told_by_its_error(photos, folders, monkeypatch):
+    file = folders.uploads / "scene.png"
+    open_dataset("builtin:scenes")[0].image.save(file)
+    monkeypatch.setattr("bitlens.app.answers.read_photo", lambda *_: 1 / 0)
+    (said, *_) = list(photos.answered(str(file), *PHOTO))[-1]
+    assert "the network builtin/scenes failed on this photo: ZeroDivisionError" in said
+
+
+def test_a_text_is_shaded_by_each_method_and_what_cannot_be_used_is_told(texts):
+    asked = ["A wonderful film.", *TEXT]
+    asked[2] = [*TEXT[1], "attention-rollout"]
+    steps = list(texts.answered(*asked))
+    page = steps[-1][0]
+    assert "predicted positive" in page
+    assert page.count("<article") == 2
+    assert "Left out: attention-rollout" in page
+    assert all(files_of(steps[-1]))
+
+
+def test_what_is_counted_in_bits_has_one_scale_and_scores_have_their_own(texts):
+    from bitlens.app.text_tab import shaded_alike
+    from bitlens.explaining.explainer import Explainer
+
+    loaded = texts.shelf["builtin/reviews"].loaded
+    methods = {"token-iba": {"beta": 1.0}, "occlusion": {}, "gradient-x-input": {}}
+    found = [Explainer(loaded, method=name, **more)("A wonderful film.") for name, more in methods.items()]
+    weak = Explainer(loaded, method="token-iba", beta=100.0)("A wonderful film.")
+    shaded = shaded_alike([*found, weak])
+    assert shaded[0].scale == shaded[3].scale
+    assert max(piece.value or 0 for piece in shaded[3].pieces) < shaded[0].scale.top
+    assert len({shaded[number].scale.top for number in (1, 2)}) == 2
