@@ -16,15 +16,13 @@ from bitlens.errors import SettingError
 
 Kind = Literal["once", "twice", "two hops"]
 
-NAMES = tuple(
-    (start + end).capitalize()
-    for start in ("mi", "to", "ka", "le", "du", "no", "ri", "sa")
-    for end in ("ra", "bin", "lo", "ven", "mar")
-)
+_STARTS, _ENDS = ("mi", "to", "ka", "le", "du", "no", "ri", "sa"), ("ra", "bin", "lo", "ven", "mar")
+NAMES = tuple((start + end).capitalize() for start in _STARTS for end in _ENDS)
 THINGS = (
-    "box", "lamp", "chair", "table", "coat", "scarf", "boat", "cup", "bowl", "drum", "flute", "kite", "ladder", "mirror", "basket",
-    "carpet", "clock", "violin", "bicycle", "blanket", "pearl", "coin", "map", "key", "ring", "candle", "stone", "feather",
-    "bottle", "letter", "ticket", "shell", "button", "ribbon", "spoon", "whistle", "brush", "needle", "marble", "bell",
+    "box", "lamp", "chair", "table", "coat", "scarf", "boat", "cup", "bowl", "drum", "flute", "kite", "ladder", "mirror",
+    "basket", "carpet", "clock", "violin", "bicycle", "blanket", "pearl", "coin", "map", "key", "ring", "candle", "stone",
+    "feather", "bottle", "letter", "ticket", "shell", "button", "ribbon", "spoon", "whistle", "brush", "needle", "marble",
+    "bell",
 )  # fmt: skip
 IDLE = (
     "It rained all morning.", "Nobody came to the market.", "The road is long and quiet.", "Tea was served at four.",

@@ -35,8 +35,12 @@ _PARTS: Mapping[str, Callable[[str], list[Span]]] = {
     "sentence": sentences,
     "word": words,
 }
-_WHOLE = "whole"
-"""What becomes of the answer's tokens and the marks of a template: they stand as they are."""
+_SUITED: Mapping[str, Any] = {"special_tokens": "whole"}
+"""Settings for answers, of methods that take them: the answer's tokens and the marks of a template stand as they are."""
+
+_OPEN: Mapping[str, Any] = {"initial_logit": 3.0, "learning_rate": 0.5, "steps": 20}
+"""Settings of `token-iba` for answers: half of each word, where it begins elsewhere, is none of the words where an answer takes
+several at once, and then no slope says which (docs/results/language)."""
 
 
 @dataclass(frozen=True, eq=False)

@@ -8,8 +8,8 @@
 It answers the questions of `builtin:recall`, whose sentences all have the same form: three words behind whom or what a sentence
 is about stands what is said, and six behind who is asked about the answer begins. Each word has a code drawn at random; names and
 things share a part of theirs, by which they are told from other words. A lookup finds the word whose third word before is
-the one it is asked for; where there is none, padding ends the answer. Nothing else of a text is read, and noise there is taken for
-no word.
+the one it is asked for; where there is none, padding ends the answer. Nothing else of a text is read, and noise there is taken
+for no word.
 """
 
 import torch
