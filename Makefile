@@ -6,7 +6,7 @@ INSTALL ?= $(BIN)/python -m pip install --quiet --disable-pip-version-check
 CORE := .venv/.core
 READY := .venv/.ready
 
-.PHONY: demo test test-slow check format docs bench fuzz crash requirements licences test-oldest test-newest clean
+.PHONY: demo test test-slow test-gpu check format docs bench bench-check fuzz crash requirements licences test-oldest test-newest clean
 
 demo: $(CORE)  ## explain bundled scenes with the bundled network
 	$(BIN)/bitlens demo
@@ -16,6 +16,9 @@ test: check  ## style, types, and all tests but the slow ones
 
 test-slow: $(READY)  ## the slow tests
 	$(BIN)/python -m pytest -m slow
+
+test-gpu: $(READY)  ## what only a GPU can show: skipped, visibly, without one; minutes
+	$(BIN)/python -m pytest -m gpu
 
 check: $(READY)
 	$(BIN)/ruff check .
@@ -40,6 +43,9 @@ docs: $(READY)  ## the documentation as a site, in site/
 
 bench: $(READY)  ## speed, as ratios measured in one run
 	$(BIN)/python benchmarks/speed.py
+
+bench-check: $(READY)  ## fails if a ratio fell by more than a tenth below those in benchmarks/ranges.json
+	$(BIN)/python benchmarks/speed.py --networks resnet50 --repeats 2 --clock processor --no-floors --check
 
 SEED ?= 0
 COUNT ?= 2000

@@ -15,7 +15,7 @@ def test_memory_bounds_the_rows(bytes_per_row: int, rows: int) -> None:
     assert rows_at_once(bytes_per_row, CPU) == rows
 
 
-@pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a CUDA device")
+@pytest.mark.gpu
 def test_rows_on_a_cuda_device() -> None:
     device = torch.device("cuda")
     free, _ = torch.cuda.mem_get_info(device)
