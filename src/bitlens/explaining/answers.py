@@ -208,11 +208,8 @@ class AnswerExplainer:
         self.loaded = _loaded(model, tokenizer)
         self.entry = entry_of(method, "text")
         takes = settings_of_callable(self.entry.build)
-        suited: dict[str, Any] = {
-            "layer": self.loaded.layer,
-            "special_tokens": _WHOLE,
-            **holding(method, settings, "text"),
-        }
+        suited: dict[str, Any] = {"layer": self.loaded.layer, **_SUITED, **holding(method, settings, "text")}
+        suited |= _OPEN if method == "token-iba" else {}
         suited = {name: value for name, value in suited.items() if name in takes}
         self.method: Any = method_named(method, self.loaded, **{**suited, **settings})
 
