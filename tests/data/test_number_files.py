@@ -9,14 +9,19 @@ import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
 import pytest
+import torch
 from pyarrow import parquet
+from torch import nn
 
+from bitlens.bottlenecks.per_sample import IBA
 from bitlens.data import number_files
 from bitlens.data.datasets import open_dataset
 from bitlens.data.inputs import find_inputs, form_of, read_input
+from bitlens.data.labels import Labels
 from bitlens.data.number_files import read_numbers, rows_of
 from bitlens.data.numbers import Numbers
-from bitlens.errors import DataError
+from bitlens.data.preprocessing import Preprocessing, as_tensor
+from bitlens.errors import DataError, StatisticsError
 
 SIGNAL = np.random.default_rng(0).normal(size=(2, 50)).astype(np.float32)
 VOLUME = np.random.default_rng(1).normal(size=(4, 5, 6)).astype(np.float32)
@@ -196,3 +201,21 @@ def test_a_table_may_list_signals_with_labels(tmp_path: Path) -> None:
     content = sample.read()
     assert isinstance(content, Numbers)
     assert (content.form, sample.label) == ("signal", 1)
+
+
+def test_a_table_is_a_data_set_whose_features_are_found_by_name(tmp_path: Path) -> None:
+    table(tmp_path / "t.csv", ["b", "kind", "a"], [[1, "red", 2], [3, "blue", 4]])
+    rows = open_dataset(f"table:{tmp_path / 't.csv'}?label=kind", Labels(["blue", "red"]))
+    assert [row.label for row in rows] == [1, 0]
+    reader = Preprocessing(as_tensor, form="table", names=("a", "b"))
+    assert reader(rows[1].read()).tolist() == [4, 3]
+    with pytest.raises(DataError, match="the feature 'z', which the network reads, is missing: found b, a"):
+        Preprocessing(as_tensor, form="table", names=("z",))(rows[0].read())
+    with pytest.raises(DataError, match="column 'nothing' is missing: found b, kind, a"):
+        open_dataset(f"table:{tmp_path / 't.csv'}?label=nothing")
+
+
+def test_a_row_without_statistics_is_refused() -> None:
+    network = nn.Sequential(nn.Identity(), nn.Linear(4, 2)).eval()
+    with pytest.raises(StatisticsError, match="none tells what noise looks like at another"):
+        IBA(network, "0").explain(torch.rand(2, 4), 0)

@@ -84,9 +84,7 @@ def explain(
         ),
     ] = None,
     picture_format: options.Pictures = "png",
-    same_scale: Annotated[
-        bool, typer.Option("--same-scale", help="For each method one colour scale for all pictures.")
-    ] = False,
+    same_scale: options.SameScale = None,
     as_report: options.AsReport = False,
     cluster: options.Cluster = None,
     workers: options.WorkerCount = None,
@@ -144,6 +142,7 @@ def explain(
         "target": asked_of(request),
         "seed": seed,
         "methods": {one.label: one.settings() for one in ready},
+        **({"form": loaded.form} if loaded.form != "photo" else {}),
     }
     others = write_merged(done, settings, refused, out)
     if as_report or (out / REPORT).is_file():  # a page of before must not tell of fewer photos than there are

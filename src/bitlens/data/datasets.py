@@ -25,6 +25,7 @@ from bitlens.data.images import find_images, read_image, read_layout
 from bitlens.data.inputs import Content, form_of, read_input
 from bitlens.data.labels import Labels
 from bitlens.data.named import FORMS, unknown_data
+from bitlens.data.number_files import read_rows
 from bitlens.data.numbers import Numbers
 from bitlens.data.planted import Draw, PlantedSet
 from bitlens.data.planted_signals import planted_signal
@@ -149,6 +150,8 @@ def open_dataset(spec: str, labels: Labels | None = None) -> Sequence[Sample]:
         return _generated(name, "train" if split else "test")
     if kind == "csv" and place:
         return _csv(place, labels)
+    if kind == "table" and place:
+        return _rows(place, labels)
     if kind not in openers or not place:
         raise unknown_data(spec, FORMS)
     return openers[kind](Path(place).expanduser())
@@ -291,6 +294,19 @@ def _csv(place: str, labels: Labels) -> Sequence[Sample]:
     if not rows:
         raise DataError(f"the table {table} has no rows")
     return _Samples(list(rows.values()), _upright)
+
+
+def _rows(place: str, labels: Labels) -> Sequence[Sample]:
+    """Take each row of a table of numbers for an input."""
+    place, chosen = split_columns(place, ("label",))
+    file = Path(place).expanduser()
+    values, names, column = read_rows(file, chosen.get("label"))
+    known = [labels.read(label) for label in column]
+
+    def build(number: int) -> Sample:
+        return Sample(f"row {number}", partial(Numbers, values[number], "table", names), known[number])
+
+    return _Samples(range(len(values)), build)
 
 
 def _row(cells: Mapping[str, str], folder: Path, line: int, labels: Labels) -> Sample:

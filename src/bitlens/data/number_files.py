@@ -260,6 +260,28 @@ def _table(file: Path, names: tuple[str, ...], mark: tuple[int, int]) -> tuple[F
     return _floats(np.stack(columns, axis=1)), tuple(found)
 
 
+def read_rows(file: Path, label: str | None) -> tuple[Floats, tuple[str, ...], list[Any]]:
+    """Read all rows (N, D) of a table, the names of their features, and the column of labels, which is none of them.
+
+    Raises:
+        DataError: if it is missing, damaged, too large, or has no such column.
+    """
+    if not file.is_file():
+        raise DataError(f"there is no file {file}")
+    _checked_suffix(file, "table")
+    with whole(file, _WHAT["table"], "save it anew, or name another file"):
+        table = _opened(file)
+        if label is not None and label not in table.column_names:
+            raise ValueError(f"the column {label!r} is missing: found {', '.join(table.column_names)}")
+        names, columns = _columns(file, [name for name in table.column_names if name != label])
+        labels = table.column(label).to_pylist() if label is not None else [None] * table.num_rows
+        return _floats(np.stack(columns, axis=1)), tuple(names), labels
+
+
+def _opened(file: Path) -> Any:
+    return _parquet(file) if suffix_of(file) == ".parquet" else _csv(file)
+
+
 def _columns(file: Path, names: Sequence[str] = ()) -> tuple[list[str], list[Array]]:
     """Read the named columns of a table, all of them by default, as numbers.
 
@@ -268,7 +290,7 @@ def _columns(file: Path, names: Sequence[str] = ()) -> tuple[list[str], list[Arr
     """
     import pyarrow as pa
 
-    table = _parquet(file) if suffix_of(file) == ".parquet" else _csv(file)
+    table = _opened(file)
     missing = [name for name in names if name not in table.column_names]
     if missing:
         raise ValueError(f"the column {missing[0]!r} is missing: found {', '.join(table.column_names)}")

@@ -72,6 +72,8 @@ class Preprocessing:
         came = given.form if isinstance(given, Numbers) else "file" if isinstance(given, Path) else "photo"
         if came != self.form:
             raise InputError(f"this is a {came}, but the network reads one {self.form} at a time: give it that")
+        if isinstance(given, Numbers) and self.names and given.names != self.names:
+            given = given.columns(self.names)
         try:
             result = self.transform(given)
         except BitlensError:

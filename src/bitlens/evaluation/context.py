@@ -142,7 +142,7 @@ class PhotoContext(Context):
 
     def read(self, sample: Any) -> Photo:
         """Read and prepare a photo."""
-        return read_photo(sample, self.network, self.loaded.preprocess)
+        return read_photo(sample, self.network, self.loaded.preprocess, predicted=self.plan.asked == "predicted")
 
     def fingerprint(self, sample: Any) -> str:
         """Return that of its file or pixels."""
@@ -154,8 +154,15 @@ class PhotoContext(Context):
         return Case(subject, self.network, self.methods[method], self.plan.seed, known, randomised)
 
     def own_settings(self) -> dict[str, Any]:
-        """Return how photos are prepared, and how statistics are made of them."""
-        return {"preprocessing": self.loaded.preprocess.description, "statistics": {"per": self.plan.statistics_per}}
+        """Return how photos are prepared, how statistics are made of them, and what is asked about where it is not the label."""
+        asked = (
+            {"asked": "predicted"} if self.plan.asked == "predicted" else {}
+        )  # earlier folders do not tell the usual
+        prepared = {
+            "preprocessing": self.loaded.preprocess.description,
+            "statistics": {"per": self.plan.statistics_per},
+        }
+        return prepared | asked
 
 
 @final
@@ -236,7 +243,7 @@ def _without_folder(name: str) -> str:
     kind, colon, place = name.partition(":")
     if colon and kind.endswith(".py"):
         return f"{Path(kind).name}:{place}"
-    if colon and kind in ("folder", "csv", "imagenet", "jsonl", "tsv"):
+    if colon and kind in ("folder", "csv", "table", "imagenet", "jsonl", "tsv"):
         return f"{kind}:{Path(place).expanduser().resolve().name}"
     is_model = (Path(name).expanduser() / "config.json").is_file()
     return Path(name).expanduser().resolve().name if is_model else name

@@ -167,7 +167,7 @@ class ExplainedAnswer:
 
 
 def answers_page(
-    answers: Sequence[ExplainedAnswer], title: str, group: Group = "word", *, same_scale: bool = False
+    answers: Sequence[ExplainedAnswer], title: str, group: Group = "word", *, same_scale: bool | None = None
 ) -> str:
     """Return several answers as one page of HTML that carries all it needs.
 
@@ -175,12 +175,13 @@ def answers_page(
         answers: of one method.
         title: of the page.
         group: what of a prompt is shaded as one.
-        same_scale: one scale for all parts of an answer; otherwise each ends at its strongest piece.
+        same_scale: whether all parts of an answer share a scale, or each ends at its strongest piece; None to share it where
+            pieces have bits.
     """
     shown = []
     for one in answers:
         prompts = [one.shaded(part, group) for part in one.parts]
-        if same_scale:
+        if same_scale or (same_scale is None and one.unit == "bits"):
             scale = word_scale([prompt.pieces for prompt in prompts], one.unit, signed=one.signed)
             prompts = [replace(prompt, scale=scale) for prompt in prompts]
         shown.append(ShownAnswer(one.answer, [part.span for part in one.parts], prompts))

@@ -94,8 +94,8 @@ def fingerprint(sample: Sample, content: Content | None = None) -> str:
     return hashlib.sha256(values.tobytes()).hexdigest()[:16]
 
 
-def read_photo(sample: Sample, network: Network, preprocess: Preprocessing) -> Photo:
-    """Read a sample and ask the network about it.
+def read_photo(sample: Sample, network: Network, preprocess: Preprocessing, *, predicted: bool = False) -> Photo:
+    """Read a sample and ask the network about it, whatever its label if the `predicted` class is wanted.
 
     Raises:
         DataError: if it cannot be read.
@@ -110,7 +110,7 @@ def read_photo(sample: Sample, network: Network, preprocess: Preprocessing) -> P
     inputs = network.prepared(image)
     with torch.no_grad(), network.running(inputs) as run:
         output = run(inputs.first.clone())  # a network may overwrite what it is given
-    said = answered(output, sample.label, network.form(inputs, output))
+    said = answered(output, None if predicted else sample.label, network.form(inputs, output))
     mark = fingerprint(sample, content)
     numbers = content if isinstance(content, Numbers) else None
     size = content.size if isinstance(content, Image.Image) else tuple(image.shape[1:])

@@ -28,6 +28,7 @@ from bitlens.models.loaded import Loaded
 from bitlens.probe import Network
 from bitlens.probe.fingerprint import weights_hash
 from bitlens.system.files import kept
+from bitlens.view.scales import Ends
 
 Unreadable = Callable[[Path, BitlensError], None]
 
@@ -148,7 +149,7 @@ class Request:
         classes: names of the classes, if they are known.
         out: folder.
         suffix: of the pictures: "png", "svg" or "pdf".
-        same_scale: whether the colours of a method mean the same on all pictures.
+        same_scale: whether all maps share scales, those in scores by method; None for maps in bits only.
         more: what `explain` is to find besides, of methods that can: `{"curve": True}`, `{"spread": 4}`.
         taken: names of files in the folder that belong to other photos, and of which: see `file_stems`.
         labels: classes that photos are of, by their files in full, where somebody said so.
@@ -160,10 +161,14 @@ class Request:
     classes: Sequence[str] | None
     out: Path
     suffix: str = "png"
-    same_scale: bool = False
+    same_scale: bool | None = None
     more: Mapping[str, Any] = field(default_factory=dict)
     taken: Mapping[str, Path] = field(default_factory=dict)
     labels: Mapping[Path, int] = field(default_factory=dict)
+
+    def ends(self, tops: Mapping[str, float]) -> Ends:
+        """Return where colours end, by how far the maps that share a scale reach."""
+        return Ends(self.same_scale, dict(tops))
 
 
 class Explaining:

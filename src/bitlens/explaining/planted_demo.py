@@ -1,4 +1,4 @@
-"""Bundled networks explain generated signals, volumes and rows of tables, whose decisive places are known."""
+"""Bundled networks explain generated signals and rows of tables, whose decisive places are known."""
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
@@ -22,10 +22,11 @@ from bitlens.models.load import load_model
 from bitlens.probe import Network
 from bitlens.view.canvas import save_figure
 from bitlens.view.heatmap import save_raw
+from bitlens.view.scales import Ends
 
-KINDS = {"signal": "signals", "volume": "volumes", "table": "table"}
+KINDS = {"signal": "signals", "table": "table"}
 """Names of the bundled network and data set of each kind."""
-_STATISTICS = {"signal": 128, "volume": 64, "table": 1000}
+_STATISTICS = {"signal": 128, "table": 1000}
 """From how many inputs statistics are made: a signal has hundreds of places, a row one of each feature."""
 
 
@@ -76,7 +77,7 @@ def run_planted_demo(
 
 def _write(explained: Explained, sample: Sample, out: Path) -> None:
     made = explained.found[0].attribution
-    save_figure(draw_reading(explained, {}, sample.mask), out / f"{explained.stem}.png")
+    save_figure(draw_reading(explained, Ends(), sample.mask), out / f"{explained.stem}.png")
     save_raw(made.map[0], out / f"{explained.stem}.npy")
     save_shown(explained.shown, out / explained.seen)
     made.save(out / f"{explained.stem}.safetensors")

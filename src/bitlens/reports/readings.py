@@ -15,8 +15,8 @@ from bitlens.view.encoding import as_data_uri, bar_uri, picture_uri
 from bitlens.view.readings import Reading, draw_readings, map_of
 from bitlens.view.volumes import centre_of, grey_of, picture_of
 
-_INK = "#808080"
-"""Letters that are read on a light page and on a dark one."""
+_GROUND, _INK = "#161616", "#cfcfcf"
+"""A dark picture, as those of photos are, on a light page and on a dark one."""
 _MOST_SLICES, _SIDE = 64, 320  # of a pile, and pixels of the longer side of one
 
 
@@ -28,7 +28,7 @@ def reading_figure(seen: Seen, one: StoredMap, scale: Scale, *, method: str, det
     """
     values = map_of(seen, one.map[0])
     page = draw_readings([Reading(seen, [Panel(values, scale, "")], "")])
-    page.set_facecolor("none")
+    page.set_facecolor(_GROUND)
     for text in page.findobj(Text):
         assert isinstance(text, Text)
         text.set_color(_INK)

@@ -172,6 +172,7 @@ class MapFigure:
         facts: short sentences about it.
         proof: of a method that uses noise.
         curve: bits against the share of the decision, as a piece of HTML; empty where nobody asked for it.
+        own: whether a map in bits has a scale that no other shares.
         size: width and height of the picture, where it is not that of the card.
         slices: of a volume.
     """
@@ -187,6 +188,7 @@ class MapFigure:
     facts: tuple[str, ...] = ()
     proof: Proof | None = None
     curve: str = ""
+    own: bool = False
     size: tuple[int, int] | None = None
     slices: "SlicePile | None" = None
 

@@ -35,6 +35,7 @@ def draw_explanation(
     unit: str,
     title: str,
     caption: str = "",
+    scale: Scale | None = None,
     vmax: float | None = None,
     percentile: float | None = None,
     signed: bool = False,
@@ -50,6 +51,7 @@ def draw_explanation(
         unit: what the values count, written at the colour bar: ``"bits/pixel"``, ``"score"``.
         title: what was explained, usually the name of the class; at most two lines of it are shown.
         caption: written below, in as many lines as it takes.
+        scale: what the colours mean, in place of what makes one: `vmax`, `percentile` and `signed`.
         vmax: the value where the colours end; the largest by default. The same for several figures makes them
             comparable.
         percentile: let the colours end at this percentile of the magnitudes; the colour bar says so.
@@ -63,7 +65,7 @@ def draw_explanation(
     pixels = as_photo(photo)
     size = (pixels.shape[1], pixels.shape[2])
     values = as_map(map, size)
-    scale = Scale.over([values], unit, vmax, percentile, signed=signed)
+    scale = scale or Scale.over([values], unit, vmax, percentile, signed=signed)
     places = _side_by_side(size) if size[1] <= 1.9 * size[0] else _one_below_the_other(size)
     text_width = max(places.size[0], _NARROWEST - 2 * _MARGIN)
     heading = wrap(title, text_width, _TITLE, bold=True, max_lines=2)

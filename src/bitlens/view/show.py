@@ -22,6 +22,7 @@ from bitlens.view.colours import Scale
 from bitlens.view.comparison import Panel, draw_comparison
 from bitlens.view.heatmap import draw_explanation
 from bitlens.view.readings import Reading, draw_readings
+from bitlens.view.scales import dark_end
 from bitlens.view.shaded import ShadedText, pieces_of, word_scale
 from bitlens.view.sheet import draw_scaled_grid
 from bitlens.view.text_figure import draw_texts
@@ -56,15 +57,18 @@ def draw_attribution(found: Attribution, images: Any = None, *, spread: bool = F
     photos = [photo_of(one, values) for one, values in zip(seen, maps, strict=True)]
     titles = [named(one.target or text) for one, text in zip(seen, found.targets, strict=True)]
     percentile = _PERCENTILE if found.unit == "score" else None
+    proofs = [Proof.of(found, i) for i in range(len(found))]
+    bits = found.unit.startswith("bits")
+    dark = dark_end(maps, [proof is not None and proof.idle for proof in proofs]) if bits else None
     if spread:
         return _with_spread(found, photos, maps, titles)
     if len(found) == 1:
         parts = [caption(found), agreement(found, 0), seen[0].note, _summed(found)]
         legend = " · ".join(part for part in parts if part)
         return draw_explanation(
-            photos[0], maps[0], unit=found.unit, title=titles[0], caption=legend, percentile=percentile
+            photos[0], maps[0], unit=found.unit, title=titles[0], caption=legend, vmax=dark, percentile=percentile
         )
-    scale = Scale.over(maps, found.unit, percentile=percentile)
+    scale = Scale.over(maps, found.unit, dark, percentile=percentile)
     where = [f"at {found.layer}" if found.layer else "", *dict.fromkeys(one.note for one in seen), _summed(found)]
     return draw_scaled_grid(
         photos,
