@@ -71,9 +71,9 @@ class RecallNetwork(nn.Module):
 
     def __init__(self, codes: Tensor, shared: Tensor) -> None:
         super().__init__()
-        self.embedding = nn.Embedding.from_pretrained(codes)
+        self.embedding = nn.Embedding(codes.shape[0], codes.shape[1], _weight=codes)
         self.lookups = nn.ModuleList([Lookup(shared, codes[PAD]), Lookup(shared, torch.zeros_like(shared))])
-        self.head = nn.Linear(*reversed(codes.shape), bias=False)
+        self.head = nn.Linear(codes.shape[1], codes.shape[0], bias=False)
         self.head.weight = self.embedding.weight  # what is read and what is said are the same words
 
     def after(self, own: Tensor) -> Tensor:
