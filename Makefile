@@ -35,7 +35,7 @@ $(CORE): pyproject.toml constraints.txt
 	touch $@
 
 $(READY): $(CORE)
-	$(INSTALL) --constraint constraints.txt --editable '.[dev,text,timm,train,app,cluster,docs]'
+	$(INSTALL) --constraint constraints.txt --editable '.[dev,text,timm,train,app,cluster,docs,signals,volumes]'
 	touch $@
 
 docs: $(READY)  ## the documentation as a site, in site/
