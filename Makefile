@@ -6,7 +6,7 @@ INSTALL ?= $(BIN)/python -m pip install --quiet --disable-pip-version-check
 CORE := .venv/.core
 READY := .venv/.ready
 
-.PHONY: demo test test-slow check format docs bench fuzz crash requirements licences test-oldest test-newest clean
+.PHONY: demo test test-slow test-gpu check format docs results bench bench-check fuzz crash requirements licences test-oldest test-newest clean
 
 demo: $(CORE)  ## explain bundled scenes with the bundled network
 	$(BIN)/bitlens demo
@@ -16,6 +16,9 @@ test: check  ## style, types, and all tests but the slow ones
 
 test-slow: $(READY)  ## the slow tests
 	$(BIN)/python -m pytest -m slow
+
+test-gpu: $(READY)  ## what only a GPU can show: skipped, visibly, without one; minutes
+	$(BIN)/python -m pytest -m gpu
 
 check: $(READY)
 	$(BIN)/ruff check .
@@ -32,14 +35,20 @@ $(CORE): pyproject.toml constraints.txt
 	touch $@
 
 $(READY): $(CORE)
-	$(INSTALL) --constraint constraints.txt --editable '.[dev,text,timm,train,app,cluster,docs]'
+	$(INSTALL) --constraint constraints.txt --editable '.[dev,text,timm,train,app,cluster,docs,signals,volumes]'
 	touch $@
 
 docs: $(READY)  ## the documentation as a site, in site/
 	$(BIN)/mkdocs build --strict
 
+results: $(READY)  ## tables of docs/results that are made of stored rows
+	$(BIN)/python tools/results.py
+
 bench: $(READY)  ## speed, as ratios measured in one run
 	$(BIN)/python benchmarks/speed.py
+
+bench-check: $(READY)  ## fails if a ratio fell by more than a tenth below those in benchmarks/ranges.json
+	$(BIN)/python benchmarks/speed.py --networks resnet50 --repeats 2 --clock processor --no-floors --check
 
 SEED ?= 0
 COUNT ?= 2000

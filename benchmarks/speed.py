@@ -1,21 +1,25 @@
-"""How long a map takes: ratios measured alternately in one process, printed as a table and written as JSON.
+"""How long a map takes: ratios measured alternately in one process, printed as one table.
 
     make bench                                     # ResNet-50 at layer2 and VGG-16 at features.17, random weights
+    make bench-check                               # ResNet-50 alone: fails if a ratio fell by a tenth below those in ranges.json
     python benchmarks/speed.py --networks resnet50 --repeats 5 --out bench.json
 
-Compared, per image of 224 x 224 with 10 steps and 10 noise samples unless the preset says otherwise:
+Compared, per image of 224 x 224, with the evidence that people get:
   official      the released procedure, restated (benchmarks/official.py), which takes one image at a time
-  floor         the least that the same 10 x 10 samples can cost: forward and backward of the suffix alone, 10 times
   float32       bitlens, quality "paper", float32
-  bfloat16      bitlens, quality "paper", bfloat16 behind the layer
+  auto          bitlens, quality "paper", bfloat16 behind the layer where the hardware multiplies it natively
   fast          bitlens, quality "fast", precision "auto";  fast-float32: the same in float32
+  keep          bitlens, keep=0.9, quality "fast", precision "auto", statistics of the image's own
   ... x8        the same for eight images in one call, seconds for each
   captum-*      Captum's IntegratedGradients (50 steps), NoiseTunnel of Saliency (50), Occlusion 14x14, LayerGradCam
-Weights are random: the time does not depend on them.
+The floor of a map is what its passes behind the layer cost alone, forward and backward for those that fit it and forward for its
+evidence, as many rows at once as it has them. Weights are random: time does not depend on them. Seconds are those of the clock,
+or with `--clock processor` of all threads together, which other work on the machine changes less.
 """
 
 import argparse
 import json
+import os
 import statistics
 import time
 import warnings
@@ -23,67 +27,82 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
+import ranges
 import torch
 import torchvision
 from official import official_procedure
+from torch import Tensor
 
 from bitlens import IBA
+from bitlens.core.passes import in_precision, memory_format, suffix_dtype
 from bitlens.errors import BitlensWarning
 from bitlens.system.memory import keep_freed_memory
 
 LAYERS = {"resnet50": "layer2", "vgg16": "features.17"}
-MANY = 8
+MANY, ROWS = 8, 16
+TARGET = 7
+LONG = ("official", "float32 x8")  # what needs no run to warm up
+CLOCKS = {"wall": time.perf_counter, "processor": time.process_time}
 
 
 @dataclass(frozen=True)
 class Job:
-    """Something that is timed, and for how many images it works."""
+    """Something that is timed, and for how many images it works; the floor of it is timed as well, if it has one."""
 
     run: Callable[[], object]
     images: int = 1
+    floor: Callable[[], object] | None = None
 
 
-def jobs_for(name: str, wanted: set[str]) -> dict[str, Job]:
+def jobs_for(name: str, wanted: set[str], *, floors: bool) -> dict[str, Job]:
     """What is timed on one network."""
     torch.manual_seed(0)
     model = torchvision.models.get_model(name, weights=None).eval()
     layer = LAYERS[name]
-    images, target = torch.randn(MANY, 3, 224, 224), 7
-    statistics_batch = torch.randn(8, 3, 224, 224)
-
-    def bottleneck(**settings: object) -> IBA:
-        return IBA(model, layer, **settings).fit_statistics([statistics_batch], granularity="channel")
-
-    exact, low = bottleneck(precision="float32"), bottleneck(precision="bfloat16")
-    fast, fast32 = bottleneck(quality="fast"), bottleneck(quality="fast", precision="float32")
-    noise = exact.statistics.noise(exact.noise)
-    recording = exact.probe.record(images[:1])
-
-    def floor(rows: int, times: int) -> None:
-        batch = recording.features.expand(rows, -1, -1, -1).contiguous(memory_format=torch.channels_last)
-        with recording.suffix() as run:
-            for _ in range(times):
-                z = batch.detach().requires_grad_()
-                torch.autograd.grad(run(z)[:, target].sum(), z)
-
-    def ours(name: str, iba: IBA) -> dict[str, Job]:
-        return {
-            name: Job(lambda: iba.explain(images[:1], target, evidence_samples=0)),
-            f"{name} x8": Job(lambda: iba.explain(images, target, evidence_samples=0), MANY),
-        }
-
-    module = model.get_submodule(layer)
-    jobs: dict[str, Job] = {
-        "official": Job(lambda: official_procedure(model, module, images[:1], target, noise.mean, noise.std)),
-        "floor": Job(lambda: floor(10, 10)),
-        "floor x8": Job(lambda: floor(16, 50), MANY),
-        **ours("float32", exact),
-        **ours("bfloat16", low),
-        **ours("fast", fast),
-        **ours("fast-float32", fast32),
-        **{name: Job(run) for name, run in captum_jobs(model, images[:1], target).items()},
+    images = torch.randn(MANY, 3, 224, 224)
+    learnt = IBA(model, layer).fit_statistics([torch.randn(8, 3, 224, 224)], granularity="channel").statistics
+    made = {
+        "float32": IBA(model, layer, statistics=learnt, precision="float32"),
+        "auto": IBA(model, layer, statistics=learnt),
+        "fast": IBA(model, layer, statistics=learnt, quality="fast"),
+        "fast-float32": IBA(model, layer, statistics=learnt, quality="fast", precision="float32"),
+        "keep": IBA(model, layer, quality="fast", keep=0.9),
     }
+    noise, module = learnt.noise(made["float32"].noise), model.get_submodule(layer)
+    jobs: dict[str, Job] = {
+        "official": Job(lambda: official_procedure(model, module, images[:1], TARGET, noise.mean, noise.std)),
+        **{name: Job(run) for name, run in captum_jobs(model, images[:1], TARGET).items()},
+    }
+    for called, iba in made.items():
+        for count, mark in ((1, ""), (MANY, f" x{MANY}")):
+            few = images[:count]
+            floor = floor_of(iba, few, proof=iba.proof) if floors and iba.keep is None else None
+            jobs[called + mark] = Job(lambda iba=iba, few=few: iba.explain(few, TARGET), count, floor)
     return {job: run for job, run in jobs.items() if not wanted or job in wanted}
+
+
+def floor_of(iba: IBA, images: Tensor, *, proof: int) -> Callable[[], None]:
+    """Return the passes behind the layer that fit the maps of these images, and forward ones for a proof of so many noises."""
+    recording = iba.probe.record(images, check=False)
+    layout = iba.geometry(iba.read(images, None).inputs).layout
+    dtype = suffix_dtype(iba.precision, recording.features, iba.model)
+    features = recording.features.contiguous(memory_format=memory_format(recording.features, dtype, layout))
+    at_once = max(1, ROWS // len(images))
+
+    def batches(copies: int) -> list[Tensor]:
+        return [features.repeat(min(at_once, copies - i), 1, 1, 1) for i in range(0, copies, at_once)]
+
+    def passes() -> None:
+        with recording.suffix(dtype, packed=True) as suffix:
+            run = in_precision(suffix, dtype, recording.features, layout)
+            for step in range(iba.fit.updates):
+                for z in batches(iba.fit.copies_at(step)):
+                    torch.autograd.grad(run(z.requires_grad_())[:, TARGET].float().sum(), z)
+            with torch.no_grad():
+                for z in batches(proof):
+                    run(z)
+
+    return passes
 
 
 def captum_jobs(model: torch.nn.Module, image: torch.Tensor, target: int) -> dict[str, Callable[[], object]]:
@@ -104,64 +123,99 @@ def captum_jobs(model: torch.nn.Module, image: torch.Tensor, target: int) -> dic
     }
 
 
-def alternate(jobs: dict[str, Job], repeats: int) -> dict[str, list[float]]:
-    """Seconds for one image of every job, in turn, so that whatever slows the machine slows all of them."""
-    seconds: dict[str, list[float]] = {name: [] for name in jobs}
+def alternate(jobs: dict[str, Job], repeats: int, clock: Callable[[], float]) -> dict[str, dict[str, float]]:
+    """Median seconds for one image of every job and of its floor, in turn: what slows the machine slows all of them."""
+    each = [(name, "seconds", job.run, job.images) for name, job in jobs.items()]
+    each += [(name, "floor", job.floor, job.images) for name, job in jobs.items() if job.floor is not None]
+    taken: dict[tuple[str, str], list[float]] = {}
     for turn in range(repeats + 1):
-        for name, job in jobs.items():
-            if turn == 0 and name in ("official", "floor x8", "float32 x8"):
-                continue  # the first turn only warms up, and these are long
-            begun = time.perf_counter()
-            job.run()
-            if turn:
-                seconds[name].append((time.perf_counter() - begun) / job.images)
+        for name, what, run, images in each:
+            if turn == 0 and name in LONG:
+                continue
             print(f"\rturn {turn}/{repeats}: {name:24s}", end="", flush=True)
+            begun = clock()
+            run()
+            if turn:
+                taken.setdefault((name, what), []).append((clock() - begun) / images)
     print("\r" + " " * 50 + "\r", end="")
-    return seconds
+    found: dict[str, dict[str, float]] = {name: {} for name in jobs}
+    for (name, what), seconds in taken.items():
+        found[name][what] = statistics.median(seconds)
+    return found
 
 
-def report(name: str, seconds: dict[str, list[float]]) -> dict[str, dict[str, float]]:
-    """Print medians and ratios, and give them back."""
-    median = {job: statistics.median(times) for job, times in seconds.items()}
-    result = {}
-    print(f"{name} at {LAYERS[name]}: seconds for one image (median), and how many times cheaper than the official one")
-    for job, value in median.items():
-        result[job] = {"seconds": value}
-        line = f"  {job:22s} {value:8.2f} s"
-        for reference in ("official", "captum-ig-50"):
-            if reference in median:
-                result[job][f"{reference}/this"] = median[reference] / value
-        if "captum-ig-50" in median:
-            line += f"   IG/this {median['captum-ig-50'] / value:6.2f}"
-        if "official" in median:
-            line += f"   official/this {median['official'] / value:7.1f}"
-        floor = "floor x8" if job.endswith("x8") else "floor"
-        if floor in median:
-            line += f"   this/{floor} {value / median[floor]:6.2f}"
-        print(line)
-    return result
+def ratios_of(found: dict[str, dict[str, float]]) -> dict[str, float]:
+    """How many times cheaper than the released procedure each preset is."""
+    official = found.get("official", {}).get("seconds")
+    ours = {name: times["seconds"] for name, times in found.items() if "captum" not in name and name != "official"}
+    return {name: official / seconds for name, seconds in ours.items()} if official else {}
+
+
+def report(results: dict[str, dict[str, dict[str, float]]]) -> str:
+    """Return everything that was measured as one table, and what follows from it in words."""
+    ratios = {network: ratios_of(found) for network, found in results.items()}
+    rows: dict[str, list[str]] = {}
+    for name in dict.fromkeys(name for found in results.values() for name in found):
+        rows[name] = []
+        for network, found in results.items():
+            seconds, floor = found[name]["seconds"], found[name].get("floor")
+            ratio = ratios[network].get(name)
+            rows[name] += [
+                f"{seconds:.2f} s", f"{ratio:.1f} x" if ratio else "", f"{seconds / floor:.2f}" if floor else "",
+            ]  # fmt: skip
+    titles = [title for network in results for title in (network, "cheaper", "/ floor")]
+    return "\n".join([ranges.table(rows, titles), *(words for n, f in results.items() if (words := in_words(n, f)))])
+
+
+def in_words(network: str, found: dict[str, dict[str, float]]) -> str:
+    """Say what "fast" costs beside the methods of Captum that were timed."""
+    fast = found.get(f"fast x{MANY}", {}).get("seconds")
+    others = {name: times["seconds"] for name, times in found.items() if "captum" in name}
+    if fast is None or not others:
+        return ""
+    beside = (
+        f"{s / fast:.1f} times cheaper than {n}" if s > fast else f"{fast / s:.1f} times as dear as {n}"
+        for n, s in others.items()
+    )
+    return f'{network}: an image of "fast" with {MANY} in a call is {", ".join(beside)}.'
 
 
 def main() -> None:
-    """Read the arguments, measure, print, write."""
+    """Read the arguments, measure, print, compare, write."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--networks", nargs="+", default=list(LAYERS), choices=list(LAYERS))
     parser.add_argument("--jobs", nargs="*", default=[])
     parser.add_argument("--repeats", type=int, default=3)
     parser.add_argument("--threads", type=int, default=None)
+    parser.add_argument("--clock", choices=list(CLOCKS), default="wall")
+    parser.add_argument("--no-floors", action="store_true", help="leave the floors out: half the time")
     parser.add_argument("--keep-memory", choices=["yes", "no"], default="yes")
+    parser.add_argument("--check", action="store_true", help="fail if a ratio fell by a tenth below those stored")
+    parser.add_argument("--store", action="store_true", help="widen the stored ranges by this run")
     parser.add_argument("--out", type=Path)
-    arguments = parser.parse_args()
-    if arguments.threads:
-        torch.set_num_threads(arguments.threads)
-    if arguments.keep_memory == "yes":  # as the command line does
+    given = parser.parse_args()
+    if given.threads:
+        torch.set_num_threads(given.threads)
+    if given.keep_memory == "yes":  # as the command line does
         keep_freed_memory()
     warnings.simplefilter("ignore", BitlensWarning)  # statistics from 8 random images: only the time matters
+    load = f"{os.getloadavg()[0]:.1f} processes at work"
     results = {}
-    for name in arguments.networks:
-        results[name] = report(name, alternate(jobs_for(name, set(arguments.jobs)), arguments.repeats))
-    if arguments.out:
-        arguments.out.write_text(json.dumps({"threads": torch.get_num_threads(), "results": results}, indent=1))
+    for name in given.networks:
+        jobs = jobs_for(name, set(given.jobs), floors=not given.no_floors)
+        results[name] = alternate(jobs, given.repeats, CLOCKS[given.clock])
+    print(f"{ranges.machine()}; {load} when it began")
+    print(
+        'Seconds for one image (median); "cheaper": times the released procedure takes; "/ floor": of its passes alone'
+    )
+    print(report(results))
+    ratios = {network: ratios_of(found) for network, found in results.items()}
+    if given.out:
+        given.out.write_text(json.dumps({"machine": ranges.machine(), "load": load, "results": results}, indent=1))
+    if given.store:
+        ranges.store(ranges.widened(ratios, ranges.load()))
+    if given.check and (worse := ranges.fallen(ratios, ranges.load())):
+        raise SystemExit("these ratios fell by more than a tenth:\n  " + "\n  ".join(worse))
 
 
 if __name__ == "__main__":

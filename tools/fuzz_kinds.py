@@ -2,14 +2,17 @@
 
 import gzip
 import json
+import wave
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+import pyarrow as pa
 import torch
 from PIL import Image
+from pyarrow import parquet
 from torch import Tensor, nn
 
 from bitlens.baselines.patterns import Patterns
@@ -23,16 +26,20 @@ from bitlens.core.attribution import Attribution
 from bitlens.core.evidence import Curve, Evidence, Spread
 from bitlens.core.guarantee import Guarantee
 from bitlens.core.layout import LAYOUTS
+from bitlens.core.seen import Seen
 from bitlens.core.statistics import FeatureStatistics, Provenance
 from bitlens.data.datasets import open_dataset
 from bitlens.data.imagenet import read_annotation
 from bitlens.data.images import read_image
+from bitlens.data.kinds import Form
+from bitlens.data.number_files import read_numbers
 from bitlens.data.small import read_small_images
 from bitlens.data.texts import open_texts
 from bitlens.data.words import WordTokenizer
 from bitlens.evaluation.pinned import pin_settings, read_settings
 from bitlens.evaluation.rows import Row, RowWriter
 from bitlens.evaluation.store import RowStore
+from bitlens.explaining.shown import read_shown, save_shown
 from bitlens.explaining.summary import read_summary
 from bitlens.metrics.retraining import read_state
 from bitlens.models.classes import read_classes
@@ -220,6 +227,35 @@ def _archive(path: Path) -> None:
     np.savez(path, images=images, labels=np.arange(6) % 2)
 
 
+def _sound(path: Path) -> None:
+    with wave.open(str(path), "wb") as file:
+        file.setnchannels(2)
+        file.setsampwidth(2)
+        file.setframerate(100)
+        file.writeframes((_some(2, 20) * 30000).numpy().astype("<i2").tobytes())
+
+
+def _archived_volume(path: Path) -> None:
+    np.savez(path, volume=_some(3, 4, 5).numpy(), spacing=[2.0, 1.0, 1.0])
+
+
+def _lines(path: Path) -> None:
+    rows = [f"{number / 100},{value:.4f},{-value:.4f}" for number, value in enumerate(_some(12).tolist())]
+    path.write_text("time,left,right\n" + "\n".join(rows) + "\n", "utf-8")
+
+
+def _columns(path: Path) -> None:
+    parquet.write_table(pa.table({"a": _some(6).numpy(), "b": np.arange(6)}), path, write_page_checksum=True)
+
+
+def _seen(path: Path) -> None:
+    save_shown(Seen(values=_some(2, 9), names=("left", "right"), rate=100.0), path)
+
+
+def _numbers(form: Form, row: str = "") -> Callable[[Path], Any]:
+    return lambda path: vars(read_numbers(path.with_name(path.name + row), form))
+
+
 _STATE = {"format": "bitlens.roar/1", "fingerprint": "f", "rows": [
     {"rate": 0.5, "seed": 0, "validation_accuracy": 0.5, "test_accuracy": 0.25}
 ]}  # fmt: skip
@@ -251,6 +287,12 @@ KINDS: dict[str, Kind] = {
     "pickled weights": Kind("w.pt", lambda p: torch.save(_net().state_dict(), p), _read_weights),
     "rows": Kind("0.parquet", _rows, _read_rows),
     "map": Kind("m.npy", lambda p: save_raw(_some(6, 5), p), lambda p: read_array(p, "a map", (6, 5))),
+    "signal": Kind("s.npy", lambda p: np.save(p, _some(2, 9).numpy()), _numbers("signal")),
+    "sound": Kind("s.wav", _sound, _numbers("signal")),
+    "lines of a signal": Kind("l.csv", _lines, _numbers("signal")),
+    "volume": Kind("v.npz", _archived_volume, _numbers("volume")),
+    "columns": Kind("c.parquet", _columns, _numbers("table", "#1")),
+    "input as seen": Kind("i.seen.safetensors", _seen, lambda p: vars(read_shown(p)), sealed=True),
     "small images": Kind("i.npz", _archive, lambda p: vars(read_small_images(f"npz:{p}", 5))),
     "settings": Kind("settings.json", _settings, lambda p: read_settings(p.parent)),
     "summary": Kind("summary.json", _summary, _read_summary),

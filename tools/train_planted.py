@@ -56,6 +56,7 @@ class Recipe:
         epochs: how many unless told otherwise.
         block: places along each axis that are covered together.
         rate: the highest learning rate.
+        alone: share of the training at whose beginning nothing but the decisive places is seen; the rest appears by and by.
     """
 
     draw: Draw
@@ -65,11 +66,12 @@ class Recipe:
     epochs: int
     block: int
     rate: float
+    alone: float = 0.0
 
 
 RECIPES = {
     "signals": Recipe(planted_signal, signals.SignalNetwork, signals.WEIGHTS, 8_000, 10, 16, 4e-3),
-    "volumes": Recipe(planted_volume, volumes.VolumeNetwork, volumes.WEIGHTS, 4_000, 12, 4, 5e-3),
+    "volumes": Recipe(planted_volume, volumes.VolumeNetwork, volumes.WEIGHTS, 2_500, 12, 4, 6e-3, 0.4),
     "table": Recipe(planted_row, table.TableNetwork, table.WEIGHTS, 12_000, 16, 1, 4e-3),
 }
 
@@ -82,8 +84,8 @@ def draw_examples(draw: Draw, split: Split, count: int, seed: int) -> Examples:
     return Examples(inputs, torch.tensor([one.label for one in drawn]), masks)
 
 
-def varied(batch: Examples, block: int, generator: torch.Generator) -> tuple[Tensor, Tensor]:
-    """Cover the decisive places of some examples and part of the rest of others; mirror and turn volumes.
+def varied(batch: Examples, block: int, generator: torch.Generator, ease: float = 0.0) -> tuple[Tensor, Tensor]:
+    """Cover the decisive places of some examples and part of the rest of others, of all at least `ease`; turn volumes.
 
     Returns:
         The inputs, and (N, classes) target probabilities.
@@ -96,6 +98,7 @@ def varied(batch: Examples, block: int, generator: torch.Generator) -> tuple[Ten
     for axis in range(len(places)):
         blocks = blocks.repeat_interleave(block, axis + 1).narrow(axis + 1, 0, places[axis])
     rate = torch.rand(wide, generator=generator) * (torch.rand(wide, generator=generator) < HIDDEN)
+    rate = rate.clamp(min=ease)
     hidden = torch.where(covered, masks, (blocks < rate) & ~masks)
     if x.dim() == 2:  # a row: what is covered gets what another row has there
         usual = torch.tensor(MEAN, dtype=torch.float32)
@@ -126,9 +129,11 @@ def train(recipe: Recipe, examples: Examples, epochs: int, seed: int) -> nn.Modu
     for epoch in range(epochs):
         began, total = time.perf_counter(), 0.0
         order = torch.randperm(len(examples.labels), generator=generator)
-        for chosen in torch.split(order[: steps * BATCH], BATCH):
+        for step, chosen in enumerate(torch.split(order[: steps * BATCH], BATCH)):
+            done = (epoch + step / steps) / epochs
+            ease = max(0.0, 1 - done / recipe.alone) if recipe.alone else 0.0
             batch = Examples(examples.inputs[chosen], examples.labels[chosen], examples.masks[chosen])
-            x, target = varied(batch, recipe.block, generator)
+            x, target = varied(batch, recipe.block, generator, ease)
             x = x.contiguous(memory_format=torch.channels_last_3d) if x.dim() == 5 else x
             loss = F.cross_entropy(network(x), target)
             optimizer.zero_grad()

@@ -6,7 +6,6 @@ import pytest
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
-from torch.utils._python_dispatch import TorchDispatchMode
 
 from bitlens.core.effort import QUALITY, FitSettings
 from bitlens.core.family import MaskFamily, Region
@@ -17,6 +16,7 @@ from bitlens.core.layout import LAYOUTS
 from bitlens.core.noise import NoisyCopies
 from bitlens.core.targets import ClassTarget, Score
 from bitlens.errors import FitError, SettingError, TargetError
+from host_reads import HostReads
 from networks import LAYER, noise_images, quadrant_images, quadrant_net, quadrant_statistics
 
 CPU = torch.device("cpu")
@@ -316,23 +316,11 @@ def test_inactive_features_reach_the_network_as_zero() -> None:
     assert float(fitted.information[:, 1].abs().max()) == 0
 
 
-class _HostReads(TorchDispatchMode):
-    """Counts what makes the host wait for a device: a tensor read as a number, or a branch on one."""
-
-    def __init__(self) -> None:
-        super().__init__()
-        self.count = 0
-
-    def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
-        self.count += func.overloadpacket in (torch.ops.aten._local_scalar_dense, torch.ops.aten.is_nonzero)
-        return func(*args, **(kwargs or {}))
-
-
 @pytest.mark.parametrize("steps", [2, 9])
 def test_the_host_never_waits_within_the_loop(steps: int) -> None:
     _, _, classes, features, suffix = _prepared(2)
     noise_model = quadrant_statistics().noise(NoiseSettings())
-    with _HostReads() as reads:
+    with HostReads() as reads:
         fit_masks(suffix, ClassTarget(classes), features, noise_model, LAYOUTS["CHW"], FitSettings(steps=steps))
     assert reads.count == 1  # whether the result is finite, once at the end
 

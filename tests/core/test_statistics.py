@@ -382,7 +382,7 @@ def test_weights_hash_follows_weights_and_nothing_else(tiny_cnn: nn.Sequential) 
     assert weights_hash(nn.ReLU()) == weights_hash(nn.Tanh())  # nothing to tell apart by
 
 
-@pytest.mark.skipif(not torch.cuda.is_available(), reason="no GPU")
+@pytest.mark.gpu
 def test_weights_hash_does_not_follow_the_device(tiny_cnn: nn.Sequential) -> None:
     first = weights_hash(tiny_cnn)
     assert weights_hash(tiny_cnn.cuda()) == first

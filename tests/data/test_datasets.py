@@ -126,12 +126,12 @@ def test_tables_that_cannot_be_read(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("spec", ["", "nonsense", "zip:x", "csv:", "builtin:cats", "val.csv"])
 def test_unknown_data_sets_list_the_forms(spec: str) -> None:
-    with pytest.raises(DataError, match=r"folder:DIR, csv:FILE, imagenet:DIR, builtin:scenes"):
+    with pytest.raises(DataError, match=r"folder:DIR, csv:FILE, table:FILE, imagenet:DIR, builtin:scenes"):
         open_dataset(spec)
     generated = [
         f"builtin:{name}{split}" for name in ("scenes", "signals", "volumes", "table") for split in ("", "-train")
     ]
-    assert list(FORMS) == ["folder:DIR", "csv:FILE", "imagenet:DIR", *generated]
+    assert list(FORMS) == ["folder:DIR", "csv:FILE", "table:FILE", "imagenet:DIR", *generated]
 
 
 def test_a_missing_folder_is_named(tmp_path: Path) -> None:

@@ -240,7 +240,7 @@ def test_sources_without_images(tree: Path) -> None:
     [
         ("scan", bytes(128) + b"DICM", "it is DICOM; save the picture as PNG first"),
         ("scan.dcm", b"no preamble", "it is DICOM"),
-        ("brain.nii.gz", b"\x1f\x8b", "it is a volume; save its slices"),
+        ("brain.nii.gz", b"\x1f\x8b", "it is a volume; a network for volumes"),
         ("phone.jpg", b"\0\0\0\x18ftypheic", "HEIC, AVIF or a film; save it as JPEG"),
         ("paper.pdf", b"%PDF-1.7", "it is a drawing; save it as PNG"),
         ("maps.npy", b"\x93NUMPY", "it holds arrays"),

@@ -156,7 +156,7 @@ def test_one_scale_is_that_of_all_photos_of_the_folder(loaded, photos, tmp_path,
     tops = []
     draw = pictures.draw_explanation
     monkeypatch.setattr(
-        pictures, "draw_explanation", lambda *a, vmax, **k: tops.append(vmax) or draw(*a, vmax=vmax, **k))  # fmt: skip
+        pictures, "draw_explanation", lambda *a, scale, **k: tops.append(scale.top) or draw(*a, scale=scale, **k))  # fmt: skip
     out = tmp_path / "out"
     run(loaded, out, [photos / "a" / "2.png", photos / "a" / "1.png"], ready("rise"), same_scale=True)
     tops.clear()

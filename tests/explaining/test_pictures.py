@@ -18,6 +18,7 @@ from bitlens.methods import METHODS
 from bitlens.methods.naming import read_methods
 from bitlens.models.load import load_model
 from bitlens.view.card import caption
+from bitlens.view.scales import Ends
 
 
 def attribution(method, unit="score", top=1.0, low=0.0, **more):
@@ -98,7 +99,7 @@ def test_each_panel_has_its_own_scale_with_the_methods_signs(drawn, tmp_path):
 
 def test_a_sheet_has_a_column_for_each_method(drawn, tmp_path):
     rows = [photo(found("iba", IBA), found("gradient", attribution("gradient", top=top))) for top in (1.0, 3.0)]
-    write_sheet(rows, ["iba", "gradient"], tmp_path / "s.png")
+    write_sheet(rows, ["iba", "gradient"], tmp_path / "s.png", Ends())
     _, (photos, maps, scales), texts = drawn[0]
     assert (len(photos), len(maps), len(maps[0])) == (2, 2, 2)
     assert scales[1][1].top == pytest.approx(3 * scales[0][1].top)
@@ -191,5 +192,5 @@ def test_a_map_of_zeros_does_not_set_the_scale_of_others(drawn, scenes, tmp_path
     loaded = load_model("builtin/scenes")
     method = replace(ready("rise", alone=True), method=FirstZero("rise"))
     explain_into(Request(loaded, [method], None, None, tmp_path, same_scale=True), scenes)
-    tops = [call[2]["vmax"] for call in drawn if call[0] == "draw_explanation"]
+    tops = [call[2]["scale"].top for call in drawn if call[0] == "draw_explanation"]
     assert tops[0] == tops[1] < 0.01

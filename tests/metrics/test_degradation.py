@@ -14,7 +14,9 @@ from bitlens.errors import InputError
 from bitlens.metrics import Degradation, degradation
 from bitlens.metrics.degradation import tile_counts
 from bitlens.models.builtin.scenes import preprocess, scenes
+from bitlens.probe import Network
 from drawn_scenes import drawn_scenes
+from host_reads import HostReads
 from networks import noise_images, small_net
 
 FLOAT32 = {"precision": "float32"}
@@ -204,3 +206,13 @@ def test_photos_in_lower_precision_and_with_fewer_points(data_folder):
     assert abs(few.value - exact.value) < 0.5 * exact.standard_error
     random = degradation(model, images, labels, torch.rand(8, 224, 224), 14, points=12).score()
     assert abs(random.value) < 2 * random.standard_error
+
+
+def test_the_host_waits_no_more_often_for_more_points():
+    images, maps, counts = noise_images(2), torch.rand(2, 16, 16), []
+    network = Network(small_net())
+    for points in (4, 4, 16):  # the first call learns about the network
+        with HostReads() as reads:
+            degradation(network, images, 1, maps, 2, points=points)
+        counts.append(reads.count)
+    assert counts[1] == counts[2] < counts[0]

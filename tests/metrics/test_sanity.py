@@ -63,3 +63,13 @@ def test_maps_that_are_not_finite_are_refused():
     images = quadrant_images(2)[0]
     with pytest.raises(InputError, match="NaN"):
         sanity_check(quadrant_net(), lambda _network, x, _targets: x.mean(1) * torch.nan, images)
+
+
+def test_a_map_that_is_the_same_everywhere_is_like_nothing():
+    images, _ = quadrant_images(2)
+
+    def make_maps(network, inputs, _targets):
+        return gradients(network, inputs, None) * (0.0 if network is not trained else 1.0)
+
+    trained = quadrant_net()
+    assert bool(sanity_check(trained, make_maps, images).ssim.isnan().all())

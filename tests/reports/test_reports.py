@@ -107,7 +107,7 @@ def test_the_same_folder_gives_the_same_page(tmp_path):
     assert (tmp_path / "a.html").read_bytes() == (tmp_path / "b.html").read_bytes()
 
 
-def test_one_scale_for_all_photos_if_asked(tmp_path):
+def test_one_scale_for_bits_on_all_photos_unless_each_is_to_have_its_own(tmp_path):
     folder = small_results.write_results(tmp_path / "r")
 
     def ends(**options):
@@ -115,8 +115,11 @@ def test_one_scale_for_all_photos_if_asked(tmp_path):
         scales = [one["aria-label"] for one in read(tmp_path / "report.html").all("div", **{"class": "scale"})]
         return [label for label in scales if "bits/pixel" in label]
 
-    assert ends() == ["Colours from 0 to 1 bits/pixel", "Colours from 0 to 2 bits/pixel"]
+    assert ends() == ["Colours from 0 to 2 bits/pixel"] * 2
     assert ends(same_scale=True) == ["Colours from 0 to 2 bits/pixel"] * 2
+    own = [f"Colours from 0 to {top} bits/pixel (a scale of its own)" for top in (1, 2)]
+    assert ends(same_scale=False) == own
+    assert "bits/pixel, a scale of its own" in read(tmp_path / "report.html").text
 
 
 def test_one_file_alone_and_files_without_a_summary(tmp_path):

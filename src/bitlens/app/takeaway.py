@@ -6,7 +6,7 @@ from bitlens.app.answers import Shown
 from bitlens.explaining.pictures import write_picture
 from bitlens.explaining.summary import write_summary
 from bitlens.reports import write_report
-from bitlens.reports.explained import cards_of
+from bitlens.reports.explained import cards_of, ends_of
 from bitlens.reports.found import read_results
 from bitlens.view.card import Card
 from bitlens.view.encoding import save_photo
@@ -31,10 +31,11 @@ def drawn(shown: Shown, network: str, folder: Path) -> Card:
     explained = shown.explained
     for one in explained.found:
         one.attribution.save(folder / f"{explained.stem}{one.ready.endings[0]}.safetensors")
-    save_photo(explained.shown, folder / explained.seen)
+    save_photo(explained.pixels, folder / explained.seen)
     methods = {one.ready.label: one.ready.settings() for one in explained.found}
     write_summary(explained.rows(), {"model": network, "methods": methods}, folder / "summary.json")
-    (card,) = cards_of(read_results(folder).groups, {})
+    groups = read_results(folder).groups
+    (card,) = cards_of(groups, ends_of(groups))
     return card
 
 

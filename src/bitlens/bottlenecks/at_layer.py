@@ -194,13 +194,18 @@ class LayerBottleneck(Bottleneck):
         """Return features (N, channels, P) for inputs of noise, as large and spread as each sample, where its places are too few.
 
         Raises:
-            StatisticsError: if the inputs are no real numbers, of which noise could be made.
+            StatisticsError: if the inputs are no real numbers, of which noise could be made, or rows of a table.
         """
         first = inputs.first
         if not first.is_floating_point():
             raise StatisticsError(
                 f"layer {self.probe.name!r} has too few places to tell what noise looks like: call fit_statistics(batches) with "
                 "inputs like those to explain"
+            )
+        if first.dim() == 2:
+            raise StatisticsError(
+                "the features of a row are of many kinds, and none tells what noise looks like at another: call "
+                "fit_statistics(batches) with other rows, or give statistics (on the command line --statistics-from table:FILE)"
             )
         generator = torch.Generator().manual_seed(self.seed)
         noise = torch.randn(count, *first.shape[1:], generator=generator).to(first)

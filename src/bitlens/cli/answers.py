@@ -49,13 +49,13 @@ class Shown:
         group: what of the prompt bits add up to.
         html: the page to write, if one is wanted.
         as_json: whether for machines.
-        same_scale: one scale for all parts of an answer on the page.
+        same_scale: whether all parts of an answer on the page share a scale; None where pieces have bits.
     """
 
     group: Literal["word", "sentence", "paragraph", "source"]
     html: Path | None
     as_json: bool
-    same_scale: bool
+    same_scale: bool | None
 
 
 def explain_answers(

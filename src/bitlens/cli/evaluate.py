@@ -48,6 +48,7 @@ def evaluate(
     paper: PaperOption = None,
     limit: options.Limit = None,
     part: options.Part = "1/1",
+    asked: options.Asked = "label",
     layer: options.Layer = None,
     keep: options.Keep = None,
     bits: options.Bits = None,
@@ -93,7 +94,7 @@ def evaluate(
     plans = [
         _plan(
             name, data, methods, metrics, printed, aim, weights=weights, layer=layer, statistics_from=statistics_from,
-            statistics_count=statistics_count, statistics_per=statistics_per, seed=seed, classes=names,
+            statistics_count=statistics_count, statistics_per=statistics_per, seed=seed, classes=names, asked=asked,
         )
         for name in models
     ]  # fmt: skip

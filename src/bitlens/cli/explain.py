@@ -71,6 +71,10 @@ def explain(
     statistics_count: options.PhotoCount = 200,
     curve: options.Curve = False,
     spread: options.Spread = None,
+    rate: Annotated[
+        float | None,
+        typer.Option("--rate", min=1e-9, help="Samples per second, of signals whose files do not say it (.npy, .csv)."),
+    ] = None,
     weights: options.Weights = None,
     classes: options.Classes = None,
     labels: Annotated[
@@ -80,9 +84,7 @@ def explain(
         ),
     ] = None,
     picture_format: options.Pictures = "png",
-    same_scale: Annotated[
-        bool, typer.Option("--same-scale", help="For each method one colour scale for all pictures.")
-    ] = False,
+    same_scale: options.SameScale = None,
     as_report: options.AsReport = False,
     cluster: options.Cluster = None,
     workers: options.WorkerCount = None,
@@ -90,20 +92,26 @@ def explain(
     seed: options.Seed = 0,
     as_json: options.AsJson = False,
 ) -> None:
-    """Explain photos by one method, or by several side by side. A run that was cut short goes on where it was."""
+    """Explain photos, signals, volumes or rows of tables, by one method or by several side by side.
+
+    A run that was cut short goes on where it was.
+    """
     from bitlens.data.images import find_images
+    from bitlens.data.inputs import find_inputs
+    from bitlens.data.number_files import is_numbers
     from bitlens.models.classes import check_target, read_classes
 
     made = {"statistics": statistics, "patterns": patterns, "weights": readout}
     price = {"keep": keep, "bits": bits, "beta": beta}
     options.check_guarantee(guarantee, level, price)
     specs = read_specs(method, {"layer": layer, **price, "guarantee": guarantee, "quality": quality, **made})
-    found = find_images(photos)
+    found = find_images(photos) if early.reads_photos(model) else find_inputs(photos)
     given_names = read_classes(classes) if classes else early.bundled_classes(model)
     check_target(target, given_names)
     files = {"--weights": weights, "--statistics": statistics, "--patterns": patterns, "--readout": readout}
     files["--guarantee"] = guarantee
-    early.check(model, photos=found, data=[statistics_from, labels], files=files, out=out)
+    photographs = [path for path in found if early.reads_photos(model) or not is_numbers(path)]
+    early.check(model, photos=photographs, data=[statistics_from, labels], files=files, out=out)
     from bitlens.explaining.earlier import asked_of
     from bitlens.explaining.on_workers import explain_on
     from bitlens.explaining.photos import Request
@@ -116,6 +124,7 @@ def explain(
     with options.reached_workers(cluster, workers, device) as (helpers, place):
         loaded = load_model(model, weights, place)
         check_reading(loaded)
+        loaded, found = reading_of(loaded, found, rate)
         names = with_classes(loaded, given_names if classes else None).classes
         right = labels_in(labels, replace(loaded, classes=names), found) if labels else {}
         loaded, wanted = read_target(target, with_output(loaded, [spec.settings for spec in specs.values()]), names)
@@ -134,6 +143,7 @@ def explain(
         "target": asked_of(request),
         "seed": seed,
         "methods": {one.label: one.settings() for one in ready},
+        **({"form": loaded.form} if loaded.form != "photo" else {}),
     }
     others = write_merged(done, settings, refused, out)
     if as_report or (out / REPORT).is_file():  # a page of before must not tell of fewer photos than there are
@@ -146,6 +156,25 @@ def explain(
     known = f" ({done.repeated} of {len(done.rows)} were there already)" if done.repeated else ""
     beside = f", with {others} photo{'s' if others > 1 else ''} of earlier runs" if others else ""
     answers.print(f"pictures, maps and summary.json are in {out}/{known}{beside}", soft_wrap=True)
+
+
+def reading_of(loaded: "Loaded", found: list[Path], rate: float | None) -> "tuple[Loaded, list[Path]]":
+    """Return the network with the rate of its signals, and its inputs: of a table, each row; refuses those of another form."""
+    from bitlens.data.number_files import is_numbers, rows_of
+    from bitlens.errors import DataError
+
+    form = loaded.form
+    if rate is not None and form not in ("signal", "file"):
+        raise SettingError(f"--rate is of signals, and {loaded.name} reads a {form}: leave it out")
+    strange = next((path for path in found if form != "file" and is_numbers(path) != (form != "photo")), None)
+    if strange is not None:
+        hint = " (a network of your own says it with bitlens_input)" if form == "photo" else ""
+        raise DataError(
+            f"{loaded.name} reads a {form} at a time{hint}, and {strange.name} is none: name another file or network"
+        )
+    reader = replace(loaded.preprocess, rate=rate or loaded.preprocess.rate)
+    rows = [row for path in found for row in rows_of(path, reader.names)] if form == "table" else found
+    return replace(loaded, reader=reader), rows
 
 
 def _measured(rows: list[dict[str, Any]]) -> list[dict[str, Any]]:

@@ -22,7 +22,13 @@ Where = Literal["auto", "cpu", "cuda"]
 Per = Literal["channel", "element"]
 Quality = Literal["fast", "paper", "best"]
 
-Photos = Annotated[list[str], typer.Argument(help="Photos, folders, or patterns such as 'photos/**/*.jpg'.")]
+Photos = Annotated[
+    list[str],
+    typer.Argument(
+        help="Photos, folders, or patterns such as 'photos/**/*.jpg'; signals (.npy, .csv, .wav), volumes (.npy, .npz, .nii.gz), "
+        "or tables (.csv, .parquet; FILE#3 is a row)."
+    ),
+]
 Texts = Annotated[list[str] | None, typer.Argument(help="Texts, each in quotes.")]
 TextFile = Annotated[Path | None, typer.Option("--file", help="One text from a file; - for standard input.")]
 TextData = Annotated[
@@ -68,6 +74,18 @@ Pictures = Annotated[Literal["png", "svg", "pdf"], typer.Option("--format", help
 Device = Annotated[Where, typer.Option("--device", help="Where the network runs.")]
 Seed = Annotated[int, typer.Option("--seed", help="Of the noise.")]
 AsJson = Annotated[bool, typer.Option("--json", help="Print JSON for machines.")]
+Asked = Annotated[
+    Literal["label", "predicted"],
+    typer.Option("--target", help="Ask about each sample's label, or about the class that is predicted."),
+]
+SameScale = Annotated[
+    bool | None,
+    typer.Option(
+        "--same-scale/--own-scale",
+        help="The same colours mean the same values everywhere, or of each map its own (default: the same for bits, its own for "
+        "scores).",
+    ),
+]
 AsReport = Annotated[
     bool, typer.Option("--report", help="Also write report.html into the folder: one page that needs nothing else.")
 ]

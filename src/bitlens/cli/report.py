@@ -21,9 +21,7 @@ def report(
         ),
     ],
     out: Annotated[Path, typer.Option("--out", help="The page to write.")] = Path("report.html"),
-    same_scale: Annotated[
-        bool, typer.Option("--same-scale", help="The same colour means the same value on all photos.")
-    ] = False,
+    same_scale: options.SameScale = None,
     as_json: options.AsJson = False,
 ) -> None:
     """Write one page of HTML that carries everything within itself, from what explain, demo and evaluate wrote."""
@@ -41,7 +39,7 @@ def report(
     answers.print(f"{written.file}: {said}", soft_wrap=True, highlight=False, markup=False)
 
 
-def write_beside(folder: Path, *, same_scale: bool = False) -> None:
+def write_beside(folder: Path, *, same_scale: bool | None = None) -> None:
     """Write the report of a folder into the folder, as --report asks for it."""
     from bitlens.reports import write_report
 

@@ -90,7 +90,7 @@ def explain(
     curve: options.Curve = False,
     spread: options.Spread = None,
     html: Annotated[Path | None, typer.Option("--html", help="Write a page with the shaded texts.")] = None,
-    same_scale: Annotated[bool, typer.Option("--same-scale", help="One scale for all texts of the page.")] = False,
+    same_scale: options.SameScale = None,
     device: options.Device = "auto",
     seed: options.Seed = 0,
     as_json: options.AsJson = False,

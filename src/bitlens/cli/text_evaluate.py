@@ -1,7 +1,7 @@
 """The commands that measure methods for texts: `bitlens text evaluate`, `bitlens text metrics`, `bitlens text methods`."""
 
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import Annotated
 
 import typer
 
@@ -22,10 +22,7 @@ def evaluate(
     out: options.Out = Path("bitlens-text-evaluation"),
     limit: options.Limit = None,
     part: options.Part = "1/1",
-    asked: Annotated[
-        Literal["label", "predicted"],
-        typer.Option("--target", help="Ask about each text's label, or about the class that is predicted."),
-    ] = "label",
+    asked: options.Asked = "label",
     max_tokens: Annotated[
         int | None, typer.Option("--max-tokens", min=1, help="Cut texts there (default: what the network reads).")
     ] = None,

@@ -38,6 +38,13 @@ class Seen:
     rate: float | None = None
     spacing: tuple[float, float, float] | None = None
 
+    @property
+    def places(self) -> tuple[int, ...]:
+        """Return how many places the values have along each axis: (T,), (D, H, W), or (D,) features; nothing without values."""
+        if self.values is None:
+            return ()
+        return tuple(self.values.shape if self.values.dim() == 1 else self.values.shape[1:])
+
     @classmethod
     def of_pixels(cls, pixels: Tensor, target: str = "", note: str = "") -> "Seen":
         """Keep a photo (3, H, W) or (1, H, W) in [0, 1]."""

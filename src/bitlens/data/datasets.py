@@ -10,7 +10,7 @@ from contextlib import closing
 from dataclasses import dataclass, field, replace
 from functools import partial
 from pathlib import Path
-from typing import Generic, Literal, TypeAlias, TypeVar, overload
+from typing import Generic, Literal, TypeVar, overload
 from warnings import warn
 
 import numpy as np
@@ -22,8 +22,10 @@ from torch import Tensor
 from bitlens.data.boxes import Box, parse_boxes, upright_boxes
 from bitlens.data.imagenet import ImageNet
 from bitlens.data.images import find_images, read_image, read_layout
+from bitlens.data.inputs import Content, form_of, read_input
 from bitlens.data.labels import Labels
 from bitlens.data.named import FORMS, unknown_data
+from bitlens.data.number_files import read_rows
 from bitlens.data.numbers import Numbers
 from bitlens.data.planted import Draw, PlantedSet
 from bitlens.data.planted_signals import planted_signal
@@ -48,7 +50,6 @@ _PLANTED: dict[str, tuple[str, Draw]] = {
     "table": ("row", planted_row),
 }
 """Generated data sets of other forms: what one of their samples is called, and how it is drawn."""
-Content: TypeAlias = Image.Image | Numbers
 Item = TypeVar("Item")
 
 
@@ -88,10 +89,9 @@ class Sample:
             DataError: if that fails, or it is none.
         """
         content = self.read()
-        if isinstance(content, Numbers):
-            raise DataError(
-                f"{self.name} is a {content.form}, no photo: choose photos, or a network for a {content.form}"
-            )
+        if not isinstance(content, Image.Image):
+            what = content.form if isinstance(content, Numbers) else "file"
+            raise DataError(f"{self.name} is a {what}, no photo: choose photos, or a network for a {what}")
         return content
 
 
@@ -150,6 +150,8 @@ def open_dataset(spec: str, labels: Labels | None = None) -> Sequence[Sample]:
         return _generated(name, "train" if split else "test")
     if kind == "csv" and place:
         return _csv(place, labels)
+    if kind == "table" and place:
+        return _rows(place, labels)
     if kind not in openers or not place:
         raise unknown_data(spec, FORMS)
     return openers[kind](Path(place).expanduser())
@@ -294,6 +296,19 @@ def _csv(place: str, labels: Labels) -> Sequence[Sample]:
     return _Samples(list(rows.values()), _upright)
 
 
+def _rows(place: str, labels: Labels) -> Sequence[Sample]:
+    """Take each row of a table of numbers for an input."""
+    place, chosen = split_columns(place, ("label",))
+    file = Path(place).expanduser()
+    values, names, column = read_rows(file, chosen.get("label"))
+    known = [labels.read(label) for label in column]
+
+    def build(number: int) -> Sample:
+        return Sample(f"row {number}", partial(Numbers, values[number], "table", names), known[number])
+
+    return _Samples(range(len(values)), build)
+
+
 def _row(cells: Mapping[str, str], folder: Path, line: int, labels: Labels) -> Sample:
     name = cells["file"].strip()
     if not name or "\0" in name or not (folder / name).is_file():
@@ -302,12 +317,12 @@ def _row(cells: Mapping[str, str], folder: Path, line: int, labels: Labels) -> S
         label, boxes, path = labels.read(cells["label"]), parse_boxes(cells["boxes"]), folder / name
     except DataError as error:
         raise DataError(f"line {line}: {error}") from error
-    return Sample(name, partial(read_image, path), label, boxes, path=path)
+    return Sample(name, partial(read_input, path), label, boxes, path=path)
 
 
 def _upright(sample: Sample) -> Sample:
     """Turn boxes of the stored file as its photo is turned."""
-    if not sample.boxes or sample.path is None:
+    if not sample.boxes or sample.path is None or form_of(sample.path) != "photo":
         return sample
     return replace(sample, boxes=upright_boxes(sample.boxes, *read_layout(sample.path)))
 

@@ -7,12 +7,13 @@ _KNOWN: tuple[tuple[Callable[[bytes], bool], tuple[str, ...], str], ...] = (
     (
         lambda head: head[128:132] == b"DICM",
         (".dcm", ".dicom"),
-        "it is DICOM; save the picture as PNG first, 8 or 16 bits a pixel, with the window that a reader would choose",
+        "it is DICOM; save the picture as PNG first, 8 or 16 bits a pixel, with the window that a reader would choose, or "
+        "convert a series to a volume by dcm2niix",
     ),
     (
         lambda _: False,
         (".nii", ".nii.gz", ".nrrd", ".mha"),
-        "it is a volume; save its slices as PNG first, or explain it in Python as a tensor (1, 1, D, H, W)",
+        "it is a volume; a network for volumes takes .nii.gz, .npy and .npz, named one by one or as 'DIR/*.nii.gz'",
     ),
     (
         lambda head: head[4:8] == b"ftyp",
@@ -27,7 +28,7 @@ _KNOWN: tuple[tuple[Callable[[bytes], bool], tuple[str, ...], str], ...] = (
     (
         lambda head: head.startswith(b"\x93NUMPY"),
         (".npy", ".npz", ".pt", ".pth", ".h5", ".safetensors"),
-        "it holds arrays; save them as PNG first, or explain them in Python: bitlens.explain(model, tensor)",
+        "it holds arrays; a network for signals or volumes takes .npy, named one by one or as 'DIR/*.npy'",
     ),
     (
         lambda _: False,

@@ -9,6 +9,7 @@ from bitlens.errors import DataError
 FORMS = {
     "folder:DIR": "every photo in the folder and its subfolders; where photos lie in subfolders only, each is a class",
     "csv:FILE": "a table with the columns file, label and optionally boxes; files relative to the table",
+    "table:FILE": "numbers of which each row is an input, .csv or .parquet; table:FILE?label=NAME says which column is its class",
     "imagenet:DIR": "the ImageNet validation set in the official layout, with its boxes",
     "builtin:scenes": "generated scenes with known objects; nothing to download",
     "builtin:scenes-train": "such scenes as the bundled network was trained on",

@@ -1,6 +1,7 @@
 """Inputs that are numbers with axes: a signal, a volume, a row of a table, with what is known of their axes."""
 
-from dataclasses import dataclass
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
 
 import numpy as np
 import numpy.typing as npt
@@ -8,7 +9,13 @@ import numpy.typing as npt
 from bitlens.data.kinds import Form
 from bitlens.errors import DataError
 
-AXES: dict[Form, str] = {"photo": "(C, H, W)", "signal": "(C, T)", "volume": "(C, D, H, W)", "table": "(D,)"}
+AXES: dict[Form, str] = {
+    "photo": "(C, H, W)",
+    "signal": "(C, T)",
+    "volume": "(C, D, H, W)",
+    "table": "(D,)",
+    "file": "(C, H, W) or (C, T) or (C, D, H, W) or (D,)",
+}
 """How one input of each form is laid out, channels first."""
 
 
@@ -48,3 +55,15 @@ class Numbers:
             raise DataError(
                 f"the {self.form} has {shape[0]} rows of values and {len(self.names)} names: expected one for each"
             )
+
+    def columns(self, names: Sequence[str]) -> "Numbers":
+        """Return a row's features of these names, in their order.
+
+        Raises:
+            DataError: if one is missing.
+        """
+        missing = [name for name in names if name not in self.names]
+        if missing:
+            known = ", ".join(self.names) or "no names"
+            raise DataError(f"the feature {missing[0]!r}, which the network reads, is missing: found {known}")
+        return replace(self, values=self.values[[self.names.index(name) for name in names]], names=tuple(names))

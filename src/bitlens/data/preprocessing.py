@@ -8,6 +8,7 @@ deviation per channel, swapped channels, conversion to grey), it is undone exact
 import re
 from collections.abc import Callable
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 from warnings import warn
 
@@ -15,6 +16,7 @@ import torch
 from PIL import Image
 from torch import Tensor
 
+from bitlens.data.inputs import Content, read_input
 from bitlens.data.kinds import Form
 from bitlens.data.numbers import AXES, Numbers
 from bitlens.errors import BitlensError, BitlensWarning, InputError
@@ -33,19 +35,31 @@ class Preprocessing:
         description: how to name the transform where a result says what it was made with.
         usual: whether it is that of ImageNet's networks, for a network that came without its own.
         form: what it prepares.
+        rate: samples per second, of signals whose files do not say it.
+        names: of the columns of a table that the network reads, in its order; all by default.
     """
 
     transform: Callable[[Any], Any]
     description: str = ""
     usual: bool = False
     form: Form = "photo"
+    rate: float | None = None
+    names: tuple[str, ...] = ()
 
     def __post_init__(self) -> None:
         """Take the description from the transform where none is given."""
         if not self.description:
             object.__setattr__(self, "description", _describe(self.transform))
 
-    def __call__(self, given: Image.Image | Numbers) -> Tensor:
+    def read(self, path: Path) -> Content:
+        """Read a file as this preprocessing takes it.
+
+        Raises:
+            DataError: if it is missing or damaged, or holds something else.
+        """
+        return read_input(path, self.form, rate=self.rate, names=self.names)
+
+    def __call__(self, given: Content) -> Tensor:
         """Prepare one photo, or one input of another form.
 
         Returns:
@@ -55,21 +69,18 @@ class Preprocessing:
             InputError: it is of another form, the transform fails, or gives something else than a finite floating-point tensor
                 of the right number of axes.
         """
-        came = given.form if isinstance(given, Numbers) else "photo"
+        came = given.form if isinstance(given, Numbers) else "file" if isinstance(given, Path) else "photo"
         if came != self.form:
             raise InputError(f"this is a {came}, but the network reads one {self.form} at a time: give it that")
+        if isinstance(given, Numbers) and self.names and given.names != self.names:
+            given = given.columns(self.names)
         try:
             result = self.transform(given)
         except BitlensError:
             raise
         except Exception as error:  # the transform is the user's code
             reason = " ".join(f"{type(error).__name__}: {error}".split())
-            size = (
-                f"{came} of shape {given.values.shape}"
-                if isinstance(given, Numbers)
-                else f"picture of size {given.size}"
-            )
-            raise InputError(f"the preprocessing fails on a {size}: {reason}") from error
+            raise InputError(f"the preprocessing fails on {_named(given)}: {reason}") from error
         return _checked(result, AXES[self.form])
 
     def display(self, tensor: Tensor) -> Tensor:
@@ -137,6 +148,12 @@ class AffineColours:
         return len(self.matrix) == 3 and bool(torch.linalg.cond(self.matrix) < 1e4)
 
 
+def _named(given: Content) -> str:
+    if isinstance(given, Numbers):
+        return f"a {given.form} of shape {given.values.shape}"
+    return f"the file {given}" if isinstance(given, Path) else f"a picture of size {given.size}"
+
+
 def as_tensor(given: Numbers) -> Tensor:
     """Return the values as they are."""
     return torch.from_numpy(given.values)
@@ -145,7 +162,8 @@ def as_tensor(given: Numbers) -> Tensor:
 def _checked(result: Any, axes: str) -> Tensor:
     if not isinstance(result, Tensor):
         raise InputError(f"the preprocessing gave {type(result).__name__}, expected a torch.Tensor of shape {axes}")
-    if result.ndim != len(axes.strip("(),").split(",")) or result.numel() == 0:
+    allowed = {len(one.strip("(),").split(",")) for one in axes.split(" or ")}
+    if result.ndim not in allowed or result.numel() == 0:
         raise InputError(f"the preprocessing gave a tensor of shape {tuple(result.shape)}, expected {axes}")
     if not result.is_floating_point():
         raise InputError(f"the preprocessing gave {result.dtype}, expected floating point: scale and normalise in it")

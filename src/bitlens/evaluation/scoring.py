@@ -25,7 +25,7 @@ from bitlens.metrics.insertion_deletion import Area, insertion_deletion
 from bitlens.metrics.ranking import Tiles
 from bitlens.metrics.restricted_accuracy import restricted_accuracy
 from bitlens.metrics.sensitivity_n import Draw, Sizes, random_sets, sensitivity_n
-from bitlens.metrics.ssim import ssim
+from bitlens.metrics.ssim import is_flat, ssim
 
 
 def _inside(
@@ -164,15 +164,25 @@ def sanity(
     window: int = 5,
     percentiles: Literal["1-99", "0-100"] = "1-99",
     either_sign: bool = False,
-) -> Scored:
-    """Return likeness of the maps of ever more random networks to the trained one's, step by step; their mean."""
+) -> Scored | None:
+    """Return likeness of the maps of ever more random networks to the trained one's, step by step; their mean.
+
+    A map that is the same everywhere has nothing that another could be like: such a step does not count, and nothing is
+    measured where the trained network's own is one, or all others are.
+    """
     low, high = map(float, percentiles.split("-"))
-    likeness = [1.0] + [
-        float(ssim(case.map, case.map_of(method), window=window, percentiles=(low, high), either_sign=either_sign))
-        for method in case.randomised(layers, initialiser)
-    ]
-    curve = np.array(likeness, np.float32)
-    return Scored(float(np.mean(likeness[1:])), None, np.arange(len(curve), dtype=np.float32), curve)
+    maps = (
+        [case.map_of(method) for method in case.randomised(layers, initialiser)] if not bool(is_flat(case.map)) else []
+    )
+    likeness = [
+        math.nan if bool(is_flat(one))
+        else float(ssim(case.map, one, window=window, percentiles=(low, high), either_sign=either_sign))
+        for one in maps
+    ]  # fmt: skip
+    if all(map(math.isnan, likeness)):
+        return None
+    curve = np.array([1.0, *likeness], np.float32)
+    return Scored(float(np.nanmean(likeness)), None, np.arange(len(curve), dtype=np.float32), curve)
 
 
 def sanity_steps(settings: Mapping[str, Any]) -> Sequence[str]:

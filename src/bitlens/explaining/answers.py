@@ -35,8 +35,12 @@ _PARTS: Mapping[str, Callable[[str], list[Span]]] = {
     "sentence": sentences,
     "word": words,
 }
-_WHOLE = "whole"
-"""What becomes of the answer's tokens and the marks of a template: they stand as they are."""
+_SUITED: Mapping[str, Any] = {"special_tokens": "whole"}
+"""Settings for answers, of methods that take them: the answer's tokens and the marks of a template stand as they are."""
+
+_OPEN: Mapping[str, Any] = {"initial_logit": 3.0, "learning_rate": 0.5, "steps": 20}
+"""Settings of `token-iba` for answers: half of each word, where it begins elsewhere, is none of the words where an answer takes
+several at once, and then no slope says which (docs/results/language)."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -163,7 +167,7 @@ class ExplainedAnswer:
 
 
 def answers_page(
-    answers: Sequence[ExplainedAnswer], title: str, group: Group = "word", *, same_scale: bool = False
+    answers: Sequence[ExplainedAnswer], title: str, group: Group = "word", *, same_scale: bool | None = None
 ) -> str:
     """Return several answers as one page of HTML that carries all it needs.
 
@@ -171,12 +175,13 @@ def answers_page(
         answers: of one method.
         title: of the page.
         group: what of a prompt is shaded as one.
-        same_scale: one scale for all parts of an answer; otherwise each ends at its strongest piece.
+        same_scale: whether all parts of an answer share a scale, or each ends at its strongest piece; None to share it where
+            pieces have bits.
     """
     shown = []
     for one in answers:
         prompts = [one.shaded(part, group) for part in one.parts]
-        if same_scale:
+        if same_scale or (same_scale is None and one.unit == "bits"):
             scale = word_scale([prompt.pieces for prompt in prompts], one.unit, signed=one.signed)
             prompts = [replace(prompt, scale=scale) for prompt in prompts]
         shown.append(ShownAnswer(one.answer, [part.span for part in one.parts], prompts))
@@ -204,11 +209,8 @@ class AnswerExplainer:
         self.loaded = _loaded(model, tokenizer)
         self.entry = entry_of(method, "text")
         takes = settings_of_callable(self.entry.build)
-        suited: dict[str, Any] = {
-            "layer": self.loaded.layer,
-            "special_tokens": _WHOLE,
-            **holding(method, settings, "text"),
-        }
+        suited: dict[str, Any] = {"layer": self.loaded.layer, **_SUITED, **holding(method, settings, "text")}
+        suited |= _OPEN if method == "token-iba" else {}
         suited = {name: value for name, value in suited.items() if name in takes}
         self.method: Any = method_named(method, self.loaded, **{**suited, **settings})
 

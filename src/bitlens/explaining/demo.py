@@ -26,10 +26,10 @@ from bitlens.models.load import load_model
 from bitlens.models.loaded import Loaded
 from bitlens.view.canvas import save_figure
 from bitlens.view.card import caption
-from bitlens.view.colours import Scale
 from bitlens.view.comparison import Panel, draw_comparison
 from bitlens.view.encoding import save_photo
 from bitlens.view.heatmap import save_raw
+from bitlens.view.scales import Ends
 from bitlens.view.sheet import draw_grid
 
 _STATISTICS_SCENES = 256
@@ -113,8 +113,11 @@ def run_demo(out: Path, count: int, *, device: str, seed: int, progress: Callabl
         hits = [float(ratio[i]) for ratio in ratios]
         scenes.append(DemoScene(sample, explained, hits, float(masks[i].float().mean())))
     progress("drawing")
+    ends = Ends()
+    for one in (one for scene in scenes for one in scene.explained.found):
+        ends.count(one.ready.label, one.attribution)
     for scene in scenes:
-        _write(scene, out)
+        _write(scene, out, ends)
     _draw_sheet(scenes, out / "sheet.png")
     return Demo(scenes, seconds)
 
@@ -135,15 +138,14 @@ def _seconds(method: Any, images: Tensor, labels: Sequence[int | None]) -> float
     return (time.perf_counter() - began) / len(images)
 
 
-def _write(scene: DemoScene, out: Path) -> None:
+def _write(scene: DemoScene, out: Path, ends: Ends) -> None:
     explained = scene.explained
     maps = [one.attribution for one in explained.found]
-    scale = Scale.over([one.map[0].numpy() for one in maps], maps[0].unit)
-    panels = [Panel(one.map[0].numpy(), scale, one.method, _DETAILS[one.method]) for one in maps]
+    panels = [Panel(one.map[0].numpy(), ends.scale(one.method, one), one.method, _DETAILS[one.method]) for one in maps]
     proofs = "\n".join(f"{one.method}: {caption(one)}" for one in maps)
-    figure = draw_comparison(explained.shown, panels, title=explained.name, caption=proofs, outline=scene.sample.mask)
+    figure = draw_comparison(explained.pixels, panels, title=explained.name, caption=proofs, outline=scene.sample.mask)
     save_figure(figure, out / f"{explained.stem}.png")
-    save_photo(explained.shown, out / explained.seen)
+    save_photo(explained.pixels, out / explained.seen)
     for one in explained.found:
         save_raw(one.attribution.map[0], out / f"{explained.stem}{one.ready.endings[0]}.npy")
         one.attribution.save(out / f"{explained.stem}{one.ready.endings[0]}.safetensors")
@@ -152,7 +154,7 @@ def _write(scene: DemoScene, out: Path) -> None:
 def _draw_sheet(scenes: Sequence[DemoScene], path: Path) -> None:
     shown = [scene.explained for scene in scenes]
     sheet = draw_grid(
-        [one.shown for one in shown],
+        [one.pixels for one in shown],
         [[one.attribution.map[0] for one in scene.found] for scene in shown],
         unit=shown[0].found[0].attribution.unit,
         row_titles=[one.name for one in shown],

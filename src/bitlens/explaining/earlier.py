@@ -3,25 +3,20 @@
 import json
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
-from functools import partial
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-import torch
-
 from bitlens.core.attribution import Attribution
-from bitlens.data.datasets import Sample
-from bitlens.data.images import read_image
+from bitlens.data.preprocessing import Preprocessing
 from bitlens.errors import DataError, SettingError
 from bitlens.explaining.photo import fingerprint
-from bitlens.explaining.photos import Explained, Found, Ready, Request
-from bitlens.explaining.summary import SUMMARY, read_summary, safe_name
+from bitlens.explaining.photos import Explained, Found, Ready, Request, sample_of
+from bitlens.explaining.shown import read_shown
+from bitlens.explaining.summary import PICTURE, SUMMARY, VALUES, read_summary, safe_name
 from bitlens.methods import METHODS
 from bitlens.methods.specs import Spec
 
 Row = Mapping[str, Any]
-_SEEN = ".seen.jpg"
 _SHOWN = 3  # differences
 
 
@@ -61,7 +56,7 @@ class Earlier:
             return cls(request.out)  # damaged: it is written anew
         again = {(_place(path), ready.label) for path in photos for ready in request.methods}
         rows = [row for row in held["photos"] if (_place(row.get("photo", "")), row.get("method")) not in again]
-        rows = list(_of_these_photos(request.out, rows, photos))
+        rows = list(_of_these_photos(request.out, rows, photos, request.loaded.preprocess))
         if held["texts"] or any("scene" in row for row in rows):
             raise SettingError(f"{request.out} holds what another command wrote: use another --out")
         known = held["settings"]
@@ -156,16 +151,17 @@ class Earlier:
     def _explained(self, row: Row, found: tuple[Found, ...]) -> Explained | None:
         measure = "probability" if "probability_before" in row else "score"
         try:
-            pixels = np.asarray(read_image(self.folder / safe_name(row.get("seen"))), np.float32) / 255
+            shown = read_shown(self.folder / safe_name(row.get("seen")))
         except DataError:
             return None
-        shown = torch.from_numpy(pixels.transpose(2, 0, 1).copy())
         name, before = str(row.get("name", "")), float(row.get(f"{measure}_before", float("nan")))
         told = (row.get("predicted") or "", row.get("predicted_probability"), row.get("label") or "")
         return Explained(Path(row["photo"]), _stem(row), shown, name, before, found, measure, *told)
 
 
-def _of_these_photos(folder: Path, rows: Sequence[Row], photos: Sequence[Path]) -> Iterator[Row]:
+def _of_these_photos(
+    folder: Path, rows: Sequence[Row], photos: Sequence[Path], preprocess: Preprocessing
+) -> Iterator[Row]:
     """Leave out maps of a photo of the new run whose file holds another photo by now, or nobody knows which."""
     new = {_place(path): path for path in photos}
     for row in rows:
@@ -173,7 +169,7 @@ def _of_these_photos(folder: Path, rows: Sequence[Row], photos: Sequence[Path]) 
         if path is not None:
             try:
                 known = Attribution.load(folder / f"{safe_name(row.get('files'))}.safetensors").settings
-                now = fingerprint(Sample(str(path), partial(read_image, path), path=path))
+                now = fingerprint(sample_of(path, preprocess))
             except DataError:
                 continue
             if known.get("photo_hash") != now:
@@ -202,7 +198,7 @@ def _place(photo: Any) -> Path:
 
 def _stem(row: Row) -> str:
     seen = row.get("seen")
-    return seen.removesuffix(_SEEN) if isinstance(seen, str) else str(row.get("files", ""))
+    return seen.removesuffix(PICTURE).removesuffix(VALUES) if isinstance(seen, str) else str(row.get("files", ""))
 
 
 def _plain(settings: Mapping[str, Any]) -> dict[str, Any]:

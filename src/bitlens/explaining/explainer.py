@@ -181,16 +181,16 @@ class Explanation:
             yield from filter(None, [proof.caveat])
 
 
-def page(explanations: Sequence[Explanation], title: str, *, same_scale: bool = False) -> str:
+def page(explanations: Sequence[Explanation], title: str, *, same_scale: bool | None = None) -> str:
     """Return several texts as one page of HTML that carries all it needs.
 
     Args:
         explanations: of one method.
         title: of the page.
-        same_scale: one scale for all texts; otherwise each ends at its strongest word.
+        same_scale: whether all texts share a scale, or each ends at its strongest word; None to share it where words have bits.
     """
     scale = None
-    if same_scale:
+    if same_scale or (same_scale is None and explanations[0].unit == "bits"):
         pieces = [one.shaded().pieces for one in explanations]
         scale = word_scale(pieces, explanations[0].unit, signed=explanations[0].signed)
     return html_page([shown for one in explanations for shown in one.passages(scale)], title)

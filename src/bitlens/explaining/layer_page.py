@@ -6,10 +6,9 @@ from bitlens.bottlenecks.layer_analysis import LayerAnalysis
 from bitlens.data.tokenizing import TokenBatch
 from bitlens.explaining.layer_pictures import short_names
 from bitlens.models.classes import class_name
+from bitlens.view.layer_maps import FAINT
 from bitlens.view.layered_text import LayeredText, LayerRow, LayerTable, layers_html
 from bitlens.view.shaded import ShadedText, pieces_of, word_scale
-
-_FAINT = 10.0  # bits: the words of a layer that fewer pass are shaded by what they have of so many
 
 
 def layers_page(
@@ -44,7 +43,7 @@ def _tables(title: str, analysis: LayerAnalysis, batch: TokenBatch, text: int) -
             total = float(tokens.sum())
             values = [float(tokens[list(word.tokens)].sum()) for word in words]
             pieces = pieces_of(batch.texts[text], [word.span for word in words], values)
-            scale = word_scale([pieces], "bits", vmax=max(total, _FAINT))
+            scale = word_scale([pieces], "bits", vmax=max(total, FAINT))
             rest = total - sum(values)
             rows.append(
                 LayerRow(layer, ShadedText(pieces, scale), total, rest, float(analysis.kept[number, depth, text]))

@@ -17,12 +17,12 @@ from bitlens.errors import DataError
 from bitlens.explaining.earlier import Earlier
 from bitlens.explaining.photos import Explaining, Ready, Request, file_stems
 from bitlens.explaining.pictures import ON_SHEETS, Outcome, beside, draw_sheets, write_picture
+from bitlens.explaining.shown import save_shown
 from bitlens.methods import entry_of
 from bitlens.methods.building import build_method
 from bitlens.methods.specs import Spec
 from bitlens.models.loaded import Loaded
 from bitlens.system.files import write_text
-from bitlens.view.encoding import save_photo
 from bitlens.workers import Lost, Workers
 
 
@@ -40,7 +40,7 @@ def explain_on(
     request = beside(request, earlier)
     earlier.check_network(Explaining(request).made_by)
     sent = [_Sent.of(ready) for ready in request.methods]
-    job = _Job(replace(request, methods=()), sent, earlier, None if request.same_scale else {})
+    job = _Job(replace(request, methods=()), sent, earlier, {} if request.same_scale is False else None)
     items = list(zip(photos, file_stems(photos, request.taken), strict=True))
     answers: dict[int, Outcome] = {}
     done = Outcome(earlier=earlier)
@@ -55,11 +55,11 @@ def explain_on(
         if not done.rows:
             raise DataError(f"none of the {len(photos)} photos could be read: {next(iter(done.skipped.values()))}")
         good = [items[position] for position in sorted(answers) if answers[position].rows]
-        if request.same_scale:  # the colours of all pictures are known only now
+        if request.same_scale is not False:  # the colours of all pictures are known only now
             for photo in earlier.others(photos):
-                done.raise_tops(photo)
+                done.raise_tops(photo, request.same_scale)
             for photo in earlier.others(photos):
-                write_picture(photo, request.out, request.suffix, done.tops)
+                write_picture(photo, request.out, request.suffix, request.ends(done.tops))
             job = replace(job, tops=done.tops)
             for _ in workers.carry_out(partial(_explainer, job), good, places=[mark]):
                 pass
@@ -120,12 +120,12 @@ def _explainer(job: _Job, device: str) -> Callable[[tuple[Path, str]], Outcome]:
             return done
         done.add(made)
         done.refused |= refused.refused
-        save_photo(made.shown, out / made.seen)
+        save_shown(made.shown, out / made.seen)
         whole = job.earlier.joined(made)
         if job.tops is None:
-            done.raise_tops(whole)
+            done.raise_tops(whole, job.request.same_scale)
         else:
-            write_picture(whole, out, job.request.suffix, job.tops)
+            write_picture(whole, out, job.request.suffix, job.request.ends(job.tops))
         return done
 
     return explained

@@ -12,7 +12,7 @@ from torch import Tensor, nn
 from bitlens.core.attribution import Attribution
 from bitlens.core.inputs import ModelInputs
 from bitlens.core.seen import MOST_SEEN, Seen, seen_of
-from bitlens.data.images import read_image
+from bitlens.data.numbers import Numbers
 from bitlens.data.tokenizing import TokenBatch
 from bitlens.errors import InputError, LayerError
 from bitlens.explaining.besides import findable
@@ -63,7 +63,12 @@ def explain(
     more = {part: settings.pop(part) for part in _BESIDES if part in settings}
     made, given, asked = prepared(loaded, inputs, targets, layer, name, settings)
     found: Attribution = made.explain(given, asked, **findable(made, name, more))
-    return replace(found, seen=_seen(loaded, given, found) if isinstance(loaded, Loaded) else seen_of(inputs))
+    return replace(
+        found,
+        seen=_seen(loaded, given, found, inputs)
+        if isinstance(loaded, Loaded)
+        else seen_of(inputs, map_size=found.map.shape[1:]),
+    )
 
 
 def prepared(
@@ -122,7 +127,11 @@ def _read(loaded: Loaded, inputs: Any) -> Any:
     several = inputs if isinstance(inputs, list | tuple) else [inputs]
     if loaded.kind == "text" and all(isinstance(one, str) for one in several):
         return loaded.tokenizer(list(several))
-    if loaded.kind == "image" and several and all(isinstance(one, str | Path | Image.Image) for one in several):
+    if (
+        loaded.kind == "image"
+        and several
+        and all(isinstance(one, str | Path | Image.Image | Numbers) for one in several)
+    ):
         return _prepared(loaded, several)
     if isinstance(inputs, str | Path | Image.Image):
         raise InputError(
@@ -131,7 +140,7 @@ def _read(loaded: Loaded, inputs: Any) -> Any:
     return inputs
 
 
-def _seen(loaded: Loaded, given: Any, found: Attribution) -> tuple[Seen, ...] | None:
+def _seen(loaded: Loaded, given: Any, found: Attribution, inputs: Any) -> tuple[Seen, ...] | None:
     """Keep what people see of the inputs, with the names of the classes: for `show`, and for notebooks."""
     names = [class_name(text, loaded.classes) for text in found.targets]
     if isinstance(given, TokenBatch) and len(given) <= MOST_SEEN:
@@ -139,15 +148,32 @@ def _seen(loaded: Loaded, given: Any, found: Attribution) -> tuple[Seen, ...] | 
         return tuple(Seen(text=text, spans=tuple(spans), target=name) for text, spans, name in rows)
     if loaded.kind == "text" or not isinstance(given, Tensor):
         return None
-    seen = seen_of(given, names)
+    seen = seen_of(given, names, found.map.shape[1:])
+    if seen is not None and loaded.form != "photo":
+        return tuple(_with_axes(one, raw, loaded) for one, raw in zip(seen, _raw(inputs, len(seen)), strict=True))
     if seen is None or (colours := loaded.preprocess.colours(given.shape[-2], given.shape[-1])) is None:
         return seen
     return tuple(Seen.of_pixels(colours.undo(image), name) for image, name in zip(given, names, strict=True))
 
 
+def _raw(inputs: Any, count: int) -> list[Any]:
+    """Return what each input was given as; None where that was a tensor."""
+    several = list(inputs) if isinstance(inputs, list | tuple) else [inputs]
+    return several if len(several) == count else [None] * count
+
+
+def _with_axes(seen: Seen, raw: Any, loaded: Loaded) -> Seen:
+    """Name what is known of the axes of a signal, a volume or a row."""
+    known, values = loaded.preprocess, seen.values
+    if isinstance(raw, Numbers) and values is not None and raw.values.shape == tuple(values.shape):
+        return replace(seen, names=raw.names, rate=raw.rate, spacing=raw.spacing)
+    names = known.names if values is not None and len(known.names) == len(values) else ()
+    return replace(seen, rate=known.rate, names=names)
+
+
 def _prepared(loaded: Loaded, photos: Sequence[Any]) -> Tensor:
-    pictures = [one if isinstance(one, Image.Image) else read_image(Path(one)) for one in photos]
-    tensors = [loaded.preprocess(picture) for picture in pictures]
+    given = [one if isinstance(one, Image.Image | Numbers) else loaded.preprocess.read(Path(one)) for one in photos]
+    tensors = [loaded.preprocess(picture) for picture in given]
     if len({tensor.shape for tensor in tensors}) > 1:
         raise InputError("the photos have several sizes for this network: explain them one by one")
     return torch.stack(tensors)

@@ -3,13 +3,16 @@
 import hashlib
 from dataclasses import dataclass
 from functools import cached_property
+from pathlib import Path
 from typing import Literal
 
 import torch
+from PIL import Image
 from torch import Tensor
 
 from bitlens.data.boxes import box_mask, object_mask
-from bitlens.data.datasets import Content, Sample
+from bitlens.data.datasets import Sample
+from bitlens.data.inputs import Content
 from bitlens.data.numbers import Numbers
 from bitlens.data.preprocessing import Preprocessing
 from bitlens.errors import DataError, InputError
@@ -28,17 +31,19 @@ class Photo(Asked):
         image: (1, C, H, W), on the network's device; of other forms laid out as `AXES` says.
         size: (width, height) of the photo before it was prepared, the shape of what is none.
         preprocess: how the image was made.
+        numbers: what it was made of, where that is no photo.
     """
 
     sample: Sample
     image: Tensor
     size: tuple[int, ...]
     preprocess: Preprocessing
+    numbers: Numbers | None = None
 
     @property
     def places(self) -> tuple[int, ...]:
         """Return how many places there are along each axis: (H, W), (T,), (D, H, W), or (D,) features of a row."""
-        return tuple(self.image.shape[1 if self.preprocess.form == "table" else 2 :])
+        return tuple(self.image.shape[1 if self.image.dim() == 2 else 2 :])
 
     def inside(self, region: ObjectShape, max_area: float) -> Tensor | None:
         """Show where the object is, (1, H, W) in [0, 1]; None where that is unknown, outside, or more than `max_area`."""
@@ -83,12 +88,14 @@ def fingerprint(sample: Sample, content: Content | None = None) -> str:
     except OSError as error:
         raise DataError(f"cannot read {sample.path}: {error.strerror or error}") from error
     content = content or sample.read()
+    if isinstance(content, Path):
+        raise DataError(f"{content} does not exist")
     values = content.values if isinstance(content, Numbers) else content
     return hashlib.sha256(values.tobytes()).hexdigest()[:16]
 
 
-def read_photo(sample: Sample, network: Network, preprocess: Preprocessing) -> Photo:
-    """Read a sample and ask the network about it.
+def read_photo(sample: Sample, network: Network, preprocess: Preprocessing, *, predicted: bool = False) -> Photo:
+    """Read a sample and ask the network about it, whatever its label if the `predicted` class is wanted.
 
     Raises:
         DataError: if it cannot be read.
@@ -103,7 +110,8 @@ def read_photo(sample: Sample, network: Network, preprocess: Preprocessing) -> P
     inputs = network.prepared(image)
     with torch.no_grad(), network.running(inputs) as run:
         output = run(inputs.first.clone())  # a network may overwrite what it is given
-    said = answered(output, sample.label, network.form(inputs, output))
+    said = answered(output, None if predicted else sample.label, network.form(inputs, output))
     mark = fingerprint(sample, content)
-    size = content.values.shape if isinstance(content, Numbers) else content.size
-    return Photo(mark, *said, sample=sample, image=inputs.first, size=size, preprocess=preprocess)
+    numbers = content if isinstance(content, Numbers) else None
+    size = content.size if isinstance(content, Image.Image) else tuple(image.shape[1:])
+    return Photo(mark, *said, sample=sample, image=inputs.first, size=size, preprocess=preprocess, numbers=numbers)

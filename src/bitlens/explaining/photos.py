@@ -13,11 +13,13 @@ from torch import Tensor
 
 from bitlens.core.attribution import Attribution
 from bitlens.data.datasets import Sample
-from bitlens.data.images import read_image
+from bitlens.data.number_files import split_row
 from bitlens.data.preprocessing import Preprocessing
 from bitlens.errors import BitlensError, DataError, InputError, LayerError, SettingError
 from bitlens.explaining.besides import able
 from bitlens.explaining.photo import Photo, read_photo
+from bitlens.explaining.shown import Shown, shown_of
+from bitlens.explaining.summary import PICTURE, VALUES
 from bitlens.methods import entry_of
 from bitlens.methods.building import method_settings
 from bitlens.methods.specs import Spec
@@ -26,6 +28,7 @@ from bitlens.models.loaded import Loaded
 from bitlens.probe import Network
 from bitlens.probe.fingerprint import weights_hash
 from bitlens.system.files import kept
+from bitlens.view.scales import Ends
 
 Unreadable = Callable[[Path, BitlensError], None]
 
@@ -84,7 +87,7 @@ class Explained:
     Attributes:
         photo: its file.
         stem: what the files written for it are called.
-        shown: (3, H, W) in [0, 1], the photo as the network sees it.
+        shown: the photo (3, H, W) in [0, 1], or another input, as the network sees it.
         name: of the target.
         probability: of the target; of a regression the value.
         found: by each method.
@@ -96,7 +99,7 @@ class Explained:
 
     photo: Path
     stem: str
-    shown: Tensor
+    shown: Shown
     name: str
     probability: float
     found: tuple[Found, ...]
@@ -107,8 +110,15 @@ class Explained:
 
     @property
     def seen(self) -> str:
-        """Name the file that holds the photo as the network sees it."""
-        return f"{self.stem}.seen.jpg"
+        """Name the file that holds the input as the network sees it."""
+        return f"{self.stem}{PICTURE if isinstance(self.shown, Tensor) else VALUES}"
+
+    @property
+    def pixels(self) -> Tensor:
+        """Return the photo; InputError of what is none."""
+        if not isinstance(self.shown, Tensor):
+            raise InputError(f"{self.photo.name} is no photo: what was asked for draws photos alone, leave it out")
+        return self.shown
 
     def rows(self) -> list[dict[str, Any]]:
         """Return plain values for the summary, one mapping for each method."""
@@ -139,7 +149,7 @@ class Request:
         classes: names of the classes, if they are known.
         out: folder.
         suffix: of the pictures: "png", "svg" or "pdf".
-        same_scale: whether the colours of a method mean the same on all pictures.
+        same_scale: whether all maps share scales, those in scores by method; None for maps in bits only.
         more: what `explain` is to find besides, of methods that can: `{"curve": True}`, `{"spread": 4}`.
         taken: names of files in the folder that belong to other photos, and of which: see `file_stems`.
         labels: classes that photos are of, by their files in full, where somebody said so.
@@ -151,10 +161,14 @@ class Request:
     classes: Sequence[str] | None
     out: Path
     suffix: str = "png"
-    same_scale: bool = False
+    same_scale: bool | None = None
     more: Mapping[str, Any] = field(default_factory=dict)
     taken: Mapping[str, Path] = field(default_factory=dict)
     labels: Mapping[Path, int] = field(default_factory=dict)
+
+    def ends(self, tops: Mapping[str, float]) -> Ends:
+        """Return where colours end, by how far the maps that share a scale reach."""
+        return Ends(self.same_scale, dict(tops))
 
 
 class Explaining:
@@ -221,7 +235,7 @@ class Explaining:
             raise SettingError(
                 f"none of the {len(self.request.methods)} methods can be used on {loaded.name}: choose others"
             )
-        shown = loaded.preprocess.display(photo.image[0].cpu())
+        shown = shown_of(photo)
         name = class_name(photo.asked, self.request.classes)
         classes, label = self.request.classes, self.request.labels.get(path.resolve())
         names = photo.measure == "probability"
@@ -233,12 +247,17 @@ class Explaining:
         )  # fmt: skip
 
 
+def sample_of(path: Path, preprocess: Preprocessing, target: int | None = None) -> Sample:
+    """Return a file as a sample that a network reads; a row of a table is known by its numbers, not by its file."""
+    return Sample(str(path), partial(preprocess.read, path), target, path=path if split_row(path)[1] is None else None)
+
+
 def read_file(
     path: Path, network: Network, preprocess: Preprocessing, target: int | None, unreadable: Unreadable | None = None
 ) -> Photo | None:
     """Read a photo and ask the network about it; None where it cannot be read or prepared and `unreadable` was told why."""
     try:
-        return read_photo(Sample(str(path), partial(read_image, path), target, path=path), network, preprocess)
+        return read_photo(sample_of(path, preprocess, target), network, preprocess)
     except (DataError, InputError) as error:
         if unreadable is None:
             raise
@@ -258,11 +277,21 @@ def file_stems(photos: Sequence[Path], taken: Mapping[str, Path] | None = None) 
     stems: dict[str, None] = {}  # a set that keeps its order
     for photo in photos:
         place = photo.resolve() if taken else photo
-        tried = (photo.stem if number == 1 else f"{photo.stem}-{number}" for number in itertools.count(1))
+        tried = _numbered(_stem_of(photo))
         known = own.get(place)
         free = (stem for stem in tried if stem not in stems and stem not in taken)
         stems[known if known is not None and known not in stems else next(free)] = None
     return list(stems)
+
+
+def _stem_of(photo: Path) -> str:
+    file, row = split_row(photo)
+    stem = file.stem.removesuffix(".nii")
+    return stem if row is None else f"{stem}-row-{row}"
+
+
+def _numbered(stem: str) -> Iterator[str]:
+    return (stem if number == 1 else f"{stem}-{number}" for number in itertools.count(1))
 
 
 def _explained(ready: Ready, photo: Photo, identity: Mapping[str, Any], stem: Path, more: Mapping[str, Any]) -> Found:
@@ -276,10 +305,23 @@ def _explained(ready: Ready, photo: Photo, identity: Mapping[str, Any], stem: Pa
             if place != places[0]:
                 known.save(places[0])
             return Found(ready, known, repeated=True)
-    made: Attribution = over_photo(ready.method.explain(photo.image, photo.target, **wanted))
+    made: Attribution = over_input(ready.method.explain(photo.image, photo.target, **wanted), photo)
     attribution = replace(made, settings=settings)
     attribution.save(places[0])
     return Found(ready, attribution, repeated=False)
+
+
+def over_input(made: Attribution, photo: Photo) -> Attribution:
+    """Pass on an attribution that has a number for each place of an input, or a grid over a photo; LayerError for any other."""
+    if photo.image.dim() == 4:
+        return over_photo(made)
+    if tuple(made.map.shape[1:]) != photo.places:
+        where = f"layer {made.layer!r}" if made.layer else made.method
+        raise LayerError(
+            f"{where} gives a map of {tuple(made.map.shape[1:])}, not one over the places {photo.places} of the input: choose a "
+            "layer whose output has them"
+        )
+    return made
 
 
 def over_photo(made: Attribution) -> Attribution:

@@ -6,18 +6,22 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
-from bitlens.core.attribution import Attribution
+from matplotlib.figure import Figure
+from torch import Tensor
+
 from bitlens.core.seen import Seen
 from bitlens.errors import BitlensError, DataError
 from bitlens.explaining.earlier import Earlier
-from bitlens.explaining.photos import Explained, Explaining, Found, Request
+from bitlens.explaining.photos import Explained, Explaining, Found, Request, file_stems
+from bitlens.explaining.shown import save_shown
 from bitlens.explaining.summary import SUMMARY, write_summary
 from bitlens.view.canvas import save_figure
 from bitlens.view.card import caption
 from bitlens.view.colours import Scale
 from bitlens.view.comparison import Panel, draw_comparison
-from bitlens.view.encoding import save_photo
 from bitlens.view.heatmap import draw_explanation, save_raw
+from bitlens.view.readings import Reading, draw_readings
+from bitlens.view.scales import Ends, little
 from bitlens.view.sheet import draw_scaled_grid
 from bitlens.view.tradeoff import trade_off
 from bitlens.view.tradeoff_figure import draw_trade_off
@@ -25,69 +29,103 @@ from bitlens.view.tradeoff_figure import draw_trade_off
 _ON_A_SHEET, _ABREAST = 8, 7  # what fits a screen or a page
 ON_SHEETS = 3 * _ON_A_SHEET
 """So many photos are drawn on sheets: all of them are in memory then."""
-_PERCENTILE = 99.5  # gradients have a few pixels that are far above all others
 
 
-def write_picture(photo: Explained, out: Path, suffix: str, tops: Mapping[str, float] | None = None) -> None:
+def write_picture(photo: Explained, out: Path, suffix: str, ends: Ends | None = None) -> None:
     """Draw a photo beside its maps, write the raw maps, and draw the curves and spreads that there are.
 
     Args:
         photo: the photo.
         out: folder.
         suffix: "png", "svg" or "pdf".
-        tops: by the methods' labels, where their colours end; the same for several pictures makes them comparable. By
-            default the map's maximum, for scores their 99.5th percentile.
+        ends: where colours end; by default, where those of this photo's maps do.
     """
-    tops = tops or {}
-    if len(photo.found) == 1:
+    if ends is None:
+        alone = Outcome()
+        alone.raise_tops(photo, None)
+        ends = Ends(None, alone.tops)
+    if isinstance(photo.shown, Seen):
+        figure = draw_reading(photo, ends)
+    elif len(photo.found) == 1:
         (one,) = photo.found
         evident = one.attribution.evidence is not None
+        legend = caption(one.attribution) if evident else " · ".join([_before(photo), *filter(None, _names(one))])
+        scale = _scale(one, ends)
         figure = draw_explanation(
-            photo.shown,
+            photo.pixels,
             one.attribution.map[0],
             unit=one.attribution.unit,
+            scale=scale,
             title=photo.name,
-            caption=caption(one.attribution) if evident else " · ".join([_before(photo), *filter(None, _names(one))]),
-            **_ends(one, tops),
+            caption=" · ".join(filter(None, (legend, _little(one, scale)))),
         )
     else:
-        panels = [Panel(one.attribution.map[0], _scale(one, tops), *_names(one)) for one in photo.found]
-        proofs = [f"{one.ready.label}: {caption(one.attribution)}" for one in photo.found if one.attribution.evidence]
+        panels = [Panel(one.attribution.map[0], _scale(one, ends), *_names(one)) for one in photo.found]
+        told = [
+            " · ".join(
+                filter(None, (caption(one.attribution) if one.attribution.evidence else "", _little(one, panel.scale)))
+            )
+            for one, panel in zip(photo.found, panels, strict=True)
+        ]
+        proofs = [f"{one.ready.label}: {text}" for one, text in zip(photo.found, told, strict=True) if text]
         legend = "\n".join(proofs or [_before(photo)])
-        figure = draw_comparison(photo.shown, panels, title=photo.name, caption=legend)
+        figure = draw_comparison(photo.pixels, panels, title=photo.name, caption=legend)
     save_figure(figure, out / f"{photo.stem}.{suffix}")
     for one in photo.found:
         save_raw(one.attribution.map[0], out / f"{photo.stem}{one.ready.endings[0]}.npy")
         if (curve := trade_off(one.attribution)) is not None:
             drawn = draw_trade_off(
-                curve, photo.shown, title=photo.name, caption=f"{', '.join(filter(None, _names(one)))}."
+                curve, photo.pixels, title=photo.name, caption=f"{', '.join(filter(None, _names(one)))}."
             )
             save_figure(drawn, out / f"{photo.stem}{one.ready.endings[0]}.curve.{suffix}")
         if one.attribution.spread is not None:
-            named = replace(one.attribution, seen=(Seen.of_pixels(photo.shown, photo.name),))
+            named = replace(one.attribution, seen=(_seen(photo),))
             save_figure(named.show(spread=True), out / f"{photo.stem}{one.ready.endings[0]}.spread.{suffix}")
 
 
-def write_sheet(
-    photos: Sequence[Explained], labels: Sequence[str], path: Path, tops: Mapping[str, float] | None = None
-) -> None:
+def draw_reading(photo: Explained, ends: Ends, outline: Any = None) -> Figure:
+    """Draw a signal, a volume or a row of a table beside its maps; non-zero places of `outline` are known to decide."""
+    assert isinstance(photo.shown, Seen)
+    if len(photo.found) == 1:
+        (one,) = photo.found
+        evident = one.attribution.evidence is not None
+        legend = caption(one.attribution) if evident else " · ".join([_before(photo), *filter(None, _names(one))])
+        panels = [Panel(one.attribution.map[0], _scale(one, ends), "")]
+    else:
+        panels = [Panel(one.attribution.map[0], _scale(one, ends), *_names(one)) for one in photo.found]
+        proofs = [f"{one.ready.label}: {caption(one.attribution)}" for one in photo.found if one.attribution.evidence]
+        legend = "\n".join(proofs or [_before(photo)])
+    return draw_readings([Reading(photo.shown, panels, photo.name, legend, outline)])
+
+
+def _seen(photo: Explained) -> Seen:
+    if isinstance(photo.shown, Seen):
+        return replace(photo.shown, target=photo.name)
+    return Seen.of_pixels(photo.shown, photo.name)
+
+
+def write_sheet(photos: Sequence[Explained], labels: Sequence[str], path: Path, ends: Ends) -> None:
     """Draw photos (rows) and what the methods (columns) say of them on one page.
 
     Args:
         photos: at least one.
         labels: of the methods; all photos must have been explained by them.
         path: of the picture.
-        tops: as for `write_picture`.
+        ends: where colours end.
     """
     table = [[one for one in photo.found if one.ready.label in labels] for photo in photos]
+    scales = [[_scale(one, ends) for one in row] for row in table]
     figure = draw_scaled_grid(
-        [photo.shown for photo in photos],
+        [photo.pixels for photo in photos],
         [[one.attribution.map[0] for one in row] for row in table],
-        [[_scale(one, tops or {}) for one in row] for row in table],
+        scales,
         row_titles=[photo.name for photo in photos],
         column_titles=[_names(one)[0] for one in table[-1]],
         column_details=[_names(one)[1] for one in table[-1]],
-        captions=[[_total(one.attribution) for one in row] for row in table],
+        captions=[
+            [_total(one, scale) for one, scale in zip(row, own, strict=True)]
+            for row, own in zip(table, scales, strict=True)
+        ],
     )
     save_figure(figure, path)
 
@@ -104,19 +142,19 @@ def _before(photo: Explained) -> str:
     return f"p = {photo.probability:.2f}" if photo.measure == "probability" else f"score = {photo.probability:.4g}"
 
 
-def _total(attribution: Attribution) -> str:
-    return f"{float(attribution.total_bits[0]):,.0f} bits" if attribution.total_bits is not None else ""
+def _total(one: Found, scale: Scale) -> str:
+    total = one.attribution.total_bits
+    if total is None:
+        return ""
+    return f"{float(total[0]):,.0f} bits{', next to nothing' if _little(one, scale) else ''}"
 
 
-def _scale(one: Found, tops: Mapping[str, float]) -> Scale:
-    return Scale.over([one.attribution.map[0].numpy()], one.attribution.unit, **_ends(one, tops))
+def _scale(one: Found, ends: Ends) -> Scale:
+    return ends.scale(one.ready.label, one.attribution, signed=one.ready.signed)
 
 
-def _ends(one: Found, tops: Mapping[str, float]) -> dict[str, Any]:
-    """Say where the colours of a map end."""
-    top = tops.get(one.ready.label)
-    percentile = _PERCENTILE if top is None and one.attribution.unit == "score" else None
-    return {"vmax": top, "percentile": percentile, "signed": one.ready.signed}
+def _little(one: Found, scale: Scale) -> str:
+    return little(one.attribution.map[0].numpy(), scale)
 
 
 @dataclass
@@ -128,7 +166,7 @@ class Outcome:
         skipped: of each photo that could not be read, why.
         refused: of each method that cannot be used on the network, why.
         repeated: how many of the rows an earlier run had made already.
-        tops: by the methods' labels, where the colours of their strongest maps end; filled in for one scale.
+        tops: by unit or method, where scales end that maps share.
         earlier: what stays of earlier runs in the folder.
     """
 
@@ -150,13 +188,14 @@ class Outcome:
         self.repeated += other.repeated
         self.skipped |= other.skipped
         self.refused |= other.refused
-        self.tops |= {label: max(self.tops.get(label, 0.0), top) for label, top in other.tops.items()}
+        self.tops |= {key: max(self.tops.get(key, 0.0), top) for key, top in other.tops.items()}
 
-    def raise_tops(self, photo: Explained) -> None:
-        """Let the colours of each method end where those of its strongest map end."""
+    def raise_tops(self, photo: Explained, same_scale: bool | None) -> None:
+        """Let scales reach as far as the maps of a photo do."""
+        ends = Ends(same_scale, self.tops)
         for one in photo.found:
-            if bool(one.attribution.map.any()):
-                self.tops[one.ready.label] = max(self.tops.get(one.ready.label, 0.0), _scale(one, {}).top)
+            ends.count(one.ready.label, one.attribution, signed=one.ready.signed)
+        self.tops = ends.tops
 
     def skip(self, photo: Path, error: BitlensError) -> None:
         """Leave out a photo that cannot be read."""
@@ -168,14 +207,13 @@ class Outcome:
 
 
 def explain_into(request: Request, photos: Sequence[Path], *, advance: Callable[[], None] = lambda: None) -> Outcome:
-    """Explain photos and draw each as soon as it is done, and the first 24 on sheets of eight by seven methods at most.
+    """Explain photos, draw them, and the first 24 on sheets of eight by seven methods at most.
 
-    What fits of earlier runs in the folder is drawn with it: maps of the same photos by other methods, and on the sheets other
-    photos.
+    What fits of earlier runs in the folder is drawn with it: maps of the same photos by other methods, and other photos.
 
-    Photos that cannot be read are left out, and methods that the network does not support; a single one raises. For one
-    scale the pictures are drawn when all photos are explained, from what is on disk by then: memory does not grow with the
-    number of photos.
+    Photos that cannot be read are left out, and methods that the network does not support; a single one raises. Where maps
+    share a scale, the pictures are drawn when all photos are explained, from what is on disk by then: memory does not grow with
+    the number of photos.
 
     Raises:
         DataError: if no photo can be read.
@@ -187,24 +225,31 @@ def explain_into(request: Request, photos: Sequence[Path], *, advance: Callable[
     explaining = Explaining(request, None if request.methods[0].alone else done.refuse)
     earlier.check_network(explaining.made_by)
     skip = None if len(photos) == 1 else done.skip
-    for made in explaining.each(photos, skip, advance):
+    stems = list(zip(photos, file_stems(photos, request.taken), strict=True))
+    later: list[tuple[Path, str]] = []
+    for path, stem in stems:
+        made = explaining.one(path, stem, skip, advance)
+        if made is None:
+            continue
         done.add(made)
         photo = earlier.joined(made)
-        save_photo(photo.shown, out / photo.seen)
-        if request.same_scale:
-            done.raise_tops(photo)
-        else:
-            write_picture(photo, out, request.suffix)
+        save_shown(photo.shown, out / photo.seen)
+        done.raise_tops(photo, request.same_scale)
+        if request.same_scale is False:
+            write_picture(photo, out, request.suffix, request.ends(done.tops))
+        elif len(new) >= ON_SHEETS:
+            later.append((path, stem))
         if len(new) < ON_SHEETS:
             new[made.photo] = photo
     if not done.rows:
         raise DataError(f"none of the {len(photos)} photos could be read")
-    if request.same_scale:
+    if request.same_scale is not False:
         for photo in earlier.others(photos):
-            done.raise_tops(photo)
-        again = map(earlier.joined, explaining.each(photos, skip))
-        for photo in itertools.chain(earlier.others(photos), again):
-            write_picture(photo, out, request.suffix, done.tops)
+            done.raise_tops(photo, request.same_scale)
+        read = (explaining.one(path, stem, skip) for path, stem in later)
+        again = (earlier.joined(one) for one in read if one is not None)
+        for photo in itertools.chain(earlier.others(photos), new.values(), again):
+            write_picture(photo, out, request.suffix, request.ends(done.tops))
     draw_sheets([*itertools.islice(earlier.others(photos), ON_SHEETS), *new.values()], request, done)
     return done
 
@@ -242,12 +287,15 @@ def draw_sheets(photos: Sequence[Explained], request: Request, done: Outcome) ->
     """Draw the first photos of a folder on sheets, if there are several, in the order of its summary."""
     rows = done.earlier.merged(done.rows) if done.earlier is not None else done.rows
     order = {path: number for number, path in enumerate(dict.fromkeys(str(row.get("photo")) for row in rows))}
-    shown = sorted(photos, key=lambda photo: order.get(str(photo.photo), len(order)))[:ON_SHEETS]
+    shown = sorted(
+        (photo for photo in photos if isinstance(photo.shown, Tensor)),
+        key=lambda photo: order.get(str(photo.photo), len(order)),
+    )[:ON_SHEETS]
     if len(shown) > 1:
-        write_sheets(shown, request.out, request.suffix, done.tops)
+        write_sheets(shown, request.out, request.suffix, request.ends(done.tops))
 
 
-def write_sheets(photos: Sequence[Explained], out: Path, suffix: str, tops: Mapping[str, float]) -> None:
+def write_sheets(photos: Sequence[Explained], out: Path, suffix: str, ends: Ends) -> None:
     """Draw photos on sheets of eight by seven methods at most: what all of them were explained by."""
     labels = [one.ready.label for one in photos[-1].found]
     labels = [label for label in labels if all(label in [one.ready.label for one in photo.found] for photo in photos)]
@@ -258,4 +306,4 @@ def write_sheets(photos: Sequence[Explained], out: Path, suffix: str, tops: Mapp
     for number, (row, column) in enumerate(starts, 1):
         name = "sheet" if number == 1 else f"sheet-{number}"
         shown = photos[row : row + _ON_A_SHEET]
-        write_sheet(shown, labels[column : column + columns], out / f"{name}.{suffix}", tops)
+        write_sheet(shown, labels[column : column + columns], out / f"{name}.{suffix}", ends)

@@ -11,6 +11,8 @@ from bitlens.system.files import write_text
 from bitlens.system.reading import read_json, whole
 
 SUMMARY = "summary.json"
+PICTURE, VALUES = ".seen.jpg", ".seen.safetensors"
+"""How files end that hold what the network saw: a photo, or the numbers of a signal, a volume or a row."""
 
 
 def write_summary(

@@ -8,7 +8,8 @@ from torch import Tensor
 
 from bitlens.bottlenecks.at_layer import LayerBottleneck
 from bitlens.core.guarantee import Guarantee
-from bitlens.data.datasets import Content, open_dataset
+from bitlens.data.datasets import open_dataset
+from bitlens.data.inputs import Content
 from bitlens.errors import LayerError, SettingError
 from bitlens.methods import METHODS, entry_of
 from bitlens.methods.lessons import WEIGHTS

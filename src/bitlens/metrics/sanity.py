@@ -8,7 +8,7 @@ import torch
 from torch import Tensor, nn
 
 from bitlens.metrics.randomisation import cascade
-from bitlens.metrics.ssim import ssim
+from bitlens.metrics.ssim import is_flat, ssim
 from bitlens.probe import Network
 
 MakeMaps = Callable[[nn.Module, Any, Any], Tensor]
@@ -21,7 +21,7 @@ class SanityCheck:
     Attributes:
         layers: (steps,) down to which layer each network is random, from the last layer on.
         ssim: (N, steps) structural similarity in [-1, 1]; lower is better: the map does not come from the input alone.
-            Before the first step it is 1.
+            Before the first step it is 1. NaN where a map is the same everywhere: it has nothing that another could be like.
     """
 
     layers: tuple[str, ...]
@@ -75,7 +75,8 @@ def sanity_check(
     for layer, network in networks:
         maps = make_maps(network, inputs, chosen)
         reached.append(layer)
-        columns.append(ssim(original, maps, window=window, percentiles=percentiles, either_sign=either_sign))
+        likeness = ssim(original, maps, window=window, percentiles=percentiles, either_sign=either_sign)
+        columns.append(likeness.masked_fill(is_flat(maps) | is_flat(original), torch.nan))
         if progress is not None:
             progress(len(reached))
     return SanityCheck(tuple(reached), torch.stack(columns, 1))

@@ -49,6 +49,11 @@ def ssim(
     return torch.from_numpy(likeness).to(maps.device)
 
 
+def is_flat(maps: Tensor) -> Tensor:
+    """Say of each map (N, H, W) whether it is the same everywhere, (N,): then there is nothing that another could be like."""
+    return maps.flatten(1).amax(1) == maps.flatten(1).amin(1)
+
+
 def _check(maps: Tensor, others: Tensor, window: int, percentiles: tuple[float, float]) -> None:
     if maps.shape != others.shape or not 2 <= maps.dim() <= 4:
         raise InputError(

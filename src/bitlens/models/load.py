@@ -1,16 +1,17 @@
 """A network by name: `torchvision/NAME`, `timm/NAME`, `hf/ORG/NAME`, `builtin/NAME`, or your own `FILE.py:CALLABLE`."""
 
+import inspect
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
+from typing import Any, get_args
 
 import torch
 from torch import nn
 from torchvision.transforms import v2
 
-from bitlens.data.kinds import Kind
-from bitlens.data.preprocessing import Preprocessing
+from bitlens.data.kinds import Form, Kind
+from bitlens.data.preprocessing import Preprocessing, as_tensor
 from bitlens.errors import ModelError
 from bitlens.models.builtin import BUILTIN, BUILTIN_TEXT
 from bitlens.models.libraries import Parts, from_hub, from_timm, from_torchvision
@@ -64,12 +65,13 @@ def _builtin(name: str, weights: Path | None) -> Loaded:
         raise ModelError(f"there is no builtin/{name} for photos: expected {known}")
     entry = BUILTIN[name]
     network, preprocess = entry.build()
+    names = tuple(getattr(network, "feature_names", ()))
     if weights is not None:
         load_weights(network, weights)
     return Loaded(
         f"builtin/{name}",
         network,
-        Preprocessing(preprocess, form=entry.form),
+        Preprocessing(preprocess, form=entry.form, names=names),
         entry.classes,
         entry.layer,
         beta=entry.beta,
@@ -94,8 +96,30 @@ def _from_file(file: Path, attribute: str, weights: Path | None) -> Parts:
         load_weights(network, weights)
     own = getattr(network, "classes", None)
     known = isinstance(own, tuple | list) and bool(own) and all(isinstance(name, str) for name in own)
-    reading = preprocess if isinstance(preprocess, Preprocessing) else Preprocessing(preprocess)
-    return network, replace(reading, usual=not isinstance(made, tuple)), tuple(own) if known and own else None
+    reading = preprocess if isinstance(preprocess, Preprocessing) else _reading(network, made, preprocess)
+    return network, reading, tuple(own) if known and own else None
+
+
+def _reading(network: nn.Module, made: Any, preprocess: Callable[..., Any]) -> Preprocessing:
+    """Return how a network from a file reads: as its `bitlens_input` says, or as its preprocessing takes paths, else photos."""
+    alone = not isinstance(made, tuple)
+    form: Any = getattr(network, "bitlens_input", None) or (
+        "file" if not alone and _takes_path(preprocess) else "photo"
+    )
+    if form not in get_args(Form):
+        raise ModelError(f"bitlens_input of the network is {form!r}: expected {', '.join(get_args(Form)[:-1])}")
+    names, rate = getattr(network, "feature_names", ()), getattr(network, "sampling_rate", None)
+    plain = as_tensor if alone and form != "photo" else preprocess
+    return Preprocessing(plain, usual=alone and form == "photo", form=form, names=tuple(names), rate=rate)
+
+
+def _takes_path(preprocess: Callable[..., Any]) -> bool:
+    """Return whether the first argument of a preprocessing is annotated as a path."""
+    try:
+        (first, *_) = inspect.signature(preprocess).parameters.values()
+    except (TypeError, ValueError):  # nothing to read, or no argument
+        return False
+    return first.annotation is Path or str(first.annotation) in ("Path", "pathlib.Path")
 
 
 def _standard() -> Callable[..., Any]:

@@ -10,7 +10,6 @@ from torch.utils._pytree import tree_leaves
 
 from bitlens.core.inputs import ModelInputs
 from bitlens.errors import LayerError
-from bitlens.probe.folding import folded
 from bitlens.probe.modules import Forward, wrapped
 from bitlens.probe.recording import Recording, Value, begin_graph
 from bitlens.probe.replaying import ARGUMENTS, LAYER, Replay, feature_slot
@@ -22,6 +21,7 @@ class Reached(BaseException):
 
 def record(model: nn.Module, replay: Replay, inputs: ModelInputs) -> Recording:
     """Run a batch through the whole network, once, and keep what the suffix needs."""
+    replay.weights.refresh(replay.folds)
     values, output, seen, sources = _captured(model, replay, inputs, stop=False)
     values[ARGUMENTS] = Value.of(ARGUMENTS, (inputs.args, dict(inputs.kwargs)), replay)
     return Recording(model, replay, inputs.count, values, output, seen, sources)
@@ -76,9 +76,10 @@ def _captured(
 
         return captured
 
+    replay.weights.refresh(replay.prefix_folds)
     output = None
     watched = wrapped(dict.fromkeys([module for module, _ in (*wanted, *reads)], wrap))
-    with torch.no_grad(), wrapped(folded(replay.prefix_folds, None)), watched, suppress(Reached):
+    with torch.no_grad(), wrapped(replay.weights.folded(replay.prefix_folds, None)), watched, suppress(Reached):
         output = inputs.passed_to(model)
     if LAYER not in values:
         raise LayerError(f"the forward pass did not reach layer {replay.name!r} for these inputs")

@@ -76,7 +76,7 @@ def folded(folds: Sequence[Fold], dtype: torch.dtype | None, *, packed: bool = F
     for fold in folds:
         weight, bias = _parameters(fold, dtype)
         pack = packed and can_be_packed(fold.module, weight)
-        wrappers[fold.module] = _packed(weight, bias) if pack else _with_parameters(weight, bias)
+        wrappers[fold.module] = _packed(fold.module, weight, bias) if pack else _with_parameters(weight, bias)
         if fold.norm is not None:
             wrappers[fold.norm] = _skipped
     return wrappers
@@ -112,12 +112,9 @@ def _with_parameters(weight: Tensor, bias: Tensor | None) -> Wrapper:
     return wrap
 
 
-def _packed(weight: Tensor, bias: Tensor | None) -> Wrapper:
-    def wrap(module: nn.Module, _forward: Forward) -> Forward:
-        assert isinstance(module, nn.Conv2d)
-        return PackedConvolution(module, weight, bias)
-
-    return wrap
+def _packed(module: nn.Conv2d, weight: Tensor, bias: Tensor | None) -> Wrapper:
+    convolution = PackedConvolution(module, weight, bias)
+    return lambda _module, _forward: convolution
 
 
 def _skipped(_module: nn.Module, _forward: Forward) -> Forward:

@@ -16,7 +16,6 @@ from bitlens.probe.agreement import agree
 from bitlens.probe.around import MOSTLY, ROUNDING, Around, beside, left_over, pair_of, unread
 from bitlens.probe.capturing import Reached, features_at, record
 from bitlens.probe.endings import output_form
-from bitlens.probe.folding import folded
 from bitlens.probe.following import prepared
 from bitlens.probe.geometry import Geometry, Responses, answers_of, geometry_of, said_geometry
 from bitlens.probe.modules import (
@@ -191,6 +190,7 @@ class Probe:
         """
         with frozen(self.model):
             replay = self._replay(inputs)
+            replay.weights.refresh(replay.prefix_folds)
         slot = feature_slot(replay.axes[LAYER])
         axis = replay.axes[LAYER][slot]
         outputs: list[Any] = []
@@ -216,7 +216,7 @@ class Probe:
         begins = {} if entry is None else entry._giving(inputs, given)
         with (
             frozen(self.model),
-            wrapped(folded(replay.prefix_folds, dtype)),
+            wrapped(replay.weights.folded(replay.prefix_folds, dtype)),
             wrapped(begins),
             wrapped({replay.layer[0]: putting_out(watched)}),
         ):

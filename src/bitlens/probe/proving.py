@@ -3,7 +3,7 @@
 import warnings
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import torch
@@ -18,6 +18,7 @@ from bitlens.probe.behaviour import check_behaviour
 from bitlens.probe.capturing import layer_leaves, record
 from bitlens.probe.declared import declared_channel
 from bitlens.probe.folding import foldable
+from bitlens.probe.prepared import PreparedWeights
 from bitlens.probe.recording import Touched
 from bitlens.probe.replaying import ARGUMENTS, LAYER, Read, Replay, feature_slot, replay_script, sample_axes
 from bitlens.probe.trace import Call, all_calls, trace_calls
@@ -40,6 +41,7 @@ class LayerPlace:
         call: which of its calls, if it is called several times in one pass.
         reads: further modules by name.
         slopes: whether gradients are wanted with respect to the last of them.
+        weights: made ready for passes, for whatever inputs.
     """
 
     model: nn.Module
@@ -48,6 +50,7 @@ class LayerPlace:
     call: int | None
     reads: Mapping[str, nn.Module]
     slopes: bool
+    weights: PreparedWeights = field(default_factory=PreparedWeights)
 
     def replay(self, inputs: ModelInputs) -> Replay:
         """Work out what can be replayed for inputs like these; the network is frozen."""
@@ -94,7 +97,7 @@ class LayerPlace:
         reads.sort(key=lambda read: turns.index(read.call[0]))
         replay = Replay(
             self.name, prefix, (layer.module, layer.index), script, known,
-            folds=behind, prefix_folds=before, reads=tuple(reads), slopes=self.slopes,
+            folds=behind, prefix_folds=before, weights=self.weights, reads=tuple(reads), slopes=self.slopes,
             features=tuple(n for axis, n in enumerate(size) if axis != samples),
             declared=None if declared is None or declared == samples else declared - (declared > samples),
         )  # fmt: skip

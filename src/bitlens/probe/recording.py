@@ -13,7 +13,6 @@ from torch.utils._pytree import TreeSpec, tree_flatten, tree_map, tree_unflatten
 from bitlens.core.inputs import tensors_of
 from bitlens.core.outputs import OutputForm
 from bitlens.errors import LayerError
-from bitlens.probe.folding import folded
 from bitlens.probe.modules import Forward, Wrapper, frozen, putting_out, wrapped
 from bitlens.probe.replaying import ARGUMENTS, LAYER, REPLACED, Read, Replay, TensorKey, feature_slot
 
@@ -285,7 +284,10 @@ class Recording:
             return self._model(*args, **kwargs)
 
         with frozen(self._model):
-            wrappers = {**folded(self._replay.folds, dtype, packed=packed), **dict.fromkeys(self._replay.script, wrap)}
+            wrappers = {
+                **self._replay.weights.folded(self._replay.folds, dtype, packed=packed),
+                **dict.fromkeys(self._replay.script, wrap),
+            }
             with wrapped(wrappers), wrapped({module: _changing(change) for module, change in (changes or {}).items()}):
                 yield run
 

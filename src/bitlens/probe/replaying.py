@@ -2,13 +2,14 @@
 
 import itertools
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 from torch import nn
 
 from bitlens.errors import LayerError
 from bitlens.probe.folding import Fold
+from bitlens.probe.prepared import PreparedWeights
 from bitlens.probe.trace import Call, Shapes, all_calls
 
 TensorKey = tuple[int, int]
@@ -72,6 +73,7 @@ class Replay:
     bytes_per_row: int = 1
     folds: tuple[Fold, ...] = ()
     prefix_folds: tuple[Fold, ...] = ()
+    weights: PreparedWeights = field(default_factory=PreparedWeights, compare=False)
     reads: tuple[Read, ...] = ()
     slopes: bool = False
     features: tuple[int, ...] = ()

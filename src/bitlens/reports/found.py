@@ -7,7 +7,7 @@ from typing import Any
 
 from bitlens.core.stored_map import StoredMap
 from bitlens.errors import DataError
-from bitlens.explaining.summary import SUMMARY, read_summary, safe_name
+from bitlens.explaining.summary import SUMMARY, VALUES, read_summary, safe_name
 from bitlens.system.reading import read_json
 
 
@@ -100,7 +100,7 @@ def read_results(place: Path) -> Results:
         results.problems += [f"left out by explain: {reason}" for kind in ("skipped", "refused") for reason in
                              _reasons(summary.get(kind))]  # fmt: skip
     else:
-        files = sorted(folder.glob("*.safetensors"))
+        files = sorted(file for file in folder.glob("*.safetensors") if not file.name.endswith(VALUES))
         results.groups = [[Entry(folder, {}, file.stem)] for file in files]
     if not results.groups and not results.texts:
         raise DataError(f"{folder} holds no attributions: `bitlens explain … --out {folder}` makes them")

@@ -1,6 +1,8 @@
 """From rows of explained texts to passages with shaded words."""
 
+import math
 from collections.abc import Iterator, Mapping, Sequence
+from contextlib import suppress
 from typing import Any
 
 from bitlens.core.told import BYPASSED
@@ -10,36 +12,65 @@ from bitlens.view.card import Proof
 from bitlens.view.report_html import Passage
 from bitlens.view.shaded import ShadedText, pieces_of, word_scale
 
+Tops = Mapping[str, float]
+"""Where the shades of words end, by unit."""
 
-def passages_of(rows: Sequence[Mapping[str, Any]], problems: list[str], first: int = 1) -> Iterator[Passage]:
+
+def scale_of(rows: Sequence[Mapping[str, Any]], same_scale: bool | None) -> Tops:
+    """Find where shades end on all passages: of words in bits, of scores too if `same_scale`, of none if it is False."""
+    tops: dict[str, float] = {}
+    for row in rows:
+        unit = str(row.get("unit")).partition("/")[0]
+        if same_scale or (same_scale is None and unit == "bits"):
+            with suppress(InputError):  # what is damaged is told where it is shown
+                values = [abs(value) for value in _words(row)[2] if math.isfinite(value)]
+                tops[unit] = max(tops.get(unit, 0.0), *values)
+    return tops
+
+
+def passages_of(
+    rows: Sequence[Mapping[str, Any]], problems: list[str], tops: Tops, first: int = 1
+) -> Iterator[Passage]:
     """Yield a passage for each text and method.
 
     Args:
         rows: as `Explanation.as_dict` gives them, with the text's `name` if it has one.
         problems: what cannot be shown is added to it.
+        tops: where shades end, as `scale_of` finds it.
         first: number of the first passage on the page.
     """
     for number, row in enumerate(rows, first):
         name = str(row.get("name") or f"text {number}")
         try:
-            yield _passage(row, name, f"text-{number}")
+            yield _passage(row, name, f"text-{number}", tops)
         except BitlensError as error:
             problems.append(f"{name}: {error}")
 
 
-def _passage(row: Mapping[str, Any], name: str, anchor: str) -> Passage:
+def _passage(row: Mapping[str, Any], name: str, anchor: str, tops: Tops) -> Passage:
+    text, spans, values = _words(row)
     try:
-        text, unit = str(row["text"]), str(row["unit"]).partition("/")[0]
-        spans = [(int(word["span"][0]), int(word["span"][1])) for word in row["words"]]
-        values = [float(word["value"]) for word in row["words"]]
-        proof = _proof(row)
+        unit, proof = str(row["unit"]).partition("/")[0], _proof(row)
         total = float(row["total_bits"]) if "total_bits" in row else None
-    except (KeyError, TypeError, ValueError, IndexError) as error:
-        raise InputError(f"its row in summary.json is damaged ({type(error).__name__} {error})") from error
+    except (KeyError, TypeError, ValueError) as error:
+        raise _damaged(error) from error
     pieces = pieces_of(text, spans, values)
-    scale = word_scale([pieces], unit, signed=bool(row.get("signed")))
+    scale = word_scale([pieces], unit, vmax=tops.get(unit) or None, signed=bool(row.get("signed")))
     method = " · ".join(str(row[key]) for key in ("method", "layer") if row.get(key))
     return Passage(anchor, name, _answer(row), method, ShadedText(pieces, scale), total, proof)
+
+
+def _words(row: Mapping[str, Any]) -> tuple[str, list[tuple[int, int]], list[float]]:
+    """Read a text, and of its words the characters and the values."""
+    try:
+        spans = [(int(word["span"][0]), int(word["span"][1])) for word in row["words"]]
+        return str(row["text"]), spans, [float(word["value"]) for word in row["words"]]
+    except (KeyError, TypeError, ValueError, IndexError) as error:
+        raise _damaged(error) from error
+
+
+def _damaged(error: Exception) -> InputError:
+    return InputError(f"its row in summary.json is damaged ({type(error).__name__} {error})")
 
 
 def _answer(row: Mapping[str, Any]) -> Answer:

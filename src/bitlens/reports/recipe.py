@@ -27,7 +27,9 @@ def explained_recipe(title: str, settings: Mapping[str, Any]) -> Recipe:
     return Recipe(
         title,
         "\n".join(lines),
-        "\n".join(_python(str(settings["model"]), known, words)) if known and "model" in settings else "",
+        "\n".join(_python(str(settings["model"]), known, words, photos="form" not in settings))
+        if known and "model" in settings
+        else "",
         [(label, _listed(one)) for label, one in known.items()],
     )
 
@@ -81,16 +83,19 @@ def _listed(settings: Mapping[str, Any]) -> list[tuple[str, str]]:
     return [(name, "" if value is None else str(value)) for name, value in settings.items() if name != "name"]
 
 
-def _python(model: str, methods: Mapping[str, Mapping[str, Any]], command: Sequence[str]) -> Iterator[str]:
+def _python(
+    model: str, methods: Mapping[str, Mapping[str, Any]], command: Sequence[str], *, photos: bool
+) -> Iterator[str]:
     yield "import bitlens"
     if any(one.get("statistics_data", "own") != "own" for one in methods.values()):
         yield "from bitlens.methods.lessons import STATISTICS, How"
         yield "from bitlens.methods.teaching import Source, Teacher"
-    yield "from bitlens.data.images import read_image"
+    yield "from bitlens.data.images import read_image" if photos else "from pathlib import Path"
     yield ""
     weights = given_option(command, "--weights")
     yield f"loaded = bitlens.load_model({', '.join(map(repr, [model, *([weights] if weights else [])]))})"
-    yield 'image = loaded.preprocess(read_image("PHOTO"))[None]'
+    read = 'read_image("PHOTO")' if photos else 'loaded.preprocess.read(Path("FILE"))'
+    yield f"image = loaded.preprocess({read})[None]"
     target = given_option(command, "--target")
     asked = f", {target}" if target and target.isdigit() else ""
     for one in methods.values():

@@ -8,9 +8,9 @@ from typing import Any
 from bitlens.errors import BitlensError, DataError
 from bitlens.evaluation.pinned import result_folders
 from bitlens.reports.evaluated import evaluation_section
-from bitlens.reports.explained import cards_of, tops_of
+from bitlens.reports.explained import cards_of, ends_of
 from bitlens.reports.found import Results, read_results
-from bitlens.reports.passages import passages_of
+from bitlens.reports.passages import passages_of, scale_of
 from bitlens.reports.recipe import evaluation_recipe, explained_recipe
 from bitlens.system.files import write_text
 from bitlens.system.reading import whole
@@ -36,7 +36,7 @@ class Written:
     problems: tuple[str, ...]
 
 
-def write_report(places: Sequence[str | Path], out: str | Path, *, same_scale: bool = False) -> Written:
+def write_report(places: Sequence[str | Path], out: str | Path, *, same_scale: bool | None = None) -> Written:
     """Write one page of HTML from what explain and evaluate wrote. It needs no network, no model and no photo.
 
     Parts that are missing or damaged are named on the page.
@@ -45,7 +45,8 @@ def write_report(places: Sequence[str | Path], out: str | Path, *, same_scale: b
         places: folders of explain, demo or evaluate, files NAME.safetensors of explain, or FILE.json with what
             `bitlens text explain --json` printed.
         out: the file to write.
-        same_scale: the same colour means the same value on all photos: for maps in bits, and for each method of scores.
+        same_scale: whether the same colour means the same value on all photos, for maps in bits and for each method of scores;
+            None for maps in bits only.
 
     Raises:
         DataError: if none of the places holds anything to report, or `out` cannot be written.
@@ -62,10 +63,11 @@ def write_report(places: Sequence[str | Path], out: str | Path, *, same_scale: b
             except DataError as error:
                 report.problems.append(str(error))
     groups = [group for _, results in found for group in results.groups]
-    tops = tops_of(groups) if same_scale else {}
+    ends = ends_of(groups, same_scale)
+    shaded = scale_of([row for _, results in found for row in results.texts], same_scale)
     for _, results in found:
-        report.cards += cards_of(results.groups, tops, len(report.cards) + 1)
-        report.passages += passages_of(results.texts, report.problems, len(report.passages) + 1)
+        report.cards += cards_of(results.groups, ends, len(report.cards) + 1)
+        report.passages += passages_of(results.texts, report.problems, shaded, len(report.passages) + 1)
         report.problems += results.problems
     recipes = [explained_recipe(f"Explanations in {place.name or place}", results.settings) for place, results in found]
     report.recipes = [*(recipe for recipe in recipes if recipe.command or recipe.settings), *report.recipes]

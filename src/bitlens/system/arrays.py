@@ -4,6 +4,8 @@ What reads arrays of NumPy does not wait for torch.
 """
 
 import hashlib
+import math
+import zipfile
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -102,7 +104,7 @@ def _bytes(array: A) -> memoryview:
 
 
 def read_array(path: str | Path, what: str, shape: tuple[int, ...] | None = None) -> npt.NDArray[np.float32]:
-    """Read a map (H, W) of finite float32 numbers from an .npy file.
+    """Read a map (H, W), or of one or three axes, of finite float32 numbers from an .npy file.
 
     Args:
         path: the file.
@@ -115,17 +117,71 @@ def read_array(path: str | Path, what: str, shape: tuple[int, ...] | None = None
     with whole(path, what, "remove it, and the command that wrote it makes it again"):
         with Path(path).open("rb") as file:
             kind = _header(file)
-            if kind[0] != np.dtype(np.float32) or len(kind[1]) != 2 or shape not in (None, kind[1]):
+            if kind[0] != np.dtype(np.float32) or not 1 <= len(kind[1]) <= 3 or shape not in (None, kind[1]):
                 wanted = "a map (H, W)" if shape is None else f"a map {shape}"
                 raise ValueError(f"it is {kind[0]} of shape {kind[1]}, expected {wanted} of float32")
             left = Path(path).stat().st_size - file.tell()
-            if left != 4 * kind[1][0] * kind[1][1]:
+            if left != 4 * math.prod(kind[1]):
                 raise ValueError("it is cut short, or too long")
             file.seek(0)
             values: npt.NDArray[np.float32] = _NPY.read_array(file, allow_pickle=False)
         if not values.size or not np.isfinite(values).all():
             raise ValueError("it is empty, or holds NaN or infinite values")
     return values
+
+
+def read_any_array(path: str | Path, most: int) -> npt.NDArray[Any]:
+    """Read an .npy file of real numbers, at most so many; its head is checked before anything else of it is read.
+
+    Raises:
+        ValueError: if it is cut, holds something else, or more.
+        OSError: if it cannot be read.
+    """
+    with Path(path).open("rb") as file:
+        _check_head(file, Path(path).stat().st_size, most)
+        file.seek(0)
+        values: npt.NDArray[Any] = _NPY.read_array(file, allow_pickle=False)
+    return values
+
+
+def axes_of_array(path: str | Path) -> int:
+    """Return how many axes the head of an .npy file promises; DataError where it cannot be read."""
+    with whole(path, "an array", "save it anew by numpy.save"), Path(path).open("rb") as file:
+        return len(_header(file)[1])
+
+
+def read_archive_array(path: str | Path, most: int, *beside: str) -> tuple[npt.NDArray[Any] | None, ...]:
+    """Read the one array of an .npz file, at most so many numbers, and others by name, None where they are missing.
+
+    Raises:
+        ValueError: if it is damaged, or holds several arrays besides.
+        OSError: if it cannot be read.
+    """
+    check_archive(path)
+    with zipfile.ZipFile(path) as archive:
+        sizes = {part.filename.removesuffix(".npy"): part.file_size for part in archive.infolist()}
+        main = [name for name in sizes if name not in beside]
+        if len(main) != 1:
+            raise ValueError(f"it holds {len(main)} arrays ({', '.join(main[:5])}), expected one")
+        found: dict[str, npt.NDArray[Any]] = {}
+        for name in (main[0], *(other for other in beside if other in sizes)):
+            with archive.open(f"{name}.npy") as file:
+                _check_head(file, sizes[name], most)
+            with archive.open(f"{name}.npy") as file:
+                found[name] = _NPY.read_array(file, allow_pickle=False)
+    return (found[main[0]], *(found.get(name) for name in beside))
+
+
+def _check_head(file: Any, size: int, most: int) -> None:
+    """Refuse an .npy stream whose head promises anything but real numbers, at most so many, that fill the rest of it."""
+    dtype, shape = _header(file)
+    count = math.prod(shape)
+    if dtype.kind not in "fiub" or dtype.hasobject:
+        raise ValueError(f"it holds {dtype}, expected real numbers")
+    if not 0 < count <= most:
+        raise ValueError(f"it says that its shape is {shape}, expected 1 to {most} numbers")
+    if size - file.tell() != count * dtype.itemsize:
+        raise ValueError("it is cut short, or too long")
 
 
 def _header(file: Any) -> tuple[np.dtype[Any], tuple[int, ...]]:

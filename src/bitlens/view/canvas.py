@@ -37,9 +37,14 @@ class Page(Figure):
     """A figure that shows itself in a notebook, whether pyplot is there or not."""
 
     def _repr_png_(self) -> bytes:
-        buffer = io.BytesIO()
-        _write_png(self, buffer)
-        return buffer.getvalue()
+        return png_of(self)
+
+
+def png_of(figure: Figure) -> bytes:
+    """Return a figure as PNG."""
+    buffer = io.BytesIO()
+    _write_png(figure, buffer)
+    return buffer.getvalue()
 
 
 def new_page(width: float, height: float) -> Figure:

@@ -140,6 +140,23 @@ def agreement(found: "Attribution | StoredMap", sample: int = 0) -> str:
 
 
 @dataclass(frozen=True)
+class SlicePile:
+    """Slices of a volume, one below the other in one picture.
+
+    Attributes:
+        picture: data URI.
+        size: width and height of one of them.
+        numbers: which slices they are.
+        first: position of the one that is shown first.
+    """
+
+    picture: str
+    size: tuple[int, int]
+    numbers: tuple[int, ...]
+    first: int
+
+
+@dataclass(frozen=True)
 class MapFigure:
     """One map over its photo.
 
@@ -155,6 +172,9 @@ class MapFigure:
         facts: short sentences about it.
         proof: of a method that uses noise.
         curve: bits against the share of the decision, as a piece of HTML; empty where nobody asked for it.
+        own: whether a map in bits has a scale that no other shares.
+        size: width and height of the picture, where it is not that of the card.
+        slices: of a volume.
     """
 
     method: str
@@ -168,6 +188,9 @@ class MapFigure:
     facts: tuple[str, ...] = ()
     proof: Proof | None = None
     curve: str = ""
+    own: bool = False
+    size: tuple[int, int] | None = None
+    slices: "SlicePile | None" = None
 
 
 @dataclass(frozen=True)
@@ -239,7 +262,7 @@ def draw_figure(
         details,
         picture_uri(overlay(grey, values, scale)),
         bar_uri(scale),
-        _ends(scale),
+        ends_of(scale),
         scale.unit,
         scale.note,
         f"Map of {method} in {what}s: {'; '.join(facts) or '0 everywhere'}".replace("bitss", "bits"),
@@ -268,7 +291,7 @@ def _third(positions: NDArray[np.intp], weights: NDArray[np.float64], length: in
     return min(int(3 * np.average(positions + 0.5, weights=weights) / length), 2)
 
 
-def _ends(scale: Scale) -> tuple[str, str]:
+def ends_of(scale: Scale) -> tuple[str, str]:
     """Return the numbers at the ends of the bar; "≥" where values lie beyond."""
     below, above = scale.extend in ("min", "both"), scale.extend in ("max", "both")
     return ("≤ " if below else "") + _number(scale.bottom), ("≥ " if above else "") + _number(scale.top)

@@ -29,8 +29,8 @@ def draw_features(axes: Axes, seen: Seen, values: Floats, scale: Scale, outline:
     heights = values[chosen]
     colours = overlay(np.full((1, len(chosen)), LIGHTEST, np.float32), heights[None], scale)[0]
     axes.barh(rows, heights, height=0.72, color=list(colours), edgecolor="none")
-    low = -1.05 * scale.top if scale.signed else 0.0
-    axes.set(xlim=(low, 1.05 * scale.top), ylim=(len(chosen) - 0.4, -0.6), facecolor=GROUND)
+    longest = 1.05 * max(scale.top, float(np.abs(heights).max()))
+    axes.set(xlim=(-longest if scale.signed else 0.0, longest), ylim=(len(chosen) - 0.4, -0.6), facecolor=GROUND)
     names = seen.names or tuple(f"feature {number}" for number in range(len(values)))
     marks = ["● " if outline is not None and outline[number] else "" for number in chosen]
     labels = [f"{mark}{names[n]} = {_short(float(seen.values[n]))}" for mark, n in zip(marks, chosen, strict=True)]
@@ -38,4 +38,4 @@ def draw_features(axes: Axes, seen: Seen, values: Floats, scale: Scale, outline:
 
 
 def _short(value: float) -> str:
-    return f"{value:,.4g}".replace("-", "−")
+    return (f"{value:,.0f}" if 1e3 <= abs(value) < 1e6 else f"{value:.4g}").replace("-", "−")

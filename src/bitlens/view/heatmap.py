@@ -13,7 +13,7 @@ from matplotlib.figure import Figure
 
 from bitlens.errors import DataError
 from bitlens.system.files import write_bytes
-from bitlens.view.arrays import Array, as_map, as_photo
+from bitlens.view.arrays import Array, as_floats, as_map, as_photo
 from bitlens.view.canvas import add_axes, line_height, new_page, save_figure, wrap, write
 from bitlens.view.colours import Scale
 from bitlens.view.panels import draw_bar, draw_box, draw_map, draw_outline, draw_photo, fit
@@ -35,6 +35,7 @@ def draw_explanation(
     unit: str,
     title: str,
     caption: str = "",
+    scale: Scale | None = None,
     vmax: float | None = None,
     percentile: float | None = None,
     signed: bool = False,
@@ -50,6 +51,7 @@ def draw_explanation(
         unit: what the values count, written at the colour bar: ``"bits/pixel"``, ``"score"``.
         title: what was explained, usually the name of the class; at most two lines of it are shown.
         caption: written below, in as many lines as it takes.
+        scale: what the colours mean, in place of what makes one: `vmax`, `percentile` and `signed`.
         vmax: the value where the colours end; the largest by default. The same for several figures makes them
             comparable.
         percentile: let the colours end at this percentile of the magnitudes; the colour bar says so.
@@ -63,7 +65,7 @@ def draw_explanation(
     pixels = as_photo(photo)
     size = (pixels.shape[1], pixels.shape[2])
     values = as_map(map, size)
-    scale = Scale.over([values], unit, vmax, percentile, signed=signed)
+    scale = scale or Scale.over([values], unit, vmax, percentile, signed=signed)
     places = _side_by_side(size) if size[1] <= 1.9 * size[0] else _one_below_the_other(size)
     text_width = max(places.size[0], _NARROWEST - 2 * _MARGIN)
     heading = wrap(title, text_width, _TITLE, bold=True, max_lines=2)
@@ -88,17 +90,21 @@ def draw_explanation(
 
 
 def save_raw(map: Array, path: str | Path) -> None:  # noqa: A002
-    """Write a map (H, W) as float32 into a .npy file, values as they are: the whole file or none at all.
+    """Write a map (H, W), (T,), (D, H, W) or (D,) as float32 into a .npy file, values as they are: all of it or no file.
 
     Raises:
-        InputError: the map is not two-dimensional, empty or not finite.
+        InputError: the map has another number of axes, is empty or not finite.
         DataError: the name does not end in .npy, or the file cannot be written.
     """
     path = Path(path)
     if path.suffix.lower() != ".npy":
         raise DataError(f"cannot save a map as {str(path)!r}: expected a name that ends in .npy")
     buffer = io.BytesIO()
-    np.save(buffer, as_map(map), allow_pickle=False)
+    values = as_floats(map, "map")
+    if values.ndim in (1, 3) and values.size and np.isfinite(values).all():
+        np.save(buffer, values, allow_pickle=False)
+    else:
+        np.save(buffer, as_map(map), allow_pickle=False)
     write_bytes(path, buffer.getvalue())
 
 

@@ -1,7 +1,7 @@
 """Draws layers × words: how the bits that pass each layer of a network are spread over the words of one text.
 
 Colours are shares of what passes a layer, since layers differ in their bits by powers of ten; the bits themselves stand
-at the end of each row.
+at the end of each row. Where fewer than `FAINT` bits pass, the shares are of so many: a layer that uses nothing is pale.
 """
 
 from collections.abc import Sequence
@@ -25,6 +25,8 @@ _ROW, _COLUMN, _WIDEST_COLUMN, _LONGEST_WORD, _LONGEST_LAYER = 0.17, 0.135, 0.24
 _BAR_WIDTH, _BAR_HEIGHT = 1.6, 0.09
 # Points.
 _TITLE, _HEADING, _BODY, _SMALL = 12.0, 9.0, 8.0, 7.0
+FAINT = 10.0
+"""Bits: the words of a layer that fewer pass are shaded by what they have of so many."""
 _MUTED, _FRAME = "#555555", "#bbbbbb"
 _INK = LinearSegmentedColormap.from_list("ink", ["#ffffff", "#fde3c0", "#f5a04b", "#c2410c", "#4a1303"])
 _GAMMA = 0.6  # small shares stay visible
@@ -103,15 +105,21 @@ def draw_layers(
             top += panel_height
         top += labels_height + _BAND_GAP
     _draw_bar(add_axes(page, left, top, _BAR_WIDTH, _BAR_HEIGHT), top_share)
-    write(page, ["share of the layer's bits"], left + _BAR_WIDTH + 0.15, top - 0.03, _SMALL, colour=_MUTED)
+    write(
+        page,
+        [f"share of the layer's bits, or of {FAINT:g} bits where fewer pass"],
+        left + _BAR_WIDTH + 0.15,
+        top - 0.03,
+        _SMALL,
+        colour=_MUTED,
+    )
     write(page, legend, _MARGIN, end, _BODY, colour=_MUTED)
     return page
 
 
 def _shares(bits: Floats) -> Floats:
-    """Return each row as shares of its sum; a layer that nothing passes stays empty."""
-    totals = bits.sum(1, keepdims=True)
-    shares: Floats = np.divide(bits, totals, out=np.zeros_like(bits), where=totals > 0)
+    """Return each row as shares of its sum, or of `FAINT` bits where it has fewer."""
+    shares: Floats = bits / np.maximum(bits.sum(1, keepdims=True), np.float32(FAINT))
     return shares
 
 

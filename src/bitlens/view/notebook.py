@@ -7,11 +7,12 @@ import numpy as np
 from bitlens.core.attribution import Attribution
 from bitlens.core.seen import Seen
 from bitlens.view.arrays import Floats, as_map
+from bitlens.view.canvas import png_of
 from bitlens.view.colours import Scale, dim, overlay
-from bitlens.view.encoding import bar_uri, picture_uri
+from bitlens.view.encoding import as_data_uri, bar_uri, picture_uri
 from bitlens.view.html import render_template
 from bitlens.view.shaded import html_fragment
-from bitlens.view.show import facts, photo_of, shaded_text
+from bitlens.view.show import draw_attribution, facts, photo_of, shaded_text
 
 _MOST = 8
 _SIDE = 180  # pixels of the longer side
@@ -37,6 +38,8 @@ def attribution_html(attribution: Attribution) -> str:
     if shown.seen and all(one.text for one in shown.seen):
         return html_fragment([shaded_text(shown, number) for number in range(len(shown))])
     seen = shown.seen or (Seen(),) * len(shown)
+    if shown.seen and all(one.values is not None for one in shown.seen):
+        return f'<img alt="{len(shown)} maps in {shown.unit}" src="{as_data_uri(png_of(draw_attribution(shown)), "image/png")}">'
     maps = [_grid(one.numpy()) for one in shown.map]
     scale = Scale.over(maps, shown.unit) if maps else Scale(shown.unit, 1.0)
     return render_template(

@@ -5,6 +5,7 @@ Each map has its colour bar and unit; below stands what was measured.
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 from matplotlib.axes import Axes
@@ -31,7 +32,7 @@ _TITLE, _HEADING, _BODY, _SMALL = 12.0, 9.0, 9.0, 7.5
 
 
 @dataclass(frozen=True)
-class Explained:
+class Reading:
     """One input, its maps, and what is said of them.
 
     Attributes:
@@ -46,10 +47,10 @@ class Explained:
     panels: Sequence[Panel]
     title: str
     caption: str = ""
-    outline: Floats | None = None
+    outline: Any = None
 
 
-def draw_readings(inputs: Sequence[Explained]) -> Figure:
+def draw_readings(inputs: Sequence[Reading]) -> Figure:
     """Draw signals, volumes or rows of tables, one below the other.
 
     Raises:
@@ -73,10 +74,10 @@ def map_of(seen: Seen, values: object) -> Floats:
         InputError: it is not finite, or of another size than the input.
     """
     found = np.asarray(values, dtype=np.float32)
-    assert seen.values is not None
-    places = tuple(seen.values.shape if seen.values.dim() == 1 else seen.values.shape[1:])
-    if found.shape != places or not np.isfinite(found).all():
-        raise InputError(f"a map of shape {found.shape} is no map of an input with places {places}, or is not finite")
+    if found.shape != seen.places or not np.isfinite(found).all():
+        raise InputError(
+            f"a map of shape {found.shape} is no map of an input with places {seen.places}, or is not finite"
+        )
     return found
 
 
@@ -84,13 +85,13 @@ def map_of(seen: Seen, values: object) -> Floats:
 class _Part:
     """The part of a page that one input takes."""
 
-    one: Explained
+    one: Reading
     maps: Sequence[Floats]
     heading: Sequence[str]
     legend: Sequence[str]
 
     @classmethod
-    def plan(cls, one: Explained) -> "_Part":
+    def plan(cls, one: Reading) -> "_Part":
         if one.seen.values is None or not one.panels:
             raise InputError("there is no map of a signal, a volume or a row to draw: give at least one")
         maps = [map_of(one.seen, panel.map) for panel in one.panels]

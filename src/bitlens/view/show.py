@@ -21,6 +21,8 @@ from bitlens.view.card import Proof, agreement, caption
 from bitlens.view.colours import Scale
 from bitlens.view.comparison import Panel, draw_comparison
 from bitlens.view.heatmap import draw_explanation
+from bitlens.view.readings import Reading, draw_readings
+from bitlens.view.scales import dark_end
 from bitlens.view.shaded import ShadedText, pieces_of, word_scale
 from bitlens.view.sheet import draw_scaled_grid
 from bitlens.view.text_figure import draw_texts
@@ -46,19 +48,27 @@ def draw_attribution(found: Attribution, images: Any = None, *, spread: bool = F
         return draw_texts(
             texts if not spread else [both for i, one in enumerate(texts) for both in (one, _spread_text(found, i))]
         )
+    if all(
+        one.values is not None and tuple(values.shape) == one.places
+        for one, values in zip(seen, found.map, strict=True)
+    ):
+        return draw_readings([_reading(found, i, one, spread=spread) for i, one in enumerate(seen)])
     maps = [map_over(values, one) for values, one in zip(found.map, seen, strict=True)]
     photos = [photo_of(one, values) for one, values in zip(seen, maps, strict=True)]
     titles = [named(one.target or text) for one, text in zip(seen, found.targets, strict=True)]
     percentile = _PERCENTILE if found.unit == "score" else None
+    proofs = [Proof.of(found, i) for i in range(len(found))]
+    bits = found.unit.startswith("bits")
+    dark = dark_end(maps, [proof is not None and proof.idle for proof in proofs]) if bits else None
     if spread:
         return _with_spread(found, photos, maps, titles)
     if len(found) == 1:
         parts = [caption(found), agreement(found, 0), seen[0].note, _summed(found)]
         legend = " · ".join(part for part in parts if part)
         return draw_explanation(
-            photos[0], maps[0], unit=found.unit, title=titles[0], caption=legend, percentile=percentile
+            photos[0], maps[0], unit=found.unit, title=titles[0], caption=legend, vmax=dark, percentile=percentile
         )
-    scale = Scale.over(maps, found.unit, percentile=percentile)
+    scale = Scale.over(maps, found.unit, dark, percentile=percentile)
     where = [f"at {found.layer}" if found.layer else "", *dict.fromkeys(one.note for one in seen), _summed(found)]
     return draw_scaled_grid(
         photos,
@@ -70,6 +80,19 @@ def draw_attribution(found: Attribution, images: Any = None, *, spread: bool = F
         captions=[[_in_short(found, i)] for i in range(len(found))],
         shared=True,
     )
+
+
+def _reading(found: Attribution, number: int, seen: Seen, *, spread: bool) -> Reading:
+    """Put a signal, a volume or a row beside its map, and beside how far that of other seeds differs."""
+    one = found[number]
+    percentile = _PERCENTILE if one.unit == "score" else None
+    scale = Scale.over([one.map.numpy()], one.unit, percentile=percentile)
+    panels = [Panel(one.map[0], scale, one.method if spread else "", one.layer)]
+    if spread and one.spread is not None:
+        std = one.spread.std[0].numpy()
+        panels.append(Panel(std, Scale.over([std], one.unit), f"standard deviation over {one.spread.seeds} seeds"))
+    legend = " · ".join(part for part in (caption(one) or one.method, agreement(one, 0)) if part)
+    return Reading(seen, panels, named(seen.target or one.targets[0]), legend)
 
 
 def _with_spread(found: Attribution, photos: list[Floats], maps: list[Floats], titles: list[str]) -> Figure:

@@ -38,6 +38,9 @@ class Scaled(nn.Module):
 class TableNetwork(nn.Module):
     """(N, 20) readings to (N, 4) logits."""
 
+    feature_names = FEATURES
+    """The columns of a table that it reads."""
+
     def __init__(self) -> None:
         super().__init__()
         self.scaled = Scaled()

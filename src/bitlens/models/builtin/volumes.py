@@ -3,11 +3,11 @@
 | stage | cells for 32 x 32 x 32 voxels | channels |
 |---|---|---|
 | `layer1` | 16 x 16 x 16 (1/2) | 8 |
-| `layer2` | 16 x 16 x 16 (1/2) | 16 |
+| `layer2` | 8 x 8 x 8 (1/4) | 16 |
 | `layer3` | 8 x 8 x 8 (1/4) | 32 |
 | `layer4` | 4 x 4 x 4 (1/8) | 48 |
 
-`layer2` is the place for a bottleneck: fine enough to point at a body, and deep enough to know its edges.
+`layer1` is the place for a bottleneck: fine enough to point at a body, and what it puts out says little of its shape yet.
 """
 
 from collections.abc import Callable
@@ -29,8 +29,8 @@ class VolumeNetwork(nn.Module):
     def __init__(self) -> None:
         super().__init__()
         self.layer1 = _stage(1, 8, 2, 5)
-        self.layer2 = _stage(8, 16, 1, 3)
-        self.layer3 = nn.Sequential(_stage(16, 32, 2, 3), _stage(32, 32, 1, 3))
+        self.layer2 = _stage(8, 16, 2, 3)
+        self.layer3 = _stage(16, 32, 1, 3)
         self.layer4 = _stage(32, 48, 2, 3)
         self.maxpool = nn.AdaptiveMaxPool3d(1)
         self.fc = nn.Linear(48, len(CLASSES))

@@ -128,6 +128,14 @@
     });
   }
 
+  for (const input of document.querySelectorAll(".slices input")) {
+    const pile = input.closest(".slices");
+    input.addEventListener("input", () => {
+      pile.querySelector("img").style.setProperty("--slice", input.value);
+      pile.querySelector("output").textContent = input.dataset.numbers.split(" ")[input.value];
+    });
+  }
+
   addEventListener("beforeprint", () => {
     for (const details of document.querySelectorAll("details")) details.open = true;
   });

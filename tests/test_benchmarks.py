@@ -1,0 +1,79 @@
+"""What benchmarks say of a machine: their table, and that a ratio which fell is noticed."""
+
+import importlib.util
+import json
+import sys
+from pathlib import Path
+
+import pytest
+
+FOLDER = Path(__file__).parents[1] / "benchmarks"
+
+
+@pytest.fixture
+def ranges(monkeypatch, tmp_path):
+    found = _of("ranges")
+    monkeypatch.setattr(found, "STORED", tmp_path / "ranges.json")
+    return found
+
+
+def _of(name):
+    spec = importlib.util.spec_from_file_location(name, FOLDER / f"{name}.py")
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
+
+
+@pytest.mark.parametrize(("ratio", "worse"), [(8.9, True), (9.1, False), (10.5, False), (30.0, False)])
+def test_a_ratio_that_fell_by_more_than_a_tenth_is_told(ranges, ratio, worse):
+    found = ranges.fallen({"resnet50": {"fast": ratio, "new": 1.0}}, {"resnet50": {"fast": [10.0, 11.0]}})
+    assert found == ([f"resnet50, fast: {ratio:.1f}, stored from 10.0 on"] if worse else [])
+
+
+def test_nothing_to_compare_with_is_no_success(ranges):
+    with pytest.raises(SystemExit, match="no range is stored for a machine with"):
+        ranges.fallen({"resnet50": {"fast": 8.0}}, {"vgg16": {"fast": [10.0, 11.0]}})
+
+
+def test_ranges_grow_and_those_of_other_machines_stay(ranges):
+    ranges.STORED.write_text(json.dumps({"another processor": {"vgg16": {"fast": [1.0, 2.0]}}}))
+    for ratio in (10.0, 12.0, 11.0):
+        ranges.store(ranges.widened({"resnet50": {"fast": ratio}}, ranges.load()))
+    assert ranges.load() == {"resnet50": {"fast": [10.0, 12.0]}}
+    assert set(json.loads(ranges.STORED.read_text())) == {"another processor", ranges.units()}
+
+
+def test_the_table_says_what_was_measured(monkeypatch):
+    monkeypatch.syspath_prepend(str(FOLDER))
+    pytest.importorskip("captum")
+    speed = _of("speed")
+    found = {
+        "official": {"seconds": 30.0}, "fast x8": {"seconds": 0.5, "floor": 0.4}, "captum-ig-50": {"seconds": 5.0},
+        "captum-grad-cam": {"seconds": 0.1},
+    }  # fmt: skip
+    assert speed.ratios_of(found) == {"fast x8": 60.0}
+    text = speed.report({"resnet50": found})
+    assert [line.split() for line in text.splitlines()[:3]] == [
+        ["resnet50", "cheaper", "/", "floor"], ["official", "30.00", "s"], ["fast", "x8", "0.50", "s", "60.0", "x", "1.25"],
+    ]  # fmt: skip
+    assert "10.0 times cheaper than captum-ig-50, 5.0 times as dear as captum-grad-cam" in text
+    for name in ("speed", "ranges", "official"):
+        sys.modules.pop(name, None)
+
+
+@pytest.mark.slow
+def test_the_script_for_gpus_runs_to_its_end(monkeypatch, tmp_path, capsys):
+    monkeypatch.syspath_prepend(str(FOLDER))
+    out = tmp_path / "tiny.json"
+    monkeypatch.setattr(sys, "argv", ["gpu.py", "--device", "cpu", "--tiny", "--out", str(out)])
+    gpu = _of("gpu")
+    monkeypatch.setattr(gpu, "_LEAST", 1)
+    monkeypatch.setattr(gpu, "_MOST", 1)
+    gpu.main()
+    found = json.loads(out.read_text())["tiny"]
+    assert {"floor", "official", "paper", "paper-auto", "fast", "keep", "keep-fast", "degradation"} <= set(found)
+    assert all(set(found[name]) == {"1", "2"} for name in ("floor", "paper", "keep"))
+    assert found["compared"]["float32: correlation with the CPU's map"] > 0.9999
+    assert found["compared"]["float32: largest difference of two runs"] == 0
+    assert "keep-fast" in capsys.readouterr().out
+    sys.modules.pop("official", None)
