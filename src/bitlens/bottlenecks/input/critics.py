@@ -27,6 +27,7 @@ from bitlens.errors import LayerError
 _CLIP = 0.01
 _PENALTY = 10.0  # weight of the gradient penalty, of WGAN-GP
 _REAL_STREAM = 0x2545F491  # the noise of Z* must not be that of the masked inputs
+_WEIGHTS_STREAM = 0x1B873593  # nor may the critic begin with the numbers of either
 
 
 @dataclass(frozen=True)
@@ -212,7 +213,7 @@ def _play(game: _Game, stage: FirstStage, real_maps: Callable[[int], Tensor]) ->
     """Return the logits of one sample's mask (1, ...) after the whole schedule."""
     device, size = stage.images.device, tuple(stage.features.shape[1:])
     with torch.random.fork_rng([device] if device.type == "cuda" else []):
-        torch.manual_seed(stage.seed)
+        torch.manual_seed(stage.seed + _WEIGHTS_STREAM)
         critic = game.critic(size[stage.layout.channel], stage.layout.grid(size)).to(device)
     optimizer = game.optimizer(critic.parameters())
     generator = Generator(stage.images, feature_map(stage))
