@@ -292,9 +292,10 @@ def test_a_table_is_told_in_bits_of_its_features() -> None:
     units = {"noise_mean": Pump.MEAN, "noise_std": Pump.STD}
     own = bitlens.InputIBA(Pump(scaled=True).eval(), "mix", **settings, **units).explain(rows * Pump.STD + Pump.MEAN)
     torch.testing.assert_close(own.map, plain.map, rtol=1e-2, atol=1e-3)
+    known = bitlens.InputIBA(Pump(scaled=False).eval(), "mix", precision="float32")
+    known.fit_statistics([torch.randn(4000, 7)], granularity="channel")
     with pytest.raises(LayerError, match=r"has no grid over the features of the input .* or prior='none'"):
-        known = bitlens.InputIBA(Pump(scaled=False).eval(), "mix", precision="float32")
-        known.fit_statistics([torch.randn(4000, 7)], granularity="channel").explain(rows)
+        known.explain(rows)
     with pytest.raises(SettingError, match=r"noise_std has shape \(3,\), one input \(7,\)"):
         bitlens.InputIBA(Pump(scaled=False).eval(), "mix", prior="none", noise_std=torch.ones(3)).explain(rows)
 
