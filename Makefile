@@ -6,7 +6,7 @@ INSTALL ?= $(BIN)/python -m pip install --quiet --disable-pip-version-check
 CORE := .venv/.core
 READY := .venv/.ready
 
-.PHONY: demo test test-slow test-gpu check format docs bench bench-check fuzz crash requirements licences test-oldest test-newest clean
+.PHONY: demo test test-slow test-gpu check format docs results bench bench-check fuzz crash requirements licences test-oldest test-newest clean
 
 demo: $(CORE)  ## explain bundled scenes with the bundled network
 	$(BIN)/bitlens demo
@@ -35,11 +35,14 @@ $(CORE): pyproject.toml constraints.txt
 	touch $@
 
 $(READY): $(CORE)
-	$(INSTALL) --constraint constraints.txt --editable '.[dev,text,timm,train,app,cluster,docs]'
+	$(INSTALL) --constraint constraints.txt --editable '.[dev,text,timm,train,app,cluster,docs,signals,volumes]'
 	touch $@
 
 docs: $(READY)  ## the documentation as a site, in site/
 	$(BIN)/mkdocs build --strict
+
+results: $(READY)  ## tables of docs/results that are made of stored rows
+	$(BIN)/python tools/results.py
 
 bench: $(READY)  ## speed, as ratios measured in one run
 	$(BIN)/python benchmarks/speed.py

@@ -41,6 +41,18 @@ def test_as_captum_where_captum_works(pool):
     assert torch.allclose(made.double(), expected.mean(1), rtol=1e-4, atol=1e-7)
 
 
+def test_with_max_pooling_captum_does_not_add_up_and_this_does():
+    """The note of docs/baselines.md: by how much of the difference the contributions are off."""
+    model = classic(pool=True)
+    nn.init.constant_(model[0].bias, 0.3)  # the pooled reference is above the image in places
+    x, baselines = images(4), images(3, seed=5)
+    target = model(x).argmax(1)
+    expected = model(x).gather(1, target[:, None])[:, 0] - model(baselines).mean(0)[target]
+    theirs = DeepLiftShap(model).attribute(x.clone(), baselines, target).detach().sum((1, 2, 3))
+    assert ((theirs - expected) / expected).abs().max() > 0.1
+    assert torch.allclose(contributions(model, x, baselines, target), expected, rtol=1e-5, atol=1e-6)
+
+
 @pytest.mark.parametrize("name", list(STRUCTURES))
 @pytest.mark.parametrize("baseline", [None, 0.7 * images(1, seed=8)], ids=["zero", "image"])
 def test_contributions_sum_to_the_difference(name, baseline):

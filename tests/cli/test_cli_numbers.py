@@ -105,7 +105,7 @@ def test_signals_of_an_own_network_have_their_rate(tmp_path: Path) -> None:
     told = done("explain", str(tmp_path / "s.npy"), "--model", "builtin/table", "--out", str(out), code=1)
     assert "is no table: expected a file that ends in .csv, .parquet" in told
     told = done("explain", str(tmp_path / "s.npy"), "--model", "builtin/scenes", "--out", str(out), code=1)
-    assert "builtin/scenes reads a photo at a time" in told
+    assert "it holds arrays; a network for signals or volumes takes .npy" in told
 
 
 def test_a_preprocessing_may_take_a_path(tmp_path: Path) -> None:

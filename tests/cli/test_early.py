@@ -90,7 +90,7 @@ WRONG = [
     (("explain", "nowhere.png", *NETWORK), 1, "nowhere.png does not exist"),
     (("explain", "empty", *NETWORK), 1, "empty holds no image"),
     (("explain", "scan.dcm", *NETWORK), 1, "DICOM"),
-    (("explain", "scans.csv", *NETWORK), 1, "csv:"),
+    (("explain", "scans.csv", "--model", "builtin/scenes"), 1, "csv:"),
     ((*PHOTO, "--model", "net.py"), 1, "write net.py:build"),
     ((*PHOTO, "--model", "net.py:biuld"), 1, "did you mean net.py:build?"),
     ((*PHOTO, "--model", "none.py:build"), 1, "no file none.py"),

@@ -135,3 +135,16 @@ def test_patches_lie_row_by_row_and_other_tokens_apart() -> None:
     torch.testing.assert_close(cells.sum((1, 2)) + extra.sum(1), bits_of(nats).sum((1, 2)))
     assert unit_of(layout, Places("CHW", (8, 12))) == "bits/pixel"
     assert bits_of_extra(nats, LAYOUTS["TD"]) is None
+
+
+def test_only_the_outermost_half_cell_differs_from_the_released_resize():
+    """There scikit-image mirrors at the cell's centre: at the edge 7/16 of a value is the next cell's (docs/method.md)."""
+    from skimage.transform import resize
+
+    cells = torch.rand(6, 5, generator=torch.Generator().manual_seed(0))
+    ours = bits_per_pixel(cells[None] * 64, (48, 40))[0]
+    theirs = torch.from_numpy(resize(cells.numpy(), (48, 40), order=1, preserve_range=True))
+    torch.testing.assert_close(ours[4:-4, 4:-4], theirs[4:-4, 4:-4], atol=1e-5, rtol=0)
+    edge = ours[0, 4:-4] - theirs[0, 4:-4]
+    inner = bits_per_pixel((cells[:1] - cells[1:2]).expand(6, -1)[None] * 64, (48, 40))[0, 0, 4:-4]
+    torch.testing.assert_close(edge, 7 / 16 * inner, atol=1e-5, rtol=0)

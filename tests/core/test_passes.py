@@ -15,9 +15,17 @@ def test_memory_bounds_the_rows(bytes_per_row: int, rows: int) -> None:
     assert rows_at_once(bytes_per_row, CPU) == rows
 
 
+def test_memory_that_pytorch_holds_empty_counts_as_free(monkeypatch: pytest.MonkeyPatch) -> None:
+    device = torch.device("cuda")
+    for name, value in {"mem_get_info": (100, 1000), "memory_reserved": 700, "memory_allocated": 400}.items():
+        monkeypatch.setattr(torch.cuda, name, lambda _device, value=value: value)
+    assert rows_at_once(1, device) == 100  # half of 100 + 300, two for each row
+
+
 @pytest.mark.gpu
 def test_rows_on_a_cuda_device() -> None:
     device = torch.device("cuda")
+    torch.cuda.empty_cache()
     free, _ = torch.cuda.mem_get_info(device)
     assert rows_at_once(2**10, device) == 512
     assert rows_at_once(free, device) == 1

@@ -16,9 +16,9 @@ from bitlens.explaining.photo import fingerprint, read_photo
 from bitlens.methods.specs import Spec, parse_specs
 from bitlens.models.load import load_model
 from bitlens.probe import Network
-from small_evaluation import NETWORK
+from small_evaluation import NETWORK, context_for, make_home
 
-QUICK = {"points": 5, "sets": 10, "noise_samples": 4}
+QUICK = {"points": 5, "sets": 10, "noise_samples": 4, "layer": "0", "samples": 2}
 EVERY = pytest.mark.parametrize("name", list(METRICS["image"]))
 
 
@@ -40,6 +40,11 @@ def loaded(tmp_path):
 
 
 @pytest.fixture
+def home(tmp_path):
+    return make_home(tmp_path)
+
+
+@pytest.fixture
 def network(loaded):
     return Network(loaded.model)
 
@@ -58,7 +63,11 @@ def scored(name, photo, network, values, method=None, **settings):
     spec = Spec(
         name, {key: value for key, value in {**QUICK, **settings}.items() if key in metric_settings(Spec(name, {}))}
     )
-    case = Case(photo, network, method or Given(values), 0, randomised=lambda *_: [Given(-values), Given(values)])
+    others = {
+        "randomised": lambda *_: [Given(-values), Given(values)],
+        "reseeded": lambda count: [Given(values)] * count,
+    }
+    case = Case(photo, network, method or Given(values), 0, **others)
     return ready_metric(spec)(case)
 
 
@@ -92,7 +101,7 @@ def test_a_map_of_the_object_itself_is_perfect(name, value, region, photo, netwo
 
 @pytest.mark.parametrize(
     ("name", "value"), [("degradation-8", 0), ("degradation-14", 0), ("mass-inside", 0.25), ("pointing-game", 0.25),
-                        ("rank-auc", 0.5), ("ehr", 0.25)]
+                        ("rank-auc", 0.5), ("ehr", 0.25), ("sds", 0), ("road", 0), ("aim", 0), ("sparseness", 0)]
 )  # fmt: skip
 def test_a_constant_map_scores_chance(name, value, photo, network):
     assert scored(name, photo, network, torch.ones(48, 48)).value == pytest.approx(value, abs=1e-6)
@@ -146,6 +155,37 @@ def test_insertion_and_deletion_share_their_passes(photo, network, monkeypatch):
     assert len(calls) == 1
     ready_metric(Spec("deletion", {"points": 6}))(case)
     assert len(calls) == 2
+
+
+def test_deletions_and_adversarial_photos_are_made_once_for_all_methods(photo, network, monkeypatch):
+    from bitlens.evaluation import removal_scoring
+
+    calls = []
+    for name in ("single_deletion", "adversarial"):
+        measure = getattr(removal_scoring, name)
+        monkeypatch.setattr(
+            removal_scoring, name, lambda *a, measure=measure, **k: calls.append(measure) or measure(*a, **k)
+        )
+    values = torch.rand(48, 48, generator=torch.Generator().manual_seed(0))
+    found = [[scored(name, photo, network, one).value for name in ("sds", "aim")] for one in (values, -values)]
+    assert len(calls) == 2
+    np.testing.assert_allclose(found[0], -np.array(found[1]), atol=1e-5)  # the other way round
+
+
+def test_a_method_is_measured_with_seeds_that_follow_its_own(home, monkeypatch):
+    from bitlens.metrics import stability
+
+    stacks, measure = [], stability.seed_stability
+    monkeypatch.setattr(stability, "seed_stability", lambda maps: stacks.append(maps) or measure(maps))
+    context = context_for(home, "iba:quality=fast:seed=3,random,grad-cam:layer=0", "seed-stability")
+    subject = context.read(context.samples[0])
+    scores = [context.metrics["seed-stability"](context.case(subject, method)).value for method in context.methods]
+    assert scores[2] == pytest.approx(1)
+    assert abs(scores[1]) < 0.1
+    assert 0.3 < scores[0] < 1
+    alone = context_for(home, "iba:quality=fast:seed=5", "bbox")
+    same = alone.case(subject, "iba[quality=fast,seed=5]").map
+    torch.testing.assert_close(stacks[0][2], same)
 
 
 def test_long_curves_are_thinned_and_keep_their_ends(photo, network):

@@ -20,6 +20,7 @@ from bitlens.cli.methods import methods
 from bitlens.cli.models import models
 from bitlens.cli.page import app as web_page
 from bitlens.cli.readout import readout_app
+from bitlens.cli.recommend import recommend
 from bitlens.cli.report import report
 from bitlens.cli.roar import roar
 from bitlens.cli.text import text_app
@@ -58,7 +59,7 @@ def version() -> None:
 
 
 photo_commands = (demo, explain, calibrate, compare, grid, report, statistics, patterns, models, methods)
-for command in (*photo_commands, evaluate.evaluate, evaluate.table, evaluate.metrics):
+for command in (*photo_commands, evaluate.evaluate, evaluate.table, evaluate.metrics, recommend):
     app.command()(command)
 for text_command in (text_evaluate.evaluate, text_evaluate.metrics, text_evaluate.methods, layers):
     text_app.command()(text_command)

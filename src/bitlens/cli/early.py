@@ -71,6 +71,16 @@ def bundled_classes(model: str) -> tuple[str, ...] | None:
     return entry.classes if source == "builtin" and entry is not None else None
 
 
+def reads_photos(model: str) -> bool:
+    """Say whether a network is known by its name to read photos: those of libraries, and what comes with bitlens for photos."""
+    from bitlens.models.builtin import BUILTIN
+
+    source, _, name = model.partition("/")
+    if source == "builtin" and name in BUILTIN:
+        return BUILTIN[name].form == "photo"
+    return not model.rpartition(":")[0].endswith(".py")
+
+
 def _check_photos(found: Sequence[Path]) -> None:
     """Refuse photos of which none can be read, as far as their first bytes tell; the error is that of the first."""
     first: DataError | None = None

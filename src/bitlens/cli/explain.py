@@ -96,6 +96,7 @@ def explain(
 
     A run that was cut short goes on where it was.
     """
+    from bitlens.data.images import find_images
     from bitlens.data.inputs import find_inputs
     from bitlens.data.number_files import is_numbers
     from bitlens.models.classes import check_target, read_classes
@@ -104,12 +105,12 @@ def explain(
     price = {"keep": keep, "bits": bits, "beta": beta}
     options.check_guarantee(guarantee, level, price)
     specs = read_specs(method, {"layer": layer, **price, "guarantee": guarantee, "quality": quality, **made})
-    found = find_inputs(photos)
+    found = find_images(photos) if early.reads_photos(model) else find_inputs(photos)
     given_names = read_classes(classes) if classes else early.bundled_classes(model)
     check_target(target, given_names)
     files = {"--weights": weights, "--statistics": statistics, "--patterns": patterns, "--readout": readout}
     files["--guarantee"] = guarantee
-    photographs = [path for path in found if not is_numbers(path)]
+    photographs = [path for path in found if early.reads_photos(model) or not is_numbers(path)]
     early.check(model, photos=photographs, data=[statistics_from, labels], files=files, out=out)
     from bitlens.explaining.earlier import asked_of
     from bitlens.explaining.on_workers import explain_on
@@ -159,6 +160,7 @@ def explain(
 
 def reading_of(loaded: "Loaded", found: list[Path], rate: float | None) -> "tuple[Loaded, list[Path]]":
     """Return the network with the rate of its signals, and its inputs: of a table, each row; refuses those of another form."""
+    from bitlens.data.foreign import advice_on
     from bitlens.data.number_files import is_numbers, rows_of
     from bitlens.errors import DataError
 
@@ -166,10 +168,12 @@ def reading_of(loaded: "Loaded", found: list[Path], rate: float | None) -> "tupl
     if rate is not None and form not in ("signal", "file"):
         raise SettingError(f"--rate is of signals, and {loaded.name} reads a {form}: leave it out")
     strange = next((path for path in found if form != "file" and is_numbers(path) != (form != "photo")), None)
+    if strange is not None and form == "photo":
+        said = "a network for such files says so with bitlens_input"
+        raise DataError(f"{strange.name} is no photo, and {loaded.name} reads photos ({said}): {advice_on(strange)}")
     if strange is not None:
-        hint = " (a network of your own says it with bitlens_input)" if form == "photo" else ""
         raise DataError(
-            f"{loaded.name} reads a {form} at a time{hint}, and {strange.name} is none: name another file or network"
+            f"{loaded.name} reads a {form} at a time, and {strange.name} is none: name another file or network"
         )
     reader = replace(loaded.preprocess, rate=rate or loaded.preprocess.rate)
     rows = [row for path in found for row in rows_of(path, reader.names)] if form == "table" else found

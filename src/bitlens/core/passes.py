@@ -104,6 +104,7 @@ def rows_at_once(bytes_per_row: int, device: torch.device) -> int:
     """
     if device.type == "cuda":
         free, _ = torch.cuda.mem_get_info(device)
+        free += torch.cuda.memory_reserved(device) - torch.cuda.memory_allocated(device)  # PyTorch's own, and empty
         return max(1, min(_CUDA_ROWS, int(free * _CUDA_SHARE) // (2 * bytes_per_row)))
     return max(1, min(_CPU_ROWS, _CPU_BYTES // (2 * bytes_per_row)))
 

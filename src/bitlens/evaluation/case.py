@@ -91,6 +91,8 @@ class Case(CaseOf):
         known: (H, W), or a number for each place of other inputs, see `CaseOf`.
         randomised: (names of layers joined by "+", or nothing for all blocks; name of an initialiser) → the method on networks
             that have lost what they learnt, from their last layer back to ever earlier ones.
+        reseeded: a number → so many copies of the method, with the seeds that follow its own.
+        layer: says at which layer bits are counted where the method has none.
     """
 
     misfit = "an input of {0}: choose a layer whose output has places"
@@ -103,9 +105,12 @@ class Case(CaseOf):
         seed: int,
         known: Tensor | None = None,
         randomised: Callable[[str, str], Sequence[Any]] = lambda layers, initialiser: (),  # noqa: ARG005
+        reseeded: Callable[[int], Sequence[Any]] = lambda count: (),  # noqa: ARG005
+        layer: Callable[[], str] = lambda: "",
     ) -> None:
         super().__init__(photo, photo.image, photo.places, method, seed, known)
-        self.photo, self.network, self.randomised = photo, network, randomised
+        self.photo, self.network = photo, network
+        self.randomised, self.reseeded, self.layer = randomised, reseeded, layer
 
     @property
     def asked(self) -> tuple[Network, Tensor, int]:

@@ -19,7 +19,7 @@ from bitlens.explaining.photo import Photo, fingerprint, read_photo
 from bitlens.explaining.text import Text, read_text, text_fingerprint
 from bitlens.explaining.wanted import with_output
 from bitlens.methods import entry_of
-from bitlens.methods.building import grey_photo, method_settings
+from bitlens.methods.building import grey_photo, layer_for, method_settings
 from bitlens.methods.labels import check_reading, labels_for, with_classes
 from bitlens.methods.lessons import Collect
 from bitlens.methods.specs import Spec
@@ -54,6 +54,7 @@ class Context(ABC):
     maps: Path | None = None
     _networks: dict[tuple[str, str], list[Loaded]] = field(default_factory=dict, init=False)
     _randomised: dict[tuple[str, str, str], list[Any]] = field(default_factory=dict, init=False)
+    _seeded: dict[tuple[str, int], Any] = field(default_factory=dict, init=False)
 
     noun: ClassVar[str]
     """What many samples are called."""
@@ -122,12 +123,29 @@ class Context(ABC):
             self._randomised[mine] = [self.learner.ready(spec, loaded, trained) for loaded in self._networks[key]]
         return self._randomised[mine]
 
+    def _with_other_seeds(self, method: str, count: int) -> list[Any]:
+        """Return the method with the seeds that follow its own; they are kept."""
+        trained = self.methods[method]
+        for seed in range(trained.seed + 1, trained.seed + 1 + count):
+            if (method, seed) not in self._seeded:
+                self._seeded[method, seed] = self.learner.reseeded(
+                    self.plan.methods[method], self.loaded, trained, seed
+                )
+        return [self._seeded[method, seed] for seed in range(trained.seed + 1, trained.seed + 1 + count)]
+
     def _metric_settings(self, spec: Spec) -> dict[str, Any]:
         settings = metric_settings(spec)
         if "layers" in settings:  # which ones there are by default, only the network can tell
             steps = cascade_steps(self.loaded.model, grey_photo(self.loaded), _names(settings["layers"]))
             settings["layers"] = "+".join(step.layer for step in steps)
+        if settings.get("layer") == "":
+            settings["layer"] = self._layer
         return settings
+
+    @cached_property
+    def _layer(self) -> str:
+        """The layer at which bits are counted, whichever method made the map."""
+        return self.plan.layer or layer_for(self.loaded)
 
     @cached_property
     def _weights(self) -> str:
@@ -150,8 +168,10 @@ class PhotoContext(Context):
 
     def case(self, subject: Any, method: str, known: Tensor | None = None) -> Case:
         """Bring one photo and one method together."""
-        randomised = partial(self._on_random_networks, method)
-        return Case(subject, self.network, self.methods[method], self.plan.seed, known, randomised)
+        others = (partial(self._on_random_networks, method), partial(self._with_other_seeds, method))
+        return Case(
+            subject, self.network, self.methods[method], self.plan.seed, known, *others, layer=lambda: self._layer
+        )
 
     def own_settings(self) -> dict[str, Any]:
         """Return how photos are prepared, how statistics are made of them, and what is asked about."""

@@ -55,6 +55,15 @@ class Learner:
             self._teach(lesson, method, loaded, trained)
         return method
 
+    def reseeded(self, spec: Spec, loaded: Loaded, trained: Any, seed: int) -> Any:
+        """Return a method as it is but for its seed, with all that it has learnt."""
+        other = Spec(spec.name, {**spec.settings, "seed": seed})
+        method = build_method(other, loaded, layer=self.plan.layer)
+        lesson = entry_of(spec.name, loaded.kind).lesson
+        if lesson is not None and lesson.knows(trained):
+            lesson.give(method, lesson.take(trained))
+        return method
+
     def _comes_with(self, lesson: Lesson, method: Any) -> bool:
         """Return whether a method knows what it must, and nobody wants it to learn from elsewhere."""
         return lesson.knows(method) and (self.plan.kind == "image" or self.plan.statistics_from is None)

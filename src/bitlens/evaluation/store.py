@@ -13,6 +13,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
+import pyarrow.compute as pc
 
 from bitlens.evaluation.row_files import read_rows
 
@@ -114,6 +115,16 @@ class RowStore:
                 mine = mine[done.add((method, metric), _numbers(part["index"])[mine])]
                 if len(mine):
                     yield method, part.select(["index", "x", "upper", "lower"]).take(pa.array(mine))
+
+    def map_seconds(self) -> dict[str, float]:
+        """Return how long a map of each method took, the median over samples, where it was made at all."""
+        taken: dict[str, dict[int, float]] = {}
+        for part in self._parts([*_PAIR, "map_seconds"]):
+            for row in (
+                part.filter(pc.is_valid(part["map_seconds"])).select(["index", "method", "map_seconds"]).to_pylist()
+            ):
+                taken.setdefault(row["method"], {})[row["index"]] = row["map_seconds"]
+        return {method: float(np.median(list(seconds.values()))) for method, seconds in taken.items()}
 
     def first(self) -> dict[str, Any] | None:
         """Return index, sample and photo of some row that is no failure, to compare with the data at hand."""

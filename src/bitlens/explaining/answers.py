@@ -35,8 +35,12 @@ _PARTS: Mapping[str, Callable[[str], list[Span]]] = {
     "sentence": sentences,
     "word": words,
 }
-_WHOLE = "whole"
-"""What becomes of the answer's tokens and the marks of a template: they stand as they are."""
+_SUITED: Mapping[str, Any] = {"special_tokens": "whole"}
+"""Settings for answers, of methods that take them: the answer's tokens and the marks of a template stand as they are."""
+
+_OPEN: Mapping[str, Any] = {"initial_logit": 3.0, "learning_rate": 0.5, "steps": 20}
+"""Settings of `token-iba` for answers: half of each word, where it begins elsewhere, is none of the words where an answer takes
+several at once, and then no slope says which (docs/results/language)."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -205,11 +209,8 @@ class AnswerExplainer:
         self.loaded = _loaded(model, tokenizer)
         self.entry = entry_of(method, "text")
         takes = settings_of_callable(self.entry.build)
-        suited: dict[str, Any] = {
-            "layer": self.loaded.layer,
-            "special_tokens": _WHOLE,
-            **holding(method, settings, "text"),
-        }
+        suited: dict[str, Any] = {"layer": self.loaded.layer, **_SUITED, **holding(method, settings, "text")}
+        suited |= _OPEN if method == "token-iba" else {}
         suited = {name: value for name, value in suited.items() if name in takes}
         self.method: Any = method_named(method, self.loaded, **{**suited, **settings})
 

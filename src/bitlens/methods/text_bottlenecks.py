@@ -78,6 +78,7 @@ def token_iba(
     steps: int = 10,
     noise_samples: int = 2,
     learning_rate: float = 1.0,
+    initial_logit: float = 0.0,
     special_tokens: SpecialTokens = "restricted",
     statistics: Mapping[str, TokenStatistics] | None = None,
     **run: Unpack[BottleneckOptions],
@@ -94,6 +95,7 @@ def token_iba(
         steps: optimisation steps.
         noise_samples: noisy copies per step, half of them with the negative noise of the others.
         learning_rate: of Adam.
+        initial_logit: α at the start: 0 lets half of each token pass, 3 95 %.
         special_tokens: "restricted" like others, or "whole": they pass as they are and count nothing.
         statistics: of the layers by name; what comes with the network if not given, else call `fit_statistics`.
         **run: see `Passes`.
@@ -112,6 +114,7 @@ def token_iba(
         steps=steps,
         noise_samples=noise_samples,
         learning_rate=learning_rate,
+        initial_logit=initial_logit,
         special_tokens=special_tokens,
         statistics=known if set(names) <= set(known) else None,
         **run,

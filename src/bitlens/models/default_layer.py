@@ -7,10 +7,13 @@ import torch
 from torch import nn
 
 from bitlens.core.inputs import ModelInputs
+from bitlens.core.places import Places
 from bitlens.errors import LayerError
 from bitlens.probe import Probe
 from bitlens.probe.around import bypassed
+from bitlens.probe.axes import placed
 from bitlens.probe.blocks import Blocks, block_groups, grid_layout
+from bitlens.probe.declared import declared_channel
 from bitlens.probe.modules import frozen, in_precision_of, names_of
 from bitlens.probe.trace import Call, all_calls, trace_calls
 
@@ -24,7 +27,7 @@ _TOLD = 3  # layers that are named where none suits
 _MOST_HALVINGS = 5  # what is coarser hardly says where
 
 
-def default_layer(model: nn.Module, image: torch.Tensor) -> str:
+def default_layer(model: nn.Module, image: torch.Tensor | ModelInputs) -> str:
     """Return the last layer at about 1/8 of the image's resolution (the papers' choice), by its dotted name.
 
     Deep enough to know what it sees and fine enough to say where. Of all modules with such a grid the least nested count:
@@ -38,47 +41,62 @@ def default_layer(model: nn.Module, image: torch.Tensor) -> str:
 
     Args:
         model: the network.
-        image: (1, C, H, W), one input.
+        image: (1, C, H, W), one input; or a series or a volume.
 
     Raises:
         LayerError: if no layer has a grid of that resolution, something goes round all that come into question, or nothing
             reads them.
     """
-    inputs = in_precision_of(model, ModelInputs.of(image))
-    size = inputs.image_size
-    if size is None:
+    inputs = placed(model, in_precision_of(model, ModelInputs.of(image)))
+    places, size = inputs.places, inputs.image_size
+    if places is None or places.unordered:
         raise LayerError(
-            f"a default layer is known for images (N, C, H, W) only, not for {tuple(image.shape)}: name one"
+            f"a default layer is known for images, series and volumes, not for {tuple(inputs.first.shape)}: layer='…'"
+            + (", or ask input-iba with prior='none' for bits of the table's features" if places is not None else "")
         )
-    halvings = 3 if min(size) >= 96 else 2 if min(size) >= 64 else 1
+    halvings = 3 if min(places.size) >= 96 else 2 if min(places.size) >= 64 else 1
     names = names_of(model)
     with frozen(model):
         root = trace_calls(model, inputs)
-    groups = block_groups(root, inputs.count, size)
     calls = list(all_calls(root))
-    found = _outermost(calls, names, size, halvings)
-    if any(group.tokens for group in groups) or (groups and not found):
-        return _read_one(model, inputs, [names[call.module] for call in _by_preference(groups, size, halvings)])
+    found = _outermost(calls, names, places, size, halvings)
+    if size is not None:
+        groups = block_groups(root, inputs.count, size)
+        if any(group.tokens for group in groups) or (groups and not found):
+            return _read_one(model, inputs, [names[call.module] for call in _by_preference(groups, size, halvings)])
+    kind, sides = type(model).__name__, f"{'x'.join(map(str, places.size))} {places.one}s"
     if not found:
+        near = _nearest(calls, names, size, halvings) if size is not None else ""
         raise LayerError(
-            f"{type(model).__name__} has no layer with a grid at 1/{2**halvings} of the image's {size[0]}x{size[1]} pixels: "
-            f"name a layer{_nearest(calls, names, size, halvings)}"
+            f"{kind} has no layer with places at 1/{2**halvings} of the input's {sides}: name a layer{near}"
         )
     for at in (halvings, halvings - 1, halvings + 1):
-        for module in reversed(_outermost(calls, names, size, at)):
+        for module in reversed(_outermost(calls, names, places, size, at)):
             if not bypassed(model, module, inputs):
                 return names[module]
     raise LayerError(
-        f"something goes round every layer of {type(model).__name__} with a grid at about 1/{2**halvings} of the image's "
-        f"{size[0]}x{size[1]} pixels, such as {names[found[-1]]!r}: name a layer"
+        f"something goes round every layer of {kind} with places at about 1/{2**halvings} of the input's {sides}, such as "
+        f"{names[found[-1]]!r}: name a layer"
     )
 
 
-def _outermost(calls: list[Call], names: dict[nn.Module, str], size: tuple[int, int], halvings: int) -> list[nn.Module]:
-    """Return the least nested modules with a grid of a resolution, in the order in which they are called."""
-    found = [call.module for call in calls if call.parent and _halvings(call, size) == (halvings, halvings)]
+def _outermost(
+    calls: list[Call], names: dict[nn.Module, str], places: Places, size: tuple[int, int] | None, halvings: int
+) -> list[nn.Module]:
+    """Return the least nested modules with places at a resolution, in the order of their calls; `size` is that of an image."""
+    halved = [(call, _cells(call, places) if size is None else set(_halvings(call, size) or ())) for call in calls]
+    found = [call.module for call, times in halved if call.parent and times == {halvings}]
     depth = min((names[module].count(".") for module in found), default=0)
     return [module for module in found if names[module].count(".") == depth]
+
+
+def _cells(call: Call, places: Places) -> set[int]:
+    """Return how often each axis of places was halved on the way to the call's first output; nothing if it has other axes."""
+    shape, channel = call.shapes[0] if call.shapes else None, declared_channel(call)
+    if shape is None or channel is None or len(shape) != len(places.size) + 2:
+        return set()
+    grid = [size for axis, size in enumerate(shape) if axis not in (0, channel)]
+    return {round(math.log2(size / cells)) for size, cells in zip(places.size, grid, strict=True)}
 
 
 def _nearest(calls: list[Call], names: dict[nn.Module, str], size: tuple[int, int], halvings: int) -> str:

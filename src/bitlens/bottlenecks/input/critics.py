@@ -27,6 +27,7 @@ from bitlens.errors import LayerError
 _CLIP = 0.01
 _PENALTY = 10.0  # weight of the gradient penalty, of WGAN-GP
 _REAL_STREAM = 0x2545F491  # the noise of Z* must not be that of the masked inputs
+_WEIGHTS_STREAM = 0x1B873593  # nor may the critic begin with the numbers of either
 
 
 @dataclass(frozen=True)
@@ -165,7 +166,7 @@ def _standardised(stage: FirstStage) -> FirstStage:
 def _for_layout(games: Mapping[int, _Game], stage: FirstStage) -> _Game:
     if len(stage.layout.places) not in games:
         raise LayerError(
-            f"a critic needs features with places, a grid or tokens, not {tuple(stage.features.shape[1:])}: choose another "
+            f"a critic needs features along a series or over an image, not {tuple(stage.features.shape[1:])}: choose another "
             "layer, or prior='feature-map', 'feature-matching' or 'none'"
         )
     return games[len(stage.layout.places)]
@@ -212,7 +213,7 @@ def _play(game: _Game, stage: FirstStage, real_maps: Callable[[int], Tensor]) ->
     """Return the logits of one sample's mask (1, ...) after the whole schedule."""
     device, size = stage.images.device, tuple(stage.features.shape[1:])
     with torch.random.fork_rng([device] if device.type == "cuda" else []):
-        torch.manual_seed(stage.seed)
+        torch.manual_seed(stage.seed + _WEIGHTS_STREAM)
         critic = game.critic(size[stage.layout.channel], stage.layout.grid(size)).to(device)
     optimizer = game.optimizer(critic.parameters())
     generator = Generator(stage.images, feature_map(stage))

@@ -1,83 +1,86 @@
-"""A small language model that answers from its context, with its weights: four blocks of a decoder.
+"""A small language model that answers from its context, its weights set by hand, so that what it uses is known.
 
 | layer | what it puts out |
 |---|---|
-| `embedding` | (N, T, 64), one vector for each word |
-| `blocks.0` … `blocks.3` | (N, T, 64), hidden states, each from the words up to its own |
-| `head` | (N, T, words), logits of the word that comes next |
+| `embedding` | (N, T, 256), one vector for each word |
+| `lookups.0`, `lookups.1` | (N, T, 256), the word that stands behind the one asked for, and the word behind that |
 
-It has learnt to answer questions about what a text states (`builtin:recall`), also where words that carry nothing of the
-answer are noise. So what it needs of a text is known: who a question is about, and what the text says of them.
+It answers the questions of `builtin:recall`, whose sentences all have the same form: three words behind whom or what a sentence
+is about stands what is said, and six behind who is asked about the answer begins. Each word has a code drawn at random; names and
+things share a part of theirs, by which they are told from other words. A lookup finds the word whose third word before is
+the one it is asked for; where there is none, padding ends the answer. Nothing else of a text is read, and noise there is taken
+for no word.
 """
-
-from pathlib import Path
 
 import torch
 import torch.nn.functional as F
-from safetensors.torch import load_file
 from torch import Tensor, nn
 
-from bitlens.data.words import WordTokenizer
-from bitlens.errors import ModelError
+from bitlens.data.recall import ASKED, HAS, HOLDS, IDLE, NAMES, THINGS
+from bitlens.data.words import PAD, WordTokenizer, split_words
 
-MAX_LENGTH = 256
-WEIGHTS = Path(__file__).with_name("recall.safetensors")
-VOCABULARY = Path(__file__).with_name("recall.json")
+MAX_LENGTH, WIDTH = 256, 256
+_SAID, _ASKED = 3, 6  # words from who to what is said, and to the answer
+_SHARED = 0.5**0.5  # of the code of a name or a thing
+_MATCH, _CONTENT, _NONE = (
+    32.0,
+    40.0,
+    0.6,
+)  # weights of a match and of being a name or thing; how much of a match is none
+_SURE, _FURTHER = 24.0, 3.0  # of the logits; of what the second lookup finds
 
 
-class _Block(nn.Module):
-    """Causal attention with rotary positions (Su et al., 2021), and a layer for each word by itself."""
+class Lookup(nn.Module):
+    """Attention to the word whose third word before is the one asked for; where there is none, to `nothing`."""
 
-    def __init__(self, width: int, heads: int) -> None:
+    def __init__(self, shared: Tensor, nothing: Tensor) -> None:
         super().__init__()
-        self.heads = heads
-        self.norm_1, self.norm_2 = nn.LayerNorm(width), nn.LayerNorm(width)
-        self.queries, self.out = nn.Linear(width, 3 * width), nn.Linear(width, width)
-        self.wide, self.narrow = nn.Linear(width, 4 * width), nn.Linear(4 * width, width)
+        self.shared: Tensor
+        self.nothing: Tensor
+        self.register_buffer("shared", shared)
+        self.register_buffer("nothing", nothing)
 
-    def forward(self, states: Tensor, angles: Tensor) -> Tensor:
-        """Return the states (N, T, width) after this block; angles (T, width of a head / 2) turn with the position."""
-        shape = (*states.shape[:2], 3, self.heads, -1)
-        query, key, value = self.queries(self.norm_1(states)).view(shape).permute(2, 0, 3, 1, 4)
-        seen = F.scaled_dot_product_attention(_turned(query, angles), _turned(key, angles), value, is_causal=True)
-        states = states + self.out(seen.transpose(1, 2).flatten(2))
-        states = states + self.narrow(F.gelu(self.wide(self.norm_2(states))))
-        return states  # noqa: RET504  (mypy knows what it is)
+    def forward(self, asked: Tensor, own: Tensor) -> Tensor:
+        """Return what is found (N, T, width) for codes that are asked for, among words (N, T, width) up to each position."""
+        before = self._particular(_later(own, _SAID))
+        match = self._particular(asked) @ before.transpose(1, 2) / (1 - _SHARED**2)
+        scores = _MATCH * match + _CONTENT / _SHARED * (own @ self.shared)[:, None]
+        causal = torch.ones(scores.shape[1:], dtype=torch.bool, device=own.device).tril()
+        scores = F.pad(scores.masked_fill(~causal, -torch.inf), (0, 1), value=_CONTENT + _NONE * _MATCH)
+        weights = scores.softmax(2)
+        found: Tensor = weights[..., :-1] @ own + weights[..., -1:] * self.nothing
+        return found
+
+    def _particular(self, codes: Tensor) -> Tensor:
+        """Return codes without what names and things share."""
+        return codes - (codes @ self.shared)[..., None] * self.shared
 
 
-def _turned(vectors: Tensor, angles: Tensor) -> Tensor:
-    """Return vectors (N, heads, T, D) whose two halves are turned, as pairs, by angles (T, D / 2)."""
-    first, second = vectors.chunk(2, -1)
-    cos, sin = angles.cos(), angles.sin()
-    return torch.cat([first * cos - second * sin, first * sin + second * cos], -1)
+def _later(codes: Tensor, steps: int) -> Tensor:
+    """Return at each position the code so many words before it; zero where there is none."""
+    return F.pad(codes, (0, 0, steps, 0))[:, : codes.shape[1]]
 
 
 class RecallNetwork(nn.Module):
     """Word indices (N, T), padded on the right, to logits (N, T, words) of the word behind each.
 
     Args:
-        words: size of the vocabulary.
-        width: of the hidden states.
-        blocks: how many.
-        heads: of the attention.
+        codes: (words, width) of the words.
+        shared: (width,) what the codes of names and things share.
     """
 
-    def __init__(self, words: int, width: int = 64, blocks: int = 4, heads: int = 4) -> None:
+    def __init__(self, codes: Tensor, shared: Tensor) -> None:
         super().__init__()
-        self.embedding = nn.Embedding(words, width)
-        self.blocks = nn.ModuleList(_Block(width, heads) for _ in range(blocks))
-        self.norm, self.head = nn.LayerNorm(width), nn.Linear(width, words, bias=False)
-        nn.init.normal_(self.embedding.weight, std=width**-0.5)
+        self.embedding = nn.Embedding(codes.shape[0], codes.shape[1], _weight=codes)
+        self.lookups = nn.ModuleList([Lookup(shared, codes[PAD]), Lookup(shared, torch.zeros_like(shared))])
+        self.head = nn.Linear(codes.shape[1], codes.shape[0], bias=False)
         self.head.weight = self.embedding.weight  # what is read and what is said are the same words
-        self.turns: Tensor
-        self.register_buffer("turns", 100.0 ** -torch.linspace(0, 1, width // heads // 2), persistent=False)
 
-    def after(self, states: Tensor) -> Tensor:
+    def after(self, own: Tensor) -> Tensor:
         """Return logits (N, T, words) from embedded words (N, T, width)."""
-        angles = torch.arange(states.shape[1], device=states.device)[:, None] * self.turns
-        for block in self.blocks:
-            states = block(states, angles)
-        logits: Tensor = self.head(self.norm(states))
+        found = self.lookups[0](_later(own, _ASKED), own)
+        further = self.lookups[1](found, own)
+        logits: Tensor = _SURE * self.head(found + _FURTHER * further)
         return logits
 
     def forward(self, input_ids: Tensor, attention_mask: Tensor | None = None) -> Tensor:  # noqa: ARG002
@@ -86,18 +89,13 @@ class RecallNetwork(nn.Module):
 
 
 def recall() -> tuple[nn.Module, WordTokenizer]:
-    """Return the trained network in evaluation mode, and its tokenizer.
-
-    Raises:
-        ModelError: the weights are missing from the installation.
-    """
-    if not WEIGHTS.is_file() or not VOCABULARY.is_file():
-        raise ModelError(
-            f"the weights {WEIGHTS} or the vocabulary {VOCABULARY} are missing: install bitlens again, or train them with "
-            "python tools/train_recall.py"
-        )
-    state = load_file(WEIGHTS)
-    network = RecallNetwork(*state["embedding.weight"].shape)
-    state["head.weight"] = state["embedding.weight"]
-    network.load_state_dict(state)  # copies float16 into float32
-    return network.eval(), WordTokenizer.load(VOCABULARY, MAX_LENGTH)
+    """Return the network in evaluation mode, and its tokenizer."""
+    content = [word.lower() for word in (*NAMES, *THINGS)]
+    others = {word for text in (HAS, HOLDS, ASKED, *IDLE) for word, _, _ in split_words(text.format("", ""))}
+    words = ["<pad>", "<unk>", *content, *sorted(others)]
+    drawn = torch.randn(len(words) + 1, WIDTH, generator=torch.Generator().manual_seed(0))
+    shared = F.normalize(drawn[-1], dim=0)
+    particular = F.normalize(drawn[:-1] - (drawn[:-1] @ shared)[:, None] * shared, dim=1) * (1 - _SHARED**2) ** 0.5
+    share = torch.full((len(words), 1), -_SHARED * len(content) / (len(words) - len(content)))  # none on average
+    share[2 : 2 + len(content)] = _SHARED
+    return RecallNetwork(particular + share * shared, shared).eval(), WordTokenizer(words, MAX_LENGTH)

@@ -1,0 +1,41 @@
+"""Write the tables of docs/results that are made of stored rows: between `<!-- made: NAME -->` and `<!-- until here -->`.
+
+    python tools/results.py            # or make results
+
+No number in them is typed; `tests/docs/test_results.py` compares each page with what its rows give.
+"""
+
+import re
+from pathlib import Path
+
+from bitlens.system.files import write_text
+from judges import Scores, metrics_table, sets_table
+
+ROOT = Path(__file__).parents[1]
+PAGES = (ROOT / "docs" / "results" / "judges.md",)
+_JUDGES = ROOT / "benchmarks" / "results" / "judges"
+_MARKED = re.compile(r"(<!-- made: (?P<name>[^>]+) -->\n).*?(\n<!-- until here -->)", re.DOTALL)
+_SETS = (
+    ("insertion", "deletion"),
+    ("degradation-8",),
+    ("degradation-8", "road"),
+    ("degradation-8", "road", "kept-per-bit"),
+)
+
+
+def made(name: str) -> str:
+    """Return a table by its name: `judges FOLDER`, or `judges sets`."""
+    folder = name.removeprefix("judges ")
+    if folder == "sets":
+        return sets_table([Scores(place) for place in sorted(_JUDGES.iterdir())], _SETS)
+    return metrics_table(Scores(_JUDGES / folder))
+
+
+def written(page: str) -> str:
+    """Return a page with every table made anew."""
+    return _MARKED.sub(lambda found: f"{found[1]}\n{made(found['name'])}\n{found[3]}", page)
+
+
+if __name__ == "__main__":
+    for path in PAGES:
+        write_text(path, written(path.read_text("utf-8")))
