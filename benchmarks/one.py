@@ -33,19 +33,20 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--network", default="resnet50", choices=list(LAYERS))
     parser.add_argument("--precision", default="auto", choices=["auto", "float32"])
+    parser.add_argument("--images", type=int, nargs="+", default=[1, MANY])
     parser.add_argument("--repeats", type=int, default=3)
     given = parser.parse_args()
     keep_freed_memory()
     warnings.simplefilter("ignore", BitlensWarning)
     torch.manual_seed(0)
     model = torchvision.models.get_model(given.network, weights=None).eval()
-    images = torch.randn(MANY, 3, 224, 224)
+    images = torch.randn(max(MANY, *given.images), 3, 224, 224)
     iba = IBA(model, LAYERS[given.network], quality="fast", precision=given.precision)
     iba.fit_statistics([images], granularity="channel")
-    floors = {count: floor_of(iba, images[:count], proof=0) for count in (1, MANY)}
+    floors = {count: floor_of(iba, images[:count], proof=0) for count in given.images}
     taken: dict[tuple[int, str], list[float]] = {}
     for turn in range(given.repeats + 1):
-        for count in (1, MANY):
+        for count in given.images:
             few = images[:count]
             for what in ("as it is", "made anew", "floor"):
                 if what == "made anew":
@@ -55,7 +56,7 @@ def main() -> None:
                 if turn:
                     taken.setdefault((count, what), []).append((time.process_time() - begun) / count)
     print("| images | as it is | made anew | floor |\n|---|---|---|---|")
-    for count in (1, MANY):
+    for count in given.images:
         cells = (f"{statistics.median(taken[count, what]):.2f} s" for what in ("as it is", "made anew", "floor"))
         print(f"| {count} | {' | '.join(cells)} |")
 

@@ -56,14 +56,12 @@ class Marked:
         make: builds it; its layer is "features".
         cells: how many places its features have along each axis.
         wide: of one cell in the input, along each axis.
-        pixels: whether maps are as large as the input, or as the features.
     """
 
     kind: str
     make: Callable[[], nn.Module]
     cells: tuple[int, ...]
     wide: tuple[int, ...]
-    pixels: bool = True
 
     def network(self) -> nn.Module:
         """Build it."""
@@ -89,7 +87,7 @@ class Marked:
                 cell = [int(i) for i in torch.unravel_index(flat, self.cells)]
                 there = tuple(slice(i * wide, (i + 1) * wide) for i, wide in zip(cell, self.wide, strict=True))
                 inputs[(sample, channel, *there)] += 1
-                marks.append(there if self.pixels else tuple(slice(i, i + 1) for i in cell))
+                marks.append(there)
             places.append((marks[0], marks[1]))
         return inputs, classes, places
 
@@ -104,7 +102,6 @@ MARKED = (
         lambda: Seeking(nn.Sequential(nn.Conv1d(CLASSES + 1, _WIDTH, 4, 4), nn.ReLU()), 1),
         (16,),
         (4,),
-        pixels=False,
     ),
     Marked("a mark anywhere in an image (Conv2d)", _conv, (8, 8), (4, 8)),
     Marked("the same, channels last", lambda: _conv(Axes(0, 2, 3, 1), channels=3), (8, 8), (4, 8)),

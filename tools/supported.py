@@ -8,10 +8,10 @@ largest value lies elsewhere ends the command. Sentences are those that a user r
 
 import re
 import warnings
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from functools import partial
 from importlib import import_module
-from typing import Any
+from typing import Any, Protocol, TypeVar
 
 import torch
 from torch import Tensor, nn
@@ -25,6 +25,7 @@ from bitlens.models.loaded import Loaded
 from bitlens.training.settings import TrainingSettings
 from planted_networks import Place, inside, peak
 from supported_kinds import Kind, image_kinds, text_kinds
+from supported_shapes import METHOD_ROWS, SHAPES, MethodRow, Shape, decisive, tried
 
 HEADER = """# What is supported
 
@@ -34,10 +35,16 @@ samples is read from modules or measured, with a few passes the first time ([wha
 one sentence says what to do.
 
 - **works**: the map is largest where the network decides, or, where every place decides, there is a map. A readout reads what
-  stands at a place and not where that is: it is taught, and its map looked at, in the rows of marks that may lie anywhere.
+  stands at a place and not where that is: it is taught, and its map looked at, in the rows of marks that may lie anywhere. So
+  are `random`, which knows nothing, extremal masks, which are 1 at many places, and `lrp-alpha0-beta-1-eps5`, whose map is zero
+  where no product is negative.
 - **works, warns**: the same, and the numbered sentence is said.
 - **refused**: the numbered sentence says why and what to do. Nothing is explained by guessing.
 """
+
+
+_FEW = 1000
+"""Values of an input, in a hundred times as many of which a photo's price is at home."""
 
 
 def _labels(inputs: Any) -> Tensor:
@@ -65,7 +72,9 @@ def readout(kind: Kind) -> tuple[Attribution, Place | None]:
 
 def at_input(kind: Kind) -> tuple[Attribution, Place | None]:
     """Explain with InputIBA."""
-    made: Any = bitlens.method("input-iba", kind.make(), layer=kind.layer, output=kind.output)
+    few = isinstance(kind.inputs, Tensor) and kind.inputs[0].numel() < _FEW
+    price = {"beta_input": 1.0} if few else {}  # β weighs a mean over values: where there are few, each is dear
+    made: Any = bitlens.method("input-iba", kind.make(), layer=kind.layer, output=kind.output, **price)
     found = made.fit_statistics([kind.learn], granularity="channel").explain(kind.inputs)
     return found, _wider(kind.pixels, 4)
 
@@ -142,7 +151,29 @@ def _tokenizer() -> Any:
     )
 
 
-def _cell(kind: Kind, family: Callable[[Kind], tuple[Attribution, Place | None]], notes: dict[str, int]) -> str:
+def _by_method(shape: Shape, row: MethodRow) -> tuple[Attribution, Place | None]:
+    return tried(row.name, shape), decisive(row.name, shape)
+
+
+BY_SHAPE = {shape.name: partial(_by_method, shape) for shape in SHAPES}
+
+
+class Row(Protocol):
+    """What begins and ends a row."""
+
+    @property
+    def name(self) -> str:
+        """What is tried."""
+
+    @property
+    def advice(self) -> str:
+        """What is said of it at the end."""
+
+
+RowT = TypeVar("RowT", bound=Row)
+
+
+def _cell(kind: RowT, family: Callable[[RowT], tuple[Attribution, Place | None]], notes: dict[str, int]) -> str:
     """Try one kind by one family.
 
     Raises:
@@ -166,7 +197,7 @@ def _cell(kind: Kind, family: Callable[[Kind], tuple[Attribution, Place | None]]
 
 def _without_numbers(text: str) -> str:
     """Return a sentence as it reads for every method of a family, and on every machine."""
-    text = re.sub(r"^[\w-]+ needs images", "the method needs images", text)
+    text = re.sub(r"^[\w-]+ needs (images|a vision)", r"the method needs \1", text)
     text = re.sub(r"(a tensor|got) \(\d+, ", r"\1 (N, ", text)
     return re.sub(r"\bshows [\d.e-]+", "shows some", re.sub(r"\d+(\.\d+)?%", "…%", text))
 
@@ -177,10 +208,13 @@ def _numbered(said: Sequence[str], notes: dict[str, int]) -> str:
 
 
 def _table(
-    title: str, kinds: Sequence[Kind], families: dict[str, Callable[[Kind], tuple[Attribution, Place | None]]]
+    title: str,
+    kinds: Sequence[RowT],
+    families: Mapping[str, Callable[[RowT], tuple[Attribution, Place | None]]],
+    ends: tuple[str, str] = ("network", "what to do"),
 ) -> str:
     notes: dict[str, int] = {}
-    lines = [f"## {title}\n", f"| network | {' | '.join(families)} | what to do |", "|---" * (len(families) + 2) + "|"]
+    lines = [f"## {title}\n", f"| {ends[0]} | {' | '.join(families)} | {ends[1]} |", "|---" * (len(families) + 2) + "|"]
     for kind in kinds:
         cells = [_cell(kind, family, notes) for family in families.values()]
         lines.append(f"| {kind.name} | {' | '.join(cells)} | {kind.advice} |")
@@ -190,8 +224,12 @@ def _table(
 
 def page() -> str:
     """Return the page."""
-    images = _table("Images, series and volumes", image_kinds(), FAMILIES)
-    return f"{HEADER}\n{images}\n\n{_table('Texts', text_kinds(), TEXT_FAMILIES)}\n"
+    parts = (
+        _table("Images, series and volumes", image_kinds(), FAMILIES),
+        _table("Texts", text_kinds(), TEXT_FAMILIES),
+        _table("Methods by kind of input", METHOD_ROWS, BY_SHAPE, ("method", "networks")),
+    )
+    return "\n\n".join((HEADER.rstrip(), *parts)) + "\n"
 
 
 if __name__ == "__main__":

@@ -47,7 +47,7 @@ class Kind:
         """Make a row of a network that looks for a mark."""
         inputs, _, places = marked.draw(1, seed=9)
         learn, place = marked.draw(128, seed=1)[0], places[0][0]
-        pixels, advice = place if marked.pixels else None, "nothing to say; readouts find the mark"
+        advice = "nothing to say; readouts find the mark"
         return cls(
             marked.kind,
             marked.network,
@@ -56,7 +56,7 @@ class Kind:
             learn,
             advice,
             place,
-            pixels,
+            place,
             taught=partial(taught, marked),
         )
 

@@ -15,7 +15,7 @@ from bitlens.bottlenecks.token_statistics import SAMPLED
 from bitlens.core.family import MaskFamily, Region
 from bitlens.core.floor import share_kept
 from bitlens.core.gaussian import NoiseModel, NoiseSettings
-from bitlens.core.holding import Holding, fewest_that_hold
+from bitlens.core.holding import MOST, Holding, fewest_that_hold, mean_and_error
 from bitlens.core.layout import LAYOUTS
 from bitlens.core.own import own_noise, places_of
 from bitlens.core.targets import Score
@@ -95,7 +95,8 @@ def test_a_curve_does_not_claim_levels_out_of_reach() -> None:
     model = nn.Sequential(nn.Linear(4, 4), nn.Linear(4, 3)).eval()
     with torch.no_grad():
         model[1].weight.mul_(6)
-    curve = bitlens.IBA(model, "0", beta=1e-6).explain(torch.randn(3, 4), curve=True).curve  # which lets all pass
+    iba = bitlens.IBA(model, "0", beta=1e-6).fit_statistics([torch.randn(1000, 4)])  # which lets all pass
+    curve = iba.explain(torch.randn(3, 4), curve=True).curve
     assert curve is not None
     assert float(curve.kept[:, 0].max()) > 0.5
 
@@ -152,8 +153,9 @@ def test_what_decides_is_said_once(scenes: tuple[Loaded, Tensor]) -> None:
             bitlens.IBA(model, "layer2", **settings)  # type: ignore[arg-type]
 
 
-def mean_share(values: Tensor, _samples: Tensor) -> Tensor:
-    return values.mean(0)
+def mean_share(values: Tensor, _samples: Tensor) -> tuple[Tensor, Tensor]:
+    mean, _, error = mean_and_error(values)
+    return mean, error
 
 
 @pytest.mark.parametrize("slope", [1.3, 6.0, 15.0])
@@ -212,6 +214,25 @@ def test_a_proof_that_fails_is_not_believed() -> None:
     assert values[4:].flatten().tolist() == pytest.approx([0.95] * 4)
 
 
+@pytest.mark.parametrize("proof", [4, 6])
+def test_noises_are_drawn_until_the_share_is_sure(proof: int) -> None:
+    """Shares of 0.8 to 1 that vary by 0.25 (the first by nothing), and are 1 from a shift of 0.5 on."""
+    means = torch.linspace(1.0, 0.8, 40)
+
+    def look(shift: Tensor, samples: Tensor, count: int, turn: int) -> Tensor:
+        chance = torch.randn(count, 40, generator=torch.Generator().manual_seed(turn))[:, samples]
+        return torch.where((shift > 0.5) | (samples == 0), 1.0, means[samples] + 0.25 * chance)
+
+    shift, values = fewest_that_hold(look, mean_share, 0.9, means > 0, proof=proof, closes=False)
+    counts, (kept, error) = values.isfinite().sum(0), mean_share(values, shift)
+    assert int(counts[0]) == proof  # nothing is open
+    assert proof < int(counts.max()) <= MOST
+    assert bool((kept >= 0.9).all())
+    assert bool(((counts == MOST) | (error <= 0.05) | (kept - 2 * error >= 0.9)).all())
+    believed = means[shift <= 0.5]  # by luck, of those that hold less
+    assert float((believed < 0.9).float().mean()) < 0.3
+
+
 def test_the_share_between_floor_and_clean_value() -> None:
     before, floor = torch.tensor([0.9, 0.9, 0.1]), torch.tensor([0.1, 0.1, 0.2])
     kept = share_kept(before, torch.tensor([0.9, 0.5, 0.1]), floor, torch.full((3,), 0.01))
@@ -248,7 +269,7 @@ def test_statistics_of_ones_own_need_no_other_input(scenes: tuple[Loaded, Tensor
     assert min(float(torch.corrcoef(pair)[0, 1]) for pair in pairs) > 0.8
 
 
-def test_vectors_have_no_places_and_are_compared_with_inputs_of_noise() -> None:
+def test_vectors_have_no_places_and_are_compared_with_others() -> None:
     torch.manual_seed(0)
     model = nn.Sequential(nn.Linear(8, 8), nn.Linear(8, 3)).eval()
     with torch.no_grad():
@@ -258,7 +279,7 @@ def test_vectors_have_no_places_and_are_compared_with_inputs_of_noise() -> None:
         model[1].weight[0, 2] = 4.0
     inputs = torch.randn(2, 8)
     inputs[:, 2] = 3.0
-    found = bitlens.IBA(model, "0", beta=0.1).explain(inputs, 0)
+    found = bitlens.IBA(model, "0", beta=0.1).fit_statistics([torch.randn(1000, 8)]).explain(inputs, 0)
     assert found.map.argmax(1).tolist() == [2, 2]
 
 

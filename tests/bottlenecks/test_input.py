@@ -269,12 +269,12 @@ def test_settings_that_make_no_sense_are_refused(settings: dict[str, Any], messa
 
 
 def test_what_cannot_be_explained_is_refused() -> None:
-    with pytest.raises(InputError, match=r"input-iba needs images \(N, C, H, W\), got \(2, 5\)"):
-        _input_iba().explain(torch.zeros(2, 5))
+    with pytest.raises(InputError, match=r"input-iba needs images \(N, C, H, W\), series .*, got \(2, 3, 16, 16\)"):
+        _input_iba().explain(torch.zeros(2, 3, 16, 16, dtype=torch.long))
     with pytest.raises(LayerError, match="has no layer 'nowhere'"):
         InputIBA(quadrant_net(), "nowhere")
     flat = InputIBA(quadrant_net(), "5", steps=2).fit_statistics([quadrant_images(1000, seed=7)[0]])
-    with pytest.raises(LayerError, match="layer '5' has no grid over the image"):
+    with pytest.raises(LayerError, match="layer '5' has no grid over the pixels of the input"):
         flat.explain(IMAGES)
     flat = InputIBA(quadrant_net(), "5", steps=2, prior="none")  # which asks nothing of the layer
     assert flat.explain(IMAGES).map.shape == (4, 16, 16)

@@ -10,7 +10,7 @@ import bitlens
 from bitlens.bottlenecks.groups import ORDINARY, Samples
 from bitlens.bottlenecks.settling import _floors
 from bitlens.bottlenecks.token_statistics import sampled_statistics
-from bitlens.core.holding import TEXTS, fewest_that_hold
+from bitlens.core.holding import MOST, TEXTS, fewest_that_hold, mean_and_error
 from bitlens.probe.ids import texts_of_chance
 from small_transformers import CLS, SEP, encoder_layer, small_classifier, texts
 
@@ -85,7 +85,7 @@ class Floors:
 )  # low, clear, by chance, none needed, hardly any
 def test_nothing_is_needed_only_where_many_noises_say_so(values: list[float], count: int) -> None:
     held: Any = Floors(values)
-    assert len(_floors(held, torch.tensor([0.9]), 5)) == count
+    assert len(_floors(held, torch.tensor([0.9]), 5, 2)) == count
     assert held.seeds == set(range(5, 5 + {2: 1, 8: 2, 32: 3, 128: 4}[count]))
 
 
@@ -98,7 +98,7 @@ def test_a_gentle_slope_takes_few_looks(centre: float) -> None:
         return torch.sigmoid(1.5 * (shift - centre)).expand(count, -1)
 
     needed = torch.ones(1, dtype=torch.bool)
-    shift, values = fewest_that_hold(look, lambda v, _: v.mean(0), 0.9, needed, proof=24, cliff=TEXTS)
+    shift, values = fewest_that_hold(look, lambda v, _: mean_and_error(v)[::2], 0.9, needed, proof=24, cliff=TEXTS)
     assert values.shape == (24, 1)
     assert 0.9 <= float(torch.sigmoid(1.5 * (shift - centre))) < 0.996
     assert sum(looks) <= 24 + 3 * 4
@@ -109,5 +109,5 @@ def test_texts_are_proved_by_more_noises_than_images() -> None:
     layer = encoder_layer(model, 1)
     found = bitlens.TokenIBA(model, layer, steps=2, keep=0.9).explain(texts([7]))
     assert found.evidence is not None
-    assert found.evidence.noise_samples == 24
+    assert found.evidence.noise_samples == MOST
     assert bitlens.IBA(model, layer, keep=0.9).proof == 6

@@ -11,7 +11,7 @@ from bitlens.core.effort import QUALITY, FitSettings
 from bitlens.core.family import MaskFamily, Region
 from bitlens.core.fitting import _loss_gradient, fit_masks
 from bitlens.core.gaussian import NoiseModel, NoiseSettings
-from bitlens.core.holding import Holding, mean_and_spread
+from bitlens.core.holding import Holding, mean_and_error
 from bitlens.core.layout import LAYOUTS
 from bitlens.core.noise import NoisyCopies
 from bitlens.core.targets import ClassTarget, Score
@@ -34,7 +34,7 @@ def measure_under_noise(
     rows: int = 16,
 ) -> tuple[Tensor, Tensor]:
     masks = MaskFamily.of(features, model, LAYOUTS["CHW"], Region(), 0.0)
-    return mean_and_spread(Holding(run, target, masks, rows).values(u, noise_samples, seed))
+    return mean_and_error(Holding(run, target, masks, rows).values(u, noise_samples, seed))[:2]
 
 
 def _published_procedure(

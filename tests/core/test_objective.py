@@ -20,7 +20,7 @@ from bitlens.core.effort import FitSettings
 from bitlens.core.family import Fitted, MaskFamily, Region
 from bitlens.core.fitting import fit_masks
 from bitlens.core.gaussian import NoiseModel
-from bitlens.core.holding import Holding, mean_and_spread
+from bitlens.core.holding import Holding, mean_and_error
 from bitlens.core.layout import LAYOUTS, Layout, detect_layout
 from bitlens.core.noise import NoisyCopies
 from bitlens.core.targets import ClassTarget, Score
@@ -296,7 +296,7 @@ def test_what_is_measured_under_noise(name: str, noise_samples: int) -> None:
     score = Score(lambda logits: (logits * torch.arange(1.0, 5).to(logits)).sum(1))
     masks = MaskFamily.of(case.features, case.model, LAYOUTS["D"], Region(block=block), 0.0)
     held = Holding(case.run, score, masks, rows=4, deeper=case.deeper)
-    mean, spread = mean_and_spread(held.values(u, noise_samples, 21))
+    mean, spread = mean_and_error(held.values(u, noise_samples, 21))[:2]
     standard = NoisyCopies(torch.Size(case.shape), 21, CPU, block=block)
     values = torch.zeros(noise_samples, SAMPLES).double()
     for copy in range(noise_samples):

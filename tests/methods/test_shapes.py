@@ -7,9 +7,10 @@ import torch
 from torch import Tensor, nn
 
 import bitlens
+from bitlens.baselines.extremal import MaskGrid
 from bitlens.baselines.surrogate import supervoxels
 from bitlens.core.inputs import ModelInputs
-from bitlens.errors import SettingError
+from bitlens.errors import LayerError, SettingError
 
 SHAPES = {"CT": (3, 20), "TC": (20, 3), "T": (20,), "CDHW": (2, 4, 6, 5), "DHWC": (4, 6, 5, 2), "D": (7,), "HW": (6, 5)}
 """One sample of each kind; none as the network tells it, for it is linear: all of them are said."""
@@ -209,7 +210,7 @@ def test_rise_finds_what_adds_to_a_linear_score(axes: str) -> None:
     """Its map's expectation grows with w·x, smoothed by the masks; of a table by (1 - share) · w·x exactly."""
     network, inputs, x, _ = asked(axes)
     maps = torch.stack([
-        bitlens.method("rise", network, samples=2000, grid=3, seed=seed).explain(inputs, lambda output: output[:, 1]).map
+        bitlens.method("rise", network, samples=600, grid=3, seed=seed).explain(inputs, lambda output: output[:, 1]).map
         for seed in range(4)
     ])  # fmt: skip
     drops = (inputs.places.first(network.weights.detach()[[1] * 3]) * x).sum(1)
@@ -223,3 +224,138 @@ def test_rise_finds_what_adds_to_a_linear_score(axes: str) -> None:
     )
     assert again.min() > 0.8
     assert maps.shape[2:] == x.shape[2:]
+
+
+@pytest.mark.parametrize(("prior", "readout"), [("none", "information"), ("feature-map", "mask")])
+def test_the_input_bottleneck_takes_a_series_for_a_picture_of_one_row(prior: str, readout: str) -> None:
+    found = []
+    for axes in (1, 2, 3):
+        settings = {"prior": prior, "readout": readout, "steps": 5, "precision": "float32"}
+        made = bitlens.InputIBA(Convolved(axes).eval(), "features", **settings)
+        found.append(made.explain(SERIES.reshape(2, 2, *[1] * (axes - 1), 32), 1))
+    wanted = {"mask": ["mask"] * 3, "information": ["bits/sample", "bits/pixel", "bits/voxel"]}
+    assert [one.unit for one in found] == wanted[readout]
+    for one in found[1:]:
+        torch.testing.assert_close(one.map.flatten(1), found[0].map, rtol=1e-3, atol=1e-4)
+    assert found[0].cells is not None
+    torch.testing.assert_close(found[0].cells.sum(1), found[0].total_bits)
+
+
+def test_times_first_are_explained_as_channels_first() -> None:
+    class Turned(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.inner = Convolved(1)
+
+        def forward(self, x: Tensor) -> Tensor:
+            return self.inner(x.mT)
+
+    exact: dict[str, Any] = {"precision": "float32"}
+    for name, settings in (("input-iba", {"steps": 3, **exact}), ("iba", exact), ("grad-cam", {})):
+        one: Any = bitlens.method(name, Convolved(1).eval(), layer="features", **settings)
+        other: Any = bitlens.method(name, Turned().eval(), layer="inner.features", **settings)
+        if name == "iba":  # with 16 places each, inputs of noise would say what noise looks like
+            ordinary = torch.randn(64, 2, 32, generator=torch.Generator().manual_seed(8))
+            one.fit_statistics([ordinary], granularity="channel")
+            other.fit_statistics([ordinary.mT], granularity="channel")
+        first, last = one.explain(SERIES, 1), other.explain(SERIES.mT, 1)
+        torch.testing.assert_close(last.map, first.map)
+        assert last.unit == first.unit
+
+
+class Pump(nn.Module):
+    """Two of seven features decide, in units of their own."""
+
+    MEAN, STD = torch.tensor([300.0, 2, 0, -5, 70, 1, 9]), torch.tensor([20.0, 0.1, 1, 3, 0.5, 1, 4])
+
+    def __init__(self, *, scaled: bool) -> None:
+        super().__init__()
+        self.scaled = scaled
+        self.mix = nn.Linear(7, 2)
+        weights = torch.tensor([0.0, 3, 0, 0, -3, 0, 0])
+        self.mix.weight.data, self.mix.bias.data = torch.stack([weights, -weights]), torch.zeros(2)
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.mix((x - self.MEAN) / self.STD if self.scaled else x)
+
+
+def test_a_table_is_told_in_bits_of_its_features() -> None:
+    rows = torch.randn(4, 7, generator=torch.Generator().manual_seed(0)).sign() * 1.5
+    rows[:, 4] = -rows[:, 1]
+    settings: dict[str, Any] = {"prior": "none", "readout": "information", "keep": 0.9, "precision": "float32"}
+    plain = bitlens.InputIBA(Pump(scaled=False).eval(), "mix", **settings).explain(rows)
+    assert (plain.unit, plain.map.shape) == ("bits/feature", (4, 7))
+    decisive = torch.tensor([1, 4])
+    assert (plain.map.topk(2).indices.sort(1).values == decisive).all()
+    assert plain.evidence is not None
+    assert (plain.evidence.kept > 0.9).all()
+    units = {"noise_mean": Pump.MEAN, "noise_std": Pump.STD}
+    own = bitlens.InputIBA(Pump(scaled=True).eval(), "mix", **settings, **units).explain(rows * Pump.STD + Pump.MEAN)
+    torch.testing.assert_close(own.map, plain.map, rtol=1e-2, atol=1e-3)
+    known = bitlens.InputIBA(Pump(scaled=False).eval(), "mix", precision="float32")
+    known.fit_statistics([torch.randn(4000, 7)], granularity="channel")
+    with pytest.raises(LayerError, match=r"has no grid over the features of the input .* or prior='none'"):
+        known.explain(rows)
+    with pytest.raises(SettingError, match=r"noise_std has shape \(3,\), one input \(7,\)"):
+        bitlens.InputIBA(Pump(scaled=False).eval(), "mix", prior="none", noise_std=torch.ones(3)).explain(rows)
+
+
+@pytest.mark.parametrize("axes", [1, 3])
+def test_extremal_masks_of_a_series_and_a_volume_are_those_of_a_picture(axes: int) -> None:
+    """Along the axes that have one place nothing is smoothed; mirroring, which pictures alone have, is off."""
+    settings: dict[str, Any] = {"areas": 0.3, "iterations": 12, "flip": False}
+    size = (1, 32), (32,) if axes == 1 else (1, 1, 32)
+    grids = [MaskGrid(torch.zeros(1, 2, *own), 4.0, 6.0) for own in size]
+    cells = torch.rand(2, 8, generator=torch.Generator().manual_seed(1))
+    masks = [grid.mask(cells.reshape(2, *grid.shape)).flatten(1) for grid in grids]
+    torch.testing.assert_close(
+        masks[1], masks[0], rtol=0, atol=2e-3
+    )  # its points lie a quarter pixel beside a single row
+    made = bitlens.method("extremal-perturbation", Convolved(axes).eval(), **settings)
+    found = made.explain(SERIES.reshape(2, 2, *[1] * (axes - 1), 32), 1).map
+    assert found.shape == (2, *[1] * (axes - 1), 32)
+    assert 0.1 < float(found.mean()) < 0.9
+
+
+def test_a_volume_of_masks_is_symmetric_in_its_axes() -> None:
+    cells = torch.rand(1, 3, 4, 5, generator=torch.Generator().manual_seed(1))
+    found = MaskGrid(torch.zeros(1, 1, 6, 8, 10), 2.0, 3.0).mask(cells)
+    turned = MaskGrid(torch.zeros(1, 1, 10, 6, 8), 2.0, 3.0).mask(cells.permute(0, 3, 1, 2))
+    torch.testing.assert_close(turned, found.permute(0, 3, 1, 2))
+
+
+def test_a_table_has_no_smooth_masks_and_no_patches() -> None:
+    network, inputs, *_ = asked("D")
+    with pytest.raises(SettingError, match="the features of a table have no neighbours: choose kernel-shap"):
+        bitlens.method("extremal-perturbation", network).explain(inputs)
+    with pytest.raises(SettingError, match=r"tokens are laid out as patches of images|computes no attention"):
+        bitlens.method("attention-rollout", network).explain(inputs)
+
+
+@ALL
+def test_what_covers_may_be_an_input(axes: str) -> None:
+    network, inputs, x, w = asked(axes)
+    cover = torch.rand(SHAPES[axes], generator=torch.Generator().manual_seed(2))
+    assert inputs.places is not None
+    gone = inputs.places.first(cover[None])
+    made = bitlens.method("kernel-shap", network, segments=4, samples=200, replacement=cover)
+    torch.testing.assert_close(
+        made.explain(inputs, [1, 0, 3]).map, parts_of(axes, (w * (x - gone)).sum(1), CELLS[axes]), rtol=1e-3, atol=1e-4
+    )
+    assert made.settings()["replacement"].startswith("image ")
+    found = bitlens.method("deep-shap", network, baselines=cover[None]).explain(inputs, [1, 0, 3]).map
+    torch.testing.assert_close(found, (w * (x - gone)).mean(1), rtol=1e-4, atol=1e-5)
+    with pytest.raises(SettingError, match=r"replacement has shape .*: give one input of that shape"):
+        bitlens.method("occlusion-14", network, replacement=torch.zeros(1, 9, 9)).explain(inputs)
+
+
+def test_a_layer_is_found_in_series_and_volumes() -> None:
+    assert bitlens.default_layer(Convolved(1).eval(), SERIES) == "features"
+    deep = nn.Sequential(
+        nn.Conv3d(1, 4, 3, 2, 1), nn.ReLU(), nn.Conv3d(4, 4, 3, 2, 1), nn.Flatten(), nn.Linear(256, 2)
+    ).eval()
+    assert bitlens.default_layer(deep, torch.randn(1, 1, 16, 16, 16)) == "1"
+    found = bitlens.explain(Convolved(1).eval(), SERIES, 1)
+    assert (found.unit, found.layer, found.map.shape) == ("bits/sample", "features", (2, 32))
+    with pytest.raises(LayerError, match="or ask input-iba with prior='none' for bits of the table's features"):
+        bitlens.explain(Pump(scaled=False).eval(), torch.randn(2, 7))

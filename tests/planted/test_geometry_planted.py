@@ -54,15 +54,13 @@ def test_activation_maps_point_at_the_decisive_place(planted: Planted, name: str
 @pytest.mark.parametrize("name", ["occlusion-8", "saliency", "gradient", "integrated-gradients", "input-iba"])
 def test_methods_that_look_at_pixels_find_the_same(planted: Planted, name: str) -> None:
     assert planted.pixels is not None
-    if name == "input-iba" and planted not in IMAGES:
-        pytest.skip("not yet")
     settings = {"layer": planted.layer} if name == "input-iba" else {}
     method: Any = bitlens.method(name, planted.network(), **settings)
     if name == "input-iba":
         method.fit_statistics([planted.ordinary(32)], granularity="channel")
         if planted not in GRIDS:
             with pytest.raises(
-                LayerError, match=r"has no grid over the image .*: choose another layer, or prior='none'"
+                LayerError, match=r"has no grid over the pixels of the input .*: choose another layer, or prior='none'"
             ):
                 method.explain(planted.inputs())
             return

@@ -35,7 +35,7 @@ def test_the_mark_that_decides_has_the_maximum_and_most_bits(marked: Marked) -> 
     for map_, (mark, other) in zip(found.map, places, strict=True):
         assert inside(peak(map_), mark)
         assert share(map_, mark) > 0.5
-        assert share(map_, other) < 0.1  # as loud, but nobody reads it
+        assert share(map_, other) < 0.15  # as loud, but nobody reads it; enlarging gives a neighbour an eighth at most
     assert found.evidence is not None
     assert found.evidence.kept.mean() > 0.7
 

@@ -58,6 +58,22 @@ class ImageQuestion:
         """Return the height and width of the images: how many places there are along each axis."""
         return self.places.size
 
+    def as_input(self, name: str, values: Tensor) -> Tensor:
+        """Return a setting that holds one input as the network takes it, or one that broadcasts to it, as (1, C, H, W).
+
+        Raises:
+            SettingError: if it does not fit the inputs.
+        """
+        shape = self.inputs.first.shape[1:]
+        if values.dim() != len(shape) or any(
+            own not in (1, size) for own, size in zip(values.shape, shape, strict=True)
+        ):
+            raise SettingError(
+                f"{name} has shape {tuple(values.shape)}, the inputs {tuple(shape)}: give one input of that shape, or a colour "
+                "(C, 1, 1)"
+            )
+        return self.places.first(values.to(self.images)[None])
+
     def score(self, variants: Tensor) -> Tensor:
         """Return the target's score (R,) of variants (R, C, H, W), the pre-softmax logit of a class; see `run`."""
         return self._answers(variants, "score")

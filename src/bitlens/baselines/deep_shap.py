@@ -41,8 +41,8 @@ class DeepSHAP(ImageBaseline):
 
     Args:
         model: the network.
-        baselines: (B, C, H, W) images that the network takes, or None for one of zeros, the mean colour of normalised
-            images. (The ten of zeros that are usual give the same map.)
+        baselines: (B, C, H, W) images that the network takes, or series, volumes, rows of a table; None for one of zeros, the
+            mean colour of normalised images. (The ten of zeros that are usual give the same map.)
         **run: as of `Baseline`.
 
     Raises:
@@ -55,7 +55,9 @@ class DeepSHAP(ImageBaseline):
 
     def __init__(self, model: nn.Module, *, baselines: Tensor | None = None, **run: Unpack[SeedAndRows]) -> None:
         super().__init__(model, **run)
-        if baselines is not None and (baselines.dim() != 4 or not len(baselines) or not baselines.isfinite().all()):
+        if baselines is not None and (
+            not 2 <= baselines.dim() <= 5 or not len(baselines) or not baselines.isfinite().all()
+        ):
             raise SettingError(
                 f"baselines must be finite images (B, C, H, W), at least one, got shape {tuple(baselines.shape)}"
             )
@@ -71,13 +73,14 @@ class DeepSHAP(ImageBaseline):
     def maps(self, question: ImageQuestion) -> Tensor:
         """Return maps (n, H, W)."""
         refuse_probabilities(question, self.method)
-        images = question.images
-        baselines = torch.zeros_like(images[:1]) if self.baselines is None else self.baselines.to(images)
-        if baselines.shape[1:] != images.shape[1:]:
+        images, given = question.images, question.inputs.first
+        baselines = torch.zeros_like(given[:1]) if self.baselines is None else self.baselines
+        if baselines.shape[1:] != given.shape[1:]:
             raise SettingError(
-                f"baselines have shape {tuple(baselines.shape)}, but the inputs {tuple(images.shape)}: give baselines of the "
+                f"baselines have shape {tuple(baselines.shape)}, but the inputs {tuple(given.shape)}: give baselines of the "
                 "same channels, height and width"
             )
+        baselines = question.places.first(baselines.to(images))
         total, expected = torch.zeros_like(images), question.target.score(question.output)
         for baseline in baselines:
             values, score = self._contributions(question, baseline.expand_as(images))

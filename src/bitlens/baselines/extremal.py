@@ -15,7 +15,8 @@ from typing_extensions import Unpack
 from bitlens.baselines.asking import ImageQuestion
 from bitlens.baselines.baseline import ImageBaseline
 from bitlens.baselines.masking import COPIES
-from bitlens.core.masks import smoothing_matrix
+from bitlens.core.maps import enlarged
+from bitlens.core.masks import blurred, smoothing_matrix
 from bitlens.core.passes import SeedAndRows
 from bitlens.errors import NotFiniteError, SettingError
 
@@ -30,7 +31,8 @@ class ExtremalPerturbation(ImageBaseline):
     """Find the smooth mask of a given area that keeps the score highest where everything outside it is blurred.
 
     Costs one full pass, forward and backward, per iteration and area. All lengths are in pixels of an image whose shorter
-    side has 224, and grow with the image.
+    side has 224, and grow with the image. Series and volumes have masks over their times and voxels; a table has none, for its
+    features have no neighbours.
 
     Args:
         model: the network.
@@ -43,7 +45,7 @@ class ExtremalPerturbation(ImageBaseline):
         area_weight: weight of the area's loss at the first iteration.
         growth: factor on this weight after every iteration.
         learning_rate: of gradient descent (with momentum 0.9 and dampening 0.9).
-        flip: whether every second iteration shows the network the mirrored image.
+        flip: whether every second iteration shows the network the mirrored image; series and volumes are never mirrored.
         **run: as of `Baseline`.
     """
 
@@ -80,6 +82,11 @@ class ExtremalPerturbation(ImageBaseline):
 
     def maps(self, question: ImageQuestion) -> Tensor:
         """Return the masks (n, H, W) in [0, 1], the mean of several if there are several areas."""
+        if question.places.unordered:
+            raise SettingError(
+                f"{self.method} finds smooth masks, and the features of a table have no neighbours: choose kernel-shap, "
+                "occlusion or input-iba"
+            )
         scale = min(question.size) / _REFERENCE_SIZE
         pyramid = blur_pyramid(question.images, self.blur * scale, self.levels)
         masks = torch.stack([self._mask(question, pyramid, area) for area in self.areas])
@@ -101,7 +108,7 @@ class ExtremalPerturbation(ImageBaseline):
         for iteration in range(self.iterations):
             mask = grid.mask(cells)
             shown = between_levels(pyramid, mask)
-            shown = shown.flip(3) if self.flip and iteration % 2 else shown
+            shown = shown.flip(3) if self.flip and iteration % 2 and len(question.size) == 2 else shown
             loss = weight * _area_loss(mask, area) - question.score(shown)
             (cells.grad,) = torch.autograd.grad(loss.sum(), cells)
             optimizer.step()
@@ -125,30 +132,40 @@ class MaskGrid:
     """
 
     def __init__(self, images: Tensor, step: float, sigma: float) -> None:
-        self.size = (images.shape[2], images.shape[3])
-        self.shape = (max(1, round(self.size[0] / step)), max(1, round(self.size[1] / step)))
-        cell = (self.size[0] / self.shape[0], self.size[1] / self.shape[1])
+        self.size = tuple(images.shape[2:])
+        self.shape = tuple(max(1, round(size / step)) for size in self.size)
+        cell = tuple(size / cells for size, cells in zip(self.size, self.shape, strict=True))
         far = sigma * (0.5 + math.sqrt(-math.log(_FAR) / 2))
-        self.reach = (min(int(far / cell[0]), self.shape[0] - 1), min(int(far / cell[1]), self.shape[1] - 1))
+        self.reach = tuple(min(int(far / side), cells - 1) for side, cells in zip(cell, self.shape, strict=True))
         self.fine = _FINE if max(cell) > 1 else 1
         points = (torch.arange(self.fine) + 0.5) / self.fine - 0.5  # from the middle of their cell, in cells
-        down, right = (
-            ((torch.arange(-reach, reach + 1) - points[:, None]) * side).square()
-            for reach, side in zip(self.reach, cell, strict=True)
-        )
-        distance = (down[:, None, :, None] + right[None, :, None, :]).flatten(2).flatten(0, 1).sqrt()
+        squares, axes = torch.zeros([1] * 2 * len(cell)), len(cell)
+        for axis, (reach, side) in enumerate(zip(self.reach, cell, strict=True)):
+            along = ((torch.arange(-reach, reach + 1) - points[:, None]) * side).square()
+            shape = [len(along) if i == axis else along.shape[1] if i == axis + axes else 1 for i in range(2 * axes)]
+            squares = squares + along.reshape(shape)
+        distance = squares.flatten(0, axes - 1).flatten(1).sqrt()
         kernel = torch.exp(-2 * (distance / sigma - 0.5).clamp_min(0).square())
         self.kernel = kernel.to(images)  # (points, cells around)
 
     def mask(self, cells: Tensor) -> Tensor:
         """Return parameters (n, h, w) in [0, 1] as masks (n, H, W) in [0, 1]."""
-        down, right = self.reach
         # beyond the border cells are repeated: zeros would leave the first masks largest, hence first to stay, at borders
-        padded = F.pad(cells[:, None], (right, right, down, down), mode="replicate")
-        around = F.unfold(padded, (2 * down + 1, 2 * right + 1))  # (n, cells around, h·w)
-        points = smooth_maximum(self.kernel[:, :, None] * around[:, None], 2)  # (n, points, h·w)
-        fine = F.pixel_shuffle(points.view(len(cells), -1, *self.shape), self.fine)
-        return F.interpolate(fine, self.size, mode="bilinear", align_corners=False)[:, 0]
+        padded = F.pad(cells[:, None], [reach for reach in reversed(self.reach) for _ in range(2)], mode="replicate")
+        points = smooth_maximum(self.kernel[:, :, None] * self._around(padded)[:, None], 2)  # (n, points, h·w)
+        axes = len(self.shape)
+        fine = points.reshape(len(cells), *[self.fine] * axes, *self.shape)
+        fine = fine.permute(0, *(place for axis in range(1, axes + 1) for place in (axis + axes, axis)))
+        return enlarged(fine.reshape(len(cells), 1, *(self.fine * size for size in self.shape)), self.size)[:, 0]
+
+    def _around(self, padded: Tensor) -> Tensor:
+        """Return the cells around each cell: (n, 1, ...) → (n, cells around, h·w)."""
+        widths = [2 * reach + 1 for reach in self.reach]
+        if len(widths) == 2:  # as fast as can be
+            return F.unfold(padded, tuple(widths))
+        for axis, width in enumerate(widths, 2):
+            padded = padded.unfold(axis, width, 1)
+        return padded.flatten(2 + len(widths)).flatten(1, 1 + len(widths)).transpose(1, 2)
 
 
 def smooth_maximum(values: Tensor, dim: int) -> Tensor:
@@ -158,13 +175,11 @@ def smooth_maximum(values: Tensor, dim: int) -> Tensor:
 
 def blur_pyramid(images: Tensor, blur: float, levels: int) -> Tensor:
     """Blur images (n, C, H, W) less and less: (levels, n, C, H, W); σ falls linearly from `blur` to 0 pixels."""
-    height, width = images.shape[2:]
-    blurred = []
+    found = []
     for level in range(levels):
         sigma = blur * (1 - level / (levels - 1))
-        rows, columns = (smoothing_matrix(size, sigma).to(images) for size in (height, width))
-        blurred.append(rows @ images @ columns.T)
-    return torch.stack(blurred)
+        found.append(blurred(images, [smoothing_matrix(size, sigma).to(images) for size in images.shape[2:]]))
+    return torch.stack(found)
 
 
 def between_levels(pyramid: Tensor, masks: Tensor) -> Tensor:

@@ -3,7 +3,6 @@
 Of texts only the word embedding changes; positions, token types and special tokens stay what they are.
 """
 
-import hashlib
 import warnings
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -17,7 +16,7 @@ from typing_extensions import Unpack
 
 from bitlens.baselines.asking import ImageQuestion, TextModel, TextQuestion, gradient_of
 from bitlens.baselines.baseline import ImageBaseline, TextBaseline
-from bitlens.baselines.masking import Cover, colour_of
+from bitlens.baselines.masking import Cover, colour_of, fingerprint
 from bitlens.core.noise import NoisyCopies
 from bitlens.core.passes import SeedAndRows
 from bitlens.core.targets import Target
@@ -176,7 +175,7 @@ class IntegratedGradients(ImageBaseline):
         model: nn.Module,
         *,
         steps: int = 50,
-        baseline: Cover | Tensor = "zero",
+        baseline: Cover = "zero",
         multiply: bool = True,
         reduce: Reduction = "mean",
         **run: Unpack[SeedAndRows],
@@ -200,25 +199,13 @@ class IntegratedGradients(ImageBaseline):
     def choices(self) -> dict[str, Any]:
         """Return points, baseline (an image by its fingerprint), and what is made of the gradients."""
         own = super().choices()
-        return own | ({"baseline": f"image {_fingerprint(self.baseline)}"} if isinstance(self.baseline, Tensor) else {})
+        return own | ({"baseline": f"image {fingerprint(self.baseline)}"} if isinstance(self.baseline, Tensor) else {})
 
     def maps(self, question: ImageQuestion) -> Tensor:
         """Return maps (n, H, W)."""
-        start = self._start(question)
+        start = colour_of(question, self.baseline, "baseline").expand_as(question.images)
         values = mean_gradient(question.gradient, start, question.images, self.steps, question.rows)
         return self._reduced(values * (question.images - start) if self.multiply else values)
-
-    def _start(self, question: ImageQuestion) -> Tensor:
-        images, given = question.images, question.inputs.first
-        if not isinstance(self.baseline, Tensor):
-            return colour_of(question, self.baseline).expand_as(images)
-        sizes = list(zip(self.baseline.shape, given.shape[1:], strict=False))
-        if self.baseline.dim() != given.dim() - 1 or any(own not in (1, size) for own, size in sizes):
-            raise SettingError(
-                f"baseline has shape {tuple(self.baseline.shape)}, the inputs {tuple(given.shape[1:])}: give one input of "
-                "that shape, or a colour (C, 1, 1)"
-            )
-        return question.places.first(self.baseline.to(images).expand_as(given))
 
 
 @final
@@ -340,8 +327,3 @@ def quadrature(nodes: int) -> list[tuple[float, float]]:
     """Return places in [0, 1] and weights, of sum 1, that integrate polynomials up to degree 2·nodes - 1 exactly."""
     places, weights = np.polynomial.legendre.leggauss(nodes)
     return list(zip(((1 + places) / 2).tolist(), (weights / 2).tolist(), strict=True))
-
-
-def _fingerprint(image: Tensor) -> str:
-    """Return 16 hexadecimal digits that differ between images whose numbers differ."""
-    return hashlib.sha256(image.detach().double().cpu().contiguous().numpy().data).hexdigest()[:16]

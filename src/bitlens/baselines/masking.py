@@ -1,8 +1,9 @@
 """What all methods share that take parts of an input away: of images covered by one colour, of texts removed."""
 
+import hashlib
 from collections.abc import Callable
 from dataclasses import replace
-from typing import Literal
+from typing import Any, Literal
 
 import torch
 from torch import Tensor, nn
@@ -14,22 +15,26 @@ from bitlens.baselines.changes import Removal
 from bitlens.core.passes import Precision, SeedAndRows
 from bitlens.errors import SettingError, one_of
 
-Cover = Literal["mean-colour", "zero"] | float
-"""What covers: each image's mean, per channel; zero; or a number. The features of a table have no colour in common, and each
-has a meaning of its own: "mean-colour" is zero there, the mean of standardised features."""
+Cover = Literal["mean-colour", "zero"] | float | Tensor
+"""What covers: each image's mean, per channel; zero; a number; or one input as the network takes it, or a colour (C, 1, 1). The
+features of a table have no colour in common, and each has a meaning of its own: "mean-colour" is zero there, the mean of
+standardised features; give the means (D,) of others."""
 
 COPIES = 16
 """Rows for one sample. Hundreds of passes each are long: on a CPU a group, and a step of the progress, is one sample."""
 
 
-def colour_of(question: ImageQuestion, replacement: Cover) -> Tensor:
-    """Return the colour (n, C, 1, 1) that covers parts of images (n, C, H, W).
+def colour_of(question: ImageQuestion, replacement: Cover, name: str = "replacement") -> Tensor:
+    """Return the colour (n, C, 1, 1) that covers parts of images (n, C, H, W), or what else covers them: (1, C, H, W).
 
     Args:
         question: the images, as the network takes them, normalised.
-        replacement: "mean-colour" (each image's mean, per channel), "zero", or a number for all channels.
+        replacement: "mean-colour" (each image's mean, per channel), "zero", a number for all channels, or one input.
+        name: of the setting, for errors.
     """
     images, dims = question.images, question.places.dims
+    if isinstance(replacement, Tensor):
+        return question.as_input(name, replacement)
     if replacement == "mean-colour" and not question.places.unordered:
         return images.mean(dims, keepdim=True)
     value = 0.0 if isinstance(replacement, str) else replacement
@@ -74,10 +79,15 @@ class Covering(ImageBaseline):
         super().__init__(model, **run)
         if isinstance(replacement, str):
             one_of("replacement", replacement, {"mean-colour": None, "zero": None})
-        elif not isinstance(replacement, int | float):
+        elif not isinstance(replacement, int | float | Tensor):
             raise SettingError(f"replacement must be 'mean-colour', 'zero' or a number, got {replacement!r}")
         self.replacement = replacement
         self.passes = replace(self.passes, precision=precision)
+
+    def choices(self) -> dict[str, Any]:
+        """Return what the constructor takes; a replacement that is an input by its fingerprint."""
+        own, held = super().choices(), self.replacement
+        return own | ({"replacement": f"image {fingerprint(held)}"} if isinstance(held, Tensor) else {})
 
     @torch.no_grad()
     def answers(
@@ -93,6 +103,11 @@ class Covering(ImageBaseline):
         """
         images, colour = question.images, colour_of(question, self.replacement)
         return in_passes(lambda chunk: read(covered(images, masks(chunk), colour)), len(images), count, question.rows)
+
+
+def fingerprint(image: Tensor) -> str:
+    """Return 16 hexadecimal digits that differ between images whose numbers differ."""
+    return hashlib.sha256(image.detach().double().cpu().contiguous().numpy().data).hexdigest()[:16]
 
 
 class Removing(TextBaseline):

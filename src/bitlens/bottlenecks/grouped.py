@@ -146,7 +146,7 @@ class GroupedMethod(ABC):
             targets: None for the predicted class, a class index, (N,) indices, a `Target`, or a callable from the
                 network's output to one score per row.
             evidence_samples: fresh noise samples under which the target is measured; 0 leaves the evidence out. 32 if not
-                given, 6 where a share is kept (4 with quality "fast", 24 of texts), which was not found under them.
+                given, 6 where a share is kept (4 with quality "fast", 64 of texts), which was not found under them.
             keep_capacity: whether to keep the bits of every feature, (N, ...) like the layer's output.
             curve: whether to measure how many bits each share of the target takes, see `Curve`.
             spread: with how many seeds, this one and those that follow, maps are fitted, to see how far they differ, see

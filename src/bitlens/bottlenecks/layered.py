@@ -148,6 +148,9 @@ def _together(proofs: Sequence[Evidence]) -> Evidence | None:
     variance = _mean_of([proof.under_noise_std.square() for proof in proofs]) + means.var(0, correction=0)
     samples = sum(proof.noise_samples for proof in proofs)
     together = replace(proofs[0], under_noise=means.mean(0), under_noise_std=variance.sqrt(), noise_samples=samples)
+    doubts = [proof.under_noise_error for proof in proofs if proof.under_noise_error is not None]
+    if doubts:
+        together = replace(together, under_noise_error=torch.stack(doubts).square().sum(0).sqrt() / len(doubts))
     floors = [proof.floor for proof in proofs if proof.floor is not None]
     spreads = [proof.floor_std.square() for proof in proofs if proof.floor_std is not None]
     if not floors:

@@ -9,9 +9,8 @@ from typing_extensions import Self
 from bitlens.bottlenecks.grouped import GroupedMethod
 from bitlens.bottlenecks.groups import Samples
 from bitlens.bottlenecks.token_statistics import TokenStatistics, collect_token_statistics
+from bitlens.core.holding import MOST
 from bitlens.probe.modules import call_of
-
-_PROOF = 24  # noises under which texts that hold are measured
 
 
 class TextMethod(GroupedMethod):
@@ -24,8 +23,8 @@ class TextMethod(GroupedMethod):
 
     @property
     def proof(self) -> int:
-        """Return more noises than for images: under each of them a text's label is kept or lost, so few tell little."""
-        return super().proof if self.keep is None else _PROOF
+        """Return more noises than for images, under each of which a text's label is kept or lost, so that few agree by chance."""
+        return super().proof if self.keep is None else MOST
 
     @abstractmethod
     def know(self, statistics: Mapping[str, TokenStatistics]) -> None:

@@ -12,12 +12,12 @@ from bitlens.core.effort import FitSettings
 from bitlens.core.evidence import Evidence
 from bitlens.core.family import Fitted, MaskFamily
 from bitlens.core.floor import share_kept
-from bitlens.core.holding import IMAGES, SEARCHED, TEXTS, Holding, fewest_that_hold, mean_and_spread
+from bitlens.core.holding import IMAGES, SEARCHED, TEXTS, Holding, fewest_that_hold, mean_and_error
 from bitlens.core.told import LEVELS
 from bitlens.errors import NotFiniteError
 
 _LOOK, _FLOOR, _CURVE = 0x2545F491, 0x1B873593, 0x27D4EB2F  # streams of noise; fits and proofs have others
-_FLOOR_SAMPLES = 2  # noises of the floor
+_FLOOR_SAMPLES, _FLOOR_OF_TEXTS = 2, 24  # noises of the floor; a text's label is there or not, and few agree by chance
 _MORE = (6, 24, 96)  # more where it is not low, more where nothing may be needed, and most where that is not clear then
 _LOW = 0.05  # of the clean value
 _CLEAR = 4.0  # standard errors of the floor, by which the clean value is above it where something surely is
@@ -61,36 +61,40 @@ def settle(recorded: Recorded, fitted: Fitted, fit: FitSettings, keep: float | N
     if keep is None and not wanted.evidence_samples and not wanted.curve:
         return Settled(fitted)
     before = recorded.target.value(recorded.output).detach().float()
-    found, under, spread = fitted, before, torch.zeros_like(before)
+    found, values = fitted, before[None]
     if keep is None and wanted.evidence_samples:
-        under, spread = mean_and_spread(held.values(found.u, wanted.evidence_samples, recorded.evidence_seed))
+        values = _finite(held.values(found.u, wanted.evidence_samples, recorded.evidence_seed))
     seed = recorded.evidence_seed + _FLOOR
-    floors = _floors(held, before, seed) if keep is not None else held.floor(max(4, wanted.evidence_samples // 4), seed)
-    floor, floor_std, error = _mean_and_error(floors)
+    few = _FLOOR_OF_TEXTS if recorded.group.kinds.shape[1] else _FLOOR_SAMPLES
+    floors = (
+        _floors(held, before, seed, few) if keep is not None else held.floor(max(4, wanted.evidence_samples // 4), seed)
+    )
+    floor, floor_std, error = mean_and_error(floors)
 
     def share(under: Tensor, samples: Tensor | slice = slice(None)) -> Tensor:
         return share_kept(before[samples], under, floor[samples], error[samples])
 
     if keep is not None:
-        found, under, spread = _kept(held, recorded, fitted.logits, keep, fit.closes, share(before).isfinite(), share)
+        found, values = _kept(held, recorded, fitted.logits, keep, fit.closes, share(before).isfinite(), share)
+    under, spread, doubt = mean_and_error(values)
     evidence = None
     if wanted.evidence_samples:
         evidence = Evidence(
             before.cpu(), under.cpu(), spread.cpu(), recorded.target.measure, wanted.evidence_samples,
-            floor.cpu(), floor_std.cpu(), error.cpu(),
+            floor.cpu(), floor_std.cpu(), error.cpu(), doubt.cpu(),
         )  # fmt: skip
     if not wanted.curve:
         return Settled(found, evidence)
     return Settled(found, evidence, *_path(held, masks, found.logits, share, recorded.evidence_seed + _CURVE))
 
 
-def _floors(held: Holding, before: Tensor, seed: int) -> Tensor:
+def _floors(held: Holding, before: Tensor, seed: int, few: int) -> Tensor:
     """Return values (count, N) with nothing but noise, NaN where a sample needs no more of them.
 
     There are more where they are no small part of the clean value. That nothing is needed is said of a few noises last: where
     each of them answers yes or no, some agree by chance. Each sample is asked for itself, whatever others are in its group.
     """
-    values = held.floor(_FLOOR_SAMPLES, seed)
+    values = held.floor(few, seed)
     NotFiniteError.refuse("the network's answer to nothing but noise", values.T)
     waiting = values.mean(0) > _LOW * before
     for turn, more in enumerate(_MORE):
@@ -103,7 +107,7 @@ def _floors(held: Holding, before: Tensor, seed: int) -> Tensor:
         rows = torch.full((more, len(before)), torch.nan, device=before.device)
         rows[:, samples] = found if part is not held else found[:, samples]
         values = torch.cat([values, rows])
-        floor, _, error = _mean_and_error(values)
+        floor, _, error = mean_and_error(values)
         above = before - floor
         waiting = waiting & (above <= _CLEAR * error)
         if turn:
@@ -111,12 +115,9 @@ def _floors(held: Holding, before: Tensor, seed: int) -> Tensor:
     return values
 
 
-def _mean_and_error(values: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-    """Return mean, standard deviation and standard error of the mean (N,) of values (count, N), those that are there."""
-    count = values.isfinite().sum(0)
-    mean = values.nanmean(0)
-    spread = ((values - mean).square().nansum(0) / (count - 1).clamp_min(1)).sqrt()
-    return mean, spread, spread / count.sqrt()
+def _finite(values: Tensor) -> Tensor:
+    NotFiniteError.refuse("the network's answer under noise", values.T)
+    return values
 
 
 def _kept(
@@ -127,23 +128,28 @@ def _kept(
     closes: bool,
     needed: Tensor,
     share: Callable[..., Tensor],
-) -> tuple[Fitted, Tensor, Tensor]:
-    """Return the masks with the fewest bits that hold, and the target's mean and spread under noise they were not fitted with."""
+) -> tuple[Fitted, Tensor]:
+    """Return the masks with the fewest bits that hold, and the target's values (count, N) under noise they were not fitted with.
+
+    There are as many noises as it takes to be sure, NaN where others took more.
+    """
     wanted, before = recorded.group.wanted, recorded.target.value(recorded.output).float()
 
     def look(shift: Tensor, samples: Tensor, count: int, turn: int) -> Tensor:
         part, seed = held.part(samples), recorded.evidence_seed + _LOOK * turn
         if len(part.masks.features) == len(samples):
-            return part.values(part.masks.shifted(logits[samples], shift).u, count, seed, antithetic=True)
+            return _finite(part.values(part.masks.shifted(logits[samples], shift).u, count, seed, antithetic=True))
         everywhere = torch.zeros_like(before).index_copy(0, samples, shift)  # where samples cannot be taken apart
-        return held.values(held.masks.shifted(logits, everywhere).u, count, seed, antithetic=True)[:, samples]
+        return _finite(held.values(held.masks.shifted(logits, everywhere).u, count, seed, antithetic=True)[:, samples])
 
-    def kept(values: Tensor, samples: Tensor) -> Tensor:
-        return share(values.minimum(before[samples]).mean(0), samples)  # a rise under one noise makes no fall good
+    def kept(values: Tensor, samples: Tensor) -> tuple[Tensor, Tensor]:
+        mean, _, error = mean_and_error(values.minimum(before[samples]))  # a rise under one noise makes no fall good
+        here = share(mean, samples)
+        return here, share(mean + error, samples) - here
 
     proof, cliff = wanted.evidence_samples or SEARCHED, TEXTS if recorded.group.kinds.shape[1] else IMAGES
     shift, values = fewest_that_hold(look, kept, keep, needed, proof=proof, closes=closes, cliff=cliff)
-    return held.masks.shifted(logits, shift), *mean_and_spread(values)
+    return held.masks.shifted(logits, shift), values
 
 
 def _path(

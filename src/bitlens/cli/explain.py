@@ -160,6 +160,7 @@ def explain(
 
 def reading_of(loaded: "Loaded", found: list[Path], rate: float | None) -> "tuple[Loaded, list[Path]]":
     """Return the network with the rate of its signals, and its inputs: of a table, each row; refuses those of another form."""
+    from bitlens.data.foreign import advice_on
     from bitlens.data.number_files import is_numbers, rows_of
     from bitlens.errors import DataError
 
@@ -167,10 +168,12 @@ def reading_of(loaded: "Loaded", found: list[Path], rate: float | None) -> "tupl
     if rate is not None and form not in ("signal", "file"):
         raise SettingError(f"--rate is of signals, and {loaded.name} reads a {form}: leave it out")
     strange = next((path for path in found if form != "file" and is_numbers(path) != (form != "photo")), None)
+    if strange is not None and form == "photo":
+        said = "a network for such files says so with bitlens_input"
+        raise DataError(f"{strange.name} is no photo, and {loaded.name} reads photos ({said}): {advice_on(strange)}")
     if strange is not None:
-        hint = " (a network of your own says it with bitlens_input)" if form == "photo" else ""
         raise DataError(
-            f"{loaded.name} reads a {form} at a time{hint}, and {strange.name} is none: name another file or network"
+            f"{loaded.name} reads a {form} at a time, and {strange.name} is none: name another file or network"
         )
     reader = replace(loaded.preprocess, rate=rate or loaded.preprocess.rate)
     rows = [row for path in found for row in rows_of(path, reader.names)] if form == "table" else found

@@ -24,7 +24,8 @@ class Evidence:
         floor_std: (N,) standard deviation over noise samples.
         floor_error: (N,) standard error of the floor; samples differ in how much noise their floor was measured under.
         measure: "probability" or "score", what the numbers are.
-        noise_samples: how many samples of noise.
+        noise_samples: how many samples of noise; where that left it open whether enough is kept, there were more.
+        under_noise_error: (N,) standard error of the mean under noise, None in files that do not tell it.
         bypass_allowed: whether the layer was restricted although the input might also reach the output by another way.
     """
 
@@ -36,6 +37,7 @@ class Evidence:
     floor: Tensor | None = None
     floor_std: Tensor | None = None
     floor_error: Tensor | None = None
+    under_noise_error: Tensor | None = None
     bypass_allowed: bool = False
 
     @property
@@ -48,6 +50,15 @@ class Evidence:
         if self.floor is None or self.floor_error is None:
             return torch.full_like(self.before, torch.nan)
         return share_kept(self.before, self.under_noise, self.floor, self.floor_error)
+
+    @property
+    def kept_error(self) -> Tensor:
+        """(N,) standard error of what is kept: of the mean under noise and of the floor; NaN where either is not known."""
+        if self.floor is None or self.floor_error is None or self.under_noise_error is None:
+            return torch.full_like(self.before, torch.nan)
+        return (self.under_noise_error**2 + ((1 - self.kept) * self.floor_error) ** 2).sqrt() / (
+            self.before - self.floor
+        )
 
     @property
     def caveat(self) -> str:

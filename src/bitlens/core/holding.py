@@ -21,12 +21,17 @@ from bitlens.core.targets import Target
 
 SEARCHED = 4  # noises of one look, two and their negatives
 _LOOKS = 8  # at each sample at most
+MOST = 64  # noises under which masks are judged
+_DOUBLINGS = 5  # of the noises, until they are so many
+_SURE = 0.05  # standard error of a share that needs no more of them
 _PRIOR = 2.0  # noises that this is worth
 _MARGIN = (
     0.9  # log-odds kept more than is asked for, so that other noise keeps it as well; twice that could pass fewer bits
 )
 _ENDS = (0.02, 0.998)  # shares beyond these do not say how far away the cliff is
 _LEAST, _MOST = 0.72, 4.8  # over the slope, in logits: the smallest and the largest first step
+_LEAP = 0.6  # from the smallest step to the largest, where the cliff is out of sight
+_CLOSED = 2  # looks at which all that was looked at has held: what holds then is good enough
 _GROWTH = 1.8  # by which each grows with the next
 _NARROW = 1.8  # over the slope, in logits: closer than that masks hardly differ
 FAR = 40.0  # logits below zero at which nothing passes
@@ -109,18 +114,25 @@ class Holding:
         return self.values(nothing, count, seed)
 
 
-def mean_and_spread(values: Tensor) -> tuple[Tensor, Tensor]:
-    """Return mean and standard deviation (N,) of values (count, N)."""
-    return values.mean(0), values.std(0) if len(values) > 1 else torch.zeros_like(values[0])
+def mean_and_error(values: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+    """Return mean, standard deviation and standard error of the mean (N,) of values (count, N), those that are there."""
+    count = values.isfinite().sum(0)
+    mean = values.nanmean(0)
+    spread = ((values - mean).square().nansum(0) / (count - 1).clamp_min(1)).sqrt()
+    return mean, spread, spread / count.sqrt()
 
 
 Look = Callable[[Tensor, Tensor, int, int], Tensor]
 """Shifts (n,) of the logits of samples (n,), a number of noises, and a turn that has noise of its own → values (count, n)."""
 
 
+Share = Callable[[Tensor, Tensor], tuple[Tensor, Tensor]]
+"""Values (count, n) of samples by their indices (n,) → the share of the target that is kept (n,), and its standard error."""
+
+
 def fewest_that_hold(
     look: Look,
-    share: Callable[[Tensor, Tensor], Tensor],
+    share: Share,
     keep: float,
     needed: Tensor,
     *,
@@ -131,52 +143,86 @@ def fewest_that_hold(
     """Find the shift of each sample's logits at which the target just holds.
 
     Networks lose a target within about one logit. So each look, under noise of its own, says about where that is; what all looks
-    together say is where to look next. Masks that hold are looked at again, until the proof has all its noises.
+    together say is where to look next. Masks that hold are looked at again, until the proof has all its noises, and where those
+    leave it open, up to `MOST`.
 
     Args:
         look: at the masks of some samples.
-        share: values (count, n), of samples by their indices (n,) → the share of the target that is kept (n,).
+        share: of the target that is kept.
         keep: the share that is to be kept.
         needed: (N,) false where nothing of the input is needed: there nothing passes.
-        proof: under how many noises masks are judged in the end.
+        proof: under how many noises masks are judged in the end, at least; never fewer than those of one look.
         closes: whether masks that keep clearly more are closed until they just hold.
         cliff: where to look first.
 
     Returns:
-        The shifts (N,), and the values (proof, N) there.
+        The shifts (N,), and the values (count, N) there, NaN where other samples took more noises.
     """
     aim = math.log(keep / (1 - keep)) + _MARGIN
     enough = 1 / (1 + math.exp(-aim - _MARGIN))
-    known = _Known.of(needed, cliff, aim, enough)
-    values = known.shift.new_zeros(proof, len(needed))
+    known, proof = _Known.of(needed, cliff, aim, enough), max(proof, SEARCHED)
+    values = known.shift.new_full((MOST, len(needed)), math.nan)
     waiting = needed.clone()
     for turn in range(_LOOKS):
         samples = waiting.nonzero().flatten()
         if not len(samples):
             break
         here, seen = known.shift[samples], look(known.shift[samples], samples, SEARCHED, 2 * turn)
-        kept = share(seen, samples)
+        kept, _ = share(seen, samples)
         settled = kept >= keep
         if closes:
-            settled &= (kept <= enough) | known.narrow(samples)
+            settled &= (kept <= enough) | known.narrow(samples) | (known.held(samples) & (turn >= _CLOSED))
         chosen = settled.nonzero().flatten()
         if len(chosen):
-            proven = seen[:proof, chosen]
-            if proof > SEARCHED:
-                more = look(here[chosen], samples[chosen], proof - SEARCHED, 2 * turn + 1)
-                proven = torch.cat([proven, more])
-                kept[chosen] = share(proven, samples[chosen])
-                settled[chosen] = kept[chosen] >= keep
+            proven, kept[chosen] = _proved(
+                look, share, here[chosen], samples[chosen], seen[:, chosen], keep, proof, turn
+            )
+            settled[chosen] = kept[chosen] >= keep
             values[:, samples[chosen]] = proven
         waiting[samples] = ~settled
         known.learn(samples, kept, keep)
-        known.shift[samples] = torch.where(settled, here, known.following(samples, kept >= keep, turn))
+        known.shift[samples] = torch.where(settled, here, known.following(samples, kept, keep, turn))
     left = (waiting | ~needed).nonzero().flatten()
     shift = torch.where(waiting & (known.high < FAR), known.high, known.shift)  # what held, where anything did
     shift = torch.where(needed, shift, -FAR)
     if len(left):
-        values[:, left] = look(shift[left], left, proof, 2 * _LOOKS)
-    return shift, values
+        values[:, left] = math.nan
+        values[:proof, left] = look(shift[left], left, proof, 2 * _LOOKS)
+    return shift, values[: int(values.isfinite().sum(0).max())]
+
+
+def _proved(
+    look: Look,
+    share: Share,
+    shift: Tensor,
+    samples: Tensor,
+    seen: Tensor,
+    keep: float,
+    proof: int,
+    turn: int,
+) -> tuple[Tensor, Tensor]:
+    """Look again at masks that hold, under so many noises, and under more where the share may by chance be above what is asked.
+
+    A share is sure as soon as its error is small, or it lies clear of what is asked for.
+
+    Returns:
+        The values (MOST, n), NaN where there was no need of them, and the shares (n,).
+    """
+    values = seen.new_full((MOST, len(samples)), math.nan)
+    values[:SEARCHED] = seen
+    if proof > SEARCHED:
+        values[SEARCHED:proof] = look(shift, samples, proof - SEARCHED, 2 * turn + 1)
+    kept, error = share(values[:proof], samples)
+    for more in range(_DOUBLINGS):
+        unsure = ((kept >= keep) & (error > _SURE) & (kept - 2 * error < keep)).nonzero().flatten()
+        count = proof << more
+        if not len(unsure) or count >= MOST:
+            break
+        rows = slice(count, min(2 * count, MOST))
+        stream = 2 * _LOOKS + 1 + _DOUBLINGS * turn + more
+        values[rows, unsure] = look(shift[unsure], samples[unsure], rows.stop - count, stream)
+        kept[unsure], error[unsure] = share(values[: rows.stop, unsure], samples[unsure])
+    return values, kept
 
 
 @dataclass(frozen=True, eq=False)
@@ -216,6 +262,10 @@ class _Known:
         """Say of which samples masks that hold and masks that do not hardly differ."""
         return self.shift[samples] - self.low[samples] < _NARROW / self.slope
 
+    def held(self, samples: Tensor) -> Tensor:
+        """Say of which samples no mask was seen that does not hold."""
+        return self.low[samples] <= -FAR
+
     def learn(self, samples: Tensor, kept: Tensor, keep: float) -> None:
         """Take in what was kept at the shifts of samples (n,)."""
         here, holds = self.shift[samples], kept >= keep
@@ -225,11 +275,16 @@ class _Known:
         self.weight[samples] += worth
         self.moment[samples] += worth * (here - kept.clamp(*_ENDS).logit() / self.slope)
 
-    def following(self, samples: Tensor, holds: Tensor, turn: int) -> Tensor:
+    def following(self, samples: Tensor, kept: Tensor, keep: float, turn: int) -> Tensor:
         """Return where to look at samples next: where the cliff should be, not too near or far, between what held and did not."""
-        here, below, above = self.shift[samples], self.low[samples], self.high[samples]
+        here, below, above, holds = self.shift[samples], self.low[samples], self.high[samples], kept >= keep
         least, most = (step / self.slope * _GROWTH**turn for step in (_LEAST, _MOST))
         there = self.moment[samples] / self.weight[samples] + self.aim / self.slope
-        there = torch.where(holds, there.clamp(here - most, here - least), there.clamp(here + least, here + most))
+        down = torch.where(
+            kept > _ENDS[1], least + _LEAP * (most - least), least
+        )  # all is kept: it is farther than that
+        there = torch.where(
+            holds, there.clamp(here - most).minimum(here - down), there.clamp(here + least, here + most)
+        )
         part = ((there - below) / (above - below)).clamp(0.3, 0.7)
         return torch.where((below > -FAR) & (above < FAR), below + (above - below) * part, there)

@@ -69,5 +69,6 @@ def _blurred(u: Tensor, channel: int, matrices: Sequence[Tensor]) -> Tensor:
 def blurred(values: Tensor, matrices: Sequence[Tensor]) -> Tensor:
     """Blur values (N, C, ...) along each axis of places, one after the other."""
     for axis, matrix in enumerate(matrices, 2):
-        values = (values.movedim(axis, -1) @ matrix.T).movedim(-1, axis)
+        second_to_last = axis == values.dim() - 2
+        values = matrix @ values if second_to_last else (values.movedim(axis, -1) @ matrix.T).movedim(-1, axis)
     return values

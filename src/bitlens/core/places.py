@@ -4,7 +4,7 @@ A place is what a map has a number for: a sample of a signal, a pixel, a voxel, 
 every input with its channels first, (N, C, ...), and walk over its places whatever their number; the network sees its own axes.
 """
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Final
 
 from torch import Tensor
@@ -63,8 +63,9 @@ class Places:
 
     @property
     def layout(self) -> Layout:
-        """Return how the axes of `first` are meant."""
-        return _FIRST[len(self.size)]
+        """Return how the axes of `first` are meant; without a grid where the places have no neighbours."""
+        series = len(self.size) == 1 and not self.unordered
+        return replace(_FIRST[1], patches=self.size) if series else _FIRST[len(self.size)]
 
     @property
     def dims(self) -> tuple[int, ...]:

@@ -44,6 +44,7 @@ class StoredEvidence:
     floor: Array | None = None
     floor_std: Array | None = None
     floor_error: Array | None = None
+    under_noise_error: Array | None = None
     bypass_allowed: bool = False
 
     @property
@@ -211,11 +212,12 @@ def _of_spread(details: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def _evidence(arrays: Mapping[str, Array], details: Any, count: int) -> dict[str, Any] | None:
-    names = ("before", "under_noise", "under_noise_std")
     held = {name.removeprefix("evidence.") for name in arrays if name.startswith("evidence.")}
     if details is None:
         exactly(held, (), "the numbers of the evidence")
         return None
+    error = ("under_noise_error",) if "under_noise_error" in held else ()  # files before 0.2 do not tell it
+    names = ("before", "under_noise", "under_noise_std", *error)
     known = mapping(details, "evidence")
     counted = "floor_samples" in known  # one number for all samples, in files that do not say the error of each
     floor = ("floor", "floor_std", *(() if counted else ("floor_error",))) if counted or "floor" in held else ()
@@ -225,10 +227,7 @@ def _evidence(arrays: Mapping[str, Array], details: Any, count: int) -> dict[str
     exactly(known, ("measure", "noise_samples", *further), "the details of the evidence")
     measure = text(known["measure"], "measure", ("probability", "score"))
     low, high = (-_ROUNDING, 1 + _ROUNDING) if measure == "probability" else (-math.inf, math.inf)
-    bounds = {
-        **{"before": (low, high), "under_noise": (low, high), "under_noise_std": (0.0, high)},
-        **{name: (low, high) if name == "floor" else (0.0, high) for name in floor},
-    }
+    bounds = {name: (0.0, high) if name.endswith(("_std", "_error")) else (low, high) for name in (*names, *floor)}
     proof = {
         name: array(arrays, f"evidence.{name}", _FLOATS, (count,), least=least, most=most)
         for name, (least, most) in bounds.items()

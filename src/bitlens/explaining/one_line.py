@@ -106,9 +106,9 @@ def default_layer(model: nn.Module | Loaded, inputs: Any = None) -> str:
     if inputs is None:
         raise LayerError(f"to find a layer of {type(model).__name__} an input is needed: default_layer(model, inputs)")
     given = ModelInputs.of(inputs)
-    if given.image_size is None:
+    if given.first.dim() < 2 or not given.first.is_floating_point():
         raise LayerError(f"a layer is found by itself for images only, not for {tuple(given.first.shape)}: layer='…'")
-    return layers.default_layer(model, given.select(slice(1)).first)
+    return layers.default_layer(model, given.select(slice(1)))
 
 
 def _asked(targets: Any, loaded: Loaded) -> Any:

@@ -7,9 +7,12 @@ import torch
 from torch import nn
 
 from bitlens.core.inputs import ModelInputs
+from bitlens.core.places import Places
 from bitlens.errors import LayerError
 from bitlens.probe import Probe
+from bitlens.probe.axes import placed
 from bitlens.probe.blocks import Blocks, block_groups, grid_layout
+from bitlens.probe.declared import declared_channel
 from bitlens.probe.modules import frozen, in_precision_of, names_of
 from bitlens.probe.trace import Call, all_calls, trace_calls
 
@@ -23,7 +26,7 @@ _TOLD = 3  # layers that are named where none suits
 _MOST_HALVINGS = 5  # what is coarser hardly says where
 
 
-def default_layer(model: nn.Module, image: torch.Tensor) -> str:
+def default_layer(model: nn.Module, image: torch.Tensor | ModelInputs) -> str:
     """Return the last layer at about 1/8 of the image's resolution (the papers' choice), by its dotted name.
 
     Deep enough to know what it sees and fine enough to say where. Of all modules with such a grid the least nested count:
@@ -34,21 +37,24 @@ def default_layer(model: nn.Module, image: torch.Tensor) -> str:
 
     Args:
         model: the network.
-        image: (1, C, H, W), one input.
+        image: (1, C, H, W), one input; or a series or a volume.
 
     Raises:
         LayerError: if no layer has a grid of that resolution.
     """
-    inputs = in_precision_of(model, ModelInputs.of(image))
-    size = inputs.image_size
-    if size is None:
+    inputs = placed(model, in_precision_of(model, ModelInputs.of(image)))
+    places, size = inputs.places, inputs.image_size
+    if places is None or places.unordered:
         raise LayerError(
-            f"a default layer is known for images (N, C, H, W) only, not for {tuple(image.shape)}: name one"
+            f"a default layer is known for images, series and volumes, not for {tuple(inputs.first.shape)}: layer='…'"
+            + (", or ask input-iba with prior='none' for bits of the table's features" if places is not None else "")
         )
-    halvings = 3 if min(size) >= 96 else 2 if min(size) >= 64 else 1
+    halvings = 3 if min(places.size) >= 96 else 2 if min(places.size) >= 64 else 1
     names = names_of(model)
     with frozen(model):
         root = trace_calls(model, inputs)
+    if size is None:
+        return _outermost(model, root, places, halvings, names)
     groups = block_groups(root, inputs.count, size)
     calls = list(all_calls(root))
     found = [names[call.module] for call in calls if call.parent and _halvings(call, size) == (halvings, halvings)]
@@ -61,6 +67,28 @@ def default_layer(model: nn.Module, image: torch.Tensor) -> str:
         )
     depth = min(name.count(".") for name in found)
     return [name for name in found if name.count(".") == depth][-1]
+
+
+def _outermost(model: nn.Module, root: Call, places: Places, halvings: int, names: dict[nn.Module, str]) -> str:
+    """Return the last of the least nested layers with places at a resolution along a series or in a volume, as modules say."""
+    found = [names[call.module] for call in all_calls(root) if call.parent and _cells(call, places) == {halvings}]
+    if not found:
+        size = "x".join(map(str, places.size))
+        raise LayerError(
+            f"{type(model).__name__} has no layer with places at 1/{2**halvings} of the input's {size} {places.one}s: name "
+            "a layer"
+        )
+    depth = min(name.count(".") for name in found)
+    return [name for name in found if name.count(".") == depth][-1]
+
+
+def _cells(call: Call, places: Places) -> set[int]:
+    """Return how often each axis of places was halved on the way to the call's first output; nothing if it has other axes."""
+    shape, channel = call.shapes[0] if call.shapes else None, declared_channel(call)
+    if shape is None or channel is None or len(shape) != len(places.size) + 2:
+        return set()
+    grid = [size for axis, size in enumerate(shape) if axis not in (0, channel)]
+    return {round(math.log2(size / cells)) for size, cells in zip(places.size, grid, strict=True)}
 
 
 def _nearest(calls: list[Call], names: dict[nn.Module, str], size: tuple[int, int], halvings: int) -> str:

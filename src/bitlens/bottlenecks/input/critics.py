@@ -166,7 +166,7 @@ def _standardised(stage: FirstStage) -> FirstStage:
 def _for_layout(games: Mapping[int, _Game], stage: FirstStage) -> _Game:
     if len(stage.layout.places) not in games:
         raise LayerError(
-            f"a critic needs features with places, a grid or tokens, not {tuple(stage.features.shape[1:])}: choose another "
+            f"a critic needs features along a series or over an image, not {tuple(stage.features.shape[1:])}: choose another "
             "layer, or prior='feature-map', 'feature-matching' or 'none'"
         )
     return games[len(stage.layout.places)]

@@ -29,7 +29,8 @@ class InputStages:
 
     Attributes:
         features: stage 1, bits per pixel or token at the layer; None if the prior does not ask for it.
-        prior: stage 2, λ_G (N, C, H, W) or (N, T, D) in [0, 1], how much of each value is known before stage 3 begins.
+        prior: stage 2, λ_G (N, C, H, W) or (N, T, D) in [0, 1], how much of each value is known before stage 3 begins; channels
+            first, also where the network takes them last.
         input: stage 3, the explanation.
     """
 
@@ -131,7 +132,8 @@ class GuidedBottleneck(Bottleneck):
         """Return what people read of the masks, as `readout` says."""
         region, channel = recorded.region, recorded.layout.channel + 1
         bits = region.of(bits_of(information(fitted.u, recorded.noise.squared_score(recorded.features))))
-        cells, unit = bits.sum(channel), unit_of(recorded.layout, recorded.group.inputs.places)
+        places = recorded.group.inputs.places
+        cells, unit = bits.sum(channel), f"bits/{places.one}" if places is not None else unit_of(recorded.layout, None)
         if self.readout == "information":
             return Reading(cells, unit, bits, cells)
         if self.readout == "beyond-prior":

@@ -25,7 +25,7 @@ from bitlens.bottlenecks.input.presets import (
     PriorName,
 )
 from bitlens.bottlenecks.input.prior import Prior
-from bitlens.bottlenecks.input.stages import IMAGES, Guide, image_guide
+from bitlens.bottlenecks.input.stages import Guide, image_guide
 from bitlens.bottlenecks.per_sample import IBA
 from bitlens.bottlenecks.recorded import Recorded
 from bitlens.core.family import Region
@@ -33,9 +33,10 @@ from bitlens.core.gaussian import NoiseModel
 from bitlens.core.inputs import ModelInputs
 from bitlens.core.layout import Layout
 from bitlens.core.passes import BottleneckOptions, in_precision, suffix_dtype, without_aim
+from bitlens.core.places import Places
 from bitlens.core.statistics import FeatureStatistics, Granularity
 from bitlens.core.targets import as_target
-from bitlens.errors import InputError, SettingError, one_of
+from bitlens.errors import SettingError, one_of
 from bitlens.probe import Network
 
 _EVIDENCE_STREAM = 0x2C1B3C6D  # of the noise at the input under which masks are judged
@@ -45,13 +46,17 @@ _EVIDENCE_STREAM = 0x2C1B3C6D  # of the noise at the input under which masks are
 class InputIBA(GuidedBottleneck):
     """Information bottleneck attribution at the input, guided by a bottleneck at a layer.
 
+    Of images, series and volumes alike. Of a table each feature has a mask, and bits/feature; no layer behind its input has
+    places that are its features, so there is no prior: prior="none".
+
     Args:
         model: the network; left exactly as it was after every call.
         layer: the module whose output stage 1 restricts, or its dotted name.
         beta: weight of the information in stage 1 (the paper's β·k; 10, in "official" 20).
         quality: "fast"; "paper": the published passes and prior; "official": settings and prior of the released code.
         one_mask: whether the colours of a pixel share one mask in stage 3; by default what `quality` says.
-        noise_mean: of the noise at the input, in the units of the network's input.
+        noise_mean: of the noise at the input, in the units of the network's input; a number, or as one input has them: those
+            of each feature of a table that is not standardised, (D,), or of each channel, (C, 1, 1).
         noise_std: of the noise at the input, in the same units.
         statistics: of the layer's features, if they exist already; else call `fit_statistics`.
         call: which call of the layer, if the network calls it several times in one pass.
@@ -78,8 +83,8 @@ class InputIBA(GuidedBottleneck):
         smoothing: float | None = None,
         one_mask: bool | None = None,
         readout: InputReadout = "mask",
-        noise_mean: float = 0.0,
-        noise_std: float = 1.0,
+        noise_mean: float | Tensor = 0.0,
+        noise_std: float | Tensor = 1.0,
         statistics: FeatureStatistics | Literal["own"] | None = None,
         call: int | None = None,
         layout: str | None = None,
@@ -98,7 +103,7 @@ class InputIBA(GuidedBottleneck):
             smoothing=smoothing,
             **run,
         )
-        if not noise_std > 0:
+        if not bool((torch.as_tensor(noise_std) > 0).all()):
             raise SettingError(f"noise_std must be positive, got {noise_std}")
         self.one_mask = preset.one_mask if one_mask is None else one_mask
         self.noise_mean, self.noise_std = noise_mean, noise_std
@@ -143,11 +148,13 @@ class InputIBA(GuidedBottleneck):
             self.feature_bottleneck.check()
 
     def samples(self, inputs: Any) -> Samples:
-        """Read images (N, C, H, W), or several arguments of which the first tensor is the images."""
-        samples = Samples.of(inputs)
-        first = samples.inputs.first
-        if samples.inputs.image_size is None:
-            raise InputError(f"{self.method} needs images (N, C, H, W), got {tuple(first.shape)} of {first.dtype}")
+        """Read images (N, C, H, W), series, volumes or tables, or several arguments of which the first tensor is these."""
+        return Samples.of(inputs)
+
+    def read(self, inputs: Any, targets: Any) -> Samples:
+        """Read what is to be explained, whose places must be known."""
+        samples = super().read(inputs, targets)
+        samples.inputs.placed(self.method)
         return samples
 
     def rows(self, inputs: ModelInputs) -> int:
@@ -159,27 +166,41 @@ class InputIBA(GuidedBottleneck):
     def recorded(self, group: Group) -> Iterator[Recorded]:
         """Run stages 1 and 2 for a group; within the block the network can run again from the input."""
         inputs = self.network.prepared(group.inputs)
+        places = inputs.placed(self.method)
         with torch.no_grad(), self.network.running(inputs) as passes:
             output = passes(inputs.first.clone())
         target = as_target(group.targets, output, inputs.count, self.network.form(inputs, output))
-        images = inputs.first.float()
+        images = places.first(inputs.first).float()
         hidden = self.hidden(group, images, inputs=inputs, targets=target)
-        one = torch.ones(1, 1, 1, device=images.device)
-        noise = NoiseModel(self.noise_mean * one, self.noise_std * one, one, hidden=hidden)
+        mean, std = (self._as_input(name, inputs.first, places) for name in ("noise_mean", "noise_std"))
+        noise = NoiseModel(mean, std, torch.ones_like(std), hidden=hidden)
         dtype = suffix_dtype(self.precision, inputs.first, self.network.model)
 
         def run(z: Tensor, samples: Tensor | None = None) -> Any:
-            own = z.clone()  # networks may overwrite it
+            own = places.back(z).clone()  # networks may overwrite it
             return passes(own) if samples is None else passes(own, samples.repeat(len(z) // len(samples)))
 
         with self.network.running(inputs, dtype) as passes:
             yield Recorded(
-                group, self.probe.name, images, output, target, noise, IMAGES, Region(shared=self.one_mask),
-                run=in_precision(run, dtype, inputs.first, IMAGES),
+                group, self.probe.name, images, output, target, noise, places.layout, Region(shared=self.one_mask),
+                run=in_precision(run, dtype, inputs.first, places.layout),
                 seed=self.seed + INPUT_STREAM,
                 evidence_seed=self.seed + _EVIDENCE_STREAM,
                 dtype=dtype,
             )  # fmt: skip
+
+    def _as_input(self, name: str, first: Tensor, places: Places) -> Tensor:
+        """Return a setting of the noise, in the shape of one input with its channels first, or one that broadcasts to it."""
+        given = torch.as_tensor(getattr(self, name), dtype=torch.float32, device=first.device)
+        shape = given.shape if given.dim() else torch.Size([1] * (first.dim() - 1))
+        if len(shape) != first.dim() - 1 or any(
+            own not in (1, size) for own, size in zip(shape, first.shape[1:], strict=False)
+        ):
+            raise SettingError(
+                f"{name} has shape {tuple(given.shape)}, one input {tuple(first.shape[1:])}: give a number, or as one input has "
+                "them"
+            )
+        return places.first(given.reshape(1, *shape))[0]
 
     def guide(self, group: Group) -> Guide:
         """Find what stages 1 and 2 say of a group of prepared images."""
@@ -192,8 +213,8 @@ class InputIBA(GuidedBottleneck):
             **self.fit.plain(),
             "one_mask": self.one_mask,
             "readout": self.readout,
-            "noise_mean": self.noise_mean,
-            "noise_std": self.noise_std,
+            "noise_mean": _plain(self.noise_mean),
+            "noise_std": _plain(self.noise_std),
             "precision": self.precision,
             **self.passes.declared(),
             "layer": self.probe.name,
@@ -206,3 +227,7 @@ class InputIBA(GuidedBottleneck):
         return plain | {
             f"stage1_{name}": value for name, value in first.items() if name not in ("seed", "precision", "output")
         }
+
+
+def _plain(value: float | Tensor) -> Any:
+    return value.tolist() if isinstance(value, Tensor) else value

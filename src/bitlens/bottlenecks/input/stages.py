@@ -17,11 +17,11 @@ from bitlens.core.attribution import Attribution
 from bitlens.core.family import Fitted
 from bitlens.core.gaussian import NoiseModel
 from bitlens.core.layout import LAYOUTS
-from bitlens.core.maps import bits_per_cell
+from bitlens.core.maps import bits_per_cell, covers
 from bitlens.core.passes import in_precision, suffix_dtype
 from bitlens.errors import LayerError
 
-IMAGES, _TOKENS = LAYOUTS["CHW"], LAYOUTS["TD"]
+_TOKENS = LAYOUTS["TD"]
 
 
 @dataclass(frozen=True, eq=False)
@@ -43,19 +43,20 @@ def image_guide(iba: IBA, find_prior: Prior, group: Group, seed: int) -> Guide:
     Args:
         iba: of stage 1, with statistics.
         find_prior: stage 2.
-        group: prepared images (n, C, H, W).
+        group: prepared images (n, C, H, W), series or volumes.
         seed: of stage 2's noise; that of stage 1 is the bottleneck's own.
 
     Raises:
-        LayerError: if the layer has no grid over the image.
+        LayerError: if the layer has no grid over the input's places.
     """
     recorded, fitted, found = _first_stage(iba, group)
-    if found.unit != "bits/pixel":
+    places = group.inputs.placed("a prior")
+    if not covers(recorded.layout, places):
         raise LayerError(
-            f"layer {found.layer!r} has no grid over the image (its maps are in {found.unit}): choose another layer, or "
-            "prior='none', which needs none"
+            f"layer {found.layer!r} has no grid over the {places.one}s of the input (its maps are in {found.unit}): choose "
+            "another layer, or prior='none', which needs none"
         )
-    images = group.inputs.first
+    images = places.first(group.inputs.first)
     dtype = suffix_dtype(iba.precision, images, iba.model)
     with iba.probe.reaching(group.inputs, dtype) as passes, torch.enable_grad():
         stage = _known(
@@ -64,7 +65,7 @@ def image_guide(iba: IBA, find_prior: Prior, group: Group, seed: int) -> Guide:
             lambda values: values,
             images=images.float(),
             maps=found.map[:, None].to(images.device),
-            reach=in_precision(lambda z, of: passes(z.clone(), of), dtype, images, IMAGES),
+            reach=in_precision(lambda z, of: passes(places.back(z).clone(), of), dtype, images, places.layout),
             seed=seed,
             overwritten=iba.probe.overwritten(group.inputs),
         )
