@@ -24,7 +24,7 @@ ROOT = Path(__file__).parents[1]
 EXAMPLES, PICTURES, PAGE = ROOT / "examples" / "gallery", ROOT / "docs" / "gallery", ROOT / "docs" / "gallery.md"
 ORDER = (
     ("Pictures", ("scene", "methods", "what_if", "vision_transformer", "chest", "region")),
-    ("Series, volumes, tables, texts", ("series", "volume", "table", "review")),
+    ("Series, volumes, tables, texts", ("series", "volume", "table", "review", "answer")),
     ("Looking closer", ("curve", "grid", "spread")),
     ("What goes wrong, and how to see it", ("does_not_hold", "shortcut")),
 )

@@ -78,6 +78,34 @@ def test_without_a_label_the_predicted_class_is_asked_about(home):
     assert row.target == row.predicted
 
 
+def test_the_predicted_class_can_be_asked_about_whatever_the_label(home):
+    by_label = context_for(home, "gradient", "degradation-8:points=5")
+    predicted = replace(by_label, plan=replace(by_label.plan, asked="predicted"))
+    assert run(by_label, home / "label") == run(predicted, home / "predicted") == 8
+    one, other = (RowStore(home / name / "rows").series().popitem()[1] for name in ("label", "predicted"))
+    assert not one.correct.all()  # else the two questions would be one
+    assert other.correct.all()
+    assert np.array_equal(one.value == other.value, one.correct)
+
+
+def test_questions_do_not_mix(home):
+    for first, then in (("label", "predicted"), ("predicted", "label")):
+        run(context_for(home, "random", "bbox", asked=first), home / first, 1)
+        with pytest.raises(SettingError, match=f'asked was "{first}", now "{then}"'):
+            run(context_for(home, "random", "bbox", asked=then), home / first, 2)
+
+
+def test_folders_of_before_the_question_could_be_chosen_ask_about_labels(home):
+    run(context_for(home, "random", "bbox"), home / "out", 1)
+    place = home / "out" / "settings.json"
+    settings = json.loads(place.read_text())
+    del settings["asked"]
+    place.write_text(json.dumps(settings))
+    with pytest.raises(SettingError, match='asked was "label", now "predicted"'):
+        run(context_for(home, "random", "bbox", asked="predicted"), home / "out", 2)
+    assert run(context_for(home, "random", "bbox"), home / "out", 2) == 1
+
+
 def test_what_is_there_is_not_done_again_and_more_can_be_added(home, monkeypatch):
     asked = []
     explain = type(method("gradient", torch.nn.Sequential())).explain

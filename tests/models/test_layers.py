@@ -7,6 +7,7 @@ from torch import nn
 
 from bitlens.errors import LayerError
 from bitlens.models.default_layer import default_layer, grid_layers
+from bitlens.probe import Probe
 from networks import small_vit
 
 EXPECTED = {
@@ -51,6 +52,61 @@ def test_networks_without_such_a_grid_are_refused():
         default_layer(shallow, torch.zeros(1, 3, 96, 96))
     with pytest.raises(LayerError, match="images"):
         default_layer(nn.Linear(4, 2), torch.zeros(1, 4))
+
+
+class Branches(nn.Module):
+    """A stem, four stages that halve the image, and a way round the later ones from the `since`-th on."""
+
+    def __init__(self, since: int) -> None:
+        super().__init__()
+        self.since = since
+        self.stages = nn.ModuleList(nn.Conv2d(3, 3, 3, 2, 1) for _ in range(4))
+        self.head = nn.Linear(3, 2)
+        self.eval()
+
+    def forward(self, image: torch.Tensor) -> torch.Tensor:
+        found = [image]
+        for stage in self.stages:
+            found.append(stage(found[-1]))
+        return self.head(sum(one.mean((2, 3)) for one in found[self.since :]))
+
+
+def test_a_layer_that_something_goes_round_is_not_the_default() -> None:
+    torch.manual_seed(0)
+    image = torch.randn(1, 3, 96, 96)
+    for since, layer in ((4, "stages.2"), (3, "stages.2"), (2, "stages.1")):
+        network = Branches(since)
+        assert default_layer(network, image) == layer
+        assert not Probe(network, layer).around(image).share
+    assert Probe(Branches(2), "stages.2").around(image).share > 0.1
+    with pytest.raises(
+        LayerError, match=r"something goes round every layer of Branches .* such as 'stages.2': name a layer"
+    ):
+        default_layer(Branches(0), image)
+
+
+def test_what_works_at_once_costs_one_pass_more() -> None:
+    network, passes = Branches(4), []
+    network.head.register_forward_hook(lambda *_: passes.append(1))
+    assert default_layer(network, torch.zeros(1, 3, 96, 96)) == "stages.2"
+    assert len(passes) == 2
+
+
+def test_a_way_that_gradients_cannot_take_is_left_to_be_measured() -> None:
+    class Detour(Branches):
+        def forward(self, image: torch.Tensor) -> torch.Tensor:
+            return super().forward(torch.from_numpy(image.numpy()))  # numpy takes nothing that has gradients
+
+    assert default_layer(Detour(0), torch.zeros(1, 3, 96, 96)) == "stages.2"
+
+
+def test_a_head_of_zeros_is_told() -> None:
+    model = small_vit()
+    nn.init.zeros_(model.heads.head.weight)
+    with pytest.raises(
+        LayerError, match=r"says the same whatever its layer .* puts out, .* never trained: load weights"
+    ):
+        default_layer(model, torch.zeros(1, 3, 16, 16))
 
 
 def test_the_blocks_of_a_vision_transformer() -> None:

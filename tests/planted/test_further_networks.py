@@ -246,6 +246,7 @@ def right_of_six(probe: Probe, size: int, cells: int = 8) -> int:
         ("efficientformer_l1", "stages.3.blocks.3", "PD"),
         ("swinv2_cr_tiny_224", "stages.1.blocks.0", "HWC"),
         ("poolformer_s12", "", "CHW"),
+        ("hrnet_w18_small", "", "CHW"),
         ("convnext_atto", "", "CHW"),
         ("mixer_s32_224", "blocks.3", "PD"),
         ("resmlp_12_224", "blocks.3", "PD"),

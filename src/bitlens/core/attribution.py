@@ -258,11 +258,11 @@ class Attribution:
                 if self.evidence.floor is not None:
                     kept = float(self.evidence.kept[i])
                     row[f"{self.evidence.measure}_floor"] = float(self.evidence.floor[i])
-                    error = float(self.evidence.kept_error[i])
-                    row |= {"kept_error": error} if math.isfinite(error) else {}
                     row["kept"] = kept if math.isfinite(kept) else None  # no number where nothing was needed
                 if self.holds is not None:
                     row["holds"] = bool(self.holds[i])
+                    error = float(self.evidence.kept_error[i])
+                    row |= {"kept_error": error} if math.isfinite(error) else {}
                 if self.evidence.bypass_allowed:
                     row["bypass_allowed"] = True
             if self.spread is not None:

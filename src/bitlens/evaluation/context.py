@@ -174,15 +174,12 @@ class PhotoContext(Context):
         )
 
     def own_settings(self) -> dict[str, Any]:
-        """Return how photos are prepared, how statistics are made of them, and what is asked about where it is not the label."""
-        asked = (
-            {"asked": "predicted"} if self.plan.asked == "predicted" else {}
-        )  # earlier folders do not tell the usual
-        prepared = {
+        """Return how photos are prepared, how statistics are made of them, and what is asked about."""
+        return {
             "preprocessing": self.loaded.preprocess.description,
             "statistics": {"per": self.plan.statistics_per},
+            "asked": self.plan.asked,
         }
-        return prepared | asked
 
 
 @final

@@ -59,7 +59,10 @@ def pin_settings(folder: Path, settings: Mapping[str, Any]) -> None:
     """
     wanted = json.loads(json.dumps({**settings, "format": _FORMAT}))
     if (folder / _FILE).is_file():
-        known = read_settings(folder)
+        known = {
+            "asked": "label",
+            **read_settings(folder),
+        }  # of photos, 0.1 asked about nothing else and did not say so
         differing = list(_differences(known, wanted))
         if differing:
             raise SettingError(

@@ -10,6 +10,7 @@ from bitlens.core.inputs import ModelInputs
 from bitlens.core.places import Places
 from bitlens.errors import LayerError
 from bitlens.probe import Probe
+from bitlens.probe.around import bypassed
 from bitlens.probe.axes import placed
 from bitlens.probe.blocks import Blocks, block_groups, grid_layout
 from bitlens.probe.declared import declared_channel
@@ -32,6 +33,9 @@ def default_layer(model: nn.Module, image: torch.Tensor | ModelInputs) -> str:
     Deep enough to know what it sees and fine enough to say where. Of all modules with such a grid the least nested count:
     a stage rather than its last block. Small images get 1/4 (below 96 pixels) or 1/2 (below 64).
 
+    Where something goes round that layer, it is the next that nothing goes round: others at that resolution as little nested,
+    then at twice and at half of it.
+
     Where patches are tokens, it is the last block of the stage that comes nearest to that resolution; in a vision transformer
     that has but one stage, an early block (`DEPTH`): what matters of a patch soon moves on to other tokens.
 
@@ -40,7 +44,8 @@ def default_layer(model: nn.Module, image: torch.Tensor | ModelInputs) -> str:
         image: (1, C, H, W), one input; or a series or a volume.
 
     Raises:
-        LayerError: if no layer has a grid of that resolution.
+        LayerError: if no layer has a grid of that resolution, something goes round all that come into question, or nothing
+            reads them.
     """
     inputs = placed(model, in_precision_of(model, ModelInputs.of(image)))
     places, size = inputs.places, inputs.image_size
@@ -53,33 +58,36 @@ def default_layer(model: nn.Module, image: torch.Tensor | ModelInputs) -> str:
     names = names_of(model)
     with frozen(model):
         root = trace_calls(model, inputs)
-    if size is None:
-        return _outermost(model, root, places, halvings, names)
-    groups = block_groups(root, inputs.count, size)
     calls = list(all_calls(root))
-    found = [names[call.module] for call in calls if call.parent and _halvings(call, size) == (halvings, halvings)]
-    if any(group.tokens for group in groups) or (groups and not found):
-        return _read_one(model, inputs, [names[call.module] for call in _by_preference(groups, size, halvings)])
+    found = _outermost(calls, names, places, size, halvings)
+    if size is not None:
+        groups = block_groups(root, inputs.count, size)
+        if any(group.tokens for group in groups) or (groups and not found):
+            return _read_one(model, inputs, [names[call.module] for call in _by_preference(groups, size, halvings)])
+    kind, sides = type(model).__name__, f"{'x'.join(map(str, places.size))} {places.one}s"
     if not found:
+        near = _nearest(calls, names, size, halvings) if size is not None else ""
         raise LayerError(
-            f"{type(model).__name__} has no layer with a grid at 1/{2**halvings} of the image's {size[0]}x{size[1]} pixels: "
-            f"name a layer{_nearest(calls, names, size, halvings)}"
+            f"{kind} has no layer with places at 1/{2**halvings} of the input's {sides}: name a layer{near}"
         )
-    depth = min(name.count(".") for name in found)
-    return [name for name in found if name.count(".") == depth][-1]
+    for at in (halvings, halvings - 1, halvings + 1):
+        for module in reversed(_outermost(calls, names, places, size, at)):
+            if not bypassed(model, module, inputs):
+                return names[module]
+    raise LayerError(
+        f"something goes round every layer of {kind} with places at about 1/{2**halvings} of the input's {sides}, such as "
+        f"{names[found[-1]]!r}: name a layer"
+    )
 
 
-def _outermost(model: nn.Module, root: Call, places: Places, halvings: int, names: dict[nn.Module, str]) -> str:
-    """Return the last of the least nested layers with places at a resolution along a series or in a volume, as modules say."""
-    found = [names[call.module] for call in all_calls(root) if call.parent and _cells(call, places) == {halvings}]
-    if not found:
-        size = "x".join(map(str, places.size))
-        raise LayerError(
-            f"{type(model).__name__} has no layer with places at 1/{2**halvings} of the input's {size} {places.one}s: name "
-            "a layer"
-        )
-    depth = min(name.count(".") for name in found)
-    return [name for name in found if name.count(".") == depth][-1]
+def _outermost(
+    calls: list[Call], names: dict[nn.Module, str], places: Places, size: tuple[int, int] | None, halvings: int
+) -> list[nn.Module]:
+    """Return the least nested modules with places at a resolution, in the order of their calls; `size` is that of an image."""
+    halved = [(call, _cells(call, places) if size is None else set(_halvings(call, size) or ())) for call in calls]
+    found = [call.module for call, times in halved if call.parent and times == {halvings}]
+    depth = min((names[module].count(".") for module in found), default=0)
+    return [module for module in found if names[module].count(".") == depth]
 
 
 def _cells(call: Call, places: Places) -> set[int]:
@@ -111,12 +119,19 @@ def _read_one(model: nn.Module, inputs: ModelInputs, layers: list[str]) -> str:
     Raises:
         LayerError: if there is none.
     """
+    idle = ""
     for name in layers:
         probe = Probe(model, name)
         with suppress(LayerError):
             layout = probe.geometry(inputs).layout
             if layout.on_grid and not probe.unread(inputs, layout):
                 return name
+            idle = name if layout.on_grid else idle
+    if idle:
+        raise LayerError(
+            f"{type(model).__name__} says the same whatever its layer {idle!r} puts out, as with a last layer of zeros that was "
+            "never trained: load weights, or name a layer"
+        )
     raise LayerError(f"{type(model).__name__} has no layer whose places in the image could be measured: name a layer")
 
 

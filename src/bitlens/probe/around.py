@@ -6,13 +6,17 @@ and what else the two have in common may go round.
 """
 
 from collections.abc import Callable
+from contextlib import suppress
 from dataclasses import dataclass
 from typing import Any
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
+from torch.utils._pytree import tree_flatten, tree_unflatten
 
 from bitlens.core.inputs import Key, ModelInputs, tensors_of
+from bitlens.errors import InputError, ModelError
+from bitlens.probe.modules import frozen, putting_out, wrapped
 
 ROUNDING = 1e-3  # of the difference between two outputs: less is not told from rounding
 MOSTLY = 0.5  # of the difference, by arguments besides the one that is explained: from here on they carry the answer
@@ -103,6 +107,29 @@ def left_over(run: Callable[[Tensor], Any], features: Tensor, clean: Any) -> flo
     return sum(map(_apart, answers)) / len(answers) / whole if whole > ROUNDING * ROUNDING * size else 0.0
 
 
+def bypassed(model: nn.Module, layer: nn.Module, inputs: ModelInputs) -> bool:
+    """Return whether the answer could owe something to the input by a way round a layer: one pass, and nothing measured.
+
+    Gradients end at the first tensor that the layer puts out; if the answer has one all the same, it came another way. False
+    where no gradient can run: what goes round is measured before any map is made.
+    """
+    if not inputs.first.is_floating_point():
+        return False
+
+    def cut(_: nn.Module, output: Any) -> Any:
+        leaves, spec = tree_flatten(output)
+        first = next((place for place, leaf in enumerate(leaves) if isinstance(leaf, Tensor)), None)
+        return tree_unflatten([leaf.detach() if place == first else leaf for place, leaf in enumerate(leaves)], spec)
+
+    given = inputs.with_first(
+        inputs.first.detach().requires_grad_().clone()
+    )  # a network may overwrite what it is given
+    with suppress(InputError, ModelError), frozen(model), torch.enable_grad(), wrapped({layer: putting_out(cut)}):
+        said = _answer(given.passed_to(model))
+        return said is not None and said.requires_grad
+    return False
+
+
 def unread(run: Callable[[Tensor], Any], features: Tensor, extra: int) -> bool:
     """Return whether the output is the very same whatever stands at the places of features (n, ...), behind extra tokens.
 
@@ -127,7 +154,11 @@ def _apart(answer: Tensor | None) -> float:
 
 def supposed_answer(output: Any) -> Tensor | None:
     """Return what is taken for the network's answer: its logits, else its first tensor of real numbers."""
+    found = _answer(output)
+    return None if found is None else found.detach().float()
+
+
+def _answer(output: Any) -> Tensor | None:
     said = getattr(output, "logits", None)
     leaves = tensors_of(said if said is not None else output)
-    found = next((leaf for leaf in leaves if leaf.is_floating_point() and leaf.dim() > 0), None)
-    return None if found is None else found.detach().float()
+    return next((leaf for leaf in leaves if leaf.is_floating_point() and leaf.dim() > 0), None)
