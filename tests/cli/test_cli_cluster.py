@@ -20,7 +20,7 @@ def home(tmp_path, bitlens):  # noqa: ARG001  (it makes the folder the current o
 @pytest.mark.slow
 @pytest.mark.usefixtures("two_workers", "home")
 def test_evaluate(bitlens):
-    what = "evaluate --data csv:table.csv --methods iba,random --metrics bbox,sanity --json"
+    what = "evaluate --data csv:table.csv --methods iba:beta=1,random --metrics bbox,sanity --json"
     command = [*what.split(), *NETWORK]
     here = json.loads(bitlens(*command, "--out", "here").stdout)
     assert len(json.loads(bitlens(*command, "--out", "there", "--limit", 3).stdout)["rows"]) == 4
