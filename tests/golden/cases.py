@@ -173,8 +173,9 @@ SHOWN = (1, 5)
 """Test scenes that both networks name, without being certain."""
 
 METHODS = (
-    "iba", "readout", "input-iba", "random", "occlusion-8", "occlusion-14", "gradient", "saliency", "gradient-x-input",
-    "guided-backprop", "integrated-gradients", "smoothgrad", "grad-cam", "guided-grad-cam", "lrp-alpha1-beta0",
+    "iba", "readout", "input-iba", "random", "centre", "edges", "constant", "occlusion-8", "occlusion-14", "gradient",
+    "saliency", "gradient-x-input", "guided-backprop",
+    "integrated-gradients", "smoothgrad", "grad-cam", "guided-grad-cam", "lrp-alpha1-beta0",
     "lrp-alpha0-beta-1-eps5", "pattern-attribution", "deep-shap", "extremal-perturbation", "rise", "lime", "kernel-shap",
     "layer-cam", "attention-rollout", "gradient-attention-rollout",
 )  # fmt: skip

@@ -40,6 +40,7 @@ FROZEN_TABLES: dict[str, Any] = json.loads(TABLES_FILE.read_text("utf-8"))
 
 EXACT, FITTED = 1e-4, 5e-3
 ADVERSARIES = 0.1  # two networks that train against each other end elsewhere on another processor
+SORTED = 0.3  # so does a mask whose first steps sort values that are equal but for rounding
 """Shares of the largest value that numbers may differ by: those of one or few passes, and those of many steps of an optimiser."""
 
 
@@ -73,7 +74,7 @@ def test_maps(name: str) -> None:
     assert found.numbers.keys() == frozen.keys()
     for part, values in found.numbers.items():
         assert values.shape == frozen[part].shape, part
-        loose = ADVERSARIES if "gan" in name else 0.0
+        loose = ADVERSARIES if "gan" in name else SORTED if name.endswith("extremal-perturbation") else 0.0
         _compare(part, np.asarray(values, np.float64), frozen[part].astype(np.float64), case, loose)
 
 
