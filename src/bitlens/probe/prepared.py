@@ -41,7 +41,7 @@ class _Origin:
 class PreparedWeights:
     """Folded, cast and packed weights on CPUs, made anew when somebody has written to the network's own.
 
-    One photo alone would spend a tenth of its time on making them in every call. PyTorch counts what is written to a tensor, but
+    A call would make the same ones as the last. PyTorch counts what is written to a tensor, but
     not through its `.data`, so the sums of every output channel's bits are compared as well. Copies and pickles begin empty:
     oneDNN's own order has no other form.
     """
