@@ -169,5 +169,5 @@ def test_a_critic_with_penalty_brings_the_features_nearer_to_z(seed: int) -> Non
 @pytest.mark.parametrize("name", PRIORS)
 def test_features_without_places_are_refused(name: str) -> None:
     stage = replace(first_stage(1), layout=LAYOUTS["D"], features=torch.zeros(1, 8))
-    with pytest.raises(LayerError, match="a critic needs features with places"):
+    with pytest.raises(LayerError, match="a critic needs features along a series"):
         PRIORS[name](stage)

@@ -47,7 +47,7 @@ def test_one_text_in_two_networks():
         written
     )
     shares = page.axes[0].collections[0].get_array().reshape(2, 4)
-    torch.testing.assert_close(torch.tensor(shares[0]), torch.tensor([1, 5, 4, 5]) / 15, check_dtype=False)
+    torch.testing.assert_close(torch.tensor(shares[0]), torch.tensor([1, 5, 4, 5]) / 100, check_dtype=False)
 
 
 def test_one_text_over_beta():

@@ -117,7 +117,7 @@ def test_steps_of_a_gru(*, samples_first: bool) -> None:
     iba = bitlens.IBA(network, "features.rnn").fit_statistics([torch.randn(32, 20, 5)], granularity="channel")
     found = iba.explain(torch.randn(1, 20, 5)).map[0]
     assert peak(found) == (7,)
-    assert share(found, (slice(7, 8),)) > 0.6
+    assert share(found, (slice(6, 9),)) > 0.6  # blurred along the series
 
 
 SIZES = {"hidden_size": 16, "num_hidden_layers": 2, "num_attention_heads": 2, "intermediate_size": 32}
@@ -142,7 +142,10 @@ def test_times_of_wav2vec(layer: str, places: int, layout: str) -> None:
     network = transformers.Wav2Vec2ForSequenceClassification(config).eval()
     sounds = torch.randn(4, 2000)
     iba = bitlens.IBA(network, f"wav2vec2.{layer}", quality="fast").fit_statistics([sounds], granularity="channel")
-    assert iba.explain(sounds[:1]).map.shape == (1, places)
+    found = iba.explain(sounds[:1])
+    assert found.map.shape == (1, 2000)
+    assert found.cells is not None
+    assert found.cells.shape == (1, places)
     assert iba.statistics.layout.name == layout
 
 

@@ -29,11 +29,11 @@ def test_all_words_of_all_networks_are_drawn(words: int, networks: int) -> None:
     assert {"layer 1", "a caption", panels[0].notes[0]} <= set(texts)
 
 
-def test_a_row_is_shares_of_its_own_bits() -> None:
+def test_a_row_is_shares_of_its_own_bits_or_of_ten() -> None:
     bits = np.array([[1.0, 3.0], [1000.0, 3000.0], [0.0, 0.0]], dtype=np.float32)
     page = draw_layers([LayerPanel("", bits, ["", "", ""])], ["a", "b"], LAYERS, title="")
     shares = page.axes[0].collections[0].get_array()
-    np.testing.assert_allclose(np.asarray(shares).reshape(3, 2), [[0.25, 0.75], [0.25, 0.75], [0, 0]])
+    np.testing.assert_allclose(np.asarray(shares).reshape(3, 2), [[0.1, 0.3], [0.25, 0.75], [0, 0]])
 
 
 def test_what_does_not_fit_is_refused() -> None:
