@@ -37,7 +37,6 @@ PROCEDURES: dict[str, dict[str, Any]] = {
     "keep, own": {"keep": 0.9, "statistics": "own"},
     "keep fast, own": {"keep": 0.9, "quality": "fast", "statistics": "own"},
     "keep best, own": {"keep": 0.9, "quality": "best", "statistics": "own"},
-    "keep by draws, own": {"keep": 0.9, "statistics": "own", "fit": {"averaged": False}},
     "readout": {"method": "readout"},
     "readout, keep": {"method": "readout", "keep": 0.9},
 }

@@ -139,9 +139,7 @@ def test_a_target_that_is_no_logit_is_warned_of():
         DeepSHAP(model).explain(x, AnyOf([0, 1]))
 
 
-@pytest.mark.parametrize(
-    "baselines", [torch.zeros(3, 12, 12), torch.zeros(0, 3, 12, 12), torch.full((1, 3, 12, 12), torch.nan)]
-)
+@pytest.mark.parametrize("baselines", [torch.zeros(0, 3, 12, 12), torch.full((1, 3, 12, 12), torch.nan)])
 def test_baselines_that_are_no_images(baselines):
     with pytest.raises(SettingError, match="baselines must be finite images"):
         DeepSHAP(structure("Plain"), baselines=baselines)

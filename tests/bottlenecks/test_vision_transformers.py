@@ -118,7 +118,7 @@ NETWORKS: dict[str, tuple[Callable[[], nn.Module], tuple[int, int], str, int, tu
         "swin.encoder.layers.0.blocks.1",
         0,
         (16, 24),
-        "swin.encoder.layers.2.blocks.1",
+        "swin.layernorm",
     ),
     "hf Swin, odd size": (
         lambda: hub_swin(34, 48),
@@ -126,7 +126,7 @@ NETWORKS: dict[str, tuple[Callable[[], nn.Module], tuple[int, int], str, int, tu
         "swin.encoder.layers.0.blocks.1",
         0,
         (17, 24),
-        "swin.encoder.layers.2.blocks.1",
+        "swin.layernorm",
     ),
     "hf DINOv2 with registers": (
         lambda: hub("Dinov2WithRegisters"),

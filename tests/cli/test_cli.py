@@ -99,7 +99,7 @@ def test_one_scale_for_all_pictures(bitlens, place, tmp_path, monkeypatch):
     ends = []
     draw = pictures.draw_explanation
     monkeypatch.setattr(
-        pictures, "draw_explanation", lambda *a, vmax, **k: ends.append(vmax) or draw(*a, vmax=vmax, **k)
+        pictures, "draw_explanation", lambda *a, scale, **k: ends.append(scale.top) or draw(*a, scale=scale, **k)
     )
     command = [
         "explain",
@@ -114,10 +114,13 @@ def test_one_scale_for_all_pictures(bitlens, place, tmp_path, monkeypatch):
         "--json",
     ]
     rows = json.loads(bitlens(*command, "--same-scale").stdout)
-    assert ends == [max(row["max"] for row in rows)] * 3
+    assert len(ends) == 3
+    assert len(set(ends)) == 1
+    assert ends[0] >= max(row["max"] for row in rows)
     assert len(list((tmp_path / "r").glob("photo*.png"))) == 3
-    bitlens(*command)
-    assert ends[3:] == [None] * 3
+    rows = json.loads(bitlens(*command, "--own-scale").stdout)
+    assert all(top >= row["max"] for top, row in zip(ends[3:], rows, strict=True))
+    assert len(ends) == 6
 
 
 def test_other_statistics_are_not_taken_for_the_same(bitlens, place, tmp_path):

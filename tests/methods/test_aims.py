@@ -53,7 +53,7 @@ def test_a_run_that_is_told_again_says_what_decided():
 
 
 def test_an_audit_builds_methods_as_the_run_did():
-    fast = {"steps": 10, "noise_samples": 1, "antithetic": False, "rising": False, "closes": False, "averaged": True}
+    fast = {"steps": 7, "noise_samples": 2, "antithetic": True, "rising": True, "closes": False}
     assert aimed(Spec("iba", {}), {"keep": 0.9, **fast}, "image").settings == {"keep": 0.9, "quality": "fast"}
     assert aimed(Spec("iba", {"steps": 3}), {"beta": 10.0}, "image").settings == {"beta": 10.0, "steps": 3}
     assert aimed(Spec("token-iba", {}), {"keep": 0.8, "beta": 3.0}, "text").settings == {"keep": 0.8}

@@ -265,7 +265,7 @@ def test_a_map_that_is_cut_anywhere(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize(
     "array",
-    [np.ones((3, 4)), np.ones((3, 4), np.int32), np.ones((3, 4), np.complex64), np.ones(3, np.float32), np.array("x"),
+    [np.ones((3, 4)), np.ones((3, 4), np.int32), np.ones((3, 4), np.complex64), np.array("x"),
      np.full((3, 4), np.nan, np.float32), np.empty((0, 3), np.float32), np.array([{}], object)],
     ids=lambda array: f"{array.dtype} {array.shape}",
 )  # fmt: skip
