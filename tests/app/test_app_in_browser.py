@@ -234,7 +234,7 @@ def test_a_slider_goes_from_the_map_to_the_photo(visitor):
     over.append(visitor.pixels("#photo-answer .stack >> nth=1")[4:100, 4:100])
     far = [abs(one - photo).mean() for one in over]
     assert far[0] > far[1] > far[2]
-    assert far[2] < 3
+    assert far[2] < 0.2 * far[0]  # the two are drawn at places that differ by parts of a pixel
 
 
 def test_layers_are_stages_in_order_of_depth_with_their_grids(visitor):
@@ -328,8 +328,8 @@ def test_two_visitors_do_not_mix(browser, address, tmp_path):
     assert names[0] != names[1]
     said = [person.answered() for person in people]
     assert said[0] != said[1]
-    assert "heart" in said[0]
-    assert "heart" not in said[1]
+    assert "predicted heart" in said[0]
+    assert "predicted heart" not in said[1]
     for person in people:
         person.context.close()
 
@@ -381,11 +381,11 @@ def test_on_a_phone_the_answer_comes_into_view_stacked_and_readable(browser, add
     photo, first = (one.bounding_box() for one in person.page.locator("#photo-answer .stack").all())
     assert photo["y"] + photo["height"] <= first["y"]
     small = """() => [...document.querySelectorAll('*')].filter(
-        e => e.checkVisibility() && parseFloat(getComputedStyle(e).fontSize) < 12
+        e => e.checkVisibility() && !e.closest('svg') && parseFloat(getComputedStyle(e).fontSize) < 12
             && [...e.childNodes].some(n => n.nodeType === 3 && n.textContent.trim())
     ).map(e => e.textContent.trim())"""
     drawn = "() => document.querySelector('.tradeoff svg').getBoundingClientRect().width / 340"
-    assert [text for text in person.page.evaluate(small) if not text.replace(",", "").replace(".", "").isdigit()] == []
+    assert person.page.evaluate(small) == []
     assert 11 * person.page.evaluate(drawn) > 9
     person.context.close()
 
