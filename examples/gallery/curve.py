@@ -7,7 +7,8 @@ import numpy as np
 
 import bitlens
 from bitlens.data.datasets import open_dataset
-from bitlens.view.curves import Chart, Curve, draw_charts
+from bitlens.view.charts import Chart, Curve
+from bitlens.view.curves import draw_charts
 from bitlens.view.heatmap import save_figure
 
 loaded = bitlens.load_model("builtin/scenes")
