@@ -202,7 +202,7 @@ class LayerBottleneck(Bottleneck):
                 f"layer {self.probe.name!r} has too few places to tell what noise looks like: call fit_statistics(batches) with "
                 "inputs like those to explain"
             )
-        if first.dim() == 2:
+        if first.dim() == 2 and (inputs.places is None or inputs.places.unordered):
             raise StatisticsError(
                 "the features of a row are of many kinds, and none tells what noise looks like at another: call "
                 "fit_statistics(batches) with other rows, or give statistics (on the command line --statistics-from table:FILE)"

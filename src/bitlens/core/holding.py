@@ -2,7 +2,7 @@
 
 Masks found at any price say where information is needed. How much of it may pass is then a question of one number for each
 sample: what is added to all its logits, from everything (the clean value) to nothing but noise (the floor). What is kept of the
-target between the two grows with it, so it is found by bracketing, with passes forward alone, under the same noise each time.
+target between the two grows with it, so it is found by bracketing, with passes forward alone, under new noise each time.
 """
 
 import math

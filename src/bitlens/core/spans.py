@@ -64,16 +64,21 @@ class Span(Target):
             return torch.full_like(self.lengths, self.first + 1)
         if self.last is None:
             raise TargetError("Span asks for the end of a text, but the inputs are no texts: give first=, or texts")
-        starts = self.last.to(self.tokens.device) - self.lengths + 1
-        if bool((starts < 1).any()):
+        return self.last.to(self.tokens.device) - self.lengths + 1
+
+    def at(self, last: Tensor | None) -> "Span":
+        """Return the question about texts whose last tokens (N,) are known.
+
+        Raises:
+            TargetError: if a span is as long as its text.
+        """
+        if self.first is not None:
+            return self
+        if last is not None and bool((last.to(self.tokens.device) < self.lengths).any()):  # here, and not in every pass
             raise TargetError(
                 "a span is as long as its text: a language model foresees no first token, put some in front"
             )
-        return starts
-
-    def at(self, last: Tensor | None) -> "Span":
-        """Return the question about texts whose last tokens (N,) are known."""
-        return self if self.first is not None else changed(self, last=last)
+        return changed(self, last=last)
 
     def select(self, rows: slice | Tensor) -> "Span":
         """Return the question for some of the texts."""

@@ -139,7 +139,7 @@ def _npy_signal(file: Path) -> Numbers:
 
 
 def _csv_signal(file: Path) -> Numbers:
-    names, columns = _columns(file)
+    names, columns = _columns(_opened(file))
     time = next((number for number, name in enumerate(names) if name.strip().lower() in _TIMES), None)
     kept = [number for number in range(len(names)) if number != time]
     if not kept:
@@ -256,7 +256,7 @@ def _nifti(file: Path) -> tuple[Array, Array]:
 @lru_cache(maxsize=4)
 def _table(file: Path, names: tuple[str, ...], mark: tuple[int, int]) -> tuple[Floats, tuple[str, ...]]:  # noqa: ARG001
     """Read all rows (N, D) of a table and the names of their columns; the mark tells a file from one that replaced it."""
-    found, columns = _columns(file, names)
+    found, columns = _columns(_opened(file), names)
     return _floats(np.stack(columns, axis=1)), tuple(found)
 
 
@@ -273,7 +273,7 @@ def read_rows(file: Path, label: str | None) -> tuple[Floats, tuple[str, ...], l
         table = _opened(file)
         if label is not None and label not in table.column_names:
             raise ValueError(f"the column {label!r} is missing: found {', '.join(table.column_names)}")
-        names, columns = _columns(file, [name for name in table.column_names if name != label])
+        names, columns = _columns(table, [name for name in table.column_names if name != label])
         labels = table.column(label).to_pylist() if label is not None else [None] * table.num_rows
         return _floats(np.stack(columns, axis=1)), tuple(names), labels
 
@@ -282,15 +282,14 @@ def _opened(file: Path) -> Any:
     return _parquet(file) if suffix_of(file) == ".parquet" else _csv(file)
 
 
-def _columns(file: Path, names: Sequence[str] = ()) -> tuple[list[str], list[Array]]:
-    """Read the named columns of a table, all of them by default, as numbers.
+def _columns(table: Any, names: Sequence[str] = ()) -> tuple[list[str], list[Array]]:
+    """Return the named columns of an Arrow table, all of them by default, as numbers.
 
     Raises:
         ValueError: if one is missing or holds text.
     """
     import pyarrow as pa
 
-    table = _opened(file)
     missing = [name for name in names if name not in table.column_names]
     if missing:
         raise ValueError(f"the column {missing[0]!r} is missing: found {', '.join(table.column_names)}")

@@ -12,7 +12,6 @@ from bitlens.core.seen import Seen
 from bitlens.data.images import read_image
 from bitlens.data.kinds import Form
 from bitlens.data.numbers import Numbers
-from bitlens.errors import DataError
 from bitlens.explaining.photo import Photo
 from bitlens.explaining.summary import VALUES
 from bitlens.system.arrays import read_plain_arrays, write_arrays
@@ -67,10 +66,7 @@ def read_shown(path: Path) -> Shown:
         names = tuple(text(name, "a name") for name in listed(details["names"], "names"))
         rate = None if details["rate"] is None else number(details["rate"], "the rate")
         spacing = None if details["spacing"] is None else _spacing(details["spacing"])
-        try:
-            checked = Numbers(values, form, names, rate, spacing)
-        except DataError as error:  # which does not know the file
-            raise ValueError(str(error)) from error
+        checked = Numbers(values, form, names, rate, spacing)
         return Seen(
             values=torch.from_numpy(values.copy()), names=checked.names, rate=checked.rate, spacing=checked.spacing
         )

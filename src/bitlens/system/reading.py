@@ -33,6 +33,10 @@ def whole(path: str | Path, what: str, remedy: str) -> Iterator[None]:
     """
     try:
         yield
+    except DataError as error:
+        if Path(path).name in str(error):
+            raise
+        raise DataError(f"{path} is damaged or does not hold {what} ({error}): {remedy}") from error
     except BitlensError:
         raise
     except KeyError as error:
