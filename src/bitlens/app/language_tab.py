@@ -94,7 +94,8 @@ class LanguageTab(Tab):
         desk = self.shelf[network]
         asked, grouped = one_of_literal("each", each, Each), one_of_literal("group", group, Group)
         price, share = float(f"{10 ** bounded_exponent(exponent):.3g}"), bounded_share(keep)
-        explainer = AnswerExplainer(desk.loaded, **({"beta": price} if priced is True else {"keep": share}))
+        aim: dict[str, Any] = {"beta": price} if priced is True else {"keep": share}
+        explainer = AnswerExplainer(desk.loaded, **aim)
 
         def answer(tell: Callable[[str], None], _: object) -> ExplainedAnswer:
             with desk.lock:
