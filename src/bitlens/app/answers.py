@@ -18,6 +18,7 @@ from bitlens.data.datasets import Sample
 from bitlens.data.images import read_image
 from bitlens.errors import BitlensError, InputError, LayerError, SettingError
 from bitlens.explaining.besides import able
+from bitlens.explaining.left_out import by_each
 from bitlens.explaining.photo import Photo, read_photo
 from bitlens.explaining.photos import Explained, Found, Ready
 from bitlens.methods import entry_of
@@ -105,20 +106,11 @@ class Answers:
         Raises:
             BitlensError: if the photo cannot be read, or none of the methods can be used; says why.
         """
-        if not question.methods:
-            raise SettingError("no method was chosen: choose at least one")
-        desk, found, refused = self.desk, list[Found](), dict[str, str]()
+        desk = self.desk
         with desk.lock:
             photo = self._photo(question)
-            for name in question.methods:
-                try:
-                    found.append(self._found(name, question, photo, progress, watch))
-                except (LayerError, SettingError) as error:
-                    if len(question.methods) == 1:
-                        raise
-                    refused[name] = str(error)
-        if not found:
-            raise SettingError("; ".join(refused.values()))
+            find = partial(self._found, question=question, photo=photo, progress=progress, watch=watch)
+            found, refused = by_each(question.methods, find)
         names = photo.measure == "probability"
         explained = Explained(
             photo=Path(question.name),
@@ -126,7 +118,7 @@ class Answers:
             shown=desk.loaded.preprocess.display(photo.image[0].cpu()),
             name=class_name(photo.asked, desk.classes),
             probability=photo.probability,
-            found=tuple(found),
+            found=tuple(found.values()),
             measure=photo.measure,
             predicted=class_name(str(photo.predicted), desk.classes) if names else "",
             confidence=photo.confidence if names else None,
