@@ -13,6 +13,7 @@ Seed 0 is reported; settings were chosen with others.
 
 import argparse
 import json
+import resource
 import statistics
 import time
 import warnings
@@ -237,7 +238,9 @@ def cost(options: argparse.Namespace) -> dict[str, Any]:
                 work()
                 times[name].append(time.process_time() - begun)
         told = {name: round(statistics.median(values), 2) for name, values in times.items()}
-        result[f"span {length}"] = {**told, "over the floor": round(told["fit"] / told["floor"], 2)}
+        told["over the floor"] = round(told["fit"] / told["floor"], 2)
+        told["most memory so far, GB"] = round(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1e6, 2)
+        result[f"span {length}"] = told
         print(json.dumps(result), flush=True)
     return result
 

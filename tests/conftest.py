@@ -12,10 +12,17 @@ import torch
 from torch import nn
 
 from bitlens.cli import main
+from bitlens.system.console import answers, messages
 from bitlens.workers import open_workers
 from drawn_scenes import drawn_once
 from ray_cluster import started_ray
 from small_evaluation import make_home
+
+
+def pytest_configure() -> None:
+    """Print for a wide terminal: processes that run tests side by side believe that theirs has 80 columns."""
+    for console in (answers, messages):
+        console.width = 200
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:

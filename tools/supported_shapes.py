@@ -105,8 +105,9 @@ _SETTINGS: Mapping[str, Mapping[str, Any]] = {
     "input-iba": {"keep": 0.9},
     "iba": {"keep": 0.9},
 }
-_ANYWHERE = ("random", "readout", "lrp-alpha0-beta-1-eps5", "extremal-perturbation")
-"""One knows nothing, one was hardly taught; one is zero where no product is negative, one is 1 at many places."""
+_BLIND = ("random", "centre", "edges", "constant")
+_ANYWHERE = (*_BLIND, "readout", "lrp-alpha0-beta-1-eps5", "extremal-perturbation")
+"""Four know nothing, one was hardly taught; one is zero where no product is negative, one is 1 at many places."""
 
 _COARSE = (
     *("iba", "input-iba", "grad-cam", "layer-cam", "guided-grad-cam", "occlusion-8"),

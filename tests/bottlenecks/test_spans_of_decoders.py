@@ -6,8 +6,9 @@ from torch import nn
 
 from bitlens.bottlenecks.tokens import TokenIBA
 from bitlens.core.spans import Span
-from bitlens.errors import InputError, LayerError
+from bitlens.errors import InputError, LayerError, ModelError
 from bitlens.models.load_text import text_layers, word_embedding
+from bitlens.probe.fingerprint import weights_hash
 
 VOCABULARY, WIDTH = 24, 16
 FAMILIES = ["GPT2", "Llama", "Qwen2", "Gemma", "Mistral", "Phi"]
@@ -99,7 +100,7 @@ def test_a_span_without_a_context_is_refused():
         )
 
 
-def decoder(family, **changes):
+def decoder(family, *, tied=None, **changes):
     """A small random language model of this family, whose answers depend much on what it reads."""
     transformers = pytest.importorskip("transformers")
     sizes = {"vocab_size": 40, "pad_token_id": 0, "bos_token_id": 1, "eos_token_id": 2, "initializer_range": 0.5}
@@ -109,6 +110,7 @@ def decoder(family, **changes):
         sizes |= {"hidden_size": 16, "num_hidden_layers": 3, "num_attention_heads": 2, "intermediate_size": 32}
         sizes |= {"num_key_value_heads": 2, "max_position_embeddings": 128}
     sizes |= {"head_dim": 8} if family == "Gemma" else {}
+    sizes |= {} if tied is None else {"tie_word_embeddings": tied}
     torch.manual_seed(0)
     config = getattr(transformers, f"{family}Config")(**sizes)
     kind = getattr(transformers, f"{family}LMHeadModel" if family == "GPT2" else f"{family}ForCausalLM")
@@ -161,3 +163,48 @@ def test_half_precision_gives_nearly_the_bits_of_single(precision):
         iba = TokenIBA(model, word_embedding(model), special_tokens="whole", steps=3)
         maps.append(iba.explain(inputs, asked, evidence_samples=0).map)
     assert torch.corrcoef(torch.stack([one[:, :10].flatten() for one in maps]))[0, 1] > 0.9
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("family", FAMILIES)
+@pytest.mark.parametrize(
+    ("precision", "attention", "tied"), [(torch.bfloat16, "eager", True), (torch.float16, "sdpa", False)]
+)
+def test_every_family_in_half_precision_with_either_attention(family, precision, attention, tied):
+    model = decoder(family, tied=tied, attn_implementation=attention).to(precision)
+    assert model.config.use_cache
+    assert (model.get_output_embeddings().weight is model.get_input_embeddings().weight) == tied
+    inputs, asked = sentences()
+    with torch.no_grad():
+        logits = model(**inputs).logits.float()
+    log_p = logits[:, 9:13].log_softmax(2).gather(2, inputs["input_ids"][:, 10:, None])[..., 0]
+    found = TokenIBA(model, word_embedding(model), special_tokens="whole", steps=2).explain(inputs, asked)
+    assert torch.allclose(found.evidence.before, log_p.mean(1).exp(), rtol=0.05)
+    assert float(found.map[:, :10].min()) > 0
+    assert float(found.map[:, 10:].abs().max()) == 0
+    assert model.config.use_cache
+    assert {p.dtype for p in model.parameters()} == {precision}
+
+
+@pytest.mark.slow
+def test_layers_on_disk_give_the_bits_of_layers_in_memory(tmp_path):
+    transformers = pytest.importorskip("transformers")
+    pytest.importorskip("accelerate")
+    inputs, asked = sentences()
+    whole = decoder("Llama")
+    whole.save_pretrained(tmp_path)
+    here = ("embed_tokens", "layers.0", "norm", "rotary_emb")
+    places = {f"model.{part}": "cpu" for part in here} | {"lm_head": "cpu"}
+    places |= {"model.layers.1": "disk", "model.layers.2": "disk"}
+    parted = transformers.AutoModelForCausalLM.from_pretrained(
+        tmp_path, device_map=places, offload_folder=tmp_path / "kept"
+    ).eval()
+    assert any(p.is_meta for p in parted.parameters())
+    found = [
+        TokenIBA(model, word_embedding(model), special_tokens="whole", steps=2).explain(inputs, asked)
+        for model in (whole, parted)
+    ]
+    assert torch.allclose(found[0].map, found[1].map, rtol=1e-4, atol=1e-5)
+    assert found[0].settings["weights"] == found[1].settings["weights"]
+    with pytest.raises(ModelError, match="have no numbers"):
+        weights_hash(nn.Linear(2, 2, device="meta"))

@@ -20,7 +20,6 @@ from small_evaluation import make_home
 def home(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     monkeypatch.setenv("BITLENS_CACHE", str(tmp_path / "cache"))
-    monkeypatch.setenv("COLUMNS", "160")
     return make_home(tmp_path)
 
 
@@ -183,7 +182,6 @@ def random_weights(monkeypatch):
 def test_a_papers_table_is_one_command(tmp_path, monkeypatch, bitlens):
     monkeypatch.chdir(tmp_path)
     monkeypatch.setenv("BITLENS_CACHE", str(tmp_path / "cache"))
-    monkeypatch.setenv("COLUMNS", "200")
     tiny_imagenet(tmp_path / "imagenet", 2)
     command = ["evaluate", "--paper", "iba-table1", "--data", "imagenet:imagenet", "--out", "paper", "--statistics-per",
                "channel", "--methods", "iba:beta=10", "--metrics", "degradation-14:points=3,bbox",

@@ -45,7 +45,6 @@ def place(tmp_path):
 @pytest.fixture
 def bitlens(monkeypatch, capsys):
     """Run the command line: (exit code, standard output, error stream)."""
-    monkeypatch.setenv("COLUMNS", "200")
     monkeypatch.setattr(warnings, "showwarning", warnings.showwarning)  # main() sets its own
 
     def run(*arguments):

@@ -241,7 +241,9 @@ def test_rows_that_cannot_be_of_this_data_set(column, values, says, tmp_path: Pa
 
 
 @pytest.mark.parametrize(
-    "table", [{"index": [0, 1]}, {"a": ["b"]}, {name: pa.array(["x"]) for name in SCHEMA.names}, {}], ids=str
+    "table",
+    [{"index": [0, 1]}, {"a": ["b"]}, {name: pa.array(["x"]) for name in SCHEMA.names}, {}],
+    ids=["short", "foreign", "of text", "empty"],
 )
 def test_a_foreign_table_among_the_rows(table, tmp_path: Path) -> None:
     rows_in(tmp_path)

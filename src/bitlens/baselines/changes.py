@@ -59,7 +59,7 @@ def arranged(
     inputs = {}
     for name, value in batch.inputs.items():
         own = value[rows]
-        inputs[name] = own.gather(1, source) if value.shape == batch.real.shape else own
+        inputs[name] = own.gather(1, source) if _of_text(name, value, batch) else own
     ids = inputs["input_ids"]
     fill = torch.where(present, mask_id, pad_id).to(ids.dtype)
     return {
@@ -73,7 +73,7 @@ def selected(batch: TokenBatch, part: slice) -> TokenBatch:
     """Take some texts of a batch, and end it where the longest of them does."""
     length = max(map(len, batch.tokens[part]))
     inputs = {
-        name: value[part, :length] if value.shape == batch.real.shape else value[part]
+        name: value[part, :length] if _of_text(name, value, batch) else value[part]
         for name, value in batch.inputs.items()
     }
     return replace(
@@ -86,3 +86,8 @@ def selected(batch: TokenBatch, part: slice) -> TokenBatch:
         words=batch.words[part],
         texts=batch.texts[part],
     )
+
+
+def _of_text(name: str, value: Tensor, batch: TokenBatch) -> bool:
+    """Return whether an argument says something of each position of the texts; what a decoder writes beside them does not."""
+    return value.shape == batch.real.shape and not name.startswith("decoder_")

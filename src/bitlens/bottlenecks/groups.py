@@ -21,6 +21,7 @@ from bitlens.data.tokenizing import TokenBatch
 from bitlens.errors import InputError
 from bitlens.probe import Compiler
 
+_DECODER = ("decoder_input_ids", "decoder_inputs_embeds")
 ORDINARY, PADDING = -1, -2
 """Kinds of positions that are not special tokens; a special token's kind is its id."""
 
@@ -106,7 +107,8 @@ class Samples:
         """Read a `TokenBatch`, or a mapping of keyword arguments as tokenizers of transformers give it.
 
         A mapping holds input_ids or inputs_embeds, an attention_mask where there is padding, and may hold a
-        special_tokens_mask (N, T), which says which tokens are special and is not passed on to the network.
+        special_tokens_mask (N, T), which says which tokens are special and is not passed on to the network. What a decoder beside
+        an encoder has read is the text of `ModelInputs.of(mapping, first="decoder_input_ids")`, with its decoder_attention_mask.
 
         Raises:
             InputError: if there are no tokens, or a text has none.
@@ -118,23 +120,28 @@ class Samples:
                 ModelInputs.of(batch.inputs, first=_tokens_of(batch.inputs)),
                 _kinds(batch.inputs, batch.present, batch.special),
             )
+        own = batch.chosen if isinstance(batch, ModelInputs) else None
+        batch = batch.kwargs if isinstance(batch, ModelInputs) else batch
         if not isinstance(batch, Mapping):
             raise InputError(
                 f"texts must be a TokenBatch or a mapping with input_ids and attention_mask, got {type(batch).__name__}"
             )
         arguments = dict(batch)
         special = arguments.pop("special_tokens_mask", None)
-        if _tokens_of(arguments) is None:
+        lead = own if own in _DECODER else _tokens_of(arguments)
+        if lead is None:
             raise InputError(f"texts must hold input_ids or inputs_embeds, got {', '.join(arguments)}")
-        given = ModelInputs.of(arguments, first=_tokens_of(arguments))
+        given = ModelInputs.of(arguments, first=lead)
         tokens = given.first
         size, device = tokens.shape[:2], tokens.device
-        mask = arguments.get("attention_mask")
+        mask = arguments.get("decoder_attention_mask" if lead in _DECODER else "attention_mask")
         present = torch.ones(size, device=device) if mask is None else mask
         if present.shape != size or (special is not None and special.shape != size):
             raise InputError(f"attention_mask and special_tokens_mask must be {tuple(size)}, one entry for each token")
         special = torch.zeros(size, device=device) if special is None else special
-        kinds = _kinds(arguments, present.bool(), special.to(device).bool())
+        kinds = _kinds(
+            {"input_ids": tokens} if lead in _DECODER else arguments, present.bool(), special.to(device).bool()
+        )
         empty = (kinds == PADDING).all(1).nonzero().flatten().tolist()
         if empty:
             raise InputError(f"text {empty[0]} has no token: its attention_mask is zero everywhere")
@@ -164,7 +171,8 @@ class Samples:
     def select(self, rows: slice | Tensor) -> "Samples":
         """Return some samples; texts are cut to the length that the longest of them needs."""
         some = replace(self, inputs=self.inputs.select(rows), kinds=self.kinds[rows])
-        if any(value.shape[1:] != some.kinds.shape[1:] for value, own in some.inputs.items() if own):
+        carried = {key: some.inputs[key] for key in some.inputs.carriers}
+        if any(value.shape[1:] != some.kinds.shape[1:] for value in carried.values()) or set(carried) & {*_DECODER}:
             return some  # images; a mask between tokens, embeddings: which axes count tokens is not ours to guess
         length = int(some.lengths.max())
         return replace(some, inputs=some.inputs.cut(length), kinds=some.kinds[:, :length])

@@ -12,7 +12,7 @@ from bitlens.data.cells import check_text
 from bitlens.errors import DataError, SettingError
 from bitlens.system.console import answers, progress_bar
 from bitlens.system.files import write_text
-from bitlens.system.reading import MOST_JSON, read_bytes
+from bitlens.system.reading import MOST_JSON, read_bytes, read_json
 
 RECALL = "builtin:recall"
 """The data set of questions whose answers are stated in known words."""
@@ -23,7 +23,8 @@ class Told:
     """Wishes of a person: whose answer to what is explained.
 
     Attributes:
-        prompt: its file; - for standard input, None where a data set is asked.
+        prompt: its file; - for standard input, None where there is none.
+        chat: the file of a conversation in its place.
         sources: files that stand before it.
         continuation: the answer; None for the model's own.
         max_new_tokens: of that at most.
@@ -33,6 +34,7 @@ class Told:
     """
 
     prompt: Path | None
+    chat: Path | None
     sources: Sequence[str]
     continuation: str | None
     max_new_tokens: int
@@ -79,14 +81,14 @@ def explain_answers(
         unasked: options that say nothing to a language model, by name; None where they were not given.
 
     Raises:
-        SettingError: if one of those was given, or a prompt and a data set.
+        SettingError: if one of those was given, or several of a prompt, a conversation and a data set.
         DataError: if a file cannot be read.
     """
     for option, value in unasked.items():
         if value is not None:
             raise SettingError(f"{option} is for classifiers: leave it out with a language model")
-    if told.prompt is not None and told.data is not None:
-        raise SettingError("give --prompt FILE or --data, one of the two")
+    if sum(one is not None for one in (told.prompt, told.chat, told.data)) > 1:
+        raise SettingError("give --prompt FILE, --chat FILE or --data, one of the three")
     from bitlens.models.listing import check_language_model, short_name
 
     check_language_model(model)
@@ -127,13 +129,18 @@ def explain_answers(
 @dataclass(frozen=True)
 class _Case:
     name: str
-    prompt: str
+    prompt: str | list[dict[str, str]]
     answer: str | None
     sources: Mapping[str, str]
 
 
 def _cases(told: Told) -> Iterator[_Case]:
     """Read what is to be explained."""
+    if told.chat is not None:
+        if told.sources:
+            raise SettingError("--sources are for --prompt FILE: a conversation's messages are its sources")
+        yield _conversation(told.chat, told.continuation)
+        return
     if told.prompt is None:
         from bitlens.data.recall import questions
 
@@ -150,6 +157,17 @@ def _cases(told: Told) -> Iterator[_Case]:
     if answer is not None and not (answer[:1].isspace() or prompt[-1:].isspace()):
         answer = f" {answer}"
     yield _Case("prompt", prompt, answer, sources)
+
+
+def _conversation(file: Path, answer: str | None) -> _Case:
+    """Read messages; where the last is the assistant's and no answer was given, that is the answer."""
+    messages = read_json(file, "a conversation", 'give a JSON list of {"role": ..., "content": ...}')
+    if not isinstance(messages, list) or not all(isinstance(one, dict) for one in messages):
+        raise DataError(f'{file} holds no conversation: give a JSON list of {{"role": ..., "content": ...}}')
+    if answer is None and messages and messages[-1].get("role") == "assistant":
+        *messages, last = messages
+        answer = last.get("content")
+    return _Case("chat", messages, answer, {})
 
 
 def read_file(file: Path) -> str:

@@ -43,6 +43,14 @@ def explain(
             "--prompt", help="What a language model reads, from a file; - for standard input. Its answer is explained."
         ),
     ] = None,
+    chat: Annotated[
+        Path | None,
+        typer.Option(
+            "--chat",
+            help='A conversation in place of a prompt, as the model\'s chat template writes it: JSON, a list of {"role": ..., '
+            '"content": ...}.',
+        ),
+    ] = None,
     continuation: Annotated[
         str | None, typer.Option("--continuation", help="The answer to ask about (default: the model's own).")
     ] = None,
@@ -104,7 +112,7 @@ def explain(
     as_json: options.AsJson = False,
 ) -> None:
     """Shade the words of texts by the bits (or scores) that a network uses for its answer."""
-    if prompt is not None or data == RECALL:
+    if prompt is not None or chat is not None or data == RECALL:
         unasked: dict[str, Any] = {
             "--file": file,
             "--pair": pair,
@@ -114,13 +122,15 @@ def explain(
         }
         unasked |= {"--statistics-from": statistics_from, "--target": target if target != "auto" else None}
         unasked |= {"--curve": curve or None, "--spread": spread}
-        asked = Told(prompt, [*(sources or []), *(texts or [])], continuation, max_new_tokens, each, data, limit)
+        asked = Told(prompt, chat, [*(sources or []), *(texts or [])], continuation, max_new_tokens, each, data, limit)
         chosen = {"keep": keep, "bits": bits, "beta": beta, "seed": seed}
         how = Shown(group, html, as_json, same_scale)
         explain_answers(asked, model or "builtin/recall", method, chosen, device, how, unasked)
         return
     if continuation is not None or sources:
-        raise SettingError("--continuation and --sources are for language models: give --prompt FILE with them")
+        raise SettingError(
+            "--continuation and --sources are for language models: give --prompt FILE or --chat FILE with them"
+        )
     from bitlens.models.classes import check_target, class_name, read_classes
 
     model = model or "builtin/reviews"

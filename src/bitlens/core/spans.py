@@ -28,8 +28,8 @@ class Span(Target):
 
     Args:
         tokens: (N, L) or (L,) ids, the last ones of each text; -1 behind the end of a span that is shorter than the longest.
-        first: at which position the network foresees the first of them, where they are no end of a text (a decoder beside an
-            encoder: 0).
+        first: at which position the network foresees the first of them, where they are no end of a text: (N,), or a number for
+            all (0 for what a decoder beside an encoder begins with).
 
     Raises:
         TargetError: if they are no ids, or a span has none.
@@ -37,7 +37,7 @@ class Span(Target):
 
     each = "tokens"
 
-    def __init__(self, tokens: Tensor, *, first: int | None = None) -> None:
+    def __init__(self, tokens: Tensor, *, first: int | Tensor | None = None) -> None:
         given = torch.as_tensor(tokens)
         given = given[None] if given.dim() == 1 else given
         if given.dim() != 2 or given.is_floating_point() or given.dtype == torch.bool:
@@ -45,7 +45,8 @@ class Span(Target):
         there = given >= 0
         if not bool(there[:, :1].all()) or bool((there[:, 1:] & ~there[:, :-1]).any()):
             raise TargetError("each span must begin with a token, and only -1 may stand behind its end")
-        self.tokens, self.count, self.first = given.long(), len(given), first
+        self.tokens, self.count = given.long(), len(given)
+        self.first = None if first is None else torch.as_tensor(first, device=given.device).expand(len(given))
         self.last: Tensor | None = None
 
     @property
@@ -61,7 +62,7 @@ class Span(Target):
             TargetError: if nobody has said where the texts end.
         """
         if self.first is not None:
-            return torch.full_like(self.lengths, self.first + 1)
+            return self.first + 1
         if self.last is None:
             raise TargetError("Span asks for the end of a text, but the inputs are no texts: give first=, or texts")
         return self.last.to(self.tokens.device) - self.lengths + 1
@@ -82,8 +83,8 @@ class Span(Target):
 
     def select(self, rows: slice | Tensor) -> "Span":
         """Return the question for some of the texts."""
-        last = None if self.last is None else chosen_rows(self.last, rows)
-        return changed(self, tokens=(some := chosen_rows(self.tokens, rows)), last=last, count=len(some))
+        places = {n: None if (at := getattr(self, n)) is None else chosen_rows(at, rows) for n in ("first", "last")}
+        return changed(self, tokens=(some := chosen_rows(self.tokens, rows)), count=len(some), **places)
 
     def context(self, length: int) -> Tensor:
         """Mark (N, length) the positions before each span, which it may be explained by; all where it is no end of a text."""

@@ -51,6 +51,31 @@ class Prompt:
             text += part
         return cls(text, found)
 
+    @classmethod
+    def of_chat(cls, messages: Sequence[Mapping[str, str]], text: str) -> "Prompt":
+        """Find the messages of a conversation in what a chat's template makes of them; its marks between them belong to none.
+
+        Args:
+            messages: each with its "role" and "content", one by one.
+            text: what the template makes of them.
+
+        Raises:
+            InputError: if the template changes what a message says.
+        """
+        found: dict[str, Span] = {}
+        end = 0
+        for message in messages:
+            said, role = message["content"].strip(), message["role"]
+            start = text.find(said, end)
+            if start < 0:
+                raise InputError(
+                    f"the model's chat template changes what the {role} says: give the prompt as one text, as the model reads it"
+                )
+            count = sum(other["role"] == role for other in messages[: len(found)])
+            end = start + len(said)
+            found[f"{role} {count + 1}" if count else role] = (start, end)
+        return cls(text, found)
+
     def pieces(self, group: Group) -> "list[Piece]":
         """Return the words, sentences or paragraphs of each source, or the sources, in their order."""
         return [

@@ -9,9 +9,10 @@ import torch
 from rich.console import Group as Lines
 from torch import nn
 
+from bitlens.baselines.changes import selected
 from bitlens.core.attribution import Attribution
 from bitlens.core.targets import Span as AskedSpan
-from bitlens.data.answers import NOTHING, Answered, read_answer
+from bitlens.data.answers import NOTHING, Answered, read_answer, read_beside
 from bitlens.data.passages import Group, Piece, Prompt, piece_of, sentences, words
 from bitlens.data.tokenizing import Span
 from bitlens.errors import InputError, ModelError, SettingError, one_of
@@ -19,10 +20,12 @@ from bitlens.methods import entry_of
 from bitlens.methods import method as method_named
 from bitlens.methods.naming import holding
 from bitlens.methods.specs import settings_of_callable
-from bitlens.models.generating import generated
+from bitlens.models.generating import conversation_text, generated
 from bitlens.models.load_language import language_model, load_language_model
 from bitlens.models.loaded import Loaded
 from bitlens.probe import frozen
+from bitlens.probe.ids import writes_beside_encoder
+from bitlens.probe.modules import device_of
 from bitlens.view.answer_page import ShownAnswer, answer_page
 from bitlens.view.card import Proof
 from bitlens.view.shaded import ShadedText, number, pieces_of, terminal, word_scale
@@ -216,7 +219,7 @@ class AnswerExplainer:
 
     def __call__(
         self,
-        prompt: str,
+        prompt: str | Sequence[Mapping[str, str]],
         answer: str | None = None,
         *,
         sources: Mapping[str, str] | None = None,
@@ -229,7 +232,9 @@ class AnswerExplainer:
         What was said before a part is given, as the model reads it, and is not explained by the prompt once more.
 
         Args:
-            prompt: what the model reads; where there are sources, the question behind them.
+            prompt: what the model reads; where there are sources, the question behind them. Or a conversation, messages with
+                "role" and "content", as the model's chat template writes it: each message is a source ("system", "user",
+                "assistant", "user 2" ...), and the template's marks stand as they are.
             answer: what to ask about, as it stands behind the prompt; what the model itself says if not given.
             sources: documents by name, put before the prompt with an empty line between.
             each: "answer", "sentence" or "word": what is asked about by itself.
@@ -237,19 +242,21 @@ class AnswerExplainer:
             progress: called with the number of parts explained so far.
 
         Raises:
-            InputError: if the prompt is empty, the answer is, or both are longer than the model reads.
+            InputError: if the prompt is empty, the answer is, or both are longer than the model reads; or if the template changes
+                what a message says.
+            ModelError: if there is a conversation, but no chat template.
             TargetError: if the network is no language model.
             LayerError: if the layer lets the prompt past the noise.
         """
         find = one_of("each", each, _PARTS)
-        whole = Prompt.of(prompt, sources)
+        whole = Prompt.of(prompt, sources) if isinstance(prompt, str) else self._conversation(prompt, sources)
         if answer is None:
             answer = generated(self.loaded, whole.text, max_new_tokens)
         parts = find(answer)
         if not answer.strip() or not parts:
             raise InputError("the answer is empty: there is nothing to ask about")
-        read = read_answer(self.loaded.tokenizer, whole.text, answer, parts, list(whole.sources.values()))
-        asked = AskedSpan(read.tokens)
+        read = self._read(whole, answer, parts)
+        asked = AskedSpan(read.tokens, first=read.first)
         found = self.method.explain(read.batch, asked, progress=progress)
         nats = _nats(self.loaded, read)
         longest = max(range(len(parts)), key=lambda row: len(read.batch.tokens[row]))
@@ -274,15 +281,30 @@ class AnswerExplainer:
             self.entry.signed,
         )
 
+    def _conversation(self, messages: Sequence[Mapping[str, str]], sources: Mapping[str, str] | None) -> Prompt:
+        if sources:
+            raise InputError(
+                "a conversation is its own sources, message by message: put documents into what the user says"
+            )
+        return Prompt.of_chat(messages, conversation_text(self.loaded, messages))
+
+    def _read(self, prompt: Prompt, answer: str, parts: Sequence[Span]) -> Answered:
+        context, network = list(prompt.sources.values()), self.loaded.model
+        if not writes_beside_encoder(network):
+            return read_answer(self.loaded.tokenizer, prompt.text, answer, parts, context)
+        shifted: Any = network.prepare_decoder_input_ids_from_labels
+        return read_beside(self.loaded.tokenizer, shifted, prompt.text, answer, parts, context)
+
 
 def _nats(loaded: Loaded, read: Answered) -> list[float]:
     """Return ln of the probability of each part, one row at a time: a vocabulary is large."""
-    device, found = next(loaded.model.parameters()).device, []
+    device, found = device_of(loaded.model), []
+    span = AskedSpan(read.tokens, first=read.first)
     with frozen(loaded.model), torch.no_grad():
         for row, tokens in enumerate(read.batch.tokens):
-            inputs = {name: value[row : row + 1, : len(tokens)].to(device) for name, value in read.batch.inputs.items()}
-            asked = AskedSpan(read.tokens[row : row + 1]).at(torch.tensor([len(tokens) - 1]))
-            found.append(float(asked.nats(loaded.model(**inputs))))
+            one = slice(row, row + 1)
+            inputs = selected(read.batch, one).to(device).inputs
+            found.append(float(span.select(one).at(torch.tensor([len(tokens) - 1])).nats(loaded.model(**inputs))))
     return found
 
 

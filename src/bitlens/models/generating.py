@@ -1,13 +1,15 @@
-"""What a language model says behind a prompt: its likeliest words, one after the other."""
+"""What a language model says behind a prompt: its likeliest words, one after the other; and how it reads a conversation."""
 
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import torch
 
 from bitlens.data.words import PAD, WordTokenizer
-from bitlens.errors import InputError, at_least
+from bitlens.errors import InputError, ModelError, at_least
 from bitlens.models.loaded import Loaded
 from bitlens.probe import frozen
+from bitlens.probe.ids import writes_beside_encoder
 from bitlens.probe.modules import device_of
 
 
@@ -25,7 +27,8 @@ def generated(loaded: Loaded, prompt: str, most: int) -> str:
     """
     at_least(1, **{"max-new-tokens": most})
     batch = loaded.tokenizer([prompt])
-    ends = int(batch.real[0].nonzero().max()) + 1  # some tokenizers put an end behind every text
+    beside = writes_beside_encoder(loaded.model)
+    ends = int((batch.present if beside else batch.real)[0].nonzero().max()) + 1  # some put an end behind every text
     ids = batch.inputs["input_ids"][:, :ends].to(device_of(loaded.model))
     own: Any = loaded.tokenizer
     if isinstance(own, WordTokenizer):
@@ -39,7 +42,7 @@ def generated(loaded: Loaded, prompt: str, most: int) -> str:
             do_sample=False,
             pad_token_id=loaded.tokenizer.pad_id,
         )
-        text = own.tokenizer.decode(made[0, ends:], skip_special_tokens=True)
+        text = own.tokenizer.decode(made[0, 0 if beside else ends :], skip_special_tokens=True)
     if not text.strip():
         raise InputError("the model says nothing behind this prompt: give the answer to ask about with --continuation")
     return text
@@ -56,3 +59,38 @@ def _one_by_one(loaded: Loaded, ids: torch.Tensor, most: int) -> list[int]:
             said.append(int(following))
             ids = torch.cat([ids, following[:, None]], 1)
     return said
+
+
+def conversation_text(loaded: Loaded, messages: Sequence[Mapping[str, str]]) -> str:
+    """Return what a model reads of a conversation, by its chat template, up to where its next answer begins.
+
+    A token that the tokenizer itself puts before every text is left out.
+
+    Args:
+        loaded: the model and its tokenizer.
+        messages: each with its "role" and "content".
+
+    Raises:
+        InputError: if they are no messages, or the template takes no such conversation.
+        ModelError: if there is no chat template.
+    """
+    if not messages or not all(_is_message(one) for one in messages):
+        raise InputError(
+            'a conversation is a list of messages, each with "role" and "content", of which each says something'
+        )
+    own: Any = getattr(loaded.tokenizer, "tokenizer", None)
+    if getattr(own, "chat_template", None) is None:
+        raise ModelError(
+            "the model's tokenizer has no chat template: give the prompt as one text, as the model reads it"
+        )
+    try:
+        text: str = own.apply_chat_template(list(messages), tokenize=False, add_generation_prompt=True)
+    except Exception as error:  # what a template raises: no system, no turns out of order
+        raise InputError(f"the model's chat template takes no such conversation: {error}") from error
+    begun = own("")["input_ids"][:1]
+    return text.removeprefix(own.bos_token) if own.bos_token and begun == [own.bos_token_id] else text
+
+
+def _is_message(one: Any) -> bool:
+    values = [one.get("role"), one.get("content")] if isinstance(one, Mapping) else [None]
+    return all(isinstance(value, str) and value.strip() for value in values)

@@ -11,7 +11,7 @@ from bitlens.errors import ModelError
 from bitlens.models.builtin import BUILTIN_LANGUAGE
 from bitlens.models.listing import check_language_model
 from bitlens.models.load import moved
-from bitlens.models.load_text import as_tokenizer, from_hub_with, give_padding, word_embedding
+from bitlens.models.load_text import as_tokenizer, from_hub_with, give_padding, hub_config, word_embedding
 from bitlens.models.loaded import Loaded
 from bitlens.models.userfile import call_user_file, types_of
 from bitlens.system.optional import need
@@ -66,9 +66,10 @@ def language_model(network: nn.Module, tokenizer: Any, name: str = "") -> Loaded
 
 def _from_hub(name: str) -> tuple[nn.Module, Tokenizer]:
     need("transformers", "text")
-    from transformers import AutoModelForCausalLM
+    from transformers import AutoModelForCausalLM, AutoModelForSeq2SeqLM
 
-    network, tokenizer, report = from_hub_with(AutoModelForCausalLM, name)
+    kind = AutoModelForSeq2SeqLM if hub_config(name).is_encoder_decoder else AutoModelForCausalLM
+    network, tokenizer, report = from_hub_with(kind, name)
     if report.get("missing_keys"):
         raise ModelError(f"hf/{name} is no trained language model: weights lack {sorted(report['missing_keys'])[:4]}")
     give_padding(tokenizer, network)

@@ -2,6 +2,7 @@
 
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
 from typing import Any, TypeVar
@@ -231,13 +232,31 @@ def from_hub_with(kind: Any, name: str) -> tuple[nn.Module, Any, Mapping[str, An
     """
     from transformers import AutoTokenizer
 
+    with _out_of_hub(name) as found:
+        tokenizer = AutoTokenizer.from_pretrained(**found)
+        network, report = kind.from_pretrained(**found, output_loading_info=True)
+    return network, tokenizer, report
+
+
+def hub_config(name: str) -> Any:
+    """Return the configuration of a network in a folder, the hub or its cache.
+
+    Raises:
+        ModelError: if that is not there, or cannot be read.
+    """
+    from transformers import AutoConfig
+
+    with _out_of_hub(name) as found:
+        return AutoConfig.from_pretrained(**found)
+
+
+@contextmanager
+def _out_of_hub(name: str) -> Iterator[dict[str, Any]]:
+    """Give what `from_pretrained` finds something by, and say in one sentence why it cannot be loaded."""
     name = hub_name(name)
     here = Path(name).is_dir() or hub_is_out_of_reach()
     try:
-        tokenizer = AutoTokenizer.from_pretrained(name, trust_remote_code=False, local_files_only=here)
-        network, report = kind.from_pretrained(
-            name, trust_remote_code=False, output_loading_info=True, local_files_only=here
-        )
+        yield {"pretrained_model_name_or_path": name, "trust_remote_code": False, "local_files_only": here}
     except Exception as error:  # network, cache, file format, unknown architecture
         reason = " ".join(str(error).strip().split("\n", 1)[0].split())
         if here and not Path(name).is_dir():
@@ -245,7 +264,6 @@ def from_hub_with(kind: Any, name: str) -> tuple[nn.Module, Any, Mapping[str, An
         raise ModelError(
             f"cannot load hf/{name}: {reason}; a folder with a model that was downloaded elsewhere works: --model DIR"
         ) from error
-    return network, tokenizer, report
 
 
 def give_padding(tokenizer: Any, network: nn.Module) -> None:

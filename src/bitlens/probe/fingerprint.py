@@ -7,19 +7,39 @@ from torch import nn
 
 from bitlens.core.inputs import tensors_of
 from bitlens.core.statistics import Provenance
+from bitlens.errors import ModelError
 from bitlens.probe.modules import plain_name
 from bitlens.version import __version__
 
 
 def weights_hash(model: nn.Module) -> str:
-    """Return a fingerprint of all parameters and buffers, in order: 16 hexadecimal digits."""
+    """Return a fingerprint of all parameters and buffers, in order: 16 hexadecimal digits.
+
+    Raises:
+        ModelError: if one has no numbers.
+    """
     digest = hashlib.sha256()
     for name, value in model.state_dict().items():
         for tensor in tensors_of(value):  # quantised modules keep weight and bias in one entry
             digest.update(f"{plain_name(name)}{tuple(tensor.shape)}{tensor.dtype}".encode())
-            plain = tensor.dequantize() if tensor.is_quantized else tensor
+            there = _offloaded(model, name) if tensor.is_meta else tensor
+            plain = there.dequantize() if there.is_quantized else there
             digest.update(plain.detach().cpu().contiguous().view(-1).view(torch.uint8).numpy().data)
     return digest.hexdigest()[:16]
+
+
+def _offloaded(model: nn.Module, name: str) -> torch.Tensor:
+    """Return weights that accelerate keeps elsewhere (`device_map` with layers on disk), and brings in for each pass.
+
+    Raises:
+        ModelError: if nobody keeps them.
+    """
+    owner, _, own = name.rpartition(".")
+    kept = getattr(getattr(model.get_submodule(owner), "_hf_hook", None), "weights_map", None)
+    if kept is None:
+        raise ModelError(f"the weights {name} of {type(model).__name__} have no numbers (device meta): load them first")
+    weights: torch.Tensor = kept[own]
+    return weights
 
 
 def provenance_of(model: nn.Module, layer: str = "", *, data: str, preprocessing: str) -> Provenance:

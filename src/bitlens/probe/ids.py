@@ -95,7 +95,10 @@ def texts_of_chance(
     before = ids.new_tensor(list(begun))[None]
     end = ids.new_tensor(list(ended))[None] if ended else ids[:1, 5:]
     row = torch.cat([before.expand(texts, -1), drawn.to(ids), end.expand(texts, -1)], 1)
-    return {name: row if name == "input_ids" else value[:1, :1].expand_as(row).clone() for name, value in given.items()}
+    return {
+        name: row if name.endswith("input_ids") else value[:1, :1].expand_as(row).clone()
+        for name, value in given.items()
+    }
 
 
 def _looked_up(model: nn.Module, given: dict[str, Tensor]) -> list[Looked]:
@@ -127,11 +130,18 @@ def _ids(model: nn.Module) -> dict[str, Tensor]:
     masked = "attention_mask" in takes or any(p.kind is p.VAR_KEYWORD for p in takes.values())
     kinds = takes.get("token_type_ids")
     given = {"input_ids": ids, **({"attention_mask": torch.ones_like(ids)} if masked else {})}
+    if writes_beside_encoder(model):
+        given["decoder_input_ids"] = model.prepare_decoder_input_ids_from_labels(ids)  # type: ignore[operator]
     return (
         given
         if kinds is None or kinds.default is not kinds.empty
         else {**given, "token_type_ids": torch.zeros_like(ids)}
     )
+
+
+def writes_beside_encoder(model: nn.Module) -> bool:
+    """Return whether this is a language model of transformers that reads with an encoder, and writes with a decoder (T5)."""
+    return hasattr(model, "prepare_decoder_input_ids_from_labels")
 
 
 def _smallest(model: nn.Module) -> int:

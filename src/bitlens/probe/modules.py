@@ -116,8 +116,9 @@ def _calls(graph: torch.fx.GraphModule, layer: str, *, known: bool) -> bool:
 
 
 def device_of(model: nn.Module) -> torch.device:
-    """Say where the network's first parameter (or buffer) lives."""
-    first = next(itertools.chain(model.parameters(), model.buffers()), None)
+    """Say where the network's first parameter (or buffer) lives, of those that are in memory."""
+    tensors = itertools.chain(model.parameters(), model.buffers())
+    first = next((tensor for tensor in tensors if not tensor.is_meta), None)
     return first.device if first is not None else torch.device("cpu")
 
 
