@@ -90,8 +90,8 @@ def _proof(row: Mapping[str, Any]) -> Proof | None:
         if all(name in row for name in names):
             floor, kept, asked = (_number(row.get(name)) for name in (f"{measure}_floor", "kept", "keep"))
             caveat = BYPASSED if row.get("bypass_allowed") else ""
-            numbers = (float(row[name]) for name in names)
-            return Proof(*numbers, measure=measure, floor=floor, kept=kept, caveat=caveat, asked=asked)
+            before, under, spread = (float(row[name]) for name in names)
+            return Proof(before, under, spread, measure, floor, kept, caveat, asked=asked)
     return None
 
 
