@@ -64,9 +64,8 @@ def write_picture(photo: Explained, out: Path, suffix: str, ends: Ends | None = 
     for one in photo.found:
         save_raw(one.attribution.map[0], out / f"{photo.stem}{one.ready.endings[0]}.npy")
         if (curve := trade_off(one.attribution)) is not None:
-            drawn = draw_trade_off(
-                curve, photo.pixels, title=photo.name, caption=f"{', '.join(filter(None, _names(one)))}."
-            )
+            pixels = photo.shown if isinstance(photo.shown, Tensor) else None
+            drawn = draw_trade_off(curve, pixels, title=photo.name, caption=f"{', '.join(filter(None, _names(one)))}.")
             save_figure(drawn, out / f"{photo.stem}{one.ready.endings[0]}.curve.{suffix}")
         if one.attribution.spread is not None:
             named = replace(one.attribution, seen=(_seen(photo),))

@@ -123,7 +123,12 @@ def _figure(photo: Floats | None, label: str, one: StoredMap, ends: Ends, anchor
         proof=Proof.of(one),
     )
     drawn = _told(drawn, one, scale, ends)
-    curve = trade_off(one, title=label if several else "")
+    return _with_curve(drawn, photo, one, anchor, label if several else "")
+
+
+def _with_curve(drawn: MapFigure, photo: Floats | None, one: StoredMap, anchor: str, title: str) -> MapFigure:
+    """Add the curve of the decision, where it was asked for."""
+    curve = trade_off(one, title=title)
     return drawn if curve is None else replace(drawn, curve=trade_off_html(curve, photo, anchor))
 
 
@@ -156,14 +161,16 @@ def _reading_card(sample: _Sample, ends: Ends, anchor: str) -> Card:
     from bitlens.explaining.shown import read_shown
     from bitlens.reports.readings import reading_figure
 
-    problems, figures = list(sample.problems), []
+    problems, figures = list(sample.problems), list[MapFigure]()
     try:
         shown = read_shown(sample.entry.folder / safe_name(sample.entry.row.get("seen")))
         for label, one in sample.maps:
             scale = ends.scale(label, one, signed=_signed(label, one))
             assert isinstance(shown, Seen)
             drawn = reading_figure(shown, one, scale, method=label, details=figure_details(one, label))
-            figures.append(_told(drawn, one, scale, ends))
+            title = label if len(sample.maps) > 1 else ""
+            drawn = _with_curve(_told(drawn, one, scale, ends), None, one, f"{anchor}-{len(figures)}", title)
+            figures.append(drawn)
     except BitlensError as error:
         problems.append(str(error))
     return Card(anchor, _name(sample), _answer(sample), "", _GREY_SIZE, tuple(figures), tuple(problems))
