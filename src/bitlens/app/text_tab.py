@@ -1,6 +1,6 @@
 """The tab for texts: a text, a network, methods; words shaded by bits."""
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from html import escape
 from textwrap import shorten
