@@ -83,7 +83,7 @@ def test_what_cannot_be_explained_gets_a_sentence_and_no_files(photos, folders, 
 def test_a_network_that_fails_is_told_by_its_error(photos, folders, monkeypatch):
     file = folders.uploads / "scene.png"
     open_dataset("builtin:scenes")[0].image.save(file)
-    monkeypatch.setattr("bitlens.app.answers.read_photo", lambda *_: 1 / 0)
+    monkeypatch.setattr("bitlens.app.answers.read_photo", lambda *_, **__: 1 / 0)
     (said, *_) = list(photos.answered(str(file), *PHOTO))[-1]
     assert "the network builtin/scenes failed on this photo: ZeroDivisionError" in said
 
