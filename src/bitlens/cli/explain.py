@@ -299,8 +299,10 @@ def ready_methods(
 
 
 def _tell_refused(refused: Mapping[str, str]) -> None:
-    for label, reason in refused.items():
-        note(f"left out: {reason if reason.startswith(label) else f'{label}: {reason}'}")
+    from bitlens.explaining.left_out import left_out
+
+    for reason in left_out(refused):
+        note(reason)
 
 
 def _missing(spec: "Spec") -> "Lesson | None":
