@@ -84,9 +84,10 @@ def _small(picture: Image.Image) -> Image.Image:
     """Return a picture no wider than a page shows, with as many colours as maps need."""
     picture = picture.convert("RGB")
     picture.thumbnail((_WIDEST, _WIDEST), Image.Resampling.LANCZOS)
-    colours = picture.quantize(256)
-    many = picture.getcolors(_MANY) is None  # photos: in few colours, smooth places of them get edges
-    return picture.quantize(256, dither=Image.Dither.FLOYDSTEINBERG, palette=colours) if many else colours
+    if picture.getcolors(_MANY) is not None:
+        return picture.quantize(256)
+    colours = picture.quantize(256, Image.Quantize.MAXCOVERAGE)  # of photos, whose smooth places get edges undithered
+    return picture.quantize(256, dither=Image.Dither.FLOYDSTEINBERG, palette=colours)
 
 
 def hero() -> None:
