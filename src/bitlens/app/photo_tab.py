@@ -25,12 +25,13 @@ from bitlens.app.tab import (
 )
 from bitlens.app.takeaway import FILES, drawn, finished
 from bitlens.core.outputs import OutputChoice
+from bitlens.core.targets import Target
 from bitlens.data.datasets import open_dataset
 from bitlens.errors import InputError, SettingError
 from bitlens.explaining.wanted import read_target
 from bitlens.methods import METHODS
 from bitlens.methods.naming import KEEP
-from bitlens.models.classes import OUTPUT_WORDS
+from bitlens.models.classes import OUTPUT_WORDS, PLACE_WORDS
 from bitlens.view.encoding import picture_uri
 
 _SCENES = 8
@@ -206,12 +207,12 @@ def _question(
     )
 
 
-def _target(text: str | None, desk: Desk) -> tuple[OutputChoice, int | None]:
+def _target(text: str | None, desk: Desk) -> tuple[OutputChoice, int | Target | None]:
     """Read what a visitor says of the output, if anything, and the index that is asked about."""
     number = (text or "").partition(":")[0].strip()
     if number.isascii() and number.isdigit() and len(number) <= 9:
         return None, int(number)
-    if number not in OUTPUT_WORDS:
+    if number not in (*OUTPUT_WORDS, *PLACE_WORDS):
         return None, None
     loaded, index = read_target((text or "").strip(), desk.loaded, desk.classes)
     return loaded.output, index

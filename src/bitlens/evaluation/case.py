@@ -9,6 +9,7 @@ from torch import Tensor
 
 from bitlens.baselines.asking import Quantity, asking
 from bitlens.core.passes import Precision, RunOptions
+from bitlens.core.targets import Target
 from bitlens.errors import InputError, SettingError
 from bitlens.explaining.asked import Once
 from bitlens.explaining.photo import Photo
@@ -129,8 +130,8 @@ class Case(CaseOf):
         return self._judge(deletion, epochs)
 
     @property
-    def asked(self) -> tuple[Network, Tensor, int]:
-        """The network, the image and the class that is asked about, as metrics take them."""
+    def asked(self) -> tuple[Network, Tensor, int | Target]:
+        """The network, the image and what is asked about, as metrics take them."""
         return self.network, self.photo.image, self.photo.target
 
     def run(self, precision: Precision) -> RunOptions:

@@ -10,6 +10,8 @@ import torch
 from PIL import Image
 from torch import Tensor
 
+from bitlens.core.places import Places
+from bitlens.core.targets import Target
 from bitlens.data.boxes import box_mask, object_mask
 from bitlens.data.datasets import Sample
 from bitlens.data.inputs import Content
@@ -32,6 +34,7 @@ class Photo(Asked):
         size: (width, height) of the photo before it was prepared, the shape of what is none.
         preprocess: how the image was made.
         numbers: what it was made of, where that is no photo.
+        axes: what those of the image mean, where the network says or tells it, see `ModelInputs`.
     """
 
     sample: Sample
@@ -39,10 +42,13 @@ class Photo(Asked):
     size: tuple[int, ...]
     preprocess: Preprocessing
     numbers: Numbers | None = None
+    axes: str | None = None
 
     @property
     def places(self) -> tuple[int, ...]:
         """Return how many places there are along each axis: (H, W), (T,), (D, H, W), or (D,) features of a row."""
+        if self.axes is not None:
+            return Places.of(self.axes, tuple(self.image.shape[1:])).size
         return tuple(self.image.shape[1 if self.image.dim() == 2 else 2 :])
 
     def inside(self, region: ObjectShape, max_area: float) -> Tensor | None:
@@ -94,8 +100,22 @@ def fingerprint(sample: Sample, content: Content | None = None) -> str:
     return hashlib.sha256(values.tobytes()).hexdigest()[:16]
 
 
-def read_photo(sample: Sample, network: Network, preprocess: Preprocessing, *, predicted: bool = False) -> Photo:
-    """Read a sample and ask the network about it, whatever its label if the `predicted` class is wanted.
+def read_photo(
+    sample: Sample,
+    network: Network,
+    preprocess: Preprocessing,
+    *,
+    predicted: bool = False,
+    asked: int | Target | None = None,
+) -> Photo:
+    """Read a sample and ask the network about it.
+
+    Args:
+        sample: the sample.
+        network: that is asked.
+        preprocess: what it wants done to a photo.
+        predicted: whether the predicted class is asked about, whatever the label.
+        asked: what is asked about in place of the label.
 
     Raises:
         DataError: if it cannot be read.
@@ -110,8 +130,18 @@ def read_photo(sample: Sample, network: Network, preprocess: Preprocessing, *, p
     inputs = network.prepared(image)
     with torch.no_grad(), network.running(inputs) as run:
         output = run(inputs.first.clone())  # a network may overwrite what it is given
-    said = answered(output, None if predicted else sample.label, network.form(inputs, output))
+    wanted = asked if asked is not None or predicted else sample.label
+    said = answered(output, wanted, network.form(inputs, output))
     mark = fingerprint(sample, content)
     numbers = content if isinstance(content, Numbers) else None
     size = content.size if isinstance(content, Image.Image) else tuple(image.shape[1:])
-    return Photo(mark, *said, sample=sample, image=inputs.first, size=size, preprocess=preprocess, numbers=numbers)
+    return Photo(
+        mark,
+        *said,
+        sample=sample,
+        image=inputs.first,
+        size=size,
+        preprocess=preprocess,
+        numbers=numbers,
+        axes=inputs.axes,
+    )
