@@ -6,6 +6,7 @@ No number in them is typed; `tests/docs/test_results.py` compares each page with
 """
 
 import re
+from collections.abc import Callable
 from pathlib import Path
 
 from bitlens.system.files import write_text
@@ -31,8 +32,8 @@ def made(name: str) -> str:
         return sets_table([Scores(place) for place in sorted((_ROWS / "judges").iterdir())], _SETS)
     if kind == "judges":
         return metrics_table(Scores(_ROWS / name.replace(" ", "/")))
-    table = {"held": held_table, "proof": proof_table, "fewest": fewest_table}[kind]
-    return table([Held(path) for path in sorted((_ROWS / "keep" / folder).glob("*.json"))])
+    tables: dict[str, Callable[[list[Held]], str]] = {"held": held_table, "proof": proof_table, "fewest": fewest_table}
+    return tables[kind]([Held(path) for path in sorted((_ROWS / "keep" / folder).glob("*.json"))])
 
 
 def written(page: str) -> str:
