@@ -29,7 +29,9 @@ from bitlens.models.loaded import Loaded
 from bitlens.probe import Network
 from bitlens.system.files import write_text
 
-METHODS = "iba:layer=layer1:keep=0.9,grad-cam:layer=layer4,grad-cam,guided-backprop,occlusion-14:window=24,rise:samples=300"
+METHODS = (
+    "iba:layer=layer1:keep=0.9,grad-cam:layer=layer4,grad-cam,guided-backprop,occlusion-14:window=24,rise:samples=300"
+)
 HALVES = {"all": slice(None), "even": slice(0, None, 2), "odd": slice(1, None, 2)}
 Found = dict[str, dict[str, list[float]]]
 """By method, by photo: the area between the two curves, and the fall that it is divided by."""
