@@ -17,6 +17,7 @@ from bitlens.system.console import answers, messages, note, progress_bar, result
 
 if TYPE_CHECKING:
     from bitlens.explaining.photos import Ready
+    from bitlens.explaining.pictures import Outcome
     from bitlens.methods.lessons import Lesson
     from bitlens.methods.specs import Spec
     from bitlens.models.loaded import Loaded
@@ -155,6 +156,11 @@ def explain(
     if as_json:
         print(json.dumps(done.rows, ensure_ascii=False))
         return
+    _tell(done, others, out)
+
+
+def _tell(done: "Outcome", others: int, out: Path) -> None:
+    """Print what was measured of each input, and where the pictures are."""
     warn_of_limits(done.rows)
     answers.print(results_table(_measured(done.rows)))
     known = f" ({done.repeated} of {len(done.rows)} were there already)" if done.repeated else ""

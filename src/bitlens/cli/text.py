@@ -131,7 +131,7 @@ def explain(
         raise SettingError(
             "--continuation and --sources are for language models: give --prompt FILE or --chat FILE with them"
         )
-    from bitlens.models.classes import check_target, class_name, read_classes
+    from bitlens.models.classes import check_target, read_classes
 
     model = model or "builtin/reviews"
     specs = chosen_methods(method, {"layer": layer, "keep": keep, "bits": bits, "beta": beta})
@@ -161,17 +161,23 @@ def explain(
         write_text(html, compared_page(found, f"{', '.join(found)} on {short_name(model)}", same_scale=same_scale))
     rows = [(sample, one) for sample, *row in zip(samples, *found.values(), strict=True) for one in row]
     if as_json:
-        named = (None if s.label is None else class_name(str(s.label), loaded.classes) for s, _ in rows)
-        told = [
-            {"name": s.name, "label": s.label, "label_name": name, **one.as_dict()}
-            for (s, one), name in zip(rows, named, strict=True)
-        ]
-        print(json.dumps(told, ensure_ascii=False))
+        _print_json(rows, loaded.classes)
         return
     for number, (_, explanation) in enumerate(rows):
         answers.print(*[""] * (number > 0), explanation, sep="\n")
     if html is not None:
         answers.print(f"\nthe page is {html}", soft_wrap=True)
+
+
+def _print_json(rows: "Sequence[tuple[TextSample, Explanation]]", classes: Sequence[str] | None) -> None:
+    """Print what was found of texts, with what is known of them."""
+    from bitlens.models.classes import class_name
+
+    told = []
+    for sample, one in rows:
+        name = None if sample.label is None else class_name(str(sample.label), classes)
+        told.append({"name": sample.name, "label": sample.label, "label_name": name, **one.as_dict()})
+    print(json.dumps(told, ensure_ascii=False))
 
 
 def _explainer(
