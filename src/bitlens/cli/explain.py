@@ -69,6 +69,7 @@ def explain(
         ),
     ] = None,
     statistics_count: options.PhotoCount = 200,
+    signed: options.Signed = False,
     curve: options.Curve = False,
     spread: options.Spread = None,
     rate: Annotated[
@@ -104,7 +105,9 @@ def explain(
     made = {"statistics": statistics, "patterns": patterns, "weights": readout}
     price = {"keep": keep, "bits": bits, "beta": beta}
     options.check_guarantee(guarantee, level, price)
-    specs = read_specs(method, {"layer": layer, **price, "guarantee": guarantee, "quality": quality, **made})
+    specs = read_specs(
+        method, {"layer": layer, **price, "signed": signed or None, "guarantee": guarantee, "quality": quality, **made}
+    )
     found = find_images(photos) if early.reads_photos(model) else find_inputs(photos)
     given_names = read_classes(classes) if classes else early.bundled_classes(model)
     check_target(target, given_names)

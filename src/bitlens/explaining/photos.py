@@ -57,8 +57,8 @@ class Ready:
 
     @property
     def signed(self) -> bool:
-        """Say whether the sign of its scores means something."""
-        return entry_of(self.spec.name).signed
+        """Say whether the sign of its values means something."""
+        return entry_of(self.spec.name).signed or bool(self.spec.settings.get("signed"))
 
     def settings(self) -> dict[str, Any]:
         """Give everything that decides what its maps look like, as plain values."""

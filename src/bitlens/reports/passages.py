@@ -51,13 +51,13 @@ def _passage(row: Mapping[str, Any], name: str, anchor: str, tops: Tops) -> Pass
     text, spans, values = _words(row)
     try:
         unit, proof = str(row["unit"]).partition("/")[0], _proof(row)
-        total = float(row["total_bits"]) if "total_bits" in row else None
+        total, against = (float(row[name]) if name in row else None for name in ("total_bits", "total_against"))
     except (KeyError, TypeError, ValueError) as error:
         raise _damaged(error) from error
     pieces = pieces_of(text, spans, values)
     scale = word_scale([pieces], unit, vmax=tops.get(unit) or None, signed=bool(row.get("signed")))
     method = " · ".join(str(row[key]) for key in ("method", "layer") if row.get(key))
-    return Passage(anchor, name, _answer(row), method, ShadedText(pieces, scale), total, proof)
+    return Passage(anchor, name, _answer(row), method, ShadedText(pieces, scale), total, against, proof)
 
 
 def _words(row: Mapping[str, Any]) -> tuple[str, list[tuple[int, int]], list[float]]:
