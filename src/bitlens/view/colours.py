@@ -103,8 +103,9 @@ class Scale:
 
     @property
     def label(self) -> str:
-        """Return the unit, and the note if there is one."""
-        return f"{self.unit} ({self.note})" if self.note else self.unit
+        """Return the unit, what its signs mean, and the note if there is one."""
+        means = ", orange for, blue against" if self.signed and self.unit != "score" else ""
+        return f"{self.unit}{means} ({self.note})" if self.note else f"{self.unit}{means}"
 
     def colour_bar(self) -> ListedColormap:
         """Return the colours as they look over a photo of medium brightness, from `bottom` to `top`."""
