@@ -4,7 +4,7 @@ Every map is judged by 64 noises that neither its fit nor its search has seen, a
 
     python benchmarks/keep.py --model DATA/zoo.py:mobilenet_edgetpu --layer layer2 --data csv:DATA/imagenet/val.csv \
         --statistics-from csv:DATA/imagenet/more.csv --statistics-count 100 --skip 1 --step 2 --degradation --out edgetpu.json
-    python benchmarks/keep.py --show edgetpu.json
+    python tools/held.py edgetpu.json
 
 One photo after the other, every procedure on each; what is in the file of --out is not done again. With --sweep every photo is
 also explained at 20 prices of a bit, to tell how few bits keep as much.
@@ -18,7 +18,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from judging import head, judging, show, together
+from judging import judging, together, write_rows
 from torch import Tensor
 
 import bitlens
@@ -28,7 +28,6 @@ from bitlens.data.boxes import box_mask, object_mask
 from bitlens.data.datasets import open_dataset, tensor_batches
 from bitlens.errors import BitlensWarning
 from bitlens.models.load import load_model
-from bitlens.system.files import write_text
 
 PROCEDURES: dict[str, dict[str, Any]] = {
     "published": {"quality": "paper"},
@@ -71,9 +70,7 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument(
         "--readout", type=Path, help="weights of a readout; those that come with the network if not given"
     )
-    parser.add_argument("--reference", default="", help="procedure that others are paired to; the first if not given")
-    parser.add_argument("--out", type=Path)
-    parser.add_argument("--show", type=Path, nargs="*", help="print what files of --out say")
+    parser.add_argument("--out", type=Path, required=True, help="file of the rows; what it has is not done again")
     return parser
 
 
@@ -102,13 +99,8 @@ def _built(settings: dict[str, Any], loaded: Any, base: bitlens.IBA, readout: Pa
 
 
 def main() -> None:
-    """Measure each procedure on the photos, and print a line for each."""
+    """Measure each procedure on the photos, and store what was found."""
     asked = _parser().parse_args()
-    if asked.show:
-        head()
-        for path in asked.show:
-            show(path.stem, json.loads(path.read_text("utf-8")), prices=list(PRICES), reference=asked.reference)
-        return
     warnings.simplefilter("ignore", BitlensWarning)
     loaded = load_model(asked.model)
     learn = open_dataset(asked.statistics_from or loaded.learns_from)
@@ -131,7 +123,7 @@ def main() -> None:
         )
 
     own, table = [False], dict[str, dict[str, Any]]()
-    if asked.out and asked.out.exists():
+    if asked.out.exists():
         table = json.loads(asked.out.read_text("utf-8"))
     for sample, mask in _samples(asked, loaded):
         image = loaded.preprocess(sample.image)[None]
@@ -157,9 +149,8 @@ def main() -> None:
                 result = bitlens.metrics.degradation(loaded.model, image, label, map_.map, tile=asked.tile, points=16)
                 found["degradation"] = float((result.lerf - result.morf).mean())
             table.setdefault(name, {})[sample.name] = found
-        if asked.out:
-            write_text(asked.out, json.dumps(table))
-    show(asked.model, table, prices=list(PRICES), reference=asked.reference)
+        write_rows(asked.out, table)
+    print(f"rows are in {asked.out}; a table of them: python tools/held.py {asked.out}")
 
 
 if __name__ == "__main__":

@@ -7,7 +7,7 @@ area between the curves of the probability as tokens are deleted, least and most
         --methods input-iba token-iba --out lstm.json
     python benchmarks/keep_texts.py --model examples/minilm_sentiment.py:build --data tsv:DATA/text/sst2_test.tsv \
         --statistics-from tsv:DATA/text/sst2_train.tsv --methods token-iba --out minilm.json
-    python benchmarks/keep_texts.py --show minilm.json
+    python tools/held.py minilm.json
 
 One text after the other, every procedure on each; what is in the file of --out is not done again.
 """
@@ -19,7 +19,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from judging import head, judging, show, together
+from judging import judging, together, write_rows
 
 from bitlens.bottlenecks.groups import Samples
 from bitlens.bottlenecks.token_statistics import TokenStatistics, collect_token_statistics, sampled_statistics
@@ -33,7 +33,6 @@ from bitlens.methods.building import build_method
 from bitlens.methods.specs import Spec
 from bitlens.models.load import load_model
 from bitlens.models.loaded import Loaded
-from bitlens.system.files import write_text
 
 PROCEDURES: dict[str, dict[str, Any]] = {
     "price": {},
@@ -41,7 +40,6 @@ PROCEDURES: dict[str, dict[str, Any]] = {
     "keep": {"keep": 0.9},
     "keep, sampled": {"keep": 0.9, "statistics": {}},
 }
-SCORES = ("removal",)
 _NOISE = NoiseSettings(min_std=0.01, activity_threshold=-1)
 
 
@@ -62,9 +60,7 @@ def _parser() -> argparse.ArgumentParser:
         parser.add_argument(name, type=int, default=number)
     parser.add_argument("--methods", nargs="+", default=["token-iba"])
     parser.add_argument("--only", default=";".join(PROCEDURES), help="procedures, separated by ;")
-    parser.add_argument("--reference", default="", help="procedure that others are paired to; the first if not given")
-    parser.add_argument("--out", type=Path)
-    parser.add_argument("--show", type=Path, nargs="*", help="print what files of --out say")
+    parser.add_argument("--out", type=Path, required=True, help="file of the rows; what it has is not done again")
     return parser
 
 
@@ -90,13 +86,8 @@ def _learnt(asked: argparse.Namespace, loaded: Loaded, layers: list[str]) -> dic
 
 
 def main() -> None:
-    """Measure each procedure on the texts, and print a line for each."""
+    """Measure each procedure on the texts, and store what was found."""
     asked = _parser().parse_args()
-    if asked.show:
-        head(SCORES)
-        for path in asked.show:
-            show(path.stem, json.loads(path.read_text("utf-8")), scores=SCORES, reference=asked.reference)
-        return
     warnings.simplefilter("ignore", BitlensWarning)
     loaded = load_model(asked.model, kind="text")
     rows = [0]
@@ -105,7 +96,7 @@ def main() -> None:
         rows[0] += len(output if isinstance(output, torch.Tensor) else output.logits)
 
     table = dict[str, dict[str, Any]]()
-    if asked.out and asked.out.exists():
+    if asked.out.exists():
         table = json.loads(asked.out.read_text("utf-8"))
     plain = {name: build_method(Spec(name, {}), loaded) for name in asked.methods}
     layers = sorted({layer for method in plain.values() for layer in method.layers})
@@ -140,9 +131,8 @@ def main() -> None:
             found["tokens"] = int(text.batch.real.sum())
             found["removal"] = removal(TextCase(text, loaded, method, 0, map_.map[0], rows=16)).value
             table.setdefault(name, {})[text.fingerprint] = found
-        if asked.out:
-            write_text(asked.out, json.dumps(table))
-    show(asked.model, table, scores=SCORES, reference=asked.reference)
+        write_rows(asked.out, table)
+    print(f"rows are in {asked.out}; a table of them: python tools/held.py {asked.out}")
 
 
 if __name__ == "__main__":

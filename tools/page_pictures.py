@@ -7,7 +7,7 @@ from typing import Any
 
 from PIL import Image
 
-from bitlens.app import builtin_offers, builtin_text_offers, serve
+from bitlens.app import builtin_language_offers, builtin_offers, builtin_text_offers, serve
 from bitlens.errors import DependencyError
 from bitlens.system.files import write_bytes
 from bitlens.system.optional import need
@@ -22,7 +22,8 @@ def main() -> None:
     if chromium is None:
         raise DependencyError("there is no chromium on this machine: install it")
     options: dict[str, Any] = {"host": "127.0.0.1", "port": None, "max_upload": "200kb"}
-    page, address = serve(builtin_offers(), builtin_text_offers(), "cpu", **options, open_browser=False, wait=False)
+    offers = builtin_offers(), builtin_text_offers(), builtin_language_offers()
+    page, address = serve(*offers, "cpu", **options, open_browser=False, wait=False)
     with need("playwright.sync_api", "dev").sync_playwright() as started:
         browser = started.chromium.launch(executable_path=chromium, args=["--no-sandbox"])
         for scheme, name in (("light", "app.png"), ("dark", "app-dark.png")):

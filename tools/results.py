@@ -9,11 +9,12 @@ import re
 from pathlib import Path
 
 from bitlens.system.files import write_text
+from held import Held, fewest_table, held_table
 from judges import Scores, metrics_table, sets_table
 
 ROOT = Path(__file__).parents[1]
-PAGES = (ROOT / "docs" / "results" / "judges.md",)
-_JUDGES = ROOT / "benchmarks" / "results" / "judges"
+PAGES = tuple(ROOT / "docs" / "results" / f"{name}.md" for name in ("judges", "keep"))
+_ROWS = ROOT / "benchmarks" / "results"
 _MARKED = re.compile(r"(<!-- made: (?P<name>[^>]+) -->\n).*?(\n<!-- until here -->)", re.DOTALL)
 _SETS = (
     ("insertion", "deletion"),
@@ -24,11 +25,14 @@ _SETS = (
 
 
 def made(name: str) -> str:
-    """Return a table by its name: `judges FOLDER`, or `judges sets`."""
-    folder = name.removeprefix("judges ")
-    if folder == "sets":
-        return sets_table([Scores(place) for place in sorted(_JUDGES.iterdir())], _SETS)
-    return metrics_table(Scores(_JUDGES / folder))
+    """Return a table by its name: `judges FOLDER`, `judges sets`, `held FOLDER` or `fewest FOLDER`."""
+    kind, _, folder = name.partition(" ")
+    if name == "judges sets":
+        return sets_table([Scores(place) for place in sorted((_ROWS / "judges").iterdir())], _SETS)
+    if kind == "judges":
+        return metrics_table(Scores(_ROWS / name.replace(" ", "/")))
+    table = {"held": held_table, "fewest": fewest_table}[kind]
+    return table([Held(path) for path in sorted((_ROWS / "keep" / folder).glob("*.json"))])
 
 
 def written(page: str) -> str:

@@ -16,6 +16,7 @@ from PIL import Image
 
 from bitlens.core.attribution import Attribution
 from bitlens.data.datasets import open_dataset
+from bitlens.data.recall import questions
 
 pytest.importorskip("gradio", reason="the extra app is not installed")
 playwright = pytest.importorskip("playwright.sync_api", reason="playwright is not installed")
@@ -31,13 +32,14 @@ DESKTOP, PHONE = {"width": 1440, "height": 900}, {"width": 390, "height": 844}
 
 @pytest.fixture(scope="module")
 def address(tmp_path_factory):
-    from bitlens.app import builtin_offers, builtin_text_offers, serve
+    from bitlens.app import builtin_language_offers, builtin_offers, builtin_text_offers, serve
 
     patch = pytest.MonkeyPatch()
     patch.setenv("BITLENS_CACHE", str(tmp_path_factory.mktemp("cache")))
     page, address = serve(
         builtin_offers(),
         builtin_text_offers(),
+        builtin_language_offers(),
         "cpu",
         host="127.0.0.1",
         port=None,
@@ -423,7 +425,28 @@ def test_no_state_of_the_page_has_a_fault_that_axe_knows(browser, address, schem
     person.open_tab("Text")
     person.take(1, "text")
     assert faults() == []
+    person.open_tab("Answer")
+    person.take(1, "answer")
+    assert faults() == []
+    if scheme == "dark":
+        assert np.median(person.pixels("#answer-answer")) < 100
     person.context.close()
+
+
+def test_choosing_a_part_of_an_answer_lights_what_it_used(visitor):
+    one = questions(3)[2]
+    visitor.open_tab("Answer")
+    visitor.page.locator("#answer-said textarea").fill(f" {one.answer}")
+    visitor.take(2, "answer")
+    parts = visitor.page.locator("#answer-answer .part input")
+    assert parts.count() == 1
+    strongest = visitor.page.evaluate(
+        """() => [...document.querySelectorAll('#answer-answer .word')]
+            .map(word => [parseFloat(word.style.getPropertyValue('--share')), word.textContent])
+            .sort((a, b) => b[0] - a[0]).slice(0, 5).map(pair => pair[1].replace('.', ''))"""
+    )
+    assert one.answer in strongest
+    assert visitor.page.evaluate("document.documentElement.scrollWidth <= innerWidth")
 
 
 def huge_png(side):

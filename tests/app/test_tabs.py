@@ -1,8 +1,12 @@
 """What a tab answers, step by step, without a browser: the answer first, its files last, refusals in its place."""
 
+import json
+from pathlib import Path
+
 import pytest
 
 from bitlens.data.datasets import open_dataset
+from bitlens.data.recall import questions
 
 pytest.importorskip("gradio", reason="the extra app is not installed")
 PHOTO = ("builtin/scenes", ["saliency", "grad-cam"], "layer2", 1.0, "as predicted", "fast", 90, False, True)
@@ -107,3 +111,41 @@ def test_what_is_counted_in_bits_has_one_scale_and_scores_have_their_own(texts):
     assert shaded[0].scale == shaded[3].scale
     assert max(piece.value or 0 for piece in shaded[3].pieces) < shaded[0].scale.top
     assert len({shaded[number].scale.top for number in (1, 2)}) == 2
+
+
+@pytest.fixture
+def answered(folders):
+    from bitlens.app.language_tab import LanguageTab
+    from bitlens.app.offers import Shelf, builtin_language_offers, language_desk
+
+    return LanguageTab(Shelf(builtin_language_offers(), "cpu", language_desk), folders)
+
+
+def test_an_answer_is_shaded_part_by_part_and_its_page_can_be_taken_home(answered):
+    one = questions(1)[0]
+    steps = list(answered.answered(one.prompt, "", "builtin/recall", "word", "word", 0.0, 90, True))
+    assert "bitlens-busy" in steps[0][0]
+    page = steps[-1][0]
+    assert page.count('type="radio"') == 1
+    assert one.answer in page
+    assert "<script>" not in page  # the page brings the behaviour
+    whole, values = files_of(steps[-1])
+    assert "<script>" in Path(whole).read_text("utf-8")
+    assert json.loads(Path(values).read_text("utf-8"))["answer"] == f" {one.answer}"
+
+
+@pytest.mark.parametrize(
+    ("place", "value", "said"),
+    [
+        (0, " ", "Paste what"),
+        (2, "builtin/other", "not offered here"),
+        (3, "letter", "each must be"),
+        (5, 9.0, "price of a bit"),
+    ],
+)
+def test_what_is_no_question_to_a_language_model_gets_a_sentence(answered, place, value, said):
+    asked = ["a", "b", "builtin/recall", "word", "word", 0.0, 90, True]
+    asked[place] = value
+    step = list(answered.answered(*asked))[-1]
+    assert said in step[0]
+    assert files_of(step) == [None] * 2

@@ -233,3 +233,34 @@ def test_inputs_of_another_size_begin_a_new_batch() -> None:
     batches = list(tensor_batches(samples, PLAIN, 2))
     assert [tuple(images.shape) for images, _ in batches] == [(2, 3, 8, 9), (1, 3, 8, 12), (2, 3, 8, 9), (1, 3, 8, 9)]
     assert [sample.name for _, part in batches for sample in part] == list("012345")
+
+
+def test_a_mask_marks_the_pixels_that_hold_the_index_of_the_label(tmp_path: Path) -> None:
+    save(tmp_path / "a.png")
+    indices = np.zeros((6, 8), np.uint8)
+    indices[1:3, 2:5], indices[4, 0] = 3, 255
+    drawn = Image.fromarray(indices, "P")
+    drawn.putpalette(list(range(256)) * 3)
+    drawn.save(tmp_path / "m.png")
+    sample = open_dataset(table(tmp_path, "file,label,mask\na.png,3,m.png\n"))[0]
+    assert sample.mask is not None
+    assert np.array_equal(sample.mask, indices == 3)
+    assert open_dataset(table(tmp_path, "file,label,mask\na.png,,m.png\n"))[0].mask is None
+
+
+@pytest.mark.parametrize(
+    ("mode", "size", "said"),
+    [
+        ("L", (8, 5), "the photo upright 8 x 6"),
+        ("RGB", (8, 6), "its pixels are colours"),
+        (None, (8, 6), "there is no file"),
+    ],
+)
+def test_a_mask_that_does_not_fit_is_refused(
+    tmp_path: Path, mode: str | None, size: tuple[int, int], said: str
+) -> None:
+    save(tmp_path / "a.png")
+    if mode is not None:
+        Image.new(mode, size).save(tmp_path / "m.png")
+    with pytest.raises(DataError, match=said):
+        open_dataset(table(tmp_path, "file,label,mask\na.png,3,m.png\n"))[0]

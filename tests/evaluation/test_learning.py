@@ -1,12 +1,14 @@
 """Methods built from what a person typed: which settings hold, and what is learnt on photos."""
 
 import pytest
+import torch
 
 from bitlens.baselines.pattern_attribution import PatternAttribution
 from bitlens.data.preprocessing import Preprocessing
 from bitlens.errors import LayerError
 from bitlens.methods.building import build_method, method_settings
 from bitlens.methods.specs import Spec
+from bitlens.metrics import OneCell
 from bitlens.models.load import load_model
 from bitlens.models.loaded import Loaded
 from networks import quadrant_iba, quadrant_images, quadrant_net
@@ -63,3 +65,24 @@ def test_patterns_that_are_given_are_not_learnt(home):
     (method,) = context.methods.values()
     assert method.patterns.fingerprint == own.patterns.fingerprint != made.fingerprint
     assert not list((home / "other").rglob("patterns*"))
+
+
+def test_a_judge_is_made_once_and_again_where_its_file_is_of_something_else(home):
+    deletion = OneCell(2)
+
+    def judge(count=8, deletion=deletion, out="out"):
+        context = context_for(home, "random", "bbox", out, statistics_count=count)
+        learnt = [place.name for place in context.learner.folder.glob("judge-*")]
+        return context.judges.knowing(deletion, 2).model.state_dict(), learnt
+
+    first, before = judge()
+    again, (place,) = judge()
+    assert not before
+    assert all(torch.equal(value, again[name]) for name, value in first.items())
+    file = home / "out" / "learned" / place
+    file.write_bytes(file.read_bytes()[:-20])
+    anew, _ = judge()
+    assert all(torch.equal(value, anew[name]) for name, value in first.items())
+    assert len(judge(count=6)[1]) == 1
+    assert len(judge(deletion=OneCell(3))[1]) == 2
+    assert {kept.suffix for kept in (home / "out" / "learned").iterdir()} == {".safetensors"}

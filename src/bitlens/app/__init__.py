@@ -13,15 +13,26 @@ from typing import Any
 from bitlens.app.connections import close_idle
 from bitlens.app.files import KEPT_SECONDS, Folders
 from bitlens.app.gate import Gate, Hosts
-from bitlens.app.offers import Offer, Shelf, builtin_offers, builtin_text_offers, photo_desk, text_desk
+from bitlens.app.language_tab import LanguageTab
+from bitlens.app.offers import (
+    Offer,
+    Shelf,
+    builtin_language_offers,
+    builtin_offers,
+    builtin_text_offers,
+    language_desk,
+    photo_desk,
+    text_desk,
+)
 from bitlens.app.photo_tab import PhotoTab
 from bitlens.app.tab import MOST_SECONDS
 from bitlens.app.text_tab import TextTab
 from bitlens.app.uploads import Uploads
 from bitlens.system.optional import need
+from bitlens.view.answer_page import BEHAVIOUR
 from bitlens.view.html import asset
 
-__all__ = ["Offer", "builtin_offers", "builtin_text_offers", "make_page", "serve"]
+__all__ = ["Offer", "builtin_language_offers", "builtin_offers", "builtin_text_offers", "make_page", "serve"]
 
 _SWEEP_SECONDS = 60
 _HEAD = (
@@ -31,13 +42,19 @@ _HEAD = (
 
 
 def make_page(
-    offers: Sequence[Offer], texts: Sequence[Offer], device: str, folders: Folders, seconds: float = MOST_SECONDS
+    offers: Sequence[Offer],
+    texts: Sequence[Offer],
+    languages: Sequence[Offer],
+    device: str,
+    folders: Folders,
+    seconds: float = MOST_SECONDS,
 ) -> Any:
     """Make the page, not yet served.
 
     Args:
         offers: the networks for photos.
         texts: the networks for texts.
+        languages: the language models.
         device: where networks run.
         folders: where files for visitors are put.
         seconds: that a question may take.
@@ -54,12 +71,15 @@ def make_page(
             PhotoTab(Shelf(offers, device, photo_desk), folders, seconds).build()
         with gr.Tab("Text"):
             TextTab(Shelf(texts, device, text_desk), folders, seconds).build()
+        with gr.Tab("Answer"):
+            LanguageTab(Shelf(languages, device, language_desk), folders, seconds).build()
     return page.queue(default_concurrency_limit=4, max_size=64)
 
 
 def serve(
     offers: Sequence[Offer],
     texts: Sequence[Offer],
+    languages: Sequence[Offer],
     device: str,
     *,
     host: str,
@@ -74,6 +94,7 @@ def serve(
     Args:
         offers: the networks for photos.
         texts: the networks for texts.
+        languages: the language models.
         device: where networks run.
         host: the address to listen on; 127.0.0.1 for this machine alone.
         port: None for the first free one from 7860 on.
@@ -87,7 +108,7 @@ def serve(
     """
     gr = need("gradio", "app")
     folders = Folders()
-    page = make_page(offers, texts, device, folders, seconds)
+    page = make_page(offers, texts, languages, device, folders, seconds)
     theme = _theme(gr)
     uploads = Uploads()
     uploads.share([str(file) for file in folders.uploads.rglob("*") if file.is_file()])  # the examples
@@ -118,7 +139,7 @@ def serve(
             prevent_thread_lock=True,
             theme=theme,
             css=_beside("page.css") + asset("tradeoff.css"),
-            head=f"<script>{_beside('page.js')}</script>",
+            head=f"<script>{_beside('page.js')}</script><script>{BEHAVIOUR}</script>",
             run_history=False,
             app_kwargs={"lifespan": guarded},
         )

@@ -14,6 +14,7 @@ from bitlens.app.offers import Desk
 from bitlens.bottlenecks.per_sample import IBA
 from bitlens.core.attribution import Attribution
 from bitlens.core.outputs import OutputChoice
+from bitlens.core.targets import Target
 from bitlens.data.datasets import Sample
 from bitlens.data.images import read_image
 from bitlens.errors import BitlensError, InputError, LayerError, SettingError
@@ -47,7 +48,7 @@ class Question:
         layer: of methods that need one.
         beta: price of information, of methods that have one; None where what is kept decides.
         quality: how much work, of methods that ask.
-        target: class index; None for the predicted one.
+        target: class index or another question; None for the predicted class.
         output: what the network's output is, if the visitor says it.
         keep: the share of the decision that maps of bottlenecks must hold, where there is no price.
         curve: whether bits against the share that is held are wanted, of methods that can tell.
@@ -59,7 +60,7 @@ class Question:
     layer: str
     beta: float | None
     quality: str
-    target: int | None
+    target: int | Target | None
     output: OutputChoice = None
     keep: float = KEEP
     curve: bool = False
@@ -90,7 +91,7 @@ class Answers:
     def __init__(self, desk: Desk) -> None:
         self.desk = desk
         self._ready: dict[str, Ready] = {}
-        self._known: OrderedDict[tuple[str, str, int], Attribution] = OrderedDict()
+        self._known: OrderedDict[tuple[str, str, str], Attribution] = OrderedDict()
 
     def answer(
         self, question: Question, progress: Callable[[str], None] = lambda _: None, watch: Watch = lambda *_: None
@@ -119,7 +120,7 @@ class Answers:
                     refused[name] = str(error)
         if not found:
             raise SettingError("; ".join(refused.values()))
-        names = photo.measure == "probability"
+        names = photo.measure == "probability" and len(photo.said) > 0
         explained = Explained(
             photo=Path(question.name),
             stem="explanation",
@@ -134,12 +135,12 @@ class Answers:
         return Shown(explained, likeliest(photo.said.tolist(), desk.classes) if names else (), refused)
 
     def _photo(self, question: Question) -> Photo:
-        sample = Sample(question.name, partial(read_image, question.photo), question.target, path=question.photo)
+        sample = Sample(question.name, partial(read_image, question.photo), path=question.photo)
         network, loaded = self.desk.network, self._loaded(question)
         if loaded is not self.desk.loaded:
             network = Network(loaded.model, output=loaded.output)
         try:
-            return read_photo(sample, network, loaded.preprocess)
+            return read_photo(sample, network, loaded.preprocess, asked=question.target)
         except BitlensError as error:  # visitors know their file by its own name, not by the folder it was put in
             raise InputError(str(error).replace(str(question.photo), question.name)) from error
 
@@ -152,7 +153,7 @@ class Answers:
     ) -> Found:
         ready = self._method(name, question, len(question.methods) == 1, progress)
         more = able(ready.method, {"curve": True} if question.curve else {})
-        key = (photo.fingerprint, _identity(ready) + repr(more), photo.target)
+        key = (photo.fingerprint, _identity(ready) + repr(more), photo.asked)
         known = self._known.get(key)
         if known is None:
             progress(f"{name} …")

@@ -10,14 +10,18 @@ from bitlens.data.labels import Labels
 from bitlens.errors import SettingError
 from bitlens.methods.building import grey_photo
 from bitlens.methods.labels import with_classes
-from bitlens.models.builtin import BUILTIN, BUILTIN_TEXT
+from bitlens.models.builtin import BUILTIN, BUILTIN_LANGUAGE, BUILTIN_TEXT
 from bitlens.models.classes import read_classes
 from bitlens.models.default_layer import default_layer
 from bitlens.models.load import load_model
+from bitlens.models.load_language import load_language_model
 from bitlens.models.load_text import text_layers
 from bitlens.models.loaded import Loaded
 from bitlens.models.stages import Grid, grid_stages
 from bitlens.probe import Network
+
+_SPAN_BETA = 3.0
+"""The price of information that answers begin with, as `token-iba` has it."""
 
 
 @dataclass(frozen=True)
@@ -25,7 +29,7 @@ class Offer:
     """A network that whoever started the page allows to be asked. Visitors choose among these; they name no files.
 
     Attributes:
-        spec: as `bitlens models` lists it, or as `bitlens text explain --model` takes it.
+        spec: as `bitlens models` lists it, or as `bitlens text explain --model` takes it, with or without `--prompt`.
         learns_from: the data set that methods learn from; without, statistics are those of each input itself.
         weights: a file of weights, or None.
         classes: a file of class names, or None.
@@ -114,6 +118,11 @@ def builtin_text_offers() -> list[Offer]:
     return [Offer(f"builtin/{name}") for name in BUILTIN_TEXT]
 
 
+def builtin_language_offers() -> list[Offer]:
+    """List the language models that come with bitlens."""
+    return [Offer(f"builtin/{name}") for name in BUILTIN_LANGUAGE]
+
+
 def photo_desk(offer: Offer, device: str) -> Desk:
     """Load a network for photos, and find out what can be chosen at it."""
     if offer.learns_from:
@@ -146,3 +155,9 @@ def text_desk(offer: Offer, device: str) -> Desk:
         beta,
         threading.RLock(),
     )
+
+
+def language_desk(offer: Offer, device: str) -> Desk:
+    """Load a language model; its answers are explained at its word embedding alone."""
+    loaded = load_language_model(offer.spec, device)
+    return Desk(offer, loaded, Network(loaded.model), {}, "", None, _SPAN_BETA, threading.RLock())

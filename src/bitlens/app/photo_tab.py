@@ -1,6 +1,6 @@
 """The tab for photos: what can be chosen, what is shown, and what happens when something changes."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -21,15 +21,17 @@ from bitlens.app.tab import (
     bounded_share,
     chosen_layer,
     chosen_methods,
+    price_choice,
 )
 from bitlens.app.takeaway import FILES, drawn, finished
 from bitlens.core.outputs import OutputChoice
+from bitlens.core.targets import Target
 from bitlens.data.datasets import open_dataset
 from bitlens.errors import InputError, SettingError
 from bitlens.explaining.wanted import read_target
 from bitlens.methods import METHODS
 from bitlens.methods.naming import KEEP
-from bitlens.models.classes import OUTPUT_WORDS
+from bitlens.models.classes import OUTPUT_WORDS, PLACE_WORDS
 from bitlens.view.encoding import picture_uri
 
 _SCENES = 8
@@ -55,7 +57,7 @@ class PhotoTab(Tab):
                 self.buttons()
                 with gr.Row():
                     network = self.networks()
-                    target = gr.Dropdown(**self.target_choice(first), min_width=180)
+                    target = gr.Dropdown(**self._target_choice(first), min_width=180)
                 methods = gr.Dropdown(
                     list(METHODS["image"]),
                     value=["iba"],
@@ -65,7 +67,7 @@ class PhotoTab(Tab):
                     info=f"Up to {_MOST_METHODS}, shown side by side.",
                     elem_id="photo-methods",
                 )
-                layer = gr.Dropdown(**self.layer_choice(first), elem_id="photo-layer")
+                layer = gr.Dropdown(**self._layer_choice(first), elem_id="photo-layer")
                 keep, priced, beta = self.aim((-1, 3), first.beta)
                 curve = gr.Checkbox(
                     True,
@@ -81,10 +83,13 @@ class PhotoTab(Tab):
                 )
             outputs = self.results(_WAITING)
         inputs = [photo, network, methods, layer, beta, target, quality, keep, priced, curve]
-        self.answering(inputs, outputs, [photo.change])
+        self.answering(inputs, network, [layer, beta, target], outputs, [photo.change])
 
     @override
-    def layer_choice(self, desk: Desk) -> dict[str, Any]:
+    def choices(self, desk: Desk) -> Sequence[dict[str, Any]]:
+        return self._layer_choice(desk), price_choice(desk.beta), self._target_choice(desk)
+
+    def _layer_choice(self, desk: Desk) -> dict[str, Any]:
         grids = {name: " · " + "×".join(map(str, grid)) if grid else "" for name, grid in desk.layers.items()}
         return {
             "choices": [(f"{name}{grid}", name) for name, grid in grids.items()],
@@ -93,8 +98,7 @@ class PhotoTab(Tab):
             "info": "From shallow to deep, each with its grid over the photo.",
         }
 
-    @override
-    def target_choice(self, desk: Desk) -> dict[str, Any]:
+    def _target_choice(self, desk: Desk) -> dict[str, Any]:
         names = [f"{i}: {name}" for i, name in enumerate(desk.classes or ())]
         return {
             "choices": [PREDICTED, *names],
@@ -203,12 +207,12 @@ def _question(
     )
 
 
-def _target(text: str | None, desk: Desk) -> tuple[OutputChoice, int | None]:
+def _target(text: str | None, desk: Desk) -> tuple[OutputChoice, int | Target | None]:
     """Read what a visitor says of the output, if anything, and the index that is asked about."""
     number = (text or "").partition(":")[0].strip()
     if number.isascii() and number.isdigit() and len(number) <= 9:
         return None, int(number)
-    if number not in OUTPUT_WORDS:
+    if number not in (*OUTPUT_WORDS, *PLACE_WORDS):
         return None, None
     loaded, index = read_target((text or "").strip(), desk.loaded, desk.classes)
     return loaded.output, index

@@ -48,12 +48,8 @@ class Tab(ABC):
         self.gradio = need("gradio", "app")
 
     @abstractmethod
-    def layer_choice(self, desk: Desk) -> dict[str, Any]:
-        """Say which layers there are."""
-
-    @abstractmethod
-    def target_choice(self, desk: Desk) -> dict[str, Any]:
-        """Say what can be asked about."""
+    def choices(self, desk: Desk) -> Sequence[dict[str, Any]]:
+        """Say what can be chosen at a network: one for each of the controls that follow it (`answering`)."""
 
     @abstractmethod
     def explain(self, *asked: Any) -> Iterator[Step]:
@@ -64,13 +60,12 @@ class Tab(ABC):
         """
 
     def choose(self, label: str) -> tuple[Any, ...]:
-        """Show what can be chosen at another network: layer, price, target; nothing new if it cannot be used."""
+        """Show what can be chosen at another network; nothing new if it cannot be used."""
         try:
             desk = self.shelf[label]
         except BitlensError:  # the answer that is asked for next says why
-            return (self.gradio.skip(),) * 3
-        choices = (self.layer_choice(desk), price_choice(desk.beta), self.target_choice(desk))
-        return tuple(self.gradio.update(**choice) for choice in choices)
+            return (self.gradio.skip(),) * self.following
+        return tuple(self.gradio.update(**choice) for choice in self.choices(desk))
 
     def answered(self, *asked: Any) -> Iterator[tuple[Any, ...]]:
         """Answer step by step; where that cannot be done, say why in the place of the answer."""
@@ -82,20 +77,24 @@ class Tab(ABC):
                 traceback.print_exc()
             yield refusal_html(str(error)), *self._handed(())
 
-    def answering(self, inputs: list[Any], outputs: list[Any], starts: list[Any]) -> None:
+    def answering(
+        self, inputs: list[Any], network: Any, follow: list[Any], outputs: list[Any], starts: list[Any]
+    ) -> None:
         """Explain when that is asked for, mark the answer when something else is chosen, and follow the network that is.
 
         Args:
-            inputs: what was given, the network, the method, the layer, the price, the target, and whatever else is asked.
+            inputs: everything that `explain` takes.
+            network: of these, what a network is chosen with.
+            follow: of these, the controls that `choices` is about.
             outputs: what an answer fills: those of `results`.
             starts: what an answer follows at once, besides the button; other changes are followed after a moment.
         """
-        _, network, _, *chosen = inputs
+        self.following = len(follow)
         call, private = self._called, {"api_visibility": "private"}
         asked = {"fn": self.answered, "inputs": inputs, "outputs": outputs, "js": call("ask", inputs), **private}
         asked |= {"show_progress": "hidden", "concurrency_id": self.name, "concurrency_limit": _WORKERS}
         events = [start(**asked, trigger_mode="always_last") for start in [self.go.click, *starts]]
-        events.append(network.change(self.choose, [network], chosen[:3], **private).then(**asked))
+        events.append(network.change(self.choose, [network], follow, **private).then(**asked))
         for event in events:
             event.then(None, inputs, None, js=call("mark", inputs), **private)
         for control in inputs:

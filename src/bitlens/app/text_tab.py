@@ -21,6 +21,7 @@ from bitlens.app.tab import (
     bounded_share,
     chosen_layer,
     chosen_methods,
+    price_choice,
 )
 from bitlens.data.texts import open_texts
 from bitlens.errors import LayerError, SettingError
@@ -71,7 +72,7 @@ class TextTab(Tab):
                 self.buttons()
                 with gr.Row():
                     network = self.networks()
-                    target = gr.Dropdown(**self.target_choice(first), min_width=180)
+                    target = gr.Dropdown(**self._target_choice(first), min_width=180)
                 methods = gr.Dropdown(
                     list(METHODS["text"]),
                     value=["token-iba"],
@@ -81,13 +82,17 @@ class TextTab(Tab):
                     info=f"Up to {_MOST_METHODS}, shown side by side.",
                     elem_id="text-methods",
                 )
-                layer = gr.Dropdown(**self.layer_choice(first))
+                layer = gr.Dropdown(**self._layer_choice(first))
                 keep, priced, beta = self.aim((-3, 3), first.beta)
             outputs = self.results(_WAITING)
-        self.answering([text, network, methods, layer, beta, target, keep, priced], outputs, [text.submit, taken.then])
+        inputs = [text, network, methods, layer, beta, target, keep, priced]
+        self.answering(inputs, network, [layer, beta, target], outputs, [text.submit, taken.then])
 
     @override
-    def layer_choice(self, desk: Desk) -> dict[str, Any]:
+    def choices(self, desk: Desk) -> Sequence[dict[str, Any]]:
+        return self._layer_choice(desk), price_choice(desk.beta), self._target_choice(desk)
+
+    def _layer_choice(self, desk: Desk) -> dict[str, Any]:
         return {
             "choices": list(desk.layers),
             "value": desk.layer or next(iter(desk.layers)),
@@ -95,8 +100,7 @@ class TextTab(Tab):
             "info": "Where the bottlenecks hold it.",
         }
 
-    @override
-    def target_choice(self, desk: Desk) -> dict[str, Any]:
+    def _target_choice(self, desk: Desk) -> dict[str, Any]:
         return {
             "choices": [PREDICTED, *(desk.classes or ())],
             "value": PREDICTED,

@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     from bitlens.bottlenecks.per_sample import IBA
     from bitlens.core.attribution import Attribution
     from bitlens.core.statistics import FeatureStatistics
+    from bitlens.core.targets import Target
     from bitlens.explaining.photo import Photo
     from bitlens.models.loaded import Loaded
 
@@ -156,7 +157,7 @@ def _learn(loaded: "Loaded", bottlenecks: "Sequence[IBA]", source: str | None, c
     options.teach(loaded, samples, STATISTICS, *bottlenecks, title="statistics of all layers")
 
 
-def _read(paths: "Sequence[Path]", loaded: "Loaded", target: int | None) -> "list[Photo]":
+def _read(paths: "Sequence[Path]", loaded: "Loaded", target: "int | Target | None") -> "list[Photo]":
     """Read the photos that can be read; a single one raises."""
     from bitlens.explaining.photos import read_file
     from bitlens.probe import Network
@@ -230,7 +231,8 @@ class _Pages:
         return rows
 
     def _swept(self, sweep: Callable[..., Any], known: Any, values: Sequence[Any], *, maps: int, **more: Any) -> Any:
-        images, targets = [one.image for one in self.seen], [one.target for one in self.seen]
+        images, first = [one.image for one in self.seen], self.seen[0].target
+        targets = [one.target for one in self.seen] if isinstance(first, int) else first
         with progress_bar("maps", maps * len(self.seen), unit="maps") as advance:
             return sweep(self.loaded.model, images, targets, known, values, progress=advance, **self.settings, **more)
 

@@ -64,7 +64,7 @@ Target = Annotated[
     typer.Option(
         "--target",
         help="auto (the prediction), an index, or a class name; or what the network's output is: regression, binary:1, "
-        "multi-label:NAME.",
+        "multi-label:NAME; or of one that answers at places: region:NAME, keypoint:NAME, box:0.",
     ),
 ]
 PhotoCount = Annotated[int, typer.Option("--statistics-count", min=1, help="From how many photos.")]

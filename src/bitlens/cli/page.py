@@ -33,6 +33,10 @@ def app(
             help="Texts for its statistics: jsonl:FILE or tsv:FILE (default: none are needed).",
         ),
     ] = None,
+    language_model: Annotated[
+        list[str] | None,
+        typer.Option("--language-model", help="A language model whose answers are explained, besides the bundled one."),
+    ] = None,
     weights: options.Weights = None,
     classes: options.Classes = None,
     host: Annotated[str, typer.Option("--host", help="Where to listen; by default this machine alone.")] = _HERE[0],
@@ -44,14 +48,18 @@ def app(
     open_browser: Annotated[bool, typer.Option("--open", help="Show it in the browser at once.")] = False,
     device: options.Device = "auto",
 ) -> None:
-    """Explain photos and texts in a browser, on this machine."""
+    """Explain photos, texts and answers of language models in a browser, on this machine."""
     models = model or []
     if len(models) > 1 and (weights or classes):
         raise SettingError("--weights and --classes go with one --model; start the page once for each")
+    from bitlens.models.listing import check_language_model
+
     refuse_without("gradio", "app")
     early.check(*models, data=[statistics_from], files={"--weights": weights, "--classes": classes}, loads="")
+    for spec in language_model or []:
+        check_language_model(spec)
     early.check(*text_model or [], kind="text", data=[text_statistics_from], loads="torch and gradio")
-    from bitlens.app import Offer, builtin_offers, builtin_text_offers, serve
+    from bitlens.app import Offer, builtin_language_offers, builtin_offers, builtin_text_offers, serve
 
     own_texts = [Offer(spec, text_statistics_from or "") for spec in text_model or []]
     own = [Offer(spec, statistics_from or "", weights, classes) for spec in models]
@@ -60,6 +68,7 @@ def app(
     serve(
         [*own, *builtin_offers()],
         [*own_texts, *builtin_text_offers()],
+        [*map(Offer, language_model or []), *builtin_language_offers()],
         options.device_name(device),
         host=host,
         port=port,

@@ -78,23 +78,41 @@ class OutputForm:
         """Return the same answer with other numbers in it."""
         return replace(self, numbers=numbers, refusal="")
 
-    def columns(self, output: Any) -> Tensor:
-        """Return the answer as the network gives it: (rows, columns), float32 or wider.
+    def answer(self, output: Any) -> Tensor:
+        """Return the tensor that is the answer, as the network gives it, float32 or wider.
 
         Raises:
             TargetError: if the output holds no such tensor, or several.
         """
         tensor = answer_of(output, self.part)
-        if tensor.dtype in (torch.float16, torch.bfloat16):
-            tensor = tensor.float()
+        return tensor.float() if tensor.dtype in (torch.float16, torch.bfloat16) else tensor
+
+    def columns(self, output: Any) -> Tensor:
+        """Return the answer as the network gives it: (rows, columns), float32 or wider.
+
+        Raises:
+            TargetError: if the output holds no such tensor, or several, or one that answers at many places.
+        """
+        tensor = self.answer(output)
         if tensor.dim() == 1:
             tensor = tensor[:, None]
         if tensor.dim() != 2:
             raise TargetError(
-                f"the network's output has shape {tuple(tensor.shape)}, not (samples, classes): give a callable target "
-                "that turns it into one score per sample"
+                f"the network's output has shape {tuple(tensor.shape)}, not (samples, classes): ask about some of its places "
+                "(Region, Keypoint), or give a callable target that turns it into one score per sample"
             )
         return tensor
+
+    def everywhere(self, output: Any) -> Tensor:
+        """Return the answer as `columns` does, also where there is one at each of many places (rows, columns, places ...).
+
+        Places are copies of the rows: row p * rows + r of the result is place p of row r.
+
+        Raises:
+            TargetError: if the output holds no such tensor, or several.
+        """
+        tensor = self.answer(output)
+        return tensor.flatten(2).permute(2, 0, 1).flatten(0, 1) if tensor.dim() > 2 else self.columns(output)
 
     def margins(self, output: Any) -> Tensor:
         """Return what gradients are taken of, (rows, classes): logits, log-probabilities where there are none, log-odds of two.

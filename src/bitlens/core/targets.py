@@ -1,4 +1,4 @@
-"""What is asked of the network: a class, several, "not this class", a label, a value, a similarity, anything differentiable.
+"""What is asked of the network: a class, a label, a value, a region, a box, a span, a similarity, anything differentiable.
 
 What users may give for all or for each of their samples, and how it becomes a question (`bitlens.core.questions`).
 """
@@ -9,6 +9,8 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from bitlens.core.detections import Box as Box
+from bitlens.core.detections import Boxes as Boxes
 from bitlens.core.outputs import OutputForm
 from bitlens.core.questions import AnyOf as AnyOf
 from bitlens.core.questions import Binary as Binary
@@ -16,6 +18,9 @@ from bitlens.core.questions import ClassTarget as ClassTarget
 from bitlens.core.questions import LogOdds as LogOdds
 from bitlens.core.questions import NotClass as NotClass
 from bitlens.core.questions import Target as Target
+from bitlens.core.regions import Keypoint as Keypoint
+from bitlens.core.regions import Region as Region
+from bitlens.core.regions import commonest
 from bitlens.core.scores import MultiLabel as MultiLabel
 from bitlens.core.scores import Regression as Regression
 from bitlens.core.scores import Score as Score
@@ -25,6 +30,10 @@ from bitlens.core.scores import last_token as last_token
 from bitlens.core.scores import takes_last as takes_last
 from bitlens.core.spans import Span as Span
 from bitlens.errors import TargetError
+
+_TEXT_AXES = (
+    3  # an output with so many may be a language model's, (texts, tokens, vocabulary): no class stands on its axis 1
+)
 
 
 def logits_of(output: Any) -> Tensor:
@@ -55,7 +64,8 @@ def as_target(
 
     Args:
         target: None (the predicted class, the label with the highest score, or the value), a class index for all, (N,)
-            indices (of labels or values where the columns are those), a `Target`, or a callable (`Score`). A callable that
+            indices (of labels or values where the columns are those; of a network that answers at the places of images or
+            volumes each means a `Region`, the class where it is predicted), a `Target`, or a callable (`Score`). A callable that
             must be given two arguments gets the output and, of each row, the index of the last token that is no padding
             (`TextScore`): `lambda output, last: output.logits[range(len(last)), last, word]`.
         output: the network's clean output for the N samples, which says what classes there are.
@@ -80,9 +90,10 @@ def _read(target: Any, output: Any, count: int, form: OutputForm) -> Target:
         return target
     if callable(target):
         return TextScore(target) if takes_last(target) else Score(target)
-    scores = form.scores(output)
+    at_places = form.answer(output).dim() > _TEXT_AXES
     if target is None:
-        return _predicted(scores, form)
+        return _without_class(form, output) if at_places else _predicted(form.scores(output), form)
+    answer = form.answer(output) if at_places else form.scores(output)
     try:
         classes = torch.as_tensor(target)
     except (TypeError, ValueError, RuntimeError) as error:
@@ -93,7 +104,9 @@ def _read(target: Any, output: Any, count: int, form: OutputForm) -> Target:
         raise TargetError(
             f"target has shape {tuple(classes.shape)} for {count} samples: give one index, or one for each sample"
         )
-    classes = classes.long().to(scores.device)
+    classes = classes.long().to(answer.device)
+    if at_places:
+        return Region(classes)
     return ClassTarget(classes if classes.dim() else classes.expand(count))
 
 
@@ -119,6 +132,15 @@ def _only_column(indices: Tensor) -> int:
 
 def _predicted(scores: Tensor, form: OutputForm) -> Target:
     return Regression() if form.numbers == "regression" else ClassTarget(scores.argmax(1))
+
+
+def _without_class(form: OutputForm, output: Any) -> Target:
+    """Refuse to choose a class where the network answers at many places: most of them may well be background."""
+    shape, said = tuple(form.answer(output).shape), ", ".join(map(str, commonest(form.everywhere(output))))
+    raise TargetError(
+        f"the network answers at places, {shape}, most often {said}, so that no class is the predicted one: name a class, which "
+        "asks about it wherever it is predicted (a Region); a Keypoint; or give a callable target"
+    )
 
 
 def _check_count(targets: int | None, samples: int) -> None:

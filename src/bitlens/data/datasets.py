@@ -21,7 +21,7 @@ from torch import Tensor
 
 from bitlens.data.boxes import Box, parse_boxes, upright_boxes
 from bitlens.data.imagenet import ImageNet
-from bitlens.data.images import find_images, read_image, read_layout
+from bitlens.data.images import find_images, read_image, read_indices, read_layout
 from bitlens.data.inputs import Content, form_of, read_input
 from bitlens.data.labels import Labels
 from bitlens.data.named import FORMS, unknown_data
@@ -41,6 +41,7 @@ _COLUMNS = {
     "file": ("file", "filename", "image", "photo"),
     "label": ("label", "labels", "class", "target"),
     "boxes": ("boxes",),
+    "mask": ("mask",),
 }
 """What columns of tables are called, the first that is there."""
 _THREADS = 4
@@ -121,7 +122,8 @@ def open_dataset(spec: str, labels: Labels | None = None) -> Sequence[Sample]:
     that its subfolder is called by (see `labels`), or where not all of them are, the position of that subfolder among the
     sorted names of all subfolders; otherwise there are no labels.
     `csv:FILE`: label is a number, the name of a class (see `labels`), or empty; boxes are `x0 y0 x1 y1` in pixels of the
-    stored file, several separated by `;`; further columns are ignored. Columns are called file (filename, image, photo) and
+    stored file, several separated by `;`; mask is a picture whose pixels are indices of classes, of the photo's upright size;
+    further columns are ignored. Columns are called file (filename, image, photo) and
     label (class, target), or chosen: `csv:FILE?file=NAME&label=NAME`.
     `imagenet:DIR`: the label is the position of the class among the sorted WordNet ids; boxes are scaled where the
     photos were. `builtin:scenes`: 1,000 test scenes with boxes and masks; `builtin:signals`, `builtin:volumes` and
@@ -276,6 +278,7 @@ def _csv(place: str, labels: Labels) -> Sequence[Sample]:
     place, chosen = split_columns(place, tuple(_COLUMNS))
     table = Path(place).expanduser()
     rows: dict[str, Sample] = {}
+    masks: dict[str, Path] = {}
     try:
         every = rows_of_csv(read_text(table))
         names = list(every[0].cells) if every else []
@@ -289,11 +292,13 @@ def _csv(place: str, labels: Labels) -> Sequence[Sample]:
             if row.name in rows:
                 raise DataError(f"line {line.line}: the file {row.name} is listed twice")
             rows[row.name] = row
+            if drawn := cells["mask"].strip():
+                masks[row.name] = _file(drawn, table.parent, line.line)
     except (OSError, UnicodeDecodeError, DataError) as error:
         raise DataError(f"cannot read the table {table}: {reason_of(error)}") from error
     if not rows:
         raise DataError(f"the table {table} has no rows")
-    return _Samples(list(rows.values()), _upright)
+    return _Samples(list(rows.values()), lambda sample: _masked(_upright(sample), masks.get(sample.name)))
 
 
 def _rows(place: str, labels: Labels) -> Sequence[Sample]:
@@ -311,13 +316,31 @@ def _rows(place: str, labels: Labels) -> Sequence[Sample]:
 
 def _row(cells: Mapping[str, str], folder: Path, line: int, labels: Labels) -> Sample:
     name = cells["file"].strip()
-    if not name or "\0" in name or not (folder / name).is_file():
-        raise DataError(f"line {line}: there is no file {folder / name}")
+    path = _file(name, folder, line)
     try:
-        label, boxes, path = labels.read(cells["label"]), parse_boxes(cells["boxes"]), folder / name
+        label, boxes = labels.read(cells["label"]), parse_boxes(cells["boxes"])
     except DataError as error:
         raise DataError(f"line {line}: {error}") from error
     return Sample(name, partial(read_input, path), label, boxes, path=path)
+
+
+def _file(name: str, folder: Path, line: int) -> Path:
+    if not name or "\0" in name or not (folder / name).is_file():
+        raise DataError(f"line {line}: there is no file {folder / name}")
+    return folder / name
+
+
+def _masked(sample: Sample, drawn: Path | None) -> Sample:
+    """Add the pixels that have the index of the sample's class in a picture of indices."""
+    if drawn is None or sample.label is None:
+        return sample
+    indices = read_indices(drawn)
+    if indices.size != sample.image.size:
+        raise DataError(
+            f"the mask {drawn} is {indices.width} x {indices.height}, the photo upright {sample.image.width} x "
+            f"{sample.image.height}: they must be of one size"
+        )
+    return replace(sample, mask=np.asarray(indices) == sample.label)
 
 
 def _upright(sample: Sample) -> Sample:

@@ -50,6 +50,21 @@ def read_image(path: str | Path) -> Image.Image:
     return picture.transpose(_UPRIGHT[orientation]) if orientation in _UPRIGHT else picture
 
 
+def read_indices(path: str | Path) -> Image.Image:
+    """Read a picture whose pixels are numbers, the index of a class for each: of a palette, or grey, as stored.
+
+    Raises:
+        DataError: as `read_image`, or if the pixels are colours.
+    """
+    with _opened(Path(path)) as stored:
+        if stored.mode not in ("1", "L", "P") and not stored.mode.startswith("I;16"):
+            raise DataError(
+                f"its pixels are colours ({stored.mode}), not indices of classes: save it with a palette, or grey"
+            )
+        stored.load()
+        return stored.copy()
+
+
 def read_layout(path: str | Path) -> tuple[tuple[int, int], int]:
     """Read only the header: (width, height) of the stored pixels, and the EXIF orientation (1 = upright).
 

@@ -9,11 +9,13 @@ from torch import Tensor
 
 from bitlens.baselines.asking import Quantity, asking
 from bitlens.core.passes import Precision, RunOptions
-from bitlens.errors import InputError
+from bitlens.core.targets import Target
+from bitlens.errors import InputError, SettingError
 from bitlens.explaining.asked import Once
 from bitlens.explaining.photo import Photo
 from bitlens.explaining.text import Text, Unit
 from bitlens.methods.building import map_alone
+from bitlens.metrics.in_domain import Deletion
 from bitlens.metrics.token_removal import Texts, TokenAnswer
 from bitlens.models.loaded import Loaded
 from bitlens.probe import Network
@@ -92,6 +94,7 @@ class Case(CaseOf):
         randomised: (names of layers joined by "+", or nothing for all blocks; name of an initialiser) → the method on networks
             that have lost what they learnt, from their last layer back to ever earlier ones.
         reseeded: a number → so many copies of the method, with the seeds that follow its own.
+        judge: (what is deleted, epochs) → a copy of the network that knows such deletions.
         layer: says at which layer bits are counted where the method has none.
     """
 
@@ -106,15 +109,29 @@ class Case(CaseOf):
         known: Tensor | None = None,
         randomised: Callable[[str, str], Sequence[Any]] = lambda layers, initialiser: (),  # noqa: ARG005
         reseeded: Callable[[int], Sequence[Any]] = lambda count: (),  # noqa: ARG005
+        judge: Callable[[Deletion, int], Network] | None = None,
         layer: Callable[[], str] = lambda: "",
     ) -> None:
         super().__init__(photo, photo.image, photo.places, method, seed, known)
         self.photo, self.network = photo, network
         self.randomised, self.reseeded, self.layer = randomised, reseeded, layer
+        self._judge = judge
+
+    def judge(self, deletion: Deletion, epochs: int) -> Network:
+        """Return a copy of the network that knows such deletions, from so many epochs of fine-tuning at most.
+
+        Raises:
+            SettingError: if there are no photos to fine-tune it on.
+        """
+        if self._judge is None:
+            raise SettingError(
+                "there are no other photos to fine-tune a copy of the network on: use `bitlens evaluate`"
+            )
+        return self._judge(deletion, epochs)
 
     @property
-    def asked(self) -> tuple[Network, Tensor, int]:
-        """The network, the image and the class that is asked about, as metrics take them."""
+    def asked(self) -> tuple[Network, Tensor, int | Target]:
+        """The network, the image and what is asked about, as metrics take them."""
         return self.network, self.photo.image, self.photo.target
 
     def run(self, precision: Precision) -> RunOptions:

@@ -11,6 +11,8 @@ from torch import Tensor
 
 from bitlens.core.passes import rows_at_once
 from bitlens.evaluation.case import Case, CaseOf, TextCase
+from bitlens.evaluation.in_domain_scoring import DELETIONS
+from bitlens.evaluation.judges import Judges
 from bitlens.evaluation.learning import Learner, Told
 from bitlens.evaluation.measures import metric_settings, ready_metric
 from bitlens.evaluation.plan import Plan
@@ -80,6 +82,11 @@ class Context(ABC):
         """The network as the probe holds it."""
         return Network(self.loaded.model, output=self.loaded.output)
 
+    @cached_property
+    def judges(self) -> Judges:
+        """Copies of the network that know deletions."""
+        return self.learner.judges(self.loaded)
+
     def settings(self) -> dict[str, Any]:
         """Return everything that decides the rows, as plain values."""
         plan, own = self.plan, self.own_settings()
@@ -100,6 +107,8 @@ class Context(ABC):
         """Learn now what the evaluation would learn on its way, so that what is kept is all there is to learn."""
         for spec in self.plan.metrics.values():
             settings = metric_settings(spec)
+            if spec.name in DELETIONS:
+                self.judges.knowing(DELETIONS[spec.name](settings), settings["epochs"])
             if "layers" in settings:
                 for label, method in self.plan.methods.items():
                     if entry_of(method.name, self.loaded.kind).lesson is not None:
@@ -168,7 +177,11 @@ class PhotoContext(Context):
 
     def case(self, subject: Any, method: str, known: Tensor | None = None) -> Case:
         """Bring one photo and one method together."""
-        others = (partial(self._on_random_networks, method), partial(self._with_other_seeds, method))
+        others = (
+            partial(self._on_random_networks, method),
+            partial(self._with_other_seeds, method),
+            self.judges.knowing,
+        )
         return Case(
             subject, self.network, self.methods[method], self.plan.seed, known, *others, layer=lambda: self._layer
         )

@@ -10,6 +10,7 @@ from typing import Any
 
 import torch
 
+from bitlens.evaluation.judges import Judges
 from bitlens.evaluation.plan import Plan
 from bitlens.methods import entry_of
 from bitlens.methods.building import build_method, grey_photo
@@ -63,6 +64,10 @@ class Learner:
         if lesson is not None and lesson.knows(trained):
             lesson.give(method, lesson.take(trained))
         return method
+
+    def judges(self, loaded: Loaded) -> Judges:
+        """Return copies of a network that are fine-tuned on what methods learn from."""
+        return Judges(loaded, self._source, self.folder, self.told, self.plan.seed)
 
     def _comes_with(self, lesson: Lesson, method: Any) -> bool:
         """Return whether a method knows what it must, and nobody wants it to learn from elsewhere."""

@@ -214,7 +214,7 @@ def _measured(context: Context, case: CaseOf, index: int, method: str, metric: s
         subject.fingerprint,
         method,
         metric,
-        target=subject.target,
+        target=subject.target if isinstance(subject.target, int) else None,
         predicted=subject.predicted,
         probability=subject.probability,
         error=reason,

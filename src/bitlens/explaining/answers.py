@@ -26,7 +26,7 @@ from bitlens.models.loaded import Loaded
 from bitlens.probe import frozen
 from bitlens.probe.ids import writes_beside_encoder
 from bitlens.probe.modules import device_of
-from bitlens.view.answer_page import ShownAnswer, answer_page
+from bitlens.view.answer_page import ShownAnswer, answer_fragment, answer_page
 from bitlens.view.card import Proof
 from bitlens.view.shaded import ShadedText, number, pieces_of, terminal, word_scale
 
@@ -144,6 +144,14 @@ class ExplainedAnswer:
         """Give what rich prints."""
         return self.printed()
 
+    def _repr_html_(self) -> str:
+        """Give what notebooks show: choosing a part of the answer shades what it used."""
+        return self.fragment()
+
+    def fragment(self, group: Group = "word", *, behaviour: bool = True) -> str:
+        """Return a piece of HTML for notebooks and pages; without `behaviour` the page brings that of `answer_page`."""
+        return answer_fragment([_shown(self, group)], behaviour=behaviour)
+
     def html(self, title: str = "", group: Group = "word") -> str:
         """Return a page of HTML that carries all it needs: choosing a part of the answer shades what it used."""
         return answers_page([self], title or self.parts[0].attribution.method, group)
@@ -183,14 +191,15 @@ def answers_page(
         same_scale: whether all parts of an answer share a scale, or each ends at its strongest piece; None to share it where
             pieces have bits.
     """
-    shown = []
-    for one in answers:
-        prompts = [one.shaded(part, group) for part in one.parts]
-        if same_scale or (same_scale is None and one.unit == "bits"):
-            scale = word_scale([prompt.pieces for prompt in prompts], one.unit, signed=one.signed)
-            prompts = [replace(prompt, scale=scale) for prompt in prompts]
-        shown.append(ShownAnswer(one.answer, [part.span for part in one.parts], prompts))
-    return answer_page(shown, title)
+    return answer_page([_shown(one, group, same_scale) for one in answers], title)
+
+
+def _shown(one: ExplainedAnswer, group: Group, same_scale: bool | None = None) -> ShownAnswer:
+    prompts = [one.shaded(part, group) for part in one.parts]
+    if same_scale or (same_scale is None and one.unit == "bits"):
+        scale = word_scale([prompt.pieces for prompt in prompts], one.unit, signed=one.signed)
+        prompts = [replace(prompt, scale=scale) for prompt in prompts]
+    return ShownAnswer(one.answer, [part.span for part in one.parts], prompts)
 
 
 class AnswerExplainer:

@@ -4,10 +4,12 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any, TypeVar
 
+import torch
 from torch import Tensor
 
 from bitlens.core.outputs import OutputForm
-from bitlens.core.targets import as_target
+from bitlens.core.regions import AtPlaces
+from bitlens.core.targets import Target, as_target
 
 T = TypeVar("T")
 
@@ -33,17 +35,19 @@ class Asked:
     Attributes:
         fingerprint: of the sample's content, 16 hexadecimal digits.
         target: the class, label or value (its index) that is asked about: the sample's label, or the predicted one where there
-            is none.
-        predicted: the class that the network names; 0 of a regression with one value.
+            is none; or another question.
+        predicted: the class that the network names; 0 of a regression with one value; of networks that answer at places the
+            class that is asked about where it is predicted; None where another question is asked.
         probability: of the target; of a regression the value.
         asked: what is asked about, as attributions say it: the index, or the value of a regression.
         measure: what `probability` is: "probability" or "score".
-        said: (classes,) the probability of each class or label, or the value of each column, on the CPU.
+        said: (classes,) the probability of each class or label, or the value of each column, on the CPU; empty where the network
+            names no class of the whole sample.
     """
 
     fingerprint: str
-    target: int
-    predicted: int
+    target: int | Target
+    predicted: int | None
     probability: float
     asked: str
     measure: str
@@ -52,16 +56,20 @@ class Asked:
     """Keeps what does not depend on a map and several methods are measured with."""
 
     @property
-    def confidence(self) -> float:
-        """Return the probability of the predicted class; of a regression with one value the value."""
-        return float(self.said[self.predicted])
+    def confidence(self) -> float | None:
+        """Return the probability of the predicted class; of a regression with one value the value; None where none is named."""
+        return float(self.said[self.predicted]) if len(self.said) and self.predicted is not None else None
 
 
-def answered(output: Any, label: int | None, form: OutputForm) -> tuple[int, int, float, str, str, Tensor]:
+def answered(
+    output: Any, label: int | Target | None, form: OutputForm
+) -> tuple[int | Target, int | None, float, str, str, Tensor]:
     """Read off a network's output what is asked about, what it names, and what it says: see `Asked`."""
     question = as_target(label, output, 1, form)
-    predicted = 0 if form.numbers == "regression" else int(form.scores(output).argmax(1))
     (asked,) = question.describe()
+    value = float(question.value(output))
+    if label is not None and (isinstance(label, Target) or isinstance(question, AtPlaces)):
+        return label, label if isinstance(label, int) else None, value, asked, question.measure, torch.empty(0)
+    predicted = 0 if form.numbers == "regression" else int(form.scores(output).argmax(1))
     said = form.said(output)[0].detach().cpu()
-    target = predicted if label is None else label
-    return target, predicted, float(question.value(output)), asked, question.measure, said
+    return predicted if label is None else label, predicted, value, asked, question.measure, said

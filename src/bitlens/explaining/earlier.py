@@ -13,6 +13,7 @@ from bitlens.explaining.photo import fingerprint
 from bitlens.explaining.photos import Explained, Found, Ready, Request, sample_of
 from bitlens.explaining.shown import read_shown
 from bitlens.explaining.summary import PICTURE, SUMMARY, VALUES, read_summary, safe_name
+from bitlens.explaining.wanted import words_of
 from bitlens.methods import METHODS
 from bitlens.methods.specs import Spec
 
@@ -188,8 +189,8 @@ def _unfitting(folder: Path, rows: Sequence[Row], differing: Sequence[str]) -> S
 
 
 def asked_of(request: Request) -> str:
-    """Say what was asked about: auto, or the index of a class."""
-    return "auto" if request.target is None else str(request.target)
+    """Say what was asked about: auto, the index of a class, or a question about places."""
+    return words_of(request.target)
 
 
 def _place(photo: Any) -> Path:

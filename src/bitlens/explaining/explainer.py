@@ -315,6 +315,7 @@ class Explainer:
         known = self.loaded.output
         if isinstance(target, str):
             loaded, index = read_target(target, self.loaded, self.classes)
+            assert not isinstance(index, Target)  # of networks for texts it is an index
             return loaded.output, index if loaded.output == known else target_of(loaded.output, index, count)
         if isinstance(target, list | tuple) and any(isinstance(entry, str) for entry in target):
             return known, [class_index(str(entry), self.classes) for entry in target]

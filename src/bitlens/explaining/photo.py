@@ -10,6 +10,7 @@ import torch
 from PIL import Image
 from torch import Tensor
 
+from bitlens.core.targets import Target
 from bitlens.data.boxes import box_mask, object_mask
 from bitlens.data.datasets import Sample
 from bitlens.data.inputs import Content
@@ -94,8 +95,22 @@ def fingerprint(sample: Sample, content: Content | None = None) -> str:
     return hashlib.sha256(values.tobytes()).hexdigest()[:16]
 
 
-def read_photo(sample: Sample, network: Network, preprocess: Preprocessing, *, predicted: bool = False) -> Photo:
-    """Read a sample and ask the network about it, whatever its label if the `predicted` class is wanted.
+def read_photo(
+    sample: Sample,
+    network: Network,
+    preprocess: Preprocessing,
+    *,
+    predicted: bool = False,
+    asked: int | Target | None = None,
+) -> Photo:
+    """Read a sample and ask the network about it.
+
+    Args:
+        sample: the sample.
+        network: that is asked.
+        preprocess: what it wants done to a photo.
+        predicted: whether the predicted class is asked about, whatever the label.
+        asked: what is asked about in place of the label.
 
     Raises:
         DataError: if it cannot be read.
@@ -110,7 +125,8 @@ def read_photo(sample: Sample, network: Network, preprocess: Preprocessing, *, p
     inputs = network.prepared(image)
     with torch.no_grad(), network.running(inputs) as run:
         output = run(inputs.first.clone())  # a network may overwrite what it is given
-    said = answered(output, None if predicted else sample.label, network.form(inputs, output))
+    wanted = asked if asked is not None or predicted else sample.label
+    said = answered(output, wanted, network.form(inputs, output))
     mark = fingerprint(sample, content)
     numbers = content if isinstance(content, Numbers) else None
     size = content.size if isinstance(content, Image.Image) else tuple(image.shape[1:])

@@ -12,6 +12,7 @@ from typing import Any
 from torch import Tensor
 
 from bitlens.core.attribution import Attribution
+from bitlens.core.targets import Target
 from bitlens.data.datasets import Sample
 from bitlens.data.number_files import split_row
 from bitlens.data.preprocessing import Preprocessing
@@ -145,7 +146,7 @@ class Request:
     Attributes:
         loaded: the network and its preprocessing.
         methods: at least one.
-        target: class index, the same for all methods; None for the predicted class.
+        target: class index or another question, the same for all methods; None for the predicted class.
         classes: names of the classes, if they are known.
         out: folder.
         suffix: of the pictures: "png", "svg" or "pdf".
@@ -157,7 +158,7 @@ class Request:
 
     loaded: Loaded
     methods: Sequence[Ready]
-    target: int | None
+    target: int | Target | None
     classes: Sequence[str] | None
     out: Path
     suffix: str = "png"
@@ -238,7 +239,7 @@ class Explaining:
         shown = shown_of(photo)
         name = class_name(photo.asked, self.request.classes)
         classes, label = self.request.classes, self.request.labels.get(path.resolve())
-        names = photo.measure == "probability"
+        names = photo.measure == "probability" and len(photo.said) > 0
         return Explained(
             path, stem, shown, name, photo.probability, tuple(found), photo.measure,
             predicted=class_name(str(photo.predicted), classes) if names else "",
@@ -247,17 +248,21 @@ class Explaining:
         )  # fmt: skip
 
 
-def sample_of(path: Path, preprocess: Preprocessing, target: int | None = None) -> Sample:
+def sample_of(path: Path, preprocess: Preprocessing) -> Sample:
     """Return a file as a sample that a network reads; a row of a table is known by its numbers, not by its file."""
-    return Sample(str(path), partial(preprocess.read, path), target, path=path if split_row(path)[1] is None else None)
+    return Sample(str(path), partial(preprocess.read, path), path=path if split_row(path)[1] is None else None)
 
 
 def read_file(
-    path: Path, network: Network, preprocess: Preprocessing, target: int | None, unreadable: Unreadable | None = None
+    path: Path,
+    network: Network,
+    preprocess: Preprocessing,
+    target: int | Target | None,
+    unreadable: Unreadable | None = None,
 ) -> Photo | None:
     """Read a photo and ask the network about it; None where it cannot be read or prepared and `unreadable` was told why."""
     try:
-        return read_photo(sample_of(path, preprocess, target), network, preprocess)
+        return read_photo(sample_of(path, preprocess), network, preprocess, asked=target)
     except (DataError, InputError) as error:
         if unreadable is None:
             raise

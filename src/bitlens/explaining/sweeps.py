@@ -10,6 +10,7 @@ from torch import Tensor, nn
 from bitlens.bottlenecks.per_sample import IBA
 from bitlens.core.attribution import Attribution
 from bitlens.core.statistics import FeatureStatistics
+from bitlens.core.targets import Target
 from bitlens.errors import InputError, SettingError
 from bitlens.explaining.photos import over_photo
 
@@ -19,7 +20,7 @@ Advance = Callable[[], Any]
 def sweep_layers(
     model: nn.Module,
     images: Sequence[Tensor],
-    targets: Sequence[int],
+    targets: Sequence[int] | Target,
     statistics: Mapping[str, FeatureStatistics | None],
     columns: Sequence[Mapping[str, Any]],
     *,
@@ -31,7 +32,7 @@ def sweep_layers(
     Args:
         model: the network.
         images: (1, C, H, W) each, prepared.
-        targets: a class index for each.
+        targets: a class index for each, or one question for all.
         statistics: of the layers, by their dotted names; None for those of each photo's own places.
         columns: what changes: `{"keep": 0.9}`, `{"beta": 10.0}`.
         progress: called after each map.
@@ -58,7 +59,7 @@ def sweep_layers(
 def sweep_betas(
     model: nn.Module,
     images: Sequence[Tensor],
-    targets: Sequence[int],
+    targets: Sequence[int] | Target,
     statistics: Mapping[str, FeatureStatistics | None],
     betas: Sequence[float],
     *,
@@ -80,7 +81,7 @@ def sweep_betas(
 def sweep_smoothings(
     model: nn.Module,
     images: Sequence[Tensor],
-    targets: Sequence[int],
+    targets: Sequence[int] | Target,
     statistics: FeatureStatistics | None,
     smoothings: Sequence[float],
     *,
@@ -93,7 +94,7 @@ def sweep_smoothings(
     Args:
         model: the network.
         images: (1, C, H, W) each, prepared.
-        targets: a class index for each.
+        targets: a class index for each, or one question for all.
         statistics: of the layer, whose name they know; None for those of each photo's own places.
         smoothings: σ in cells of the layer's grid, 0 for no blur.
         layer: its dotted name, where there are no statistics.
@@ -139,7 +140,7 @@ def roughness_of(one: Attribution) -> float:
 
 
 def _explained(
-    iba: IBA, images: Sequence[Tensor], targets: Sequence[int], progress: Advance | None
+    iba: IBA, images: Sequence[Tensor], targets: Sequence[int] | Target, progress: Advance | None
 ) -> list[Attribution]:
     """Make one attribution for each photo, in their order."""
     alike: dict[torch.Size, list[int]] = {}
@@ -148,7 +149,7 @@ def _explained(
     found: dict[int, Attribution] = {}
     for members in alike.values():
         batch = torch.cat([images[i] for i in members])
-        asked = torch.tensor([targets[i] for i in members])
+        asked = targets if isinstance(targets, Target) else torch.tensor([targets[i] for i in members])
         made = over_photo(iba.explain(batch, asked, progress=_told(progress)))
         found |= {i: made[place] for place, i in enumerate(members)}
     return [found[i] for i in range(len(images))]

@@ -7,26 +7,31 @@ from typing import Any
 import torch
 
 from bitlens.core.outputs import OutputChoice, OutputForm
-from bitlens.core.targets import Binary, MultiLabel, Regression, Target
+from bitlens.core.targets import Binary, Box, Keypoint, MultiLabel, Region, Regression, Target
 from bitlens.errors import SettingError, TargetError
-from bitlens.models.classes import OUTPUT_WORDS, class_index
+from bitlens.models.classes import OUTPUT_WORDS, PLACE_WORDS, class_index
 from bitlens.models.loaded import Loaded
 
 
-def read_target(wanted: str, loaded: Loaded, classes: Sequence[str] | None) -> tuple[Loaded, int | None]:
+def read_target(wanted: str, loaded: Loaded, classes: Sequence[str] | None) -> tuple[Loaded, int | Target | None]:
     """Return the network, with what is said of its output, and the index of what is asked about; None for what it answers itself.
+
+    A part of what a network for photos says of places is a question of its own, no index.
 
     Args:
         wanted: "auto", an index, the name of a class; or "regression", "binary", "binary-probability" or "multi-label", each by
-            itself or with an index or a name behind a colon ("multi-label:smiling", "regression:2").
+            itself or with an index or a name behind a colon ("multi-label:smiling", "regression:2"); or "region:CLASS",
+            "keypoint:NAME", "box:INDEX".
         loaded: the network.
         classes: names of its outputs, if they are known.
 
     Raises:
-        TargetError: if no class is called so, or several are.
+        TargetError: if no class is called so, or several are, or a network for texts is asked about places.
     """
     kind, colon, which = wanted.partition(":")
     named = {part.strip().lower() for name in classes or () for part in (name, *name.split(","))}
+    if kind in PLACE_WORDS and wanted.lower() not in named:
+        return loaded, _at_places(wanted, loaded, classes)
     if kind not in OUTPUT_WORDS or wanted.lower() in named:
         return loaded, class_index(wanted, classes)
     if colon and not which:
@@ -34,6 +39,30 @@ def read_target(wanted: str, loaded: Loaded, classes: Sequence[str] | None) -> t
     part = OutputForm.chosen(loaded.output)[0].part
     said: OutputChoice = OUTPUT_WORDS[kind] if part is None else (part, OUTPUT_WORDS[kind])
     return replace(loaded, output=said), class_index(which, classes) if which else None
+
+
+def words_of(target: int | Target | None) -> str:
+    """Say what is asked about in words that `read_target` reads, without names of classes."""
+    match target:
+        case Region():
+            return f"region:{int(target.classes[0])}"
+        case Keypoint():
+            return f"keypoint:{int(target.classes[0])}"
+        case Box():
+            return f"box:{target.index}"
+    return "auto" if target is None else str(target)
+
+
+def _at_places(wanted: str, loaded: Loaded, classes: Sequence[str] | None) -> Target:
+    kind, _, which = wanted.partition(":")
+    if loaded.kind == "text":
+        raise TargetError(f"target {wanted!r} is for networks that answer at places: {loaded.name} reads texts")
+    index = class_index(which, None if kind == "box" else classes) if which else None
+    if index is None:
+        raise TargetError(f"target {wanted!r} names nothing: expected region:CLASS, keypoint:NAME or box:INDEX")
+    if kind == "box":
+        return Box(index)
+    return Region(index) if kind == "region" else Keypoint(index)
 
 
 def target_of(output: OutputChoice, index: int | None, count: int) -> Target:

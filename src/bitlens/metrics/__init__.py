@@ -5,6 +5,8 @@ from bitlens.metrics.conciseness import effective_complexity, sparseness
 from bitlens.metrics.datamodelling import linear_datamodelling_score, top_drop
 from bitlens.metrics.degradation import Degradation, degradation
 from bitlens.metrics.estimate import Estimate
+from bitlens.metrics.f_fidelity import FFidelity, f_fidelity
+from bitlens.metrics.in_domain import OneCell, RandomTiles, in_domain
 from bitlens.metrics.insertion_deletion import InsertionDeletion, insertion_deletion
 from bitlens.metrics.kept_per_bit import KeptPerBit, kept_per_bit
 from bitlens.metrics.localization import bounding_box_ratio, effective_heat_ratio, mass_inside, pointing_game, rank_auc
@@ -23,8 +25,11 @@ __all__ = [
     "Degradation",
     "Estimate",
     "ExplainedImages",
+    "FFidelity",
     "InsertionDeletion",
     "KeptPerBit",
+    "OneCell",
+    "RandomTiles",
     "RestrictedAccuracy",
     "Retrained",
     "RetrainingSettings",
@@ -38,6 +43,8 @@ __all__ = [
     "degradation",
     "effective_complexity",
     "effective_heat_ratio",
+    "f_fidelity",
+    "in_domain",
     "insertion_deletion",
     "kept_per_bit",
     "linear_datamodelling_score",

@@ -13,6 +13,7 @@ from torch import Tensor, nn
 from typing_extensions import Unpack
 
 from bitlens.core.passes import Passes, RunOptions
+from bitlens.core.places import Places
 from bitlens.errors import InputError, SettingError, at_least
 from bitlens.metrics.estimate import Estimate
 from bitlens.metrics.perturbation import ImageGroup, Replacement, in_groups, replaced
@@ -90,6 +91,11 @@ def cell_numbers(size: Sequence[int], cells: int) -> Tensor:
     return number
 
 
+def cells_of(places: Places, cells: int) -> Tensor:
+    """Return which cell each place belongs to; the features of a table have no neighbours and are cells by themselves."""
+    return torch.arange(places.size[0]) if places.unordered else cell_numbers(places.size, cells)
+
+
 def cell_sums(maps: Tensor, numbers: Tensor) -> Tensor:
     """Return the sum over each cell (n, cells), float64, of maps (n, ...) with cells as `cell_numbers` says."""
     sums = maps.new_zeros(len(maps), int(numbers.max()) + 1, dtype=torch.float64)
@@ -135,9 +141,7 @@ def single_deletion(
     passes = Passes(**run)
 
     def measure(group: ImageGroup) -> SingleDeletion:
-        size = group.places.size
-        alone = group.places.unordered  # features have no neighbours
-        numbers = (torch.arange(size[0]) if alone else cell_numbers(size, cells)).to(group.images.device)
+        numbers = cells_of(group.places, cells).to(group.images.device)
         count = int(numbers.max()) + 1
 
         def one_gone(steps: slice) -> Tensor:

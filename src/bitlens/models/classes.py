@@ -2,6 +2,7 @@
 
 import csv
 import difflib
+import re
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -20,6 +21,11 @@ OUTPUT_WORDS: "dict[str, Numbers]" = {
     "multi-label": "multi-label",
 }
 """What may be said of an output in place of a class, or before it."""
+
+PLACE_WORDS = ("region", "keypoint", "box")
+"""What a class, a keypoint or a number may be the name of: `region:person`, `keypoint:nose`, `box:0`."""
+
+_AT_PLACES = re.compile(r"(\d+)( (?:where|in) .+)")
 
 
 def read_classes(path: str | Path) -> tuple[str, ...]:
@@ -104,7 +110,9 @@ def _listed(indices: Sequence[int], classes: Sequence[str]) -> str:
 
 
 def class_name(target: str, classes: Sequence[str] | None) -> str:
-    """Name a target as pictures do: the class's name, or "class 7"."""
+    """Name a target as pictures do: the class's name, or "class 7", with the places where it is asked about."""
+    if (found := _AT_PLACES.fullmatch(target)) is not None:
+        return class_name(found[1], classes) + found[2]
     if not target.isdigit():
         return target
     index = int(target)
@@ -119,5 +127,5 @@ def likeliest(said: Iterable[float], classes: Sequence[str] | None, count: int =
 
 def check_target(wanted: str, classes: Sequence[str] | None) -> None:
     """Refuse the name of a class that is none, where the names are known; see `class_index`."""
-    if classes is not None and wanted.partition(":")[0] not in OUTPUT_WORDS:
+    if classes is not None and wanted.partition(":")[0] not in (*OUTPUT_WORDS, *PLACE_WORDS):
         class_index(wanted, classes)

@@ -14,6 +14,7 @@ import torch
 from torch import Tensor, nn
 from torch.utils._pytree import tree_flatten, tree_unflatten
 
+from bitlens.core.detections import detections_of, summed_up
 from bitlens.core.inputs import Key, ModelInputs, tensors_of
 from bitlens.errors import InputError, ModelError
 from bitlens.probe.modules import frozen, putting_out, wrapped
@@ -153,12 +154,14 @@ def _apart(answer: Tensor | None) -> float:
 
 
 def supposed_answer(output: Any) -> Tensor | None:
-    """Return what is taken for the network's answer: its logits, else its first tensor of real numbers."""
+    """Return what is taken for the network's answer: its logits, all that a detector finds, else its first real tensor."""
     found = _answer(output)
     return None if found is None else found.detach().float()
 
 
 def _answer(output: Any) -> Tensor | None:
+    if (found := detections_of(output)) is not None:
+        return summed_up(found)
     said = getattr(output, "logits", None)
     leaves = tensors_of(said if said is not None else output)
     return next((leaf for leaf in leaves if leaf.is_floating_point() and leaf.dim() > 0), None)

@@ -57,7 +57,7 @@ def output_form(model: nn.Module, inputs: Any, output: Any, choice: OutputChoice
     if said:
         return form
     try:
-        columns = form.columns(output)
+        columns = form.everywhere(output)
     except TargetError:
         return form  # whoever reads the output is told the same, with the remedy
     declared = _declared(model, columns.shape[1])

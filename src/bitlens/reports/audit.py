@@ -2,7 +2,7 @@
 
 import json
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
@@ -190,7 +190,8 @@ def _photos(run: ExplainedRun, made: Remade, data: str | None, wanted: list[str]
         except DataError:  # it lies there no more; what is missing is told
             continue
     samples = [found[mark] for mark in wanted if mark in found]
-    return [read_photo(replace(sample, label=made.target), network, made.loaded.preprocess) for sample in samples]
+    target = made.target
+    return [read_photo(s, network, made.loaded.preprocess, predicted=target is None, asked=target) for s in samples]
 
 
 def _evaluated(

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from bitlens.core.effort import HOLDING, IMPLIED, QUALITY
+from bitlens.core.targets import Target
 from bitlens.data.datasets import Sample, open_dataset
 from bitlens.data.images import find_images, read_image
 from bitlens.data.kinds import Kind
@@ -15,7 +16,7 @@ from bitlens.data.labels import Labels
 from bitlens.errors import BitlensError, DataError, SettingError
 from bitlens.explaining.photo import fingerprint
 from bitlens.explaining.photos import Ready
-from bitlens.explaining.wanted import read_target, with_output
+from bitlens.explaining.wanted import read_target, with_output, words_of
 from bitlens.methods import entry_of
 from bitlens.methods.building import build_method
 from bitlens.methods.lessons import WEIGHTS, Lesson
@@ -45,7 +46,7 @@ class Remade:
     """
 
     loaded: Loaded
-    target: int | None
+    target: int | Target | None
     settings: Mapping[str, Any]
     methods: Mapping[str, Ready]
 
@@ -79,7 +80,7 @@ class Remade:
 
 def open_network(
     settings: Mapping[str, Any], model: str | None, weights: Path | None, device: str, target: str | None = None
-) -> tuple[Loaded, int | None]:
+) -> tuple[Loaded, int | Target | None]:
     """Load the network of a run of explain.
 
     Args:
@@ -102,7 +103,9 @@ def open_network(
     return read_target(target or given_option(command, "--target") or "auto", loaded, names)
 
 
-def remake(settings: Mapping[str, Any], loaded: Loaded, target: int | None, learned: Learned | None = None) -> Remade:
+def remake(
+    settings: Mapping[str, Any], loaded: Loaded, target: int | Target | None, learned: Learned | None = None
+) -> Remade:
     """Build the methods of a run of explain.
 
     Args:
@@ -130,7 +133,7 @@ def remake(settings: Mapping[str, Any], loaded: Loaded, target: int | None, lear
 def asked_words(made: Remade) -> str:
     """Return what a run asked about, told without the names of classes: `auto`, `3`, `binary:1`."""
     kind = (given_option(_command(made.settings), "--target") or "auto").partition(":")[0]
-    index = "" if made.target is None else str(made.target)
+    index = "" if made.target is None else words_of(made.target)
     if made.loaded.output is not None and kind in OUTPUT_WORDS:
         return f"{kind}:{index}" if index else kind
     return index or "auto"

@@ -1,7 +1,6 @@
 """An audit verified: maps and metrics computed again, on this machine, and everything named that differs."""
 
 from collections.abc import Callable, Iterator, Mapping
-from dataclasses import replace
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
@@ -146,7 +145,9 @@ def _explained(
         try:
             if sample is None:
                 raise DataError("the photo is not among the data")
-            photo = read_photo(replace(sample, label=made.target), network, made.loaded.preprocess)
+            photo = read_photo(
+                sample, network, made.loaded.preprocess, predicted=made.target is None, asked=made.target
+            )
             found = made.methods[entry.label].method.explain(photo.image, photo.target)
             verdict.verified_maps += _same(name, recorded, found, photo.asked, about["tolerances"], verdict)
         except (BitlensError, KeyError) as error:

@@ -1,7 +1,8 @@
 """Answers of language models beside their prompts: choosing a part of an answer shades the words that it used.
 
-One page that carries all it needs and asks no server for anything. Parts are radio buttons, so that keyboards and screen
-readers know them; without scripts the first part of each answer is shaded.
+One page that carries all it needs and asks no server for anything, or a piece of one for notebooks and the page. Parts are
+radio buttons, so that keyboards and screen readers know them, each answer's in a form of its own, which goes nowhere; without
+scripts the first part of each answer is shaded.
 """
 
 from collections.abc import Sequence
@@ -13,6 +14,9 @@ from markupsafe import Markup
 from bitlens.version import __version__
 from bitlens.view.html import asset, policy, render_template
 from bitlens.view.shaded import ShadedText
+
+BEHAVIOUR = asset("answer.js")
+"""What shades the words when a part is chosen, wherever on a page answers stand."""
 
 
 @dataclass(frozen=True)
@@ -55,14 +59,23 @@ class ShownAnswer:
 
 def answer_page(answers: Sequence[ShownAnswer], title: str) -> str:
     """Return answers as a page of HTML; light or dark as the reader's system is."""
-    style, script = asset("text.css") + asset("answer.css"), asset("answer.js")
+    return _render(answers, title, BEHAVIOUR, whole=True)
+
+
+def answer_fragment(answers: Sequence[ShownAnswer], *, behaviour: bool = True) -> str:
+    """Return answers as a piece of HTML with its own style, for notebooks; `behaviour` where the page has none of its own."""
+    return _render(answers, "", BEHAVIOUR if behaviour else "", whole=False)
+
+
+def _render(answers: Sequence[ShownAnswer], title: str, script: str, *, whole: bool) -> str:
     page = render_template(
         "answer.html.j2",
         answers=answers,
         title=title,
-        style=Markup(style),
+        style=Markup(asset("text.css") + asset("answer.css")),
         script=Markup(script),
         policy=policy(script),
         version=__version__,
+        whole=whole,
     )
     return page.strip() + "\n"

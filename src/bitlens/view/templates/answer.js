@@ -1,14 +1,13 @@
 "use strict";
-for (const answer of document.querySelectorAll(".answered")) {
-  const shades = JSON.parse(answer.querySelector('script[type="application/json"]').textContent);
+document.addEventListener("change", ({ target }) => {
+  const answer = target.closest?.(".answered");
+  if (!answer || target.type !== "radio") return;
+  const shades = JSON.parse(answer.dataset.shades);
   const words = answer.querySelectorAll(".word");
-  answer.addEventListener("change", (event) => {
-    const part = event.target.value;
-    for (const told of answer.querySelectorAll(".told")) told.hidden = told.dataset.part !== part;
-    shades[part].forEach(([share, said], place) => {
-      words[place].style.setProperty("--share", `${Math.abs(share)}%`);
-      words[place].classList.toggle("against", share < 0);
-      words[place].title = said;
-    });
+  for (const told of answer.querySelectorAll(".told")) told.hidden = told.dataset.part !== target.value;
+  shades[target.value].forEach(([share, said], place) => {
+    words[place].style.setProperty("--share", `${Math.abs(share)}%`);
+    words[place].classList.toggle("against", share < 0);
+    words[place].title = said;
   });
-}
+});
