@@ -106,7 +106,7 @@ class Attribution:
 
     @property
     def signed(self) -> bool:
-        """Whether bits against the answer are counted below zero."""
+        """Say whether bits against the answer are counted below zero."""
         return self.against is not None
 
     @property

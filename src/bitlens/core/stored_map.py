@@ -108,7 +108,7 @@ class StoredMap:
 
     @property
     def signed(self) -> bool:
-        """Whether bits against the answer are counted below zero."""
+        """Say whether bits against the answer are counted below zero."""
         return self.against is not None
 
     @property
