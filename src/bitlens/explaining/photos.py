@@ -58,8 +58,8 @@ class Ready:
 
     @property
     def signed(self) -> bool:
-        """Say whether the sign of its values means something."""
-        return entry_of(self.spec.name).signed or bool(self.spec.settings.get("signed"))
+        """Say whether the sign of its scores means something."""
+        return entry_of(self.spec.name).signed
 
     def settings(self) -> dict[str, Any]:
         """Give everything that decides what its maps look like, as plain values."""
@@ -79,6 +79,11 @@ class Found:
     ready: Ready
     attribution: Attribution
     repeated: bool
+
+    @property
+    def signed(self) -> bool:
+        """Say whether the sign of its values means something."""
+        return self.ready.signed or self.attribution.signed
 
 
 @dataclass(frozen=True)

@@ -151,7 +151,7 @@ def _total(one: Found, scale: Scale) -> str:
 
 
 def _scale(one: Found, ends: Ends) -> Scale:
-    return ends.scale(one.ready.label, one.attribution, signed=one.ready.signed)
+    return ends.scale(one.ready.label, one.attribution, signed=one.signed)
 
 
 def _little(one: Found, scale: Scale) -> str:
@@ -195,7 +195,7 @@ class Outcome:
         """Let scales reach as far as the maps of a photo do."""
         ends = Ends(same_scale, self.tops)
         for one in photo.found:
-            ends.count(one.ready.label, one.attribution, signed=one.ready.signed)
+            ends.count(one.ready.label, one.attribution, signed=one.signed)
         self.tops = ends.tops
 
     def skip(self, photo: Path, error: BitlensError) -> None:
