@@ -1,14 +1,17 @@
 """What is found of the words that carry an answer, and what it costs.
 
     python benchmarks/language.py truth --count 500               # questions whose answers are stated in known words
-    python benchmarks/language.py methods --count 100             # the same questions to methods that leave words out, and others
+    python benchmarks/language.py methods --count 60              # the same questions to methods that leave words out, and others
     python benchmarks/language.py cost --context 1024             # a decoder of GPT-2's shape, random weights
 
 truth: `most`, the share of questions of which a word that carries the answer (what the text says of who is asked about, and
 that name) has the most bits; `auc`, the rank AUC of these words among the words of the text, where two places say the same
 of the better one; `still`, the share whose probability moves by less than 0.01 when noise replaces each word of less than 0.1 bit
 (the mean over 8 noises); `both`, of two hops, the share of which both places are among as many words as carry the answer.
-Seed 0 is reported; settings were chosen with others.
+methods: besides, `drop-1` and `drop-3`, what ln P loses when the words of the highest scores are replaced by the unknown word;
+`area`, between the curves of P as words are replaced, least and most relevant first; `lds`, the linear datamodelling score of
+sentences; rows that went through the network forward alone and with a backward pass, and seconds, for each question, without
+evidence. The bundled model has no attention that rollout could read. Seed 0 is reported; settings were chosen with others.
 """
 
 import argparse
@@ -17,7 +20,7 @@ import resource
 import statistics
 import time
 import warnings
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
@@ -35,16 +38,20 @@ from bitlens.core.spans import Span
 from bitlens.data.passages import Unit, units_of
 from bitlens.data.recall import Question, questions
 from bitlens.data.tokenizing import TokenBatch
+from bitlens.data.words import UNKNOWN
 from bitlens.errors import BitlensWarning
 from bitlens.explaining.answers import AnswerExplainer
-from bitlens.metrics import Texts, linear_datamodelling_score, top_drop
+from bitlens.methods.naming import read_methods
+from bitlens.metrics import Texts, linear_datamodelling_score, token_degradation, top_drop
 from bitlens.models.load_language import load_language_model
 from bitlens.models.loaded import Loaded
 
 AT_ONCE, NOISES, LITTLE = 50, 8, 0.1
+KINDS = ("once", "twice", "two hops")
+UNITS: tuple[Unit, ...] = ("word", "sentence")
 METHODS = (
-    "token-iba", "random", "attention-rollout", "gradient-x-input", "integrated-gradients", "leave-one-out:unit=token",
-    "leave-one-out", "leave-one-out:unit=sentence", "context-cite", "context-cite:unit=word",
+    "token-iba", "token-iba:beta=3:steps=8", "random", "gradient-x-input", "integrated-gradients",
+    "integrated-gradients:steps=16", "leave-one-out", "leave-one-out:unit=sentence", "context-cite",
 )  # fmt: skip
 
 
@@ -135,81 +142,120 @@ def truth(options: argparse.Namespace) -> dict[str, Any]:
     loaded = load_language_model("builtin/recall")
     settings = json.loads(options.settings)
     explainer = AnswerExplainer(loaded, **settings)
-    drawn, rows = questions(options.count, options.seed), []
-    begun = time.process_time()
-    for start in range(0, len(drawn), AT_ONCE):
-        some = drawn[start : start + AT_ONCE]
-        asked = read(some, loaded)
+    rows = Rows(options.rows)
+    for some in rows.missing(questions(options.count, options.seed), options.at_most):
+        asked, begun = read(some, loaded), time.process_time()
         found = explainer.method.explain(asked.batch, asked.span)
+        seconds = (time.process_time() - begun) / len(some)
         far = moved(loaded, asked, found.map)
         for row, one in enumerate(some):
             told = found_truth(one, found.map[row], asked, row)
-            told |= {"still": float(far[row] < 0.01), "bits": float(found.total_bits[row])}
+            told |= {"still": float(far[row] < 0.01), "bits": float(found.total_bits[row]), "seconds": seconds}
             told |= {"kept": float(found.evidence.kept[row]), "p": float(found.evidence.before[row])}
-            rows.append({"kind": one.kind, **told})
-        print(json.dumps({"done": start + len(some), **mean(rows)}), flush=True)
-    kinds = {
-        kind: mean([row for row in rows if row["kind"] == kind]) for kind in dict.fromkeys(one.kind for one in drawn)
-    }
-    return {"settings": settings, "seconds": round(time.process_time() - begun, 1), "all": mean(rows), **kinds}
+            rows.add({"name": one.name, "kind": one.kind, **told})
+        print(json.dumps({"done": len(rows.known), **mean(rows.known)}), flush=True)
+    kinds = {kind: mean([row for row in rows.known if row["kind"] == kind]) for kind in KINDS}
+    return {"settings": settings, "questions": len(rows.known), "all": mean(rows.known), **kinds}
+
+
+class Rows:
+    """What was measured of each question, kept in a file of lines if one is named, so that a run goes on where it was.
+
+    Args:
+        file: of the lines; None to keep nothing.
+        method: whose rows these are; empty where there is one.
+    """
+
+    def __init__(self, file: Path | None, method: str = "") -> None:
+        self.file, self.method = file, method
+        lines = file.read_text("utf-8").splitlines() if file is not None and file.exists() else []
+        self.known = [row for row in map(json.loads, lines) if row.get("method", "") == method]
+
+    def missing(self, drawn: Sequence[Question], most: int) -> Iterator[Sequence[Question]]:
+        """Give, some at once, at most so many questions of which there is no row yet."""
+        done = {row["name"] for row in self.known}
+        left = [one for one in drawn if one.name not in done][:most]
+        for start in range(0, len(left), AT_ONCE):
+            yield left[start : start + AT_ONCE]
+
+    def add(self, row: dict[str, Any]) -> None:
+        """Keep a row."""
+        self.known.append({**({"method": self.method} if self.method else {}), **row})
+        if self.file is not None:
+            with self.file.open("a", encoding="utf-8") as stream:
+                stream.write(json.dumps(self.known[-1]) + "\n")
 
 
 def mean(rows: Sequence[dict[str, Any]]) -> dict[str, float]:
     """Means of what rows have a number of."""
-    names = dict.fromkeys(name for row in rows for name in row if name != "kind")
+    names = dict.fromkeys(name for row in rows for name in row if name not in ("kind", "name", "method"))
     return {name: round(float(np.nanmean([row[name] for row in rows if name in row])), 4) for name in names}
 
 
 def methods(options: argparse.Namespace) -> dict[str, Any]:
-    """Methods side by side: the truth, the drop without the top units, the linear datamodelling score, passes and seconds."""
+    """Methods side by side: the truth, removal, the linear datamodelling score, passes and seconds."""
     loaded = load_language_model("builtin/recall")
     network: Any = loaded.model
     drawn, result = questions(options.count, options.seed), {}
     for name in options.methods.split(",") if options.methods else METHODS:
-        word, _, setting = name.partition(":")
-        chosen = dict([setting.split("=")]) if setting else {}
-        explainer = AnswerExplainer(loaded, method=word, **chosen)
-        rows: list[dict[str, Any]] = []
-        seconds, passes = 0.0, [0]
-        hook = network.embedding.register_forward_hook(
-            lambda *call, passes=passes: passes.__setitem__(0, passes[0] + len(call[2]))
-        )
-        for start in range(0, len(drawn), AT_ONCE):
-            some = drawn[start : start + AT_ONCE]
-            asked = read(some, loaded)
-            begun = time.process_time()
-            found = explainer.method.explain(asked.batch, asked.span)
-            seconds += time.process_time() - begun
+        (spec,) = read_methods(name, "text").values()
+        explainer, rows = AnswerExplainer(loaded, method=spec.name, **spec.settings), Rows(options.rows, name)
+        proof = {} if explainer.entry.unit == "score" else {"evidence_samples": 0}
+        passes = [0, 0]
+
+        def count(_: Any, __: Any, output: Tensor, passes: list[int] = passes) -> None:
+            passes[output.requires_grad] += len(output)
+
+        hook = network.head.register_forward_hook(count)
+        for some in rows.missing(drawn, options.at_most):
+            asked, begun = read(some, loaded), time.process_time()
+            passes[:] = 0, 0
+            found = explainer.method.explain(asked.batch, asked.span, **proof)
+            taken = [number / len(some) for number in passes]
+            seconds = (time.process_time() - begun) / len(some)
             judged = judge(network, asked, found.map)
             for row, one in enumerate(some):
-                own = {name: float(values[row]) for name, values in judged.items()}
-                rows.append({"kind": one.kind, **found_truth(one, found.map[row], asked, row), **own})
+                own = {metric: float(values[row]) for metric, values in judged.items()}
+                own |= {"forward": taken[0], "with backward": taken[1], "seconds": seconds}
+                rows.add({"name": one.name, "kind": one.kind, **found_truth(one, found.map[row], asked, row), **own})
         hook.remove()
-        result[name] = {**mean(rows), "seconds per question": round(seconds / len(drawn), 3)}
+        result[name] = {"questions": len(rows.known), **mean(rows.known)}
         print(json.dumps({name: result[name]}), flush=True)
     return result
 
 
-def judge(network: Any, asked: Asked, scores: Tensor, unit: Unit = "word") -> dict[str, Tensor]:
-    """What the answers lose without the units of the highest scores, and how well scores foretell random ablations."""
-    found: dict[str, list[Tensor]] = {"drop-1": [], "drop-3": [], "lds": []}
+def judge(network: Any, asked: Asked, scores: Tensor) -> dict[str, Tensor]:
+    """What the answers lose without the words of the highest scores and of the lowest, and how well scores foretell ablations."""
+    found: dict[str, list[Tensor]] = {"drop-1": [], "drop-3": [], "area": [], "lds": []}
     for row in range(len(scores)):
         length = len(asked.batch.tokens[row])
         ids = asked.batch.inputs["input_ids"][row, :length]
-        units = units_of(asked.batch, unit)[row : row + 1, :length]
+        words, whole = (
+            Texts(
+                ids[None],
+                units_of(asked.batch, unit)[row : row + 1, :length],
+                torch.ones(1, length, dtype=torch.bool),
+                UNKNOWN,
+            )
+            for unit in UNITS
+        )
         span = asked.span.select(torch.tensor([row]))
-        texts = Texts(ids[None], units, torch.ones(1, length, dtype=torch.bool), 1)
 
-        def answer(tokens: Tensor, present: Tensor, span: Span = span) -> Tensor:
+        def nats(tokens: Tensor, present: Tensor, span: Span = span) -> Tensor:
             ends = present.sum(1) - 1
             many = Span(span.tokens.expand(len(tokens), -1)).at(ends)
             return many.nats(network(torch.where(present, tokens, 0)))
 
+        def p(tokens: Tensor, present: Tensor, nats: Any = nats) -> Tensor:
+            said: Tensor = nats(tokens, present).exp()
+            return said
+
         own = scores[row : row + 1, :length]
-        drop = top_drop(answer, texts, own, tops=(1, 3), rows=64)[0]
+        drop = top_drop(nats, words, own, tops=(1, 3), mode="replace", rows=64)[0]
         found["drop-1"].append(drop[0])
         found["drop-3"].append(drop[1])
-        found["lds"].append(linear_datamodelling_score(answer, texts, own, sets=32, rows=64)[0])
+        found["area"].append(token_degradation(p, words, own, mode="replace", rows=64).areas()[0])
+        found["lds"].append(linear_datamodelling_score(nats, whole, own, sets=32, rows=64)[0])
     return {name: torch.stack(values) for name, values in found.items()}
 
 
@@ -267,7 +313,9 @@ def main() -> None:
     parser.add_argument("--count", type=int, default=500)
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--settings", default="{}", help="of token-iba, as JSON")
-    parser.add_argument("--methods", default="")
+    parser.add_argument("--methods", default="", help="by name")
+    parser.add_argument("--rows", type=Path, help="a file of lines, one for each question, that a run goes on from")
+    parser.add_argument("--at-most", type=int, default=1_000_000, help="questions in this run, of each method")
     parser.add_argument("--context", type=int, default=1024)
     parser.add_argument("--spans", default="16,64,256")
     parser.add_argument("--steps", type=int, default=2)

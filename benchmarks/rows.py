@@ -87,7 +87,7 @@ def curves(folder: Path, samples: int) -> None:
     """As a plot of mean curves does."""
     from bitlens.evaluation.store import RowStore
 
-    counted = sum(len(part) for _, part in RowStore(folder / "rows").curves("insertion"))
+    counted = sum(len(part) for _, part in RowStore(folder / "rows").curves(["insertion"]))
     assert 0.98 * samples * len(METHODS) < counted <= samples * len(METHODS)
 
 

@@ -5,7 +5,8 @@
 # %%
 from pathlib import Path
 
-from bitlens.explaining.explainer import Explainer, page
+from bitlens.explaining.explainer import Explainer
+from bitlens.explaining.text_page import page
 
 explain = Explainer("builtin/reviews")
 found = explain(

@@ -171,7 +171,7 @@ def _rows(path: Path) -> None:
 def _read_rows(path: Path) -> Any:
     store = RowStore(path.parent, SAMPLES)
     numbers = {pair: vars(series) for pair, series in store.series().items()}
-    curves = [(method, part.to_pylist()) for method, part in store.curves("bbox")]
+    curves = [(method, part.to_pylist()) for (method, _), part in store.curves(["bbox"])]
     done = store.done(failures=True)
     seen = [done.lacks(("iba", metric), np.arange(SAMPLES)) for metric in ("bbox", "ehr")]
     return numbers, curves, seen, store.first()

@@ -83,7 +83,7 @@ def test_what_cannot_be_explained_gets_a_sentence_and_no_files(photos, folders, 
 def test_a_network_that_fails_is_told_by_its_error(photos, folders, monkeypatch):
     file = folders.uploads / "scene.png"
     open_dataset("builtin:scenes")[0].image.save(file)
-    monkeypatch.setattr("bitlens.app.answers.read_photo", lambda *_: 1 / 0)
+    monkeypatch.setattr("bitlens.app.answers.read_photo", lambda *_, **__: 1 / 0)
     (said, *_) = list(photos.answered(str(file), *PHOTO))[-1]
     assert "the network builtin/scenes failed on this photo: ZeroDivisionError" in said
 
@@ -100,14 +100,14 @@ def test_a_text_is_shaded_by_each_method_and_what_cannot_be_used_is_told(texts):
 
 
 def test_what_is_counted_in_bits_has_one_scale_and_scores_have_their_own(texts):
-    from bitlens.app.text_tab import shaded_alike
     from bitlens.explaining.explainer import Explainer
+    from bitlens.explaining.text_page import shaded_alike
 
     loaded = texts.shelf["builtin/reviews"].loaded
     methods = {"token-iba": {"beta": 1.0}, "occlusion": {}, "gradient-x-input": {}}
-    found = [Explainer(loaded, method=name, **more)("A wonderful film.") for name, more in methods.items()]
+    found = {name: [Explainer(loaded, method=name, **more)("A wonderful film.")] for name, more in methods.items()}
     weak = Explainer(loaded, method="token-iba", beta=100.0)("A wonderful film.")
-    shaded = shaded_alike([*found, weak])
+    shaded = [one for ((one,),) in shaded_alike({**found, "weak": [weak]}).values()]
     assert shaded[0].scale == shaded[3].scale
     assert max(piece.value or 0 for piece in shaded[3].pieces) < shaded[0].scale.top
     assert len({shaded[number].scale.top for number in (1, 2)}) == 2

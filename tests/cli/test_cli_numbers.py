@@ -131,3 +131,51 @@ def test_the_demo_finds_what_is_planted(tmp_path: Path) -> None:
     )
     assert [row["top_pixels_on_object"] for row in rows] == [1.0, 1.0]
     assert (tmp_path / "test-row-1.png").is_file()
+
+
+WARD = """
+from pathlib import Path
+import torch
+from torch import nn
+
+class Ward(nn.Module):
+    classes = ("low", "high")
+
+    def forward(self, x):
+        hot = x[:, 10:15, 1].mean(1)
+        return torch.stack([-hot, hot], 1)
+
+def prepare(path: Path):
+    return torch.tensor([[float(word) for word in line.split(",")] for line in path.read_text().splitlines()])
+
+def build():
+    return Ward().eval(), prepare
+"""
+
+
+def test_a_person_says_what_the_axes_mean_where_the_network_does_not_tell(tmp_path: Path) -> None:
+    (tmp_path / "ward.py").write_text(WARD, "utf-8")
+    times = np.full((24, 3), 0.5)
+    times[10:15, 1] = 4.0
+    np.savetxt(tmp_path / "stay.csv", times, delimiter=",")
+    model = [
+        "explain",
+        str(tmp_path / "stay.csv"),
+        "--model",
+        f"{tmp_path / 'ward.py'}:build",
+        "--method",
+        "occlusion-8",
+    ]
+    assert "in commands --axes" in done(*model, "--out", str(tmp_path / "none"), code=1)
+    assert "axes must be one of" in done(*model, "--out", str(tmp_path / "none"), "--axes", "XY", code=1)
+    assert "do not fit samples of shape (24, 3)" in done(
+        *model, "--out", str(tmp_path / "none"), "--axes", "CHW", code=1
+    )
+    done(*model, "--axes", "TC", "--out", str(tmp_path / "said"))
+    (file,) = (tmp_path / "said").glob("*.npy")
+    found = np.load(file, allow_pickle=False)
+    assert found.shape == (24,)
+    assert set(np.flatnonzero(found == found.max())) <= set(range(8, 16))
+    (kept,) = (tmp_path / "said").glob("*.seen.safetensors")
+    shown = read_shown(kept)
+    assert shown.values.shape == (3, 24)

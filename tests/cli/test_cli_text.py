@@ -1,6 +1,7 @@
 """`bitlens text explain`."""
 
 import json
+import re
 
 import pytest
 
@@ -23,6 +24,21 @@ def test_json_and_a_page(bitlens, tmp_path):
     assert (found["name"], found["label"], found["method"], found["unit"]) == ("text 0", None, "iba", "bits/token")
     assert len(found["tokens"]) == len(found["words"]) == 10
     assert "wonderful" in (tmp_path / "sub" / "page.html").read_text("utf-8")
+
+
+def test_several_methods_stand_side_by_side_and_what_cannot_be_used_is_told(bitlens, tmp_path):
+    methods = f"{QUICK[1]},occlusion,attention-rollout"
+    options = ("--methods", methods, "--keep", 0.9, "--curve", "--html", tmp_path / "page.html")
+    done = bitlens("text", "explain", TEXT, "An awful, boring mess.", *options)
+    assert [done.stdout.count(text) for text in (TEXT, "bits of each word", "score of each word")] == [2, 2, 2]
+    assert "note: left out: attention-rollout needs a transformer" in done.stderr
+    page = (tmp_path / "page.html").read_text("utf-8")
+    assert re.findall(r'<p class="head">(.*)</p>', page) == ["iba[noise_samples=2,steps=3]", "occlusion"] * 2
+    assert [title.split(",")[0] for title in re.findall("<h2>(.*)</h2>", page)] == ["positive", "negative"]
+    assert page.count('<div class="abreast">') == 2
+    assert page.count("How few bits until the decision goes?") == 2
+    rows = json.loads(bitlens("text", "explain", TEXT, "--methods", methods, "--json").stdout)
+    assert [(row["name"], row["method"]) for row in rows] == [("text 0", "iba"), ("text 0", "occlusion")]
 
 
 def test_a_file_a_data_set_and_the_target(bitlens, tmp_path):
@@ -89,7 +105,8 @@ def test_a_network_of_ones_own_needs_no_texts_and_its_maps_hold(bitlens, tmp_pat
         ((TEXT, "--data", "builtin:reviews"), "exactly one of the three"),
         ((" ",), "text 0 is empty"),
         ((TEXT, "--method", "lime", "--beta", 1), "--beta is not for lime"),
-        ((TEXT, "--method", "lime,iba"), "give one"),
+        ((TEXT, "--method", "attention-rollout"), "needs a transformer"),
+        ((TEXT, "--method", "occlusion,saliency", "--curve"), "--curve is of bottlenecks"),
         ((TEXT, "--method", "nothing"), "there is no method 'nothing'"),
         ((TEXT, "--model", "nothing"), "unknown model 'nothing'"),
         ((TEXT, "--layer", "rnn_9"), "did you mean 'rnn_4'"),

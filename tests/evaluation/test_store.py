@@ -97,9 +97,17 @@ def test_curves_come_by_method_once_each(tmp_path):
     curve = {"x": [0, 1], "upper": [1, 0.5], "lower": [0.5, 0]}
     write(tmp_path, [row(0, value=1, **curve), row(1, error="x")], [row(0, value=1, **curve), row(2, value=1, **curve)],
           [row(0, method="gradient", value=1, **curve), row(3, metric="other", value=1.0)])  # fmt: skip
-    found = [(method, index) for method, part in RowStore(tmp_path).curves("bounding-box")
+    found = [(method, index) for (method, _), part in RowStore(tmp_path).curves(["bounding-box"])
              for index in part["index"].to_pylist()]  # fmt: skip
     assert found == [("iba", 0), ("iba", 2), ("gradient", 0)]
+
+
+def test_curves_of_several_metrics_come_together_and_rows_without_one_are_left_out(tmp_path):
+    curve = {"x": [0, 1], "upper": [1, 0.5], "lower": [0.5, 0]}
+    write(tmp_path, [row(0, value=1, **curve), row(0, metric="other", value=2, **curve), row(1, value=1)],
+          [row(1, metric="other", value=2), row(2, metric="third", value=2, **curve)])  # fmt: skip
+    found = [(pair, part["index"].to_pylist()) for pair, part in RowStore(tmp_path).curves(["bounding-box", "other"])]
+    assert found == [(("iba", "bounding-box"), [0]), (("iba", "other"), [0])]
 
 
 def test_first_is_no_failure(tmp_path):
@@ -133,7 +141,7 @@ def test_a_damaged_file_is_named(tmp_path):
     write(tmp_path, [row(0, value=0.5)])
     (path,) = tmp_path.iterdir()
     path.write_bytes(path.read_bytes()[:-50])
-    for read in (RowStore(tmp_path).series, lambda: list(RowStore(tmp_path).curves("x"))):
+    for read in (RowStore(tmp_path).series, lambda: list(RowStore(tmp_path).curves(["x"]))):
         with pytest.raises(DataError, match=rf"{path.name}.*delete it"):
             read()
 

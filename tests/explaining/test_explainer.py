@@ -14,7 +14,8 @@ from bitlens.core.told import BYPASSED
 from bitlens.data.texts import open_texts
 from bitlens.data.words import WordTokenizer
 from bitlens.errors import LayerError, ModelError, SettingError, TargetError
-from bitlens.explaining.explainer import Explainer, page
+from bitlens.explaining.explainer import Explainer
+from bitlens.explaining.text_page import page
 from bitlens.methods.lessons import TOKEN_STATISTICS, token_batches
 from bitlens.methods.teaching import Source, Teacher
 from bitlens.models.load import load_model

@@ -61,4 +61,11 @@ def test_a_transformer_has_its_blocks_with_the_grid_of_its_patches() -> None:
 def test_a_layer_without_a_grid_is_listed_without_one() -> None:
     model = nn.Sequential(nn.Conv2d(3, 3, 3, 2, 1), nn.Conv2d(3, 3, 3, 2, 1), nn.Flatten(), nn.Linear(12, 2))
     assert grid_stages(model, torch.zeros(1, 3, 8, 8), "3") == {"3": (), "0": (4, 4), "1": (2, 2)}
-    assert grid_stages(model, torch.zeros(1, 12), "3") == {"3": ()}
+    table = nn.Sequential(nn.Linear(12, 4), nn.ReLU(), nn.Linear(4, 2))
+    assert grid_stages(table, torch.zeros(1, 12), "1") == {"1": ()}
+
+
+def test_stages_of_a_network_for_series_have_grids_along_time() -> None:
+    stem, rest = nn.Conv1d(2, 4, 3, 2, 1), nn.Sequential(nn.Conv1d(4, 4, 3, 2, 1), nn.ReLU())
+    model = nn.Sequential(stem, nn.ReLU(), rest, nn.AdaptiveAvgPool1d(1), nn.Flatten(), nn.Linear(4, 2))
+    assert grid_stages(model.eval(), torch.zeros(1, 2, 32), "2") == {"0": (16,), "1": (16,), "2": (8,)}

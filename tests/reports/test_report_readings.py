@@ -2,12 +2,14 @@
 
 import re
 import shutil
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 import torch
 
 from bitlens.core.attribution import Attribution
+from bitlens.core.evidence import Curve
 from bitlens.core.seen import Seen
 from bitlens.explaining.shown import read_shown, save_shown
 from bitlens.explaining.summary import write_summary
@@ -47,6 +49,20 @@ def test_an_input_that_is_no_photo_has_a_card_with_its_picture(name: str, tmp_pa
         r'<input type="range" id="photo-1-slice-1" min="0" max="4" value="3" data-numbers="0 1 2 3 4">', page
     )
     assert (slider is not None) == (name == "volume")
+
+
+def test_signals_are_called_signals_and_tell_their_curve_and_that_next_to_nothing_is_used(tmp_path: Path) -> None:
+    for number, top in enumerate((100.0, 1.0)):
+        (folder := tmp_path / str(number)).mkdir()
+        found = Attribution.load(folder_of("signal", folder) / "x.safetensors")
+        curve = Curve(torch.tensor([[0.5, 0.9]]), torch.tensor([[1.0, 2.0]]), torch.rand(1, 2, 300))
+        replace(found, map=found.map * top / 2, curve=curve).save(folder / "x.safetensors")
+    write_report([tmp_path / "0", tmp_path / "1"], tmp_path / "report.html")
+    page = (tmp_path / "report.html").read_text("utf-8")
+    assert "What the network uses in 2 signals" in page
+    assert "All signals" in page
+    assert page.count("next to nothing: 1 bits/sample at most") == 1
+    assert page.count("How few bits until the decision goes?") == 2
 
 
 def test_what_was_seen_is_read_back_and_a_damaged_file_is_named(tmp_path: Path) -> None:

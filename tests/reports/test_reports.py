@@ -287,6 +287,25 @@ def test_texts_with_shaded_words(tmp_path):
     assert BYPASSED in read(tmp_path / "report.html").text
 
 
+def test_a_text_of_which_nothing_was_needed_is_pale_and_one_that_fails_says_so(tmp_path):
+    words = [{"word": "so", "value": 80.0, "span": [0, 2]}, {"word": "bad", "value": 20.0, "span": [3, 6]}]
+    row = {
+        "text": "so bad", "unit": "bits/token", "target": "negative", "method": "token-iba", "total_bits": 100.0,
+        "words": words, "probability_before": 0.9, "probability_under_noise": 0.9, "probability_under_noise_std": 0.0,
+    }  # fmt: skip
+    idle = row | {"probability_floor": 0.9, "kept": None}
+    failing = row | {"probability_floor": 0.5, "kept": 0.6, "keep": 0.9, "words": [words[1] | {"value": 40.0}]}
+    (tmp_path / "texts.json").write_text(json.dumps([idle, failing]))
+    assert write_report([tmp_path / "texts.json"], tmp_path / "report.html").problems == ()
+    raw = (tmp_path / "report.html").read_text()
+    assert re.findall(r'style="--share:([\d.]+)%" title="([\d.]+) bits"', raw) == [
+        ("5.0", "80"), ("1.2", "20"), ("100.0", "40"),
+    ]  # fmt: skip
+    assert "next to nothing: 80 bits at most" in raw
+    assert "With nothing but noise the network says the same: nothing here was needed for this answer." in raw
+    assert "No map was found that holds as much of this answer as was asked for" in raw
+
+
 def test_texts_as_the_command_line_prints_them(tmp_path):
     row = {"name": "text 0", "text": "so bad", "unit": "score", "target": "negative", "method": "gradient",
            "words": [{"word": "so", "value": -0.5, "span": [0, 2]}, {"word": "bad", "value": 2.0, "span": [3, 6]}]}  # fmt: skip

@@ -234,7 +234,7 @@ def test_rows_that_cannot_be_of_this_data_set(column, values, says, tmp_path: Pa
     store = RowStore(tmp_path, 4)
     reads = [lambda: store.done(failures=True), store.first] if column in ("index", "method") else []
     reads += [] if column == "upper" else [store.series]
-    reads += [] if column == "probability" else [lambda: list(store.curves("bbox"))]
+    reads += [] if column == "probability" else [lambda: list(store.curves(["bbox"]))]
     for read in reads:
         with pytest.raises(DataError, match=rf"{path.name} holds no rows of bitlens or is damaged \(.*{says}"):
             read()
@@ -249,7 +249,7 @@ def test_a_foreign_table_among_the_rows(table, tmp_path: Path) -> None:
     rows_in(tmp_path)
     pq.write_table(pa.table(table), tmp_path / "foreign.parquet")
     store = RowStore(tmp_path, 4)
-    for read in (store.series, lambda: store.done(failures=False), lambda: list(store.curves("bbox"))):
+    for read in (store.series, lambda: store.done(failures=False), lambda: list(store.curves(["bbox"]))):
         with pytest.raises(DataError, match=r"foreign\.parquet holds no rows of bitlens"):
             read()
 

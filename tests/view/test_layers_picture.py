@@ -36,6 +36,20 @@ def test_a_row_is_shares_of_its_own_bits_or_of_ten() -> None:
     np.testing.assert_allclose(np.asarray(shares).reshape(3, 2), [[0.1, 0.3], [0.25, 0.75], [0, 0]])
 
 
+def test_layers_of_next_to_nothing_are_pale_whatever_the_others_are() -> None:
+    def shades(*rows: list[float]) -> np.ndarray:
+        bits = np.array(rows, dtype=np.float32)
+        page = draw_layers([LayerPanel("", bits, [""] * len(rows))], list("abcd"), LAYERS[: len(rows)], title="")
+        mesh = page.axes[0].collections[0]
+        colours = mesh.to_rgba(mesh.get_array())[..., :3].reshape(len(rows), 4, 3)
+        return 1 - colours.min(-1)  # 0 is white
+
+    assert shades([0.2, 0.1, 0, 0]).max() < 0.1  # alone, too
+    assert shades([0.2, 0.1, 0, 0], [40, 20, 20, 20])[0].max() < 0.2
+    assert shades([0.2, 0.1, 0, 0], [40, 20, 20, 20])[1].max() > 0.7
+    assert shades([0.0, 0, 0, 0]).max() == 0
+
+
 def test_what_does_not_fit_is_refused() -> None:
     with pytest.raises(InputError, match=r"has shape \(3, 4\): expected 3 layers, 5 words"):
         draw_layers([_panel(4)], list("abcde"), LAYERS, title="")

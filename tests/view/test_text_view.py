@@ -9,7 +9,17 @@ import pytest
 from rich.console import Console
 
 from bitlens.errors import InputError
-from bitlens.view.shaded import Piece, ShadedText, html_fragment, html_page, number, pieces_of, terminal, word_scale
+from bitlens.view.shaded import (
+    Abreast,
+    Piece,
+    ShadedText,
+    html_fragment,
+    html_page,
+    number,
+    pieces_of,
+    terminal,
+    word_scale,
+)
 
 TEXT = "  Don't <b>panic</b>,\tit's\n\nonly a & \"test\"  …  𝔘nicode é \n"
 SPANS = [match.span() for match in re.finditer(r"\w+", TEXT)]
@@ -89,14 +99,14 @@ def test_one_scale_for_several_texts():
 
 def test_the_text_of_the_html_is_the_text():
     one = shaded(range(len(SPANS)), title="<i>", notes=["a & b"])
-    for html in (html_fragment([one]), html_page([one], "Title <x>")):
+    for html in (html_fragment([one]), html_page([Abreast("", [one])], "Title <x>")):
         assert read(html, "words").found == [TEXT]
         assert read(html, "head").found == ["<i>"]
         assert read(html, "note").found == ["a & b"]
 
 
 def test_html_says_every_value_in_words_and_numbers():
-    html = html_page([shaded(range(len(SPANS)))], "t")
+    html = html_page([Abreast("", [shaded(range(len(SPANS)))])], "t")
     reader = read(html, "word")
     titles = [own["title"] for _, own in reader.attributes if own.get("class") == "word"]
     shares = [own["style"] for _, own in reader.attributes if own.get("class") == "word"]
@@ -114,7 +124,7 @@ def test_scores_against_the_answer_have_their_own_colour():
 
 
 def test_a_page_asks_no_server_and_runs_nothing():
-    html = html_page([shaded(range(len(SPANS)))], "t")
+    html = html_page([Abreast("", [shaded(range(len(SPANS)))])], "t")
     tags = {tag for tag, _ in read(html, "x").attributes}
     assert not tags & {"script", "img", "link", "iframe", "a"}
     assert "default-src 'none'" in html
@@ -156,13 +166,32 @@ def test_punctuation_is_no_word_of_the_list_and_numbers_are_rounded():
     ]  # fmt: skip
 
 
+def test_a_text_that_has_next_to_nothing_of_the_scale_says_so():
+    texts = [pieces_of("a b", [(0, 1), (2, 3)], values) for values in ((100.0, 2.0), (4.0, 1.0), (6.0, 1.0))]
+    strong, faint, some = (ShadedText(pieces, word_scale(texts, "bits")) for pieces in texts)
+    assert (strong.faint, faint.faint, some.faint) == ("", "next to nothing: 4 bits at most", "")
+    assert "next to nothing: 4 bits at most" in plain(faint)
+    assert read(html_page([Abreast("", [strong, faint])], "t"), "note").found == ["next to nothing: 4 bits at most"]
+    assert not shaded([0.1] * len(SPANS), "score").faint
+
+
+def test_texts_side_by_side_stand_in_one_row_under_one_title():
+    one, other = (shaded(range(len(SPANS)), title=title) for title in ("this", "that"))
+    html = html_page([Abreast("both", [one, other]), Abreast("", [one])], "t")
+    assert read(html, "abreast").found[0].count("bits of each word") == 2
+    assert len(read(html, "abreast").found) == 1
+    assert read(html, "head").found == ["this", "that", "this"]
+    assert 'class="bitlens-page wide"' in html
+    assert 'class="bitlens-page wide"' not in html_page([Abreast("", [one])], "t")
+
+
 @pytest.mark.slow
 def test_what_a_browser_copies_is_the_text(tmp_path):
     playwright = pytest.importorskip("playwright.sync_api")
     browser = shutil.which("chromium") or shutil.which("google-chrome")
     if browser is None:
         pytest.skip("there is no chromium here")
-    (tmp_path / "page.html").write_text(html_page([shaded(range(len(SPANS)))], "t"), "utf-8")
+    (tmp_path / "page.html").write_text(html_page([Abreast("", [shaded(range(len(SPANS)))])], "t"), "utf-8")
     with playwright.sync_playwright() as tools:
         opened = tools.chromium.launch(executable_path=browser, args=["--no-sandbox"])
         page = opened.new_page()

@@ -15,12 +15,12 @@ from bitlens.bottlenecks.per_sample import IBA
 from bitlens.core.attribution import Attribution
 from bitlens.core.outputs import OutputChoice
 from bitlens.core.targets import Target
-from bitlens.data.datasets import Sample
-from bitlens.data.images import read_image
-from bitlens.errors import BitlensError, InputError, LayerError, SettingError
+from bitlens.errors import BitlensError, InputError, SettingError
 from bitlens.explaining.besides import able
+from bitlens.explaining.left_out import by_each
 from bitlens.explaining.photo import Photo, read_photo
-from bitlens.explaining.photos import Explained, Found, Ready
+from bitlens.explaining.photos import Explained, Found, Ready, over_input, sample_of
+from bitlens.explaining.shown import shown_of
 from bitlens.methods import entry_of
 from bitlens.methods.building import build_method
 from bitlens.methods.lessons import STATISTICS
@@ -106,28 +106,19 @@ class Answers:
         Raises:
             BitlensError: if the photo cannot be read, or none of the methods can be used; says why.
         """
-        if not question.methods:
-            raise SettingError("no method was chosen: choose at least one")
-        desk, found, refused = self.desk, list[Found](), dict[str, str]()
+        desk = self.desk
         with desk.lock:
             photo = self._photo(question)
-            for name in question.methods:
-                try:
-                    found.append(self._found(name, question, photo, progress, watch))
-                except (LayerError, SettingError) as error:
-                    if len(question.methods) == 1:
-                        raise
-                    refused[name] = str(error)
-        if not found:
-            raise SettingError("; ".join(refused.values()))
+            find = partial(self._found, question=question, photo=photo, progress=progress, watch=watch)
+            found, refused = by_each(question.methods, find)
         names = photo.measure == "probability" and len(photo.said) > 0
         explained = Explained(
             photo=Path(question.name),
             stem="explanation",
-            shown=desk.loaded.preprocess.display(photo.image[0].cpu()),
+            shown=shown_of(photo),
             name=class_name(photo.asked, desk.classes),
             probability=photo.probability,
-            found=tuple(found),
+            found=tuple(found.values()),
             measure=photo.measure,
             predicted=class_name(str(photo.predicted), desk.classes) if names else "",
             confidence=photo.confidence if names else None,
@@ -135,8 +126,8 @@ class Answers:
         return Shown(explained, likeliest(photo.said.tolist(), desk.classes) if names else (), refused)
 
     def _photo(self, question: Question) -> Photo:
-        sample = Sample(question.name, partial(read_image, question.photo), path=question.photo)
         network, loaded = self.desk.network, self._loaded(question)
+        sample = sample_of(question.photo, loaded.preprocess)
         if loaded is not self.desk.loaded:
             network = Network(loaded.model, output=loaded.output)
         try:
@@ -157,11 +148,10 @@ class Answers:
         known = self._known.get(key)
         if known is None:
             progress(f"{name} …")
-            shown = self.desk.loaded.preprocess.display(photo.image[0].cpu())
-            options = {"watch": partial(_show, watch, shown)} if type(ready.method) is IBA else {}
-            known = ready.method.explain(photo.image, photo.target, **options, **more)
-            if known.map.dim() != 3:
-                raise LayerError(f"layer {known.layer!r} has no grid over the photo: choose another layer")
+            shown = shown_of(photo)
+            live = type(ready.method) is IBA
+            options = {"watch": partial(_show, watch, shown)} if live and isinstance(shown, Tensor) else {}
+            known = over_input(ready.method.explain(photo.image, photo.target, **options, **more), photo)
             self._known[key] = known
             while len(self._known) > _REMEMBERED:
                 self._known.popitem(last=False)
@@ -201,7 +191,7 @@ class Answers:
             raise SettingError(
                 f"{spec.name} needs {lesson.name}, which are learnt from other photos: start the page with --statistics-from DIR"
             )
-        source = Source.open(self.desk.offer.learns_from, "image", _LEARNT_FROM)
+        source = Source.open(self.desk.offer.learns_from, self.desk.loaded.kind, _LEARNT_FROM)
 
         def seen(number: int) -> None:
             progress(f"learning {lesson.name} for {spec.name}: {number} of {source.total} photos")

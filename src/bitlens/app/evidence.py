@@ -3,6 +3,7 @@
 from collections.abc import Iterator, Mapping
 
 from bitlens.app.answers import Shown
+from bitlens.explaining.left_out import left_out
 from bitlens.explaining.photos import Found
 from bitlens.view.card import Card, Proof
 from bitlens.view.page_answer import PageAnswer
@@ -34,14 +35,13 @@ def answer_of(shown: Shown, card: Card) -> PageAnswer:
         said=shown.said,
         numbers=numbers,
         meanings=list(dict.fromkeys(meanings)),
-        warnings=[*dict.fromkeys(f"{proof.caveat}." for proof in proofs if proof.caveat), *left_out(shown.refused)],
+        warnings=[*dict.fromkeys(f"{proof.caveat}." for proof in proofs if proof.caveat), *warnings_of(shown.refused)],
     )
 
 
-def left_out(refused: Mapping[str, str]) -> Iterator[str]:
+def warnings_of(refused: Mapping[str, str]) -> list[str]:
     """Say of each method that cannot be used why not."""
-    for name, reason in refused.items():
-        yield f"Left out: {reason if reason.startswith(name) else f'{name}: {reason}'}"
+    return [f"L{text[1:]}" for text in left_out(refused)]
 
 
 def _numbers(one: Found, whose: str) -> Iterator[tuple[str, str]]:

@@ -4,12 +4,12 @@ from pathlib import Path
 
 from bitlens.app.answers import Shown
 from bitlens.explaining.pictures import write_picture
+from bitlens.explaining.shown import save_shown
 from bitlens.explaining.summary import write_summary
 from bitlens.reports import write_report
 from bitlens.reports.explained import cards_of, ends_of
 from bitlens.reports.found import read_results
 from bitlens.view.card import Card
-from bitlens.view.encoding import save_photo
 
 FILES = {
     "picture": "Picture (png)",
@@ -31,7 +31,7 @@ def drawn(shown: Shown, network: str, folder: Path) -> Card:
     explained = shown.explained
     for one in explained.found:
         one.attribution.save(folder / f"{explained.stem}{one.ready.endings[0]}.safetensors")
-    save_photo(explained.pixels, folder / explained.seen)
+    save_shown(explained.shown, folder / explained.seen)
     methods = {one.ready.label: one.ready.settings() for one in explained.found}
     write_summary(explained.rows(), {"model": network, "methods": methods}, folder / "summary.json")
     groups = read_results(folder).groups

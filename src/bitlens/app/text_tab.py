@@ -1,14 +1,14 @@
 """The tab for texts: a text, a network, methods; words shaded by bits."""
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from html import escape
 from textwrap import shorten
-from typing import Any
+from typing import Any, TypeAlias
 
 from typing_extensions import override
 
-from bitlens.app.evidence import left_out
+from bitlens.app.evidence import warnings_of
 from bitlens.app.files import Folders
 from bitlens.app.offers import Desk, Shelf
 from bitlens.app.remarks import message_html, working_html
@@ -24,8 +24,9 @@ from bitlens.app.tab import (
     price_choice,
 )
 from bitlens.data.texts import open_texts
-from bitlens.errors import LayerError, SettingError
 from bitlens.explaining.explainer import Explainer, Explanation
+from bitlens.explaining.left_out import by_each
+from bitlens.explaining.text_page import compared_page, shaded_alike
 from bitlens.methods import METHODS, entry_of
 from bitlens.methods.specs import settings_of_callable
 from bitlens.methods.teaching import Source, Teacher
@@ -33,7 +34,7 @@ from bitlens.models.classes import likeliest
 from bitlens.system.files import write_text
 from bitlens.view.answer import Answer
 from bitlens.view.page_answer import PageAnswer
-from bitlens.view.shaded import ShadedText, html_page, word_scale
+from bitlens.view.shaded import ShadedText
 
 _LONGEST = 5000  # characters
 _EXAMPLES, _BEGINNING = 4, 90
@@ -43,12 +44,8 @@ _FILES = {"page": "Page (html)", "tokens": "Attribution (safetensors)"}
 _WAITING = "Paste a text, or take one of the examples. The words it uses are shaded here."
 
 
-@dataclass(frozen=True)
-class _Found:
-    """Explanations of one text, and which methods cannot be used on the network, and why."""
-
-    explanations: Sequence[Explanation]
-    refused: Mapping[str, str]
+_Found: TypeAlias = tuple[dict[str, Explanation], dict[str, str]]
+"""Explanations of one text by method, and which methods cannot be used on the network, and why."""
 
 
 class TextTab(Tab):
@@ -132,62 +129,38 @@ class TextTab(Tab):
         asked = None if target == PREDICTED else target
 
         def answer(tell: Callable[[str], None], _: object) -> _Found:
-            with desk.lock:
-                return _explained(text[:_LONGEST], desk, named, aim, asked, tell)
+            def explain(name: str) -> Explanation:
+                tell(f"{name} …")
+                return _by(name, desk, aim)(text[:_LONGEST], target=asked)
 
-        found = yield from self.working(network, "text", answer)
-        texts = shaded_alike(found.explanations)
-        yield _answer(found, texts, desk).html(), ()
+            with desk.lock:
+                return by_each(named, explain)
+
+        found, refused = yield from self.working(network, "text", answer)
+        shown, first = _answer(found, refused, desk).html(), next(iter(found.values()))
+        yield shown, ()
         folder = self.folders.new()
         files = [folder / "text.html", folder / "text.safetensors"]
-        write_text(files[0], html_page(texts, f"What {network} uses"))
-        found.explanations[0].attribution.save(files[1])
-        yield _answer(found, texts, desk).html(), files
+        write_text(files[0], compared_page({name: [one] for name, one in found.items()}, f"What {network} uses"))
+        first.attribution.save(files[1])
+        yield shown, files
 
 
-def shaded_alike(explanations: Sequence[Explanation]) -> list[ShadedText]:
-    """Shade a text by each method: those that count the same on one scale; scores, which have no unit, each on its own."""
-    counted = [one for one in explanations if one.unit != "score"]
-    scales = {
-        unit: word_scale([one.shaded().pieces for one in counted if one.unit == unit], unit)
-        for unit in {one.unit for one in counted}
-    }
-    texts = [one.shaded(scales.get(one.unit)) for one in explanations]
-    return [replace(text, title=one.attribution.method) for text, one in zip(texts, explanations, strict=True)]
+def _shaded(found: Mapping[str, Explanation]) -> list[ShadedText]:
+    """Shade a text by each method, titled by it: what the network says stands above all."""
+    texts = shaded_alike({name: [one] for name, one in found.items()})
+    return [replace(shown, title=name) for name, ((shown, *_),) in texts.items()]
 
 
-def _answer(found: _Found, texts: Sequence[ShadedText], desk: Desk) -> PageAnswer:
-    one = found.explanations[0]
+def _answer(found: Mapping[str, Explanation], refused: Mapping[str, str], desk: Desk) -> PageAnswer:
+    one = next(iter(found.values()))
     shares = dict(likeliest(one.said, desk.classes, len(one.said)))
     return PageAnswer(
         Answer(one.target, shares.get(one.target), one.prediction, one.probability),
-        texts=texts,
+        texts=_shaded(found),
         said=likeliest(one.said, desk.classes),
-        warnings=list(left_out(found.refused)),
+        warnings=warnings_of(refused),
     )
-
-
-def _explained(
-    text: str,
-    desk: Desk,
-    methods: Sequence[str],
-    chosen: Mapping[str, Any],
-    target: str | None,
-    tell: Callable[[str], None],
-) -> _Found:
-    """Explain a text by every method that can be used; raises where none can."""
-    found, refused = list[Explanation](), dict[str, str]()
-    for name in methods:
-        tell(f"{name} …")
-        try:
-            found.append(_by(name, desk, chosen)(text, target=target))
-        except (LayerError, SettingError) as error:
-            if len(methods) == 1:
-                raise
-            refused[name] = str(error)
-    if not found:
-        raise SettingError("; ".join(refused.values()))
-    return _Found(found, refused)
 
 
 def _by(method: str, desk: Desk, chosen: Mapping[str, Any]) -> Explainer:

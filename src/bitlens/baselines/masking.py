@@ -13,12 +13,12 @@ from bitlens.baselines.asking import ImageQuestion, TextModel, in_passes
 from bitlens.baselines.baseline import ImageBaseline, TextBaseline
 from bitlens.baselines.changes import Removal
 from bitlens.core.passes import Precision, SeedAndRows
-from bitlens.errors import SettingError, one_of
+from bitlens.errors import SettingError, one_of, warn_caller
 
 Cover = Literal["mean-colour", "zero"] | float | Tensor
 """What covers: each image's mean, per channel; zero; a number; or one input as the network takes it, or a colour (C, 1, 1). The
-features of a table have no colour in common, and each has a meaning of its own: "mean-colour" is zero there, the mean of
-standardised features; give the means (D,) of others."""
+features of a table have no colour in common, and each has a meaning of its own: "mean-colour" is zero there, which is said in a
+warning; give the means (D,) of others."""
 
 COPIES = 16
 """Rows for one sample. Hundreds of passes each are long: on a CPU a group, and a step of the progress, is one sample."""
@@ -35,10 +35,20 @@ def colour_of(question: ImageQuestion, replacement: Cover, name: str = "replacem
     images, dims = question.images, question.places.dims
     if isinstance(replacement, Tensor):
         return question.as_input(name, replacement)
-    if replacement == "mean-colour" and not question.places.unordered:
-        return images.mean(dims, keepdim=True)
+    if replacement == "mean-colour":
+        if not question.places.unordered:
+            return images.mean(dims, keepdim=True)
+        warn_of_features(name, replacement)
     value = 0.0 if isinstance(replacement, str) else replacement
     return images.new_full((*images.shape[:2], *[1] * len(dims)), value)
+
+
+def warn_of_features(name: str, chosen: str) -> None:
+    """Say what takes the place of a table's features where something was chosen that images have and they do not."""
+    warn_caller(
+        f"{name} is {chosen!r}, which features of a table do not have in common: zero takes their place, the mean of "
+        f"standardised features; say {name}='zero' if that is right, or give the means of others (D,)"
+    )
 
 
 def covered(images: Tensor, masks: Tensor, colour: Tensor) -> Tensor:

@@ -76,6 +76,14 @@ def explain(
         float | None,
         typer.Option("--rate", min=1e-9, help="Samples per second, of signals whose files do not say it (.npy, .csv)."),
     ] = None,
+    axes: Annotated[
+        str | None,
+        typer.Option(
+            "--axes",
+            help="What the axes of one input mean, where the network does not tell: TC, CT, D, T, … (C channels, T times, D "
+            "features, or D, H and W in space).",
+        ),
+    ] = None,
     weights: options.Weights = None,
     classes: options.Classes = None,
     labels: Annotated[
@@ -125,7 +133,7 @@ def explain(
 
     specs = with_files(specs, level)
     with options.reached_workers(cluster, workers, device) as (helpers, place):
-        loaded = load_model(model, weights, place)
+        loaded = say_axes(load_model(model, weights, place), axes, helpers)
         check_reading(loaded)
         loaded, found = reading_of(loaded, found, rate)
         names = with_classes(loaded, given_names if classes else None).classes
@@ -159,6 +167,22 @@ def explain(
     known = f" ({done.repeated} of {len(done.rows)} were there already)" if done.repeated else ""
     beside = f", with {others} photo{'s' if others > 1 else ''} of earlier runs" if others else ""
     answers.print(f"pictures, maps and summary.json are in {out}/{known}{beside}", soft_wrap=True)
+
+
+def say_axes(loaded: "Loaded", axes: str | None, workers: "Workers | None") -> "Loaded":
+    """Return the network, which from now on says what the axes of its inputs mean if a person says it."""
+    if axes is None:
+        return loaded
+    from bitlens.core.places import AXES
+    from bitlens.errors import one_of
+    from bitlens.probe.axes import OWN_WORD
+
+    if workers is not None:
+        raise SettingError(
+            f"--axes does not reach the workers of a cluster: let the network say it, {OWN_WORD} = {axes!r}"
+        )
+    setattr(loaded.model, OWN_WORD, one_of("axes", axes, {name: name for name in AXES}))
+    return loaded
 
 
 def reading_of(loaded: "Loaded", found: list[Path], rate: float | None) -> "tuple[Loaded, list[Path]]":
@@ -278,8 +302,10 @@ def ready_methods(
 
 
 def _tell_refused(refused: Mapping[str, str]) -> None:
-    for label, reason in refused.items():
-        note(f"left out: {reason if reason.startswith(label) else f'{label}: {reason}'}")
+    from bitlens.explaining.left_out import left_out
+
+    for reason in left_out(refused):
+        note(reason)
 
 
 def _missing(spec: "Spec") -> "Lesson | None":

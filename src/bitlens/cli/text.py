@@ -1,7 +1,8 @@
 """The commands for texts: `bitlens text explain`, and what other files add to the group. Heavy imports wait."""
 
 import json
-from collections.abc import Sequence
+from collections.abc import Callable, Mapping, Sequence
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal
 
@@ -11,13 +12,15 @@ from bitlens.cli import early, options
 from bitlens.cli.answers import RECALL, Shown, Told, explain_answers, read_file
 from bitlens.data.cells import check_text
 from bitlens.errors import DataError, SettingError
-from bitlens.system.console import answers, messages, progress_bar
+from bitlens.system.console import answers, messages, note, progress_bar
 from bitlens.system.files import write_text
 
 if TYPE_CHECKING:
     from bitlens.data.labels import Labels
     from bitlens.data.texts import TextSample
-    from bitlens.explaining.explainer import Explainer
+    from bitlens.explaining.explainer import Explainer, Explanation
+    from bitlens.methods.specs import Spec
+    from bitlens.models.loaded import Loaded
 
 text_app = typer.Typer(help="Explain what networks for texts use, word by word.", no_args_is_help=True)
 
@@ -80,7 +83,12 @@ def explain(
     classes: options.Classes = None,
     layer: options.TextLayer = None,
     method: Annotated[
-        str, typer.Option("--method", help="token-iba, iba, or a baseline such as lime; iba:steps=20 sets more.")
+        str,
+        typer.Option(
+            "--method",
+            "--methods",
+            help="token-iba, iba, or a baseline such as lime; iba:steps=20 sets more; several side by side: token-iba,lime.",
+        ),
     ] = "token-iba",
     keep: options.Keep = None,
     bits: options.Bits = None,
@@ -128,12 +136,13 @@ def explain(
     from bitlens.models.classes import check_target, class_name, read_classes
 
     model = model or "builtin/reviews"
-    name, settings = chosen_method(method, {"layer": layer, **price})
+    specs = chosen_methods(method, {"layer": layer, **price})
     given_names = read_classes(classes) if classes is not None else early.bundled_classes(model)
     check_target(target, given_names)
     refuse_several(texts or [], file, data)
     early.check(model, kind="text", data=[data, statistics_from], files={"--weights": weights}, out_file=html)
-    from bitlens.explaining.explainer import Explainer, page
+    from bitlens.explaining.left_out import by_each, left_out
+    from bitlens.explaining.text_page import compared_page
     from bitlens.methods.labels import labels_for, with_classes
     from bitlens.models.listing import short_name
     from bitlens.models.load import load_model
@@ -141,23 +150,59 @@ def explain(
     loaded = load_model(model, weights, options.device_name(device), kind="text")
     loaded = with_classes(loaded, given_names if classes is not None else None)
     samples = chosen_texts(texts or [], file, data, limit, pair, labels_for(loaded) if data is not None else None)
-    explainer = Explainer(loaded, method=name, **{"seed": seed, **settings})
-    more = options.besides({method: explainer.method}, {"curve": curve, "spread": spread})
-    teach(explainer, statistics_from, statistics_count)
-    with progress_bar("explaining", len(samples)) as advance:
-        found = explainer(*columns_of(samples), target=target, progress=advance, **more)
+    explainers, refused = by_each(specs, partial(_explainer, specs, loaded, seed, statistics_from, statistics_count))
+    wanted = options.besides(
+        {label: one.method for label, one in explainers.items()}, {"curve": curve, "spread": spread}
+    )
+    with progress_bar("explaining", len(samples) * len(explainers)) as advance:
+        explain_all = partial(_explained, explainers, columns_of(samples), target, wanted, advance)
+        found, failed = by_each(explainers, explain_all)
+    for reason in left_out({**refused, **failed}):
+        note(reason)
     if html is not None:
-        write_text(html, page(found, f"{method} on {short_name(model)}", same_scale=same_scale))
+        write_text(html, compared_page(found, f"{', '.join(found)} on {short_name(model)}", same_scale=same_scale))
+    rows = [(sample, one) for sample, *row in zip(samples, *found.values(), strict=True) for one in row]
     if as_json:
-        named = (None if s.label is None else class_name(str(s.label), explainer.classes) for s in samples)
-        told = zip(samples, named, found, strict=True)
-        known = [{"name": s.name, "label": s.label, "label_name": name, **e.as_dict()} for s, name, e in told]
-        print(json.dumps(known, ensure_ascii=False))
+        named = (None if s.label is None else class_name(str(s.label), loaded.classes) for s, _ in rows)
+        told = [
+            {"name": s.name, "label": s.label, "label_name": name, **one.as_dict()}
+            for (s, one), name in zip(rows, named, strict=True)
+        ]
+        print(json.dumps(told, ensure_ascii=False))
         return
-    for number, explanation in enumerate(found):
+    for number, (_, explanation) in enumerate(rows):
         answers.print(*[""] * (number > 0), explanation, sep="\n")
     if html is not None:
         answers.print(f"\nthe page is {html}", soft_wrap=True)
+
+
+def _explainer(
+    specs: "Mapping[str, Spec]", loaded: "Loaded", seed: int, source: str | None, count: int, label: str
+) -> "Explainer":
+    """Make what explains by one of several methods, and teach it what it must know."""
+    from bitlens.explaining.explainer import Explainer
+
+    spec = specs[label]
+    explainer = Explainer(loaded, method=spec.name, **{"seed": seed, **spec.settings})
+    teach(explainer, source, count)
+    return explainer
+
+
+def _explained(
+    explainers: "Mapping[str, Explainer]",
+    given: tuple[list[str], list[str] | None],
+    target: str,
+    wanted: Mapping[str, Any],
+    advance: Callable[[int], None],
+    label: str,
+) -> "list[Explanation]":
+    """Explain all texts by one of several methods, with what it can find besides."""
+    from bitlens.explaining.besides import able
+
+    explainer, (texts, pairs) = explainers[label], given
+    done = len(texts) * list(explainers).index(label)
+    more = able(explainer.method, wanted)
+    return explainer(texts, pairs, target=target, progress=lambda number: advance(done + number), **more)
 
 
 def refuse_several(texts: Sequence[str], file: Path | None, data: str | None) -> None:
@@ -204,19 +249,15 @@ def columns_of(samples: "Sequence[TextSample]") -> tuple[list[str], list[str] | 
     return [sample.text for sample in samples], pairs
 
 
-def chosen_method(method: str, chosen: dict[str, Any]) -> tuple[str, dict[str, Any]]:
-    """Return the method that a person asked for, with its settings; options that were not given are left to the method.
+def chosen_methods(methods: str, chosen: dict[str, Any]) -> "dict[str, Spec]":
+    """Return the methods that a person asked for, by label; options that were not given are left to each method.
 
     Raises:
-        SettingError: if there is no such method, several were named, or it does not take an option.
+        SettingError: if there is no such method, or none takes an option.
     """
     from bitlens.methods.naming import read_methods, with_options
 
-    specs = with_options(read_methods(method, "text"), chosen, "text")
-    if len(specs) != 1:
-        raise SettingError(f"--method {method} names {len(specs)} methods: give one")
-    (spec,) = specs.values()
-    return spec.name, dict(spec.settings)
+    return with_options(read_methods(methods, "text"), chosen, "text")
 
 
 def teach(explainer: "Explainer", source: str | None, count: int) -> None:

@@ -166,7 +166,7 @@ class ModelInputs:
         known = " or ".join(f"axes={name!r}" for name in AXES if len(name) == self.first.dim() - 1)
         raise InputError(
             f"{asks} must know what the axes of the inputs {got} mean, and the network does not tell: say "
-            f"ModelInputs.of(inputs, {known})"
+            f"ModelInputs.of(inputs, {known}), in commands --axes, or let the network say it as bitlens_axes"
         )
 
     @property

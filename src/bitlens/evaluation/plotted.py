@@ -27,11 +27,10 @@ def plots_of(folder: Path, table: Table) -> Iterator[Plot]:
         table: made of them.
     """
     yield _scores(table)
-    for metric in table.metrics:
-        axes = metric_of(metric).axes
-        means = _mean_curves(RowStore(folder / "rows"), metric, axes, table) if axes is not None else {}
-        if axes is not None and means:
-            yield _curves(table, metric, axes, means)
+    curved = {metric: axes for metric in table.metrics if (axes := metric_of(metric).axes) is not None}
+    found = _mean_curves(RowStore(folder / "rows"), curved, table) if curved else {}
+    for metric, means in found.items():
+        yield _curves(table, metric, curved[metric], means)
 
 
 def _scores(table: Table) -> Plot:
@@ -117,19 +116,20 @@ class _MeanCurves:
             return Curve(name, self.x, ratio, np.sqrt(variance * count) / abs(b))
 
 
-def _mean_curves(store: RowStore, metric: str, axes: Axes, table: Table) -> dict[str, _MeanCurves]:
-    found: dict[str, _MeanCurves] = {}
-    for method, part in store.curves(metric):
+def _mean_curves(store: RowStore, curved: Mapping[str, Axes], table: Table) -> "dict[str, dict[str, _MeanCurves]]":
+    """Sum up the curves of metrics, by metric and method, in one pass over the files; metrics without any are left out."""
+    found: dict[str, dict[str, _MeanCurves]] = {metric: {} for metric in curved}
+    for (method, metric), part in store.curves(list(curved)):
         if (method, metric) not in table.indices:
             continue
         chosen = np.isin(part["index"].to_numpy(), table.indices[method, metric])
         if not chosen.any():
             continue
-        sides = ("x", "upper", "lower")[: 1 + len(axes.names)]
+        sides = ("x", "upper", "lower")[: 1 + len(curved[metric].names)]
         x, *curves = (_rows(part[name].filter(pa.array(chosen))) for name in sides)
-        mean = found.setdefault(method, _MeanCurves(x[0], axes.normalised))
+        mean = found[metric].setdefault(method, _MeanCurves(x[0], curved[metric].normalised))
         mean.add([_at(mean.x, x, values) for values in curves])
-    return found
+    return {metric: means for metric, means in found.items() if means}
 
 
 def _rows(column: Any) -> list[Floats]:

@@ -19,14 +19,14 @@ _CURVES = ("x", "upper", "lower")
 
 
 def read_rows(
-    path: Path, columns: Sequence[str], metric: str | None = None, samples: int | None = None
+    path: Path, columns: Sequence[str], metrics: Sequence[str] | None = None, samples: int | None = None
 ) -> Iterator[pa.Table]:
     """Read some columns of a file of rows, piece by piece.
 
     Args:
         path: the file.
         columns: the names of those that are wanted; index, method and metric among them.
-        metric: only rows of this one; None for all.
+        metrics: only rows of these; None for all.
         samples: how many samples the data set has, if that is known.
 
     Raises:
@@ -39,7 +39,7 @@ def read_rows(
                 piece = pa.Table.from_batches([batch])
                 piece.validate(full=True)
                 _check_rows(piece, samples)
-                yield piece if metric is None else piece.filter(pc.equal(piece["metric"], metric))
+                yield piece if metrics is None else piece.filter(pc.is_in(piece["metric"], pa.array(metrics)))
     except (OSError, pa.ArrowException, KeyError, ValueError, MemoryError) as error:
         if isinstance(error, DataError):
             raise

@@ -5,7 +5,7 @@ than a failure, the earlier file rather than the later.
 """
 
 import sys
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -105,16 +105,20 @@ class RowStore:
                 failed.add(pair, part, rows[~good[rows]])
         return {pair: collected.pop(pair).series(failed, pair) for pair in sorted(collected)}
 
-    def curves(self, metric: str) -> Iterator[tuple[str, pa.Table]]:
-        """Yield the curves of a metric by method, file by file: tables with index, x, upper, lower, without failures."""
+    def curves(self, metrics: Sequence[str]) -> Iterator[tuple[tuple[str, str], pa.Table]]:
+        """Yield the curves of metrics by (method, metric), file by file: tables with index, x, upper, lower.
+
+        Rows that failed, or were kept without their curve, are left out.
+        """
         done = Done()
-        for part in self._parts([*_PAIR, "x", "upper", "lower", "error", "value"], metric):
+        for part in self._parts([*_PAIR, "x", "upper", "lower", "error", "value"], metrics):
             good = _is_null(part["error"]) & ~_is_null(part["value"])
-            for (method, _), rows in _by_pair(part):
+            good &= _numbers(pc.list_value_length(part["x"])) > 0
+            for pair, rows in _by_pair(part):
                 mine = rows[good[rows]]
-                mine = mine[done.add((method, metric), _numbers(part["index"])[mine])]
+                mine = mine[done.add(pair, _numbers(part["index"])[mine])]
                 if len(mine):
-                    yield method, part.select(["index", "x", "upper", "lower"]).take(pa.array(mine))
+                    yield pair, part.select(["index", "x", "upper", "lower"]).take(pa.array(mine))
 
     def map_seconds(self) -> dict[str, float]:
         """Return how long a map of each method took, the median over samples, where it was made at all."""
@@ -134,9 +138,9 @@ class RowStore:
                 return dict(part.select(["index", "sample", "photo", "error"]).slice(int(good[0]), 1).to_pylist()[0])
         return None
 
-    def _parts(self, columns: list[str], metric: str | None = None) -> Iterator[pa.Table]:
+    def _parts(self, columns: list[str], metrics: Sequence[str] | None = None) -> Iterator[pa.Table]:
         for path in sorted(self.folder.glob("[!.]*.parquet")):
-            yield from read_rows(path, columns, metric, self.samples)
+            yield from read_rows(path, columns, metrics, self.samples)
 
 
 class _Collected:

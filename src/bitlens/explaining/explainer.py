@@ -11,6 +11,7 @@ from torch import Tensor, nn
 from bitlens.core.attribution import Attribution
 from bitlens.core.outputs import OutputChoice
 from bitlens.core.targets import Target
+from bitlens.core.told import share_asked
 from bitlens.data.texts import TextSample
 from bitlens.data.tokenizing import Span, TokenBatch
 from bitlens.errors import ModelError, StatisticsError
@@ -28,7 +29,8 @@ from bitlens.probe.endings import output_form
 from bitlens.system.console import answers
 from bitlens.view.card import Proof, agreement
 from bitlens.view.colours import Scale
-from bitlens.view.shaded import Piece, ShadedText, html_fragment, html_page, number, pieces_of, terminal, word_scale
+from bitlens.view.scales import darkened
+from bitlens.view.shaded import Piece, ShadedText, html_fragment, number, pieces_of, terminal, word_scale
 from bitlens.view.tradeoff import TradeOff, trade_off
 
 _BATCH = 16
@@ -95,11 +97,27 @@ class Explanation:
             values = cells[0, : len(self.spans)].tolist()
         return sum(value for value, span in zip(values, self.spans, strict=True) if span is None)
 
+    @property
+    def idle(self) -> bool:
+        """Say whether the network gives this answer without seeing anything, so that no word was needed or is against it."""
+        proof = Proof.of(self.attribution)
+        return proof is not None and proof.idle and self.unit == "bits" and not self.attribution.signed
+
+    @property
+    def title(self) -> str:
+        """Say what was asked, and what the network says."""
+        if not self.prediction:
+            return self.target
+        said = f"{self.prediction}, p = {self.probability:.3f}"
+        return said if self.target == self.prediction else f"{self.target}? ({said})"
+
     def shaded(self, scale: Scale | None = None) -> ShadedText:
         """Return the text with its words' values, ready to be shown; the scale ends at its strongest word if none is given."""
         pieces = self._pieces(self.values)
         scale = scale or word_scale([pieces], self.unit, signed=self.signed)
-        shown = ShadedText(pieces, scale, self._title(), tuple(self._notes()))
+        if self.idle:
+            scale = darkened(scale, max(piece.value or 0.0 for piece in pieces))
+        shown = ShadedText(pieces, scale, self.title, tuple(self._notes()))
         return shown if (curve := trade_off(self.attribution)) is None else replace(shown, **self._curve(curve))
 
     def passages(self, scale: Scale | None = None) -> list[ShadedText]:
@@ -141,6 +159,8 @@ class Explanation:
         words = [{"word": word.text, "value": word.value, "span": word.span} for word in self.words]
         found: dict[str, Any] = {"text": self.text, "prediction": self.prediction}
         found["prediction_probability"] = self.probability
+        if (asked := share_asked(self.attribution.settings)) is not None:
+            found["keep"] = asked
         found |= {**self.attribution.summary()[0], "target": self.target, "words": words, "tokens": tokens}
         if (over := self.attribution.spread) is not None:
             found["spread"] = over.std[0, : len(self.tokens)].tolist()
@@ -159,12 +179,6 @@ class Explanation:
         scale = word_scale([pieces for _, pieces in steps], self.unit)
         return {"curve": [ShadedText(pieces, scale, said) for said, pieces in steps], "told": curve.sentence}
 
-    def _title(self) -> str:
-        if not self.prediction:
-            return self.target
-        said = f"{self.prediction}, p = {self.probability:.3f}"
-        return said if self.target == self.prediction else f"{self.target}? ({said})"
-
     def _notes(self) -> Iterable[str]:
         found = self.attribution
         where = f" at {found.layer}" if found.layer else ""
@@ -181,21 +195,6 @@ class Explanation:
             held = f": {proof.held}" if proof.held else ""
             yield f"{what} of {self.target}: {proof.before:.3f}, with noise in place of what is not needed {under}{held}"
             yield from filter(None, [proof.caveat])
-
-
-def page(explanations: Sequence[Explanation], title: str, *, same_scale: bool | None = None) -> str:
-    """Return several texts as one page of HTML that carries all it needs.
-
-    Args:
-        explanations: of one method.
-        title: of the page.
-        same_scale: whether all texts share a scale, or each ends at its strongest word; None to share it where words have bits.
-    """
-    scale = None
-    if same_scale or (same_scale is None and explanations[0].unit == "bits"):
-        pieces = [one.shaded().pieces for one in explanations]
-        scale = word_scale(pieces, explanations[0].unit, signed=explanations[0].signed)
-    return html_page([shown for one in explanations for shown in one.passages(scale)], title)
 
 
 class Explainer:

@@ -10,6 +10,7 @@ import torch
 from PIL import Image
 from torch import Tensor
 
+from bitlens.core.places import Places
 from bitlens.core.targets import Target
 from bitlens.data.boxes import box_mask, object_mask
 from bitlens.data.datasets import Sample
@@ -33,6 +34,7 @@ class Photo(Asked):
         size: (width, height) of the photo before it was prepared, the shape of what is none.
         preprocess: how the image was made.
         numbers: what it was made of, where that is no photo.
+        axes: what those of the image mean, where the network says or tells it, see `ModelInputs`.
     """
 
     sample: Sample
@@ -40,10 +42,13 @@ class Photo(Asked):
     size: tuple[int, ...]
     preprocess: Preprocessing
     numbers: Numbers | None = None
+    axes: str | None = None
 
     @property
     def places(self) -> tuple[int, ...]:
         """Return how many places there are along each axis: (H, W), (T,), (D, H, W), or (D,) features of a row."""
+        if self.axes is not None:
+            return Places.of(self.axes, tuple(self.image.shape[1:])).size
         return tuple(self.image.shape[1 if self.image.dim() == 2 else 2 :])
 
     def inside(self, region: ObjectShape, max_area: float) -> Tensor | None:
@@ -130,4 +135,13 @@ def read_photo(
     mark = fingerprint(sample, content)
     numbers = content if isinstance(content, Numbers) else None
     size = content.size if isinstance(content, Image.Image) else tuple(image.shape[1:])
-    return Photo(mark, *said, sample=sample, image=inputs.first, size=size, preprocess=preprocess, numbers=numbers)
+    return Photo(
+        mark,
+        *said,
+        sample=sample,
+        image=inputs.first,
+        size=size,
+        preprocess=preprocess,
+        numbers=numbers,
+        axes=inputs.axes,
+    )

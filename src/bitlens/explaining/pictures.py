@@ -44,39 +44,28 @@ def write_picture(photo: Explained, out: Path, suffix: str, ends: Ends | None = 
         alone = Outcome()
         alone.raise_tops(photo, None)
         ends = Ends(None, alone.tops)
+    scales = [_scale(one, ends) for one in photo.found]
     if isinstance(photo.shown, Seen):
         figure = draw_reading(photo, ends)
     elif len(photo.found) == 1:
-        (one,) = photo.found
-        evident = one.attribution.evidence is not None
-        legend = caption(one.attribution) if evident else " · ".join([_before(photo), *filter(None, _names(one))])
-        scale = _scale(one, ends)
+        (one,), (scale,) = photo.found, scales
         figure = draw_explanation(
             photo.pixels,
             one.attribution.map[0],
             unit=one.attribution.unit,
             scale=scale,
             title=photo.name,
-            caption=" · ".join(filter(None, (legend, _little(one, scale)))),
+            caption=_legend(photo, scales),
         )
     else:
-        panels = [Panel(one.attribution.map[0], _scale(one, ends), *_names(one)) for one in photo.found]
-        told = [
-            " · ".join(
-                filter(None, (caption(one.attribution) if one.attribution.evidence else "", _little(one, panel.scale)))
-            )
-            for one, panel in zip(photo.found, panels, strict=True)
-        ]
-        proofs = [f"{one.ready.label}: {text}" for one, text in zip(photo.found, told, strict=True) if text]
-        legend = "\n".join(proofs or [_before(photo)])
-        figure = draw_comparison(photo.pixels, panels, title=photo.name, caption=legend)
+        panels = _panels(photo, scales)
+        figure = draw_comparison(photo.pixels, panels, title=photo.name, caption=_legend(photo, scales))
     save_figure(figure, out / f"{photo.stem}.{suffix}")
     for one in photo.found:
         save_raw(one.attribution.map[0], out / f"{photo.stem}{one.ready.endings[0]}.npy")
         if (curve := trade_off(one.attribution)) is not None:
-            drawn = draw_trade_off(
-                curve, photo.pixels, title=photo.name, caption=f"{', '.join(filter(None, _names(one)))}."
-            )
+            pixels = photo.shown if isinstance(photo.shown, Tensor) else None
+            drawn = draw_trade_off(curve, pixels, title=photo.name, caption=f"{', '.join(filter(None, _names(one)))}.")
             save_figure(drawn, out / f"{photo.stem}{one.ready.endings[0]}.curve.{suffix}")
         if one.attribution.spread is not None:
             named = replace(one.attribution, seen=(_seen(photo),))
@@ -86,16 +75,28 @@ def write_picture(photo: Explained, out: Path, suffix: str, ends: Ends | None = 
 def draw_reading(photo: Explained, ends: Ends, outline: Any = None) -> Figure:
     """Draw a signal, a volume or a row of a table beside its maps; non-zero places of `outline` are known to decide."""
     assert isinstance(photo.shown, Seen)
+    scales = [_scale(one, ends) for one in photo.found]
+    return draw_readings([Reading(photo.shown, _panels(photo, scales), photo.name, _legend(photo, scales), outline)])
+
+
+def _panels(photo: Explained, scales: Sequence[Scale]) -> list[Panel]:
+    """Return the maps of a photo, with names where there are several."""
+    names = [_names(one) if len(photo.found) > 1 else ("",) for one in photo.found]
+    return [
+        Panel(one.attribution.map[0], scale, *name) for one, scale, name in zip(photo.found, scales, names, strict=True)
+    ]
+
+
+def _legend(photo: Explained, scales: Sequence[Scale]) -> str:
+    """Say below the maps what was measured of each."""
+    proofs = [caption(one.attribution) if one.attribution.evidence else "" for one in photo.found]
+    faint = [_little(one, scale) for one, scale in zip(photo.found, scales, strict=True)]
     if len(photo.found) == 1:
-        (one,) = photo.found
-        evident = one.attribution.evidence is not None
-        legend = caption(one.attribution) if evident else " · ".join([_before(photo), *filter(None, _names(one))])
-        panels = [Panel(one.attribution.map[0], _scale(one, ends), "")]
-    else:
-        panels = [Panel(one.attribution.map[0], _scale(one, ends), *_names(one)) for one in photo.found]
-        proofs = [f"{one.ready.label}: {caption(one.attribution)}" for one in photo.found if one.attribution.evidence]
-        legend = "\n".join(proofs or [_before(photo)])
-    return draw_readings([Reading(photo.shown, panels, photo.name, legend, outline)])
+        parts = proofs if proofs[0] else [_before(photo), *_names(photo.found[0])]
+        return " · ".join(filter(None, [*parts, *faint]))
+    told = [" · ".join(filter(None, both)) for both in zip(proofs, faint, strict=True)]
+    lines = [f"{one.ready.label}: {text}" for one, text in zip(photo.found, told, strict=True) if text]
+    return "\n".join(lines or [_before(photo)])
 
 
 def _seen(photo: Explained) -> Seen:

@@ -8,6 +8,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from bitlens.core.places import Places
 from bitlens.core.seen import Seen
 from bitlens.data.images import read_image
 from bitlens.data.kinds import Form
@@ -29,6 +30,8 @@ def shown_of(photo: Photo) -> Shown:
     one = photo.image[0].cpu()
     if one.dim() == 3:
         return photo.preprocess.display(one)
+    if photo.axes is not None and "C" in photo.axes:
+        one = Places.of(photo.axes, tuple(one.shape)).first(one[None])[0]
     raw = photo.numbers
     if raw is None:
         return Seen(values=one)

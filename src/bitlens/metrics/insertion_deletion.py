@@ -152,7 +152,7 @@ def insertion_deletion(
         tiles = Tiles.over(group.places, 1)
         counts = step_counts(tiles.count, points, step)
         places = tiles.spread(ranks(tiles.means(group.maps), descending=True, seed=passes.seed))[..., None]
-        empty, fill = replaced(group, start).expand_as(group.images), replaced(group, replacement)
+        empty, fill = replaced(group, start, "start").expand_as(group.images), replaced(group, replacement)
 
         def curve(before: Tensor, after: Tensor, inner: list[int]) -> Tensor:
             return group.answers(before, after, by_rank(places, inner), len(inner))

@@ -12,6 +12,7 @@ import torch
 from torch import Tensor, nn
 
 from bitlens.baselines.asking import Quantity, in_passes, one_each
+from bitlens.baselines.masking import warn_of_features
 from bitlens.core.inputs import ModelInputs
 from bitlens.core.masks import blurred, smoothing_matrix
 from bitlens.core.passes import Passes, in_precision, suffix_dtype
@@ -154,11 +155,20 @@ def _maps_for(count: int, places: Places, maps: Tensor) -> Tensor:
     return maps
 
 
-def replaced(group: ImageGroup, replacement: Replacement) -> Tensor:
-    """Return what takes the place of a group's pixels, channels last, of a shape that broadcasts to its images."""
+def replaced(group: ImageGroup, replacement: Replacement, name: str = "replacement") -> Tensor:
+    """Return what takes the place of a group's pixels, channels last, of a shape that broadcasts to its images.
+
+    Args:
+        group: the images.
+        replacement: the setting that says it.
+        name: of that setting, for errors.
+    """
     if not isinstance(replacement, Tensor):
-        made = one_of("replacement", replacement, REPLACEMENTS)
-        return (REPLACEMENTS["zero"] if group.places.unordered else made)(group.images)
+        made = one_of(name, replacement, REPLACEMENTS)
+        if group.places.unordered and replacement != "zero":
+            warn_of_features(name, replacement)
+            made = REPLACEMENTS["zero"]
+        return made(group.images)
     wanted = group.places.back(group.images[:1].movedim(-1, 1)).shape[1:]
     if replacement.shape[1:] != wanted:
         raise InputError(

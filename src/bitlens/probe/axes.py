@@ -16,6 +16,7 @@ from torch import Tensor, nn
 from torch.overrides import TorchFunctionMode
 
 from bitlens.core.inputs import ModelInputs
+from bitlens.core.places import Places
 from bitlens.probe.agreement import agree
 from bitlens.probe.capturing import Reached
 from bitlens.probe.modules import Forward, Wrapper, device_of, frozen, in_precision_of, wrapped
@@ -28,9 +29,22 @@ _ROUNDING = 1e-5
 _TOGETHER = 0.25  # the share of the smaller half's places that both halves may reach, where they arrive apart
 
 
+OWN_WORD = "bitlens_axes"
+"""The attribute by which a network says what the axes of one of its inputs mean, as a user would: one of `AXES`."""
+
+
 def placed(model: nn.Module, inputs: ModelInputs) -> ModelInputs:
-    """Return the inputs with what their axes mean, if nobody has said it and the network tells."""
-    if inputs.axes is not None or not inputs.asks_for_axes:
+    """Return the inputs with what their axes mean, if nobody has said it and the network says or tells.
+
+    Raises:
+        InputError: if the network says something that does not fit its inputs.
+    """
+    if inputs.axes is not None:
+        return inputs
+    if (said := getattr(model, OWN_WORD, None)) is not None:
+        Places.of(said, tuple(inputs.first.shape[1:]))
+        return replace(inputs, axes=said)
+    if not inputs.asks_for_axes:
         return inputs
     known = _AXES.setdefault(model, {})
     key = (inputs.signature, inputs.lead)

@@ -18,6 +18,7 @@ from bitlens.reports.found import Entry
 from bitlens.view.answer import Answer, named
 from bitlens.view.arrays import Floats
 from bitlens.view.card import Card, MapFigure, Proof, agreement, draw_figure, draw_photo_uri, totals
+from bitlens.view.colours import Scale
 from bitlens.view.scales import Ends, little
 from bitlens.view.tradeoff import trade_off
 from bitlens.view.tradeoff_page import trade_off_html
@@ -121,14 +122,20 @@ def _figure(photo: Floats | None, label: str, one: StoredMap, ends: Ends, anchor
         total=totals(one),
         proof=Proof.of(one),
     )
-    if one.spread is not None:
-        drawn = replace(drawn, facts=(*drawn.facts, agreement(one)))
-    if ends.own(one.unit):
-        drawn = replace(drawn, own=True)
-    if faint := little(one.map[0], scale):
-        drawn = replace(drawn, facts=(*drawn.facts, faint))
-    curve = trade_off(one, title=label if several else "")
+    drawn = _told(drawn, one, scale, ends)
+    return _with_curve(drawn, photo, one, anchor, label if several else "")
+
+
+def _with_curve(drawn: MapFigure, photo: Floats | None, one: StoredMap, anchor: str, title: str) -> MapFigure:
+    """Add the curve of the decision, where it was asked for."""
+    curve = trade_off(one, title=title)
     return drawn if curve is None else replace(drawn, curve=trade_off_html(curve, photo, anchor))
+
+
+def _told(drawn: MapFigure, one: StoredMap, scale: Scale, ends: Ends) -> MapFigure:
+    """Add what is said of every map: whether seeds agree, whether next to nothing is used, whether its scale is its own."""
+    facts = filter(None, (agreement(one), little(one.map[0], scale)))
+    return replace(drawn, facts=(*drawn.facts, *facts), own=ends.own(one.unit))
 
 
 def figure_details(one: StoredMap, label: str) -> str:
@@ -154,13 +161,16 @@ def _reading_card(sample: _Sample, ends: Ends, anchor: str) -> Card:
     from bitlens.explaining.shown import read_shown
     from bitlens.reports.readings import reading_figure
 
-    problems, figures = list(sample.problems), []
+    problems, figures = list(sample.problems), list[MapFigure]()
     try:
         shown = read_shown(sample.entry.folder / safe_name(sample.entry.row.get("seen")))
         for label, one in sample.maps:
             scale = ends.scale(label, one, signed=_signed(label, one))
             assert isinstance(shown, Seen)
-            figures.append(reading_figure(shown, one, scale, method=label, details=figure_details(one, label)))
+            drawn = reading_figure(shown, one, scale, method=label, details=figure_details(one, label))
+            title = label if len(sample.maps) > 1 else ""
+            drawn = _with_curve(_told(drawn, one, scale, ends), None, one, f"{anchor}-{len(figures)}", title)
+            figures.append(drawn)
     except BitlensError as error:
         problems.append(str(error))
     return Card(anchor, _name(sample), _answer(sample), "", _GREY_SIZE, tuple(figures), tuple(problems))

@@ -10,6 +10,7 @@ from bitlens.errors import BitlensError, InputError
 from bitlens.view.answer import Answer
 from bitlens.view.card import Proof
 from bitlens.view.report_html import Passage
+from bitlens.view.scales import darkened
 from bitlens.view.shaded import ShadedText, pieces_of, word_scale
 
 Tops = Mapping[str, float]
@@ -21,7 +22,7 @@ def scale_of(rows: Sequence[Mapping[str, Any]], same_scale: bool | None) -> Tops
     tops: dict[str, float] = {}
     for row in rows:
         unit = str(row.get("unit")).partition("/")[0]
-        if same_scale or (same_scale is None and unit == "bits"):
+        if (same_scale or (same_scale is None and unit == "bits")) and not _idle(row):
             with suppress(InputError):  # what is damaged is told where it is shown
                 values = [abs(value) for value in _words(row)[2] if math.isfinite(value)]
                 tops[unit] = max(tops.get(unit, 0.0), *values)
@@ -56,6 +57,8 @@ def _passage(row: Mapping[str, Any], name: str, anchor: str, tops: Tops) -> Pass
         raise _damaged(error) from error
     pieces = pieces_of(text, spans, values)
     scale = word_scale([pieces], unit, vmax=tops.get(unit) or None, signed=bool(row.get("signed")))
+    if proof is not None and proof.idle and not row.get("signed"):
+        scale = darkened(scale, max(values, default=0.0))
     method = " · ".join(str(row[key]) for key in ("method", "layer") if row.get(key))
     return Passage(anchor, name, _answer(row), method, ShadedText(pieces, scale), total, against, proof)
 
@@ -81,9 +84,21 @@ def _answer(row: Mapping[str, Any]) -> Answer:
 
 
 def _proof(row: Mapping[str, Any]) -> Proof | None:
+    """Read what was measured under noise; None of a method that uses none."""
     for measure in ("probability", "score"):
         names = [f"{measure}_{which}" for which in ("before", "under_noise", "under_noise_std")]
         if all(name in row for name in names):
+            floor, kept, asked = (_number(row.get(name)) for name in (f"{measure}_floor", "kept", "keep"))
+            caveat = BYPASSED if row.get("bypass_allowed") else ""
             before, under, spread = (float(row[name]) for name in names)
-            return Proof(before, under, spread, measure, caveat=BYPASSED if row.get("bypass_allowed") else "")
+            return Proof(before, under, spread, measure, floor, kept, caveat, asked=asked)
     return None
+
+
+def _number(value: Any) -> float | None:
+    return None if value is None else float(value)
+
+
+def _idle(row: Mapping[str, Any]) -> bool:
+    """Say whether nothing of a text was needed, nor is against the answer."""
+    return "kept" in row and row["kept"] is None and not row.get("signed")

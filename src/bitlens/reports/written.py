@@ -1,6 +1,6 @@
 """The report of several folders and files, written as one page."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -62,6 +62,7 @@ def write_report(places: Sequence[str | Path], out: str | Path, *, same_scale: b
                 found.append((place, read_results(place)))
             except DataError as error:
                 report.problems.append(str(error))
+    report.what = _what([results.settings for _, results in found if results.groups])
     groups = [group for _, results in found for group in results.groups]
     ends = ends_of(groups, same_scale)
     shaded = scale_of([row for _, results in found for row in results.texts], same_scale)
@@ -94,13 +95,21 @@ def _add_evaluation(report: Report, folder: Path) -> None:
         report.problems.append(str(error))
 
 
+def _what(settings: Sequence[Mapping[str, Any]]) -> str:
+    """Name what was explained, photos above all: "photo", "signal", "volume", "row", or "input" of several kinds."""
+    forms = {str(one.get("form", "photo")) for one in settings}
+    (form,) = forms if len(forms) == 1 else ("photo" if not forms else "file",)
+    return {"table": "row", "file": "input"}.get(form, form)
+
+
 def _title(report: Report) -> str:
     targets = [answer.asked for answer in report.answers]
     if len(targets) == 1 and not report.sections:
         return f"What the network uses for “{targets[0]}”"
     if targets:
-        counts = {"photos": len(report.cards), "texts": len(report.passages)}
-        return f"What the network uses in {' and '.join(f'{count} {what}' for what, count in counts.items() if count)}"
+        counts = {report.what: len(report.cards), "text": len(report.passages)}
+        said = (f"{count} {what}{'s' if count > 1 else ''}" for what, count in counts.items() if count)
+        return f"What the network uses in {' and '.join(said)}"
     return "How well the methods explain"
 
 

@@ -27,6 +27,7 @@ _BAR_WIDTH, _BAR_HEIGHT = 1.6, 0.09
 _TITLE, _HEADING, _BODY, _SMALL = 12.0, 9.0, 8.0, 7.0
 FAINT = 10.0
 """Bits: the words of a layer that fewer pass are shaded by what they have of so many."""
+_MEANING = f"share of the layer's bits, or of {FAINT:g} bits where fewer pass"
 _MUTED, _FRAME = "#555555", "#bbbbbb"
 _INK = LinearSegmentedColormap.from_list("ink", ["#ffffff", "#fde3c0", "#f5a04b", "#c2410c", "#4a1303"])
 _GAMMA = 0.6  # small shares stay visible
@@ -62,16 +63,7 @@ def draw_layers(
     Raises:
         InputError: there is no panel, or one does not fit the words and layers, or holds negative or non-finite bits.
     """
-    for panel in panels:
-        if panel.bits.shape != (len(layers), len(words)) or len(panel.notes) != len(layers) or not panel.bits.size:
-            raise InputError(
-                f"panel {panel.title!r} has shape {panel.bits.shape}: expected {len(layers)} layers, {len(words)} words, and a "
-                "note for each layer"
-            )
-        if not np.isfinite(panel.bits).all() or panel.bits.min() < 0:
-            raise InputError(f"panel {panel.title!r} holds bits that are negative or not finite")
-    if not panels:
-        raise InputError("there is no network to draw: give at least one panel")
+    _check(panels, words, layers)
     names = [wrap(name, _LONGEST_LAYER, _SMALL, max_lines=1)[0] for name in layers]
     left = _MARGIN + max(width_of(name, _SMALL) for name in names) + 0.08
     right = _MARGIN + max(width_of(note, _SMALL) for panel in panels for note in panel.notes) + 0.08
@@ -81,7 +73,7 @@ def draw_layers(
     labels = [wrap(word, _LONGEST_WORD, _SMALL, max_lines=1)[0] for word in words]
     bands = [slice(start, start + across) for start in range(0, len(words), across)]
     shares = [_shares(panel.bits) for panel in panels]
-    top_share = max(float(share.max()) for share in shares) or 1.0
+    top_share = _top_of(panels)
 
     heading = wrap(title, _PAGE - 2 * _MARGIN, _TITLE, bold=True, max_lines=2)
     legend = wrap(caption, _PAGE - 2 * _MARGIN, _BODY)
@@ -105,16 +97,31 @@ def draw_layers(
             top += panel_height
         top += labels_height + _BAND_GAP
     _draw_bar(add_axes(page, left, top, _BAR_WIDTH, _BAR_HEIGHT), top_share)
-    write(
-        page,
-        [f"share of the layer's bits, or of {FAINT:g} bits where fewer pass"],
-        left + _BAR_WIDTH + 0.15,
-        top - 0.03,
-        _SMALL,
-        colour=_MUTED,
-    )
+    write(page, [_MEANING], left + _BAR_WIDTH + 0.15, top - 0.03, _SMALL, colour=_MUTED)
     write(page, legend, _MARGIN, end, _BODY, colour=_MUTED)
     return page
+
+
+def _check(panels: Sequence[LayerPanel], words: Sequence[str], layers: Sequence[str]) -> None:
+    """Refuse panels that do not fit the words and layers, or hold bits that cannot be."""
+    if not panels:
+        raise InputError("there is no network to draw: give at least one panel")
+    for panel in panels:
+        if panel.bits.shape != (len(layers), len(words)) or len(panel.notes) != len(layers) or not panel.bits.size:
+            raise InputError(
+                f"panel {panel.title!r} has shape {panel.bits.shape}: expected {len(layers)} layers, {len(words)} words, and a "
+                "note for each layer"
+            )
+        if not np.isfinite(panel.bits).all() or panel.bits.min() < 0:
+            raise InputError(f"panel {panel.title!r} holds bits that are negative or not finite")
+
+
+def _top_of(panels: Sequence[LayerPanel]) -> float:
+    """Return where colours end: at the largest share of a layer that `FAINT` bits pass, or at all of a layer's where none is."""
+    shares = [_shares(panel.bits) for panel in panels]
+    used = [share[panel.bits.sum(1) >= FAINT] for panel, share in zip(panels, shares, strict=True)]
+    largest = max((float(share.max()) for share in used if share.size), default=1.0)
+    return max(largest, *(float(share.max()) for share in shares))
 
 
 def _shares(bits: Floats) -> Floats:

@@ -157,6 +157,7 @@ class Report:
         sections: evaluations.
         recipes: how to make it again.
         problems: what could not be shown, and why.
+        what: one of what the cards are about is called.
     """
 
     title: str
@@ -166,6 +167,7 @@ class Report:
     sections: list[Section] = field(default_factory=list)
     recipes: list[Recipe] = field(default_factory=list)
     problems: list[str] = field(default_factory=list)
+    what: str = "photo"
 
     @property
     def in_bits(self) -> bool:
@@ -210,7 +212,7 @@ class Report:
         answers = [card.answer for card in self.cards]
         own = all(answer.predicted == answer.asked for answer in answers)
         methods = dict.fromkeys(f.method for card in self.cards for f in card.figures if f.proof is not None)
-        columns = [Column("photo", number=False), Column("predicted" if own else "asked about", number=False)]
+        columns = [Column(self.what, number=False), Column("predicted" if own else "asked about", number=False)]
         columns += [Column("probability"), *(Column(f"{method}: under noise") for method in methods)]
         told = {
             "the network predicts": [answer.predicted for answer in answers] if not own else [],
@@ -227,7 +229,7 @@ class Report:
             row += [_probability(proof.under if proof else None) for proof in map(proofs.get, methods)]
             row += [Cell(texts[number], texts[number].casefold() or None) for texts in told.values()]
             rows.append(row)
-        return DataTable("All photos", columns, rows)
+        return DataTable(f"All {self.what}s", columns, rows)
 
 
 def render(report: Report) -> str:

@@ -76,6 +76,11 @@ def little(values: Floats, scale: Scale) -> str:
     return f"next to nothing: {largest:.2g} {scale.unit} at most"
 
 
+def darkened(scale: Scale, largest: float) -> Scale:
+    """Return the scale on which a map that goes up to `largest` is dark, as one of which nothing was needed is."""
+    return replace(scale, top=max(scale.top, largest / _LITTLE))
+
+
 def dark_end(maps: Sequence[Floats], idle: Sequence[bool]) -> float | None:
     """Return where the colours of maps must end so that they are dark, if nothing of any input was needed."""
     largest = max(float(np.abs(one).max(initial=0.0)) for one in maps)

@@ -16,6 +16,7 @@ from bitlens.errors import InputError
 from bitlens.version import __version__
 from bitlens.view.colours import Scale
 from bitlens.view.html import asset, render_template
+from bitlens.view.scales import little
 
 # From which share of the scale's end a word gets the next stronger style; where there are no colours, bold, underline and
 # reverse remain.
@@ -79,6 +80,12 @@ class ShadedText:
         for_and_against = ": orange for the answer, blue against it" if self.scale.signed else ""
         return f"{self.scale.unit} of each {self.of}{for_and_against}{note}"
 
+    @property
+    def faint(self) -> str:
+        """Say that next to nothing of the scale is used, where that is so of bits."""
+        values = [piece.value for piece in self.pieces if piece.value is not None]
+        return little(np.array(values, dtype=np.float32), self.scale)
+
     def share(self, value: float) -> str:
         """Say how strong the shade of a value is, in percent."""
         return f"{100 * min(abs(value) / self.scale.top, 1.0):.1f}"
@@ -102,6 +109,19 @@ class ShadedText:
             for place, (word, value) in enumerate(words[:count])
             if not place or abs(value) >= least
         ]
+
+
+@dataclass(frozen=True)
+class Abreast:
+    """Texts that stand side by side on a page, as wide as there is room.
+
+    Attributes:
+        title: said above them, empty where each has its own.
+        texts: at least one.
+    """
+
+    title: str
+    texts: Sequence[ShadedText]
 
 
 def pieces_of(text: str, spans: Sequence[tuple[int, int]], values: Iterable[float]) -> tuple[Piece, ...]:
@@ -161,18 +181,22 @@ def terminal(shaded: ShadedText) -> Group:
         text.append(piece.text, _style((piece.value or 0.0) / shaded.scale.top))
     lines = [Text(shaded.title, "bold")] if shaded.title else []
     lines += [text, _legend(shaded), Text(f"most: {_listed(shaded, _LISTED_IN_TERMINAL)}", "dim")]
-    notes = [*shaded.notes, *(f"{one.title}; most: {_listed(one, _LISTED_OF_CURVE)}" for one in shaded.curve)]
+    notes = [
+        *filter(None, [shaded.faint]),
+        *shaded.notes,
+        *(f"{one.title}; most: {_listed(one, _LISTED_OF_CURVE)}" for one in shaded.curve),
+    ]
     return Group(*lines, *(Text(note, "dim") for note in notes))
 
 
 def html_fragment(texts: Sequence[ShadedText]) -> str:
     """Return the texts as a piece of HTML with its own style, for notebooks."""
-    return _render(texts, "", whole=False)
+    return _render([Abreast("", [one]) for one in texts], "", whole=False)
 
 
-def html_page(texts: Sequence[ShadedText], title: str) -> str:
-    """Return the texts as a whole page that asks no server for anything; light or dark as the reader's system is."""
-    return _render(texts, title, whole=True)
+def html_page(groups: Sequence[Abreast], title: str) -> str:
+    """Return texts as a whole page that asks no server for anything; light or dark as the reader's system is."""
+    return _render(groups, title, whole=True)
 
 
 def _listed(shaded: ShadedText, count: int) -> str:
@@ -198,7 +222,8 @@ def number(value: float) -> str:
     return f"{value:,.0f}" if abs(value) >= _WHOLE else f"{value:.2g}"
 
 
-def _render(texts: Sequence[ShadedText], title: str, *, whole: bool) -> str:
+def _render(groups: Sequence[Abreast], title: str, *, whole: bool) -> str:
     style = Markup(asset("text.css"))
-    page = render_template("text.html.j2", texts=texts, title=title, style=style, whole=whole, version=__version__)
+    shown = {"groups": groups, "wide": any(len(group.texts) > 1 for group in groups), "title": title, "whole": whole}
+    page = render_template("text.html.j2", **shown, style=style, version=__version__)
     return page.strip() + "\n"

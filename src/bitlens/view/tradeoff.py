@@ -41,6 +41,11 @@ class Step:
     value: float | None
     map: Floats
 
+    @property
+    def picture(self) -> Floats:
+        """Return the map as it is drawn: one of a single row as a band, an eighth as high as it is long."""
+        return self.map if len(self.map) > 1 else np.repeat(self.map, max(1, self.map.shape[1] // 8), 0)
+
     def said(self, measure: str) -> str:
         """Say it in a sentence."""
         symbol = "p" if measure == "probability" else "value"

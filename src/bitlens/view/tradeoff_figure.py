@@ -33,7 +33,7 @@ def draw_trade_off(curve: TradeOff, photo: Array | None, *, title: str, caption:
     if not curve.steps:
         raise InputError("the curve has no point to draw")
     pixels = as_photo(photo) if photo is not None else None
-    size = (pixels.shape[1], pixels.shape[2]) if pixels is not None else curve.steps[0].map.shape
+    size = (pixels.shape[1], pixels.shape[2]) if pixels is not None else curve.steps[0].picture.shape
     under = pixels if pixels is not None else np.full((3, *size), 0.5, dtype=np.float32)
     width = _PAGE - 2 * _MARGIN
     heading = wrap(title, width, _TITLE, bold=True, max_lines=2)
@@ -56,7 +56,7 @@ def draw_trade_off(curve: TradeOff, photo: Array | None, *, title: str, caption:
     for number, step in enumerate(curve.steps):
         down, across = divmod(number, abreast)
         left, upper = _MARGIN + across * (cell + _GAP), first + down * row
-        draw_map(add_axes(page, left, upper, *panel), under, as_map(step.map, (size[0], size[1])), curve.scale)
+        draw_map(add_axes(page, left, upper, *panel), under, as_map(step.picture, (size[0], size[1])), curve.scale)
         text = wrap(f"{step.kept:.2f} held · {bits_text(step.bits)}", cell, _SMALL, max_lines=2)
         write(page, text, left, upper + panel[1] + 0.03, _SMALL, colour=_MUTED)
     bar = add_axes(page, _MARGIN, first + rows * row, min(width, 3.4), 0.12)

@@ -35,7 +35,7 @@ def trade_off_html(curve: TradeOff, photo: Array | None, anchor: str, *, alone: 
         alone: whether the piece brings its own style and moves by itself, on a page that knows nothing of it.
     """
     pixels = as_photo(photo) if photo is not None else None
-    size = (pixels.shape[1], pixels.shape[2]) if pixels is not None else curve.steps[0].map.shape
+    size = (pixels.shape[1], pixels.shape[2]) if pixels is not None else curve.steps[0].picture.shape
     grey = dim(pixels if pixels is not None else np.full((3, *size), 0.5, dtype=np.float32))
     ticks = bits_ticks(curve)
     low, high = bits_ends(curve)
@@ -43,7 +43,7 @@ def trade_off_html(curve: TradeOff, photo: Array | None, anchor: str, *, alone: 
         _Dot(
             f"{_across(step.bits, low, high):.1f}",
             f"{_down(step.kept, curve):.1f}",
-            picture_uri(overlay(grey, as_map(step.map, (size[0], size[1])), curve.scale), _SIDE),
+            picture_uri(overlay(grey, as_map(step.picture, (size[0], size[1])), curve.scale), _SIDE),
             step.said(curve.measure),
         )
         for step in curve.steps
