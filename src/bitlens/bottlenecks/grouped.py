@@ -114,7 +114,7 @@ class GroupedMethod(ABC):
     @property
     def proof(self) -> int:
         """Return how many noises the target is measured under, unless somebody says otherwise."""
-        return 32 if self.keep is None else 6
+        return 32 if self.keep is None else 8
 
     @property
     def run_settings(self) -> dict[str, Any]:

@@ -105,9 +105,6 @@ def explain(
 
     A run that was cut short goes on where it was.
     """
-    from bitlens.data.images import find_images
-    from bitlens.data.inputs import find_inputs
-    from bitlens.data.number_files import is_numbers
     from bitlens.models.classes import check_target, read_classes
 
     made = {"statistics": statistics, "patterns": patterns, "weights": readout}
@@ -116,12 +113,11 @@ def explain(
     specs = read_specs(
         method, {"layer": layer, **price, "signed": signed or None, "guarantee": guarantee, "quality": quality, **made}
     )
-    found = find_images(photos) if early.reads_photos(model) else find_inputs(photos)
+    found, photographs = early.find(photos, model)
     given_names = read_classes(classes) if classes else early.bundled_classes(model)
     check_target(target, given_names)
     files = {"--weights": weights, "--statistics": statistics, "--patterns": patterns, "--readout": readout}
     files["--guarantee"] = guarantee
-    photographs = [path for path in found if early.reads_photos(model) or not is_numbers(path)]
     early.check(model, photos=photographs, data=[statistics_from, labels], files=files, out=out)
     from bitlens.explaining.earlier import asked_of
     from bitlens.explaining.on_workers import explain_on
