@@ -70,6 +70,7 @@ def explain(
         ),
     ] = None,
     statistics_count: options.PhotoCount = 200,
+    signed: options.Signed = False,
     curve: options.Curve = False,
     spread: options.Spread = None,
     rate: Annotated[
@@ -110,7 +111,9 @@ def explain(
     made = {"statistics": statistics, "patterns": patterns, "weights": readout}
     price = {"keep": keep, "bits": bits, "beta": beta}
     options.check_guarantee(guarantee, level, price)
-    specs = read_specs(method, {"layer": layer, **price, "guarantee": guarantee, "quality": quality, **made})
+    specs = read_specs(
+        method, {"layer": layer, **price, "signed": signed or None, "guarantee": guarantee, "quality": quality, **made}
+    )
     found, photographs = early.find(photos, model)
     given_names = read_classes(classes) if classes else early.bundled_classes(model)
     check_target(target, given_names)

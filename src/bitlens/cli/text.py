@@ -103,6 +103,7 @@ def explain(
         ),
     ] = None,
     statistics_count: options.TextCount = 1000,
+    signed: options.Signed = False,
     curve: options.Curve = False,
     spread: options.Spread = None,
     html: Annotated[Path | None, typer.Option("--html", help="Write a page with the shaded texts.")] = None,
@@ -112,6 +113,7 @@ def explain(
     as_json: options.AsJson = False,
 ) -> None:
     """Shade the words of texts by the bits (or scores) that a network uses for its answer."""
+    price = {"keep": keep, "bits": bits, "beta": beta, "signed": signed or None}
     if prompt is not None or chat is not None or data == RECALL:
         unasked: dict[str, Any] = {
             "--file": file,
@@ -123,7 +125,7 @@ def explain(
         unasked |= {"--statistics-from": statistics_from, "--target": target if target != "auto" else None}
         unasked |= {"--curve": curve or None, "--spread": spread}
         asked = Told(prompt, chat, [*(sources or []), *(texts or [])], continuation, max_new_tokens, each, data, limit)
-        chosen = {"keep": keep, "bits": bits, "beta": beta, "seed": seed}
+        chosen = {**price, "seed": seed}
         how = Shown(group, html, as_json, same_scale)
         explain_answers(asked, model or "builtin/recall", method, chosen, device, how, unasked)
         return
@@ -134,7 +136,7 @@ def explain(
     from bitlens.models.classes import check_target, read_classes
 
     model = model or "builtin/reviews"
-    specs = chosen_methods(method, {"layer": layer, "keep": keep, "bits": bits, "beta": beta})
+    specs = chosen_methods(method, {"layer": layer, **price})
     given_names = read_classes(classes) if classes is not None else early.bundled_classes(model)
     check_target(target, given_names)
     refuse_several(texts or [], file, data)
