@@ -23,7 +23,7 @@ from PIL import Image
 ROOT = Path(__file__).parents[1]
 EXAMPLES, PICTURES, PAGE = ROOT / "examples" / "gallery", ROOT / "docs" / "gallery", ROOT / "docs" / "gallery.md"
 ORDER = (
-    ("Pictures", ("scene", "methods", "what_if", "vision_transformer", "chest", "region")),
+    ("Pictures", ("scene", "photo", "methods", "what_if", "vision_transformer", "chest", "region")),
     ("Series, volumes, tables, texts", ("series", "volume", "table", "review", "answer")),
     ("Looking closer", ("curve", "grid", "spread")),
     ("What goes wrong, and how to see it", ("does_not_hold", "shortcut")),
@@ -31,10 +31,12 @@ ORDER = (
 HEADER = """# Gallery
 
 Every picture is made by the code below it and by one command, `python tools/gallery.py`, from what comes with the repository:
-bundled networks, drawn inputs, small networks that are trained in seconds (`tools/gallery_things.py`). Nothing is downloaded.
+bundled networks, drawn inputs, photos of scikit-image, small networks that are trained in seconds (`tools/gallery_things.py`).
+Nothing is downloaded.
 """
 _DARK, _INK, _PALE = "#12141d", "#e6e8f0", "#a9aec0"
 _WIDEST = 1400  # pixels
+_MANY = 50_000  # colours
 
 
 def told(name: str) -> tuple[str, str, str]:
@@ -82,7 +84,10 @@ def _small(picture: Image.Image) -> Image.Image:
     """Return a picture no wider than a page shows, with as many colours as maps need."""
     picture = picture.convert("RGB")
     picture.thumbnail((_WIDEST, _WIDEST), Image.Resampling.LANCZOS)
-    return picture.quantize(256, dither=Image.Dither.NONE)
+    if picture.getcolors(_MANY) is not None:
+        return picture.quantize(256)
+    colours = picture.quantize(256, Image.Quantize.MAXCOVERAGE)  # of photos, whose smooth places get edges undithered
+    return picture.quantize(256, dither=Image.Dither.FLOYDSTEINBERG, palette=colours)
 
 
 def hero() -> None:

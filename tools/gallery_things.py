@@ -61,3 +61,14 @@ def volumes(count: int, seed: int, size: int = 24) -> tuple[Tensor, Tensor]:
         one[0] += 0.5 * label * (((z - a) ** 2 + (y - b) ** 2 + (x - c) ** 2) < 14)
         one[0] += 0.5 * (((z - d) ** 2 + (y - e) ** 2) < 3)
     return drawn.clamp(0, 1), labels
+
+
+def pieces(photos: Tensor, count: int, seed: int, side: int = 64) -> tuple[Tensor, Tensor]:
+    """Cut pieces (count, C, side, side) out of photos (N, C, H, W), as many of each, and say which photo each is of."""
+    chance = torch.Generator().manual_seed(seed)
+    labels = torch.arange(count) % len(photos)
+    cut = []
+    for label in labels.tolist():
+        up, left = (int(torch.randint(size - side, (1,), generator=chance)) for size in photos.shape[2:])
+        cut.append(photos[label, :, up : up + side, left : left + side])
+    return torch.stack(cut), labels

@@ -104,6 +104,25 @@ def held_table(held: Sequence[Held], reference: str = "") -> str:
     return "\n".join(lines)
 
 
+def proof_table(held: Sequence[Held], keep: float = 0.9, least: float = 0.85) -> str:
+    """Return what the proofs of maps are worth: those told as holding, how many of them do, and how far proofs err."""
+    lines = _head(
+        "network", "procedure", f"told as keeping {keep}", f"of these keep {least}", "mean error", "root mean square"
+    )
+    for network in held:
+        for number, procedure in enumerate(network.procedures):
+            found = [one for one in _held(network.of(procedure)) if "said" in one]
+            told = [one for one in found if one["said"] >= keep]
+            errors = [min(one["said"], 1.0) - one["capped"] for one in found]
+            cells = [f"{len(told)} of {len(found)}", str(sum(one["kept"] >= least for one in told))]
+            cells += [
+                f"{statistics.fmean(errors):+.3f}",
+                f"{statistics.fmean(error**2 for error in errors) ** 0.5:.3f}",
+            ]
+            lines.append(_line(network.name if number == 0 else "", procedure, *cells))
+    return "\n".join(lines).replace("-0.", "−0.")
+
+
 def fewest_table(held: Sequence[Held]) -> str:
     """Return for each procedure of each network how many bits its maps take over the fewest of a sweep of prices."""
     lines = _head("network", "procedure", "rows", "bits over the fewest", "median")

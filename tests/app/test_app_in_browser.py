@@ -32,14 +32,12 @@ DESKTOP, PHONE = {"width": 1440, "height": 900}, {"width": 390, "height": 844}
 
 @pytest.fixture(scope="module")
 def address(tmp_path_factory):
-    from bitlens.app import builtin_language_offers, builtin_offers, builtin_text_offers, serve
+    from bitlens.app import Offers, serve
 
     patch = pytest.MonkeyPatch()
     patch.setenv("BITLENS_CACHE", str(tmp_path_factory.mktemp("cache")))
     page, address = serve(
-        builtin_offers(),
-        builtin_text_offers(),
-        builtin_language_offers(),
+        Offers.bundled(),
         "cpu",
         host="127.0.0.1",
         port=None,
@@ -156,13 +154,13 @@ def test_upload_change_beta_compare_and_download(visitor, photo, tmp_path):
     visitor.page.wait_for_function("document.querySelectorAll('#photo-answer figure').length === 3")
     visitor.answered()
     with visitor.page.expect_download() as waiting:
-        visitor.page.click("#download-full")
+        visitor.page.click("#photo-download-full")
     file = tmp_path / "taken.safetensors"
     waiting.value.save_as(file)
     taken = Attribution.load(file)
     assert (taken.method, tuple(taken.map.shape), taken.settings["beta"]) == ("iba", (1, 96, 96), 10.0)
     with visitor.page.expect_download() as waiting:
-        visitor.page.click("#download-report")
+        visitor.page.click("#photo-download-report")
     report = Path(waiting.value.path()).read_text("utf-8")
     assert "bits" in report
     assert "drawn over grey" not in report  # the photo is in it
@@ -279,6 +277,11 @@ def test_examples_are_pictures_of_what_they_are(visitor):
     for number, button in enumerate(buttons):
         assert button.get_attribute("aria-label") == f"Scene with a {open_dataset('builtin:scenes')[number].label}"
         assert button.locator("img").evaluate("e => e.naturalWidth") > 50
+    visitor.open_tab("Signal")
+    signals = visitor.page.locator("#signal-examples button").all()
+    assert len(signals) == 4
+    for button in signals:
+        assert button.locator("img").evaluate("e => e.naturalWidth") > 50
     visitor.open_tab("Text")
     assert len(visitor.page.locator("#text-examples button").all()) == 4
 
@@ -352,9 +355,24 @@ def test_words_of_a_text_are_shaded_by_several_methods(visitor):
     boxes = [one.bounding_box() for one in visitor.page.locator("#text-answer article").all()]
     assert boxes[0]["y"] == boxes[1]["y"]  # side by side
     with visitor.page.expect_download() as waiting:
-        visitor.page.click("#download-page")
+        visitor.page.click("#text-download-page")
     page = Path(waiting.value.path()).read_text("utf-8")
     assert page.count("wonderful") > 2
+
+
+def test_a_signal_is_explained_as_a_photo_is(visitor, tmp_path):
+    visitor.open_tab("Signal")
+    assert visitor.take(0, "signal").startswith("predicted pressed (0.9")
+    assert "128" in visitor.page.locator("#signal-layer input").input_value()
+    picture = visitor.page.locator("#signal-answer .bitlens-figures img.map").bounding_box()
+    assert picture["width"] > 1.5 * picture["height"]
+    assert visitor.page.locator("#signal-answer .tradeoff").count() == 1
+    (tmp_path / "own.csv").write_text("a\nno number\n", "utf-8")
+    visitor.page.locator("#signal-result").evaluate("e => e.scrollIntoView()")
+    visitor.page.locator("#signal button[aria-label='Clear'], #signal button[aria-label^='Remove']").first.click()
+    visitor.page.locator("#signal input[type=file]").set_input_files(str(tmp_path / "own.csv"))
+    visitor.page.wait_for_selector("#signal-answer .bitlens-refused")
+    assert "own.csv" in visitor.page.inner_text("#signal-answer")
 
 
 @pytest.mark.parametrize("path", ["/etc/passwd", str(Path(__file__).resolve()), "pyproject.toml"])
@@ -421,6 +439,9 @@ def test_no_state_of_the_page_has_a_fault_that_axe_knows(browser, address, schem
     (tmp_path / "no-photo.png").write_bytes(b"this is a text")
     person.upload(tmp_path / "no-photo.png")
     person.refused()
+    assert faults() == []
+    person.open_tab("Signal")
+    person.take(1, "signal")
     assert faults() == []
     person.open_tab("Text")
     person.take(1, "text")

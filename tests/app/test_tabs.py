@@ -25,18 +25,28 @@ def folders():
 
 @pytest.fixture
 def photos(folders):
-    from bitlens.app.offers import Shelf, builtin_offers, photo_desk
-    from bitlens.app.photo_tab import PhotoTab
+    from bitlens.app.input_tab import InputTab
+    from bitlens.app.kinds import PHOTOS
+    from bitlens.app.offers import Offers, Shelf, input_desk
 
-    return PhotoTab(Shelf(builtin_offers()[:1], "cpu", photo_desk), folders)
+    return InputTab(PHOTOS, Shelf(Offers.bundled().photos[:1], "cpu", input_desk), folders)
+
+
+@pytest.fixture
+def signals(folders):
+    from bitlens.app.input_tab import InputTab
+    from bitlens.app.kinds import SIGNALS
+    from bitlens.app.offers import Offers, Shelf, input_desk
+
+    return InputTab(SIGNALS, Shelf(Offers.bundled().signals, "cpu", input_desk), folders)
 
 
 @pytest.fixture
 def texts(folders):
-    from bitlens.app.offers import Shelf, builtin_text_offers, text_desk
+    from bitlens.app.offers import Offers, Shelf, text_desk
     from bitlens.app.text_tab import TextTab
 
-    return TextTab(Shelf(builtin_text_offers(), "cpu", text_desk), folders)
+    return TextTab(Shelf(Offers.bundled().texts, "cpu", text_desk), folders)
 
 
 def files_of(step):
@@ -55,6 +65,20 @@ def test_a_photo_is_shown_before_its_files_are_written(photos, folders):
     names = [name.rpartition("/")[2] for name in files_of(steps[-1])]
     assert names == ["explanation.png", "report.html", "explanation.saliency.npy", "explanation.saliency.safetensors"]
     assert all(update["interactive"] for update in steps[-1][1:])
+
+
+def test_a_signal_has_its_picture_its_files_and_what_it_is_told_by(signals, folders):
+    (_, called, file), *_ = signals.kind.bundled(folders.uploads)
+    assert called == "Signal with a pressed wave"
+    asked = ["builtin/signals", ["iba", "saliency"], "layer3", 1.0, "0: rising", "fast", 90, True, False]
+    steps = list(signals.answered(file, *asked))
+    page = steps[-1][0]
+    assert "<h2>asked about rising" in page
+    assert "the network predicts pressed" in page
+    assert page.count("<figure") == page.count('class="wide"') == 2
+    assert ("β = 10" in page, "bits/sample" in page) == (True, True)
+    names = [name.rpartition("/")[2] for name in files_of(steps[-1])]
+    assert names[:2] == ["explanation.png", "report.html"]
 
 
 @pytest.mark.parametrize(
@@ -116,9 +140,9 @@ def test_what_is_counted_in_bits_has_one_scale_and_scores_have_their_own(texts):
 @pytest.fixture
 def answered(folders):
     from bitlens.app.language_tab import LanguageTab
-    from bitlens.app.offers import Shelf, builtin_language_offers, language_desk
+    from bitlens.app.offers import Offers, Shelf, language_desk
 
-    return LanguageTab(Shelf(builtin_language_offers(), "cpu", language_desk), folders)
+    return LanguageTab(Shelf(Offers.bundled().languages, "cpu", language_desk), folders)
 
 
 def test_an_answer_is_shaded_part_by_part_and_its_page_can_be_taken_home(answered):

@@ -110,4 +110,4 @@ def test_texts_are_proved_by_more_noises_than_images() -> None:
     found = bitlens.TokenIBA(model, layer, steps=2, keep=0.9).explain(texts([7]))
     assert found.evidence is not None
     assert found.evidence.noise_samples == MOST
-    assert bitlens.IBA(model, layer, keep=0.9).proof == 6
+    assert bitlens.IBA(model, layer, keep=0.9).proof == 8

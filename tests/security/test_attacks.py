@@ -28,14 +28,12 @@ _SESSIONS = count()
 
 @pytest.fixture(scope="module")
 def address(tmp_path_factory):
-    from bitlens.app import builtin_language_offers, builtin_offers, builtin_text_offers, serve
+    from bitlens.app import Offers, serve
 
     patch = pytest.MonkeyPatch()
     patch.setenv("BITLENS_CACHE", str(tmp_path_factory.mktemp("cache")))
     page, address = serve(
-        builtin_offers()[:1],
-        builtin_text_offers(),
-        builtin_language_offers(),
+        Offers.bundled(),
         "cpu",
         host="127.0.0.1",
         port=None,

@@ -81,10 +81,10 @@ GOOD = {"methods": ["iba"], "layer": "layer2", "exponent": 1, "target": None, "q
     ids=str,
 )  # fmt: skip
 def test_the_form_s_limits_hold_for_those_who_send_something_else(wrong):
-    from bitlens.app.offers import builtin_offers, photo_desk
-    from bitlens.app.photo_tab import _question
+    from bitlens.app.input_tab import _question
+    from bitlens.app.offers import Offers, input_desk
 
-    desk = photo_desk(builtin_offers()[0], "cpu")
+    desk = input_desk(Offers.bundled().photos[0], "cpu")
     assert _question("photo.png", desk, **GOOD).methods == ("iba",)
     with pytest.raises(BitlensError):
         _question("photo.png", desk, **{**GOOD, **wrong})

@@ -1,10 +1,10 @@
-"""The web page: photos and texts explained in a browser, on this machine."""
+"""The web page: photos, signals, texts and answers explained in a browser, on this machine."""
 
 import asyncio
 import os
 import signal
 import threading
-from collections.abc import AsyncIterator, Iterator, Sequence
+from collections.abc import AsyncIterator, Iterator
 from contextlib import asynccontextmanager, contextmanager
 from pathlib import Path
 from types import FrameType
@@ -13,18 +13,10 @@ from typing import Any
 from bitlens.app.connections import close_idle
 from bitlens.app.files import KEPT_SECONDS, Folders
 from bitlens.app.gate import Gate, Hosts
+from bitlens.app.input_tab import InputTab
+from bitlens.app.kinds import PHOTOS, SIGNALS
 from bitlens.app.language_tab import LanguageTab
-from bitlens.app.offers import (
-    Offer,
-    Shelf,
-    builtin_language_offers,
-    builtin_offers,
-    builtin_text_offers,
-    language_desk,
-    photo_desk,
-    text_desk,
-)
-from bitlens.app.photo_tab import PhotoTab
+from bitlens.app.offers import Offer, Offers, Shelf, input_desk, language_desk, text_desk
 from bitlens.app.tab import MOST_SECONDS
 from bitlens.app.text_tab import TextTab
 from bitlens.app.uploads import Uploads
@@ -32,7 +24,7 @@ from bitlens.system.optional import need
 from bitlens.view.answer_page import BEHAVIOUR
 from bitlens.view.html import asset
 
-__all__ = ["Offer", "builtin_language_offers", "builtin_offers", "builtin_text_offers", "make_page", "serve"]
+__all__ = ["Offer", "Offers", "make_page", "serve"]
 
 _SWEEP_SECONDS = 60
 _HEAD = (
@@ -41,21 +33,12 @@ _HEAD = (
 )
 
 
-def make_page(
-    offers: Sequence[Offer],
-    texts: Sequence[Offer],
-    languages: Sequence[Offer],
-    device: str,
-    folders: Folders,
-    seconds: float = MOST_SECONDS,
-) -> Any:
+def make_page(offers: Offers, device: str, folders: Folders, seconds: float = MOST_SECONDS) -> Any:
     """Make the page, not yet served.
 
     Args:
-        offers: the networks for photos.
-        texts: the networks for texts.
-        languages: the language models.
-        device: where networks run.
+        offers: the networks.
+        device: where they run.
         folders: where files for visitors are put.
         seconds: that a question may take.
 
@@ -68,18 +51,18 @@ def make_page(
     with gr.Blocks(title="bitlens", analytics_enabled=False, delete_cache=(_SWEEP_SECONDS, KEPT_SECONDS)) as page:
         gr.HTML(_HEAD)
         with gr.Tab("Photo"):
-            PhotoTab(Shelf(offers, device, photo_desk), folders, seconds).build()
+            InputTab(PHOTOS, Shelf(offers.photos, device, input_desk), folders, seconds).build()
+        with gr.Tab("Signal"):
+            InputTab(SIGNALS, Shelf(offers.signals, device, input_desk), folders, seconds).build()
         with gr.Tab("Text"):
-            TextTab(Shelf(texts, device, text_desk), folders, seconds).build()
+            TextTab(Shelf(offers.texts, device, text_desk), folders, seconds).build()
         with gr.Tab("Answer"):
-            LanguageTab(Shelf(languages, device, language_desk), folders, seconds).build()
+            LanguageTab(Shelf(offers.languages, device, language_desk), folders, seconds).build()
     return page.queue(default_concurrency_limit=4, max_size=64)
 
 
 def serve(
-    offers: Sequence[Offer],
-    texts: Sequence[Offer],
-    languages: Sequence[Offer],
+    offers: Offers,
     device: str,
     *,
     host: str,
@@ -92,10 +75,8 @@ def serve(
     """Serve the page until it is interrupted.
 
     Args:
-        offers: the networks for photos.
-        texts: the networks for texts.
-        languages: the language models.
-        device: where networks run.
+        offers: the networks.
+        device: where they run.
         host: the address to listen on; 127.0.0.1 for this machine alone.
         port: None for the first free one from 7860 on.
         max_upload: the largest file that is taken: `20mb`.
@@ -108,7 +89,7 @@ def serve(
     """
     gr = need("gradio", "app")
     folders = Folders()
-    page = make_page(offers, texts, languages, device, folders, seconds)
+    page = make_page(offers, device, folders, seconds)
     theme = _theme(gr)
     uploads = Uploads()
     uploads.share([str(file) for file in folders.uploads.rglob("*") if file.is_file()])  # the examples

@@ -2,6 +2,8 @@
 
 from collections.abc import Iterator, Mapping
 
+from torch import Tensor
+
 from bitlens.app.answers import Shown
 from bitlens.explaining.left_out import left_out
 from bitlens.explaining.photos import Found
@@ -22,11 +24,12 @@ def answer_of(shown: Shown, card: Card) -> PageAnswer:
         card: the photo with its maps, drawn.
     """
     photo = shown.explained
+    what = "photo" if isinstance(photo.shown, Tensor) else "input"
     sure = "probability" if photo.measure == "probability" else "the network's answer"
     bottlenecks = [one for one in photo.found if one.attribution.total_bits is not None]
     proofs = [proof for one in bottlenecks if (proof := Proof.of(one.attribution)) is not None]
     meanings = [proof.meaning for proof in proofs] if bottlenecks else [_SCORES]
-    numbers = [(f"{photo.probability:.3f}", f"{sure}, for the whole photo")]
+    numbers = [(f"{photo.probability:.3f}", f"{sure}, for the whole {what}")]
     for one in bottlenecks:
         numbers += _numbers(one, f" ({one.ready.label})" if len(bottlenecks) > 1 else "")
     return PageAnswer(

@@ -57,7 +57,11 @@ class LanguageTab(Tab):
                 network = self.networks()
                 with gr.Row():
                     each = gr.Radio(
-                        ["answer", "sentence", "word"], value="sentence", label="Ask about each", min_width=180
+                        ["answer", "sentence", "word"],
+                        value="sentence",
+                        label="Ask about each",
+                        info="Each has bits of its own; choose one in the answer.",
+                        min_width=180,
                     )
                     group = gr.Dropdown(
                         ["word", "sentence", "paragraph"],

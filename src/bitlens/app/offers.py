@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from bitlens.data.datasets import open_dataset
+from bitlens.data.kinds import Form
 from bitlens.data.labels import Labels
 from bitlens.errors import SettingError
 from bitlens.methods.building import grey_photo
@@ -106,25 +107,39 @@ class Shelf:
             return self._prepared[label]
 
 
-def builtin_offers() -> list[Offer]:
-    """List the networks for photos that come with bitlens."""
-    return [
-        Offer(f"builtin/{name}", "builtin:scenes-train") for name, entry in BUILTIN.items() if entry.form == "photo"
-    ]
+@dataclass(frozen=True)
+class Offers:
+    """Networks of each kind that a page offers.
+
+    Attributes:
+        photos: for photos.
+        signals: for signals.
+        texts: for texts.
+        languages: language models.
+    """
+
+    photos: Sequence[Offer]
+    signals: Sequence[Offer]
+    texts: Sequence[Offer]
+    languages: Sequence[Offer]
+
+    @classmethod
+    def bundled(cls) -> "Offers":
+        """List the networks that come with bitlens."""
+        return cls(
+            _of_form("photo"),
+            _of_form("signal"),
+            [Offer(f"builtin/{name}") for name in BUILTIN_TEXT],
+            [Offer(f"builtin/{name}") for name in BUILTIN_LANGUAGE],
+        )
 
 
-def builtin_text_offers() -> list[Offer]:
-    """List the networks for texts that come with bitlens."""
-    return [Offer(f"builtin/{name}") for name in BUILTIN_TEXT]
+def _of_form(form: Form) -> list[Offer]:
+    return [Offer(f"builtin/{name}", entry.learns_from) for name, entry in BUILTIN.items() if entry.form == form]
 
 
-def builtin_language_offers() -> list[Offer]:
-    """List the language models that come with bitlens."""
-    return [Offer(f"builtin/{name}") for name in BUILTIN_LANGUAGE]
-
-
-def photo_desk(offer: Offer, device: str) -> Desk:
-    """Load a network for photos, and find out what can be chosen at it."""
+def input_desk(offer: Offer, device: str) -> Desk:
+    """Load a network for photos or signals, and find out what can be chosen at it."""
     if offer.learns_from:
         open_dataset(offer.learns_from, Labels(needed=False))  # if it is not there, say so now
     loaded = load_model(offer.spec, offer.weights, device)

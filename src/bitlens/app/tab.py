@@ -14,7 +14,9 @@ from bitlens.app.offers import Desk, Shelf
 from bitlens.app.remarks import message_html, refusal_html, working_html
 from bitlens.app.turns import Lines
 from bitlens.app.work import Work
+from bitlens.data.kinds import Kind
 from bitlens.errors import BitlensError, ModelError, SettingError
+from bitlens.methods import METHODS
 from bitlens.methods.naming import KEEP
 from bitlens.system.console import Debugging
 from bitlens.system.optional import need
@@ -23,6 +25,7 @@ PREDICTED = "as predicted"
 MOST_SECONDS = 300.0
 """That a question may take, with what must be learnt for it."""
 
+_MOST_METHODS = 6
 _WORKERS = 24  # questions that are answered or wait at once; those to one network wait for each other
 T = TypeVar("T")
 Step = tuple[str, Sequence[Path]]
@@ -183,7 +186,9 @@ class Tab(ABC):
             seen = gr.HTML(message_html(invitation), elem_id=f"{self.name}-answer")
             with gr.Row(elem_classes="bitlens-downloads"):
                 files = [
-                    gr.DownloadButton(text, interactive=False, size="sm", min_width=110, elem_id=f"download-{kind}")
+                    gr.DownloadButton(
+                        text, interactive=False, size="sm", min_width=110, elem_id=f"{self.name}-download-{kind}"
+                    )
                     for kind, text in self.files.items()
                 ]
         return [seen, *files]
@@ -192,6 +197,18 @@ class Tab(ABC):
         """Place what a network is chosen with."""
         return self.gradio.Dropdown(
             list(self.shelf.labels), value=self.shelf.labels[0], label="Network", info="What is asked.", min_width=180
+        )
+
+    def methods(self, kind: Kind, first: str) -> Any:
+        """Place what methods are chosen with, those for inputs of a kind; one is chosen already."""
+        return self.gradio.Dropdown(
+            list(METHODS[kind]),
+            value=[first],
+            multiselect=True,
+            max_choices=_MOST_METHODS,
+            label="Methods",
+            info=f"Up to {_MOST_METHODS}, shown side by side.",
+            elem_id=f"{self.name}-methods",
         )
 
     def aim(self, ends: tuple[float, float], beta: float) -> tuple[Any, Any, Any]:
@@ -237,6 +254,24 @@ def price_choice(beta: float) -> dict[str, Any]:
     return {"value": round(log10(beta) * 4) / 4, "label": _price_label(beta)}
 
 
+def target_choice(desk: Desk) -> dict[str, Any]:
+    """Say what a network can be asked about."""
+    names = [f"{number}: {name}" for number, name in enumerate(desk.classes or ())]
+    return {
+        "choices": [PREDICTED, *names],
+        "value": PREDICTED,
+        "label": "Class",
+        "info": "What is asked about." if names else "Or its number; or: binary, regression, multi-label:2.",
+        "allow_custom_value": not names,
+    }
+
+
+def number_in(target: str | None) -> int | None:
+    """Return the number with which a target begins, as `target_choice` writes classes; None of any other."""
+    number = (target or "").partition(":")[0].strip()
+    return int(number) if number.isascii() and number.isdigit() and len(number) <= 9 else None
+
+
 def bounded_exponent(exponent: Any) -> float:
     """Take the exponent of a price that a visitor chose, as far as any slider goes.
 
@@ -259,18 +294,18 @@ def bounded_share(percent: Any) -> float:
     return float(percent) / 100
 
 
-def chosen_methods(methods: Any, offered: Sequence[str], most: int) -> tuple[str, ...]:
+def chosen_methods(methods: Any, kind: Kind) -> tuple[str, ...]:
     """Take the methods that a visitor chose, each once.
 
     Raises:
         SettingError: if none was chosen, too many were, or one is not offered.
     """
-    if not isinstance(methods, list) or not all(isinstance(name, str) and name in offered for name in methods):
+    if not isinstance(methods, list) or not all(isinstance(name, str) and name in METHODS[kind] for name in methods):
         raise SettingError("a method is not offered here: choose among those of the list")
     if not methods:
         raise SettingError("no method was chosen: choose at least one")
-    if len(methods) > most:
-        raise SettingError(f"{len(methods)} methods were chosen: at most {most} are compared at once")
+    if len(methods) > _MOST_METHODS:
+        raise SettingError(f"{len(methods)} methods were chosen: at most {_MOST_METHODS} are compared at once")
     return tuple(dict.fromkeys(methods))
 
 

@@ -21,13 +21,15 @@ from bitlens.app.tab import (
     bounded_share,
     chosen_layer,
     chosen_methods,
+    number_in,
     price_choice,
+    target_choice,
 )
 from bitlens.data.texts import open_texts
 from bitlens.explaining.explainer import Explainer, Explanation
 from bitlens.explaining.left_out import by_each
 from bitlens.explaining.text_page import compared_page, shaded_alike
-from bitlens.methods import METHODS, entry_of
+from bitlens.methods import entry_of
 from bitlens.methods.specs import settings_of_callable
 from bitlens.methods.teaching import Source, Teacher
 from bitlens.models.classes import likeliest
@@ -38,7 +40,6 @@ from bitlens.view.shaded import ShadedText
 
 _LONGEST = 5000  # characters
 _EXAMPLES, _BEGINNING = 4, 90
-_MOST_METHODS = 6
 _LEARNT_FROM = 500  # texts
 _FILES = {"page": "Page (html)", "tokens": "Attribution (safetensors)"}
 _WAITING = "Paste a text, or take one of the examples. The words it uses are shaded here."
@@ -69,16 +70,8 @@ class TextTab(Tab):
                 self.buttons()
                 with gr.Row():
                     network = self.networks()
-                    target = gr.Dropdown(**self._target_choice(first), min_width=180)
-                methods = gr.Dropdown(
-                    list(METHODS["text"]),
-                    value=["token-iba"],
-                    multiselect=True,
-                    max_choices=_MOST_METHODS,
-                    label="Methods",
-                    info=f"Up to {_MOST_METHODS}, shown side by side.",
-                    elem_id="text-methods",
-                )
+                    target = gr.Dropdown(**target_choice(first), min_width=180)
+                methods = self.methods("text", "token-iba")
                 layer = gr.Dropdown(**self._layer_choice(first))
                 keep, priced, beta = self.aim((-3, 3), first.beta)
             outputs = self.results(_WAITING)
@@ -87,7 +80,7 @@ class TextTab(Tab):
 
     @override
     def choices(self, desk: Desk) -> Sequence[dict[str, Any]]:
-        return self._layer_choice(desk), price_choice(desk.beta), self._target_choice(desk)
+        return self._layer_choice(desk), price_choice(desk.beta), target_choice(desk)
 
     def _layer_choice(self, desk: Desk) -> dict[str, Any]:
         return {
@@ -95,15 +88,6 @@ class TextTab(Tab):
             "value": desk.layer or next(iter(desk.layers)),
             "label": "Layer",
             "info": "Where the bottlenecks hold it.",
-        }
-
-    def _target_choice(self, desk: Desk) -> dict[str, Any]:
-        return {
-            "choices": [PREDICTED, *(desk.classes or ())],
-            "value": PREDICTED,
-            "label": "Class",
-            "info": "What is asked about." if desk.classes else "Or its number; or: binary, regression, multi-label:2.",
-            "allow_custom_value": not desk.classes,
         }
 
     @override
@@ -123,10 +107,11 @@ class TextTab(Tab):
             return
         yield working_html(f"{network} reads the text …", None), ()
         desk = self.shelf[network]
-        named, place = chosen_methods(methods, tuple(METHODS["text"]), _MOST_METHODS), chosen_layer(layer, desk)
+        named, place = chosen_methods(methods, "text"), chosen_layer(layer, desk)
         price, share = float(f"{10 ** bounded_exponent(exponent):.3g}"), bounded_share(keep)
         aim = {"layer": place, **({"beta": price} if priced is True else {"keep": share})}
-        asked = None if target == PREDICTED else target
+        number = number_in(target)
+        asked = number if number is not None else None if target == PREDICTED else target
 
         def answer(tell: Callable[[str], None], _: object) -> _Found:
             def explain(name: str) -> Explanation:

@@ -81,6 +81,24 @@ def reads_photos(model: str) -> bool:
     return not model.rpartition(":")[0].endswith(".py")
 
 
+def find(sources: Sequence[str], model: str) -> tuple[list[Path], list[Path]]:
+    """List the files that a person means, and those of them that are photos.
+
+    Raises:
+        DataError: if one is missing, a pattern matches nothing, or photos are among others.
+    """
+    if reads_photos(model):  # then nothing that reads numbers is imported, which takes a tenth of a second
+        from bitlens.data.images import find_images
+
+        photos = find_images(sources)
+        return photos, photos
+    from bitlens.data.inputs import find_inputs
+    from bitlens.data.number_files import is_numbers
+
+    found = find_inputs(sources)
+    return found, [path for path in found if not is_numbers(path)]
+
+
 def _check_photos(found: Sequence[Path]) -> None:
     """Refuse photos of which none can be read, as far as their first bytes tell; the error is that of the first."""
     first: DataError | None = None

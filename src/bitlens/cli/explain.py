@@ -17,6 +17,7 @@ from bitlens.system.console import answers, messages, note, progress_bar, result
 
 if TYPE_CHECKING:
     from bitlens.explaining.photos import Ready
+    from bitlens.explaining.pictures import Outcome
     from bitlens.methods.lessons import Lesson
     from bitlens.methods.specs import Spec
     from bitlens.models.loaded import Loaded
@@ -69,6 +70,7 @@ def explain(
         ),
     ] = None,
     statistics_count: options.PhotoCount = 200,
+    signed: options.Signed = False,
     curve: options.Curve = False,
     spread: options.Spread = None,
     rate: Annotated[
@@ -104,21 +106,19 @@ def explain(
 
     A run that was cut short goes on where it was.
     """
-    from bitlens.data.images import find_images
-    from bitlens.data.inputs import find_inputs
-    from bitlens.data.number_files import is_numbers
     from bitlens.models.classes import check_target, read_classes
 
     made = {"statistics": statistics, "patterns": patterns, "weights": readout}
     price = {"keep": keep, "bits": bits, "beta": beta}
     options.check_guarantee(guarantee, level, price)
-    specs = read_specs(method, {"layer": layer, **price, "guarantee": guarantee, "quality": quality, **made})
-    found = find_images(photos) if early.reads_photos(model) else find_inputs(photos)
+    specs = read_specs(
+        method, {"layer": layer, **price, "signed": signed or None, "guarantee": guarantee, "quality": quality, **made}
+    )
+    found, photographs = early.find(photos, model)
     given_names = read_classes(classes) if classes else early.bundled_classes(model)
     check_target(target, given_names)
     files = {"--weights": weights, "--statistics": statistics, "--patterns": patterns, "--readout": readout}
     files["--guarantee"] = guarantee
-    photographs = [path for path in found if early.reads_photos(model) or not is_numbers(path)]
     early.check(model, photos=photographs, data=[statistics_from, labels], files=files, out=out)
     from bitlens.explaining.earlier import asked_of
     from bitlens.explaining.on_workers import explain_on
@@ -159,6 +159,11 @@ def explain(
     if as_json:
         print(json.dumps(done.rows, ensure_ascii=False))
         return
+    _tell(done, others, out)
+
+
+def _tell(done: "Outcome", others: int, out: Path) -> None:
+    """Print what was measured of each input, and where the pictures are."""
     warn_of_limits(done.rows)
     answers.print(results_table(_measured(done.rows)))
     known = f" ({done.repeated} of {len(done.rows)} were there already)" if done.repeated else ""

@@ -1,5 +1,6 @@
 """`bitlens app`: the web page."""
 
+from dataclasses import replace
 from typing import Annotated
 
 import typer
@@ -48,7 +49,7 @@ def app(
     open_browser: Annotated[bool, typer.Option("--open", help="Show it in the browser at once.")] = False,
     device: options.Device = "auto",
 ) -> None:
-    """Explain photos, texts and answers of language models in a browser, on this machine."""
+    """Explain photos, signals, texts and answers of language models in a browser, on this machine."""
     models = model or []
     if len(models) > 1 and (weights or classes):
         raise SettingError("--weights and --classes go with one --model; start the page once for each")
@@ -59,16 +60,20 @@ def app(
     for spec in language_model or []:
         check_language_model(spec)
     early.check(*text_model or [], kind="text", data=[text_statistics_from], loads="torch and gradio")
-    from bitlens.app import Offer, builtin_language_offers, builtin_offers, builtin_text_offers, serve
+    from bitlens.app import Offer, Offers, serve
 
     own_texts = [Offer(spec, text_statistics_from or "") for spec in text_model or []]
     own = [Offer(spec, statistics_from or "", weights, classes) for spec in models]
     if host not in _HERE:
         note(f"the page listens on {host}: whoever reaches this machine can use it; there is no password")
+    bundled = Offers.bundled()
     serve(
-        [*own, *builtin_offers()],
-        [*own_texts, *builtin_text_offers()],
-        [*map(Offer, language_model or []), *builtin_language_offers()],
+        replace(
+            bundled,
+            photos=[*own, *bundled.photos],
+            texts=[*own_texts, *bundled.texts],
+            languages=[*map(Offer, language_model or []), *bundled.languages],
+        ),
         options.device_name(device),
         host=host,
         port=port,
