@@ -7,6 +7,8 @@ from pathlib import Path
 
 import pytest
 
+from bitlens.evaluation.rows import Row, RowWriter
+
 FOLDER = Path(__file__).parents[1] / "benchmarks"
 
 
@@ -77,3 +79,28 @@ def test_the_script_for_gpus_runs_to_its_end(monkeypatch, tmp_path, capsys):
     assert found["compared"]["float32: largest difference of two runs"] == 0
     assert "keep-fast" in capsys.readouterr().out
     sys.modules.pop("official", None)
+
+
+def test_regions_are_told_by_halves_of_the_photos(tmp_path):
+    regions = _of("regions")
+    values = {"iba": (0.9, 0.5, 0.7, 0.7), "grad-cam": (0.1, 0.4, 0.1, 0.5)}
+    with RowWriter(tmp_path / "rows") as writer:
+        for method, found in values.items():
+            for index, value in enumerate(found):
+                writer.add([Row(index, f"{index}.png", "0" * 16, method, "rank-auc", value=value)])
+    first, _, best, other = regions.lines(tmp_path, "odd", "iba")
+    assert first == "| method | photos | rank-auc | iba minus it |"
+    assert best == "| `iba` | 2 | 0.600 ± 0.100 |  |"
+    assert other == "| `grad-cam` | 2 | 0.450 ± 0.050 | +0.150 ± 0.050 |"
+    (tmp_path / "known.csv").write_text("file,label\nphotos/7.jpg,15\n", "utf-8")
+    regions.write_photos(tmp_path / "known.csv", tmp_path / "photos.csv")
+    rows = (tmp_path / "photos.csv").read_text("utf-8").splitlines()
+    assert rows[1:] == [f"{tmp_path / 'photos' / '7.jpg'},15,{tmp_path / 'masks' / '7.png'}"]
+
+
+def test_keypoints_are_told_with_paired_differences():
+    keypoints = _of("keypoints")
+    found = {"iba": {"a": [0.4, 0.5], "b": [0.3, 0.5]}, "rise": {"b": [0.1, 0.5], "a": [0.3, 0.5]}}
+    _, best, other = keypoints.lines(found, ["a", "b"], "iba")
+    assert best == "| `iba` | 2 | 0.700 ± 0.100 |  |"
+    assert other == "| `rise` | 2 | 0.400 ± 0.200 | +0.300 ± 0.100 |"

@@ -24,7 +24,6 @@ DOCS = Path(__file__).parents[1] / "docs"
 SIZES = {"desktop": (1440, 900), "phone": (390, 844)}
 SCHEMES = ("light", "dark")
 TABS = {"Photo": "photo", "Signal": "signal", "Text": "text", "Answer": "answer"}
-_COLOURS = 192  # a palette makes the files small, and nobody sees it
 _PATIENCE = 300_000  # milliseconds
 
 
@@ -66,10 +65,9 @@ def answered(view: Any, tab: str) -> None:
 
 
 def shot(view: Any, file: Path, **options: Any) -> None:
-    """Write what is seen to a file, in few colours."""
+    """Write what is seen to a file, in all its colours: in a palette the highest places of a map would lose theirs."""
     stream = io.BytesIO()
-    picture = Image.open(io.BytesIO(view.screenshot(**options))).convert("RGB").quantize(_COLOURS)
-    picture.save(stream, "PNG", optimize=True)
+    Image.open(io.BytesIO(view.screenshot(**options))).convert("RGB").save(stream, "PNG", optimize=True)
     write_bytes(file, stream.getvalue())
 
 

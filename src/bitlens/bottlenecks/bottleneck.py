@@ -13,7 +13,7 @@ import torch
 from torch import Tensor
 
 from bitlens.bottlenecks.grouped import COPIES_AT_ONCE, GroupedMethod
-from bitlens.bottlenecks.groups import Group
+from bitlens.bottlenecks.groups import Group, Wanted
 from bitlens.bottlenecks.recorded import Reading, Recorded
 from bitlens.bottlenecks.settling import settle
 from bitlens.core.attribution import Attribution
@@ -21,9 +21,10 @@ from bitlens.core.effort import FitSettings
 from bitlens.core.evidence import Curve, Evidence, Spread
 from bitlens.core.family import Fitted, MaskFamily
 from bitlens.core.fitting import fit_masks
-from bitlens.core.holding import SEARCHED, Holding
+from bitlens.core.holding import FAR, SEARCHED, Holding
 from bitlens.core.maps import bits_of, bits_of_extra, bits_per_cell, bits_per_pixel, covers, unit_of
 from bitlens.core.naming import names_still, refuse_others
+from bitlens.core.targets import Target
 from bitlens.errors import NotFiniteError
 from bitlens.version import __version__
 
@@ -61,7 +62,9 @@ class Bottleneck(GroupedMethod):
             NotFiniteError.refuse("the network's answer", recorded.target.value(recorded.output).detach())
             if self.guarantee is not None and self.guarantee.asked == "predicted":
                 refuse_others(recorded.target, recorded.output)
-            found = settle(recorded, self.masks(recorded), self.fit, self.keep, self.bits)
+            opposed = recorded.target.opposed() if self.signed else None
+            first = self.masks(recorded)
+            found = settle(recorded, first, self.fit, self.keep, self.bits)
             proof = found.evidence
             if proof is not None and self.allow_bypass and recorded.recording is not None:
                 proof = replace(proof, bypass_allowed=True)
@@ -69,7 +72,23 @@ class Bottleneck(GroupedMethod):
             spread = self._spread(recorded, made.map) if group.wanted.seeds else None
             kept = self._class_kept(recorded, found.fitted) if self.guarantee is not None else None
         curve = None if found.path is None or found.met is None else self._curve(recorded, found.path, found.met)
-        return replace(made, curve=curve, spread=spread, class_kept=kept)
+        made = replace(made, curve=curve, spread=spread, class_kept=kept)
+        if opposed is None:
+            return made
+        against = self._against(group, opposed, found.fitted.logits - first.logits)
+        return made.less(against.map, against.bits.flatten(1).sum(1), against.cells)
+
+    def _against(self, group: Group, opposed: Target, moved: Tensor) -> Reading:
+        """Find masks for the opposite of an answer, under the same noise; logits move as far as those of the answer did."""
+        asked = replace(group, targets=opposed, wanted=Wanted(compiler=group.wanted.compiler))
+        with self.recorded(asked) as recorded, torch.enable_grad():
+            logits = self.masks(recorded).logits
+            # Where nothing is needed for the answer its masks are shut, which says nothing of what is against it
+            open_ = torch.where(moved > -FAR / 2, logits + moved, logits)
+            return self.reading(recorded, self._family(recorded).at(open_))
+
+    def _family(self, recorded: Recorded) -> MaskFamily:
+        return MaskFamily.of(recorded.features, recorded.noise, recorded.layout, recorded.region, self.fit.smoothing)
 
     def _spread(self, recorded: Recorded, first: Tensor) -> Spread:
         """Fit the masks with the seeds that follow, on what the group's pass left, and see how far their maps differ."""
@@ -94,8 +113,7 @@ class Bottleneck(GroupedMethod):
 
     def _class_kept(self, recorded: Recorded, fitted: Fitted) -> Tensor:
         """Say of which samples the class is kept, as it was asked when the guarantee was made, under other noise."""
-        masks = MaskFamily.of(recorded.features, recorded.noise, recorded.layout, recorded.region, self.fit.smoothing)
-        held = Holding(recorded.run, recorded.target, masks, recorded.group.rows, recorded.deeper)
+        held = Holding(recorded.run, recorded.target, self._family(recorded), recorded.group.rows, recorded.deeper)
         seeds = [recorded.evidence_seed + _GUARANTEED] * len(recorded.features)
         noises = self.guarantee.noises if self.guarantee is not None else 1
         return names_still(held, fitted.u, noises, seeds).float().cpu()
@@ -122,7 +140,7 @@ class Bottleneck(GroupedMethod):
             unit=found.unit,
             method=self.method,
             targets=texts if len(texts) == count else texts * count,
-            settings={**self.settings(), **self.aim},
+            settings={**self.settings(), **self.chosen},
             model=type(self.model).__name__,
             layer=recorded.layer,
             total_bits=found.bits.flatten(1).sum(1).cpu(),

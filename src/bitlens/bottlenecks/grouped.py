@@ -50,6 +50,8 @@ class GroupedMethod(ABC):
         bits: how many bits may pass in all, exact to 0.1 %: the best map within so many.
         guarantee: as many as a share of inputs like these need to keep their class, as `bitlens.calibrate` found; for another
             of its levels `guarantee.at(0.95)`.
+        signed: whether masks are found for the opposite too, under the same noise and at the same price: the map is then bits for
+            the answer less bits against it.
     """
 
     guarantee: Guarantee | None = None
@@ -67,9 +69,10 @@ class GroupedMethod(ABC):
         keep: float | None = None,
         bits: float | None = None,
         guarantee: Guarantee | None = None,
+        signed: bool = False,
         **run: Unpack[RunOptions],
     ) -> None:
-        self.passes, self.allow_bypass = Passes(**run), allow_bypass
+        self.passes, self.allow_bypass, self.signed = Passes(**run), allow_bypass, signed
         if guarantee is not None:
             if keep is not None or bits is not None:
                 raise SettingError("a guarantee says how many bits may pass: give neither keep nor bits with it")
@@ -102,6 +105,11 @@ class GroupedMethod(ABC):
         """Return what decides how much passes, where it is no price."""
         found = {name: value for name in ("keep", "bits") if (value := getattr(self, name)) is not None}
         return found if self.guarantee is None else {**found, "guaranteed": self.guarantee.promise.plain()}
+
+    @property
+    def chosen(self) -> dict[str, Any]:
+        """Return what was chosen besides a method's own settings: how much passes, and whether bits have a sign."""
+        return {**self.aim, "signed": True} if self.signed else self.aim
 
     @property
     def proof(self) -> int:

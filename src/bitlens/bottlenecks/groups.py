@@ -236,6 +236,7 @@ class Samples:
                 part,
                 map=self._padded(part.map),
                 cells=self._padded(part.cells) if part.cells is not None else None,
+                against=self._padded(part.against) if part.against is not None else None,
                 capacity=self._padded(part.capacity) if part.capacity is not None else None,
                 curve=replace(part.curve, maps=self._padded(part.curve.maps, 2)) if part.curve is not None else None,
                 spread=replace(part.spread, std=self._padded(part.spread.std)) if part.spread is not None else None,

@@ -52,7 +52,7 @@ class LayeredTokenIBA(TextMethod):
             raise SettingError("a guarantee is about one layer: use TokenIBA at it")
         self.parts = tuple(TokenIBA(model, layer, statistics=statistics, **settings) for layer in layers)
         self.passes, self.probe = self.parts[0].passes, self.parts[0].probe
-        self.keep, self.bits = self.parts[0].keep, self.parts[0].bits
+        self.keep, self.bits, self.signed = self.parts[0].keep, self.parts[0].bits, self.parts[0].signed
 
     @property
     def layers(self) -> tuple[str, ...]:
@@ -119,16 +119,21 @@ class LayeredTokenIBA(TextMethod):
         return replace(
             one,
             map=_mean_of([part.map for part in found]),
-            total_bits=_mean_of([part.total_bits for part in found if part.total_bits is not None]),
-            capacity=_mean_of([part.capacity for part in found if part.capacity is not None])
-            if one.capacity is not None
-            else None,
+            total_bits=_mean_known([part.total_bits for part in found]),
+            capacity=_mean_known([part.capacity for part in found]),
+            against=_mean_known([part.against for part in found]),
+            total_against=_mean_known([part.total_against for part in found]),
             curve=_mean_curve([part.curve for part in found if part.curve is not None]),
             evidence=_together([part.evidence for part in found if part.evidence is not None]),
             method=self.method,
             layer=" + ".join(self.layers),
-            settings={**self.settings(), **self.aim},
+            settings={**self.settings(), **self.chosen},
         )
+
+
+def _mean_known(tensors: Sequence[Tensor | None]) -> Tensor | None:
+    known = [tensor for tensor in tensors if tensor is not None]
+    return _mean_of(known) if known else None
 
 
 def _mean_of(tensors: Sequence[Tensor]) -> Tensor:

@@ -17,6 +17,7 @@ from bitlens.system.console import answers, messages, note, progress_bar, result
 
 if TYPE_CHECKING:
     from bitlens.explaining.photos import Ready
+    from bitlens.explaining.pictures import Outcome
     from bitlens.methods.lessons import Lesson
     from bitlens.methods.specs import Spec
     from bitlens.models.loaded import Loaded
@@ -69,6 +70,7 @@ def explain(
         ),
     ] = None,
     statistics_count: options.PhotoCount = 200,
+    signed: options.Signed = False,
     curve: options.Curve = False,
     spread: options.Spread = None,
     rate: Annotated[
@@ -109,7 +111,9 @@ def explain(
     made = {"statistics": statistics, "patterns": patterns, "weights": readout}
     price = {"keep": keep, "bits": bits, "beta": beta}
     options.check_guarantee(guarantee, level, price)
-    specs = read_specs(method, {"layer": layer, **price, "guarantee": guarantee, "quality": quality, **made})
+    specs = read_specs(
+        method, {"layer": layer, **price, "signed": signed or None, "guarantee": guarantee, "quality": quality, **made}
+    )
     found, photographs = early.find(photos, model)
     given_names = read_classes(classes) if classes else early.bundled_classes(model)
     check_target(target, given_names)
@@ -155,6 +159,11 @@ def explain(
     if as_json:
         print(json.dumps(done.rows, ensure_ascii=False))
         return
+    _tell(done, others, out)
+
+
+def _tell(done: "Outcome", others: int, out: Path) -> None:
+    """Print what was measured of each input, and where the pictures are."""
     warn_of_limits(done.rows)
     answers.print(results_table(_measured(done.rows)))
     known = f" ({done.repeated} of {len(done.rows)} were there already)" if done.repeated else ""

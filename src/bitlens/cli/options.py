@@ -104,6 +104,12 @@ Beta = Annotated[
     float | None,
     typer.Option("--beta", help="Price of information, in place of --keep: larger keeps less (the papers: 10)."),
 ]
+Signed = Annotated[
+    bool,
+    typer.Option(
+        "--signed", help="Of bottlenecks: bits for the answer less bits against it, in two colours; twice the work."
+    ),
+]
 Published = Annotated[
     bool,
     typer.Option("--published", help="Bottlenecks with the papers' prices, unless --beta or the method says another."),

@@ -103,6 +103,7 @@ def explain(
         ),
     ] = None,
     statistics_count: options.TextCount = 1000,
+    signed: options.Signed = False,
     curve: options.Curve = False,
     spread: options.Spread = None,
     html: Annotated[Path | None, typer.Option("--html", help="Write a page with the shaded texts.")] = None,
@@ -112,6 +113,7 @@ def explain(
     as_json: options.AsJson = False,
 ) -> None:
     """Shade the words of texts by the bits (or scores) that a network uses for its answer."""
+    price = {"keep": keep, "bits": bits, "beta": beta, "signed": signed or None}
     if prompt is not None or chat is not None or data == RECALL:
         unasked: dict[str, Any] = {
             "--file": file,
@@ -123,7 +125,7 @@ def explain(
         unasked |= {"--statistics-from": statistics_from, "--target": target if target != "auto" else None}
         unasked |= {"--curve": curve or None, "--spread": spread}
         asked = Told(prompt, chat, [*(sources or []), *(texts or [])], continuation, max_new_tokens, each, data, limit)
-        chosen = {"keep": keep, "bits": bits, "beta": beta, "seed": seed}
+        chosen = {**price, "seed": seed}
         how = Shown(group, html, as_json, same_scale)
         explain_answers(asked, model or "builtin/recall", method, chosen, device, how, unasked)
         return
@@ -131,10 +133,10 @@ def explain(
         raise SettingError(
             "--continuation and --sources are for language models: give --prompt FILE or --chat FILE with them"
         )
-    from bitlens.models.classes import check_target, class_name, read_classes
+    from bitlens.models.classes import check_target, read_classes
 
     model = model or "builtin/reviews"
-    specs = chosen_methods(method, {"layer": layer, "keep": keep, "bits": bits, "beta": beta})
+    specs = chosen_methods(method, {"layer": layer, **price})
     given_names = read_classes(classes) if classes is not None else early.bundled_classes(model)
     check_target(target, given_names)
     refuse_several(texts or [], file, data)
@@ -161,17 +163,23 @@ def explain(
         write_text(html, compared_page(found, f"{', '.join(found)} on {short_name(model)}", same_scale=same_scale))
     rows = [(sample, one) for sample, *row in zip(samples, *found.values(), strict=True) for one in row]
     if as_json:
-        named = (None if s.label is None else class_name(str(s.label), loaded.classes) for s, _ in rows)
-        told = [
-            {"name": s.name, "label": s.label, "label_name": name, **one.as_dict()}
-            for (s, one), name in zip(rows, named, strict=True)
-        ]
-        print(json.dumps(told, ensure_ascii=False))
+        _print_json(rows, loaded.classes)
         return
     for number, (_, explanation) in enumerate(rows):
         answers.print(*[""] * (number > 0), explanation, sep="\n")
     if html is not None:
         answers.print(f"\nthe page is {html}", soft_wrap=True)
+
+
+def _print_json(rows: "Sequence[tuple[TextSample, Explanation]]", classes: Sequence[str] | None) -> None:
+    """Print what was found of texts, with what is known of them."""
+    from bitlens.models.classes import class_name
+
+    told = []
+    for sample, one in rows:
+        name = None if sample.label is None else class_name(str(sample.label), classes)
+        told.append({"name": sample.name, "label": sample.label, "label_name": name, **one.as_dict()})
+    print(json.dumps(told, ensure_ascii=False))
 
 
 def _explainer(

@@ -75,9 +75,7 @@ def layers(
     given, place = columns_of(samples), options.device_name(device)
     specs = [model] if against is None else [model, against]
     networks = [load_model(spec, weights if n == 0 else None, place, kind="text") for n, spec in enumerate(specs)]
-    batch, classes = networks[0].tokenizer(*given), networks[0].classes or ()
-    if any(other.tokenizer(*given).tokens != batch.tokens for other in networks[1:]):
-        raise InputError(f"{against} cuts the texts into other tokens than {model}: they cannot stand side by side")
+    batch, classes = _batch(networks, given), networks[0].classes or ()
     networks[0], index = read_target(target, networks[0], classes)
     networks = [replace(loaded, output=networks[0].output) for loaded in networks]
     asked = [index] * len(batch) if index is not None else _answers(networks[0], batch)
@@ -110,6 +108,17 @@ def layers(
     answers.print(f"{', '.join(written)} and layers.json are in {out}", soft_wrap=True)
     if html is not None:
         answers.print(f"the page is {html}", soft_wrap=True)
+
+
+def _batch(networks: "Sequence[Loaded]", given: "tuple[list[str], list[str] | None]") -> "TokenBatch":
+    """Cut texts into tokens, as all networks do alike; InputError where they do not."""
+    batch: TokenBatch = networks[0].tokenizer(*given)
+    for other in networks[1:]:
+        if other.tokenizer(*given).tokens != batch.tokens:
+            raise InputError(
+                f"{other.name} cuts the texts into other tokens than {networks[0].name}: they cannot stand side by side"
+            )
+    return batch
 
 
 def _titled(analyses: "dict[str, LayerAnalysis]") -> "dict[str, LayerAnalysis]":

@@ -36,7 +36,8 @@ class Attribution:
     """One map for each of N samples.
 
     Attributes:
-        map: (N, H, W) for images, (N, T) for tokens, (N, D) for vectors; float32, on the CPU.
+        map: (N, H, W) for images, (N, T) for tokens, (N, D) for vectors; float32, on the CPU. Of a signed one, what speaks for
+            the answer less what speaks against it.
         unit: "bits/pixel", "bits/cell", "bits/token", "bits/feature", "mask" (a share in [0, 1]), or "score" for
             methods without a unit.
         method: its name in `bitlens.methods`.
@@ -48,10 +49,14 @@ class Attribution:
         extra_bits: (N, E) what of it passes by tokens that are no place of the image (class token, registers): no pixel of the
             map shows it.
         evidence: how the prediction fares under the noise, for methods that use noise.
-        cells: (N, h, w), (N, T) or (N, D) bits per cell of the layer's own grid, summed over channels, not resized.
+        cells: (N, h, w), (N, T) or (N, D) bits per cell of the layer's own grid, summed over channels, not resized; signed as the
+            map is.
         capacity: bits of every single feature of the layer, (N, ...), if it was asked for.
         curve: bits against the share of the target that is kept, if it was asked for.
         spread: how far maps of other seeds differ, if it was asked for.
+        against: (N, ...) of signed maps, what speaks against the answer in each place, like the map without signs; `for_` is the
+            rest.
+        total_against: (N,) bits of it, as `total_bits` are those for the answer.
         class_kept: (N,) of maps with a guarantee 1 where this input keeps its class with so many bits, 0 where it is one of those
             that do not, under noise of its own.
         version: of bitlens.
@@ -72,6 +77,8 @@ class Attribution:
     capacity: Tensor | None = None
     curve: Curve | None = None
     spread: Spread | None = None
+    against: Tensor | None = None
+    total_against: Tensor | None = None
     class_kept: Tensor | None = None
     version: str = ""
     seen: tuple[Seen, ...] | None = None
@@ -96,6 +103,28 @@ class Attribution:
             return None
         kept = self.evidence.kept
         return kept.isnan() | (kept >= asked - _SAME)
+
+    @property
+    def signed(self) -> bool:
+        """Say whether bits against the answer are counted below zero."""
+        return self.against is not None
+
+    @property
+    def for_(self) -> Tensor:
+        """(N, ...) the map of what speaks for the answer alone: what the same method finds without signs."""
+        return self.map if self.against is None else self.map + self.against
+
+    def less(self, against: Tensor, total: Tensor, cells: Tensor | None) -> "Attribution":
+        """Return the signed map: this one of what speaks for an answer, less what speaks against it.
+
+        Args:
+            against: (N, ...) like the map.
+            total: (N,) bits of it.
+            cells: (N, ...) bits of it on the layer's own grid, where the map has such.
+        """
+        own = self.cells if self.cells is None or cells is None else self.cells - cells.cpu()
+        there = against.cpu()
+        return replace(self, map=self.map - there, against=there, total_against=total.cpu(), cells=own)
 
     def __len__(self) -> int:
         return len(self.map)
@@ -123,7 +152,12 @@ class Attribution:
             f"  target{'s' if len(self) != 1 else ''} {listed(self.targets)}",
         ]
         if self.total_bits is not None and len(self):
-            lines.append(f"  {ends(self.total_bits, ',.0f')} bits in total")
+            against = (
+                f" for it, {ends(self.total_against, ',.0f')} against"
+                if self.total_against is not None
+                else " in total"
+            )
+            lines.append(f"  {ends(self.total_bits, ',.0f')} bits{against}")
         proof = self.evidence
         if proof is not None and len(self):
             kept = proof.kept[proof.kept.isfinite()]
@@ -248,6 +282,8 @@ class Attribution:
             row["max"] = float(self.map[i].max())
             if self.total_bits is not None:
                 row["total_bits"] = float(self.total_bits[i])
+            if self.total_against is not None:
+                row |= {"signed": True, "total_against": float(self.total_against[i])}
             if self.extra_bits is not None:
                 row["extra_bits"] = float(self.extra_bits[i].sum())
             if self.evidence is not None:

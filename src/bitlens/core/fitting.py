@@ -135,7 +135,7 @@ def _loss_gradient(
         restricted = z.clamp_min(0) if noise_model.clamp else z
         rows = restricted.flatten(0, 1)
         with deeper.restricted(below[0], len(towards)) if deeper is not None else nullcontext():
-            loss = one_per_row(target.loss(run(rows)), len(rows))
+            loss = one_per_row(target.minimised(run(rows)), len(rows))
         if not loss.requires_grad:
             raise FitError("the loss has no gradient at the layer: the network or the target detaches it on the way")
         slope, *deep = torch.autograd.grad(loss.sum(), [z, *below])

@@ -42,14 +42,16 @@ class BottleneckOptions(RunOptions, total=False):
     keep: float | None
     bits: float | None
     guarantee: Guarantee | None
+    signed: bool
 
 
 def without_aim(run: BottleneckOptions) -> BottleneckOptions:
-    """Return the options without what decides how much passes: of a bottleneck that only prepares another."""
+    """Return the options without what decides how much passes, and which way it is read: of one that prepares another."""
     found = run.copy()
     found.pop("keep", None)
     found.pop("bits", None)
     found.pop("guarantee", None)
+    found.pop("signed", None)
     return found
 
 

@@ -33,6 +33,9 @@ class Target(ABC):
     each: str = ""
     """The attribute that holds an entry for each of these samples, if there is one."""
 
+    against: bool = False
+    """Whether masks are to find what speaks against the answer, and not for it."""
+
     def check(self, output: Any) -> None:  # noqa: B027  (most targets refuse nothing)
         """Refuse a network whose clean output cannot answer the question."""
 
@@ -48,7 +51,19 @@ class Target(ABC):
 
     @abstractmethod
     def loss(self, output: Any) -> Tensor:
-        """Return what the bottleneck minimises, per row: (rows,)."""
+        """Return what is least where the answer is given most clearly, per row: (rows,)."""
+
+    def minimised(self, output: Any) -> Tensor:
+        """Return what the bottleneck minimises, per row: (rows,); the loss, or where it looks for what is against, minus that."""
+        return -self.loss(output) if self.against else self.loss(output)
+
+    def opposed(self: T) -> T:
+        """Return the question what speaks against the same answer.
+
+        Raises:
+            TargetError: if nothing can speak against it.
+        """
+        return changed(self, against=True)
 
     @abstractmethod
     def value(self, output: Any) -> Tensor:
@@ -169,7 +184,7 @@ class LogOdds(ClassTarget):
     @classmethod
     def instead_of(cls, target: ClassTarget) -> "LogOdds":
         """Return the same classes of the same network, asked about otherwise."""
-        return changed(cls(target.classes), form=target.form)
+        return changed(cls(target.classes), form=target.form, against=target.against)
 
     def loss(self, output: Any) -> Tensor:
         """Return minus the log-odds."""

@@ -101,6 +101,13 @@ class Regression(Target):
             raise TargetError("Regression() knows no values until it is asked of a network: give Regression(values)")
         return 0.5 * ((got - tiled(self.values.to(got.device), len(got))) / self.scale).square()
 
+    def opposed(self) -> "Regression":
+        """Refuse: what raises a value is not for it, nor what lowers it against it."""
+        raise TargetError(
+            "nothing speaks for or against the value of a regression: ask for what raises an output with a function of it, "
+            "lambda output: output[:, 0]"
+        )
+
     def value(self, output: Any) -> Tensor:
         """Return the output."""
         columns = self.form.columns(output)

@@ -22,6 +22,7 @@ _CURVE = ("curve.kept", "curve.bits", "curve.maps")
 _SPREAD = ("spread.std", "spread.agreed")
 _DIMENSIONS = {
     "total_bits": 1,
+    "total_against": 1,
     "extra_bits": 2,
     "curve.kept": 2,
     "curve.bits": 2,
@@ -101,7 +102,14 @@ class StoredMap:
     evidence: StoredEvidence | None = None
     curve: StoredCurve | None = None
     spread: StoredSpread | None = None
+    against: Array | None = None
+    total_against: Array | None = None
     class_kept: Array | None = None
+
+    @property
+    def signed(self) -> bool:
+        """Say whether bits against the answer are counted below zero."""
+        return self.against is not None
 
     @property
     def keeps_class(self) -> bool | None:
@@ -152,13 +160,17 @@ def _parts(
     exactly(details, (*words, "targets", "settings", "evidence", *spread), "the details")
     if "guaranteed" in settings:
         _check_promise(mapping(settings["guaranteed"], "guaranteed"), settings)
-    count, unit = len(targets), words["unit"]
-    least = -math.inf if unit == "score" else -_ROUNDING
+    count, unit, signed = len(targets), words["unit"], {"against", "total_against"} & arrays.keys()
+    least = -math.inf if unit == "score" or signed else -_ROUNDING
     tensors = {"map": array(arrays, "map", _FLOATS, least=least, most=1 + _ROUNDING if unit == "mask" else math.inf)}
     if not count or not tensors["map"].size or not 2 <= tensors["map"].ndim <= 4:
         raise ValueError(f"map has the shape {tuple(tensors['map'].shape)}, expected (samples, places)")
     others = arrays.keys() - {"map"} - {name for name in arrays if name.startswith("evidence.")}
     tensors |= _others(arrays, sorted(others), least, spread=bool(spread))
+    if signed and (len(signed) < 2 or tensors["against"].shape != tensors["map"].shape):
+        raise ValueError(
+            "a signed map has what is against the answer, in each place and in all, and here that is not whole"
+        )
     wrong = [name for name, tensor in tensors.items() if not tensor.ndim or len(tensor) != count]
     if wrong:
         raise ValueError(f"there are {count} targets, but {wrong[0]} has the shape {tuple(tensors[wrong[0]].shape)}")
@@ -185,7 +197,7 @@ def _others(arrays: Mapping[str, Array], names: Sequence[str], least: float, *, 
     exactly({name for name in names if name.startswith("spread.")}, _SPREAD if spread else (), "the spread")
     found = dict[str, Array]()
     for name in names:
-        if name not in (*_DIMENSIONS, "cells", "capacity", *_CURVE, *_SPREAD):
+        if name not in (*_DIMENSIONS, "cells", "capacity", "against", *_CURVE, *_SPREAD):
             raise ValueError(f"an array {name!r} belongs to no attribution")
         most = 1 + _ROUNDING if name in ("spread.agreed", "class_kept") else math.inf
         found[name] = array(arrays, name, _FLOATS, least=-_ROUNDING if name != "cells" else least, most=most)

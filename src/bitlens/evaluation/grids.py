@@ -48,6 +48,7 @@ def draw_kept_maps(context: Context, folder: Path, indices: Sequence[int]) -> li
         rows.append([read_array(place, "a map") for place in places])
         titles.append(_title(context.loaded, sample.label, sample.name))
     units = [entry_of(context.plan.methods[label].name).unit for label in labels]
+    signed = [bool(context.plan.methods[label].settings.get("signed")) for label in labels]
     parts = [slice(start, start + _COLUMNS) for start in range(0, len(labels), _COLUMNS)] if photos else []
     return [
         draw_grid(
@@ -58,6 +59,7 @@ def draw_kept_maps(context: Context, folder: Path, indices: Sequence[int]) -> li
             column_titles=labels[part],
             shared_scale=False,
             percentile=_PERCENTILE,
+            signed=signed[part],
         )
         for part in parts
     ]

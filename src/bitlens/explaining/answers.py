@@ -123,7 +123,9 @@ class ExplainedAnswer:
         """Tell how sure the model is of a part, and what of that holds under noise."""
         found, told = part.attribution, [part.said()]
         if found.total_bits is not None:
-            told.append(f"{found.method} at {found.layer}: {number(float(found.total_bits[0]))} bits in total")
+            against = found.total_against
+            every = "in total" if against is None else f"for it, {number(float(against[0]))} against"
+            told.append(f"{found.method} at {found.layer}: {number(float(found.total_bits[0]))} bits {every}")
         if (proof := Proof.of(found)) is not None:
             what = "p" if part.tokens == 1 else "p per token"
             under = f"{proof.under:.3f} ± {proof.spread:.3f}"
@@ -287,7 +289,7 @@ class AnswerExplainer:
             ),
             read.batch.tokens[longest][:count],
             read.batch.spans[longest][:count],
-            self.entry.signed,
+            self.entry.signed or found.signed,
         )
 
     def _conversation(self, messages: Sequence[Mapping[str, str]], sources: Mapping[str, str] | None) -> Prompt:

@@ -65,7 +65,7 @@ class Explanation:
         target: what was asked.
         prediction: what the network says, empty where it says no class.
         probability: of the prediction, None where it says no class.
-        signed: whether the sign of scores means something.
+        signed: whether the sign of values means something.
         attribution: everything else: unit, method, settings, total bits, evidence.
         spans: the characters of each token, None for special ones.
         said: the probability of each class, empty where the network says no class.
@@ -99,9 +99,9 @@ class Explanation:
 
     @property
     def idle(self) -> bool:
-        """Say whether the network gives this answer without seeing anything, so that no word was needed."""
+        """Say whether the network gives this answer without seeing anything, so that no word was needed or is against it."""
         proof = Proof.of(self.attribution)
-        return proof is not None and proof.idle and self.unit == "bits"
+        return proof is not None and proof.idle and self.unit == "bits" and not self.attribution.signed
 
     @property
     def title(self) -> str:
@@ -184,7 +184,9 @@ class Explanation:
         where = f" at {found.layer}" if found.layer else ""
         if found.total_bits is not None:
             apart = f", {number(self.special)} of them on special tokens" if self.special else ""
-            yield f"{found.method}{where}: {number(float(found.total_bits[0]))} bits in total{apart}"
+            total, against = number(float(found.total_bits[0])), found.total_against
+            every = "in total" if against is None else f"for the answer, {number(float(against[0]))} against it"
+            yield f"{found.method}{where}: {total} bits {every}{apart}"
         else:
             yield f"{found.method}{where}"
         if (proof := Proof.of(found)) is not None:
@@ -333,7 +335,7 @@ class Explainer:
             prediction, probability = class_name(str(index), self.classes), float(said[i, index])
             shares = tuple(said[i].tolist())
         target = class_name(found.targets[0], self.classes)
-        signed = self.entry.signed
+        signed = self.entry.signed or found.signed
         return Explanation(
             text,
             batch.tokens[i],

@@ -80,6 +80,11 @@ class Found:
     attribution: Attribution
     repeated: bool
 
+    @property
+    def signed(self) -> bool:
+        """Say whether the sign of its values means something."""
+        return self.ready.signed or self.attribution.signed
+
 
 @dataclass(frozen=True)
 class Explained:

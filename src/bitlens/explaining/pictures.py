@@ -16,7 +16,7 @@ from bitlens.explaining.photos import Explained, Explaining, Found, Request, fil
 from bitlens.explaining.shown import save_shown
 from bitlens.explaining.summary import SUMMARY, write_summary
 from bitlens.view.canvas import save_figure
-from bitlens.view.card import caption
+from bitlens.view.card import caption, totals
 from bitlens.view.colours import Scale
 from bitlens.view.comparison import Panel, draw_comparison
 from bitlens.view.heatmap import draw_explanation, save_raw
@@ -147,11 +147,12 @@ def _total(one: Found, scale: Scale) -> str:
     total = one.attribution.total_bits
     if total is None:
         return ""
-    return f"{float(total[0]):,.0f} bits{', next to nothing' if _little(one, scale) else ''}"
+    little = ", next to nothing" if _little(one, scale) else ""
+    return f"{totals(one.attribution).removesuffix(' in total')}{little}"
 
 
 def _scale(one: Found, ends: Ends) -> Scale:
-    return ends.scale(one.ready.label, one.attribution, signed=one.ready.signed)
+    return ends.scale(one.ready.label, one.attribution, signed=one.signed)
 
 
 def _little(one: Found, scale: Scale) -> str:
@@ -195,7 +196,7 @@ class Outcome:
         """Let scales reach as far as the maps of a photo do."""
         ends = Ends(same_scale, self.tops)
         for one in photo.found:
-            ends.count(one.ready.label, one.attribution, signed=one.ready.signed)
+            ends.count(one.ready.label, one.attribution, signed=one.signed)
         self.tops = ends.tops
 
     def skip(self, photo: Path, error: BitlensError) -> None:

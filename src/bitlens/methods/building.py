@@ -64,9 +64,9 @@ def map_alone(method: Any) -> dict[str, Any]:
 def method_settings(spec: Spec, method: Any) -> dict[str, Any]:
     """Return everything that decides what a method's maps look like, as plain values."""
     if isinstance(method, LayerBottleneck):
-        return {"name": spec.name, "layer": method.probe.name, **method.settings(), **method.aim}
+        return {"name": spec.name, "layer": method.probe.name, **method.settings(), **method.chosen}
     if hasattr(method, "layers"):  # a bottleneck for texts
-        return {"name": spec.name, "layers": list(method.layers), **method.settings(), **getattr(method, "aim", {})}
+        return {"name": spec.name, "layers": list(method.layers), **method.settings(), **getattr(method, "chosen", {})}
     entry = METHODS["image"].get(spec.name)
     learnt = entry.lesson.setting if entry is not None and entry.lesson is not None else ""  # it tells of itself
     chosen = {name: value for name, value in spec.settings.items() if name != learnt}

@@ -17,7 +17,7 @@ from bitlens.methods import METHODS
 from bitlens.reports.found import Entry
 from bitlens.view.answer import Answer, named
 from bitlens.view.arrays import Floats
-from bitlens.view.card import Card, MapFigure, Proof, agreement, draw_figure, draw_photo_uri
+from bitlens.view.card import Card, MapFigure, Proof, agreement, draw_figure, draw_photo_uri, totals
 from bitlens.view.colours import Scale
 from bitlens.view.scales import Ends, little
 from bitlens.view.tradeoff import trade_off
@@ -119,7 +119,7 @@ def _figure(photo: Floats | None, label: str, one: StoredMap, ends: Ends, anchor
         scale,
         method=label,
         details=figure_details(one, label),
-        total_bits=float(one.total_bits[0]) if one.total_bits is not None else None,
+        total=totals(one),
         proof=Proof.of(one),
     )
     drawn = _told(drawn, one, scale, ends)
@@ -197,7 +197,7 @@ def _seen(entry: Entry, problems: list[str]) -> Floats | None:
 def _signed(label: str, one: StoredMap) -> bool:
     """Say whether the sign of a map means something."""
     entry = METHODS["image"].get(re.split(r"[\[:]", label)[0])
-    return entry is not None and entry.signed and one.unit == "score"
+    return one.signed or (entry is not None and entry.signed and one.unit == "score")
 
 
 def _number(value: Any) -> float | None:

@@ -52,15 +52,15 @@ def _passage(row: Mapping[str, Any], name: str, anchor: str, tops: Tops) -> Pass
     text, spans, values = _words(row)
     try:
         unit, proof = str(row["unit"]).partition("/")[0], _proof(row)
-        total = float(row["total_bits"]) if "total_bits" in row else None
+        total, against = (float(row[name]) if name in row else None for name in ("total_bits", "total_against"))
     except (KeyError, TypeError, ValueError) as error:
         raise _damaged(error) from error
     pieces = pieces_of(text, spans, values)
     scale = word_scale([pieces], unit, vmax=tops.get(unit) or None, signed=bool(row.get("signed")))
-    if proof is not None and proof.idle:
+    if proof is not None and proof.idle and not row.get("signed"):
         scale = darkened(scale, max(values, default=0.0))
     method = " · ".join(str(row[key]) for key in ("method", "layer") if row.get(key))
-    return Passage(anchor, name, _answer(row), method, ShadedText(pieces, scale), total, proof)
+    return Passage(anchor, name, _answer(row), method, ShadedText(pieces, scale), total, against, proof)
 
 
 def _words(row: Mapping[str, Any]) -> tuple[str, list[tuple[int, int]], list[float]]:
@@ -100,5 +100,5 @@ def _number(value: Any) -> float | None:
 
 
 def _idle(row: Mapping[str, Any]) -> bool:
-    """Say whether nothing of a text was needed."""
-    return "kept" in row and row["kept"] is None
+    """Say whether nothing of a text was needed, nor is against the answer."""
+    return "kept" in row and row["kept"] is None and not row.get("signed")

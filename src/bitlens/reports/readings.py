@@ -8,7 +8,7 @@ from bitlens.core.seen import Seen
 from bitlens.core.stored_map import StoredMap
 from bitlens.view.arrays import Floats
 from bitlens.view.canvas import png_of
-from bitlens.view.card import MapFigure, Proof, SlicePile, ends_of
+from bitlens.view.card import MapFigure, Proof, SlicePile, ends_of, totals
 from bitlens.view.colours import Scale
 from bitlens.view.comparison import Panel
 from bitlens.view.encoding import as_data_uri, bar_uri, picture_uri
@@ -33,7 +33,7 @@ def reading_figure(seen: Seen, one: StoredMap, scale: Scale, *, method: str, det
         assert isinstance(text, Text)
         text.set_color(_INK)
     width, height = (round(100 * side) for side in page.get_size_inches())
-    total = (f"{float(one.total_bits[0]):,.0f} bits in total",) if one.total_bits is not None else ()
+    total = (totals(one),) if one.total_bits is not None else ()
     half = _half_of(values)
     facts = (*total, f"half of {'them' if total else 'it'} on {half:.1%} of the places") if half else total
     return MapFigure(
@@ -49,6 +49,7 @@ def reading_figure(seen: Seen, one: StoredMap, scale: Scale, *, method: str, det
         Proof.of(one),
         size=(width, height),
         slices=_pile(seen, values, scale) if values.ndim == 3 else None,
+        signed=scale.signed,
     )
 
 

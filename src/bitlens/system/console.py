@@ -97,6 +97,7 @@ _COLUMNS: dict[str, tuple[str, Callable[[dict[str, Any]], str]]] = {
         lambda row: f"{row['score_under_noise']:.4g} ± {row['score_under_noise_std']:.2g}",
     ),
     "total_bits": ("bits", lambda row: f"{row['total_bits']:,.0f}"),
+    "total_against": ("bits against", lambda row: f"{row['total_against']:,.0f}"),
     "extra_bits": ("not in the picture", lambda row: f"{row['extra_bits']:,.0f}"),
     "top_agreed": ("seeds agree", lambda row: f"{row['top_agreed']:.0%}"),
     "top_pixels_on_object": ("top pixels on object", lambda row: f"{row['top_pixels_on_object']:.0%}"),

@@ -124,11 +124,21 @@ def caption(attribution: "Attribution | StoredMap") -> str:
     if attribution.total_bits is not None:
         beside = attribution.extra_bits
         apart = f", {float(beside[0].sum()):,.0f} by other tokens than patches" if beside is not None else ""
-        parts.append(f"{float(attribution.total_bits[0]):,.0f} bits in total{apart}")
+        parts.append(f"{totals(attribution)}{apart}")
     parts.append(", ".join(filter(None, (attribution.layer, aim_of(attribution.settings, attribution.keeps_class)))))
     if proof is not None and proof.caveat:
         parts.append(proof.caveat)
     return " · ".join(filter(None, parts))
+
+
+def totals(found: "Attribution | StoredMap", sample: int = 0) -> str:
+    """Say how many bits pass in all, or speak for the answer and against it; nothing of methods that count none."""
+    if found.total_bits is None:
+        return ""
+    passed = f"{float(found.total_bits[sample]):,.0f} bits"
+    if found.total_against is None:
+        return f"{passed} in total"
+    return f"{passed} for it, {float(found.total_against[sample]):,.0f} against"
 
 
 def agreement(found: "Attribution | StoredMap", sample: int = 0) -> str:
@@ -175,6 +185,7 @@ class MapFigure:
         own: whether a map in bits has a scale that no other shares.
         size: width and height of the picture, where it is not that of the card.
         slices: of a volume.
+        signed: whether values below zero speak against the answer.
     """
 
     method: str
@@ -191,6 +202,7 @@ class MapFigure:
     own: bool = False
     size: tuple[int, int] | None = None
     slices: "SlicePile | None" = None
+    signed: bool = False
 
 
 @dataclass(frozen=True)
@@ -233,7 +245,7 @@ def draw_figure(
     *,
     method: str,
     details: str = "",
-    total_bits: float | None = None,
+    total: str = "",
     proof: Proof | None = None,
 ) -> MapFigure:
     """Lay a map over its photo, and say in words what is seen.
@@ -244,7 +256,7 @@ def draw_figure(
         scale: what the colours mean.
         method: its name.
         details: how it was set.
-        total_bits: that pass the layer.
+        total: what is said of all bits together, as `totals` does.
         proof: of the method.
 
     Raises:
@@ -255,7 +267,7 @@ def draw_figure(
     grey = dim(pixels if pixels is not None else np.full((3, *values.shape), 0.5, dtype=np.float32))
     share, place = _centre(values)
     what = scale.unit.partition("/")[0]
-    facts: tuple[str, ...] = (f"{total_bits:,.0f} bits in total",) if total_bits is not None else ()
+    facts: tuple[str, ...] = (total,) if total else ()
     facts += (f"half of {'them' if facts else 'it'} on {share:.0%} of the picture, {place}",) if share else ()
     return MapFigure(
         method,
@@ -268,6 +280,7 @@ def draw_figure(
         f"Map of {method} in {what}s: {'; '.join(facts) or '0 everywhere'}".replace("bitss", "bits"),
         facts,
         proof,
+        signed=scale.signed,
     )
 
 

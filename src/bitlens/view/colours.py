@@ -79,8 +79,11 @@ class Scale:
         low, high = float(values.min()), float(values.max())
         largest = max(-low, high)
         below_zero = low < -_ROUNDING * largest
-        if below_zero and unit.startswith("bits"):
-            raise InputError(f"map holds {low:.3g} {unit}: information is never negative; use the unit 'score'")
+        if below_zero and unit.startswith("bits") and not signed:
+            raise InputError(
+                f"map holds {low:.3g} {unit}: information is never negative; use the unit 'score', or signed=True for bits "
+                "for and against"
+            )
         signed = signed or below_zero
         at_percentile = 0.0 if percentile is None else float(np.percentile(np.abs(values), percentile))
         top = vmax or at_percentile or largest
@@ -100,8 +103,9 @@ class Scale:
 
     @property
     def label(self) -> str:
-        """Return the unit, and the note if there is one."""
-        return f"{self.unit} ({self.note})" if self.note else self.unit
+        """Return the unit, what its signs mean, and the note if there is one."""
+        means = ", orange for, blue against" if self.signed and self.unit != "score" else ""
+        return f"{self.unit}{means} ({self.note})" if self.note else f"{self.unit}{means}"
 
     def colour_bar(self) -> ListedColormap:
         """Return the colours as they look over a photo of medium brightness, from `bottom` to `top`."""

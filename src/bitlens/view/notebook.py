@@ -41,7 +41,7 @@ def attribution_html(attribution: Attribution) -> str:
     if shown.seen and all(one.values is not None for one in shown.seen):
         return f'<img alt="{len(shown)} maps in {shown.unit}" src="{as_data_uri(png_of(draw_attribution(shown)), "image/png")}">'
     maps = [_grid(one.numpy()) for one in shown.map]
-    scale = Scale.over(maps, shown.unit) if maps else Scale(shown.unit, 1.0)
+    scale = Scale.over(maps, shown.unit, signed=shown.signed) if maps else Scale(shown.unit, 1.0)
     return render_template(
         "notebook.html.j2",
         attribution=attribution,

@@ -95,6 +95,7 @@ class Passage:
         method: its name, and how it was set.
         shaded: the text with its words' values.
         total_bits: that pass the layer.
+        total_against: bits against the answer, of a signed map.
         proof: of a method that uses noise.
     """
 
@@ -104,6 +105,7 @@ class Passage:
     method: str
     shaded: ShadedText
     total_bits: float | None = None
+    total_against: float | None = None
     proof: Proof | None = None
 
 
@@ -176,6 +178,12 @@ class Report:
     def in_scores(self) -> bool:
         """Say whether any map is in scores without a unit."""
         return any(unit.startswith("score") for unit in self._units())
+
+    @property
+    def signed(self) -> bool:
+        """Say whether any map has values that speak against the answer."""
+        shown = [figure.signed for card in self.cards for figure in card.figures]
+        return any([*shown, *(passage.shaded.scale.signed for passage in self.passages)])
 
     def _units(self) -> list[str]:
         figures = [figure.unit for card in self.cards for figure in card.figures]

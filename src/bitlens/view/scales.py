@@ -41,7 +41,7 @@ class Ends:
         Args:
             label: of the method.
             one: of one input.
-            signed: whether the sign of its scores means something.
+            signed: whether the sign of its values means something.
         """
         values = _values(one)
         if not self._shares(one.unit) or not values.any() or _idle(one):
@@ -54,7 +54,7 @@ class Ends:
         """Return the scale of a map; see `count` for the arguments."""
         values = _values(one)
         top = self.tops.get(_key(label, one.unit)) if self._shares(one.unit) else None
-        largest = float(values.max(initial=0.0))
+        largest = float(np.abs(values).max(initial=0.0))
         if _idle(one) and largest > _LITTLE * (top or 0.0):
             top = largest / _LITTLE
         scale = Scale.over([values], one.unit, top, None if top else _percentile(one.unit), signed=signed)
@@ -70,7 +70,7 @@ class Ends:
 
 def little(values: Floats, scale: Scale) -> str:
     """Say that a map in bits has next to nothing of its scale, and how much at most; nothing of any other map."""
-    largest = float(values.max(initial=0.0))
+    largest = float(np.abs(values).max(initial=0.0))
     if not scale.unit.startswith("bits") or not 0 < largest <= 1.001 * _LITTLE * scale.top:
         return ""
     return f"next to nothing: {largest:.2g} {scale.unit} at most"
@@ -83,7 +83,7 @@ def darkened(scale: Scale, largest: float) -> Scale:
 
 def dark_end(maps: Sequence[Floats], idle: Sequence[bool]) -> float | None:
     """Return where the colours of maps must end so that they are dark, if nothing of any input was needed."""
-    largest = max(float(one.max(initial=0.0)) for one in maps)
+    largest = max(float(np.abs(one).max(initial=0.0)) for one in maps)
     return largest / _LITTLE if all(idle) and largest > 0 else None
 
 
@@ -94,7 +94,7 @@ def _values(one: "Attribution | StoredMap") -> Floats:
 
 def _idle(one: "Attribution | StoredMap") -> bool:
     proof = Proof.of(one)
-    return proof is not None and proof.idle and one.unit.startswith("bits")
+    return proof is not None and proof.idle and one.unit.startswith("bits") and not one.signed
 
 
 def _percentile(unit: str) -> float | None:

@@ -33,6 +33,7 @@ def draw_grid(
     captions: Sequence[Sequence[str]] | None = None,
     shared_scale: bool = True,
     percentile: float | None = None,
+    signed: Sequence[bool] = (),
 ) -> Figure:
     """Draw a contact sheet: a row for each photo, a column for each method or network.
 
@@ -46,6 +47,7 @@ def draw_grid(
         shared_scale: the same colour means the same value on the whole sheet, with one colour bar; otherwise each
             map has its own scale up to its largest value, and its own small colour bar.
         percentile: let the colours end at this percentile of the magnitudes; the sheet says so.
+        signed: which columns' colours reach below 0 whatever their values; of scores those whose values do, too.
 
     Raises:
         InputError: an array has the wrong shape or range or is empty or not finite, the numbers of rows or columns
@@ -61,11 +63,15 @@ def draw_grid(
         raise InputError(f"units {sorted(set(units))} cannot share a scale: pass shared_scale=False")
     _, values = sized(photos, maps)
     if shared_scale:
-        scale = Scale.over([one for row in values for one in row], units[0], percentile=percentile)
+        every = [one for row in values for one in row]
+        scale = Scale.over(every, units[0], percentile=percentile, signed=any(signed))
         scales = [[scale] * len(units)] * len(values)
     else:
         scales = [
-            [Scale.over([one], unit, percentile=percentile) for one, unit in zip(row, units, strict=True)]
+            [
+                Scale.over([one], unit, percentile=percentile, signed=both)
+                for one, unit, both in zip(row, units, signed or [False] * len(units), strict=True)
+            ]
             for row in values
         ]
     return draw_scaled_grid(

@@ -17,7 +17,7 @@ from bitlens.data.images import read_image
 from bitlens.errors import InputError
 from bitlens.view.answer import named
 from bitlens.view.arrays import Floats
-from bitlens.view.card import Proof, agreement, caption
+from bitlens.view.card import Proof, agreement, caption, totals
 from bitlens.view.colours import Scale
 from bitlens.view.comparison import Panel, draw_comparison
 from bitlens.view.heatmap import draw_explanation
@@ -59,16 +59,24 @@ def draw_attribution(found: Attribution, images: Any = None, *, spread: bool = F
     percentile = _PERCENTILE if found.unit == "score" else None
     proofs = [Proof.of(found, i) for i in range(len(found))]
     bits = found.unit.startswith("bits")
-    dark = dark_end(maps, [proof is not None and proof.idle for proof in proofs]) if bits else None
+    idle = [proof is not None and proof.idle for proof in proofs]
+    dark = dark_end(maps, idle) if bits and not found.signed else None
     if spread:
         return _with_spread(found, photos, maps, titles)
     if len(found) == 1:
         parts = [caption(found), agreement(found, 0), seen[0].note, _summed(found)]
         legend = " · ".join(part for part in parts if part)
         return draw_explanation(
-            photos[0], maps[0], unit=found.unit, title=titles[0], caption=legend, vmax=dark, percentile=percentile
+            photos[0],
+            maps[0],
+            unit=found.unit,
+            title=titles[0],
+            caption=legend,
+            vmax=dark,
+            percentile=percentile,
+            signed=found.signed,
         )
-    scale = Scale.over(maps, found.unit, dark, percentile=percentile)
+    scale = Scale.over(maps, found.unit, dark, percentile=percentile, signed=found.signed)
     where = [f"at {found.layer}" if found.layer else "", *dict.fromkeys(one.note for one in seen), _summed(found)]
     return draw_scaled_grid(
         photos,
@@ -86,7 +94,7 @@ def _reading(found: Attribution, number: int, seen: Seen, *, spread: bool) -> Re
     """Put a signal, a volume or a row beside its map, and beside how far that of other seeds differs."""
     one = found[number]
     percentile = _PERCENTILE if one.unit == "score" else None
-    scale = Scale.over([one.map.numpy()], one.unit, percentile=percentile)
+    scale = Scale.over([one.map.numpy()], one.unit, percentile=percentile, signed=one.signed)
     panels = [Panel(one.map[0], scale, one.method if spread else "", one.layer)]
     if spread and one.spread is not None:
         std = one.spread.std[0].numpy()
@@ -101,7 +109,7 @@ def _with_spread(found: Attribution, photos: list[Floats], maps: list[Floats], t
     over = found.spread
     stds = [map_over(values, Seen(picture=None)) for values in over.std]
     rows = [[one, std] for one, std in zip(maps, stds, strict=True)]
-    scales = [[Scale.over([one], found.unit), Scale.over([std], found.unit)] for one, std in rows]
+    scales = [[Scale.over([one], found.unit, signed=found.signed), Scale.over([std], found.unit)] for one, std in rows]
     spread_title = f"standard deviation over {over.seeds} seeds"
     if len(found) == 1:
         panels = [Panel(maps[0], scales[0][0], found.method, found.layer), Panel(stds[0], scales[0][1], spread_title)]
@@ -122,7 +130,7 @@ def _with_spread(found: Attribution, photos: list[Floats], maps: list[Floats], t
 def _spread_text(found: Attribution, number: int) -> ShadedText:
     """Shade the tokens of a text by how far their values differ between seeds."""
     assert found.spread is not None
-    shown = shaded_text(replace(found, map=found.spread.std, total_bits=None, evidence=None), number)
+    shown = shaded_text(replace(found, map=found.spread.std, against=None, total_bits=None, evidence=None), number)
     title = f"standard deviation over {found.spread.seeds} seeds"
     return replace(shown, title=title, notes=[agreement(found, number)])
 
@@ -139,14 +147,16 @@ def shaded_text(found: Attribution, number: int) -> ShadedText:
     apart = f"{special:,.3g} {unit} on special tokens" if special and unit != "mask" else ""
     notes = [part for part in (caption(found[number]), apart) if part]
     title = named(seen.target or found.targets[number])
-    return ShadedText(pieces, word_scale([pieces], unit, signed=bool(found.map.min() < 0)), title, notes, "token")
+    return ShadedText(
+        pieces, word_scale([pieces], unit, signed=found.signed or bool(found.map.min() < 0)), title, notes, "token"
+    )
 
 
 def facts(found: Attribution, number: int) -> str:
     """Say in a few words what was measured of a map."""
     parts = []
     if found.total_bits is not None:
-        parts.append(f"{float(found.total_bits[number]):,.0f} bits")
+        parts.append(totals(found, number).removesuffix(" in total"))
     if (proof := Proof.of(found, number)) is not None:
         parts.append(f"{proof.measure} {proof.before:.2f}, under noise {proof.under:.2f} ± {proof.spread:.2f}")
         parts += [proof.held] if proof.held else []
@@ -155,7 +165,7 @@ def facts(found: Attribution, number: int) -> str:
 
 def _in_short(found: Attribution, number: int) -> str:
     """Say what fits below a small picture."""
-    parts = [f"{float(found.total_bits[number]):,.0f} bits"] if found.total_bits is not None else []
+    parts = [totals(found, number).removesuffix(" in total")] if found.total_bits is not None else []
     if (proof := Proof.of(found, number)) is not None:
         under = f"{proof.measure} {proof.before:.2f} → {proof.under:.2f}"
         parts.append("nothing needed" if proof.idle else under if proof.kept is None else f"{proof.kept:.2f} held")

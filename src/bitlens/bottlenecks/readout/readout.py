@@ -117,6 +117,11 @@ class ReadoutIBA(LayerBottleneck):
             layer = trained.provenance.layer
         if layer is None:
             raise SettingError("a readout needs a layer to restrict, or the weights of a trained one: give layer='…'")
+        if run.get("signed"):
+            raise SettingError(
+                "a readout was trained to read what speaks for an answer, and not what is against it: leave out signed, or "
+                "use method 'iba'"
+            )
         super().__init__(
             model,
             layer,
