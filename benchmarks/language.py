@@ -294,7 +294,7 @@ def cost(options: argparse.Namespace) -> dict[str, Any]:
 def floor_of(iba: TokenIBA, given: dict[str, Tensor]) -> Callable[[], None]:
     """The passes of one fit, and nothing else."""
     recording = iba.probe.record(given)
-    dtype = suffix_dtype(iba.precision, recording.features)
+    dtype = suffix_dtype(iba.precision, recording.features, iba.model)
 
     def passes() -> None:
         with recording.suffix(dtype) as suffix:
