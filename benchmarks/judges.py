@@ -31,6 +31,7 @@ from PIL import Image
 
 from bitlens.data.datasets import Sample, open_dataset
 from bitlens.evaluation.case import Case
+from bitlens.evaluation.judges import Judges
 from bitlens.evaluation.measures import read_metrics, ready_metric
 from bitlens.evaluation.pinned import pin_settings
 from bitlens.evaluation.rows import Row, RowWriter
@@ -39,13 +40,14 @@ from bitlens.evaluation.store import RowStore
 from bitlens.explaining.photo import Photo, read_photo
 from bitlens.methods.building import build_method, layer_for, map_alone
 from bitlens.methods.naming import read_methods
+from bitlens.methods.teaching import Source
 from bitlens.models.load import load_model
 from bitlens.probe import Network
 
 MANY = (
     "degradation-8:points=34,degradation-14:points=34,insertion:points=56,deletion:points=56,complexity:points=56,road,aim,"
     "sds,sensitivity-n-8:sets=20,kept-per-bit:points=10:noise_samples=4,sparseness,bbox,ehr,mass-inside:region=boxes,"
-    "pointing-game:region=boxes,rank-auc:region=boxes"
+    "pointing-game:region=boxes,rank-auc:region=boxes,idsds,f-fidelity"
 )
 FEW = (
     "degradation-14:points=12,insertion:points=14,deletion:points=14,complexity:points=14,road,aim:points=11,sds,"
@@ -54,9 +56,11 @@ FEW = (
 )
 SMALL = (
     "degradation-8:tile=2:points=34,insertion:points=56:start=zero,deletion:points=56,complexity:points=56:start=zero,road,aim,"
-    "sds,sensitivity-n-8:tile=2:sets=20,kept-per-bit:points=10:noise_samples=4,sparseness"
+    "sds,sensitivity-n-8:tile=2:sets=20,kept-per-bit:points=10:noise_samples=4,sparseness,"
+    "idsds,f-fidelity:tile=2"
 )
 CHANCE = "random,centre,edges,constant"
+TUNED = 200  # other photos, on which copies of the network learn deletions
 LEAST = 0.5  # probability of the class that a photo shows: what the network does not see, no map can show
 
 
@@ -77,9 +81,11 @@ def measure(asked: argparse.Namespace) -> None:
     about = {"model": asked.model.rpartition("/")[2], "data": asked.data.rpartition("/")[2], "right": asked.right}
     listed = {"methods": {name: {} for name in names}, "metrics": {label: {} for label in metrics}}
     pin_settings(asked.out, {**about, "layer": layer, "samples": len(samples), "seed": 0, **listed})
+    others = [samples[index] for index in select_samples(len(samples), (2, 2), TUNED)]  # that no metric is measured on
+    judges = Judges(loaded, Source(asked.data, others, TUNED), asked.out / "learned", lambda *_: None, 0)
     done, photos = RowStore(asked.out / "rows", len(samples)).done(failures=True), 0
     with RowWriter(asked.out / "rows") as writer:
-        for index in select_samples(len(samples)):
+        for index in select_samples(len(samples), (1, 2)):
             if photos == asked.limit:
                 break
             photo = read_photo(samples[index], network, loaded.preprocess)
@@ -93,7 +99,7 @@ def measure(asked: argparse.Namespace) -> None:
                 continue
             began = time.perf_counter()
             for name, values in maps_of(photo, finder, blind):
-                case = Case(photo, network, None, 0, values, layer=lambda: layer)
+                case = Case(photo, network, None, 0, values, layer=lambda: layer, judge=judges.knowing)
                 writer.add(
                     [scored(index, case, name, label, metrics[label]) for label in metrics if (name, label) in lacking]
                 )
