@@ -24,7 +24,7 @@ from bitlens.system.arrays import write_arrays
 
 __all__ = ["RECIPES", "Examples", "Recipe", "draw_examples", "evaluate", "train", "varied"]
 
-BATCH, TEST = 64, 1_000
+TEST = 1_000
 COVERED, HIDDEN = 0.1, 0.5
 """Shares of the examples whose decisive places are covered, and of those of which part of the rest is."""
 
@@ -56,6 +56,7 @@ class Recipe:
         epochs: how many unless told otherwise.
         block: places along each axis that are covered together.
         rate: the highest learning rate.
+        batch: how many inputs a step looks at.
         alone: share of the training at whose beginning nothing but the decisive places is seen; the rest appears by and by.
     """
 
@@ -66,12 +67,13 @@ class Recipe:
     epochs: int
     block: int
     rate: float
+    batch: int = 64
     alone: float = 0.0
 
 
 RECIPES = {
     "signals": Recipe(planted_signal, signals.SignalNetwork, signals.WEIGHTS, 8_000, 10, 16, 4e-3),
-    "volumes": Recipe(planted_volume, volumes.VolumeNetwork, volumes.WEIGHTS, 2_500, 12, 4, 6e-3, 0.4),
+    "volumes": Recipe(planted_volume, volumes.VolumeNetwork, volumes.WEIGHTS, 4_000, 30, 4, 5e-3, 32, 0.4),
     "table": Recipe(planted_row, table.TableNetwork, table.WEIGHTS, 12_000, 16, 1, 4e-3),
 }
 
@@ -123,13 +125,13 @@ def train(recipe: Recipe, examples: Examples, epochs: int, seed: int) -> nn.Modu
     network = recipe.network().train()
     if examples.inputs.dim() == 5:
         network = network.to(memory_format=torch.channels_last_3d)  # type: ignore[call-overload]  # half the time
-    steps = len(examples.labels) // BATCH
+    steps = len(examples.labels) // recipe.batch
     optimizer = torch.optim.AdamW(network.parameters(), weight_decay=0.02)
     schedule = torch.optim.lr_scheduler.OneCycleLR(optimizer, recipe.rate, epochs * steps, pct_start=0.2)
     for epoch in range(epochs):
         began, total = time.perf_counter(), 0.0
         order = torch.randperm(len(examples.labels), generator=generator)
-        for step, chosen in enumerate(torch.split(order[: steps * BATCH], BATCH)):
+        for step, chosen in enumerate(torch.split(order[: steps * recipe.batch], recipe.batch)):
             done = (epoch + step / steps) / epochs
             ease = max(0.0, 1 - done / recipe.alone) if recipe.alone else 0.0
             batch = Examples(examples.inputs[chosen], examples.labels[chosen], examples.masks[chosen])
@@ -169,8 +171,8 @@ def main() -> None:
     given = parser.parse_args()
     recipe = RECIPES[given.name]
     out, epochs, count = given.out or recipe.weights, given.epochs or recipe.epochs, given.count or recipe.count
-    if epochs < 1 or count < BATCH or not out.parent.is_dir():
-        parser.error(f"--epochs must be 1 or more, --count {BATCH} or more, and the folder of --out must exist")
+    if epochs < 1 or count < recipe.batch or not out.parent.is_dir():
+        parser.error(f"--epochs must be 1 or more, --count {recipe.batch} or more, and the folder of --out must exist")
     torch.set_num_threads(1)  # two threads that wait for each other crawl where other work shares the cores
     began = time.perf_counter()
     examples = draw_examples(recipe.draw, "train", count, given.seed)

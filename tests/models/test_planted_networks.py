@@ -13,8 +13,9 @@ from bitlens.data.planted_table import MEAN, STD
 from bitlens.models.builtin import BUILTIN
 from bitlens.models.load import load_model
 from bitlens.models.loaded import Loaded
-from train_planted import BATCH, COVERED, RECIPES, draw_examples, evaluate, main, train, varied
+from train_planted import COVERED, RECIPES, draw_examples, evaluate, main, train, varied
 
+FEW = 64
 COUNT = {"signals": 200, "volumes": 60, "table": 400}
 
 
@@ -70,14 +71,14 @@ def test_weights_are_small_and_half_precision() -> None:
 
 def test_training_is_repeatable_and_covers_what_it_says(name: str) -> None:
     recipe = RECIPES[name]
-    examples = draw_examples(recipe.draw, "train", BATCH, seed=0)
+    examples = draw_examples(recipe.draw, "train", FEW, seed=0)
     first, second = (train(recipe, examples, epochs=1, seed=0).state_dict() for _ in range(2))
     assert all(torch.equal(first[key], second[key]) for key in first)
     x, target = varied(examples, recipe.block, torch.Generator().manual_seed(1))
     assert x.shape == examples.inputs.shape
-    torch.testing.assert_close(target.sum(1), torch.ones(BATCH))
+    torch.testing.assert_close(target.sum(1), torch.ones(FEW))
     emptied = target.std(1) < 1e-6
-    assert 0 < emptied.sum() < 4 * COVERED * BATCH
+    assert 0 < emptied.sum() < 4 * COVERED * FEW
     assert torch.equal(target.argmax(1)[~emptied], examples.labels[~emptied])
     if name == "signals":
         changed = (x != examples.inputs).any(1)

@@ -14,12 +14,14 @@ def demo(
     scenes: Annotated[
         int, typer.Option("--scenes", min=1, max=64, help="How many scenes, or inputs of another kind.")
     ] = 8,
-    kind: Annotated[Literal["scene", "signal", "table"], typer.Option("--kind", help="What is explained.")] = "scene",
+    kind: Annotated[
+        Literal["scene", "signal", "volume", "table"], typer.Option("--kind", help="What is explained.")
+    ] = "scene",
     device: options.Device = "auto",
     seed: options.Seed = 0,
     as_json: options.AsJson = False,
 ) -> None:
-    """Explain generated scenes, signals or rows of a table with bundled networks: nothing to download."""
+    """Explain generated scenes, signals, volumes or rows of a table with bundled networks: nothing to download."""
     early.check(out=out)
     if kind != "scene":
         _planted(out, kind, scenes, device, seed, as_json)

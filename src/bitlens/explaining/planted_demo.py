@@ -1,4 +1,4 @@
-"""Bundled networks explain generated signals and rows of tables, whose decisive places are known."""
+"""Bundled networks explain generated signals, volumes and rows of tables, whose decisive places are known."""
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
@@ -24,10 +24,10 @@ from bitlens.view.canvas import save_figure
 from bitlens.view.heatmap import save_raw
 from bitlens.view.scales import Ends
 
-KINDS = {"signal": "signals", "table": "table"}
+KINDS = {"signal": "signals", "volume": "volumes", "table": "table"}
 """Names of the bundled network and data set of each kind."""
-_STATISTICS = {"signal": 128, "table": 1000}
-"""From how many inputs statistics are made: a signal has hundreds of places, a row one of each feature."""
+_STATISTICS = {"signal": 128, "volume": 32, "table": 1000}
+"""From how many inputs statistics are made: a signal has hundreds of places, a volume thousands, a row one of each feature."""
 
 
 @dataclass(frozen=True)
