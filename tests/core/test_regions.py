@@ -9,6 +9,7 @@ from bitlens.core.outputs import OutputForm
 from bitlens.core.regions import Keypoint, Region
 from bitlens.core.targets import as_target
 from bitlens.errors import TargetError
+from bitlens.probe.endings import output_form
 
 CLASSES, SIZE = 4, (5, 6)
 
@@ -133,3 +134,23 @@ def test_bits_lie_where_a_region_looks():
     assert float(found.map[0][~reach].max()) < float(found.map[0][mask].mean())
     assert found.targets == ("1 in its region",)
     assert found.evidence.measure == "probability"
+
+
+@pytest.mark.parametrize(
+    ("ending", "numbers"), [(None, "logits"), ("softmax", "probabilities"), ("sigmoid", "multi-label-probabilities")]
+)
+def test_what_an_answer_at_places_is_is_seen_as_of_a_classifier(ending, numbers):
+    class Dense(nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.look = nn.Conv2d(2, CLASSES, 1)
+
+        def forward(self, images):
+            said = self.look(images)
+            return {"softmax": said.softmax(1), "sigmoid": said.sigmoid(), None: said}[ending]
+
+    torch.manual_seed(0)
+    network, images = Dense().eval(), torch.randn(2, 2, *SIZE)
+    with torch.no_grad():
+        said = network(images)
+    assert output_form(network, images, said).numbers == numbers

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from bitlens.app.answers import Answers, Question
-from bitlens.app.offers import Offer, Shelf, photo_desk
+from bitlens.app.offers import Offer, Shelf, input_desk
 from bitlens.data.datasets import open_dataset
 from bitlens.errors import LayerError, SettingError
 from bitlens.methods import METHODS
@@ -64,7 +64,7 @@ def answers(tmp_path_factory):
     patch = pytest.MonkeyPatch()
     patch.setenv("BITLENS_CACHE", str(tmp_path_factory.mktemp("cache")))
     patch.setattr("bitlens.app.answers._LEARNT_FROM", 64)  # a thousand, to be shown to somebody
-    shelf = Shelf([Offer("builtin/scenes", "builtin:scenes-train")], "cpu", photo_desk)
+    shelf = Shelf([Offer("builtin/scenes", "builtin:scenes-train")], "cpu", input_desk)
     yield Answers(shelf["builtin/scenes"])
     patch.undo()
 
@@ -84,7 +84,7 @@ def test_the_page_teaches_every_method_that_must_learn(answers, tmp_path, name):
 def test_the_page_needs_no_other_photos(tmp_path):
     photo = tmp_path / "scene.png"
     open_dataset("builtin:scenes")[0].image.save(photo)
-    answers = Answers(Shelf([Offer("builtin/scenes")], "cpu", photo_desk)["builtin/scenes"])
+    answers = Answers(Shelf([Offer("builtin/scenes")], "cpu", input_desk)["builtin/scenes"])
     shown = answers.answer(Question(photo, "scene.png", ("iba",), "layer2", None, "paper", None, curve=True))
     (one,) = shown.explained.found
     assert one.attribution.settings["statistics_data"] == "own"

@@ -453,12 +453,12 @@ def test_the_page_and_the_evaluation_say_the_value(bitlens: Any, tmp_path: Any) 
 
     from bitlens.app.answers import Answers, Question
     from bitlens.app.evidence import answer_of
-    from bitlens.app.offers import Offer, Shelf, photo_desk
+    from bitlens.app.offers import Offer, Shelf, input_desk
     from bitlens.app.takeaway import drawn
 
     (tmp_path / "net.py").write_text(NETWORK)
     Image.new("RGB", (64, 64), (200, 30, 90)).save(tmp_path / "photo.png")
-    shelf = Shelf([Offer(f"{tmp_path}/net.py:one", "builtin:scenes-train")], "cpu", photo_desk)
+    shelf = Shelf([Offer(f"{tmp_path}/net.py:one", "builtin:scenes-train")], "cpu", input_desk)
     answers = Answers(shelf["net.py:one"])
     question = [
         tmp_path / "photo.png",

@@ -57,6 +57,9 @@ def output_form(model: nn.Module, inputs: Any, output: Any, choice: OutputChoice
     if said:
         return form
     try:
+        answer = form.answer(output)
+        if _seen_at_once(model, answer):
+            return form
         columns = form.everywhere(output)
     except TargetError:
         return form  # whoever reads the output is told the same, with the remedy
@@ -69,6 +72,14 @@ def output_form(model: nn.Module, inputs: Any, output: Any, choice: OutputChoice
         return form.read_as("probabilities")
     made_by = _ending(model, inputs, form) if inside else ""
     return _of_one(form, declared, made_by, inside=inside) if one else _of_several(form, declared, made_by)
+
+
+def _seen_at_once(model: nn.Module, answer: Tensor) -> bool:
+    """Say whether one place of many tells that there are logits: a language model's answer is too large to be gone through."""
+    if answer.dim() <= 2 or answer.shape[1] == 1 or not answer.numel() or _declared(model, answer.shape[1]) is not None:
+        return False
+    one = answer[(0,) * (answer.dim() - 1)]
+    return not bool(((one >= 0) & (one <= 1)).all())
 
 
 def _of_one(form: OutputForm, declared: Numbers | None, made_by: str, *, inside: bool) -> OutputForm:
