@@ -249,15 +249,14 @@ def test_mean_curves_are_normalised_means(folder):
     from bitlens.evaluation.store import RowStore
 
     table = build_table(folder, Selection(part=(1, 2)))
-    curves = _mean_curves(RowStore(folder / "rows"), "degradation-8", METRICS["image"]["degradation-8"].axes, table)
-    upper, lower = (curves["random"].curve("random", side) for side in (0, 1))
+    curved = {name: METRICS["image"][name].axes for name in ("degradation-8", "sanity")}
+    curves = _mean_curves(RowStore(folder / "rows"), curved, table)
+    upper, lower = (curves["degradation-8"]["random"].curve("random", side) for side in (0, 1))
     x = np.linspace(0, 1, 5)
     np.testing.assert_allclose(upper.y, 1 - x, atol=1e-6)
     np.testing.assert_allclose(lower.y, (1 - x) ** 3, atol=1e-6)
     np.testing.assert_allclose(upper.error, 0, atol=1e-6)  # samples differ in nothing but the photo's probability
-    sanity = _mean_curves(RowStore(folder / "rows"), "sanity", METRICS["image"]["sanity"].axes, table)["random"].curve(
-        "random", 0
-    )
+    sanity = curves["sanity"]["random"].curve("random", 0)
     np.testing.assert_array_equal(sanity.y, [1, 0.5, np.nan])
 
 

@@ -304,3 +304,11 @@ def test_titles_are_names_and_not_paths(tmp_path: Path, monkeypatch: pytest.Monk
         "hf/./minilm": "minilm",
     }.items():
         assert short_name(spec) == name
+
+
+def test_nothing_is_left_beside_a_users_file(tmp_path, monkeypatch):
+    monkeypatch.setattr(sys, "dont_write_bytecode", False)
+    (tmp_path / "own.py").write_text("from torch import nn\n\ndef build():\n    return nn.Linear(2, 2).eval()\n")
+    load_model(f"{tmp_path / 'own.py'}:build")
+    assert [path.name for path in tmp_path.iterdir()] == ["own.py"]
+    assert not sys.dont_write_bytecode

@@ -26,7 +26,8 @@ from bitlens.app.tab import (
     target_choice,
 )
 from bitlens.data.texts import open_texts
-from bitlens.explaining.explainer import Explainer, Explanation
+from bitlens.explaining.explainer import Explainer
+from bitlens.explaining.explanation import Explanation
 from bitlens.explaining.left_out import by_each
 from bitlens.explaining.text_page import compared_page, shaded_alike
 from bitlens.methods import entry_of

@@ -18,7 +18,8 @@ from bitlens.system.files import write_text
 if TYPE_CHECKING:
     from bitlens.data.labels import Labels
     from bitlens.data.texts import TextSample
-    from bitlens.explaining.explainer import Explainer, Explanation
+    from bitlens.explaining.explainer import Explainer
+    from bitlens.explaining.explanation import Explanation
     from bitlens.methods.specs import Spec
     from bitlens.models.loaded import Loaded
 

@@ -3,7 +3,7 @@
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 
-from bitlens.explaining.explainer import Explanation
+from bitlens.explaining.explanation import Explanation
 from bitlens.view.shaded import Abreast, ShadedText, html_page, word_scale
 
 

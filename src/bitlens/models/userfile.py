@@ -93,11 +93,14 @@ def _imported(file: Path) -> ModuleType:
         raise ModelError(f"{file} cannot be imported as Python")
     module = importlib.util.module_from_spec(specification)
     sys.modules[name] = module  # dataclasses and pickle look their module up here
+    asked, sys.dont_write_bytecode = sys.dont_write_bytecode, True  # nothing is left beside the user's files
     try:
         specification.loader.exec_module(module)
     except (Exception, SystemExit) as error:  # the user's own code
         del sys.modules[name]
         raise ModelError(f"cannot import {file}: {_where(error)}") from error
+    finally:
+        sys.dont_write_bytecode = asked
     return module
 
 
