@@ -27,6 +27,12 @@ class Colours(nn.Module):
         return 8 * self.look(images)
 
 
+class Heat(Colours):
+    """A heat map for each colour of a pixel, as it says."""
+
+    bitlens_output = "multi-label"
+
+
 class Brightest(Colours):
     """A detector of one thing, the picture, as likely as it is bright."""
 
@@ -40,6 +46,10 @@ class Brightest(Colours):
 
 def colours():
     return Colours().eval(), to_tensor
+
+
+def heat():
+    return Heat().eval(), to_tensor
 
 
 def brightest():
@@ -70,15 +80,15 @@ def explain(bitlens, target, network="colours", code=0):
 
 
 @pytest.mark.parametrize(
-    ("target", "name"),
+    ("network", "target", "name"),
     [
-        ("region:green", "green where it is predicted"),
-        ("1", "green where it is predicted"),
-        ("keypoint:green", "green where it is seen"),
+        ("colours", "region:green", "green where it is predicted"),
+        ("colours", "1", "green where it is predicted"),
+        ("heat", "keypoint:green", "green where it is seen"),
     ],
 )
-def test_a_place_of_the_answer_is_explained_by_name(bitlens, folder, target, name):
-    (row,) = json.loads(explain(bitlens, target).stdout)
+def test_a_place_of_the_answer_is_explained_by_name(bitlens, folder, network, target, name):
+    (row,) = json.loads(explain(bitlens, target, network).stdout)
     assert row["name"] == name
     assert row["probability_before"] > 0.9
     assert "predicted" not in row

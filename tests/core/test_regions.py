@@ -74,14 +74,36 @@ def test_the_answer_at_a_place_is_read_as_that_of_a_sample(numbers):
 
 def test_a_keypoint_is_asked_about_where_its_heat_map_is_highest_or_where_it_is_said():
     said, noisy = answer(2), answer(2, seed=5)
-    asked = Keypoint(3).asked_of(OutputForm(), said, 2)
+    asked = Keypoint(3).asked_of(OutputForm("multi-label"), said, 2)
     peaks = said[:, 3].flatten(1).argmax(1)
     there = noisy[:, 3].flatten(1).gather(1, peaks[:, None])[:, 0]
     assert torch.allclose(asked.score(noisy), there)
     assert torch.allclose(asked.value(noisy), there.sigmoid())
-    elsewhere = Keypoint(3, at=(4, 1)).asked_of(OutputForm(), said, 2)
+    elsewhere = Keypoint(3, at=(4, 1)).asked_of(OutputForm("multi-label"), said, 2)
     assert torch.allclose(elsewhere.score(noisy), noisy[:, 3, 4, 1])
     assert asked.describe() == ("3 where it is seen",) * 2
+
+
+def test_a_heat_map_is_read_as_it_is_said_and_never_guessed():
+    class Heights(nn.Module):
+        def forward(self, x):
+            return x.clamp(0, 1)
+
+    class Chances(nn.Module):
+        def forward(self, x):
+            return x.sigmoid()
+
+    x = answer(2)
+    for network in (Heights(), Chances()):
+        said = network(x)
+        form = output_form(network, x, said)
+        if isinstance(network, Heights):
+            with pytest.raises(TargetError, match="does not say what the numbers"):
+                Keypoint(1).asked_of(form, said, 2)
+        else:
+            assert torch.allclose(Keypoint(1).asked_of(form, said, 2).value(said), said[:, 1].amax((1, 2)))
+    with pytest.raises(TargetError, match="outside the heat maps"):
+        Keypoint(0, at=(5, 0)).asked_of(OutputForm("multi-label"), x, 2)
 
 
 @pytest.mark.parametrize(
@@ -92,7 +114,7 @@ def test_a_keypoint_is_asked_about_where_its_heat_map_is_highest_or_where_it_is_
         (Region(1, torch.ones(3, 3)), answer(2), r"the mask of a Region has shape \(3, 3\)"),
         (Region([1, 2], torch.ones(SIZE)), answer(2), r"give \(2, 5, 6\)"),
         (Region(1, torch.zeros(SIZE)), answer(2), "marks no place"),
-        (Keypoint(0, at=(5, 0)), answer(2), "outside the heat maps"),
+        (Keypoint(0), answer(2), "does not say what the numbers of its heat maps are"),
         (None, answer(2), "no class is the predicted one"),
         (1, answer(2)[..., 0], r"ask about some of its places \(Region, Keypoint\)"),
         ([1, 2, 3], answer(2), "3 targets for 2 samples"),

@@ -104,6 +104,20 @@ def test_each_message_is_a_source_and_the_marks_of_the_template_stand_as_they_ar
     assert sum(values.values()) == pytest.approx(float(part.attribution.total_bits[0]), rel=1e-5)
 
 
+def test_a_message_may_say_what_stands_in_the_marks():
+    explainer = AnswerExplainer(decoder(), tokenizer(template=TEMPLATE), beta=1.0, steps=1)
+    told = [("user", "a"), ("assistant", "user"), ("user", " user ")]
+    found = explainer([{"role": role, "content": said} for role, said in told], "i j.")
+    text, sources = found.prompt.text, found.prompt.sources
+    assert {name: text[slice(*span)] for name, span in sources.items()} == {
+        "user": "a",
+        "assistant": "user",
+        "user 2": "user",
+    }
+    begun = [text[: span[0]].rstrip().rpartition("<|a|>")[2] for span in sources.values()]
+    assert begun == [role for role, _ in told]
+
+
 @pytest.mark.parametrize(
     ("messages", "template", "error", "said"),
     [

@@ -6,7 +6,7 @@ import pytest
 import torch
 from torch import nn
 
-from bitlens.errors import SettingError, TargetError
+from bitlens.errors import ModelError, SettingError, TargetError
 from bitlens.metrics import OneCell, RandomTiles, f_fidelity, in_domain
 from bitlens.metrics.in_domain import FINE_TUNING, InDomainTask
 from bitlens.probe import Network
@@ -84,6 +84,15 @@ def test_a_training_that_was_cut_short_goes_on_to_the_same_weights(network, phot
     assert all(torch.equal(one, other) for one, other in zip(whole.parameters(), resumed.parameters(), strict=True))
     with pytest.raises(SettingError):
         in_domain(network, InMemory([photos]), RandomTiles(tile=4, share=0.2), FEW, checkpoint=file)
+
+
+def test_a_network_whose_weights_cannot_be_tuned_is_refused(photos):
+    class Fixed(nn.Module):
+        def forward(self, images):
+            return images.flatten(2).mean(2)
+
+    with pytest.raises(ModelError, match="no weights that could be tuned"):
+        in_domain(Network(Fixed().eval()), InMemory([photos]), OneCell(), FEW)
 
 
 def test_a_network_without_classes_is_refused_before_anything_is_learnt(tiny_cnn, photos):

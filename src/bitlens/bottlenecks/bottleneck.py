@@ -71,21 +71,22 @@ class Bottleneck(GroupedMethod):
             made = self.attribution(recorded, found.fitted, proof)
             spread = self._spread(recorded, made.map) if group.wanted.seeds else None
             kept = self._class_kept(recorded, found.fitted) if self.guarantee is not None else None
+            moved = found.fitted.logits - first.logits
+            against = self._against(recorded, opposed, moved) if opposed is not None else None
         curve = None if found.path is None or found.met is None else self._curve(recorded, found.path, found.met)
         made = replace(made, curve=curve, spread=spread, class_kept=kept)
-        if opposed is None:
-            return made
-        against = self._against(group, opposed, found.fitted.logits - first.logits)
-        return made.less(against.map, against.bits.flatten(1).sum(1), against.cells)
+        return made if against is None else made.less(against.map, against.bits.flatten(1).sum(1), against.cells)
 
-    def _against(self, group: Group, opposed: Target, moved: Tensor) -> Reading:
+    def _against(self, recorded: Recorded, opposed: Target, moved: Tensor) -> Reading:
         """Find masks for the opposite of an answer, under the same noise; logits move as far as those of the answer did."""
-        asked = replace(group, targets=opposed, wanted=Wanted(compiler=group.wanted.compiler))
-        with self.recorded(asked) as recorded, torch.enable_grad():
-            logits = self.masks(recorded).logits
-            # Where nothing is needed for the answer its masks are shut, which says nothing of what is against it
-            open_ = torch.where(moved > -FAR / 2, logits + moved, logits)
-            return self.reading(recorded, self._family(recorded).at(open_))
+        group = replace(recorded.group, targets=opposed, wanted=Wanted(compiler=recorded.group.wanted.compiler))
+        other = replace(recorded, group=group, target=opposed)
+        if other.deeper is not None:
+            other.deeper.restart(self.seed)
+        logits = self.masks(other).logits
+        # Where nothing is needed for the answer its masks are shut, which says nothing of what is against it
+        open_ = torch.where(moved > -FAR / 2, logits + moved, logits)
+        return self.reading(other, self._family(other).at(open_))
 
     def _family(self, recorded: Recorded) -> MaskFamily:
         return MaskFamily.of(recorded.features, recorded.noise, recorded.layout, recorded.region, self.fit.smoothing)

@@ -8,13 +8,14 @@ from collections.abc import Mapping, Sequence
 from typing import Any, TypeVar, final
 
 import torch
+import torch.nn.functional as F
 from torch import Tensor
 
 from bitlens.core.outputs import OutputForm
 from bitlens.core.questions import Target, changed, chosen_rows, tiled
 from bitlens.errors import SettingError, TargetError
 
-F = TypeVar("F", bound="_Found")
+Q = TypeVar("Q", bound="_Found")
 _PARTS = ("boxes", "labels", "scores")
 
 
@@ -45,7 +46,7 @@ class _Found(Target):
         self.overlap = overlap
         self.boxes, self.labels = torch.empty(0, 4), torch.empty(0, dtype=torch.long)
 
-    def select(self: F, rows: slice | Tensor) -> F:
+    def select(self: Q, rows: slice | Tensor) -> Q:
         """Return the question for some samples."""
         if self.count is None:
             return self
@@ -71,7 +72,7 @@ class _Found(Target):
     def _score(self, found: Mapping[str, Tensor], box: Tensor, label: Tensor) -> Tensor:
         scores = found["scores"].float()
         meant = (found["labels"] == label) & (overlaps(found["boxes"].float(), box) >= self.overlap)
-        return scores[meant].max() if bool(meant.any()) else 0.0 * scores.sum()  # 0, and yet with a gradient
+        return F.pad(torch.where(meant, scores, 0.0), (0, 1)).amax()  # 0 of none, without asking how many there are
 
 
 @final

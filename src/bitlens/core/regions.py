@@ -6,7 +6,7 @@ H, W). Each place is asked as a sample is, about a class or a label, and what is
 
 import math
 from abc import abstractmethod
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from typing import Any, TypeVar, final
 
@@ -20,6 +20,12 @@ from bitlens.errors import TargetError
 
 Q = TypeVar("Q", bound="AtPlaces")
 _SHOWN = 5
+_AS_LABELS: Mapping[Numbers, Numbers] = {
+    "binary": "multi-label",
+    "binary-probability": "multi-label-probabilities",
+    "probabilities": "multi-label-probabilities",
+}
+"""What is known of a heat map, said of one of several labels."""
 
 
 def commonest(columns: Tensor) -> list[int]:
@@ -203,14 +209,15 @@ class Keypoint(AtPlaces):
     """A keypoint where the network, by its clean answer, sees it: the highest place of its heat map, or a place that is given.
 
     Heat maps are (N, keypoints, places ...), each a label by itself: loss is minus the log-odds at that place, value the
-    probability, score the log-odds. Maps of probabilities say so by themselves where a sigmoid makes them, see `OutputForm`.
+    probability, score the log-odds. Where a sigmoid makes them they say by themselves that they are probabilities; of others
+    somebody must say whether they are log-odds, see `OutputForm`: a network that was taught heights (0 to 1) gives neither.
 
     Args:
         keypoints: an index for all samples, or (N,) indices, one for each.
         at: the place in the heat map, one index for each of its axes, the same for all samples; None for the highest.
 
     Raises:
-        TargetError: if the keypoints are no whole numbers.
+        TargetError: if the keypoints are no whole numbers; when it is asked, if nobody can tell what the heat maps' numbers are.
     """
 
     where = " where it is seen"
@@ -220,10 +227,13 @@ class Keypoint(AtPlaces):
         self.at_place = None if at is None else tuple(at)
 
     def _read(self, form: OutputForm) -> OutputForm:
-        if form.labels:
-            return form
-        behind: Numbers = "multi-label-probabilities" if "probabilit" in form.numbers else "multi-label"
-        return form.read_as(behind)
+        if form.labels or form.numbers in _AS_LABELS:
+            return form.read_as(_AS_LABELS.get(form.numbers, form.numbers))
+        raise TargetError(
+            "the network does not say what the numbers of its heat maps are: say output='multi-label' if they are log-odds, "
+            "output='multi-label-probabilities' if probabilities (a network says it as bitlens_output); of heights that were "
+            "taught to be 0 to 1 give a callable target"
+        )
 
     def _about(self, classes: Tensor, form: OutputForm) -> Target:
         return changed(MultiLabel(classes), form=form)

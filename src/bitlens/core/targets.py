@@ -31,9 +31,8 @@ from bitlens.core.scores import takes_last as takes_last
 from bitlens.core.spans import Span as Span
 from bitlens.errors import TargetError
 
-_TEXT_AXES = (
-    3  # an output with so many may be a language model's, (texts, tokens, vocabulary): no class stands on its axis 1
-)
+_TEXT_AXES = 3
+"""An output with so many may be a language model's, (texts, tokens, vocabulary): no class stands on its axis 1."""
 
 
 def logits_of(output: Any) -> Tensor:

@@ -44,6 +44,7 @@ _COLUMNS = {
     "mask": ("mask",),
 }
 """What columns of tables are called, the first that is there."""
+_ON_A_SIDE = range(5, 9)  # EXIF orientations whose stored rows are columns of the upright photo
 _THREADS = 4
 _PLANTED: dict[str, tuple[str, Draw]] = {
     "signals": ("signal", planted_signal),
@@ -332,13 +333,14 @@ def _file(name: str, folder: Path, line: int) -> Path:
 
 def _masked(sample: Sample, drawn: Path | None) -> Sample:
     """Add the pixels that have the index of the sample's class in a picture of indices."""
-    if drawn is None or sample.label is None:
+    if drawn is None or sample.label is None or sample.path is None:
         return sample
-    indices = read_indices(drawn)
-    if indices.size != sample.image.size:
+    indices, ((width, height), orientation) = read_indices(drawn), read_layout(sample.path)
+    upright = (height, width) if orientation in _ON_A_SIDE else (width, height)
+    if indices.size != upright:
         raise DataError(
-            f"the mask {drawn} is {indices.width} x {indices.height}, the photo upright {sample.image.width} x "
-            f"{sample.image.height}: they must be of one size"
+            f"the mask {drawn} is {indices.width} x {indices.height}, the photo upright {upright[0]} x {upright[1]}: they must "
+            "be of one size"
         )
     return replace(sample, mask=np.asarray(indices) == sample.label)
 

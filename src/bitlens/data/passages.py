@@ -1,7 +1,7 @@
 """The pieces of a text that people point at: words, sentences, paragraphs, named sources; as characters."""
 
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Literal
 
@@ -17,6 +17,7 @@ _SENTENCE = re.compile(
     r"[^\s](?:.*?[^\s])??(?:[.!?…]+[\"'”’»)\]]*(?=\s|$)|[。！？]+[」』）]*|(?=\s*\n)|\s*$)", re.DOTALL
 )
 _PARAGRAPH = re.compile(r"\S(?:.*?\S)??(?=\s*\n\s*\n|\s*$)", re.DOTALL)
+_STAND_IN = "vqxzj"  # in place of what messages say: letters that no template writes itself
 BETWEEN = "\n\n"
 """What stands between the sources of a prompt."""
 
@@ -52,28 +53,40 @@ class Prompt:
         return cls(text, found)
 
     @classmethod
-    def of_chat(cls, messages: Sequence[Mapping[str, str]], text: str) -> "Prompt":
+    def of_chat(
+        cls, messages: Sequence[Mapping[str, str]], template: Callable[[Sequence[Mapping[str, str]]], str]
+    ) -> "Prompt":
         """Find the messages of a conversation in what a chat's template makes of them; its marks between them belong to none.
+
+        A message may say what stands in the marks, too ("user"): where each stands is what a template shows that is given
+        others in their places.
 
         Args:
             messages: each with its "role" and "content", one by one.
-            text: what the template makes of them.
+            template: what makes the text that a model reads of a conversation.
 
         Raises:
             InputError: if the template changes what a message says.
         """
-        found: dict[str, Span] = {}
-        end = 0
-        for message in messages:
-            said, role = message["content"].strip(), message["role"]
-            start = text.find(said, end)
-            if start < 0:
+        stands = [f"{_STAND_IN}{number:03}" for number in range(len(messages))]
+        text = template(messages)
+        marks = template([{**one, "content": stand} for one, stand in zip(messages, stands, strict=True)])
+        built, found = "", dict[str, Span]()
+        for number, (message, stand) in enumerate(zip(messages, stands, strict=True)):
+            said, role = message["content"], message["role"]
+            before, _, marks = marks.partition(stand)
+            built += before
+            written = next((form for form in (said, said.strip()) if text.startswith(built + form)), None)
+            if written is None:
                 raise InputError(
                     f"the model's chat template changes what the {role} says: give the prompt as one text, as the model reads it"
                 )
-            count = sum(other["role"] == role for other in messages[: len(found)])
-            end = start + len(said)
-            found[f"{role} {count + 1}" if count else role] = (start, end)
+            count, start = (
+                sum(other["role"] == role for other in messages[:number]),
+                len(built) + written.index(said.strip()),
+            )
+            found[f"{role} {count + 1}" if count else role] = (start, start + len(said.strip()))
+            built += written
         return cls(text, found)
 
     def pieces(self, group: Group) -> "list[Piece]":

@@ -124,9 +124,7 @@ class Case(CaseOf):
             SettingError: if there are no photos to fine-tune it on.
         """
         if self._judge is None:
-            raise SettingError(
-                "there are no other photos to fine-tune a copy of the network on: use `bitlens evaluate`"
-            )
+            raise SettingError("there are no photos to fine-tune a copy of the network on: use `bitlens evaluate`")
         return self._judge(deletion, epochs)
 
     @property

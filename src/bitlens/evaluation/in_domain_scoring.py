@@ -1,4 +1,7 @@
-"""Scores by a copy of the network that knows deletions: fine-tuned before the first map is judged, on other photos.
+"""Scores by a copy of the network that knows deletions: fine-tuned before the first map is judged.
+
+What it is fine-tuned on are the photos that methods learn from: others than those that are evaluated where the data set names
+such, or `--statistics-from` does.
 
 As in `scoring`, each takes a case and settings, and gives the score.
 """

@@ -46,7 +46,7 @@ class Judges:
     folder: Path
     told: Callable[[str, int, int], None]
     seed: int
-    _known: dict[tuple[Deletion, int], Network] = field(default_factory=dict)
+    _known: dict[tuple[Deletion, int], Network] = field(default_factory=dict, init=False)
 
     def knowing(self, deletion: Deletion, epochs: int) -> Network:
         """Return the copy that knows deletions of a kind, from so many epochs at most.
@@ -77,7 +77,8 @@ class Judges:
         network = Network(self.loaded.model, output=self.loaded.output)
         settings = replace(settings, seed=self.seed)
         made = in_domain(network, examples, deletion, settings, checkpoint=checkpoint, progress=told)
-        write_arrays(place, made.state_dict(), {"format": _FORMAT, "identity": json.dumps(identity)})
+        apart = {name: value.clone() for name, value in made.state_dict().items()}  # weights that layers share, too
+        write_arrays(place, apart, {"format": _FORMAT, "identity": json.dumps(identity)})
         checkpoint.unlink(missing_ok=True)
         return made
 

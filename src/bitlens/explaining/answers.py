@@ -3,6 +3,7 @@
 import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
+from functools import partial
 from typing import Any, Literal
 
 import torch
@@ -297,7 +298,7 @@ class AnswerExplainer:
             raise InputError(
                 "a conversation is its own sources, message by message: put documents into what the user says"
             )
-        return Prompt.of_chat(messages, conversation_text(self.loaded, messages))
+        return Prompt.of_chat(messages, partial(conversation_text, self.loaded))
 
     def _read(self, prompt: Prompt, answer: str, parts: Sequence[Span]) -> Answered:
         context, network = list(prompt.sources.values()), self.loaded.model

@@ -21,7 +21,7 @@ from torch import Tensor, nn
 from bitlens.core.inputs import ModelInputs
 from bitlens.core.outputs import OutputForm
 from bitlens.core.places import Places
-from bitlens.errors import SettingError, TargetError, at_least
+from bitlens.errors import ModelError, SettingError, TargetError, at_least
 from bitlens.metrics.ranking import Tiles
 from bitlens.metrics.single_deletion import cells_of
 from bitlens.probe import Network, watching
@@ -120,13 +120,22 @@ class InDomainTask:
     Args:
         network: that is asked about; it stays as it is.
         deletion: what is deleted. Zero takes its place: after normalisation the data set's mean.
+
+    Raises:
+        ModelError: if no weight could be tuned.
     """
 
     def __init__(self, network: Network, deletion: Deletion) -> None:
         self.network, self.deletion = network, deletion
         self.module = copy.deepcopy(network.model).eval()
-        for parameter in self.module.parameters():
-            parameter.requires_grad_(parameter.is_floating_point())
+        tuned = [parameter for parameter in self.module.parameters() if parameter.is_floating_point()]
+        if not tuned:
+            raise ModelError(
+                f"{type(network.model).__name__} has no weights that could be tuned (are they quantised?): choose a metric that "
+                "asks the network itself, such as sds or degradation-8"
+            )
+        for parameter in tuned:
+            parameter.requires_grad_()
 
     def identity(self) -> Mapping[str, Any]:
         """Return what must stay the same where a training goes on."""
