@@ -1,22 +1,19 @@
 """Signals, volumes and rows of tables as figures of a report: drawn for light and dark pages alike, a volume with a slider."""
 
 import numpy as np
-from matplotlib.text import Text
 from PIL import Image
 
 from bitlens.core.seen import Seen
 from bitlens.core.stored_map import StoredMap
 from bitlens.view.arrays import Floats
-from bitlens.view.canvas import png_of
 from bitlens.view.card import MapFigure, Proof, SlicePile, ends_of, totals
 from bitlens.view.colours import Scale
 from bitlens.view.comparison import Panel
-from bitlens.view.encoding import as_data_uri, bar_uri, picture_uri
+from bitlens.view.encoding import bar_uri, picture_uri
 from bitlens.view.readings import Reading, draw_readings, map_of
+from bitlens.view.themed import themed_uri
 from bitlens.view.volumes import centre_of, grey_of, picture_of
 
-_GROUND, _INK = "#161616", "#cfcfcf"
-"""A dark picture, as those of photos are, on a light page and on a dark one."""
 _MOST_SLICES, _SIDE = 64, 320  # of a pile, and pixels of the longer side of one
 
 
@@ -28,10 +25,6 @@ def reading_figure(seen: Seen, one: StoredMap, scale: Scale, *, method: str, det
     """
     values = map_of(seen, one.map[0])
     page = draw_readings([Reading(seen, [Panel(values, scale, "")], "")])
-    page.set_facecolor(_GROUND)
-    for text in page.findobj(Text):
-        assert isinstance(text, Text)
-        text.set_color(_INK)
     width, height = (round(100 * side) for side in page.get_size_inches())
     total = (totals(one),) if one.total_bits is not None else ()
     half = _half_of(values)
@@ -39,7 +32,7 @@ def reading_figure(seen: Seen, one: StoredMap, scale: Scale, *, method: str, det
     return MapFigure(
         method,
         details,
-        as_data_uri(png_of(page), "image/png"),
+        themed_uri(page),
         bar_uri(scale),
         ends_of(scale),
         scale.unit,
