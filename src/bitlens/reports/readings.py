@@ -1,6 +1,7 @@
 """Signals, volumes and rows of tables as figures of a report: drawn for light and dark pages alike, a volume with a slider."""
 
 import numpy as np
+from matplotlib.figure import Figure
 from PIL import Image
 
 from bitlens.core.seen import Seen
@@ -41,9 +42,16 @@ def reading_figure(seen: Seen, one: StoredMap, scale: Scale, *, method: str, det
         facts,
         Proof.of(one),
         size=(width, height),
+        start=_start(page, values) if seen.values is not None and seen.values.ndim == 2 else 0.0,
         slices=_pile(seen, values, scale) if values.ndim == 3 else None,
         signed=scale.signed,
     )
+
+
+def _start(page: Figure, values: Floats) -> float:
+    """Return where along its picture the most of a signal is used."""
+    box = page.axes[0].get_position()
+    return float(box.x0 + box.width * (np.abs(values).argmax() + 0.5) / len(values))
 
 
 def _half_of(values: Floats) -> float:
