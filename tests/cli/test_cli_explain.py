@@ -221,7 +221,7 @@ def test_the_curve_is_made_when_it_is_asked_for(bitlens, scenes, tmp_path):
     assert not (tmp_path / "r" / "scene 0.gradient.curve.png").exists()
     page = (tmp_path / "r" / "report.html").read_text("utf-8")
     assert page.count("How few bits until the decision goes?") == 1
-    assert "of the decision held" in page
+    assert "<dt>held</dt>" in page
     assert "quality='fast'" in page or "quality=&#39;fast&#39;" in page
     explain(bitlens, photo, "iba,gradient")  # one that was not asked for does no harm
     assert written(tmp_path / "r") == after

@@ -124,7 +124,8 @@ class TextTab(Tab):
                 tell(f"{name} …")
                 explainer = _by(name, desk, aim)
                 more = able(explainer.method, {"curve": True} if curve is True else {})
-                return explainer(text[:_LONGEST], target=asked, **more)
+                found: Explanation = explainer(text[:_LONGEST], target=asked, **more)
+                return found
 
             with desk.lock:
                 return by_each(named, explain)

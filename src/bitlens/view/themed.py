@@ -13,7 +13,7 @@ _PICTURED = 2.3  # lines and surfaces lie below it, ticks and frames above
 
 
 def themed_uri(page: Figure) -> str:
-    """Return a page, which is changed for it, as an address that holds it: SVG, which asks whether its reader's system is dark."""
+    """Return a page as an address that holds it: SVG, which asks whether its reader's system is dark. The page is changed."""
     page.set_facecolor("none")
     for text in page.findobj(Text):
         assert isinstance(text, Text)
