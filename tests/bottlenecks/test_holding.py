@@ -12,6 +12,7 @@ from torch import Tensor, nn
 
 import bitlens
 from bitlens.bottlenecks.token_statistics import SAMPLED
+from bitlens.core.effort import ROW_PRICE
 from bitlens.core.family import MaskFamily, Region
 from bitlens.core.floor import share_kept
 from bitlens.core.gaussian import NoiseModel, NoiseSettings
@@ -20,6 +21,7 @@ from bitlens.core.layout import LAYOUTS
 from bitlens.core.own import own_noise, places_of
 from bitlens.core.targets import Score
 from bitlens.data.datasets import open_dataset
+from bitlens.data.planted_table import MEAN, STD
 from bitlens.errors import SettingError
 from bitlens.models.loaded import Loaded
 from bitlens.view.card import Proof
@@ -43,6 +45,34 @@ def test_a_map_holds_what_is_to_be_kept_under_noise_it_never_saw(scenes: tuple[L
     assert float(found.evidence.kept.min()) > keep - 0.05
     assert found.settings["keep"] == keep
     assert "beta" not in found.settings
+
+
+@pytest.mark.parametrize("name", ["iba", "input-iba"])
+def test_a_row_of_a_table_passes_few_bits_of_the_features_that_decide(name: str) -> None:
+    """At the price of a nat in an image nothing would close, at its β for all nothing open: bits everywhere, and all is kept."""
+    loaded, samples = bitlens.load_model("builtin/table"), open_dataset("builtin:table")[:12]
+    rows = torch.stack([loaded.preprocess(sample.read()) for sample in samples])
+    training = torch.stack([loaded.preprocess(sample.read()) for sample in open_dataset("builtin:table-train")[:1000]])
+    planted = torch.stack([torch.from_numpy(sample.mask) for sample in samples])
+    if name == "iba":
+        method: Any = bitlens.IBA(loaded.model, "scaled", keep=0.9)
+        method.fit_statistics([training], granularity="channel")
+    else:
+        noise = {"noise_mean": torch.tensor(MEAN), "noise_std": torch.tensor(STD)}
+        method = bitlens.InputIBA(loaded.model, "hidden1", prior="none", readout="information", keep=0.9, **noise)
+    found = method.explain(rows, [sample.label for sample in samples], evidence_samples=64)
+    assert found.evidence is not None
+    assert float(found.evidence.kept.min()) > 0.85
+    assert float(found.evidence.kept.mean()) < 0.99
+    assert float(found.map.sum(1).max()) < 12
+    assert float((found.map * ~planted).sum(1).max()) < 0.5
+    assert found.settings["price"] == ROW_PRICE
+    assert "beta" not in found.settings
+
+
+def test_a_share_and_a_price_at_the_input_exclude_each_other() -> None:
+    with pytest.raises(SettingError, match="keep decides how much passes, and so does beta_input: give one of them"):
+        bitlens.InputIBA(nn.Sequential(nn.Linear(3, 2)), "0", prior="none", keep=0.9, beta_input=1.0)
 
 
 def test_more_is_kept_by_more_bits(scenes: tuple[Loaded, Tensor]) -> None:

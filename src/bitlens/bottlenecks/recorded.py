@@ -51,6 +51,12 @@ class Recorded:
     deeper: DeeperLayers | None = None
     recording: Recording | None = None
 
+    @property
+    def rows_of_tables(self) -> bool:
+        """Return whether the samples are rows of a table, whose features are their places."""
+        places = self.group.inputs.places
+        return places is not None and places.unordered
+
 
 @dataclass(frozen=True, eq=False)
 class Reading:

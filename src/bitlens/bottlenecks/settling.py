@@ -12,7 +12,7 @@ from bitlens.core.effort import FitSettings
 from bitlens.core.evidence import Evidence
 from bitlens.core.family import Fitted, MaskFamily
 from bitlens.core.floor import share_kept
-from bitlens.core.holding import IMAGES, SEARCHED, TEXTS, Holding, fewest_that_hold, mean_and_error
+from bitlens.core.holding import IMAGES, ROWS, SEARCHED, TEXTS, Cliff, Holding, fewest_that_hold, mean_and_error
 from bitlens.core.told import LEVELS
 from bitlens.errors import NotFiniteError
 
@@ -147,9 +147,15 @@ def _kept(
         here = share(mean, samples)
         return here, share(mean + error, samples) - here
 
-    proof, cliff = wanted.evidence_samples or SEARCHED, TEXTS if recorded.group.kinds.shape[1] else IMAGES
-    shift, values = fewest_that_hold(look, kept, keep, needed, proof=proof, closes=closes, cliff=cliff)
+    proof = wanted.evidence_samples or SEARCHED
+    shift, values = fewest_that_hold(look, kept, keep, needed, proof=proof, closes=closes, cliff=_cliff(recorded))
     return held.masks.shifted(logits, shift), values
+
+
+def _cliff(recorded: Recorded) -> Cliff:
+    if recorded.rows_of_tables:
+        return ROWS
+    return TEXTS if recorded.group.kinds.shape[1] else IMAGES
 
 
 def _path(

@@ -98,3 +98,8 @@ HOLDING: dict[str, FitSettings] = {
 """The same where what is kept decides how much passes, and not a price: they need to find where, not how much.
 
 "best" finds fewer bits; its slopes order less well what hardly matters."""
+
+ROW_PRICE = 1e-2
+"""The price of each nat in the same search where the places are the features of a table's row: a few nats say the class there,
+not thousands, and at an image's price per nat nothing closes, at its price for all nothing opens. As measured
+(docs/signals_volumes_tables.md); from half to twice of it hardly matters."""

@@ -20,7 +20,7 @@ from bitlens.core.family import Fitted
 from bitlens.core.gaussian import information
 from bitlens.core.maps import bits_of, unit_of
 from bitlens.core.passes import BottleneckOptions
-from bitlens.errors import one_of, one_of_literal
+from bitlens.errors import SettingError, one_of, one_of_literal
 
 
 @dataclass(frozen=True, eq=False)
@@ -54,7 +54,7 @@ class GuidedBottleneck(Bottleneck):
         readout: "mask" (as published: after the last update, without the blur, mean over colours or dimensions; in [0, 1]),
             "information" (all bits that pass the input, against noise alone) or "beyond-prior" (bits as proposition 3 counts
             them).
-        beta_input: weight of the information in stage 3; by default what `quality` says.
+        beta_input: weight of the information in stage 3; by default what `quality` says. Not with `keep`.
         steps: optimisation steps of stage 3; this and what follows is by default what `quality` says.
         noise_samples: noisy copies per step of stage 3.
         learning_rate: of stage 3.
@@ -78,6 +78,8 @@ class GuidedBottleneck(Bottleneck):
         **run: Unpack[BottleneckOptions],
     ) -> None:
         super().__init__(**run)
+        if beta_input is not None and self.keep is not None:
+            raise SettingError("keep decides how much passes, and so does beta_input: give one of them")
         chosen = {
             "beta": beta_input, "steps": steps, "noise_samples": noise_samples, "learning_rate": learning_rate,
             "smoothing": smoothing,
@@ -126,7 +128,7 @@ class GuidedBottleneck(Bottleneck):
 
     def masks(self, recorded: Recorded) -> Fitted:
         """Optimise the masks."""
-        return optimised(recorded, self.fit)
+        return optimised(recorded, self.fit_for(recorded))
 
     def reading(self, recorded: Recorded, fitted: Fitted) -> Reading:
         """Return what people read of the masks, as `readout` says."""
