@@ -2,22 +2,19 @@ r"""Whether guarantees hold, and how much they take: bits that keep a class, and
 
 `bitlens calibrate` writes how many bits each photo needs. `areas` writes, for each photo and method, the smallest share of
 pixels, those of the map's highest values, from which on all larger ones keep the class, with another colour in place of the
-rest, and what share of the map (its height above its lowest value, summed) such pixels hold. So either the area can be
-calibrated, the same for all photos, or the share of the map, which takes another area of each. All are rows of single photos;
-splits into halves are drawn afterwards: one half calibrates, the other is held out.
+rest; `tools/areas.py` makes the table of them. Both are rows of single photos; of bits, splits into halves are drawn afterwards:
+one half calibrates, the other is held out.
 
-    python benchmarks/guarantee.py areas --model DATA/zoo.py:mobilenet_edgetpu --layer layer2 \
-        --data csv:DATA/imagenet/val.csv --limit 100 --out areas-edgetpu.jsonl
+    python benchmarks/guarantee.py areas --model DATA/zoo.py:mobilenet_edgetpu --layer layer2 --last layer4 \
+        --data csv:DATA/imagenet/val.csv --limit 30 --out MobileNet-EdgeTPU.jsonl
     python benchmarks/guarantee.py fresh --model ... --layer layer2 --data ... --guarantee edgetpu.safetensors
-    python benchmarks/guarantee.py tables --areas areas-*.jsonl --bits edgetpu.safetensors ...
+    python benchmarks/guarantee.py tables --bits edgetpu.safetensors ...
 """
 
 import argparse
 import json
 import warnings
-from collections import defaultdict
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from functools import partial
+from collections.abc import Iterator
 from pathlib import Path
 from random import Random
 from typing import Any
@@ -47,9 +44,16 @@ METHODS: dict[str, dict[str, Any]] = {
     "lrp-alpha1-beta0": {},
     "rise": {"samples": 200},
 }
+TRIED: dict[str, dict[str, Any]] = {
+    "iba, published": {"beta": 10.0, "quality": "paper"},
+    "iba, best": {"keep": 0.9, "quality": "best"},
+    "iba, keep 0.99": {"keep": 0.99, "quality": "fast"},
+    "iba, blur of 3 cells": {"keep": 0.9, "quality": "fast", "smoothing": 3.0},
+    "iba, last": {"keep": 0.9, "quality": "fast"},
+}  # other maps of iba, to find one whose areas are smaller
 AREAS = tuple(step / 64 for step in range(1, 65))
 INSTEAD = ("mean", "blur")
-HEAD = "| {} | level | coverage of the held-out half ± deviation of one split | expected | {} |\n|---|---|---|---|---|"
+HEAD = "| network | level | coverage of the held-out half ± deviation of one split | expected | bits |\n|---|---|---|---|---|"
 _ROWS, _SPLITS = 16, 2000
 
 
@@ -78,19 +82,15 @@ def kept_areas(model: Any, image: Tensor, map_: Tensor, instead: str) -> float:
     return float(fewest_from_above(keeps, 1, AREAS))
 
 
-def mass_of(map_: Tensor) -> list[float]:
-    """Return what share of a map the pixels of its highest values hold, for each of the areas."""
-    heights = (map_.double() - map_.min()).flatten().sort(descending=True).values.cumsum(0)
-    counts = torch.tensor([round(area * len(heights)) - 1 for area in AREAS])
-    total = float(heights[-1])
-    return [round(float(one), 5) for one in (heights[counts] / total if total else counts.double() + 1)]
-
-
 def areas(asked: argparse.Namespace) -> None:
     """Add rows of photos that have none yet."""
     loaded = load_model(asked.model)
-    done = {(row["photo"], row["method"]) for row in _rows([asked.out])} if asked.out.is_file() else set()
-    methods = {name: _method(name, loaded, asked.layer) for name in METHODS}
+    rows = asked.out.read_text("utf-8").splitlines() if asked.out.is_file() else []
+    done = {(row["photo"], row["method"]) for row in map(json.loads, rows)}
+    methods = {
+        name: _method(name, loaded, asked.last if name == "iba, last" else asked.layer)
+        for name in (METHODS | TRIED if asked.last else METHODS)
+    }
     with asked.out.open("a") as file:
         for sample in chosen(asked.data, asked.limit):
             image = loaded.preprocess(sample.image)[None]
@@ -100,20 +100,14 @@ def areas(asked: argparse.Namespace) -> None:
                 found = method.explain(image, **map_alone(method)).map[0]
                 with torch.no_grad():
                     needed = {instead: kept_areas(loaded.model, image, found, instead) for instead in asked.instead}
-                row = {
-                    "network": asked.model.rpartition(":")[2],
-                    "photo": sample.name,
-                    "method": name,
-                    **needed,
-                    "mass": mass_of(found),
-                }
-                file.write(json.dumps(row) + "\n")
+                file.write(json.dumps({"photo": sample.name, "method": name, **needed}) + "\n")
             file.flush()
 
 
 def _method(name: str, loaded: Loaded, layer: str) -> Any:
-    place = {"layer": layer} if name == "iba" else {}
-    return build_method(Spec(name, {**METHODS[name], **place}), loaded)
+    known = name.partition(",")[0]
+    place = {"layer": layer} if known == "iba" else {}
+    return build_method(Spec(known, {**(METHODS | TRIED)[name], **place}), loaded)
 
 
 def fresh(asked: argparse.Namespace) -> None:
@@ -133,109 +127,38 @@ def fresh(asked: argparse.Namespace) -> None:
         print(f"{level:.0%}: {bits:,.0f} bits keep {share:.3f} ± {error:.3f} of {len(kept)}", flush=True)
 
 
-def _rows(paths: Sequence[Path]) -> list[dict[str, Any]]:
-    return [json.loads(line) for path in paths for line in path.read_text().splitlines()]
-
-
-Area = Callable[[float, Tensor], float]
-"""What is guaranteed, of held-out inputs (n,) → how much that takes of them, in the mean."""
-
-
-def splits(needed: Tensor, level: float, count: int, worst: float, area: Area) -> Iterator[tuple[float, float]]:
-    """Give, for random splits, what it takes that `count` inputs guarantee, and the share of the others that need no more."""
+def splits(needed: Tensor, level: float, count: int) -> Iterator[tuple[float, float]]:
+    """Give, for random splits, the bits that `count` inputs guarantee, and the share of the others that need no more."""
     draw = np.random.default_rng(0)
     for _ in range(_SPLITS):
         order = torch.from_numpy(draw.permutation(len(needed)))
-        enough = min(quantile(needed[order[:count]], level), worst)
-        yield area(enough, order[count:]), float((needed[order[count:]] <= enough).double().mean())
+        enough = quantile(needed[order[:count]], level)
+        yield enough, float((needed[order[count:]] <= enough).double().mean())
 
 
-def line(name: str, needed: Tensor, worst: float, form: str, area: Area = lambda enough, _: enough) -> list[str]:
-    """Write a row for each level: the coverage of held-out inputs, what was to be expected, and what it took."""
+def line(name: str, needed: Tensor) -> list[str]:
+    """Write a row for each level: the coverage of held-out inputs, what was to be expected, and the bits that it took."""
     lines, count = [], len(needed) // 2
     for level in LEVELS:
         place = rank(count, level)
-        if place > count and worst == float("inf"):
+        if place > count:
             lines.append(f"| {name} | {level:.0%} | too few inputs | | |")
             continue
-        found = np.array(list(splits(needed, level, count, worst, area)))
+        found = np.array(list(splits(needed, level, count)))
         (taken, coverage), (spread, error) = found.mean(0), found.std(0)
         least = min(place / (count + 1), 1.0)
         lines.append(
-            f"| {name} | {level:.0%} | {coverage:.3f} ± {error:.3f} | {least:.3f} | {taken:{form}} ± {spread:{form}} |"
+            f"| {name} | {level:.0%} | {coverage:.3f} ± {error:.3f} | {least:.3f} | {taken:,.0f} ± {spread:,.0f} |"
         )
     return lines
 
 
-def difference(area: Callable[[str, Tensor], float], name: str, count: int) -> str:
-    """Write by how much less iba takes at 90 %, with an error from photos drawn again and again."""
-    draw, every = np.random.default_rng(1), torch.arange(count)
-    drawn = [torch.from_numpy(draw.integers(0, count, count)) for _ in range(_SPLITS // 4)]
-    differences = np.array([area("iba", one) - area(name, one) for one in drawn])
-    return f"{area('iba', every) - area(name, every):+.3f} ± {differences.std():.3f}"
-
-
 def tables(asked: argparse.Namespace) -> None:
-    """Print what the rows say."""
-    if asked.bits:
-        print(HEAD.format("network", "bits"))
+    """Print what guarantees of bits say."""
+    print(HEAD)
     for path in asked.bits:
         known = Guarantee.load(path)
-        title = f"{path.stem}, {known.provenance.layer}, {len(known)} photos"
-        print("\n".join(line(title, known.bits, float("inf"), ",.0f")))
-    networks: dict[str, dict[str, dict[str, dict[str, Any]]]] = defaultdict(lambda: defaultdict(dict))
-    for row in _rows(asked.areas):
-        networks[row["network"]][row["method"]][row["photo"]] = row
-    for network, methods in networks.items():
-        photos = sorted(set.intersection(*(set(known) for known in methods.values())))
-        mass = {name: _numbers([rows[one]["mass"] for one in photos]) for name, rows in methods.items()}
-        for instead in (
-            one for one in INSTEAD if all(one in row for rows in methods.values() for row in rows.values())
-        ):
-            needed = {name: _numbers([rows[one][instead] for one in photos]) for name, rows in methods.items()}
-            print(f"\n{network}, {len(photos)} photos, in place of the rest: {instead}\n")
-            _by_area(needed)
-            _by_mass(needed, mass)
-
-
-def _numbers(values: Any) -> Tensor:
-    return torch.tensor(values, dtype=torch.float64)
-
-
-def _by_area(needed: Mapping[str, Tensor]) -> None:
-    print(HEAD.format("the same area of all photos", "area"))
-    for name, one in needed.items():
-        print("\n".join(line(name, one, 1.0, ".3f")))
-
-    def at_90(name: str, photos: Tensor) -> float:
-        return min(quantile(needed[name][photos], 0.9), 1.0)
-
-    for name, one in needed.items():
-        print(f"iba less {name} at 90 %: {difference(at_90, name, len(one))}; median need {float(one.median()):.3f}")
-
-
-def _by_mass(needed: Mapping[str, Tensor], mass: Mapping[str, Tensor]) -> None:
-    """Of each photo the pixels that hold the same share of its map."""
-    shares = {name: _share(one, mass[name]) for name, one in needed.items()}
-
-    def area_of(name: str, enough: float, photos: Tensor) -> float:
-        places = (mass[name][photos] >= min(enough, 1.0) - 1e-9).double().argmax(1)
-        return float(_numbers(AREAS)[places].mean())
-
-    print(HEAD.format("the same share of all maps", "mean area"))
-    for name, one in shares.items():
-        print("\n".join(line(name, one, 1.0, ".3f", partial(area_of, name))))
-
-    def at_90(name: str, photos: Tensor) -> float:
-        return area_of(name, quantile(shares[name][photos], 0.9), photos)
-
-    for name, one in shares.items():
-        print(f"iba less {name} at 90 %: {difference(at_90, name, len(one))}")
-
-
-def _share(needed: Tensor, mass: Tensor) -> Tensor:
-    """Return what share of its map each photo needs: that of the pixels it needs."""
-    return mass.gather(1, (needed * len(AREAS)).round().long()[:, None] - 1)[:, 0]
+        print("\n".join(line(f"{path.stem}, {known.provenance.layer}, {len(known)} photos", known.bits)))
 
 
 def main() -> None:
@@ -246,13 +169,13 @@ def main() -> None:
         command = commands.add_parser(work.__name__)
         command.set_defaults(work=work)
         if work is tables:
-            command.add_argument("--areas", type=Path, nargs="*", default=[])
-            command.add_argument("--bits", type=Path, nargs="*", default=[])
+            command.add_argument("--bits", type=Path, nargs="+", required=True)
             continue
         for name in ("--model", "--layer", "--data"):
             command.add_argument(name, required=True)
         if work is areas:
             command.add_argument("--limit", type=int, default=100)
+            command.add_argument("--last", help="layer of 'iba, last'; with it other maps of iba are tried as well")
             command.add_argument("--instead", nargs="+", choices=INSTEAD, default=["mean"], help="of the other pixels")
             command.add_argument("--out", type=Path, required=True)
         else:

@@ -40,6 +40,19 @@ PROCEDURES: dict[str, dict[str, Any]] = {
     "readout": {"method": "readout"},
     "readout, keep": {"method": "readout", "keep": 0.9},
 }
+TRIED: dict[str, dict[str, Any]] = {
+    name: {"keep": 0.9, "statistics": "own", "fit": fit}
+    for name, fit in {
+        "dearer bits": {"price": 3e-4},
+        "start at 2": {"initial_logit": 2.0},
+        "blur of 0.5 cells": {"smoothing": 0.5},
+        "blur of 1.5 cells": {"smoothing": 1.5},
+        "Adam at 1.5": {"learning_rate": 1.5},
+        "11 steps of one copy": {"steps": 11, "noise_samples": 1, "rising": False, "antithetic": False},
+        "14 steps of two copies": {"steps": 14, "rising": False},
+        "averaged slopes": {"averaged": True},
+    }.items()
+}  # other fits than the default's, to find a better order or fewer bits
 PRICES = {
     f"price {price:.1e}": {"beta": price, "statistics": "own"} for price in torch.logspace(-0.3, 2, 20).tolist()
 }  # β
@@ -67,7 +80,11 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--area", type=float, default=0.33)
     parser.add_argument("--degradation", action="store_true")
     parser.add_argument("--sweep", action="store_true")
-    parser.add_argument("--only", default="published;keep;keep, own;keep fast, own", help="procedures, separated by ;")
+    parser.add_argument(
+        "--only",
+        default="published;keep;keep, own;keep fast, own",
+        help="procedures, separated by ; (tried: all of those)",
+    )
     parser.add_argument(
         "--readout", type=Path, help="weights of a readout; those that come with the network if not given"
     )
@@ -112,7 +129,9 @@ def main() -> None:
     base.fit_statistics((batch for batch, _ in tensor_batches(learn, loaded.preprocess, 16)), granularity="channel")
     rows = [0]
     loaded.model.register_forward_hook(lambda _m, _a, output: rows.__setitem__(0, rows[0] + len(output)))
-    chosen = {name: PROCEDURES[name] for name in asked.only.split(";")} | (PRICES if asked.sweep else {})
+    known = PROCEDURES | TRIED
+    names = [one for name in asked.only.split(";") for one in (TRIED if name == "tried" else [name])]
+    chosen = {name: known[name] for name in names} | (PRICES if asked.sweep else {})
     methods = {name: _built(settings, loaded, base, asked.readout) for name, settings in chosen.items()}
 
     def other(recorded: Any) -> Any:

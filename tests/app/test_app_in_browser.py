@@ -212,6 +212,11 @@ def test_the_slider_moves_through_the_curve_without_asking_again(visitor):
     picture, said = visitor.page.locator("#photo-answer img.step:visible"), visitor.page.locator(".tradeoff-said")
     shown, text, asked = picture.get_attribute("src"), said.inner_text(), len(visitor.asked)
     assert "level 0.90" in text
+    widths = [
+        visitor.page.locator(f"#photo-answer {one}").bounding_box()["width"]
+        for one in (".map", ".step >> visible=true")
+    ]
+    assert widths[1] < widths[0]  # the map stands above already
     slider.focus()
     slider.press("Home")
     assert picture.count() == 1
@@ -400,6 +405,11 @@ def test_on_a_phone_the_answer_comes_into_view_stacked_and_readable(browser, add
     assert 0 <= person.page.locator("#photo-answer h2").bounding_box()["y"] < PHONE["height"] / 3
     photo, first = (one.bounding_box() for one in person.page.locator("#photo-answer .stack").all())
     assert photo["y"] + photo["height"] <= first["y"]
+    button, answer, settings = (
+        person.page.locator(place).bounding_box() for place in ("#photo-explain", "#photo-result", "#photo-layer")
+    )
+    assert button["y"] < answer["y"]
+    assert answer["y"] + answer["height"] <= settings["y"]  # nothing stands between an input and its answer
     small = """() => [...document.querySelectorAll('*')].filter(
         e => e.checkVisibility() && !e.closest('svg') && parseFloat(getComputedStyle(e).fontSize) < 12
             && [...e.childNodes].some(n => n.nodeType === 3 && n.textContent.trim())

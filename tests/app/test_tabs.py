@@ -1,6 +1,7 @@
 """What a tab answers, step by step, without a browser: the answer first, its files last, refusals in its place."""
 
 import json
+import re
 from pathlib import Path
 
 import pytest
@@ -9,8 +10,8 @@ from bitlens.data.datasets import open_dataset
 from bitlens.data.recall import questions
 
 pytest.importorskip("gradio", reason="the extra app is not installed")
-PHOTO = ("builtin/scenes", ["saliency", "grad-cam"], "layer2", 1.0, "as predicted", "fast", 90, False, True)
-TEXT = ("builtin/reviews", ["gradient-x-input", "occlusion"], "embedding", 0.0, "as predicted", 90, False)
+PHOTO = ("builtin/scenes", ["saliency", "grad-cam"], "layer2", 1.0, "as predicted", "fast", 90, False, True, False)
+TEXT = ("builtin/reviews", ["gradient-x-input", "occlusion"], "embedding", 0.0, "as predicted", 90, False, False, False)
 
 
 @pytest.fixture
@@ -70,7 +71,7 @@ def test_a_photo_is_shown_before_its_files_are_written(photos, folders):
 def test_a_signal_has_its_picture_its_files_and_what_it_is_told_by(signals, folders):
     (_, called, file), *_ = signals.kind.bundled(folders.uploads)
     assert called == "Signal with a pressed wave"
-    asked = ["builtin/signals", ["iba", "saliency"], "layer3", 1.0, "0: rising", "fast", 90, True, False]
+    asked = ["builtin/signals", ["iba", "saliency"], "layer3", 1.0, "0: rising", "fast", 90, True, False, False]
     steps = list(signals.answered(file, *asked))
     page = steps[-1][0]
     assert "<h2>asked about rising" in page
@@ -79,6 +80,17 @@ def test_a_signal_has_its_picture_its_files_and_what_it_is_told_by(signals, fold
     assert ("β = 10" in page, "bits/sample" in page) == (True, True)
     names = [name.rpartition("/")[2] for name in files_of(steps[-1])]
     assert names[:2] == ["explanation.png", "report.html"]
+
+
+def test_what_speaks_against_a_photo_is_shown_in_a_second_colour_where_a_method_can_tell(photos, folders):
+    file = folders.uploads / "scene.png"
+    open_dataset("builtin:scenes")[0].image.save(file)
+    asked = ["builtin/scenes", ["iba", "saliency"], "layer2", 1.0, "as predicted", "fast", 90, True, False, True]
+    page = list(photos.answered(str(file), *asked))[-1][0]
+    assert page.count("Colours from −") == 1
+    assert page.count("Colours from 0 ") == 1  # saliency is as it was
+    assert re.search(r"<b>[\d,]+ bits</b><span>speak against it", page)
+    assert re.search(r"[\d,]+ bits for it, [\d,]+ against", page)
 
 
 @pytest.mark.parametrize(
@@ -121,6 +133,16 @@ def test_a_text_is_shaded_by_each_method_and_what_cannot_be_used_is_told(texts):
     assert page.count("<article") == 2
     assert "Left out: attention-rollout" in page
     assert all(files_of(steps[-1]))
+
+
+def test_a_text_has_its_curve_and_what_speaks_against_it_where_they_are_asked_for(texts):
+    asked = ["A wonderful film, but far too long.", *TEXT]
+    asked[2], asked[-2:] = ["token-iba", "occlusion"], [True, True]
+    page = list(texts.answered(*asked))[-1][0]
+    assert page.count("How few bits until the decision goes?") == 1
+    assert page.count("orange for the answer, blue against it") >= 2  # occlusion has signs of its own
+    assert re.search(r"[\d,.]+ bits for the answer, [\d,.]+ against it", page)
+    assert 'class="word against"' in page
 
 
 def test_what_is_counted_in_bits_has_one_scale_and_scores_have_their_own(texts):

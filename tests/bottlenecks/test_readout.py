@@ -59,6 +59,7 @@ def test_public_name_and_defaults():
     assert readout.read_layers == ("2", "3", "4", "output")
 
 
+@pytest.mark.slow
 def test_it_finds_the_object_and_the_class_survives():
     images, classes = quadrant_images(32, seed=5)
     found = trained().explain(images)
@@ -177,6 +178,7 @@ def test_other_classes_are_warned_of():
     assert torch.equal(plain.map, trained().explain(images).map)
 
 
+@pytest.mark.slow
 def test_a_conditional_readout_points_at_what_is_asked_for():
     """Two patches: asked for one of them, most bits of the two quadrants lie on it, and it becomes the answer."""
     images, classes = two_patches(64, seed=21)

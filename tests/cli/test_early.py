@@ -24,6 +24,7 @@ for command in json.loads(sys.stdin.read()):
         except SystemExit as ended:
             code = ended.code or 0
     print(json.dumps([code, said.getvalue(), told.getvalue()]))
+assert "pandas" not in sys.modules  # which Arrow imports for its own conversions, where it is installed
 """
 
 

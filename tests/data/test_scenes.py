@@ -8,7 +8,7 @@ from bitlens.data.scenes import CLASSES, Scene, Scenes, scene
 from bitlens.errors import DataError
 from drawn_scenes import drawn_scenes
 
-COUNT = 800
+COUNT = 400
 
 
 @pytest.fixture(scope="module")

@@ -1,6 +1,7 @@
 """Every metric of the list, as evaluation computes it."""
 
 import json
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -30,7 +31,7 @@ class Given:
 
     def explain(self, *_):
         self.asked += 1
-        return type("Attribution", (), {"map": self.values[None]})()
+        return type("Attribution", (), {"map": self.values[None], "evidence": None})()
 
 
 @pytest.fixture
@@ -121,6 +122,35 @@ def test_the_map_is_made_once_for_all_metrics_and_not_where_none_applies(photo, 
     for name in ("bbox", "rank-auc", "ehr"):
         assert ready_metric(Spec(name, {}))(case) is not None
     assert given.asked == 1
+
+
+def test_what_a_map_holds_is_what_its_explanation_says_and_takes_no_other_fit(photo, network, loaded):
+    photo = replace(photo, target=1)  # of which noise says less than the photo does
+    iba = IBA(loaded.model, "0", keep=0.9, statistics="own", seed=0)
+    told = iba.explain(photo.image, photo.target)
+    made, explain = [0], iba.explain
+
+    def counted(*given, evidence_samples=None, **settings):
+        made[0] += 1
+        return explain(*given, evidence_samples=evidence_samples, **settings)
+
+    iba.explain = counted
+    case = Case(photo, network, iba, 0)
+    assert ready_metric(Spec("kept", {}))(case).value == pytest.approx(float(told.evidence.kept))
+    assert torch.equal(case.map, told.map), "what is judged is the map that people are shown"
+    assert made == [1]
+    again = Case(photo, network, iba, 0, known=told.map[0])
+    assert ready_metric(Spec("kept", {}))(again).value == pytest.approx(float(told.evidence.kept))
+
+
+def test_a_published_map_is_proved_beside_and_a_method_without_bits_has_no_proof(photo, network, loaded):
+    photo = replace(photo, target=1)
+    iba = IBA(loaded.model, "0", seed=0, quality="fast", statistics="own", beta=1.0)
+    told = iba.explain(photo.image, photo.target)
+    case = Case(photo, network, iba, 0)
+    assert torch.equal(case.map, told.map)
+    assert ready_metric(Spec("kept", {}))(case).value == pytest.approx(float(told.evidence.kept))
+    assert ready_metric(Spec("kept", {}))(Case(photo, network, Given(torch.rand(48, 48)), 0)) is None
 
 
 def test_a_map_that_fails_fails_once(photo, network):

@@ -11,6 +11,8 @@ from bitlens.errors import BitlensWarning
 from planted_marks import MARKED, Marked, taught
 from planted_networks import inside, peak, share
 
+pytestmark = pytest.mark.slow  # each of them trains a readout
+
 COUNT = 16
 
 

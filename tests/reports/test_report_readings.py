@@ -3,10 +3,14 @@
 import re
 import shutil
 from dataclasses import replace
+from io import BytesIO
 from pathlib import Path
+from typing import Literal
 
+import numpy as np
 import pytest
 import torch
+from PIL import Image
 
 from bitlens.core.attribution import Attribution
 from bitlens.core.evidence import Curve
@@ -94,3 +98,33 @@ def test_the_slider_goes_along_the_slices_and_nothing_complains(tmp_path: Path) 
         page.click("button.enlarge")
         browser.close()
     assert faults == []
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(CHROMIUM is None, reason="no browser is installed")
+@pytest.mark.parametrize("scheme", ["light", "dark"])
+def test_a_signal_has_the_colours_of_its_page_and_begins_on_a_phone_where_most_is_used(
+    tmp_path: Path, scheme: Literal["light", "dark"]
+) -> None:
+    sync = pytest.importorskip("playwright.sync_api")
+    place = folder_of("signal", tmp_path) / "x.safetensors"
+    used = torch.zeros(1, 300)
+    used[0, 290] = 2.0
+    replace(Attribution.load(place), map=used).save(place)
+    write_report([tmp_path], tmp_path / "report.html")
+    with sync.sync_playwright() as started:
+        browser = started.chromium.launch(executable_path=CHROMIUM, args=["--no-sandbox"])
+        page = browser.new_page(viewport={"width": 1280, "height": 900}, color_scheme=scheme)
+        page.goto((tmp_path / "report.html").as_uri())
+        pixels = np.asarray(Image.open(BytesIO(page.locator(".wide .over").screenshot())).convert("L"), dtype=float)
+        names = pixels[10:130, 14:50]  # of the leads, left of the frame
+        assert (np.median(names) > 200, np.median(names) < 60) == (scheme == "light", scheme == "dark")
+        assert np.ptp(names) > 120
+        page.set_viewport_size({"width": 390, "height": 844})
+        page.reload()
+        stack = page.locator(".wide .stack")
+        left, right = stack.evaluate("e => [e.scrollLeft, e.scrollWidth - e.clientWidth]")
+        assert stack.locator("img").bounding_box()["width"] > 650
+        assert left > 0.8 * right > 100
+        assert page.evaluate("document.documentElement.scrollWidth") <= 390
+        browser.close()

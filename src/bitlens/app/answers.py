@@ -52,6 +52,7 @@ class Question:
         output: what the network's output is, if the visitor says it.
         keep: the share of the decision that maps of bottlenecks must hold, where there is no price.
         curve: whether bits against the share that is held are wanted, of methods that can tell.
+        signed: whether bits against the answer are wanted as well, of methods that can tell.
     """
 
     photo: Path
@@ -64,6 +65,7 @@ class Question:
     output: OutputChoice = None
     keep: float = KEEP
     curve: bool = False
+    signed: bool = False
 
 
 @dataclass(frozen=True)
@@ -171,7 +173,8 @@ class Answers:
         """Set a method as the visitor chose, as far as it takes that."""
         entry = entry_of(name)
         known = settings_of_callable(entry.build)
-        chosen = {"beta": question.beta, "quality": question.quality, "layer": question.layer}
+        signed = question.signed or None
+        chosen = {"beta": question.beta, "quality": question.quality, "layer": question.layer, "signed": signed}
         taken = {key: value for key, value in chosen.items() if key in known and value is not None}
         if "keep" in holding(name, taken):
             taken["keep"] = question.keep

@@ -51,6 +51,9 @@ def _numbers(one: Found, whose: str) -> Iterator[tuple[str, str]]:
     total = one.attribution.total_bits
     if total is not None:
         yield f"{float(total[0]):,.0f} bits", f"passed the layer at most, in total{whose}"
+        if one.attribution.total_against is not None:
+            against = float(one.attribution.total_against[0])
+            yield f"{against:,.0f} bits", f"speak against it: what the opposite would need{whose}"
     if (proof := Proof.of(one.attribution)) is not None:
         what = "probability" if proof.measure == "probability" else "value"
         yield f"{proof.under:.3f} ± {proof.spread:.3f}", f"{what} when noise hides all else{whose}"

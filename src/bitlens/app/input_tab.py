@@ -60,31 +60,27 @@ class InputTab(Tab):
         """Put the tab on the page that is being built."""
         gr, first = self.gradio, self.shelf[self.shelf.labels[0]]
         with gr.Row():
-            with gr.Column(scale=4, min_width=300):
+            with self.asking():
                 given = self.kind.upload(gr, self.folders)
                 pictures, names, files = zip(*self.kind.bundled(self.folders.uploads / "examples"), strict=True)
                 self.examples("Or take a bundled one:", list(zip(pictures, names, strict=True)), files, given)
                 self.buttons()
-                with gr.Row():
-                    network = self.networks()
-                    target = gr.Dropdown(**target_choice(first), min_width=180)
-                methods = self.methods("image", "iba")
-                layer = gr.Dropdown(**self._layer_choice(first), elem_id=f"{self.name}-layer")
-                keep, priced, beta = self.aim(self.kind.prices, first.beta)
-                curve = gr.Checkbox(
-                    True,
-                    label="How few bits until the decision goes?",
-                    info="A curve of maps that hold less and less; of bottlenecks.",
-                    elem_id=f"{self.name}-curve",
-                )
-                quality = gr.Radio(
-                    list(_QUALITIES),
-                    value="paper",
-                    label="Work for a map",
-                    info="“fast” to look around, “best” for the fewest bits.",
-                )
+                with self.settings():
+                    with gr.Row():
+                        network = self.networks()
+                        target = gr.Dropdown(**target_choice(first), min_width=180)
+                    methods = self.methods("image", "iba")
+                    layer = gr.Dropdown(**self._layer_choice(first), elem_id=f"{self.name}-layer")
+                    keep, priced, beta = self.aim(self.kind.prices, first.beta)
+                    curve, signed = self.curve(), self.against()
+                    quality = gr.Radio(
+                        list(_QUALITIES),
+                        value="paper",
+                        label="Work for a map",
+                        info="“fast” to look around, “best” for the fewest bits.",
+                    )
             outputs = self.results(self.waiting)
-        inputs = [given, network, methods, layer, beta, target, quality, keep, priced, curve]
+        inputs = [given, network, methods, layer, beta, target, quality, keep, priced, curve, signed]
         self.answering(inputs, network, [layer, beta, target], outputs, [given.change])
 
     @override
@@ -113,13 +109,15 @@ class InputTab(Tab):
         keep: float,
         priced: bool,
         curve: bool,
+        signed: bool,
     ) -> Iterator[Step]:
         if given is None:
             yield message_html(self.waiting), ()
             return
         yield working_html(f"{network} looks at the {self.name} …", None), ()
         desk = self.shelf[network]
-        question = _question(given, desk, methods, layer, exponent, target, quality, keep, priced=priced, curve=curve)
+        more = {"priced": priced, "curve": curve, "signed": signed}
+        question = _question(given, desk, methods, layer, exponent, target, quality, keep, **more)
         answer = partial(self._answers.setdefault(network, Answers(desk)).answer, question)
         shown = yield from self.working(network, self.name, answer)
         folder = self.folders.new()
@@ -140,6 +138,7 @@ def _question(
     *,
     priced: Any = False,
     curve: Any = False,
+    signed: Any = False,
 ) -> Question:
     """Take what a visitor chose; a form keeps nobody from sending something else.
 
@@ -163,6 +162,7 @@ def _question(
         output=output,
         keep=share,
         curve=curve is True,
+        signed=signed is True,
     )
 
 

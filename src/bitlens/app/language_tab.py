@@ -35,7 +35,7 @@ class LanguageTab(Tab):
         """Put the tab on the page that is being built."""
         gr, first = self.gradio, self.shelf[self.shelf.labels[0]]
         with gr.Row():
-            with gr.Column(scale=4, min_width=300):
+            with self.asking():
                 prompt = gr.Textbox(
                     label="Prompt",
                     info="Everything that the model reads: documents, instructions, the question.",
@@ -54,23 +54,24 @@ class LanguageTab(Tab):
                     elem_id="answer-said",
                 )
                 self.buttons()
-                network = self.networks()
-                with gr.Row():
-                    each = gr.Radio(
-                        ["answer", "sentence", "word"],
-                        value="sentence",
-                        label="Ask about each",
-                        info="Each has bits of its own; choose one in the answer.",
-                        min_width=180,
-                    )
-                    group = gr.Dropdown(
-                        ["word", "sentence", "paragraph"],
-                        value="word",
-                        label="Add bits up to",
-                        info="What of the prompt is shaded as one.",
-                        min_width=140,
-                    )
-                keep, priced, beta = self.aim((-3, 3), first.beta)
+                with self.settings():
+                    network = self.networks()
+                    with gr.Row():
+                        each = gr.Radio(
+                            ["answer", "sentence", "word"],
+                            value="sentence",
+                            label="Ask about each",
+                            info="Each has bits of its own; choose one in the answer.",
+                            min_width=180,
+                        )
+                        group = gr.Dropdown(
+                            ["word", "sentence", "paragraph"],
+                            value="word",
+                            label="Add bits up to",
+                            info="What of the prompt is shaded as one.",
+                            min_width=140,
+                        )
+                    keep, priced, beta = self.aim((-3, 3), first.beta)
             outputs = self.results(_WAITING)
         inputs = [prompt, said, network, each, group, beta, keep, priced]
         self.answering(inputs, network, [beta], outputs, [prompt.submit, said.submit, taken.then])

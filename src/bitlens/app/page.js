@@ -27,6 +27,10 @@ window.bitlens = (() => {
     if (target.closest?.(".tradeoff")) target.closest(".tradeoff").dataset.at = target.value;
     if (target.closest?.(".bitlens-over")) target.closest(".bitlens-shown").style.setProperty("--over", target.value / 100);
   });
+  document.addEventListener("load", ({ target }) => { // where there is no room for a picture: begin where most is used
+    const stack = target.closest?.(".wide .stack");
+    if (stack) stack.scrollLeft = target.dataset.start * target.offsetWidth - stack.clientWidth / 2;
+  }, true);
   addEventListener("error", ({ target }) => { // what no browser can draw may still be explained
     if (target.closest?.("#photo")) target.style.visibility = "hidden";
   }, true);

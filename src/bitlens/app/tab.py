@@ -193,6 +193,14 @@ class Tab(ABC):
                 ]
         return [seen, *files]
 
+    def settings(self) -> Any:
+        """Place what can be chosen: beside the answer, and below it where there is no room."""
+        return self.gradio.Column(elem_classes="bitlens-settings")
+
+    def asking(self) -> Any:
+        """Place what is asked: an input, examples, buttons, `settings`."""
+        return self.gradio.Column(scale=4, min_width=300, elem_classes="bitlens-asking")
+
     def networks(self) -> Any:
         """Place what a network is chosen with."""
         return self.gradio.Dropdown(
@@ -241,6 +249,24 @@ class Tab(ABC):
         named: Callable[[float], Any] = lambda exponent: gr.update(label=_price_label(10**exponent))  # noqa: E731
         price.change(named, [price], [price], api_visibility="private", show_progress="hidden")
         return keep, priced, price
+
+    def curve(self) -> Any:
+        """Place what asks for the curve of a decision."""
+        return self.gradio.Checkbox(
+            True,
+            label="How few bits until the decision goes?",
+            info="A curve of maps that hold less and less; of bottlenecks.",
+            elem_id=f"{self.name}-curve",
+        )
+
+    def against(self) -> Any:
+        """Place what asks for the bits against an answer as well."""
+        return self.gradio.Checkbox(
+            False,
+            label="And what speaks against it?",
+            info="Bits for the answer less bits against it, in two colours; of bottlenecks, twice the work.",
+            elem_id=f"{self.name}-signed",
+        )
 
     def _handed(self, files: Sequence[Path]) -> list[Any]:
         """Put files behind the buttons; without files there is nothing to take."""

@@ -26,6 +26,7 @@ from bitlens.app.tab import (
     target_choice,
 )
 from bitlens.data.texts import open_texts
+from bitlens.explaining.besides import able
 from bitlens.explaining.explainer import Explainer
 from bitlens.explaining.explanation import Explanation
 from bitlens.explaining.left_out import by_each
@@ -60,7 +61,7 @@ class TextTab(Tab):
         """Put the tab on the page that is being built."""
         gr, first = self.gradio, self.shelf[self.shelf.labels[0]]
         with gr.Row():
-            with gr.Column(scale=4, min_width=300):
+            with self.asking():
                 text = gr.Textbox(
                     label="Text", info="In the language of the network.", lines=5, max_length=_LONGEST, elem_id="text"
                 )
@@ -69,14 +70,16 @@ class TextTab(Tab):
                 shown = [(escape(one), one) for one in (shorten(one, _BEGINNING, placeholder=" …") for one in samples)]
                 taken = self.examples("Or take a bundled review:", shown, samples, text)
                 self.buttons()
-                with gr.Row():
-                    network = self.networks()
-                    target = gr.Dropdown(**target_choice(first), min_width=180)
-                methods = self.methods("text", "token-iba")
-                layer = gr.Dropdown(**self._layer_choice(first))
-                keep, priced, beta = self.aim((-3, 3), first.beta)
+                with self.settings():
+                    with gr.Row():
+                        network = self.networks()
+                        target = gr.Dropdown(**target_choice(first), min_width=180)
+                    methods = self.methods("text", "token-iba")
+                    layer = gr.Dropdown(**self._layer_choice(first))
+                    keep, priced, beta = self.aim((-3, 3), first.beta)
+                    curve, signed = self.curve(), self.against()
             outputs = self.results(_WAITING)
-        inputs = [text, network, methods, layer, beta, target, keep, priced]
+        inputs = [text, network, methods, layer, beta, target, keep, priced, curve, signed]
         self.answering(inputs, network, [layer, beta, target], outputs, [text.submit, taken.then])
 
     @override
@@ -102,6 +105,8 @@ class TextTab(Tab):
         target: str,
         keep: float,
         priced: bool,
+        curve: bool,
+        signed: bool,
     ) -> Iterator[Step]:
         if not text.strip():
             yield message_html(_WAITING), ()
@@ -110,14 +115,17 @@ class TextTab(Tab):
         desk = self.shelf[network]
         named, place = chosen_methods(methods, "text"), chosen_layer(layer, desk)
         price, share = float(f"{10 ** bounded_exponent(exponent):.3g}"), bounded_share(keep)
-        aim = {"layer": place, **({"beta": price} if priced is True else {"keep": share})}
+        aim = {"layer": place, "signed": signed is True, **({"beta": price} if priced is True else {"keep": share})}
         number = number_in(target)
         asked = number if number is not None else None if target == PREDICTED else target
 
         def answer(tell: Callable[[str], None], _: object) -> _Found:
             def explain(name: str) -> Explanation:
                 tell(f"{name} …")
-                return _by(name, desk, aim)(text[:_LONGEST], target=asked)
+                explainer = _by(name, desk, aim)
+                more = able(explainer.method, {"curve": True} if curve is True else {})
+                found: Explanation = explainer(text[:_LONGEST], target=asked, **more)
+                return found
 
             with desk.lock:
                 return by_each(named, explain)

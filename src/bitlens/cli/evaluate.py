@@ -293,9 +293,7 @@ def _grids(tables: "Sequence[Table]", paper: "Paper | None") -> "Iterator[Grid]"
         yield formats.paper_grid(paper, tables)
         return
     for table in tables:
-        yield formats.means_grid(table)
-        if len(table.methods) > 1:
-            yield formats.comparison_grid(table)
+        yield from formats.grids_of(table)
 
 
 def _print_grid(grid: "Grid") -> None:

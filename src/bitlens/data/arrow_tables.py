@@ -37,6 +37,8 @@ def columns_of(table: Any, names: Sequence[str] = ()) -> tuple[list[str], list[A
     """
     import pyarrow as pa
 
+    from bitlens.system.columns import numbers
+
     missing = [name for name in names if name not in table.column_names]
     if missing:
         raise ValueError(f"the column {missing[0]!r} is missing: found {', '.join(table.column_names)}")
@@ -57,7 +59,7 @@ def columns_of(table: Any, names: Sequence[str] = ()) -> tuple[list[str], list[A
             raise ValueError(
                 f"the column {name!r} has {column.null_count} empty cells: fill them in, or leave the rows out"
             )
-        columns.append(np.asarray(column.cast(pa.float64()).to_numpy(), dtype=np.float64))
+        columns.append(numbers(column.cast(pa.float64())))
     return chosen, columns
 
 

@@ -8,13 +8,15 @@ import torch
 from torch import Tensor
 
 from bitlens.baselines.asking import Quantity, asking
+from bitlens.core.attribution import Attribution
+from bitlens.core.evidence import Evidence
 from bitlens.core.passes import Precision, RunOptions
 from bitlens.core.targets import Target
 from bitlens.errors import InputError, SettingError
 from bitlens.explaining.asked import Once
 from bitlens.explaining.photo import Photo
 from bitlens.explaining.text import Text, Unit
-from bitlens.methods.building import map_alone
+from bitlens.methods.building import has_evidence, map_alone
 from bitlens.metrics.in_domain import Deletion
 from bitlens.metrics.token_removal import Texts, TokenAnswer
 from bitlens.models.loaded import Loaded
@@ -45,11 +47,24 @@ class CaseOf:
         self.once = Once()  # keeps what several metrics read different numbers from
         self._map = known[None] if known is not None else None
         self._failure: Exception | None = None
+        self._evidence: Evidence | None = None
 
     def map_of(self, method: Any) -> Tensor:
         """Return (1, ...), what another method of the same kind makes of this sample."""
-        made: Tensor = method.explain(self._inputs, self.subject.target, **map_alone(method)).map
+        made: Tensor = self._explained(method, **map_alone(method)).map
         return made
+
+    def _explained(self, method: Any, **settings: Any) -> Attribution:
+        found: Attribution = method.explain(self._inputs, self.subject.target, **settings)
+        return found
+
+    @property
+    def evidence(self) -> Evidence | None:
+        """The method's own proof of how far the map holds; None of a method that has none."""
+        if self._evidence is None and has_evidence(self.method):
+            _ = self.map  # which may come with its proof, and is refused first if anything is wrong with it
+            self._evidence = self._evidence or self._explained(self.method).evidence
+        return self._evidence
 
     @property
     def map(self) -> Tensor:
@@ -59,7 +74,8 @@ class CaseOf:
         if self._map is None:
             start = time.perf_counter()
             try:
-                self._map = self._checked(self.map_of(self.method))
+                found = self._explained(self.method, **map_alone(self.method))
+                self._map, self._evidence = self._checked(found.map), found.evidence
             except Exception as error:
                 self._failure = error
                 raise

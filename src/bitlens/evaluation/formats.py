@@ -41,6 +41,12 @@ def about(table: Table) -> str:
     return f"{settings['model']} on {settings['data']}: {photos}{right}, seed {settings['seed']}"
 
 
+def grids_of(table: Table) -> list[Grid]:
+    """Return the means and, where two methods have scores on common samples, the differences from the reference."""
+    compared = comparison_grid(table)
+    return [means_grid(table), *([compared] if compared.rows else [])]
+
+
 def means_grid(table: Table) -> Grid:
     """Return mean ± standard error of each method (a row) in each metric (a column); the best of each column emphasised."""
     counts = {metric: _common_count(table, metric) for metric in table.metrics}

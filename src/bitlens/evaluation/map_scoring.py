@@ -1,9 +1,9 @@
-"""Scores of maps by the map alone: how few places it takes, and whether it stays when next to nothing changes."""
+"""Scores of maps by the map and its method alone: how few places it takes, how far it holds, and what moves it."""
 
 import torch
 from torch import Tensor
 
-from bitlens.evaluation.case import Case
+from bitlens.evaluation.case import Case, CaseOf
 from bitlens.evaluation.scored import Scored
 from bitlens.methods.building import map_alone
 from bitlens.metrics import conciseness, stability
@@ -12,6 +12,12 @@ from bitlens.metrics import conciseness, stability
 def sparseness(case: Case) -> Scored:
     """Return Gini index of the sizes of the map's values."""
     return Scored(float(conciseness.sparseness(case.map)))
+
+
+def kept(case: CaseOf) -> Scored | None:
+    """Return the share of the decision that the map holds under noise, as its method proves it; None without a proof."""
+    proof = case.evidence
+    return Scored(float(proof.kept)) if proof is not None else None
 
 
 def max_sensitivity(case: Case, *, radius: float = 0.02, samples: int = 10) -> Scored:

@@ -8,12 +8,12 @@ from typing import Any
 
 import numpy as np
 import numpy.typing as npt
-import pyarrow as pa
 
 from bitlens.evaluation.formats import about
 from bitlens.evaluation.measures import Axes
 from bitlens.evaluation.store import RowStore
 from bitlens.evaluation.tables import Table, metric_of
+from bitlens.system.columns import as_column, numbers
 from bitlens.view.charts import Chart, Curve, Dots, Plot
 
 Floats = npt.NDArray[np.float64]
@@ -122,11 +122,11 @@ def _mean_curves(store: RowStore, curved: Mapping[str, Axes], table: Table) -> "
     for (method, metric), part in store.curves(list(curved)):
         if (method, metric) not in table.indices:
             continue
-        chosen = np.isin(part["index"].to_numpy(), table.indices[method, metric])
-        if not chosen.any():
+        chosen = np.flatnonzero(np.isin(numbers(part["index"]), table.indices[method, metric]))
+        if not len(chosen):
             continue
         sides = ("x", "upper", "lower")[: 1 + len(curved[metric].names)]
-        x, *curves = (_rows(part[name].filter(pa.array(chosen))) for name in sides)
+        x, *curves = (_rows(part[name].take(as_column(chosen))) for name in sides)
         mean = found[metric].setdefault(method, _MeanCurves(x[0], curved[metric].normalised))
         mean.add([_at(mean.x, x, values) for values in curves])
     return {metric: means for metric, means in found.items() if means}
@@ -135,8 +135,7 @@ def _mean_curves(store: RowStore, curved: Mapping[str, Axes], table: Table) -> "
 def _rows(column: Any) -> list[Floats]:
     """Return the lists of a column."""
     joined = column.combine_chunks()
-    flat = np.asarray(joined.flatten().to_numpy(), dtype=np.float64)
-    return np.split(flat, np.cumsum(np.diff(joined.offsets.to_numpy()))[:-1])
+    return np.split(numbers(joined.flatten()), np.cumsum(np.diff(numbers(joined.offsets)))[:-1])
 
 
 def _at(x: Floats, places: list[Floats], curves: list[Floats]) -> Floats:

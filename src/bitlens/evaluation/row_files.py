@@ -10,6 +10,7 @@ import pyarrow.parquet as pq
 
 from bitlens.errors import DataError
 from bitlens.evaluation.rows import SCHEMA
+from bitlens.system.columns import numbers
 
 _PIECE = 1 << 16  # rows
 _MOST = 1 << 28  # bytes of a file's columns; the longest of ours have some ten million
@@ -18,15 +19,12 @@ _FINITE = ("value", "scale", "probability")
 _CURVES = ("x", "upper", "lower")
 
 
-def read_rows(
-    path: Path, columns: Sequence[str], metrics: Sequence[str] | None = None, samples: int | None = None
-) -> Iterator[pa.Table]:
+def read_rows(path: Path, columns: Sequence[str], samples: int | None = None) -> Iterator[pa.Table]:
     """Read some columns of a file of rows, piece by piece.
 
     Args:
         path: the file.
         columns: the names of those that are wanted; index, method and metric among them.
-        metrics: only rows of these; None for all.
         samples: how many samples the data set has, if that is known.
 
     Raises:
@@ -39,7 +37,7 @@ def read_rows(
                 piece = pa.Table.from_batches([batch])
                 piece.validate(full=True)
                 _check_rows(piece, samples)
-                yield piece if metrics is None else piece.filter(pc.is_in(piece["metric"], pa.array(metrics)))
+                yield piece
     except (OSError, pa.ArrowException, KeyError, ValueError, MemoryError) as error:
         if isinstance(error, DataError):
             raise
@@ -77,14 +75,16 @@ def _check_rows(piece: pa.Table, samples: int | None) -> None:
                 f"the index {low if low < 0 else high} is none of the {samples or ''} samples".replace("  ", " ")
             )
     for name in (name for name in _FINITE if name in there):
-        if not np.isfinite(piece[name].drop_null().to_numpy()).all():
+        if not pc.all(pc.is_finite(piece[name]), min_count=0).as_py():
             raise ValueError(f"the column {name} holds NaN or infinite values")
     if {"error", "value"} <= there and bool(
         pc.any(pc.and_(piece["error"].is_valid(), piece["value"].is_valid())).as_py()
     ):
         raise ValueError("a row has a value and failed")
     if there.issuperset(_CURVES):
-        long, *others = (pc.list_value_length(piece[name]).fill_null(0) for name in _CURVES)
+        long, *others = (
+            numbers(pc.list_value_length(piece[name])).clip(0) for name in _CURVES
+        )  # -1 where there is none
         for other in others:
-            if bool(pc.any(pc.and_(pc.not_equal(other, 0), pc.not_equal(other, long))).as_py()):
+            if np.any((other != 0) & (other != long)):
                 raise ValueError("the curves of a row have different lengths")

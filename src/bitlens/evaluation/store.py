@@ -16,6 +16,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from bitlens.evaluation.row_files import read_rows
+from bitlens.system.columns import as_column, empty, numbers
 
 _PAIR = ["index", "method", "metric"]
 
@@ -85,8 +86,8 @@ class RowStore:
         done = Done()
         for part in self._parts([*_PAIR, "error"]):
             for pair, rows in _by_pair(part):
-                keep = np.ones(len(rows), bool) if failures else _is_null(part["error"])[rows]
-                done.add(pair, _numbers(part["index"])[rows[keep]])
+                keep = np.ones(len(rows), bool) if failures else empty(part["error"])[rows]
+                done.add(pair, numbers(part["index"])[rows[keep]])
         return done
 
     def series(self) -> dict[tuple[str, str], Series]:
@@ -95,9 +96,9 @@ class RowStore:
         done, failed = Done(), _Failed()
         collected: dict[tuple[str, str], _Collected] = {}
         for part in self._parts(columns):
-            good = _is_null(part["error"])
-            arrays = {name: _numbers(part[name]) for name in columns[3:-1]}
-            arrays["index"], arrays["correct"] = _numbers(part["index"]), arrays["target"] == arrays["predicted"]
+            good = empty(part["error"])
+            arrays = {name: numbers(part[name]) for name in columns[3:-1]}
+            arrays["index"], arrays["correct"] = numbers(part["index"]), arrays["target"] == arrays["predicted"]
             for pair, rows in _by_pair(part):
                 new = rows[good[rows]]
                 new = new[done.add(pair, arrays["index"][new])]
@@ -111,14 +112,14 @@ class RowStore:
         Rows that failed, or were kept without their curve, are left out.
         """
         done = Done()
-        for part in self._parts([*_PAIR, "x", "upper", "lower", "error", "value"], metrics):
-            good = _is_null(part["error"]) & ~_is_null(part["value"])
-            good &= _numbers(pc.list_value_length(part["x"])) > 0
+        for part in self._parts([*_PAIR, "x", "upper", "lower", "error", "value"]):
+            good = empty(part["error"]) & ~empty(part["value"])
+            good &= numbers(pc.list_value_length(part["x"])) > 0
             for pair, rows in _by_pair(part):
                 mine = rows[good[rows]]
-                mine = mine[done.add(pair, _numbers(part["index"])[mine])]
-                if len(mine):
-                    yield pair, part.select(["index", "x", "upper", "lower"]).take(pa.array(mine))
+                mine = mine[done.add(pair, numbers(part["index"])[mine])]
+                if len(mine) and pair[1] in metrics:
+                    yield pair, part.select(["index", "x", "upper", "lower"]).take(as_column(mine))
 
     def map_seconds(self) -> dict[str, float]:
         """Return how long a map of each method took, the median over samples, where it was made at all."""
@@ -133,14 +134,14 @@ class RowStore:
     def first(self) -> dict[str, Any] | None:
         """Return index, sample and photo of some row that is no failure, to compare with the data at hand."""
         for part in self._parts([*_PAIR, "sample", "photo", "error"]):
-            good = np.flatnonzero(_is_null(part["error"]))
+            good = np.flatnonzero(empty(part["error"]))
             if len(good):
                 return dict(part.select(["index", "sample", "photo", "error"]).slice(int(good[0]), 1).to_pylist()[0])
         return None
 
-    def _parts(self, columns: list[str], metrics: Sequence[str] | None = None) -> Iterator[pa.Table]:
+    def _parts(self, columns: list[str]) -> Iterator[pa.Table]:
         for path in sorted(self.folder.glob("[!.]*.parquet")):
-            yield from read_rows(path, columns, metrics, self.samples)
+            yield from read_rows(path, columns, self.samples)
 
 
 class _Collected:
@@ -182,7 +183,7 @@ class _Failed:
 
     def add(self, pair: tuple[str, str], part: pa.Table, rows: npt.NDArray[np.int64]) -> None:
         if len(rows):
-            chosen = pa.array(rows)
+            chosen = as_column(rows)
             texts = (sys.intern(text) for text in part["error"].take(chosen).to_pylist())  # many fail alike
             indices = part["index"].take(chosen).to_pylist()
             self._reasons.setdefault(pair, {}).update(zip(indices, texts, strict=True))
@@ -197,20 +198,9 @@ class _Failed:
 def _by_pair(part: pa.Table) -> Iterator[tuple[tuple[str, str], npt.NDArray[np.int64]]]:
     """Yield the rows of each (method, metric) in a table."""
     methods, metrics = (part[name].combine_chunks().dictionary_encode() for name in ("method", "metric"))
-    codes = _numbers(methods.indices) * max(len(metrics.dictionary), 1) + _numbers(metrics.indices)
+    codes = numbers(methods.indices) * max(len(metrics.dictionary), 1) + numbers(metrics.indices)
     order = np.argsort(codes, kind="stable")
     changes = np.flatnonzero(np.diff(codes[order])) + 1
     for rows in np.split(order, changes) if len(order) else ():
         one = int(rows[0])
         yield (part["method"][one].as_py(), part["metric"][one].as_py()), rows
-
-
-def _numbers(column: Any) -> npt.NDArray[Any]:
-    """Return a column as NumPy array; whole numbers as int64 with -1 for nothing, others as float64 with NaN."""
-    if pa.types.is_integer(column.type):
-        return np.asarray(column.fill_null(-1).to_numpy(), dtype=np.int64)
-    return np.asarray(column.cast(pa.float64()).to_numpy(), dtype=np.float64)
-
-
-def _is_null(column: Any) -> npt.NDArray[np.bool_]:
-    return np.asarray(column.is_null().to_numpy(), dtype=bool)

@@ -57,8 +57,16 @@ def build_method(spec: Spec, loaded: Loaded, *, seed: int = 0, layer: str | None
 
 
 def map_alone(method: Any) -> dict[str, Any]:
-    """Return what to give `explain` so that it leaves out the evidence of bottlenecks: 32 passes a map that nobody looks at."""
-    return {"evidence_samples": 0} if "evidence_samples" in inspect.signature(method.explain).parameters else {}
+    """Return what to give `explain` so that it leaves out evidence that decides nothing: 32 passes a map that nobody looks at.
+
+    With `keep` masks are opened until a proof is passed, so it stays: else other maps would be judged than are shown.
+    """
+    return {"evidence_samples": 0} if has_evidence(method) and getattr(method, "keep", None) is None else {}
+
+
+def has_evidence(method: Any) -> bool:
+    """Say whether a method can prove how far its maps hold."""
+    return "evidence_samples" in inspect.signature(method.explain).parameters
 
 
 def method_settings(spec: Spec, method: Any) -> dict[str, Any]:

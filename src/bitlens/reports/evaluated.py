@@ -6,7 +6,7 @@ from pathlib import Path
 
 from bitlens.data.images import natural_key, read_image
 from bitlens.errors import BitlensError
-from bitlens.evaluation.formats import Grid, about, comparison_grid, means_grid
+from bitlens.evaluation.formats import Grid, about, grids_of
 from bitlens.evaluation.plotted import plots_of
 from bitlens.evaluation.tables import Table, build_table, metric_of
 from bitlens.view.encoding import picture_uri
@@ -26,9 +26,7 @@ def evaluation_section(folder: Path, problems: list[str]) -> tuple[Section, Tabl
         DataError: if the folder holds no results.
     """
     table = build_table(folder)
-    grids = [_data_table(means_grid(table), table)]
-    if len(table.methods) > 1:
-        grids.append(_data_table(comparison_grid(table), table))
+    grids = [_data_table(grid, table) for grid in grids_of(table)]
     pictures = list(_kept_maps(folder, problems))
     title = f"Evaluation of {table.settings['model']}"
     return Section(title, about(table), grids, list(plots_of(folder, table)), pictures), table

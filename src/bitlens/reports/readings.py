@@ -1,22 +1,20 @@
 """Signals, volumes and rows of tables as figures of a report: drawn for light and dark pages alike, a volume with a slider."""
 
 import numpy as np
-from matplotlib.text import Text
+from matplotlib.figure import Figure
 from PIL import Image
 
 from bitlens.core.seen import Seen
 from bitlens.core.stored_map import StoredMap
 from bitlens.view.arrays import Floats
-from bitlens.view.canvas import png_of
 from bitlens.view.card import MapFigure, Proof, SlicePile, ends_of, totals
 from bitlens.view.colours import Scale
 from bitlens.view.comparison import Panel
-from bitlens.view.encoding import as_data_uri, bar_uri, picture_uri
+from bitlens.view.encoding import bar_uri, picture_uri
 from bitlens.view.readings import Reading, draw_readings, map_of
+from bitlens.view.themed import themed_uri
 from bitlens.view.volumes import centre_of, grey_of, picture_of
 
-_GROUND, _INK = "#161616", "#cfcfcf"
-"""A dark picture, as those of photos are, on a light page and on a dark one."""
 _MOST_SLICES, _SIDE = 64, 320  # of a pile, and pixels of the longer side of one
 
 
@@ -28,10 +26,6 @@ def reading_figure(seen: Seen, one: StoredMap, scale: Scale, *, method: str, det
     """
     values = map_of(seen, one.map[0])
     page = draw_readings([Reading(seen, [Panel(values, scale, "")], "")])
-    page.set_facecolor(_GROUND)
-    for text in page.findobj(Text):
-        assert isinstance(text, Text)
-        text.set_color(_INK)
     width, height = (round(100 * side) for side in page.get_size_inches())
     total = (totals(one),) if one.total_bits is not None else ()
     half = _half_of(values)
@@ -39,7 +33,7 @@ def reading_figure(seen: Seen, one: StoredMap, scale: Scale, *, method: str, det
     return MapFigure(
         method,
         details,
-        as_data_uri(png_of(page), "image/png"),
+        themed_uri(page),
         bar_uri(scale),
         ends_of(scale),
         scale.unit,
@@ -48,9 +42,16 @@ def reading_figure(seen: Seen, one: StoredMap, scale: Scale, *, method: str, det
         facts,
         Proof.of(one),
         size=(width, height),
+        start=_start(page, values) if seen.values is not None and seen.values.ndim == 2 else 0.0,
         slices=_pile(seen, values, scale) if values.ndim == 3 else None,
         signed=scale.signed,
     )
+
+
+def _start(page: Figure, values: Floats) -> float:
+    """Return where along its picture the most of a signal is used."""
+    box = page.axes[0].get_position()
+    return float(box.x0 + box.width * (np.abs(values).argmax() + 0.5) / len(values))
 
 
 def _half_of(values: Floats) -> float:

@@ -47,6 +47,16 @@ def png_of(figure: Figure) -> bytes:
     return buffer.getvalue()
 
 
+def svg_of(figure: Figure) -> bytes:
+    """Return a figure as SVG, its letters as text."""
+    buffer, dpi = io.BytesIO(), figure.dpi
+    try:
+        _write_svg(figure, buffer)
+    finally:
+        figure.dpi = dpi
+    return buffer.getvalue()
+
+
 def new_page(width: float, height: float) -> Figure:
     """Make an empty white page of `width` x `height` inches.
 

@@ -189,6 +189,7 @@ class MapFigure:
         curve: bits against the share of the decision, as a piece of HTML; empty where nobody asked for it.
         own: whether a map in bits has a scale that no other shares.
         size: width and height of the picture, where it is not that of the card.
+        start: of a picture that is wider than its window, what comes to stand in the middle, as a share of its width.
         slices: of a volume.
         signed: whether values below zero speak against the answer.
     """
@@ -206,6 +207,7 @@ class MapFigure:
     curve: str = ""
     own: bool = False
     size: tuple[int, int] | None = None
+    start: float = 0.0
     slices: "SlicePile | None" = None
     signed: bool = False
 

@@ -30,6 +30,11 @@
     show(); // a browser may remember where the slider was
   }
 
+  for (const wide of document.querySelectorAll(".wide .stack img")) { // where there is no room: begin where most is used
+    const stack = wide.parentElement;
+    stack.scrollLeft = wide.dataset.start * wide.offsetWidth - stack.clientWidth / 2;
+  }
+
   const large = document.getElementById("large");
   const fade = large.querySelector("input");
   let figure = null;
