@@ -3,8 +3,8 @@
     python benchmarks/first_words.py                  # the rows of one small evaluation, in 58 files
     python benchmarks/first_words.py --rows DIR       # those of an evaluation of one's own
 
-Seconds of the processor, with the interpreter's start, the median of runs after a first that fills the caches of Python. A command
-with more to say than its first word is ended there.
+Seconds of the processor, with the interpreter's start, the median of runs after a first that fills the caches of Python. A
+command with more to say than its first word is ended there.
 """
 
 import argparse
