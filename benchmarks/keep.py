@@ -24,8 +24,9 @@ from torch import Tensor
 import bitlens
 from bitlens.core.gaussian import NoiseSettings
 from bitlens.core.own import own_noise, places_of
+from bitlens.data.batches import tensor_batches
 from bitlens.data.boxes import box_mask, object_mask
-from bitlens.data.datasets import open_dataset, tensor_batches
+from bitlens.data.datasets import open_dataset
 from bitlens.errors import BitlensWarning
 from bitlens.models.load import load_model
 

@@ -66,8 +66,7 @@ def test_a_row_of_a_table_passes_few_bits_of_the_features_that_decide(name: str)
     assert float(found.evidence.kept.mean()) < 0.99
     assert float(found.map.sum(1).max()) < 12
     assert float((found.map * ~planted).sum(1).max()) < 0.5
-    assert found.settings["price"] == ROW_PRICE
-    assert "beta" not in found.settings
+    assert found.settings["row_price"] == ROW_PRICE
 
 
 def test_a_share_and_a_price_at_the_input_exclude_each_other() -> None:

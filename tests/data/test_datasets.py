@@ -11,8 +11,9 @@ import torch
 from PIL import Image
 from torchvision.transforms import v2
 
+from bitlens.data.batches import tensor_batches
 from bitlens.data.boxes import box_mask
-from bitlens.data.datasets import FORMS, Sample, open_dataset, tensor_batches
+from bitlens.data.datasets import FORMS, Sample, open_dataset
 from bitlens.data.preprocessing import Preprocessing
 from bitlens.errors import BitlensWarning, DataError, InputError
 

@@ -14,7 +14,7 @@ from pyarrow import parquet
 from torch import nn
 
 from bitlens.bottlenecks.per_sample import IBA
-from bitlens.data import number_files
+from bitlens.data import arrow_tables, signal_files, volume_files
 from bitlens.data.datasets import open_dataset
 from bitlens.data.inputs import find_inputs, form_of, read_input
 from bitlens.data.labels import Labels
@@ -161,12 +161,13 @@ def test_nothing_that_is_read_can_run_code_or_fill_the_memory(tmp_path: Path, mo
     with pytest.raises(DataError, match="expected real numbers"):
         read_numbers(tmp_path / "o.npz", "volume")
     np.save(tmp_path / "big.npy", np.zeros((2, 60), np.float32))
-    monkeypatch.setattr(number_files, "MOST", 100)
+    for reader in (signal_files, volume_files, arrow_tables):
+        monkeypatch.setattr(reader, "MOST", 100)
     with pytest.raises(DataError, match="expected 1 to 100 numbers"):
         read_numbers(tmp_path / "big.npy", "signal")
     with pytest.raises(DataError, match="more than are read"):
         read_numbers(sound(tmp_path / "s.wav", np.zeros((2, 60), np.float32), 2), "signal")
-    monkeypatch.setattr(number_files, "MOST_TEXT", 10)
+    monkeypatch.setattr(arrow_tables, "MOST_TEXT", 10)
     with pytest.raises(DataError, match="write it as Parquet"):
         read_numbers(table(tmp_path / "t.csv", ["a"], [[1]] * 9), "signal")
 
@@ -178,6 +179,14 @@ def test_times_must_be_even_and_files_of_the_right_kind(tmp_path: Path) -> None:
         read_numbers(tmp_path / "t.csv", "volume")
     with pytest.raises(DataError, match="there is no file"):
         read_numbers(tmp_path / "gone.npy", "signal")
+
+
+def test_whose_rows_cannot_be_listed_is_named(tmp_path: Path) -> None:
+    (tmp_path / "cut.parquet").write_bytes(b"PAR1 PAR1")
+    with pytest.raises(DataError, match=r"cut.parquet is damaged or does not hold a table of numbers .* save it anew"):
+        rows_of(tmp_path / "cut.parquet")
+    with pytest.raises(DataError, match=r"t.csv is damaged .*the column 'speed' is missing: found a"):
+        rows_of(table(tmp_path / "t.csv", ["a"], [[1]]), ("speed",))
 
 
 def test_inputs_are_found_by_name_and_pattern(tmp_path: Path) -> None:

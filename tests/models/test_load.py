@@ -8,7 +8,8 @@ from PIL import Image
 from safetensors.torch import save_file
 from torch import nn
 
-from bitlens.data.datasets import open_dataset, tensor_batches
+from bitlens.data.batches import tensor_batches
+from bitlens.data.datasets import open_dataset
 from bitlens.data.kinds import Kind
 from bitlens.errors import DataError, ModelError
 from bitlens.models.builtin import BUILTIN

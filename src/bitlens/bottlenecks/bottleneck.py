@@ -8,7 +8,6 @@ from abc import abstractmethod
 from collections.abc import Sequence
 from contextlib import AbstractContextManager
 from dataclasses import replace
-from typing import Any
 
 import torch
 from torch import Tensor
@@ -18,7 +17,7 @@ from bitlens.bottlenecks.groups import Group, Wanted
 from bitlens.bottlenecks.recorded import Reading, Recorded
 from bitlens.bottlenecks.settling import settle
 from bitlens.core.attribution import Attribution
-from bitlens.core.effort import ROW_PRICE, FitSettings
+from bitlens.core.effort import FitSettings
 from bitlens.core.evidence import Curve, Evidence, Spread
 from bitlens.core.family import Fitted, MaskFamily
 from bitlens.core.fitting import fit_masks
@@ -48,11 +47,6 @@ class Bottleneck(GroupedMethod):
     def proof(self) -> int:
         """Return fewer noises where masks that hold are not looked at again."""
         return super().proof if self.keep is None or self.fit.closes else SEARCHED
-
-    def fit_for(self, recorded: Recorded) -> FitSettings:
-        """Return how masks of samples are found: at a price of their own where a share of a table's rows is to be kept."""
-        own = self.keep is not None and recorded.rows_of_tables
-        return replace(self.fit, price=ROW_PRICE) if own else self.fit
 
     @abstractmethod
     def recorded(self, group: Group) -> AbstractContextManager[Recorded]:
@@ -139,12 +133,6 @@ class Bottleneck(GroupedMethod):
         extra = bits_of_extra(nats, layout)
         return Reading(_maps(recorded, nats), unit, bits_of(nats), bits_per_cell(nats, layout), extra)
 
-    def _settings_for(self, recorded: Recorded) -> dict[str, Any]:
-        fit = self.fit_for(recorded)
-        if fit is self.fit:
-            return self.settings()
-        return {name: value for name, value in self.settings().items() if name != "beta"} | {"price": fit.price}
-
     def attribution(self, recorded: Recorded, fitted: Fitted, evidence: Evidence | None = None) -> Attribution:
         """Return what was found, with everything needed to find it again."""
         found, texts, count = self.reading(recorded, fitted), recorded.target.describe(), len(recorded.features)
@@ -153,7 +141,7 @@ class Bottleneck(GroupedMethod):
             unit=found.unit,
             method=self.method,
             targets=texts if len(texts) == count else texts * count,
-            settings={**self._settings_for(recorded), **self.chosen},
+            settings={**self.settings(), **self.chosen},
             model=type(self.model).__name__,
             layer=recorded.layer,
             total_bits=found.bits.flatten(1).sum(1).cpu(),
@@ -182,7 +170,7 @@ def optimised(recorded: Recorded, fit: FitSettings) -> Fitted:
         recorded.features,
         recorded.noise,
         recorded.layout,
-        fit,
+        fit.of_rows() if recorded.rows_of_tables else fit,
         seed=recorded.seed,
         rows=recorded.group.rows,
         region=recorded.region,

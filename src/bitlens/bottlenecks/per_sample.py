@@ -143,7 +143,7 @@ class IBA(LayerBottleneck):
         if self.compile and recorded.recording is not None:
             compiled = recorded.group.wanted.compiler.compiled(recorded.run, recorded.recording)
             recorded = replace(recorded, run=compiled)
-        return optimised(recorded, self.fit_for(recorded))
+        return optimised(recorded, self.fit)
 
     def settings(self) -> dict[str, Any]:
         """Return everything that decides what a map looks like, as plain values."""

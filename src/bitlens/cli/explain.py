@@ -16,7 +16,7 @@ from bitlens.errors import LayerError, SettingError
 from bitlens.system.console import answers, messages, note, progress_bar, results_table, warn_of_limits
 
 if TYPE_CHECKING:
-    from bitlens.explaining.photos import Ready
+    from bitlens.explaining.photos import Ready, Request
     from bitlens.explaining.pictures import Outcome
     from bitlens.methods.lessons import Lesson
     from bitlens.methods.specs import Spec
@@ -120,7 +120,6 @@ def explain(
     files = {"--weights": weights, "--statistics": statistics, "--patterns": patterns, "--readout": readout}
     files["--guarantee"] = guarantee
     early.check(model, photos=photographs, data=[statistics_from, labels], files=files, out=out)
-    from bitlens.explaining.earlier import asked_of
     from bitlens.explaining.on_workers import explain_on
     from bitlens.explaining.photos import Request
     from bitlens.explaining.pictures import explain_into, write_merged
@@ -145,21 +144,28 @@ def explain(
     for reason in done.skipped.values():
         note(f"left out: {reason}")
     _tell_refused(done.refused)
-    settings = {
-        "command": sys.argv[1:],
-        "model": loaded.name,
-        "target": asked_of(request),
-        "seed": seed,
-        "methods": {one.label: one.settings() for one in ready},
-        **({"form": loaded.form} if loaded.form != "photo" else {}),
-    }
-    others = write_merged(done, settings, refused, out)
+    others = write_merged(done, _settings(request, seed), refused, out)
     if as_report or (out / REPORT).is_file():  # a page of before must not tell of fewer photos than there are
         write_beside(out, same_scale=same_scale)
     if as_json:
         print(json.dumps(done.rows, ensure_ascii=False))
         return
     _tell(done, others, out)
+
+
+def _settings(request: "Request", seed: int) -> dict[str, Any]:
+    """Return what the summary says of how a run was made."""
+    from bitlens.explaining.earlier import asked_of
+
+    loaded = request.loaded
+    return {
+        "command": sys.argv[1:],
+        "model": loaded.name,
+        "target": asked_of(request),
+        "seed": seed,
+        "methods": {one.label: one.settings() for one in request.methods},
+        **({"form": loaded.form} if loaded.form != "photo" else {}),
+    }
 
 
 def _tell(done: "Outcome", others: int, out: Path) -> None:

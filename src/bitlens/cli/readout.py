@@ -97,7 +97,8 @@ def train(
     from bitlens.bottlenecks.readout.readout import ReadoutIBA
     from bitlens.bottlenecks.readout.task import Teaching
     from bitlens.bottlenecks.readout.weights import ReadoutWeights
-    from bitlens.data.datasets import open_dataset, tensor_batches
+    from bitlens.data.batches import tensor_batches
+    from bitlens.data.datasets import open_dataset
     from bitlens.methods.building import layer_for
     from bitlens.methods.labels import check_reading, labels_for
     from bitlens.models.load import load_model

@@ -116,15 +116,11 @@ def explain(
     """Shade the words of texts by the bits (or scores) that a network uses for its answer."""
     price = {"keep": keep, "bits": bits, "beta": beta, "signed": signed or None}
     if prompt is not None or chat is not None or data == RECALL:
-        unasked: dict[str, Any] = {
-            "--file": file,
-            "--pair": pair,
-            "--weights": weights,
-            "--classes": classes,
-            "--layer": layer,
-        }
-        unasked |= {"--statistics-from": statistics_from, "--target": target if target != "auto" else None}
-        unasked |= {"--curve": curve or None, "--spread": spread}
+        unasked = {
+            "--file": file, "--pair": pair, "--weights": weights, "--classes": classes, "--layer": layer,
+            "--statistics-from": statistics_from, "--target": None if target == "auto" else target,
+            "--curve": curve or None, "--spread": spread,
+        }  # fmt: skip
         asked = Told(prompt, chat, [*(sources or []), *(texts or [])], continuation, max_new_tokens, each, data, limit)
         chosen = {**price, "seed": seed}
         how = Shown(group, html, as_json, same_scale)
@@ -163,13 +159,15 @@ def explain(
     if html is not None:
         write_text(html, compared_page(found, f"{', '.join(found)} on {short_name(model)}", same_scale=same_scale))
     rows = [(sample, one) for sample, *row in zip(samples, *found.values(), strict=True) for one in row]
-    if as_json:
-        _print_json(rows, loaded.classes)
-        return
+    _print_json(rows, loaded.classes) if as_json else _print(rows, html)
+
+
+def _print(rows: "Sequence[tuple[TextSample, Explanation]]", page: Path | None) -> None:
+    """Shade texts for people, one below the other."""
     for number, (_, explanation) in enumerate(rows):
         answers.print(*[""] * (number > 0), explanation, sep="\n")
-    if html is not None:
-        answers.print(f"\nthe page is {html}", soft_wrap=True)
+    if page is not None:
+        answers.print(f"\nthe page is {page}", soft_wrap=True)
 
 
 def _print_json(rows: "Sequence[tuple[TextSample, Explanation]]", classes: Sequence[str] | None) -> None:

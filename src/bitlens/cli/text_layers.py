@@ -1,10 +1,11 @@
 """`bitlens text layers`: one bottleneck after each layer, two networks side by side, β swept. Heavy imports wait."""
 
 import json
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
@@ -17,6 +18,7 @@ from bitlens.system.files import write_text
 if TYPE_CHECKING:
     from bitlens.bottlenecks.layer_analysis import LayerAnalysis
     from bitlens.bottlenecks.token_statistics import TokenStatistics
+    from bitlens.core.targets import Target
     from bitlens.data.tokenizing import TokenBatch
     from bitlens.models.loaded import Loaded
 
@@ -66,7 +68,6 @@ def layers(
     early.check(
         model, against, kind="text", data=[data, statistics_from], files={"--weights": weights}, out=out, out_file=html
     )
-    from bitlens.bottlenecks.layer_analysis import analyse_layers
     from bitlens.explaining.layer_page import layers_page
     from bitlens.explaining.wanted import read_target
     from bitlens.models.load import load_model
@@ -79,21 +80,11 @@ def layers(
     networks[0], index = read_target(target, networks[0], classes)
     networks = [replace(loaded, output=networks[0].output) for loaded in networks]
     asked = [index] * len(batch) if index is not None else _answers(networks[0], batch)
-    analyses = {}
-    for spec, loaded in zip(specs, networks, strict=True):
-        known = _statistics(loaded, at, statistics_from, statistics_count, seed)
-        with progress_bar(f"layers of {loaded.name}", len(known) * len(prices)) as advance:
-            analyses[spec] = analyse_layers(
-                loaded.model,
-                batch,
-                asked,
-                statistics=known,
-                betas=prices,
-                mask=mask,
-                seed=seed,
-                output=loaded.output,
-                progress=advance,
-            )
+    statistics = partial(_statistics, at=at, source=statistics_from, count=statistics_count, seed=seed)
+    how = {"betas": prices, "mask": mask, "seed": seed}
+    analyses = {
+        spec: _analysed(one, batch, asked, statistics(one), how) for spec, one in zip(specs, networks, strict=True)
+    }
     titled = _titled(analyses)
     written = _write(titled, batch, out, classes)
     if html is not None:
@@ -108,6 +99,22 @@ def layers(
     answers.print(f"{', '.join(written)} and layers.json are in {out}", soft_wrap=True)
     if html is not None:
         answers.print(f"the page is {html}", soft_wrap=True)
+
+
+def _analysed(
+    loaded: "Loaded",
+    batch: "TokenBatch",
+    asked: "Sequence[int | Target]",
+    statistics: "dict[str, TokenStatistics]",
+    how: Mapping[str, Any],
+) -> "LayerAnalysis":
+    """Restrict each layer of one network, at each price."""
+    from bitlens.bottlenecks.layer_analysis import analyse_layers
+
+    with progress_bar(f"layers of {loaded.name}", len(statistics) * len(how["betas"])) as advance:
+        return analyse_layers(
+            loaded.model, batch, asked, statistics=statistics, output=loaded.output, progress=advance, **how
+        )
 
 
 def _batch(networks: "Sequence[Loaded]", given: "tuple[list[str], list[str] | None]") -> "TokenBatch":

@@ -16,6 +16,7 @@ class FitSettings:
     Attributes:
         beta: weight of the mean information per feature, in nats; larger keeps less.
         price: of each nat, in place of `beta` divided by the number of features, which makes it another for every network.
+        row_price: of each nat of a table's row, in place of either.
         steps: T, optimisation steps.
         noise_samples: B, noisy copies per step.
         rising: whether the first steps take one copy, the last `noise_samples`, and those between evenly more: at first the
@@ -42,6 +43,7 @@ class FitSettings:
     antithetic: bool = False
     readout: Readout = "last_forward"
     price: float | None = None
+    row_price: float | None = None
     closes: bool = True
     averaged: bool = False
 
@@ -58,9 +60,16 @@ class FitSettings:
 
     def plain(self) -> dict[str, Any]:
         """Return the settings by name, without a price that is not set and, where one is, without the weight it replaces."""
-        usual = {"closes"} if self.closes else set[str]()
-        left_out = {"price" if self.price is None else "beta", *usual, *(() if self.averaged else ("averaged",))}
+        usual = {"row_price": None, "closes": True, "averaged": False}
+        left_out = {
+            "price" if self.price is None else "beta",
+            *(name for name in usual if getattr(self, name) == usual[name]),
+        }
         return {name: value for name, value in asdict(self).items() if name not in left_out}
+
+    def of_rows(self) -> "FitSettings":
+        """Return the same with the price of a table's rows, if they have one of their own."""
+        return self if self.row_price is None else replace(self, price=self.row_price)
 
     @property
     def updates(self) -> int:
@@ -87,8 +96,13 @@ QUALITY: dict[str, FitSettings] = {
 IMPLIED = ("steps", "noise_samples", "antithetic", "rising", "closes", "averaged")
 """Settings that a named choice stands for."""
 
+ROW_PRICE = 1e-2
+"""The price of each nat of a table's row of which a share is to be kept: a few nats say its class, not thousands, and at an
+image's price nothing would close. As measured (docs/signals_volumes_tables.md); half or twice of it hardly matters."""
+
 _SHORT = FitSettings(
     price=1.4e-4,
+    row_price=ROW_PRICE,
     initial_logit=3.0,
     steps=7,
     noise_samples=2,
@@ -103,8 +117,3 @@ HOLDING: dict[str, FitSettings] = {
     "best": replace(_SHORT, price=2e-4, steps=14, rising=False),
 }
 """The same where what is kept decides how much passes, and not a price: they need to find where, not how much."""
-
-ROW_PRICE = 1e-2
-"""The price of each nat in the same search where the places are the features of a table's row: a few nats say the class there,
-not thousands, and at an image's price per nat nothing closes, at its price for all nothing opens. As measured
-(docs/signals_volumes_tables.md); from half to twice of it hardly matters."""

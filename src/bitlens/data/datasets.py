@@ -3,21 +3,15 @@
 Each is a sequence of samples, built when asked for; pixels are read when a sample's image is asked for.
 """
 
-from collections import deque
-from collections.abc import Callable, Generator, Iterator, Mapping, Sequence
-from concurrent.futures import Future, ThreadPoolExecutor
-from contextlib import closing
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import partial
 from pathlib import Path
-from typing import Generic, Literal, TypeVar, overload
-from warnings import warn
+from typing import Generic, TypeVar, overload
 
 import numpy as np
 import numpy.typing as npt
-import torch
 from PIL import Image
-from torch import Tensor
 
 from bitlens.data.boxes import Box, parse_boxes, upright_boxes
 from bitlens.data.imagenet import ImageNet
@@ -31,10 +25,9 @@ from bitlens.data.planted import Draw, PlantedSet
 from bitlens.data.planted_signals import planted_signal
 from bitlens.data.planted_table import planted_row
 from bitlens.data.planted_volumes import planted_volume
-from bitlens.data.preprocessing import Preprocessing
 from bitlens.data.scenes import Scenes, Split
 from bitlens.data.tables import column, rows_of_csv, split_columns
-from bitlens.errors import BitlensWarning, DataError, InputError
+from bitlens.errors import DataError
 from bitlens.system.reading import read_text, readable, reason_of
 
 _COLUMNS = {
@@ -45,7 +38,6 @@ _COLUMNS = {
 }
 """What columns of tables are called, the first that is there."""
 _ON_A_SIDE = range(5, 9)  # EXIF orientations whose stored rows are columns of the upright photo
-_THREADS = 4
 _PLANTED: dict[str, tuple[str, Draw]] = {
     "signals": ("signal", planted_signal),
     "volumes": ("volume", planted_volume),
@@ -158,85 +150,6 @@ def open_dataset(spec: str, labels: Labels | None = None) -> Sequence[Sample]:
     if kind not in openers or not place:
         raise unknown_data(spec, FORMS)
     return openers[kind](Path(place).expanduser())
-
-
-def tensor_batches(
-    samples: Sequence[Sample],
-    preprocess: Preprocessing,
-    batch_size: int,
-    on_error: Literal["raise", "skip"] = "raise",
-) -> Iterator[tuple[Tensor, list[Sample]]]:
-    """Read and prepare samples in order, a few threads ahead of what is consumed.
-
-    Args:
-        samples: a data set, or a part of one.
-        preprocess: the network's preprocessing; it is called from several threads.
-        batch_size: samples in each batch at most; inputs of another size begin a new one.
-        on_error: "raise" stops at a sample that cannot be read or prepared; "skip" leaves it out with a
-            `BitlensWarning`.
-
-    Yields:
-        (n, C, H, W) float32 and the n samples.
-
-    Raises:
-        DataError: a sample cannot be read or prepared (its name is in the message), or none is left.
-        InputError: `batch_size` is below 1.
-    """
-    if batch_size < 1:
-        raise InputError(f"batch_size is {batch_size}, expected at least 1")
-    return _batches(samples, preprocess, batch_size, on_error)
-
-
-def _batches(
-    samples: Sequence[Sample], preprocess: Preprocessing, batch_size: int, on_error: str
-) -> Iterator[tuple[Tensor, list[Sample]]]:
-    batch: list[tuple[Sample, Tensor]] = []
-    useful = False
-    with closing(_ahead(samples, preprocess, batch_size + _THREADS)) as futures:
-        for future in futures:
-            try:
-                sample, tensor = future.result()
-            except DataError as error:
-                if on_error == "raise":
-                    raise
-                warn(f"skipped: {error}", BitlensWarning, stacklevel=3)
-                continue
-            if batch and (len(batch) == batch_size or batch[0][1].shape != tensor.shape):
-                yield _joined(batch)
-                batch = []
-            batch.append((sample, tensor))
-            useful = True
-    if not useful:
-        raise DataError(f"none of the {len(samples)} samples could be read")
-    yield _joined(batch)
-
-
-def _joined(batch: list[tuple[Sample, Tensor]]) -> tuple[Tensor, list[Sample]]:
-    return torch.stack([tensor for _, tensor in batch]), [sample for sample, _ in batch]
-
-
-def _ahead(samples: Sequence[Sample], preprocess: Preprocessing, most: int) -> Generator[Future[tuple[Sample, Tensor]]]:
-    """Yield futures in the order of the samples, at most `most` of them under way."""
-    pool = ThreadPoolExecutor(_THREADS, thread_name_prefix="bitlens-read")
-    waiting: deque[Future[tuple[Sample, Tensor]]] = deque()
-    try:
-        for index in range(len(samples)):
-            waiting.append(pool.submit(_prepare, samples, index, preprocess))
-            if len(waiting) == most:
-                yield waiting.popleft()
-        while waiting:
-            yield waiting.popleft()
-    finally:
-        pool.shutdown(cancel_futures=True)
-
-
-def _prepare(samples: Sequence[Sample], index: int, preprocess: Preprocessing) -> tuple[Sample, Tensor]:
-    sample = samples[index]
-    content = sample.read()
-    try:
-        return sample, preprocess(content)
-    except InputError as error:
-        raise DataError(f"{sample.name}: {error}") from error
 
 
 def _folder(folder: Path, labels: Labels) -> Sequence[Sample]:

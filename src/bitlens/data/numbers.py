@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from typing import Any, TypeAlias
 
 import numpy as np
 import numpy.typing as npt
@@ -9,6 +10,10 @@ import numpy.typing as npt
 from bitlens.data.kinds import Form
 from bitlens.errors import DataError
 
+MOST = 1 << 28
+"""So many numbers are read of one input at most: a gigabyte as float32."""
+Array: TypeAlias = npt.NDArray[Any]
+Floats: TypeAlias = npt.NDArray[np.float32]
 AXES: dict[Form, str] = {
     "photo": "(C, H, W)",
     "signal": "(C, T)",
@@ -31,7 +36,7 @@ class Numbers:
         spacing: millimetres between voxels along D, H and W, None where unknown.
     """
 
-    values: npt.NDArray[np.float32]
+    values: Floats
     form: Form
     names: tuple[str, ...] = ()
     rate: float | None = None
@@ -67,3 +72,19 @@ class Numbers:
             known = ", ".join(self.names) or "no names"
             raise DataError(f"the feature {missing[0]!r}, which the network reads, is missing: found {known}")
         return replace(self, values=self.values[[self.names.index(name) for name in names]], names=tuple(names))
+
+
+def as_floats(values: Array) -> Floats:
+    """Return what a file holds as float32, contiguous.
+
+    Raises:
+        ValueError: if it holds no real numbers, or some that are not finite.
+    """
+    if values.dtype.kind not in "fiub":
+        raise ValueError(f"it holds {values.dtype}, expected real numbers")
+    found = np.ascontiguousarray(values, dtype=np.float32)
+    if not np.isfinite(found).all():
+        raise ValueError(
+            f"it holds {int((~np.isfinite(found)).sum())} values that are NaN or infinite, or too large for float32"
+        )
+    return found

@@ -16,7 +16,8 @@ from bitlens.bottlenecks.calibrating import needed_bits
 from bitlens.core.conformal import BUDGETS
 from bitlens.core.guarantee import LEVELS, Guarantee
 from bitlens.core.statistics import Provenance
-from bitlens.data.datasets import Sample, tensor_batches
+from bitlens.data.batches import tensor_batches
+from bitlens.data.datasets import Sample
 from bitlens.errors import DataError, SettingError
 from bitlens.explaining.one_line import prepared
 from bitlens.explaining.photo import fingerprint

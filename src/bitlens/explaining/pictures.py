@@ -16,7 +16,7 @@ from bitlens.explaining.photos import Explained, Explaining, Found, Request, fil
 from bitlens.explaining.shown import save_shown
 from bitlens.explaining.summary import SUMMARY, write_summary
 from bitlens.view.canvas import save_figure
-from bitlens.view.card import caption, totals
+from bitlens.view.card import bits_passed, caption
 from bitlens.view.colours import Scale
 from bitlens.view.comparison import Panel, draw_comparison
 from bitlens.view.heatmap import draw_explanation, save_raw
@@ -148,7 +148,7 @@ def _total(one: Found, scale: Scale) -> str:
     if total is None:
         return ""
     little = ", next to nothing" if _little(one, scale) else ""
-    return f"{totals(one.attribution).removesuffix(' in total')}{little}"
+    return f"{bits_passed(one.attribution)}{little}"
 
 
 def _scale(one: Found, ends: Ends) -> Scale:

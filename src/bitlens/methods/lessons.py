@@ -18,7 +18,8 @@ from bitlens.baselines.patterns import Patterns
 from bitlens.bottlenecks.readout.weights import ReadoutWeights
 from bitlens.bottlenecks.token_statistics import TokenStatistics, collect_token_statistics
 from bitlens.core.statistics import FeatureStatistics, Granularity, Provenance, warn_if_few
-from bitlens.data.datasets import Sample, tensor_batches
+from bitlens.data.batches import tensor_batches
+from bitlens.data.datasets import Sample
 from bitlens.data.kinds import Kind
 from bitlens.data.preprocessing import Preprocessing
 from bitlens.data.texts import TextSample

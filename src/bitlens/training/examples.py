@@ -8,7 +8,8 @@ import torch
 from torch import Tensor
 
 from bitlens.core.inputs import Key, ModelInputs
-from bitlens.data.datasets import Sample, tensor_batches
+from bitlens.data.batches import tensor_batches
+from bitlens.data.datasets import Sample
 from bitlens.data.preprocessing import Preprocessing
 from bitlens.errors import InputError
 

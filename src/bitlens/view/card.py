@@ -132,13 +132,18 @@ def caption(attribution: "Attribution | StoredMap") -> str:
 
 
 def totals(found: "Attribution | StoredMap", sample: int = 0) -> str:
-    """Say how many bits pass in all, or speak for the answer and against it; nothing of methods that count none."""
+    """Say that so many bits pass in total, or speak for the answer and against it; nothing of methods that count none."""
+    alone = found.total_bits is not None and found.total_against is None
+    return f"{bits_passed(found, sample)} in total" if alone else bits_passed(found, sample)
+
+
+def bits_passed(found: "Attribution | StoredMap", sample: int = 0) -> str:
+    """Say the same in the fewest words: "210 bits", or "210 bits for it, 30 against"."""
     if found.total_bits is None:
         return ""
-    passed = f"{float(found.total_bits[sample]):,.0f} bits"
-    if found.total_against is None:
-        return f"{passed} in total"
-    return f"{passed} for it, {float(found.total_against[sample]):,.0f} against"
+    bits = f"{float(found.total_bits[sample]):,.0f} bits"
+    against = "" if found.total_against is None else f" for it, {float(found.total_against[sample]):,.0f} against"
+    return f"{bits}{against}"
 
 
 def agreement(found: "Attribution | StoredMap", sample: int = 0) -> str:

@@ -17,7 +17,7 @@ from bitlens.data.images import read_image
 from bitlens.errors import InputError
 from bitlens.view.answer import named
 from bitlens.view.arrays import Floats
-from bitlens.view.card import Proof, agreement, caption, totals
+from bitlens.view.card import Proof, agreement, bits_passed, caption
 from bitlens.view.colours import Scale
 from bitlens.view.comparison import Panel, draw_comparison
 from bitlens.view.heatmap import draw_explanation
@@ -56,38 +56,37 @@ def draw_attribution(found: Attribution, images: Any = None, *, spread: bool = F
     maps = [map_over(values, one) for values, one in zip(found.map, seen, strict=True)]
     photos = [photo_of(one, values) for one, values in zip(seen, maps, strict=True)]
     titles = [named(one.target or text) for one, text in zip(seen, found.targets, strict=True)]
-    percentile = _PERCENTILE if found.unit == "score" else None
-    proofs = [Proof.of(found, i) for i in range(len(found))]
-    bits = found.unit.startswith("bits")
-    idle = [proof is not None and proof.idle for proof in proofs]
-    dark = dark_end(maps, idle) if bits and not found.signed else None
     if spread:
         return _with_spread(found, photos, maps, titles)
+    ends: dict[str, Any] = {"percentile": _PERCENTILE if found.unit == "score" else None, "signed": found.signed}
+    notes = [*dict.fromkeys(one.note for one in seen), _summed(found)]
     if len(found) == 1:
-        parts = [caption(found), agreement(found, 0), seen[0].note, _summed(found)]
-        legend = " · ".join(part for part in parts if part)
-        return draw_explanation(
-            photos[0],
-            maps[0],
-            unit=found.unit,
-            title=titles[0],
-            caption=legend,
-            vmax=dark,
-            percentile=percentile,
-            signed=found.signed,
-        )
-    scale = Scale.over(maps, found.unit, dark, percentile=percentile, signed=found.signed)
-    where = [f"at {found.layer}" if found.layer else "", *dict.fromkeys(one.note for one in seen), _summed(found)]
+        legend = _joined(caption(found), agreement(found, 0), *notes)
+        top = _dark_end(found, maps)
+        return draw_explanation(photos[0], maps[0], unit=found.unit, title=titles[0], caption=legend, vmax=top, **ends)
+    scale = Scale.over(maps, found.unit, _dark_end(found, maps), **ends)
     return draw_scaled_grid(
         photos,
         [[one] for one in maps],
         [[scale]] * len(maps),
         row_titles=titles,
         column_titles=[found.method],
-        column_details=[" · ".join(part for part in where if part)],
+        column_details=[_joined(f"at {found.layer}" if found.layer else "", *notes)],
         captions=[[_in_short(found, i)] for i in range(len(found))],
         shared=True,
     )
+
+
+def _joined(*parts: str) -> str:
+    return " · ".join(part for part in parts if part)
+
+
+def _dark_end(found: Attribution, maps: list[Floats]) -> float | None:
+    """Return where the colours of bits must end so that maps of nothing that was needed are dark; None of all others."""
+    if found.signed or not found.unit.startswith("bits"):
+        return None
+    proofs = [Proof.of(found, number) for number in range(len(found))]
+    return dark_end(maps, [proof is not None and proof.idle for proof in proofs])
 
 
 def _reading(found: Attribution, number: int, seen: Seen, *, spread: bool) -> Reading:
@@ -99,7 +98,7 @@ def _reading(found: Attribution, number: int, seen: Seen, *, spread: bool) -> Re
     if spread and one.spread is not None:
         std = one.spread.std[0].numpy()
         panels.append(Panel(std, Scale.over([std], one.unit), f"standard deviation over {one.spread.seeds} seeds"))
-    legend = " · ".join(part for part in (caption(one) or one.method, agreement(one, 0)) if part)
+    legend = _joined(caption(one) or one.method, agreement(one, 0))
     return Reading(seen, panels, named(seen.target or one.targets[0]), legend)
 
 
@@ -156,7 +155,7 @@ def facts(found: Attribution, number: int) -> str:
     """Say in a few words what was measured of a map."""
     parts = []
     if found.total_bits is not None:
-        parts.append(totals(found, number).removesuffix(" in total"))
+        parts.append(bits_passed(found, number))
     if (proof := Proof.of(found, number)) is not None:
         parts.append(f"{proof.measure} {proof.before:.2f}, under noise {proof.under:.2f} ± {proof.spread:.2f}")
         parts += [proof.held] if proof.held else []
@@ -165,7 +164,7 @@ def facts(found: Attribution, number: int) -> str:
 
 def _in_short(found: Attribution, number: int) -> str:
     """Say what fits below a small picture."""
-    parts = [totals(found, number).removesuffix(" in total")] if found.total_bits is not None else []
+    parts = [bits_passed(found, number)] if found.total_bits is not None else []
     if (proof := Proof.of(found, number)) is not None:
         under = f"{proof.measure} {proof.before:.2f} → {proof.under:.2f}"
         parts.append("nothing needed" if proof.idle else under if proof.kept is None else f"{proof.kept:.2f} held")

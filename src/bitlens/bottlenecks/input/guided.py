@@ -16,6 +16,7 @@ from bitlens.bottlenecks.input.prior import Prior
 from bitlens.bottlenecks.input.stages import Guide
 from bitlens.bottlenecks.recorded import Reading, Recorded
 from bitlens.core.attribution import Attribution
+from bitlens.core.effort import ROW_PRICE
 from bitlens.core.family import Fitted
 from bitlens.core.gaussian import information
 from bitlens.core.maps import bits_of, unit_of
@@ -85,7 +86,7 @@ class GuidedBottleneck(Bottleneck):
             "smoothing": smoothing,
         }  # fmt: skip
         given: dict[str, Any] = {k: v for k, v in chosen.items() if v is not None}
-        self.fit = replace(preset.input, **given)
+        self.fit = replace(preset.input, **given, row_price=ROW_PRICE if self.keep is not None else None)
         name = preset.prior if prior is None else prior
         self.find_prior: Prior | None = name if callable(name) else one_of("prior", name, priors)
         self.prior = name if isinstance(name, str) else getattr(name, "__name__", type(name).__name__)
@@ -128,7 +129,7 @@ class GuidedBottleneck(Bottleneck):
 
     def masks(self, recorded: Recorded) -> Fitted:
         """Optimise the masks."""
-        return optimised(recorded, self.fit_for(recorded))
+        return optimised(recorded, self.fit)
 
     def reading(self, recorded: Recorded, fitted: Fitted) -> Reading:
         """Return what people read of the masks, as `readout` says."""
