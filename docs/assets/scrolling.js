@@ -13,3 +13,4 @@ function reachable() {
 }
 new ResizeObserver(reachable).observe(document.body);
 addEventListener("load", () => setTimeout(reachable));
+document.fonts.addEventListener("loadingdone", reachable); // formulas change their width, the page does not

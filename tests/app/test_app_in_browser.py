@@ -214,7 +214,7 @@ def test_the_slider_moves_through_the_curve_without_asking_again(visitor):
     assert "level 0.90" in text
     widths = [
         visitor.page.locator(f"#photo-answer {one}").bounding_box()["width"]
-        for one in (".map", ".step >> visible=true")
+        for one in (".map", "img.step >> visible=true")
     ]
     assert widths[1] < widths[0]  # the map stands above already
     slider.focus()

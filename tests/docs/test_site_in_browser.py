@@ -65,7 +65,9 @@ def browser():
 def tab(request, browser):
     view, scheme = request.param
     width, height = SIZES[view]
-    with browser.new_context(viewport={"width": width, "height": height}, color_scheme=scheme) as context:
+    size = {"width": width, "height": height}
+    # without motion: a colour that fades is none that the page is set in
+    with browser.new_context(viewport=size, color_scheme=scheme, reduced_motion="reduce") as context:
         yield context.new_page()
 
 
@@ -80,6 +82,7 @@ def opened(tab, address, page):
     if tab.locator(".arithmatex").count():
         tab.wait_for_function("() => window.MathJax?.startup?.promise")
         tab.evaluate("MathJax.startup.promise")
+    tab.evaluate("document.fonts.ready.then(() => new Promise(done => setTimeout(done)))")
 
 
 def test_no_page_is_clipped_or_fetches_or_fails(tab, address):

@@ -33,7 +33,7 @@ def read_rows(path: Path, columns: Sequence[str], samples: int | None = None) ->
     try:
         with pq.ParquetFile(path, page_checksum_verification=True) as file:
             _check_columns(file, columns)
-            for batch in file.iter_batches(_PIECE, columns=list(columns)):
+            for batch in file.iter_batches(_PIECE, columns=list(columns), use_threads=False):  # many small files
                 piece = pa.Table.from_batches([batch])
                 piece.validate(full=True)
                 _check_rows(piece, samples)
