@@ -40,10 +40,11 @@ PROCEDURES: dict[str, dict[str, Any]] = {
     "readout": {"method": "readout"},
     "readout, keep": {"method": "readout", "keep": 0.9},
 }
+_LONG = {"averaged": True, "price": 2e-4, "steps": 14, "rising": False}
 TRIED: dict[str, dict[str, Any]] = {
     name: {"keep": 0.9, "statistics": "own", "fit": fit}
     for name, fit in {
-        "dearer bits": {"price": 3e-4},
+        "bits x 3": {"price": 3e-4},
         "start at 2": {"initial_logit": 2.0},
         "blur of 0.5 cells": {"smoothing": 0.5},
         "blur of 1.5 cells": {"smoothing": 1.5},
@@ -51,6 +52,14 @@ TRIED: dict[str, dict[str, Any]] = {
         "11 steps of one copy": {"steps": 11, "noise_samples": 1, "rising": False, "antithetic": False},
         "14 steps of two copies": {"steps": 14, "rising": False},
         "averaged slopes": {"averaged": True},
+        "averaged, bits x 1.4": {"averaged": True, "price": 1.4e-4},
+        "averaged, bits x 2": {"averaged": True, "price": 2e-4},
+        "averaged, bits x 2, 14 steps of one copy": {**_LONG, "noise_samples": 1},
+        "averaged, bits x 2, 14 steps of two copies": _LONG,
+        "averaged, bits x 3, 14 steps of two copies": {**_LONG, "price": 3e-4},
+        "averaged, bits x 3": {"averaged": True, "price": 3e-4},
+        "averaged, blur of 1.5 cells": {"averaged": True, "smoothing": 1.5},
+        "averaged, bits x 2, blur of 1.5 cells": {"averaged": True, "price": 2e-4, "smoothing": 1.5},
     }.items()
 }  # other fits than the default's, to find a better order or fewer bits
 PRICES = {

@@ -2,6 +2,7 @@
 
 import csv
 import json
+import re
 from pathlib import Path
 
 import numpy as np
@@ -76,7 +77,9 @@ def test_rows_of_a_table_are_explained_one_by_one(pump: Path, tmp_path: Path) ->
     seen = read_shown(out / "pump-row-1.seen.safetensors")
     assert seen.names == FEATURES
     assert (out / "pump-row-1.png").stat().st_size > 10_000
-    assert "6 of 6 were there already" in done(*words)
+    told = done(*words)
+    assert "6 of 6 were there already" in told
+    assert re.search(r"^input +target", told, re.MULTILINE)
     one = done(
         "explain",
         f"{pump}#2",

@@ -15,7 +15,8 @@ from bitlens.core.attribution import Attribution
 from bitlens.data.preprocessing import Preprocessing
 from bitlens.errors import SettingError
 from bitlens.explaining import pictures
-from bitlens.explaining.photos import Ready, Request, file_stems
+from bitlens.explaining.file_names import file_stems
+from bitlens.explaining.photos import Ready, Request
 from bitlens.explaining.pictures import explain_into, write_merged
 from bitlens.methods.specs import Spec
 from bitlens.models.loaded import Loaded

@@ -10,7 +10,8 @@ from torchvision.transforms.v2 import functional
 from bitlens.core.attribution import Attribution
 from bitlens.data.preprocessing import Preprocessing
 from bitlens.errors import LayerError, TargetError
-from bitlens.explaining.photos import Explaining, Ready, Request, file_stems
+from bitlens.explaining.file_names import file_stems
+from bitlens.explaining.photos import Explaining, Ready, Request
 from bitlens.methods.specs import Spec
 from bitlens.models.classes import class_index, class_name
 from bitlens.models.loaded import Loaded

@@ -321,6 +321,24 @@ def test_extremal_masks_of_a_series_and_a_volume_are_those_of_a_picture(axes: in
     assert 0.1 < float(found.mean()) < 0.9
 
 
+@pytest.mark.parametrize(("width", "beside"), [(4, 0.0), (3, 0.5), (5, 0.5)])
+def test_maps_lie_where_kernels_of_even_width_look(width: int, beside: float) -> None:
+    """Cells share the input evenly; those of odd kernels with stride 2 look half a voxel before that, and maps lie behind it."""
+    convolution = nn.Conv3d(1, 1, width, 2, (width - 1) // 2, bias=False)
+    nn.init.ones_(convolution.weight)
+    network = nn.Sequential(convolution, nn.ReLU(), nn.Flatten(), nn.Linear(8**3, 2)).eval()
+    nn.init.ones_(network[3].weight)
+    voxels = torch.tensor([[6, 6, 6], [7, 8, 9], [9, 7, 8], [8, 9, 7]])  # along each axis as many even as odd
+    volumes = torch.zeros(4, 1, 16, 16, 16)
+    volumes[(torch.arange(4), torch.zeros(4, dtype=torch.long), *voxels.T)] = 1
+    maps = bitlens.method("layer-cam", network, layer="1").explain(volumes, 0).map
+    share = maps / maps.flatten(1).sum(1).reshape(-1, 1, 1, 1)
+    for axis in range(3):
+        along = share.sum([other + 1 for other in range(3) if other != axis])
+        middle = along @ torch.arange(16.0)
+        assert float((middle - voxels[:, axis]).mean()) == pytest.approx(beside, abs=1e-3)
+
+
 def test_a_volume_of_masks_is_symmetric_in_its_axes() -> None:
     cells = torch.rand(1, 3, 4, 5, generator=torch.Generator().manual_seed(1))
     found = MaskGrid(torch.zeros(1, 1, 6, 8, 10), 2.0, 3.0).mask(cells)

@@ -71,7 +71,7 @@ def _planted(out: Path, kind: str, count: int, device: options.Where, seed: int,
     write_summary(done.rows, settings, out / "summary.json")
     if options.printed_as_json(as_json, done.rows):
         return
-    answers.print(results_table(done.rows))
+    answers.print(results_table(done.rows, photos=False))
     answers.print(
         f"pictures, maps and summary.json are in {out}/ (begin with {out}/{done.rows[0]['files']}.png)", soft_wrap=True
     )

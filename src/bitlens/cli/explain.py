@@ -150,7 +150,7 @@ def explain(
     if as_json:
         print(json.dumps(done.rows, ensure_ascii=False))
         return
-    _tell(done, others, out)
+    _tell(done, others, out, photos=loaded.form in ("photo", "file"))
 
 
 def _settings(request: "Request", seed: int) -> dict[str, Any]:
@@ -168,12 +168,14 @@ def _settings(request: "Request", seed: int) -> dict[str, Any]:
     }
 
 
-def _tell(done: "Outcome", others: int, out: Path) -> None:
+def _tell(done: "Outcome", others: int, out: Path, *, photos: bool) -> None:
     """Print what was measured of each input, and where the pictures are."""
     warn_of_limits(done.rows)
-    answers.print(results_table(_measured(done.rows)))
+    answers.print(results_table(_measured(done.rows), photos=photos))
     known = f" ({done.repeated} of {len(done.rows)} were there already)" if done.repeated else ""
-    beside = f", with {others} photo{'s' if others > 1 else ''} of earlier runs" if others else ""
+    beside = (
+        f", with {others} {'photo' if photos else 'input'}{'s' if others > 1 else ''} of earlier runs" if others else ""
+    )
     answers.print(f"pictures, maps and summary.json are in {out}/{known}{beside}", soft_wrap=True)
 
 

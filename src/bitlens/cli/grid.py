@@ -187,7 +187,7 @@ class _Pages:
         """Draw a page for each photo, layers by shares or prices."""
         from bitlens.core.told import aim_of
         from bitlens.evaluation.grids import draw_layers
-        from bitlens.explaining.photos import file_stems
+        from bitlens.explaining.file_names import file_stems
         from bitlens.explaining.sweeps import sweep_layers
 
         known = {iba.probe.name: _known(iba) for iba in bottlenecks}

@@ -101,22 +101,19 @@ ROW_PRICE = 1e-2
 image's price nothing would close. As measured (docs/signals_volumes_tables.md); half or twice of it hardly matters."""
 
 _SHORT = FitSettings(
-    price=1e-4,
+    price=1.4e-4,
     row_price=ROW_PRICE,
     initial_logit=3.0,
     steps=7,
     noise_samples=2,
     rising=True,
     antithetic=True,
+    averaged=True,
     readout="final",
 )
 HOLDING: dict[str, FitSettings] = {
     "fast": replace(_SHORT, closes=False),
     "paper": _SHORT,
-    "best": FitSettings(
-        price=2e-4, row_price=ROW_PRICE, initial_logit=3.0, steps=14, noise_samples=1, averaged=True, readout="final"
-    ),
+    "best": replace(_SHORT, price=2e-4, steps=14, rising=False),
 }
-"""The same where what is kept decides how much passes, and not a price: they need to find where, not how much.
-
-"best" finds fewer bits; its slopes order less well what hardly matters."""
+"""The same where what is kept decides how much passes, and not a price: they need to find where, not how much."""

@@ -15,7 +15,8 @@ from typing import Any
 
 from bitlens.errors import DataError
 from bitlens.explaining.earlier import Earlier
-from bitlens.explaining.photos import Explaining, Ready, Request, file_stems
+from bitlens.explaining.file_names import file_stems
+from bitlens.explaining.photos import Explaining, Ready, Request
 from bitlens.explaining.pictures import ON_SHEETS, Outcome, beside, draw_sheets, write_picture
 from bitlens.explaining.shown import save_shown
 from bitlens.methods import entry_of

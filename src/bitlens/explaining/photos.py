@@ -1,6 +1,5 @@
 """One photo after the other, explained by one method or several; each attribution is on disk before the next begins."""
 
-import itertools
 import json
 import re
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -18,6 +17,7 @@ from bitlens.data.number_files import split_row
 from bitlens.data.preprocessing import Preprocessing
 from bitlens.errors import BitlensError, DataError, InputError, LayerError, SettingError
 from bitlens.explaining.besides import able
+from bitlens.explaining.file_names import file_stems
 from bitlens.explaining.photo import Photo, read_photo
 from bitlens.explaining.shown import Shown, shown_of
 from bitlens.explaining.summary import PICTURE, VALUES
@@ -273,35 +273,6 @@ def read_file(
             raise
         unreadable(path, error)
         return None
-
-
-def file_stems(photos: Sequence[Path], taken: Mapping[str, Path] | None = None) -> list[str]:
-    """Find a name for each photo's files, no two alike.
-
-    Args:
-        photos: the photos.
-        taken: names that files have already, and of which photo (in full): another gets another name.
-    """
-    taken = taken or {}
-    own = {place: stem for stem, place in taken.items()}
-    stems: dict[str, None] = {}  # a set that keeps its order
-    for photo in photos:
-        place = photo.resolve() if taken else photo
-        tried = _numbered(_stem_of(photo))
-        known = own.get(place)
-        free = (stem for stem in tried if stem not in stems and stem not in taken)
-        stems[known if known is not None and known not in stems else next(free)] = None
-    return list(stems)
-
-
-def _stem_of(photo: Path) -> str:
-    file, row = split_row(photo)
-    stem = file.stem.removesuffix(".nii")
-    return stem if row is None else f"{stem}-row-{row}"
-
-
-def _numbered(stem: str) -> Iterator[str]:
-    return (stem if number == 1 else f"{stem}-{number}" for number in itertools.count(1))
 
 
 def _explained(ready: Ready, photo: Photo, identity: Mapping[str, Any], stem: Path, more: Mapping[str, Any]) -> Found:

@@ -12,7 +12,8 @@ from torch import Tensor
 from bitlens.core.seen import Seen
 from bitlens.errors import BitlensError, DataError
 from bitlens.explaining.earlier import Earlier
-from bitlens.explaining.photos import Explained, Explaining, Found, Request, file_stems
+from bitlens.explaining.file_names import file_stems
+from bitlens.explaining.photos import Explained, Explaining, Found, Request
 from bitlens.explaining.shown import save_shown
 from bitlens.explaining.summary import SUMMARY, write_summary
 from bitlens.view.canvas import save_figure

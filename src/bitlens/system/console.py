@@ -105,8 +105,17 @@ _COLUMNS: dict[str, tuple[str, Callable[[dict[str, Any]], str]]] = {
 """By the name of a value in a row: the column's title, and how the value is written."""
 
 
-def results_table(rows: Sequence[dict[str, Any]]) -> Table:
-    """Show the values that people look at, of those that the rows have; the method where there are several."""
+_TITLES_OF_NUMBERS = {"scene": "input", "photo": "input", "top_pixels_on_object": "top places planted"}
+"""What columns are called of inputs that are no photos."""
+
+
+def results_table(rows: Sequence[dict[str, Any]], *, photos: bool = True) -> Table:
+    """Show the values that people look at, of those that the rows have; the method where there are several.
+
+    Args:
+        rows: of a summary.
+        photos: whether the inputs are; else signals, volumes or rows of a table.
+    """
     known = {name for row in rows for name in row}
     if len({row["method"] for row in rows}) == 1:
         known.discard("method")
@@ -114,8 +123,9 @@ def results_table(rows: Sequence[dict[str, Any]]) -> Table:
     def said(name: str, row: dict[str, Any]) -> str:
         return _COLUMNS[name][1](row) if name in row else ""
 
-    columns = {title: partial(said, name) for name, (title, _) in _COLUMNS.items() if name in known}
-    texts = ("scene", "photo", "target")
+    titles = {name: title for name, (title, _) in _COLUMNS.items()} | ({} if photos else _TITLES_OF_NUMBERS)
+    columns = {titles[name]: partial(said, name) for name in _COLUMNS if name in known}
+    texts = ("scene", "photo", "input", "target")
     once, whole = (*texts, "p before", "value before"), ("method", "p under noise", "value under noise")
     return aligned(rows, columns, (*texts, "method"), once, whole=whole)
 
