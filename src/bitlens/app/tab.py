@@ -228,7 +228,7 @@ class Tab(ABC):
             value=round(100 * KEEP),
             step=1,
             label="Hold so much of the decision, in %",
-            info="The map shows the fewest bits that still hold this share.",
+            info="The map holds at least this share, with as few bits as the search finds.",
             elem_id=f"{self.name}-keep",
         )
         with gr.Accordion("As in the papers: a price in place of it", open=False, elem_id=f"{self.name}-papers"):

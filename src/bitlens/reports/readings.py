@@ -42,14 +42,16 @@ def reading_figure(seen: Seen, one: StoredMap, scale: Scale, *, method: str, det
         facts,
         Proof.of(one),
         size=(width, height),
-        start=_start(page, values) if seen.values is not None and seen.values.ndim == 2 else 0.0,
+        start=_start(page, seen, values),
         slices=_pile(seen, values, scale) if values.ndim == 3 else None,
         signed=scale.signed,
     )
 
 
-def _start(page: Figure, values: Floats) -> float:
-    """Return where along its picture the most of a signal is used."""
+def _start(page: Figure, seen: Seen, values: Floats) -> float:
+    """Return where along its picture the most of a signal is used; 0 of what is no signal."""
+    if seen.values is None or seen.values.ndim != 2:
+        return 0.0
     box = page.axes[0].get_position()
     return float(box.x0 + box.width * (np.abs(values).argmax() + 0.5) / len(values))
 
