@@ -36,7 +36,7 @@ Nothing is downloaded.
 """
 _DARK, _INK, _PALE = "#12141d", "#e6e8f0", "#a9aec0"
 _WIDEST = 1400  # pixels
-_MANY = 50_000  # colours
+_MANY = 80_000  # colours
 
 
 def told(name: str) -> tuple[str, str, str]:

@@ -464,6 +464,17 @@ def test_no_state_of_the_page_has_a_fault_that_axe_knows(browser, address, schem
     person.context.close()
 
 
+def test_answers_follow_the_theme_that_a_visitor_chose_against_the_system_s(browser, address):
+    person = Visitor(browser, f"{address}?__theme=dark", color_scheme="light")
+    for tab in ("Signal", "Text"):
+        person.open_tab(tab)
+        person.take(0, tab.lower())
+        pixels = person.pixels(f"#{tab.lower()}-answer")
+        assert np.median(pixels) < 100  # no white slab
+        assert (pixels > 200).all(axis=2).any()  # and letters that are read on it
+    person.context.close()
+
+
 def test_choosing_a_part_of_an_answer_lights_what_it_used(visitor):
     one = questions(3)[2]
     visitor.open_tab("Answer")
