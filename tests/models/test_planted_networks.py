@@ -60,6 +60,22 @@ def test_the_entry_says_what_the_network_is(name: str, loaded: Loaded) -> None:
         torch.testing.assert_close(loaded.model.scaled(x), (x - torch.tensor(MEAN).float()) / torch.tensor(STD).float())
 
 
+@pytest.mark.parametrize(("layer", "channels", "stride"), [("layer1", 8, 2), ("layer2", 16, 4), ("layer3", 32, 4)])
+def test_cells_of_the_network_for_volumes_look_at_the_voxels_that_they_are_spread_over(
+    layer: str, channels: int, stride: int
+) -> None:
+    network, found = load_model("builtin/volumes").model, {}
+    network.get_submodule(layer).register_forward_hook(lambda _m, _a, output: found.update(features=output))
+    x = torch.randn(8, 1, 40, 40, 40, generator=torch.Generator().manual_seed(0)).requires_grad_()
+    network(x)
+    middle = 40 // stride // 2
+    (slope,) = torch.autograd.grad(found["features"][:, :, middle, middle, middle].sum(), x)
+    assert found["features"].shape[1] == channels
+    for axis in range(3):
+        looked_at = slope.abs().sum([0, 1, *(other + 2 for other in range(3) if other != axis)]).nonzero().flatten()
+        assert float(looked_at[0] + looked_at[-1]) / 2 == (middle + 0.5) * stride - 0.5
+
+
 def test_weights_are_small_and_half_precision() -> None:
     size = 0
     for recipe in (RECIPES[name] for name in RECIPES if name in BUILTIN):

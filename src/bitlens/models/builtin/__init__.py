@@ -64,7 +64,7 @@ BUILTIN: dict[str, Builtin] = {
     "scenes": Builtin(_in_file("scenes", "scenes"), _SHAPES, "layer2", 968_986, beta=1.0, readout=_READOUT),
     "scenes-vit": Builtin(_in_file("scenes_vit", "scenes_vit"), _SHAPES, "blocks.0", 506_618, beta=3.0),
     "signals": _planted("signals", "signal", ("rising", "falling", "pressed", "stretched"), "layer2", 34_196),
-    "volumes": _planted("volumes", "volume", ("ball", "cube", "ring", "cross"), "layer1", 60_156),
+    "volumes": _planted("volumes", "volume", ("ball", "cube", "ring", "cross"), "layer1", 121_236),
     "table": _planted("table", "table", ("sound", "worn bearing", "leak", "worn bearing and leak"), "scaled", 1_860),
 }
 

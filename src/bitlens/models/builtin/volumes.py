@@ -7,7 +7,8 @@
 | `layer3` | 8 x 8 x 8 (1/4) | 32 |
 | `layer4` | 4 x 4 x 4 (1/8) | 48 |
 
-`layer1` is the place for a bottleneck: fine enough to point at a body, and what it puts out says little of its shape yet.
+`layer1` is the place for a bottleneck: fine enough to point at a body, and what it puts out says little of its shape yet. Kernels
+that stride are of even width, so that cells look at the voxels over which maps spread them.
 """
 
 from collections.abc import Callable
@@ -28,10 +29,10 @@ class VolumeNetwork(nn.Module):
 
     def __init__(self) -> None:
         super().__init__()
-        self.layer1 = _stage(1, 8, 2, 5)
-        self.layer2 = _stage(8, 16, 2, 3)
+        self.layer1 = _stage(1, 8, 2, 4)
+        self.layer2 = _stage(8, 16, 2, 4)
         self.layer3 = _stage(16, 32, 1, 3)
-        self.layer4 = _stage(32, 48, 2, 3)
+        self.layer4 = _stage(32, 48, 2, 4)
         self.maxpool = nn.AdaptiveMaxPool3d(1)
         self.fc = nn.Linear(48, len(CLASSES))
 
@@ -52,5 +53,5 @@ def volumes() -> tuple[nn.Module, Callable[[Numbers], Tensor]]:
 
 
 def _stage(inputs: int, channels: int, stride: int, width: int) -> nn.Sequential:
-    convolution = nn.Conv3d(inputs, channels, width, stride, width // 2, bias=False)
+    convolution = nn.Conv3d(inputs, channels, width, stride, (width - 1) // 2, bias=False)
     return nn.Sequential(convolution, nn.BatchNorm3d(channels), nn.ReLU())
