@@ -9,8 +9,9 @@ import re
 from collections.abc import Callable
 from pathlib import Path
 
+from areas import Areas, areas_table
 from bitlens.system.files import write_text
-from held import Held, held_table, proof_table
+from held import Held, fewest_table, held_table, proof_table
 from judges import Scores, metrics_table, sets_table
 
 ROOT = Path(__file__).parents[1]
@@ -26,13 +27,15 @@ _SETS = (
 
 
 def made(name: str) -> str:
-    """Return a table by its name: `judges FOLDER`, `judges sets`; `held FOLDER` or `proof FOLDER`."""
+    """Return a table by its name: `judges FOLDER`, `judges sets`, `areas`; `held FOLDER`, `proof FOLDER` or `fewest FOLDER`."""
     kind, _, folder = name.partition(" ")
     if name == "judges sets":
         return sets_table([Scores(place) for place in sorted((_ROWS / "judges").iterdir())], _SETS)
     if kind == "judges":
         return metrics_table(Scores(_ROWS / name.replace(" ", "/")))
-    tables: dict[str, Callable[[list[Held]], str]] = {"held": held_table, "proof": proof_table}
+    if kind == "areas":
+        return areas_table([Areas(path) for path in sorted((_ROWS / "areas").glob("*.jsonl"))])
+    tables: dict[str, Callable[[list[Held]], str]] = {"held": held_table, "proof": proof_table, "fewest": fewest_table}
     return tables[kind]([Held(path) for path in sorted((_ROWS / "keep" / folder).glob("*.json"))])
 
 
