@@ -102,8 +102,12 @@ class GroupedMethod(ABC):
         return beta
 
     def row_price(self, *, given: bool) -> float | None:
-        """Return the price of a nat of a table's row where something else decides how much passes, and no price was given."""
-        return ROW_PRICE if self.aim and not given else None
+        """Return the price of a nat of a table's row where `keep` or `bits` decides how much passes, and no price was given.
+
+        What is guaranteed was calibrated at the usual price.
+        """
+        asked = self.keep is not None or (self.bits is not None and self.guarantee is None)
+        return ROW_PRICE if asked and not given else None
 
     @property
     def aim(self) -> dict[str, Any]:
