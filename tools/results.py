@@ -13,9 +13,10 @@ from areas import Areas, areas_table
 from bitlens.system.files import write_text
 from held import Held, fewest_table, held_table, proof_table
 from judges import Scores, metrics_table, sets_table
+from regions import regions_table
 
 ROOT = Path(__file__).parents[1]
-PAGES = tuple(ROOT / "docs" / "results" / f"{name}.md" for name in ("judges", "keep"))
+PAGES = tuple(ROOT / "docs" / "results" / f"{name}.md" for name in ("judges", "keep", "regions"))
 _ROWS = ROOT / "benchmarks" / "results"
 _MARKED = re.compile(r"(<!-- made: (?P<name>[^>]+) -->\n).*?(\n<!-- until here -->)", re.DOTALL)
 _SETS = (
@@ -27,10 +28,12 @@ _SETS = (
 
 
 def made(name: str) -> str:
-    """Return a table by its name: `judges FOLDER`, `judges sets`, `areas`; `held FOLDER`, `proof FOLDER` or `fewest FOLDER`."""
+    """Return a table by its name: `judges FOLDER` or `sets`; `areas`; `held`, `proof` or `fewest FOLDER`; `regions HALF`."""
     kind, _, folder = name.partition(" ")
     if name == "judges sets":
         return sets_table([Scores(place) for place in sorted((_ROWS / "judges").iterdir())], _SETS)
+    if kind == "regions":
+        return regions_table(_ROWS / "regions", folder)
     if kind == "judges":
         return metrics_table(Scores(_ROWS / name.replace(" ", "/")))
     if kind == "areas":
