@@ -12,6 +12,7 @@ from typing_extensions import Unpack
 
 from bitlens.bottlenecks.groups import Group, Samples, Wanted
 from bitlens.core.attribution import Attribution
+from bitlens.core.effort import ROW_PRICE
 from bitlens.core.evidence import TOP
 from bitlens.core.guarantee import Guarantee
 from bitlens.core.inputs import ModelInputs, as_captum
@@ -99,6 +100,14 @@ class GroupedMethod(ABC):
         if beta != default and self.keep is not None:
             raise SettingError("keep decides how much passes, and so does beta: give one of them")
         return beta
+
+    def row_price(self, *, given: bool) -> float | None:
+        """Return the price of a nat of a table's row where `keep` or `bits` decides how much passes, and no price was given.
+
+        What is guaranteed was calibrated at the usual price.
+        """
+        asked = self.keep is not None or (self.bits is not None and self.guarantee is None)
+        return ROW_PRICE if asked and not given else None
 
     @property
     def aim(self) -> dict[str, Any]:

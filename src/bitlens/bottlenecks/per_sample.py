@@ -95,6 +95,7 @@ class IBA(LayerBottleneck):
         self.fit = replace(
             preset,
             beta=self.price(beta, 10.0),
+            row_price=self.row_price(given=beta != 10.0),
             steps=preset.steps if steps is None else steps,
             noise_samples=preset.noise_samples if noise_samples is None else noise_samples,
             learning_rate=learning_rate,

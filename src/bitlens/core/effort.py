@@ -97,12 +97,12 @@ IMPLIED = ("steps", "noise_samples", "antithetic", "rising", "closes", "averaged
 """Settings that a named choice stands for."""
 
 ROW_PRICE = 1e-2
-"""The price of each nat of a table's row of which a share is to be kept: a few nats say its class, not thousands, and at an
-image's price nothing would close. As measured (docs/signals_volumes_tables.md); half or twice of it hardly matters."""
+"""The price of each nat of a table's row of which a share is to be kept, or so many bits may pass: a few nats say its class, not
+thousands, so that at an image's price nothing closes, and at its β for all nothing opens. As measured
+(docs/signals_volumes_tables.md); half or twice of it hardly matters."""
 
 _SHORT = FitSettings(
     price=1.4e-4,
-    row_price=ROW_PRICE,
     initial_logit=3.0,
     steps=7,
     noise_samples=2,

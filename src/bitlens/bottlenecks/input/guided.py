@@ -16,7 +16,6 @@ from bitlens.bottlenecks.input.prior import Prior
 from bitlens.bottlenecks.input.stages import Guide
 from bitlens.bottlenecks.recorded import Reading, Recorded
 from bitlens.core.attribution import Attribution
-from bitlens.core.effort import ROW_PRICE
 from bitlens.core.family import Fitted
 from bitlens.core.gaussian import information
 from bitlens.core.maps import bits_of, unit_of
@@ -86,7 +85,7 @@ class GuidedBottleneck(Bottleneck):
             "smoothing": smoothing,
         }  # fmt: skip
         given: dict[str, Any] = {k: v for k, v in chosen.items() if v is not None}
-        self.fit = replace(preset.input, **given, row_price=ROW_PRICE if self.keep is not None else None)
+        self.fit = replace(preset.input, **given, row_price=self.row_price(given=beta_input is not None))
         name = preset.prior if prior is None else prior
         self.find_prior: Prior | None = name if callable(name) else one_of("prior", name, priors)
         self.prior = name if isinstance(name, str) else getattr(name, "__name__", type(name).__name__)
