@@ -54,7 +54,7 @@ def write(folder: Path, samples: int) -> None:
     from bitlens.evaluation.rows import RowWriter
 
     named = {"methods": {label: {} for label in METHODS}, "metrics": {label: {} for label in METRICS}}
-    pin_settings(folder, {"model": "synthetic", "data": "synthetic", "samples": samples, **named})
+    pin_settings(folder, {"model": "synthetic", "data": "synthetic", "samples": samples, "seed": 0, **named})
     rng = np.random.default_rng(0)
     with RowWriter(folder / "rows") as writer:
         for index in range(samples):
