@@ -24,21 +24,31 @@ def find_inputs(sources: Sequence[str]) -> list[Path]:
     Raises:
         DataError: if one is missing, a pattern matches nothing, or photos are among others.
     """
-    numbers = [source for source in sources if is_numbers(Path(source))]
+    numbers = [source for source in sources if is_numbers(Path(source)) or _means_numbers(source)]
     if not numbers:
         return find_images(sources)
     if len(numbers) < len(sources):
         raise DataError(f"{numbers[0]} is no photo, and others given with it are: explain them apart")
     found: dict[Path, None] = {}
     for source in numbers:
-        path = Path(source).expanduser()
-        several = has_magic(str(path)) and not path.exists()
-        matches = map(Path, glob(str(path), recursive=True)) if several else [path]  # noqa: PTH207 - absolute patterns
-        files = sorted((match for match in matches if split_row(match)[0].is_file()), key=natural_key)
+        files = sorted((match for match in _matches(source) if split_row(match)[0].is_file()), key=natural_key)
         if not files:
             raise DataError(f"{source} does not exist: expected files that end in {', '.join(SUFFIXES)}")
         found |= dict.fromkeys(files)
     return list(found)
+
+
+def _matches(source: str) -> list[Path]:
+    """Return the files that a pattern matches, or the one that is named."""
+    path = Path(source).expanduser()
+    several = has_magic(str(path)) and not path.exists()
+    return [Path(one) for one in glob(str(path), recursive=True)] if several else [path]  # noqa: PTH207 - absolute patterns
+
+
+def _means_numbers(source: str) -> bool:
+    """Say whether a pattern of files with any ending, `ecg.*`, matches such files and no others."""
+    found = _matches(source) if has_magic(source) else []
+    return bool(found) and all(is_numbers(one) for one in found)
 
 
 def form_of(path: Path) -> Form:
