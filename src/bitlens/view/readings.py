@@ -222,7 +222,7 @@ class _Part:
                 draw_slice(axes, grey, values, panel.scale, axis, place)
                 if axis == 0 and self.one.outline is not None:
                     _outlined(axes, np.take(self.one.outline, place[0], 0))
-                write(page, [f"{NAMES[axis]} = {place[axis]}"], left, top + large + 0.01, _SMALL, colour=LABEL)
+                write(page, [f"{NAMES[axis]} = {place[axis]}"], left, top + down + 0.01, _SMALL, colour=LABEL)
                 left += across + _GAP
             self._bar(page, panel.scale, top, large, left)
             top += large + note + _GAP
