@@ -15,7 +15,7 @@ from held import Held, fewest_table, held_table, proof_table
 from judges import Scores, metrics_table, sets_table
 
 ROOT = Path(__file__).parents[1]
-PAGES = tuple(ROOT / "docs" / "results" / f"{name}.md" for name in ("judges", "keep"))
+PAGES = tuple(ROOT / "docs" / "results" / f"{name}.md" for name in ("guarantee", "judges", "keep"))
 _ROWS = ROOT / "benchmarks" / "results"
 _MARKED = re.compile(r"(<!-- made: (?P<name>[^>]+) -->\n).*?(\n<!-- until here -->)", re.DOTALL)
 _SETS = (
