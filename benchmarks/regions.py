@@ -1,24 +1,23 @@
-"""How methods explain a segmentation network: a table of photos with masks, and what `bitlens evaluate` measured on them.
+"""Photos with masks for a segmentation network, and what `bitlens evaluate` measured on them, packed.
 
     python benchmarks/regions.py photos coco_voc/coco_voc.csv photos.csv
     bitlens evaluate --data csv:photos.csv --model zoo.py:deeplab_pascal_257 --methods … --metrics … --out FOLDER
-    python benchmarks/regions.py table FOLDER [--half odd]
+    python benchmarks/regions.py pack FOLDER benchmarks/results/regions
+    make results
 
-`photos` adds the column mask to a table with file and label, of pictures in `masks/` that are called as the photos are. `table`
-tells the results with paired differences to the method named first (of iba by default), on all photos or on every other one, so
-that what is chosen on one half can be reported on the other.
+`photos` adds the column mask to a table with file and label, of pictures in `masks/` that are called as the photos are. `pack`
+writes the rows of a folder into one file, without what tables do not need; of those `tools/regions.py` makes the tables of
+docs/results/regions.md.
 """
 
 import argparse
 import csv
-from collections.abc import Iterator
-from dataclasses import replace
 from pathlib import Path
 
-from bitlens.evaluation.paired import compare, mean_of
-from bitlens.evaluation.store import RowStore, Series
+import pyarrow as pa
+import pyarrow.parquet as pq
 
-HALVES = {"all": (0, 1), "even": (0,), "odd": (1,)}
+KEPT = ("index", "target", "predicted", "probability", "method", "metric", "value", "scale", "error")
 
 
 def write_photos(source: Path, table: Path) -> None:
@@ -32,46 +31,29 @@ def write_photos(source: Path, table: Path) -> None:
             writer.writerow([photo, row["label"], folder / "masks" / f"{photo.stem}.png"])
 
 
-def half_of(series: Series, half: str) -> Series:
-    """Return the samples at even or odd positions of the data set."""
-    chosen = [place for place, index in enumerate(series.index) if index % 2 in HALVES[half]]
-    parts = {name: getattr(series, name)[chosen] for name in ("index", "value", "scale", "probability", "correct")}
-    return replace(series, **parts)
-
-
-def lines(folder: Path, half: str, first: str) -> Iterator[str]:
-    """Write a row of a table for each method, the best in the first metric first."""
-    found = {pair: half_of(series, half) for pair, series in RowStore(folder / "rows").series().items()}
-    metrics = list(dict.fromkeys(metric for _, metric in found))
-    yield "| method | photos | " + " | ".join(f"{metric} | {first} minus it" for metric in metrics) + " |"
-    yield "|---" * (2 + 2 * len(metrics)) + "|"
-    methods = dict.fromkeys(method for method, _ in found)
-    for method in sorted(methods, key=lambda name: -mean_of(found[name, metrics[0]]).mean):
-        cells = []
-        for metric in metrics:
-            mean = mean_of(found[method, metric])
-            cells.append(f"{mean.mean:.3f} ± {mean.standard_error:.3f}")
-            apart = compare(found[first, metric], found[method, metric])
-            cells.append("" if method == first else f"{apart.difference:+.3f} ± {apart.standard_error:.3f}")
-        yield f"| `{method}` | {mean_of(found[method, metrics[0]]).count} | " + " | ".join(cells) + " |"
+def pack(folder: Path, into: Path) -> None:
+    """Write the rows of a folder into one file of another, in their order, without names of files, curves and times."""
+    rows = pa.concat_tables([pq.read_table(path) for path in sorted((folder / "rows").glob("*.parquet"))])
+    (into / "rows").mkdir(parents=True, exist_ok=True)
+    ordered = rows.select(KEPT).sort_by([(name, "ascending") for name in ("method", "metric", "index")])
+    pq.write_table(ordered, into / "rows" / "rows.parquet", compression="zstd")
 
 
 def main() -> None:
     """Read the command and do what it says."""
-    parser = argparse.ArgumentParser(description="Write a table of photos with masks, or tell what was measured on it.")
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     commands = parser.add_subparsers(dest="command", required=True)
     photos = commands.add_parser("photos")
     photos.add_argument("source", type=Path)
     photos.add_argument("table", type=Path)
-    table = commands.add_parser("table")
-    table.add_argument("folder", type=Path)
-    table.add_argument("--half", choices=HALVES, default="all")
-    table.add_argument("--first", default="iba")
+    packed = commands.add_parser("pack")
+    packed.add_argument("folder", type=Path)
+    packed.add_argument("into", type=Path)
     chosen = parser.parse_args()
     if chosen.command == "photos":
         write_photos(chosen.source, chosen.table)
     else:
-        print("\n".join(lines(chosen.folder, chosen.half, chosen.first)))
+        pack(chosen.folder, chosen.into)
 
 
 if __name__ == "__main__":

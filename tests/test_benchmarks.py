@@ -5,9 +5,11 @@ import json
 import sys
 from pathlib import Path
 
+import pyarrow.parquet as pq
 import pytest
 
 from bitlens.evaluation.rows import Row, RowWriter
+from regions import regions_table
 
 FOLDER = Path(__file__).parents[1] / "benchmarks"
 
@@ -88,8 +90,10 @@ def test_regions_are_told_by_halves_of_the_photos(tmp_path):
         for method, found in values.items():
             for index, value in enumerate(found):
                 writer.add([Row(index, f"{index}.png", "0" * 16, method, "rank-auc", value=value)])
-    first, _, best, other = regions.lines(tmp_path, "odd", "iba")
-    assert first == "| method | photos | rank-auc | iba minus it |"
+    regions.pack(tmp_path, tmp_path / "packed")
+    assert "sample" not in pq.read_schema(tmp_path / "packed" / "rows" / "rows.parquet").names
+    first, _, best, other = regions_table(tmp_path / "packed", "odd", "iba").splitlines()
+    assert first == "| method | photos | rank AUC | difference |"
     assert best == "| `iba` | 2 | 0.600 ± 0.100 |  |"
     assert other == "| `grad-cam` | 2 | 0.450 ± 0.050 | +0.150 ± 0.050 |"
     (tmp_path / "known.csv").write_text("file,label\nphotos/7.jpg,15\n", "utf-8")
