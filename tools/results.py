@@ -18,7 +18,7 @@ from judges import Scores, metrics_table, sets_table
 from regions import regions_table
 
 ROOT = Path(__file__).parents[1]
-PAGES = tuple(ROOT / "docs" / "results" / f"{name}.md" for name in ("guarantee", "judges", "keep", "regions"))
+PAGES = tuple(ROOT / "docs" / "results" / f"{name}.md" for name in ("guarantee", "images", "judges", "keep", "regions"))
 _ROWS = ROOT / "benchmarks" / "results"
 _MARKED = re.compile(r"(<!-- made: (?P<kind>[a-z]+) ?(?P<folder>[^>]*) -->\n).*?(\n<!-- until here -->)", re.DOTALL)
 _SETS = (
