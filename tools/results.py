@@ -6,19 +6,21 @@ No number in them is typed; `tests/docs/test_results.py` compares each page with
 """
 
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
 
 from areas import Areas, areas_table
+from bitlens.evaluation.formats import as_markdown, means_grid
+from bitlens.evaluation.tables import build_table
 from bitlens.system.files import write_text
 from held import Held, fewest_table, held_table, proof_table
 from judges import Scores, metrics_table, sets_table
 from regions import regions_table
 
 ROOT = Path(__file__).parents[1]
-PAGES = tuple(ROOT / "docs" / "results" / f"{name}.md" for name in ("judges", "keep", "regions"))
+PAGES = tuple(ROOT / "docs" / "results" / f"{name}.md" for name in ("guarantee", "images", "judges", "keep", "regions"))
 _ROWS = ROOT / "benchmarks" / "results"
-_MARKED = re.compile(r"(<!-- made: (?P<name>[^>]+) -->\n).*?(\n<!-- until here -->)", re.DOTALL)
+_MARKED = re.compile(r"(<!-- made: (?P<kind>[a-z]+) ?(?P<folder>[^>]*) -->\n).*?(\n<!-- until here -->)", re.DOTALL)
 _SETS = (
     ("insertion", "deletion"),
     ("degradation-8",),
@@ -27,24 +29,26 @@ _SETS = (
 )
 
 
-def made(name: str) -> str:
-    """Return a table by its name: `judges FOLDER` or `sets`; `areas`; `held`, `proof` or `fewest FOLDER`; `regions HALF`."""
-    kind, _, folder = name.partition(" ")
-    if name == "judges sets":
-        return sets_table([Scores(place) for place in sorted((_ROWS / "judges").iterdir())], _SETS)
-    if kind == "regions":
-        return regions_table(_ROWS / "regions", folder)
-    if kind == "judges":
-        return metrics_table(Scores(_ROWS / name.replace(" ", "/")))
-    if kind == "areas":
-        return areas_table([Areas(path) for path in sorted((_ROWS / "areas").glob("*.jsonl"))])
-    tables: dict[str, Callable[[list[Held]], str]] = {"held": held_table, "proof": proof_table, "fewest": fewest_table}
-    return tables[kind]([Held(path) for path in sorted((_ROWS / "keep" / folder).glob("*.json"))])
+def _held(folder: str) -> list[Held]:
+    return [Held(path) for path in sorted((_ROWS / "keep" / folder).glob("*.json"))]
+
+
+MADE: Mapping[str, Callable[[str], str]] = {
+    "areas": lambda _: areas_table([Areas(path) for path in sorted((_ROWS / "areas").glob("*.jsonl"))]),
+    "evaluation": lambda folder: as_markdown(means_grid(build_table(_ROWS / folder))).partition("\n\n")[2].rstrip(),
+    "fewest": lambda folder: fewest_table(_held(folder)),
+    "held": lambda folder: held_table(_held(folder)),
+    "judges": lambda folder: metrics_table(Scores(_ROWS / "judges" / folder)),
+    "proof": lambda folder: proof_table(_held(folder)),
+    "regions": lambda half: regions_table(_ROWS / "regions", half),
+    "sets": lambda _: sets_table([Scores(place) for place in sorted((_ROWS / "judges").iterdir())], _SETS),
+}
+"""What a page may ask for, by its kind: the rest of the name, a folder or a half → the table."""
 
 
 def written(page: str) -> str:
     """Return a page with every table made anew."""
-    return _MARKED.sub(lambda found: f"{found[1]}\n{made(found['name'])}\n{found[3]}", page)
+    return _MARKED.sub(lambda found: f"{found[1]}\n{MADE[found['kind']](found['folder'])}\n{found[4]}", page)
 
 
 if __name__ == "__main__":

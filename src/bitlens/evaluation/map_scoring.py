@@ -15,9 +15,12 @@ def sparseness(case: Case) -> Scored:
 
 
 def kept(case: CaseOf) -> Scored | None:
-    """Return the share of the decision that the map holds under noise, as its method proves it; None without a proof."""
+    """Return the share of the decision that the map holds under noise, as its method proves it; None without a proof.
+
+    At most 1: where noise raises the target, a mean over samples would hide those that lose it.
+    """
     proof = case.evidence
-    return Scored(float(proof.kept)) if proof is not None else None
+    return Scored(float(proof.kept.clamp(max=1))) if proof is not None else None
 
 
 def max_sensitivity(case: Case, *, radius: float = 0.02, samples: int = 10) -> Scored:
