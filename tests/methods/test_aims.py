@@ -4,6 +4,7 @@ import json
 
 import pytest
 
+from bitlens.core.effort import HOLDING, IMPLIED
 from bitlens.errors import SettingError
 from bitlens.methods.naming import holding, read_methods, with_options
 from bitlens.methods.specs import Spec
@@ -53,7 +54,8 @@ def test_a_run_that_is_told_again_says_what_decided():
 
 
 def test_an_audit_builds_methods_as_the_run_did():
-    fast = {"steps": 7, "noise_samples": 2, "antithetic": True, "rising": True, "closes": False}
+    fast = {name: value for name, value in HOLDING["fast"].plain().items() if name in IMPLIED}
+    assert fast["closes"] is False
     assert aimed(Spec("iba", {}), {"keep": 0.9, **fast}, "image").settings == {"keep": 0.9, "quality": "fast"}
     assert aimed(Spec("iba", {"steps": 3}), {"beta": 10.0}, "image").settings == {"beta": 10.0, "steps": 3}
     assert aimed(Spec("token-iba", {}), {"keep": 0.8, "beta": 3.0}, "text").settings == {"keep": 0.8}
