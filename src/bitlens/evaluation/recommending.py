@@ -92,7 +92,8 @@ class Recommendation:
         if blind:
             return (
                 f"for {self.model}: on {self.samples} samples no method can be told from {' and '.join(blind)}, "
-                "that is from maps that ask nothing of the network; take more samples (--limit), and look at whether the network is right"
+                "that is from maps that ask nothing of the network; take more samples (--limit), and look at whether the "
+                "network is right"
             )
         others = [row for row in self.rows[1:] if row.level]
         cheap = min(others, key=lambda row: row.seconds, default=first)
