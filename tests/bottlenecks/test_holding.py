@@ -12,7 +12,7 @@ from torch import Tensor, nn
 
 import bitlens
 from bitlens.bottlenecks.token_statistics import SAMPLED
-from bitlens.core.effort import ROW_PRICE
+from bitlens.core.effort import ROW_PRICE, Quality
 from bitlens.core.family import MaskFamily, Region
 from bitlens.core.floor import share_kept
 from bitlens.core.gaussian import NoiseModel, NoiseSettings
@@ -123,6 +123,23 @@ def test_the_curve_rises_and_survives_a_file(scenes: tuple[Loaded, Tensor], tmp_
     one = found[1:3].curve
     assert one is not None
     assert torch.equal(one.bits, curve.bits[1:3])
+
+
+@pytest.mark.parametrize("quality", ["fast", "paper", "best"])
+def test_a_curve_of_eight_levels_costs_less_than_three_maps(scenes: tuple[Loaded, Tensor], quality: Quality) -> None:
+    loaded, images = scenes
+    method, rows = bitlens.IBA(loaded.model, "layer2", quality=quality, keep=0.9), [0]
+    method.explain(images[:1])  # what is measured of a network once is not counted
+    counting = loaded.model.register_forward_hook(lambda _m, _i, output: rows.__setitem__(0, rows[0] + len(output)))
+    try:
+        method.explain(images)
+        alone, rows[0] = rows[0], 0
+        curve = method.explain(images, curve=True).curve
+    finally:
+        counting.remove()
+    assert curve is not None
+    assert curve.kept.shape[1] == 8
+    assert alone < rows[0] < 3 * alone
 
 
 def test_a_curve_does_not_claim_levels_out_of_reach() -> None:
