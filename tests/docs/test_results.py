@@ -2,7 +2,9 @@
 
 import pytest
 
-from results import PAGES, written
+from bitlens.errors import DataError
+from judges import Scores
+from results import PAGES, ROOT, written
 
 
 @pytest.mark.parametrize("page", PAGES, ids=lambda page: page.stem)
@@ -17,3 +19,9 @@ def test_a_typed_number_is_noticed():
     changed = text.replace(" ± 0.0", " ± 0.9", 1)
     assert changed != text
     assert written(changed) == text
+
+
+def test_a_set_with_a_metric_that_was_not_measured_is_no_set():
+    scores = Scores(ROOT / "benchmarks" / "results" / "judges" / "cifar20")
+    with pytest.raises(DataError, match="bbox was not measured on cifar20"):
+        scores.taus(scores.photos, ("degradation-8", "bbox"))
