@@ -1,6 +1,4 @@
-"""Tables of docs/results/images.md, from what `bitlens evaluate` measured: errors that include the seed, and where iba stands.
-
-    python tools/seeded.py FOLDER...
+"""Tables of what `bitlens evaluate` measured whose errors include the seed, and where iba stands in them.
 
 A label with `seed=1` is the method without it under other noise. Photos share that noise, so the spread over photos does not hold
 all that another seed would change: half the squared difference of the two seeds' means, on the photos that both have, is added to
@@ -8,12 +6,10 @@ the square of the error. That counts what the seed does to single photos twice, 
 """
 
 import math
-import sys
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 
-from bitlens.evaluation.formats import as_markdown, comparison_grid, means_grid
 from bitlens.evaluation.paired import Comparison, compare, t_test_p
 from bitlens.evaluation.store import RowStore
 from bitlens.evaluation.tables import Cell, Selection, Table, build_table, metric_of
@@ -24,10 +20,11 @@ JUDGES = ("degradation-14", "bbox", "sds", "f-fidelity")
 Variances = Mapping[tuple[str, str], float]
 
 
-def seeded(folder: Path, metrics: Sequence[str] | None = None) -> Table:
-    """Read the rows of a folder into a table of methods, whatever their seed, whose errors include it."""
-    table, found = build_table(folder, Selection(metrics=metrics)), seed_variances(folder)
-    cells = {pair: cell for pair, cell in table.cells.items() if without_seed(pair[0]) == pair[0]}
+def seeded(folder: Path, selection: Selection | None = None) -> Table:
+    """Read the rows of a folder into a table without second seeds, which are in the errors instead."""
+    table, found = build_table(folder, selection), seed_variances(folder)
+    first = set(table.methods)
+    cells = {pair: cell for pair, cell in table.cells.items() if without_seed(pair[0]) not in first - {pair[0]}}
     best = {metric: max(_worth(cell) for cell in cells.values() if cell.metric == metric) for metric in table.metrics}
     cells = {pair: replace(cell, best=_worth(cell) == best[pair[1]]) for pair, cell in cells.items()}
     return replace(table, cells={pair: _widened(cell, table.reference, found) for pair, cell in cells.items()})
@@ -43,26 +40,18 @@ def without_seed(label: str) -> str:
 def seed_variances(folder: Path) -> dict[tuple[str, str], float]:
     """Return by (method, metric) the variance of the mean under another seed, where a second one was measured."""
     found = RowStore(folder / "rows").series()
-    twice = {(without_seed(method), metric): (method, metric) for method, metric in found if "seed=" in method}
-    apart = {pair: compare(found[other], found[pair]) for pair, other in twice.items()}
+    twice = {
+        (without_seed(method), metric): (method, metric) for method, metric in found if without_seed(method) != method
+    }
+    apart = {pair: compare(found[other], found[pair]) for pair, other in twice.items() if pair in found}
     return {pair: one.difference**2 / 2 for pair, one in apart.items() if one.count}
-
-
-def means_table(folder: Path, metrics: Sequence[str] | None = None) -> str:
-    """Return the means of all methods, with what was measured below."""
-    return as_markdown(means_grid(seeded(folder, metrics))).partition("\n\n")[2].rstrip()
-
-
-def differences_table(folder: Path, metrics: Sequence[str] | None = None) -> str:
-    """Return each method minus iba, on the photos that both have."""
-    return as_markdown(comparison_grid(seeded(folder, metrics))).rstrip()
 
 
 def standing_table(folders: Sequence[Path]) -> str:
     """Return where iba stands by each of the judges on each network: first, or who is furthest ahead of it, and how far."""
     lines = [f"| network | photos | {' | '.join(JUDGES)} |", "| --- " * (2 + len(JUDGES)) + "|"]
     for folder in folders:
-        table = seeded(folder, JUDGES)
+        table = seeded(folder, Selection(metrics=JUDGES))
         cells = [_standing(table, metric) for metric in table.metrics]
         photos = max(cell.mean.count for cell in table.cells.values())
         lines.append(f"| {folder.name} | {photos} | {' | '.join(cells)} |")
@@ -99,10 +88,3 @@ def _widened(cell: Cell, reference: str, found: Variances) -> Cell:
 def _wider(found: Comparison, variance: float) -> Comparison:
     error = math.sqrt(found.standard_error**2 + variance)
     return replace(found, standard_error=error, p=t_test_p(found.difference, error, found.count - 1))
-
-
-if __name__ == "__main__":
-    places = [Path(place) for place in sys.argv[1:]]
-    for place in places:
-        print(means_table(place), differences_table(place), sep="\n\n", end="\n\n")
-    print(standing_table(places))
