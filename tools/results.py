@@ -35,7 +35,9 @@ _SETS = (
     ("degradation-8", "road"),
     ("degradation-8", "road", "kept-per-bit"),
 )
-FIGURES: Mapping[str, tuple[str, str]] = {}
+FIGURES: Mapping[str, tuple[str, str]] = {
+    "degradation-edgetpu.png": ("photos/MobileNet-EdgeTPU", "curves-degradation-14-points-17"),
+}
 """Name of a picture → folder of its rows, and which plot it is."""
 
 
