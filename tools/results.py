@@ -22,6 +22,7 @@ from held import Held, fewest_table, held_table, proof_table
 from judges import Scores, metrics_table, sets_table
 from paired import paired_table
 from planted_found import planted_table
+from text_layers import text_layers_table
 
 ROOT = Path(__file__).parents[1]
 RESULTS = ROOT / "docs" / "results"
@@ -34,8 +35,11 @@ _SETS = (
     ("degradation-8", "road"),
     ("degradation-8", "road", "kept-per-bit"),
 )
-FIGURES: Mapping[str, tuple[str, str]] = {}
-"""Name of a picture → folder of its rows, and which plot it is."""
+FIGURES: Mapping[str, tuple[str, str, str]] = {
+    "sensitivity-scenes.png": ("scenes", "curves-sensitivity-n-8-sets-20", "iba[beta=1]"),
+    "sanity-scenes.png": ("sanity", "curves-sanity", "iba[beta=1]"),
+}
+"""Name of a picture → folder of its rows, which of their plots it is, and the method that stands out."""
 
 
 def _held(folder: str) -> list[Held]:
@@ -61,6 +65,7 @@ MADE: Mapping[str, Callable[..., str]] = {
     "fewest": lambda folder: fewest_table(_held(folder)),
     "held": lambda folder: held_table(_held(folder)),
     "judges": lambda folder: metrics_table(Scores(_ROWS / "judges" / folder)),
+    "layers": lambda file: text_layers_table(_ROWS / file),
     "paired": lambda folder, **chosen: paired_table(_ROWS / folder, **chosen),
     "planted": lambda folder: planted_table(_ROWS / folder),
     "proof": lambda folder: proof_table(_held(folder)),
@@ -81,8 +86,8 @@ def _made(kind: str, named: str) -> str:
 
 def plot_of(figure: str) -> Plot:
     """Return what a picture shows."""
-    folder, stem = FIGURES[figure]
-    (plot,) = (plot for plot in plots_of(_ROWS / folder, _table(folder)) if plot.stem == stem)
+    folder, stem, reference = FIGURES[figure]
+    (plot,) = (plot for plot in plots_of(_ROWS / folder, _table(folder, reference)) if plot.stem == stem)
     return plot
 
 
