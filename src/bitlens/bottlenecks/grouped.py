@@ -21,7 +21,6 @@ from bitlens.core.targets import select_targets
 from bitlens.errors import SettingError
 from bitlens.probe import Probe, locating
 from bitlens.probe.axes import placed
-from bitlens.probe.fingerprint import weights_hash
 from bitlens.probe.following import following
 
 COPIES_AT_ONCE = 2  # of each sample; the more samples share a pass, the fuller it is, also where copies are few
@@ -240,7 +239,7 @@ class GroupedMethod(ABC):
         """
         if self.guarantee is None:
             return
-        found = self.guarantee.differences(self.method, self.probe.name, weights_hash(self.model), self.settings())
+        found = self.guarantee.differences(self.method, self.probe.name, self.probe.fingerprint(), self.settings())
         if found:
             raise SettingError(
                 f"the guarantee is not about this: {'; '.join(found[:4])}; calibrate anew, or explain as it was calibrated"
