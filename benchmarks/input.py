@@ -1,12 +1,12 @@
 """What InputIBA's priors and passes are worth: EHR, deletion, insertion, box ratio and seconds for a photo.
 
-    python benchmarks/input.py --model FILE.py:CALLABLE --layer layer2 --data csv:val.csv --statistics-from DIR
-    python benchmarks/input.py ... --runs published fast none --limit 10
+    python benchmarks/input.py FOLDER --model FILE.py:CALLABLE --layer layer2 --data csv:val.csv --statistics-from DIR
+    python benchmarks/input.py FOLDER ... --runs published fast none --limit 10
+    python tools/paired.py FOLDER reference=published
 
-Photos are those whose boxes cover less than a third and whose labelled class has a probability of 0.6 or more. Every run is
-compared with the first one named: paired difference ± its standard error, and how many times cheaper it is in this very run
-(seconds of processor time on a CPU).
-"published" is the published procedure: its critic, 600 passes in stage 3. "iba" is stage 1 alone.
+Photos are those whose boxes cover less than a third and whose labelled class has a probability of 0.6 or more; seconds are
+processor time on a CPU. "published" is the published procedure: its critic, 600 passes in stage 3. "iba" is stage 1 alone; those
+with numbers have steps and noise samples of stage 3, without a critic.
 """
 
 import argparse
@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from stored import Stored
 from torch import Tensor
 
 from bitlens.bottlenecks.input.images import InputIBA
@@ -29,6 +30,7 @@ from bitlens.models.loaded import Loaded
 from bitlens.probe import Network
 
 MOST_BOX, LEAST_PROBABILITY = 0.33, 0.6  # algorithms G3
+_ANTITHETIC: dict[str, Any] = {"one_mask": False, "learning_rate": 1.0}  # of "fast"
 RUNS: dict[str, dict[str, Any]] = {
     "published": {"quality": "paper"},
     "official": {"quality": "official"},
@@ -38,6 +40,12 @@ RUNS: dict[str, dict[str, Any]] = {
     "other-seed": {"seed": 1},
     "bits": {"readout": "information"},
     "beyond-prior": {"readout": "beyond-prior"},
+    "20 x 4": {**_ANTITHETIC, "steps": 20, "noise_samples": 4},
+    "30 x 2": {**_ANTITHETIC, "steps": 30, "noise_samples": 2},
+    "60 x 1": {"quality": "paper", "prior": "feature-map", "noise_samples": 1},
+    "30 x 2, rate 0.5": {**_ANTITHETIC, "steps": 30, "noise_samples": 2, "learning_rate": 0.5},
+    "30 x 2, rate 0.5, one mask": {"steps": 30, "noise_samples": 2, "learning_rate": 0.5},
+    "30 x 4, rate 0.5, one mask": {"steps": 30, "noise_samples": 4, "learning_rate": 0.5},
 }
 
 
@@ -69,15 +77,10 @@ def method_for(run: str, loaded: Loaded, layer: str, iba: IBA, prices: dict[str,
     return InputIBA(loaded.model, layer, statistics=iba.statistics, **{**prices, **RUNS[run]})
 
 
-def difference(values: Tensor, reference: Tensor) -> str:
-    """Mean of values, and of their paired difference to the reference with its standard error."""
-    change = values - reference
-    return f"{values.mean():.3f} ({change.mean():+.3f} ± {change.std() / len(change) ** 0.5:.3f})"
-
-
 def main() -> None:
-    """Read the arguments, measure, print."""
+    """Read the arguments and measure."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("out", type=Path, help="folder of the rows; what it has is not measured again")
     parser.add_argument("--model", required=True)
     parser.add_argument("--layer", required=True)
     parser.add_argument("--data", required=True)
@@ -97,9 +100,10 @@ def main() -> None:
     iba = IBA(loaded.model, arguments.layer, quality="paper", beta=arguments.beta or 10.0)
     Teacher(loaded, Source.open(arguments.statistics_from, "image", 200)).teach(STATISTICS, iba)
     print(f"{loaded.name} at {arguments.layer}, {len(images)} photos, boxes cover {masks.mean():.3f}")
-    first: dict[str, Tensor] = {}
-    first_seconds = 0.0
+    stored = Stored(arguments.out)
     for run in arguments.runs:
+        if stored.has(run):
+            continue
         method = method_for(run, loaded, arguments.layer, iba, prices)
         begun = clock()
         made = method.explain(images, labels, evidence_samples=0)
@@ -111,9 +115,8 @@ def main() -> None:
             "insertion": curves.insertion_areas(),
             "box ratio": bounding_box_ratio(made.map, masks),
         }
-        first, first_seconds = first or scores, first_seconds or seconds
-        told = "  ".join(f"{name} {difference(values, first[name])}" for name, values in scores.items())
-        print(f"  {run:17s} {told}  {seconds:.2f} s, 1/{first_seconds / seconds:.1f}", flush=True)
+        stored.add_all(run, {**scores, "seconds": torch.full((len(images),), seconds)})
+        print(f"{run}: {seconds:.2f} s", flush=True)
 
 
 if __name__ == "__main__":

@@ -1,11 +1,12 @@
 """Readouts on the bundled scenes: prices of information, what a teacher and the asked class are worth, cost of a map.
 
-    python benchmarks/readout.py --betas 0.1 1 10 100      table 4 of the paper: information and accuracy under noise
-    python benchmarks/readout.py --teaching                    how training begins: at what price, or with masks of method iba
-    python benchmarks/readout.py --classes                     two scenes side by side: bits in the half that is asked for
-    python benchmarks/readout.py --cost MODEL READOUT          seconds for a map of any network by a trained readout's file
+    python benchmarks/readout.py FOLDER --betas 0.1 1 10 100     table 4 of the paper: information and accuracy under noise
+    python benchmarks/readout.py FOLDER --teaching               how training begins: at what price, or with masks of method iba
+    python benchmarks/readout.py FOLDER --classes                two scenes side by side: bits in the half that is asked for
+    python benchmarks/readout.py FOLDER --cost MODEL READOUT     seconds for a map of any network by a trained readout's file
 
-Every readout is trained anew on `--train` scenes with `--epochs` epochs; measured are the first `--test` test scenes.
+`python tools/paired.py FOLDER` tells the rows; what is there is not measured again. Every readout is trained anew on `--train`
+scenes with `--epochs` epochs; measured are the first `--test` test scenes.
 "iba" is the per-sample bottleneck with the paper's settings and the same statistics. `--scenes` names a file that keeps the
 drawn scenes for the next time.
 """
@@ -19,12 +20,13 @@ from pathlib import Path
 
 import torch
 from PIL import Image
+from stored import Stored
 from torch import Tensor
 
 from bitlens import IBA, ReadoutIBA
 from bitlens.bottlenecks.readout.task import Teaching
 from bitlens.data.scenes import Scenes
-from bitlens.metrics import bounding_box_ratio, degradation, restricted_accuracy
+from bitlens.metrics import bounding_box_ratio, restricted_accuracy
 from bitlens.models.builtin.scenes import LAYER, MEAN, READOUT, STD, scenes
 from bitlens.models.load import load_model
 from bitlens.system.arrays import read_arrays, write_arrays
@@ -64,7 +66,7 @@ class Bench:
     """The network, its scenes, and how readouts of it are trained."""
 
     def __init__(self, arguments: argparse.Namespace) -> None:
-        self.model = scenes()[0]
+        self.model, self.stored = scenes()[0], Stored(arguments.out)
         self.train = drawn("train", arguments.train, arguments.scenes)
         self.test = drawn("test", arguments.test, arguments.scenes)
         self.seeds = range(arguments.seeds)
@@ -92,30 +94,24 @@ class Bench:
         """The per-sample bottleneck."""
         return IBA(self.model, LAYER, beta=beta, statistics=self.statistics)
 
-    def line(self, name: str, method: IBA, *, degrade: bool = False) -> None:
-        """Measure a method and print a row."""
-        test = self.test
+    def measure(self, name: str, made: Callable[[], IBA]) -> None:
+        """Measure a method that is not stored yet."""
+        if self.stored.has(name):
+            return
+        method, test = made(), self.test
         found = restricted_accuracy(method, test.images, test.labels)
         maps = method.explain(test.images, test.labels, evidence_samples=0).map
-        numbers = [
-            f"{float(found.information.mean()):.4f}",
-            f"{float(found.information.mean()) * NATS:.4f}",
-            f"{float(found.top1.mean()):.3f}",
-            f"{float(found.top5.mean()):.3f}",
-            f"{float(bounding_box_ratio(maps, test.masks).mean()):.3f}",
-        ]
-        if degrade:
-            numbers.append(f"{float(degradation(self.model, test.images, test.labels, maps, tile=8).score()):.3f}")
-        print(f"| {name} | {' | '.join(numbers)} |", flush=True)
+        information = {"bits/feature": found.information, "nats/feature": found.information * NATS}
+        right = {"top-1": found.top1, "top-5": found.top5}
+        self.stored.add_all(name, {**information, **right, "on object": bounding_box_ratio(maps, test.masks)})
 
 
 def betas(bench: Bench, prices: list[float]) -> None:
     """Table 4's columns for each price, the per-sample bottleneck beside them, and the readout that comes with the network."""
-    print("| method | bits/feature | nats/feature | top-1 | top-5 | on object |")
     for beta in prices:
-        bench.line(f"readout, β·k = {beta:g}", bench.readout(beta))
-        bench.line(f"iba, β·k = {beta:g}", bench.iba(beta))
-    bench.line("the bundled readout, β·k = 1", ReadoutIBA(bench.model, weights=READOUT))
+        bench.measure(f"readout, β·k = {beta:g}", partial(bench.readout, beta))
+        bench.measure(f"iba, β·k = {beta:g}", partial(bench.iba, beta))
+    bench.measure("the bundled readout, β·k = 1", partial(ReadoutIBA, bench.model, weights=READOUT))
 
 
 def teaching(bench: Bench) -> None:
@@ -129,7 +125,7 @@ def teaching(bench: Bench) -> None:
         f"β grows over {epochs // 2} of {epochs} epochs": Teaching(ramp=epochs // 2),
     }
     for name, way in ways.items():
-        bench.line(name, bench.readout(10.0, way))
+        bench.measure(name, partial(bench.readout, 10.0, way))
 
 
 def pairs(split: Split) -> Iterator[tuple[Tensor, list[int]]]:
@@ -145,30 +141,32 @@ def classes(bench: Bench) -> None:
     images, asked = zip(*pairs(bench.test), strict=True)
     batch = torch.stack(images)
 
-    def show(name: str, method: IBA) -> None:
-        shares, held = [], []
+    def show(name: str, made: Callable[[], IBA]) -> None:
+        if bench.stored.has(name):
+            return
+        method, shares, held = made(), [], []
         for half in (0, 1):
             found = method.explain(batch, [names[half] for names in asked])
             assert found.evidence is not None
             width = found.map.shape[2] // 2
             shares.append(found.map[:, :, half * width : (half + 1) * width].sum((1, 2)) / found.map.sum((1, 2)))
             held.append(found.evidence.under_noise)
-        share, kept = torch.cat(shares), float(torch.cat(held).mean())
-        error = float(share.std() / len(share) ** 0.5)
-        alone = float(restricted_accuracy(method, bench.test.images, bench.test.labels).top1.mean())
-        print(f"| {name} | {float(share.mean()):.3f} ± {error:.3f} | {kept:.2f} | {alone:.3f} |", flush=True)
+        alone = restricted_accuracy(method, bench.test.images, bench.test.labels).top1
+        asked_for = {"share of the bits in its half": torch.cat(shares), "its probability under noise": torch.cat(held)}
+        for found_of in (asked_for, {"top-1 on single scenes": alone}):
+            bench.stored.add_all(name, found_of)
 
-    print("| method | share of the bits in its half | its probability under noise | top-1 on single scenes |")
-    show("readout, as in the paper", bench.readout(1.0))
-    show("iba", bench.iba(1.0))
-    show("the bundled readout", ReadoutIBA(bench.model, weights=READOUT))
+    show("readout, as in the paper", partial(bench.readout, 1.0))
+    show("iba", partial(bench.iba, 1.0))
+    show("the bundled readout", partial(ReadoutIBA, bench.model, weights=READOUT))
     for paired in (False, True):
         for seed in bench.seeds:
-            show(f"conditional, {'pairs' if paired else 'single scenes'}, seed {seed}", bench.told(seed, paired=paired))
+            name = f"conditional, {'pairs' if paired else 'single scenes'}, seed {seed}"
+            show(name, partial(bench.told, seed, paired=paired))
 
 
-def cost(model: str, weights: str) -> None:
-    """Seconds for one map, without evidence: the least of seven turns. What is in the image does not matter for it."""
+def cost(stored: Stored, model: str, weights: str) -> None:
+    """Seconds for one map, without evidence, in seven turns. What is in the image does not matter for it."""
     loaded = load_model(model)
     shape = loaded.preprocess(Image.new("RGB", (512, 512))).shape
     images = torch.randn(16, *shape, generator=torch.Generator().manual_seed(0))
@@ -178,21 +176,20 @@ def cost(model: str, weights: str) -> None:
     turns: dict[str, Callable[[], object]] = {"clean pass": lambda: loaded.model(images[:1])}
     for name, method in methods.items():
         turns[name] = partial(method.explain, images[:1], evidence_samples=0)
-    best = dict.fromkeys(turns, float("inf"))
     for turn in range(8):
         for name, run in turns.items():
             start = time.process_time()
             with torch.no_grad():
                 run()
             if turn:  # the first one finds out how the network is called
-                best[name] = min(best[name], time.process_time() - start)
-    for name, seconds in best.items():
-        print(f"| {name} | {seconds * 1000:.1f} ms | {best['iba, 10 steps x 10 copies'] / seconds:.0f}x |")
+                taken = {"milliseconds": 1000 * (time.process_time() - start)}
+                stored.add(f"{loaded.name}: {name}", turn - 1, taken)
 
 
 def main() -> None:
     """Read the arguments and measure."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("out", type=Path, help="folder of the rows")
     parser.add_argument("--betas", type=float, nargs="*")
     parser.add_argument("--teaching", action="store_true")
     parser.add_argument("--classes", action="store_true")
@@ -205,7 +202,7 @@ def main() -> None:
     arguments = parser.parse_args()
     torch.set_num_threads(1)
     if arguments.cost:
-        cost(*arguments.cost)
+        cost(Stored(arguments.out), *arguments.cost)
         return
     bench = Bench(arguments)
     if arguments.betas is not None:

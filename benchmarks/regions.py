@@ -1,23 +1,14 @@
-"""Photos with masks for a segmentation network, and what `bitlens evaluate` measured on them, packed.
+"""A table of photos with masks for a segmentation network.
 
-    python benchmarks/regions.py photos coco_voc/coco_voc.csv photos.csv
+    python benchmarks/regions.py coco_voc/coco_voc.csv photos.csv
     bitlens evaluate --data csv:photos.csv --model zoo.py:deeplab_pascal_257 --methods … --metrics … --out FOLDER
-    python benchmarks/regions.py pack FOLDER benchmarks/results/regions
-    make results
 
-`photos` adds the column mask to a table with file and label, of pictures in `masks/` that are called as the photos are. `pack`
-writes the rows of a folder into one file, without what tables do not need; of those `tools/regions.py` makes the tables of
-docs/results/regions.md.
+The column mask is added to a table with file and label: pictures in `masks/` that are called as the photos are.
 """
 
 import argparse
 import csv
 from pathlib import Path
-
-import pyarrow as pa
-import pyarrow.parquet as pq
-
-KEPT = ("index", "target", "predicted", "probability", "method", "metric", "value", "scale", "error")
 
 
 def write_photos(source: Path, table: Path) -> None:
@@ -31,29 +22,13 @@ def write_photos(source: Path, table: Path) -> None:
             writer.writerow([photo, row["label"], folder / "masks" / f"{photo.stem}.png"])
 
 
-def pack(folder: Path, into: Path) -> None:
-    """Write the rows of a folder into one file of another, in their order, without names of files, curves and times."""
-    rows = pa.concat_tables([pq.read_table(path) for path in sorted((folder / "rows").glob("*.parquet"))])
-    (into / "rows").mkdir(parents=True, exist_ok=True)
-    ordered = rows.select(KEPT).sort_by([(name, "ascending") for name in ("method", "metric", "index")])
-    pq.write_table(ordered, into / "rows" / "rows.parquet", compression="zstd")
-
-
 def main() -> None:
-    """Read the command and do what it says."""
+    """Read the command and write the table."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    commands = parser.add_subparsers(dest="command", required=True)
-    photos = commands.add_parser("photos")
-    photos.add_argument("source", type=Path)
-    photos.add_argument("table", type=Path)
-    packed = commands.add_parser("pack")
-    packed.add_argument("folder", type=Path)
-    packed.add_argument("into", type=Path)
+    parser.add_argument("source", type=Path)
+    parser.add_argument("table", type=Path)
     chosen = parser.parse_args()
-    if chosen.command == "photos":
-        write_photos(chosen.source, chosen.table)
-    else:
-        pack(chosen.folder, chosen.into)
+    write_photos(chosen.source, chosen.table)
 
 
 if __name__ == "__main__":

@@ -1,23 +1,24 @@
 """What `TokenIBA` costs over the least that its passes can cost: a long text on a network of the size of MiniLM.
 
-    python benchmarks/tokens.py                       # 512 tokens, 6 layers of 384 hidden units, random weights
-    python benchmarks/tokens.py --tokens 128 --repeats 5 --out tokens.json
+    python benchmarks/tokens.py FOLDER                # 512 tokens, 6 layers of 384 hidden units, random weights
+    python benchmarks/tokens.py FOLDER --tokens 128 --repeats 5
+    python tools/paired.py FOLDER
 
   floor   forward and backward of the suffix for as many noisy copies as the fit takes, and forward for the evidence
   first   the first text of its length: what comes before the layer is traced and the replay checked
   next    another text of this length
-Weights are random: the time does not depend on them. Times are processor seconds, medians of runs that alternate.
+Weights are random: the time does not depend on them. Times are processor seconds of runs that
+alternate; each is also told over the floor of its turn.
 """
 
 import argparse
-import json
-import statistics
 import time
 import warnings
 from collections.abc import Callable
 from pathlib import Path
 
 import torch
+from stored import Stored
 from torch import Tensor, nn
 from transformers import BertConfig, BertForSequenceClassification
 
@@ -70,12 +71,12 @@ def seconds(work: Callable[[], object]) -> float:
 
 
 def main() -> None:
-    """Measure and print."""
+    """Measure and keep what is found."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("out", type=Path, help="folder of the rows")
     parser.add_argument("--tokens", type=int, default=512)
     parser.add_argument("--layer", type=int, default=2, help="counted from 0")
     parser.add_argument("--repeats", type=int, default=3)
-    parser.add_argument("--out", type=Path)
     options = parser.parse_args()
     keep_freed_memory()
     warnings.simplefilter("ignore", BitlensWarning)
@@ -85,19 +86,16 @@ def main() -> None:
     def bottleneck() -> TokenIBA:
         return TokenIBA(model, layer, internal_batch_size=ROWS).fit_statistics([text(64, 16)])
 
-    found: dict[str, list[float]] = {"floor": [], "first": [], "next": []}
-    for _ in range(options.repeats):
+    stored = Stored(options.out)
+    for turn in range(options.repeats):
         iba = bottleneck()
-        found["first"].append(seconds(lambda iba=iba: iba.explain(given, 0, evidence_samples=EVIDENCE)))
-        found["next"].append(seconds(lambda iba=iba: iba.explain(given, 0, evidence_samples=EVIDENCE)))
-        found["floor"].append(seconds(floor_of(iba, given)))
-    least = statistics.median(found["floor"])
-    row = {name: round(statistics.median(values), 3) for name, values in found.items()}
-    row |= {f"{name}_over_floor": round(row[name] / least, 2) for name in ("first", "next")}
-    row |= {"tokens": options.tokens, "layer": options.layer, "threads": torch.get_num_threads()}
-    print(json.dumps(row))
-    if options.out:
-        options.out.write_text(json.dumps(row, indent=1), "utf-8")
+        found = {
+            "first": seconds(lambda iba=iba: iba.explain(given, 0, evidence_samples=EVIDENCE)),
+            "next": seconds(lambda iba=iba: iba.explain(given, 0, evidence_samples=EVIDENCE)),
+            "floor": seconds(floor_of(iba, given)),
+        }
+        for name, taken in found.items():
+            stored.add(name, turn, {"seconds": taken, "over the floor": taken / found["floor"]})
 
 
 if __name__ == "__main__":

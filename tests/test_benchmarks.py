@@ -7,9 +7,12 @@ from pathlib import Path
 
 import pyarrow.parquet as pq
 import pytest
+import torch
 
 from bitlens.evaluation.rows import Row, RowWriter
-from regions import regions_table
+from bitlens.evaluation.store import RowStore
+from pack import pack
+from paired import paired_table
 
 FOLDER = Path(__file__).parents[1] / "benchmarks"
 
@@ -83,28 +86,49 @@ def test_the_script_for_gpus_runs_to_its_end(monkeypatch, tmp_path, capsys):
     sys.modules.pop("official", None)
 
 
-def test_regions_are_told_by_halves_of_the_photos(tmp_path):
+def test_photos_get_the_masks_that_are_called_like_them(tmp_path):
     regions = _of("regions")
-    values = {"iba": (0.9, 0.5, 0.7, 0.7), "grad-cam": (0.1, 0.4, 0.1, 0.5)}
-    with RowWriter(tmp_path / "rows") as writer:
-        for method, found in values.items():
-            for index, value in enumerate(found):
-                writer.add([Row(index, f"{index}.png", "0" * 16, method, "rank-auc", value=value)])
-    regions.pack(tmp_path, tmp_path / "packed")
-    assert "sample" not in pq.read_schema(tmp_path / "packed" / "rows" / "rows.parquet").names
-    first, _, best, other = regions_table(tmp_path / "packed", "odd", "iba").splitlines()
-    assert first == "| method | photos | rank AUC | difference |"
-    assert best == "| `iba` | 2 | 0.600 ± 0.100 |  |"
-    assert other == "| `grad-cam` | 2 | 0.450 ± 0.050 | +0.150 ± 0.050 |"
     (tmp_path / "known.csv").write_text("file,label\nphotos/7.jpg,15\n", "utf-8")
     regions.write_photos(tmp_path / "known.csv", tmp_path / "photos.csv")
     rows = (tmp_path / "photos.csv").read_text("utf-8").splitlines()
     assert rows[1:] == [f"{tmp_path / 'photos' / '7.jpg'},15,{tmp_path / 'masks' / '7.png'}"]
 
 
-def test_keypoints_are_told_with_paired_differences():
-    keypoints = _of("keypoints")
-    found = {"iba": {"a": [0.4, 0.5], "b": [0.3, 0.5]}, "rise": {"b": [0.1, 0.5], "a": [0.3, 0.5]}}
-    _, best, other = keypoints.lines(found, ["a", "b"], "iba")
-    assert best == "| `iba` | 2 | 0.700 ± 0.100 |  |"
-    assert other == "| `rise` | 2 | 0.400 ± 0.200 | +0.300 ± 0.100 |"
+def test_what_a_benchmark_found_is_kept_packed_and_told_by_halves(tmp_path):
+    stored, values = _of("stored").Stored(tmp_path), {"worse": (0.1, 0.4, 0.1, 0.5), "best": (0.9, 0.5, 0.7, 0.7)}
+    for method, found in values.items():
+        stored.add_all(method, {"rank-auc": torch.tensor(found), "bits": 1000 * torch.arange(4.0)})
+    pack(tmp_path, tmp_path / "packed")
+    assert "sample" not in pq.read_schema(tmp_path / "packed" / "rows" / "rows.parquet").names
+    assert paired_table(tmp_path / "packed").splitlines() == [
+        "| method | samples | rank-auc | bits |",
+        "|---|---|---|---|",
+        "| `worse` | 4 | 0.275 ± 0.103 | 1,500 ± 645 |",
+        "| `best` | 4 | 0.700 ± 0.082 | 1,500 ± 645 |",
+    ]
+    told = paired_table(
+        tmp_path / "packed", half="odd", order="best", reference="best", metrics="rank-auc"
+    ).splitlines()
+    assert told[0] == "| method | samples | rank-auc | difference |"
+    assert told[2:] == ["| `best` | 2 | 0.600 ± 0.100 |  |", "| `worse` | 2 | 0.450 ± 0.050 | +0.150 ± 0.050 |"]
+
+
+def test_a_benchmark_goes_on_and_tells_ratios_of_means(tmp_path):
+    stored = _of("stored").Stored(tmp_path)
+    stored.add("iba", 0, {"degradation": 0.4, "other": float("nan")}, 0.5)
+    stored.add("iba", 1, {"degradation": 0.3, "other": 0.1}, 0.5)
+    again = _of("stored").Stored(tmp_path)
+    assert again.has("iba", 1)
+    assert not again.has("iba", 2)
+    assert paired_table(tmp_path, metrics="degradation").splitlines()[2] == "| `iba` | 2 | 0.700 ± 0.100 |"
+
+
+def test_curves_are_packed_where_a_figure_shows_them(tmp_path):
+    curve = {"x": [0.0, 1.0], "upper": [0.123456, 1.0], "lower": [0.0, 1.0]}
+    with RowWriter(tmp_path / "rows") as writer:
+        for metric in ("degradation-8", "deletion"):
+            writer.add([Row(0, "a.png", "0" * 16, "iba", metric, value=0.5, **curve)])
+    pack(tmp_path, tmp_path / "packed", ["deletion"])
+    ((pair, found),) = RowStore(tmp_path / "packed" / "rows").curves(["degradation-8", "deletion"])
+    assert pair == ("iba", "deletion")
+    assert found["upper"].to_pylist()[0] == pytest.approx([0.1235, 1.0])

@@ -491,6 +491,27 @@ def test_choosing_a_part_of_an_answer_lights_what_it_used(visitor):
     assert visitor.page.evaluate("document.documentElement.scrollWidth <= innerWidth")
 
 
+def test_for_and_against_an_answer_have_two_colours_and_a_phone_shows_its_prompt_once(browser, address):
+    person = Visitor(browser, address, viewport=PHONE)
+    person.open_tab("Answer")
+    person.page.get_by_label("And what speaks against it?").last.check()
+    assert "orange for the answer, blue against it" in person.take(0, "answer")
+    assert person.page.locator("#answer-answer .word.against").count() > 0
+    colours = person.page.evaluate(
+        """() => ['.word:not(.against)', '.word.against'].map(which => {
+            const words = [...document.querySelectorAll(`#answer-answer ${which}`)];
+            words[0].style.setProperty('--share', '100%');
+            return getComputedStyle(words[0]).backgroundColor;
+        })"""
+    )
+    assert colours[0] != colours[1]
+    prompt = person.page.locator("#answer-prompt textarea")
+    assert prompt.bounding_box()["height"] < 50
+    prompt.focus()
+    assert prompt.bounding_box()["height"] > 80
+    person.context.close()
+
+
 def huge_png(side):
     """A small file that unpacks to side x side pixels."""
 

@@ -140,6 +140,7 @@ def test_a_text_has_its_curve_and_what_speaks_against_it_where_they_are_asked_fo
     asked[2], asked[-2:] = ["token-iba", "occlusion"], [True, True]
     page = list(texts.answered(*asked))[-1][0]
     assert page.count("How few bits until the decision goes?") == 1
+    assert "those against it hold nothing" in page
     assert page.count("orange for the answer, blue against it") >= 2  # occlusion has signs of its own
     assert re.search(r"[\d,.]+ bits for the answer, [\d,.]+ against it", page)
     assert 'class="word against"' in page
@@ -169,7 +170,7 @@ def answered(folders):
 
 def test_an_answer_is_shaded_part_by_part_and_its_page_can_be_taken_home(answered):
     one = questions(1)[0]
-    steps = list(answered.answered(one.prompt, "", "builtin/recall", "word", "word", 0.0, 90, True))
+    steps = list(answered.answered(one.prompt, "", "builtin/recall", "word", "word", 0.0, 90, True, False))
     assert "bitlens-busy" in steps[0][0]
     page = steps[-1][0]
     assert page.count('type="radio"') == 1
@@ -178,6 +179,15 @@ def test_an_answer_is_shaded_part_by_part_and_its_page_can_be_taken_home(answere
     whole, values = files_of(steps[-1])
     assert "<script>" in Path(whole).read_text("utf-8")
     assert json.loads(Path(values).read_text("utf-8"))["answer"] == f" {one.answer}"
+
+
+def test_what_speaks_against_an_answer_is_shown_in_a_second_colour(answered):
+    one = questions(1)[0]
+    asked = [one.prompt, f" {one.answer}", "builtin/recall", "word", "word", 0.0, 90, False, True]
+    page, *_ = list(answered.answered(*asked))[-1]
+    assert "orange for the answer, blue against it" in page
+    assert re.search(r"[\d,.]+ bits for it, [\d,.]+ against", page)
+    assert 'class="word against"' in page
 
 
 @pytest.mark.parametrize(
@@ -190,7 +200,7 @@ def test_an_answer_is_shaded_part_by_part_and_its_page_can_be_taken_home(answere
     ],
 )
 def test_what_is_no_question_to_a_language_model_gets_a_sentence(answered, place, value, said):
-    asked = ["a", "b", "builtin/recall", "word", "word", 0.0, 90, True]
+    asked = ["a", "b", "builtin/recall", "word", "word", 0.0, 90, True, False]
     asked[place] = value
     step = list(answered.answered(*asked))[-1]
     assert said in step[0]

@@ -122,6 +122,43 @@ def sentences(rows=2, length=14, asked=4):
     return {"input_ids": ids, "attention_mask": torch.ones_like(ids)}, Span(ids[:, length - asked :])
 
 
+class Everywhere(nn.Module):
+    """A language model that gives the logits of all positions, whatever it is asked for."""
+
+    def __init__(self, model):
+        super().__init__()
+        self.model = model
+
+    def forward(self, input_ids, attention_mask=None):
+        return self.model(input_ids, attention_mask)
+
+
+def test_logits_before_a_span_are_not_asked_for_and_change_nothing():
+    model = decoder("Llama")
+    inputs, _ = sentences(rows=3)
+    for row, length in enumerate((14, 12, 9)):
+        inputs["input_ids"][row, length:], inputs["attention_mask"][row, length:] = 0, 0
+    ids = inputs["input_ids"]
+    tokens = torch.stack([ids[0, 11:14], torch.tensor([*ids[1, 10:12], -1]), ids[2, 6:9]])
+    widths = set()
+    hook = model.lm_head.register_forward_hook(lambda *_: widths.add(_[2].shape[1]))
+    settings = {"special_tokens": "whole", "steps": 3, "signed": True, "precision": "float32"}
+    many, _ = sentences(rows=200)
+    iba = TokenIBA(model, "model.embed_tokens", **settings).fit_statistics([many])
+    widths.clear()
+    found = iba.explain(inputs, Span(tokens))
+    assert (9 in widths, 14 in widths) == (
+        True,
+        False,
+    )  # from what foresees a span's first token to the longest text's end
+    hook.remove()
+    other = TokenIBA(Everywhere(model).eval(), "model.model.embed_tokens", **settings).fit_statistics([many])
+    whole = other.explain(inputs, Span(tokens))
+    assert torch.allclose(found.for_, whole.for_, rtol=1e-3, atol=1e-4)
+    assert torch.allclose(found.against, whole.against, rtol=1e-3, atol=1e-4)
+    assert torch.allclose(found.evidence.before, whole.evidence.before, rtol=1e-5)
+
+
 @pytest.mark.slow
 @pytest.mark.parametrize("family", FAMILIES)
 def test_every_family_is_restricted_at_its_embedding(family):

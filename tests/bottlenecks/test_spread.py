@@ -143,6 +143,8 @@ def test_it_is_drawn_on_demand(scenes: tuple[Loaded, Tensor]) -> None:
     assert sum(len(axes.images) > 0 for axes in found[0].show(spread=True).axes) == 3
     texts = bitlens.explain("builtin/reviews", TEXTS[0], spread=2).show(spread=True)
     assert any("2 seeds agree on" in text.get_text() for text in texts.texts)
+    signed = bitlens.explain("builtin/reviews", TEXTS[0], spread=2, signed=True).show(spread=True)
+    assert any("standard deviation of the bits for it" in text.get_text() for text in signed.texts)
     with pytest.raises(InputError, match="spread=4"):
         bitlens.explain(loaded, images[:1]).show(spread=True)
 

@@ -1,8 +1,15 @@
 """Pages whose tables are made of stored rows say what the rows give."""
 
+import re
+
 import pytest
 
-from results import PAGES, written
+from bitlens.errors import DataError
+from judges import Scores
+from results import FIGURES, PAGES, RESULTS, ROOT, plot_of, written
+
+PARTLY = {"guarantee", "images", "judges", "keep", "regions", "vision_transformers"}
+"""Pages on which numbers are typed as well."""
 
 
 @pytest.mark.parametrize("page", PAGES, ids=lambda page: page.stem)
@@ -17,3 +24,23 @@ def test_a_typed_number_is_noticed():
     changed = text.replace(" ± 0.0", " ± 0.9", 1)
     assert changed != text
     assert written(changed) == text
+
+
+def test_a_set_with_a_metric_that_was_not_measured_is_no_set():
+    scores = Scores(ROOT / "benchmarks" / "results" / "judges" / "cifar20")
+    with pytest.raises(DataError, match="bbox was not measured on cifar20"):
+        scores.taus(scores.photos, ("degradation-8", "bbox"))
+
+
+@pytest.mark.parametrize("page", [page for page in PAGES if page.stem not in PARTLY], ids=lambda page: page.stem)
+def test_nothing_measured_is_typed(page):
+    typed = re.sub("<!-- made: .*?<!-- until here -->|```.*?```|`[^`]*`", "", page.read_text("utf-8"), flags=re.DOTALL)
+    assert not re.findall(r"± \d|\d\.\d{3}", typed), (
+        "let the rows say it, between `<!-- made: ... -->` and `<!-- until here -->`"
+    )
+
+
+@pytest.mark.parametrize("name", FIGURES)
+def test_a_figure_has_rows_to_be_drawn_of(name):
+    assert plot_of(name).names
+    assert any(name in page.read_text("utf-8") for page in RESULTS.glob("*.md"))

@@ -72,8 +72,9 @@ class LanguageTab(Tab):
                             min_width=140,
                         )
                     keep, priced, beta = self.aim((-3, 3), first.beta)
+                    signed = self.against()
             outputs = self.results(_WAITING)
-        inputs = [prompt, said, network, each, group, beta, keep, priced]
+        inputs = [prompt, said, network, each, group, beta, keep, priced, signed]
         self.answering(inputs, network, [beta], outputs, [prompt.submit, said.submit, taken.then])
 
     @override
@@ -91,6 +92,7 @@ class LanguageTab(Tab):
         exponent: float,
         keep: float,
         priced: bool,
+        signed: bool,
     ) -> Iterator[Step]:
         if not prompt.strip():
             yield message_html(_WAITING), ()
@@ -100,7 +102,7 @@ class LanguageTab(Tab):
         asked, grouped = one_of_literal("each", each, Each), one_of_literal("group", group, Group)
         price, share = float(f"{10 ** bounded_exponent(exponent):.3g}"), bounded_share(keep)
         aim: dict[str, Any] = {"beta": price} if priced is True else {"keep": share}
-        explainer = AnswerExplainer(desk.loaded, **aim)
+        explainer = AnswerExplainer(desk.loaded, **aim, signed=signed is True)
 
         def answer(tell: Callable[[str], None], _: object) -> ExplainedAnswer:
             with desk.lock:

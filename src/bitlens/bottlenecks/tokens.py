@@ -25,12 +25,14 @@ from bitlens.core.effort import FitSettings, Readout
 from bitlens.core.family import Fitted, Region
 from bitlens.core.gaussian import NoiseModel, NoiseSettings
 from bitlens.core.layout import LAYOUTS
+from bitlens.core.outputs import answer_of
 from bitlens.core.passes import BottleneckOptions, in_precision, suffix_dtype
 from bitlens.core.targets import ClassTarget, LogOdds, Span, Target, as_target, last_token
 from bitlens.errors import InputError, LayerError, StatisticsError, one_of_literal
 from bitlens.probe import Probe, Recording, find_layer
 from bitlens.probe.agreement import agree
 from bitlens.probe.fingerprint import weights_hash
+from bitlens.probe.ids import answers_from, left_out
 from bitlens.probe.modules import call_of
 
 NoiseOf = Callable[[Tensor, Tensor], NoiseModel]
@@ -176,6 +178,14 @@ class TokenIBA(TextMethod, Bottleneck):
                 self.model, missing, begun=begun, ended=ended, call=self.probe.call, seed=self.seed
             )
 
+    def read(self, inputs: Any, targets: Any) -> Samples:
+        """Read texts; of a language model what it foresees from the first span on, as far as it can leave out the rest."""
+        samples = super().read(inputs, targets)
+        if not isinstance(targets, Span) or targets.first is not None:
+            return samples
+        begun = int(targets.at(last_token(samples.kinds != PADDING)).starts.min()) - 1
+        return replace(samples, inputs=answers_from(self.model, samples.inputs, begun))
+
     def reads_padding(self, samples: Samples) -> bool:
         """Return whether the output changes with what the layer puts out at padding (XLNet's head reads the last position).
 
@@ -214,7 +224,10 @@ class TokenIBA(TextMethod, Bottleneck):
             )
         there = kinds != PADDING
         last = last_token(there)
-        target = self._asked(as_target(group.targets, recording.output, len(kinds), recording.form, last=last))
+        asked = group.targets
+        if isinstance(asked, Span):
+            asked = asked.behind(left_out(group.inputs, answer_of(recording.output, recording.form.part)))
+        target = self._asked(as_target(asked, recording.output, len(kinds), recording.form, last=last))
         dtype = self._dtype(recording)
         restricted = self.restricted(kinds)
         if isinstance(target, Span):

@@ -48,6 +48,7 @@ class Span(Target):
         self.tokens, self.count = given.long(), len(given)
         self.first = None if first is None else torch.as_tensor(first, device=given.device).expand(len(given))
         self.last: Tensor | None = None
+        self.skipped = 0
 
     @property
     def lengths(self) -> Tensor:
@@ -81,6 +82,10 @@ class Span(Target):
             )
         return changed(self, last=last)
 
+    def behind(self, skipped: int) -> "Span":
+        """Return the question to an output that begins behind so many positions of the texts."""
+        return changed(self, skipped=skipped)
+
     def select(self, rows: slice | Tensor) -> "Span":
         """Return the question for some of the texts."""
         places = {n: None if (at := getattr(self, n)) is None else chosen_rows(at, rows) for n in ("first", "last")}
@@ -101,7 +106,7 @@ class Span(Target):
             )
         if int(self.tokens.max()) >= logits.shape[2]:
             raise TargetError(f"token {int(self.tokens.max())} does not exist: the network knows {logits.shape[2]}")
-        if int((self.starts + self.lengths).max()) - 1 > logits.shape[1]:
+        if int((self.starts + self.lengths).max()) - 1 > logits.shape[1] + self.skipped:
             raise TargetError(f"the span ends behind the {logits.shape[1]} positions of the network's output")
 
     def nats(self, output: Any) -> Tensor:
@@ -134,7 +139,7 @@ class Span(Target):
         tokens = tiled(self.tokens.to(logits.device), len(logits))
         there = tokens >= 0
         starts = tiled(self.starts.to(logits.device), len(logits))
-        places = starts[:, None] - 1 + torch.arange(tokens.shape[1], device=logits.device)
+        places = starts[:, None] - 1 - self.skipped + torch.arange(tokens.shape[1], device=logits.device)
         rows = torch.arange(len(logits), device=logits.device)[:, None]
         said = logits[rows, torch.where(there, places, 0)]
         said = said.float() if said.dtype in (torch.float16, torch.bfloat16) else said

@@ -10,7 +10,7 @@ from bitlens.core.attribution import Attribution
 from bitlens.core.told import share_asked
 from bitlens.data.tokenizing import Span
 from bitlens.system.console import answers
-from bitlens.view.card import Proof, agreement
+from bitlens.view.card import Proof, agreement, deviation
 from bitlens.view.colours import Scale
 from bitlens.view.scales import darkened
 from bitlens.view.shaded import Piece, ShadedText, html_fragment, number, pieces_of, terminal, word_scale
@@ -112,8 +112,8 @@ class Explanation:
             self.text, spans, [v for v, span in zip(values, self.spans, strict=True) if span is not None]
         )
         notes = [agreement(self.attribution)]
-        title = f"standard deviation over {over.seeds} seeds"
-        return [self.shaded(scale), ShadedText(pieces, word_scale([pieces], self.unit), title, notes, "token")]
+        apart = ShadedText(pieces, word_scale([pieces], self.unit), deviation(self.attribution), notes, "token")
+        return [self.shaded(scale), apart]
 
     def html(self) -> str:
         """Return a piece of HTML with its own style."""

@@ -2,7 +2,7 @@
 
 import inspect
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import torch
@@ -13,6 +13,7 @@ from bitlens.probe.modules import Forward, device_of, frozen, wrapped
 from bitlens.probe.trace import all_calls, trace_calls
 
 _COMMON = 1000  # ids up to here are drawn alike, later ones the less often the later they stand
+_KEPT = "logits_to_keep"  # so many of the last positions; 0 for all
 _ROWS = 2  # noisy copies make batches of every text, so a network that takes one row alone is of no use
 
 
@@ -142,6 +143,22 @@ def _ids(model: nn.Module) -> dict[str, Tensor]:
 def writes_beside_encoder(model: nn.Module) -> bool:
     """Return whether this is a language model of transformers that reads with an encoder, and writes with a decoder (T5)."""
     return hasattr(model, "prepare_decoder_input_ids_from_labels")
+
+
+def answers_from(model: nn.Module, inputs: ModelInputs, place: int) -> ModelInputs:
+    """Return what a language model of transformers is called with to give logits of the positions from `place` on alone.
+
+    A vocabulary is large: over all positions it can need more memory, and nearly as much work, as all blocks together. A network
+    that does not offer it (`logits_to_keep`) is called as it was, and gives those of all.
+    """
+    if _KEPT not in inspect.signature(model.forward).parameters:
+        return inputs
+    return replace(inputs, kwargs={**inputs.kwargs, _KEPT: inputs.first.shape[1] - place})
+
+
+def left_out(inputs: ModelInputs, answer: Tensor) -> int:
+    """Return how many of the first positions an answer (N, T, ...) leaves out, as `answers_from` asked for."""
+    return inputs.first.shape[1] - answer.shape[1] if isinstance(inputs.kwargs.get(_KEPT), int) else 0
 
 
 def _smallest(model: nn.Module) -> int:

@@ -160,7 +160,15 @@ def agreement(found: "Attribution | StoredMap", sample: int = 0) -> str:
     over = found.spread
     if over is None:
         return ""
-    return f"{over.seeds} seeds agree on {float(over.agreed[sample]):.0%} of the top {over.top:.0%} of places"
+    of_what = "" if found.total_against is None else " for the answer"
+    return f"{over.seeds} seeds agree on {float(over.agreed[sample]):.0%} of the top {over.top:.0%} of places{of_what}"
+
+
+def deviation(found: "Attribution | StoredMap") -> str:
+    """Name the map of how far seeds differ; of a signed one only what is for the answer was found with several."""
+    assert found.spread is not None
+    of_what = "" if found.total_against is None else " of the bits for it"
+    return f"standard deviation{of_what} over {found.spread.seeds} seeds"
 
 
 @dataclass(frozen=True)

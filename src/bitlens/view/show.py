@@ -17,7 +17,7 @@ from bitlens.data.images import read_image
 from bitlens.errors import InputError
 from bitlens.view.answer import named
 from bitlens.view.arrays import Floats
-from bitlens.view.card import Proof, agreement, bits_passed, caption
+from bitlens.view.card import Proof, agreement, bits_passed, caption, deviation
 from bitlens.view.colours import Scale
 from bitlens.view.comparison import Panel, draw_comparison
 from bitlens.view.heatmap import draw_explanation
@@ -97,7 +97,7 @@ def _reading(found: Attribution, number: int, seen: Seen, *, spread: bool) -> Re
     panels = [Panel(one.map[0], scale, one.method if spread else "", one.layer)]
     if spread and one.spread is not None:
         std = one.spread.std[0].numpy()
-        panels.append(Panel(std, Scale.over([std], one.unit), f"standard deviation over {one.spread.seeds} seeds"))
+        panels.append(Panel(std, Scale.over([std], one.unit), deviation(one)))
     legend = _joined(caption(one) or one.method, agreement(one, 0))
     return Reading(seen, panels, named(seen.target or one.targets[0]), legend)
 
@@ -109,7 +109,7 @@ def _with_spread(found: Attribution, photos: list[Floats], maps: list[Floats], t
     stds = [map_over(values, Seen(picture=None)) for values in over.std]
     rows = [[one, std] for one, std in zip(maps, stds, strict=True)]
     scales = [[Scale.over([one], found.unit, signed=found.signed), Scale.over([std], found.unit)] for one, std in rows]
-    spread_title = f"standard deviation over {over.seeds} seeds"
+    spread_title = deviation(found)
     if len(found) == 1:
         panels = [Panel(maps[0], scales[0][0], found.method, found.layer), Panel(stds[0], scales[0][1], spread_title)]
         legend = "\n".join(part for part in (caption(found), agreement(found, 0)) if part)
@@ -130,8 +130,7 @@ def _spread_text(found: Attribution, number: int) -> ShadedText:
     """Shade the tokens of a text by how far their values differ between seeds."""
     assert found.spread is not None
     shown = shaded_text(replace(found, map=found.spread.std, against=None, total_bits=None, evidence=None), number)
-    title = f"standard deviation over {found.spread.seeds} seeds"
-    return replace(shown, title=title, notes=[agreement(found, number)])
+    return replace(shown, title=deviation(found), notes=[agreement(found, number)])
 
 
 def shaded_text(found: Attribution, number: int) -> ShadedText:

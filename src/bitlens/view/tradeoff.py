@@ -66,6 +66,7 @@ class TradeOff:
         measure: what `value` of the steps is.
         start: the step that is shown first.
         title: what it is of.
+        signed: whether the map that it belongs to tells of bits against the answer as well.
     """
 
     steps: Sequence[Step]
@@ -73,16 +74,22 @@ class TradeOff:
     measure: str
     start: int
     title: str = ""
+    signed: bool = False
 
     @property
     def sentence(self) -> str:
         """Say what the curve says."""
+        only = (
+            " These are the bits for the answer; those against it hold nothing, and are left out."
+            if self.signed
+            else ""
+        )
         least, most = self.steps[0], self.steps[-1]
         if len(self.steps) == 1:
-            return f"One point only: {bits_text(least.bits)} hold {least.kept:.2f} of the decision."
+            return f"One point only: {bits_text(least.bits)} hold {least.kept:.2f} of the decision.{only}"
         return (
             f"From {bits_text(most.bits)} for {most.kept:.2f} of the decision down to {bits_text(least.bits)} for "
-            f"{least.kept:.2f}, under noise that no mask was fitted on."
+            f"{least.kept:.2f}, under noise that no mask was fitted on.{only}"
         )
 
 
@@ -114,7 +121,8 @@ def trade_off(found: "Attribution | StoredMap", sample: int = 0, title: str = ""
     wanted = share_asked(found.settings) or _USUAL
     start = min(range(len(steps)), key=lambda i: abs(steps[i].kept - wanted))
     scale = Scale.over([step.map for step in steps], found.unit)
-    return TradeOff(steps, scale, proof.measure if proof is not None else "probability", start, title)
+    measure = proof.measure if proof is not None else "probability"
+    return TradeOff(steps, scale, measure, start, title, found.total_against is not None)
 
 
 def bits_ends(curve: TradeOff) -> tuple[float, float]:
