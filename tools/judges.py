@@ -14,6 +14,7 @@ import numpy as np
 import numpy.typing as npt
 from scipy.stats import rankdata
 
+from bitlens.errors import DataError
 from bitlens.evaluation.paired import contributions
 from bitlens.evaluation.pinned import read_settings
 from bitlens.evaluation.store import RowStore
@@ -53,9 +54,16 @@ class Scores:
         self._rows = np.array([[0, *(self.maps.index(f"{way}-{n}") for n in range(1, _STEPS + 1))] for way in WAYS])
         self._made_worse = np.unique(self._rows)
 
-    def place(self, name: str) -> int | None:
-        """Where the metric of a name stands, whatever its settings."""
-        return next((n for n, label in enumerate(self.metrics) if label.partition("[")[0] == name), None)
+    def place(self, name: str) -> int:
+        """Return where the metric of a name stands, whatever its settings.
+
+        Raises:
+            DataError: if it was not measured.
+        """
+        for number, label in enumerate(self.metrics):
+            if label.partition("[")[0] == name:
+                return number
+        raise DataError(f"{name} was not measured on {self.name}: `benchmarks/judges.py measure --metrics` adds it")
 
     def means(self, photos: Photos) -> Array:
         """(map, metric) over some photos: the mean, of metrics with a scale the ratio of means; NaN where nothing is known."""
@@ -69,8 +77,7 @@ class Scores:
         """(metric, way) τ; of several metrics together (1, way)."""
         found = self.means(photos)
         if together is not None:
-            places = [place for place in map(self.place, together) if place is not None]
-            ranks = [rankdata(found[self._made_worse, place]) for place in places]
+            ranks = [rankdata(found[self._made_worse, self.place(name)]) for name in together]
             found = found[:, :1].copy()
             found[self._made_worse, 0] = np.mean(ranks, 0)
         steps = found[self._rows]  # (way, step, metric)

@@ -13,7 +13,7 @@ from pathlib import Path
 from areas import Areas, areas_table
 from bitlens.evaluation.formats import as_markdown, comparison_grid, means_grid
 from bitlens.evaluation.plotted import plots_of
-from bitlens.evaluation.tables import Selection, Table, build_table
+from bitlens.evaluation.tables import Selection, Table
 from bitlens.system.files import write_text
 from bitlens.view.canvas import save_figure
 from bitlens.view.charts import Plot
@@ -22,6 +22,8 @@ from held import Held, fewest_table, held_table, proof_table
 from judges import Scores, metrics_table, sets_table
 from paired import paired_table
 from planted_found import planted_table
+from proofs import proofs_table
+from seeded import seeded, standing_table
 from text_layers import text_layers_table
 
 ROOT = Path(__file__).parents[1]
@@ -47,7 +49,7 @@ def _held(folder: str) -> list[Held]:
 
 
 def _table(folder: str, reference: str | None = None, metrics: str | None = None) -> Table:
-    return build_table(_ROWS / folder, Selection(metrics=metrics and metrics.split(", "), reference=reference))
+    return seeded(_ROWS / folder, Selection(metrics=metrics and metrics.split(", "), reference=reference))
 
 
 def _means(folder: str, **chosen: str) -> str:
@@ -69,7 +71,9 @@ MADE: Mapping[str, Callable[..., str]] = {
     "paired": lambda folder, **chosen: paired_table(_ROWS / folder, **chosen),
     "planted": lambda folder: planted_table(_ROWS / folder),
     "proof": lambda folder: proof_table(_held(folder)),
+    "proofs": lambda folder: proofs_table(_ROWS / folder),
     "sets": lambda _: sets_table([Scores(place) for place in sorted((_ROWS / "judges").iterdir())], _SETS),
+    "standing": lambda _: standing_table(sorted((_ROWS / "photos").iterdir())),
 }
 """What a page may ask for, by its kind: the name behind it, mostly of a folder, and settings → the table."""
 

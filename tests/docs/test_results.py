@@ -4,7 +4,9 @@ import re
 
 import pytest
 
-from results import FIGURES, PAGES, RESULTS, plot_of, written
+from bitlens.errors import DataError
+from judges import Scores
+from results import FIGURES, PAGES, RESULTS, ROOT, plot_of, written
 
 PARTLY = {"guarantee", "images", "judges", "keep", "readout", "regions", "vision_transformers"}
 """Pages on which numbers are typed as well."""
@@ -22,6 +24,12 @@ def test_a_typed_number_is_noticed():
     changed = text.replace(" ± 0.0", " ± 0.9", 1)
     assert changed != text
     assert written(changed) == text
+
+
+def test_a_set_with_a_metric_that_was_not_measured_is_no_set():
+    scores = Scores(ROOT / "benchmarks" / "results" / "judges" / "cifar20")
+    with pytest.raises(DataError, match="bbox was not measured on cifar20"):
+        scores.taus(scores.photos, ("degradation-8", "bbox"))
 
 
 @pytest.mark.parametrize("page", [page for page in PAGES if page.stem not in PARTLY], ids=lambda page: page.stem)

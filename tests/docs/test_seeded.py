@@ -1,0 +1,80 @@
+"""Errors of the tables of photos include the seed, and where iba stands is told as the rows have it."""
+
+import numpy as np
+import pytest
+
+from bitlens.evaluation.paired import compare, mean_of
+from bitlens.evaluation.pinned import pin_settings
+from bitlens.evaluation.rows import Row, RowWriter
+from bitlens.evaluation.store import RowStore
+from bitlens.evaluation.tables import build_table
+from seeded import seeded, standing_table, without_seed
+
+SHIFT = 0.2  # of the second seed, on all photos alike
+SECOND = "iba[beta=10,seed=1]"
+
+
+@pytest.fixture
+def folder(tmp_path):
+    labels = ("iba", "iba[seed=1]", "iba[beta=10]", SECOND, "grad-cam", "saliency")
+    metrics = {"degradation-14[points=17]": 1.0, "bbox": -0.1, "sds": 0.01, "f-fidelity[draws=5]": 0.02}  # of grad-cam
+    pin_settings(
+        tmp_path,
+        {"model": "net.py:build", "data": "csv:val.csv", "samples": 40, "seed": 0}
+        | {"methods": {label: {} for label in labels}, "metrics": {metric: {} for metric in metrics}},
+    )
+    rng = np.random.default_rng(0)
+    with RowWriter(tmp_path / "rows") as writer:
+        for i in range(40):
+            for metric, lead in metrics.items():
+                photo, apart = rng.normal(), 0.1 * (-1) ** i  # whose mean is 0, with a standard error of 0.016
+                values = dict.fromkeys(labels, photo)
+                values["iba[beta=10]"] += rng.normal(-0.5, 0.1)
+                values[SECOND] = values["iba[beta=10]"] + SHIFT
+                values["grad-cam"] += lead + apart
+                values["saliency"] -= 2
+                scale = 1.0 if metric.startswith("degradation") else None
+                writer.add(
+                    [Row(i, f"{i}.png", "0" * 16, label, metric, value=values[label], scale=scale) for label in labels]
+                )
+    return tmp_path
+
+
+def test_a_label_loses_its_seed_and_nothing_else():
+    assert [without_seed(label) for label in ("iba", "iba[seed=1]", SECOND)] == ["iba", "iba", "iba[beta=10]"]
+
+
+def test_what_a_seed_changes_on_all_photos_is_in_the_error(folder):
+    table, found = seeded(folder), RowStore(folder / "rows").series()
+    assert table.methods == ["iba", "iba[beta=10]", "grad-cam", "saliency"]
+    for metric in table.metrics:
+        over_photos = mean_of(found["iba[beta=10]", metric]).standard_error
+        mean = table.cells["iba[beta=10]", metric].mean
+        assert mean.standard_error == pytest.approx((over_photos**2 + SHIFT**2 / 2) ** 0.5)
+        paired = compare(found["iba[beta=10]", metric], found["iba", metric])
+        versus = table.cells["iba[beta=10]", metric].versus
+        assert versus.difference == pytest.approx(paired.difference)
+        assert versus.standard_error == pytest.approx((paired.standard_error**2 + SHIFT**2 / 2) ** 0.5)
+        assert versus.p > paired.p
+
+
+def test_without_a_second_seed_nothing_changes(folder):
+    before, after = build_table(folder), seeded(folder)
+    for metric in before.metrics:
+        pair = ("grad-cam", metric)
+        assert (after.cells[pair].mean, after.cells[pair].versus) == (
+            before.cells[pair].mean,
+            before.cells[pair].versus,
+        )
+
+
+def test_the_standing_names_whoever_is_furthest_ahead(folder):
+    cells = standing_table([folder]).splitlines()[-1].strip("| ").split(" | ")
+    assert cells == [
+        folder.name,
+        "40",
+        "behind: grad-cam +1.000 ± 0.016",
+        "**first**",
+        "**level**: grad-cam +0.010 ± 0.016",
+        "behind: grad-cam +0.020 ± 0.016",
+    ]

@@ -1,0 +1,90 @@
+"""Tables of what `bitlens evaluate` measured whose errors include the seed, and where iba stands in them.
+
+A label with `seed=1` is the method without it under other noise. Photos share that noise, so the spread over photos does not hold
+all that another seed would change: half the squared difference of the two seeds' means, on the photos that both have, is added to
+the square of the error. That counts what the seed does to single photos twice, and errs on the side of caution.
+"""
+
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
+from pathlib import Path
+
+from bitlens.evaluation.paired import Comparison, compare, t_test_p
+from bitlens.evaluation.store import RowStore
+from bitlens.evaluation.tables import Cell, Selection, Table, build_table, metric_of
+
+JUDGES = ("degradation-14", "bbox", "sds", "f-fidelity")
+"""Metrics by which iba is asked to come first."""
+
+Variances = Mapping[tuple[str, str], float]
+
+
+def seeded(folder: Path, selection: Selection | None = None) -> Table:
+    """Read the rows of a folder into a table without second seeds, which are in the errors instead."""
+    table, found = build_table(folder, selection), seed_variances(folder)
+    first = set(table.methods)
+    cells = {pair: cell for pair, cell in table.cells.items() if without_seed(pair[0]) not in first - {pair[0]}}
+    best = {metric: max(_worth(cell) for cell in cells.values() if cell.metric == metric) for metric in table.metrics}
+    cells = {pair: replace(cell, best=_worth(cell) == best[pair[1]]) for pair, cell in cells.items()}
+    return replace(table, cells={pair: _widened(cell, table.reference, found) for pair, cell in cells.items()})
+
+
+def without_seed(label: str) -> str:
+    """Return the label of a method without its seed."""
+    name, _, settings = label.rstrip("]").partition("[")
+    kept = [one for one in settings.split(",") if one and not one.startswith("seed=")]
+    return f"{name}[{','.join(kept)}]" if kept else name
+
+
+def seed_variances(folder: Path) -> dict[tuple[str, str], float]:
+    """Return by (method, metric) the variance of the mean under another seed, where a second one was measured."""
+    found = RowStore(folder / "rows").series()
+    twice = {
+        (without_seed(method), metric): (method, metric) for method, metric in found if without_seed(method) != method
+    }
+    apart = {pair: compare(found[other], found[pair]) for pair, other in twice.items() if pair in found}
+    return {pair: one.difference**2 / 2 for pair, one in apart.items() if one.count}
+
+
+def standing_table(folders: Sequence[Path]) -> str:
+    """Return where iba stands by each of the judges on each network: first, or who is furthest ahead of it, and how far."""
+    lines = [f"| network | photos | {' | '.join(JUDGES)} |", "| --- " * (2 + len(JUDGES)) + "|"]
+    for folder in folders:
+        table = seeded(folder, Selection(metrics=JUDGES))
+        cells = [_standing(table, metric) for metric in table.metrics]
+        photos = max(cell.mean.count for cell in table.cells.values())
+        lines.append(f"| {folder.name} | {photos} | {' | '.join(cells)} |")
+    return "\n".join(lines)
+
+
+def _standing(table: Table, metric: str) -> str:
+    sign = _sign(metric)
+    rivals = {c.method: c.versus for c in table.cells.values() if c.metric == metric and c.versus is not None}
+    rival, found = max(rivals.items(), key=lambda one: sign * one[1].difference)
+    ahead = sign * found.difference
+    if ahead <= 0:
+        return "**first**"
+    apart = f"{found.difference:+.3f} ± {found.standard_error:.3f}".replace("-", "−")
+    return f"{'**level**' if ahead <= found.standard_error else 'behind'}: {rival} {apart}"
+
+
+def _worth(cell: Cell) -> float:
+    return _sign(cell.metric) * cell.mean.mean if cell.mean.count else -math.inf
+
+
+def _sign(metric: str) -> int:
+    return 1 if metric_of(metric).better == "higher" else -1
+
+
+def _widened(cell: Cell, reference: str, found: Variances) -> Cell:
+    own = found.get((cell.method, cell.metric), 0.0)
+    mean = replace(cell.mean, standard_error=math.sqrt(cell.mean.standard_error**2 + own))
+    if cell.versus is None:
+        return replace(cell, mean=mean)
+    return replace(cell, mean=mean, versus=_wider(cell.versus, own + found.get((reference, cell.metric), 0.0)))
+
+
+def _wider(found: Comparison, variance: float) -> Comparison:
+    error = math.sqrt(found.standard_error**2 + variance)
+    return replace(found, standard_error=error, p=t_test_p(found.difference, error, found.count - 1))
