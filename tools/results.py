@@ -38,6 +38,7 @@ _SETS = (
     ("degradation-8", "road", "kept-per-bit"),
 )
 FIGURES: Mapping[str, tuple[str, str, str]] = {
+    "degradation-edgetpu.png": ("photos/MobileNet-EdgeTPU", "curves-degradation-14-points-17", "iba"),
     "sensitivity-scenes.png": ("scenes", "curves-sensitivity-n-8-sets-20", "iba[beta=1]"),
     "sanity-scenes.png": ("sanity", "curves-sanity", "iba[beta=1]"),
 }
