@@ -8,7 +8,7 @@ For each network and 1, 16, 64 and 256 images in a call:
               for those it looks and proves with: the least that its maps can cost
   floor-graph the same with the launches of a pass recorded and replayed as one (CUDA graphs)
   official    the released procedure, restated (benchmarks/official.py), one image at a time
-  paper       quality "paper" in float32, with 32 noises of evidence; paper-auto: precision "auto"
+  paper       quality "paper" in float32, with its evidence; paper-auto: precision "auto"
   fast        quality "fast", precision "auto", with its evidence; --compile: also fast-compiled, minutes of compiling
   keep        keep=0.9, statistics of the image's own, with its evidence;  keep-fast: quality "fast"
 Then: the map of one image against that of the CPU in float64 under the same noise, the same map twice, degradation per second.

@@ -33,12 +33,17 @@ from bitlens.probe import Network
 
 MOST_BOX = 0.33  # of the picture, algorithms G2
 PAPER, FAST = QUALITY["paper"], QUALITY["fast"]
+SHORT = FitSettings(steps=7, noise_samples=2, rising=True, antithetic=True, initial_logit=3.0, readout="final")
 RUNS: dict[str, tuple[FitSettings, int]] = {
     "paper": (PAPER, 0),
     "paper-other-seed": (PAPER, 1),
     "fast": (FAST, 0),
     "fast-other-seed": (FAST, 1),
     "best": (QUALITY["best"], 0),
+    "short": (SHORT, 0),
+    "short-other-seed": (SHORT, 1),
+    "short-averaged": (replace(SHORT, averaged=True), 0),
+    "short-two": (replace(SHORT, rising=False), 0),
     "four-samples": (replace(PAPER, noise_samples=4), 1),
     "two-samples": (replace(PAPER, noise_samples=2), 1),
     "one-sample": (replace(PAPER, noise_samples=1), 1),

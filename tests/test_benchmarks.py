@@ -123,6 +123,16 @@ def test_a_benchmark_goes_on_and_tells_ratios_of_means(tmp_path):
     assert paired_table(tmp_path, metrics="degradation").splitlines()[2] == "| `iba` | 2 | 0.700 ± 0.100 |"
 
 
+def test_packed_settings_name_no_place_on_this_machine(tmp_path):
+    _of("stored").Stored(tmp_path).add("iba", 0, {"bbox": 0.5})
+    (tmp_path / "settings.json").write_text(
+        '{"data": "folder:/home/me/my photos/more (2 photos)", "model": "/a/b", "w": "x/y"}'
+    )
+    pack(tmp_path, tmp_path / "packed")
+    kept = (tmp_path / "packed" / "settings.json").read_text("utf-8")
+    assert json.loads(kept) == {"data": "folder:more (2 photos)", "model": "b", "w": "x/y"}
+
+
 def test_curves_are_packed_where_a_figure_shows_them(tmp_path):
     curve = {"x": [0.0, 1.0], "upper": [0.123456, 1.0], "lower": [0.0, 1.0]}
     with RowWriter(tmp_path / "rows") as writer:

@@ -2,11 +2,12 @@
 
     python tools/pack.py FOLDER benchmarks/results/NAME [--curves METRIC ...]
 
-Names of files, times and curves are left out, but for the curves of metrics that a figure shows, rounded to four digits.
+Names of files, places on this machine, times and curves are left out, but for the curves of metrics that a figure shows, rounded
+to four digits.
 """
 
 import argparse
-import shutil
+import re
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -16,9 +17,11 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from bitlens.evaluation.rows import SCHEMA
+from bitlens.system.files import write_text
 
 KEPT = ("index", "target", "predicted", "probability", "method", "metric", "value", "scale", "error")
 CURVES = ("x", "upper", "lower")
+_PLACES = re.compile(r'(?<=[":])/[^"]*/')  # folder:/home/me/photos is folder:photos, wherever that lies
 
 
 def pack(folder: Path, into: Path, curves: Sequence[str] = ()) -> None:
@@ -33,7 +36,8 @@ def pack(folder: Path, into: Path, curves: Sequence[str] = ()) -> None:
     schema = pa.schema([SCHEMA.field(name) for name in columns])
     pq.write_table(pa.table(columns, schema=schema), into / "rows" / "rows.parquet", compression="zstd")
     if (folder / "settings.json").is_file():
-        shutil.copy(folder / "settings.json", into)
+        settings = (folder / "settings.json").read_text("utf-8")
+        write_text(into / "settings.json", _PLACES.sub("", settings))
 
 
 def _curves(values: Sequence[Any], drawn: Sequence[bool]) -> list[Any]:

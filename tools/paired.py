@@ -46,9 +46,9 @@ def paired_table(folder: Path, half: str = "all", reference: str = "", order: st
 
 
 def number(mean: Mean, sign: str = "") -> str:
-    """Return mean ± standard error with three decimals, of what is large with fewer."""
+    """Return mean ± standard error with three decimals, of what is large with fewer, of what is next to nothing with more."""
     size = max(abs(mean.mean), 0.0 if math.isnan(mean.standard_error) else mean.standard_error)
-    decimals = 3 if size < 10 else 1 if size < 1000 else 0
+    decimals = 0 if size >= 1000 else 1 if size >= 10 else 3 if size >= 0.001 or size == 0 else 5
     error = "" if math.isnan(mean.standard_error) else f" ± {mean.standard_error:,.{decimals}f}"
     return f"{mean.mean:{sign},.{decimals}f}{error}".replace("-", "−")
 

@@ -22,7 +22,9 @@ from held import Held, fewest_table, held_table, proof_table
 from judges import Scores, metrics_table, sets_table
 from paired import paired_table
 from planted_found import planted_table
+from proofs import proofs_table
 from seeded import seeded, standing_table
+from text_layers import text_layers_table
 
 ROOT = Path(__file__).parents[1]
 RESULTS = ROOT / "docs" / "results"
@@ -35,8 +37,12 @@ _SETS = (
     ("degradation-8", "road"),
     ("degradation-8", "road", "kept-per-bit"),
 )
-FIGURES: Mapping[str, tuple[str, str]] = {}
-"""Name of a picture → folder of its rows, and which plot it is."""
+FIGURES: Mapping[str, tuple[str, str, str]] = {
+    "degradation-edgetpu.png": ("photos/MobileNet-EdgeTPU", "curves-degradation-14-points-17", "iba"),
+    "sensitivity-scenes.png": ("scenes", "curves-sensitivity-n-8-sets-20", "iba[beta=1]"),
+    "sanity-scenes.png": ("sanity", "curves-sanity", "iba[beta=1]"),
+}
+"""Name of a picture → folder of its rows, which of their plots it is, and the method that stands out."""
 
 
 def _held(folder: str) -> list[Held]:
@@ -62,9 +68,11 @@ MADE: Mapping[str, Callable[..., str]] = {
     "fewest": lambda folder: fewest_table(_held(folder)),
     "held": lambda folder: held_table(_held(folder)),
     "judges": lambda folder: metrics_table(Scores(_ROWS / "judges" / folder)),
+    "layers": lambda file: text_layers_table(_ROWS / file),
     "paired": lambda folder, **chosen: paired_table(_ROWS / folder, **chosen),
     "planted": lambda folder: planted_table(_ROWS / folder),
     "proof": lambda folder: proof_table(_held(folder)),
+    "proofs": lambda folder: proofs_table(_ROWS / folder),
     "sets": lambda _: sets_table([Scores(place) for place in sorted((_ROWS / "judges").iterdir())], _SETS),
     "standing": lambda _: standing_table(sorted((_ROWS / "photos").iterdir())),
 }
@@ -83,8 +91,8 @@ def _made(kind: str, named: str) -> str:
 
 def plot_of(figure: str) -> Plot:
     """Return what a picture shows."""
-    folder, stem = FIGURES[figure]
-    (plot,) = (plot for plot in plots_of(_ROWS / folder, _table(folder)) if plot.stem == stem)
+    folder, stem, reference = FIGURES[figure]
+    (plot,) = (plot for plot in plots_of(_ROWS / folder, _table(folder, reference)) if plot.stem == stem)
     return plot
 
 

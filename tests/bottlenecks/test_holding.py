@@ -403,6 +403,8 @@ def test_a_map_that_does_not_hold_is_told_and_one_that_does_is_not(scenes: tuple
     assert told is not None
     assert other is not None
     assert (told.fails, other.fails) == (True, False)
-    assert re.fullmatch(r"only 0\.(59|60) of the decision is held, not the 0\.9 asked for", told.held)  # or rounding
+    assert re.fullmatch(
+        r"only 0\.(59|60)( ± 0\.\d\d)? of the decision is held, not the 0\.9 asked for", told.held
+    )  # or rounding
     assert "No map was found" in told.meaning
     assert iba(loaded, beta=1.0).explain(images[:1]).holds is None  # nobody asked for a share

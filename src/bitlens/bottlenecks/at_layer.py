@@ -89,7 +89,7 @@ class LayerBottleneck(Bottleneck):
 
     @statistics.setter
     def statistics(self, statistics: FeatureStatistics) -> None:
-        statistics.check_network(self.probe.name, weights_hash(self.model))
+        statistics.check_network(self.probe.name, self.probe.fingerprint())
         self._statistics = statistics
         self._versions = weights_versions(self.model)
 

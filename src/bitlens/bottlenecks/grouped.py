@@ -21,7 +21,6 @@ from bitlens.core.targets import select_targets
 from bitlens.errors import SettingError
 from bitlens.probe import Probe, locating
 from bitlens.probe.axes import placed
-from bitlens.probe.fingerprint import weights_hash
 from bitlens.probe.following import following
 
 COPIES_AT_ONCE = 2  # of each sample; the more samples share a pass, the fuller it is, also where copies are few
@@ -122,8 +121,8 @@ class GroupedMethod(ABC):
 
     @property
     def proof(self) -> int:
-        """Return how many noises the target is measured under, unless somebody says otherwise."""
-        return 32 if self.keep is None else 8
+        """Return how many noises the target is measured under at least, unless somebody says otherwise."""
+        return 8
 
     @property
     def run_settings(self) -> dict[str, Any]:
@@ -162,8 +161,9 @@ class GroupedMethod(ABC):
                 input_ids and attention_mask (and special_tokens_mask if special tokens are to be known).
             targets: None for the predicted class, a class index, (N,) indices, a `Target`, or a callable from the
                 network's output to one score per row.
-            evidence_samples: fresh noise samples under which the target is measured; 0 leaves the evidence out. 32 if not
-                given, 6 where a share is kept (4 with quality "fast", 64 of texts), which was not found under them.
+            evidence_samples: fresh noise samples under which the target is measured; 0 leaves the evidence out. If not given
+                8, where masks hold already when they are judged 4 (of texts 32, and 64 where a share is kept), and up to 64
+                where these leave open how much is kept. Of a share that is kept it is the least, and more may follow.
             keep_capacity: whether to keep the bits of every feature, (N, ...) like the layer's output.
             curve: whether to measure how many bits each share of the target takes, see `Curve`.
             spread: with how many seeds, this one and those that follow, maps are fitted, to see how far they differ, see
@@ -193,7 +193,7 @@ class GroupedMethod(ABC):
         self._check_guarantee()
         samples = self.read(inputs, targets).arranged(self.probe.device)
         proofs = self.proof if evidence_samples is None else evidence_samples
-        wanted = Wanted(proofs, keep_capacity, curve, spread, spread_top, watch=watch)
+        wanted = Wanted(proofs, evidence_samples is None, keep_capacity, curve, spread, spread_top, watch=watch)
         return samples.together(list(self.explained(samples, targets, wanted, progress)))
 
     def attribute(self, inputs: Any, target: Any = None, additional_forward_args: Any = None) -> Any:
@@ -240,7 +240,7 @@ class GroupedMethod(ABC):
         """
         if self.guarantee is None:
             return
-        found = self.guarantee.differences(self.method, self.probe.name, weights_hash(self.model), self.settings())
+        found = self.guarantee.differences(self.method, self.probe.name, self.probe.fingerprint(), self.settings())
         if found:
             raise SettingError(
                 f"the guarantee is not about this: {'; '.join(found[:4])}; calibrate anew, or explain as it was calibrated"

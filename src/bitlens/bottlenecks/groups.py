@@ -32,6 +32,7 @@ class Wanted:
 
     Attributes:
         evidence_samples: fresh noise samples under which the target is measured; 0 for none.
+        more_evidence: whether there may be more of them, where so many leave open how much is kept.
         keep_capacity: whether the bits of every feature are kept.
         curve: whether bits against the kept share are wanted.
         seeds: with how many seeds maps are fitted, to see how far they differ; 0 for their own alone.
@@ -43,6 +44,7 @@ class Wanted:
     """
 
     evidence_samples: int = 0
+    more_evidence: bool = False
     keep_capacity: bool = False
     curve: bool = False
     seeds: int = 0

@@ -17,7 +17,7 @@ from bitlens.core.passes import BottleneckOptions
 from bitlens.core.statistics import FeatureStatistics, Granularity
 from bitlens.errors import one_of
 from bitlens.probe.collecting import collect_statistics
-from bitlens.probe.fingerprint import provenance_of, weights_hash
+from bitlens.probe.fingerprint import provenance_of
 
 
 @final
@@ -148,7 +148,7 @@ class IBA(LayerBottleneck):
 
     def settings(self) -> dict[str, Any]:
         """Return everything that decides what a map looks like, as plain values."""
-        known = _of_own(self.model) if self.own else _of_others(self.statistics)
+        known = _of_own(self.probe.fingerprint()) if self.own else _of_others(self.statistics)
         return {
             **self.fit.plain(),
             **asdict(self.noise),
@@ -168,10 +168,10 @@ def _of_others(statistics: FeatureStatistics) -> dict[str, Any]:
     }
 
 
-def _of_own(model: nn.Module) -> dict[str, Any]:
+def _of_own(weights: str) -> dict[str, Any]:
     return {
         "statistics": "per channel, the places of each input itself",
         "statistics_data": "own",
         "statistics_fingerprint": "",
-        "weights": weights_hash(model),
+        "weights": weights,
     }

@@ -12,7 +12,21 @@ from bitlens.core.effort import FitSettings
 from bitlens.core.evidence import Evidence
 from bitlens.core.family import Fitted, MaskFamily
 from bitlens.core.floor import share_kept
-from bitlens.core.holding import IMAGES, ROWS, SEARCHED, TEXTS, Cliff, Holding, fewest_that_hold, mean_and_error
+from bitlens.core.holding import (
+    IMAGES,
+    MOST,
+    ROWS,
+    SEARCHED,
+    TEXTS,
+    Cliff,
+    Holding,
+    Look,
+    Share,
+    doubt,
+    fewest_that_hold,
+    mean_and_error,
+    proven,
+)
 from bitlens.core.told import LEVELS
 from bitlens.errors import NotFiniteError
 
@@ -61,27 +75,30 @@ def settle(recorded: Recorded, fitted: Fitted, fit: FitSettings, keep: float | N
     if keep is None and not wanted.evidence_samples and not wanted.curve:
         return Settled(fitted)
     before = recorded.target.value(recorded.output).detach().float()
-    found, values = fitted, before[None]
-    if keep is None and wanted.evidence_samples:
-        values = _finite(held.values(found.u, wanted.evidence_samples, recorded.evidence_seed))
     seed = recorded.evidence_seed + _FLOOR
     few = _FLOOR_OF_TEXTS if recorded.group.kinds.shape[1] else _FLOOR_SAMPLES
-    floors = (
-        _floors(held, before, seed, few) if keep is not None else held.floor(max(4, wanted.evidence_samples // 4), seed)
-    )
-    floor, floor_std, error = mean_and_error(floors)
+    floor, floor_std, error = mean_and_error(_floors(held, before, seed, few))
 
     def share(under: Tensor, samples: Tensor | slice = slice(None)) -> Tensor:
         return share_kept(before[samples], under, floor[samples], error[samples])
 
+    look, found, values = _looking(held, fitted.logits, recorded.evidence_seed), fitted, before[None]
+    proof = wanted.evidence_samples
     if keep is not None:
-        found, values = _kept(held, recorded, fitted.logits, keep, fit.closes, share(before).isfinite(), share)
-    under, spread, doubt = mean_and_error(values)
+        shift, values = fewest_that_hold(
+            look, _judge(share, before), keep, share(before).isfinite(),
+            proof=proof or SEARCHED, closes=fit.closes, cliff=_cliff(recorded),
+        )  # fmt: skip
+        found = masks.shifted(fitted.logits, shift)
+    elif proof:
+        most = MOST if wanted.more_evidence else proof
+        values = proven(look, _judge(share), torch.zeros_like(before), proof, most)
+    under, spread, _ = mean_and_error(values)
     evidence = None
-    if wanted.evidence_samples:
+    if proof:
         evidence = Evidence(
-            before.cpu(), under.cpu(), spread.cpu(), recorded.target.measure, wanted.evidence_samples,
-            floor.cpu(), floor_std.cpu(), error.cpu(), doubt.cpu(),
+            before.cpu(), under.cpu(), spread.cpu(), recorded.target.measure, proof,
+            floor.cpu(), floor_std.cpu(), error.cpu(), doubt(values, before - floor).cpu(),
         )  # fmt: skip
     if not wanted.curve:
         return Settled(found, evidence)
@@ -120,36 +137,34 @@ def _finite(values: Tensor) -> Tensor:
     return values
 
 
-def _kept(
-    held: Holding,
-    recorded: Recorded,
-    logits: Tensor,
-    keep: float,
-    closes: bool,
-    needed: Tensor,
-    share: Callable[..., Tensor],
-) -> tuple[Fitted, Tensor]:
-    """Return the masks with the fewest bits that hold, and the target's values (count, N) under noise they were not fitted with.
-
-    There are as many noises as it takes to be sure, NaN where others took more.
-    """
-    wanted, before = recorded.group.wanted, recorded.target.value(recorded.output).float()
+def _looking(held: Holding, logits: Tensor, seed: int) -> Look:
+    """Return what asks the network about samples, with their logits shifted, under pairs of a noise and its negative."""
 
     def look(shift: Tensor, samples: Tensor, count: int, turn: int) -> Tensor:
-        part, seed = held.part(samples), recorded.evidence_seed + _LOOK * turn
+        part, stream = held.part(samples), seed + _LOOK * turn
         if len(part.masks.features) == len(samples):
-            return _finite(part.values(part.masks.shifted(logits[samples], shift).u, count, seed, antithetic=True))
-        everywhere = torch.zeros_like(before).index_copy(0, samples, shift)  # where samples cannot be taken apart
-        return _finite(held.values(held.masks.shifted(logits, everywhere).u, count, seed, antithetic=True)[:, samples])
+            return _finite(part.values(part.masks.shifted(logits[samples], shift).u, count, stream, antithetic=True))
+        everywhere = shift.new_zeros(len(logits)).index_copy(0, samples, shift)  # where samples cannot be taken apart
+        return _finite(
+            held.values(held.masks.shifted(logits, everywhere).u, count, stream, antithetic=True)[:, samples]
+        )
 
-    def kept(values: Tensor, samples: Tensor) -> tuple[Tensor, Tensor]:
-        mean, _, error = mean_and_error(values.minimum(before[samples]))  # a rise under one noise makes no fall good
-        here = share(mean, samples)
-        return here, share(mean + error, samples) - here
+    return look
 
-    proof = wanted.evidence_samples or SEARCHED
-    shift, values = fewest_that_hold(look, kept, keep, needed, proof=proof, closes=closes, cliff=_cliff(recorded))
-    return held.masks.shifted(logits, shift), values
+
+def _judge(share: Callable[..., Tensor], before: Tensor | None = None) -> Share:
+    """Return what says how much is kept, and its standard error.
+
+    With the clean values `before` none counts for more than that: where a share must hold, a rise under one noise makes no fall
+    good.
+    """
+
+    def judged(values: Tensor, samples: Tensor) -> tuple[Tensor, Tensor]:
+        mean, _, error = mean_and_error(values if before is None else values.minimum(before[samples]))
+        kept = share(mean, samples)
+        return kept, share(mean + error, samples) - kept
+
+    return judged
 
 
 def _cliff(recorded: Recorded) -> Cliff:

@@ -295,10 +295,10 @@ class Attribution:
                     kept = float(self.evidence.kept[i])
                     row[f"{self.evidence.measure}_floor"] = float(self.evidence.floor[i])
                     row["kept"] = kept if math.isfinite(kept) else None  # no number where nothing was needed
-                if self.holds is not None:
-                    row["holds"] = bool(self.holds[i])
                     error = float(self.evidence.kept_error[i])
                     row |= {"kept_error": error} if math.isfinite(error) else {}
+                if self.holds is not None:
+                    row["holds"] = bool(self.holds[i])
                 if self.evidence.bypass_allowed:
                     row["bypass_allowed"] = True
             if self.spread is not None:

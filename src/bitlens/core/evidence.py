@@ -5,7 +5,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from bitlens.core.floor import share_kept
+from bitlens.core.floor import share_error, share_kept
 from bitlens.core.told import BYPASSED
 from bitlens.errors import SettingError
 
@@ -24,8 +24,9 @@ class Evidence:
         floor_std: (N,) standard deviation over noise samples.
         floor_error: (N,) standard error of the floor; samples differ in how much noise their floor was measured under.
         measure: "probability" or "score", what the numbers are.
-        noise_samples: how many samples of noise; where that left it open whether enough is kept, there were more.
-        under_noise_error: (N,) standard error of the mean under noise, None in files that do not tell it.
+        noise_samples: how many samples of noise at least; where so many left open how much is kept, there were more.
+        under_noise_error: (N,) standard error of the mean under noise: the mean plus and minus twice it is an interval of 95 %,
+            also where noises were few. None in files that do not tell it.
         bypass_allowed: whether the layer was restricted although the input might also reach the output by another way.
     """
 
@@ -56,9 +57,7 @@ class Evidence:
         """(N,) standard error of what is kept: of the mean under noise and of the floor; NaN where either is not known."""
         if self.floor is None or self.floor_error is None or self.under_noise_error is None:
             return torch.full_like(self.before, torch.nan)
-        return (self.under_noise_error**2 + ((1 - self.kept) * self.floor_error) ** 2).sqrt() / (
-            self.before - self.floor
-        )
+        return share_error(self.before, self.kept, self.under_noise_error, self.floor, self.floor_error)
 
     @property
     def caveat(self) -> str:

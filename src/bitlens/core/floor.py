@@ -21,3 +21,11 @@ def share_kept(before: "Values", under: "Values", floor: "Values", error: "Value
     span[~(span > 2 * error.clip(_ROUNDING))] = math.nan
     kept: Values = (under - floor) / span
     return kept
+
+
+def share_error(
+    before: "Values", kept: "Values", under_error: "Values", floor: "Values", floor_error: "Values"
+) -> "Values":
+    """Return the standard error of what is kept, from those of the mean under noise and of the floor; NaN where nothing is."""
+    error: Values = (under_error**2 + ((1 - kept) * floor_error) ** 2) ** 0.5 / (before - floor)
+    return error

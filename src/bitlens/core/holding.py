@@ -23,7 +23,9 @@ SEARCHED = 4  # noises of one look, two and their negatives
 _LOOKS = 8  # at each sample at most
 MOST = 64  # noises under which masks are judged
 _DOUBLINGS = 5  # of the noises, until they are so many
-_SURE = 0.05  # standard error of a share that needs no more of them
+_SURE = 0.05  # standard error of a share that needs no more of them, where so much is to be kept
+_KNOWN = 0.07  # and where nobody asked how much it is
+_UNSEEN = 0.04  # standard deviation, in shares of the target, that few noises which agree may not have shown
 _PRIOR = 2.0  # noises that this is worth
 _MARGIN = (
     0.9  # log-odds kept more than is asked for, so that other noise keeps it as well; twice that could pass fewer bits
@@ -122,6 +124,22 @@ def mean_and_error(values: Tensor) -> tuple[Tensor, Tensor, Tensor]:
     return mean, spread, spread / count.sqrt()
 
 
+def doubt(values: Tensor, span: Tensor) -> Tensor:
+    """Return the standard error (N,) of the mean of values (count, N): twice it is right 19 times of 20, also of few noises.
+
+    To the spread comes what few noises that agree may not have shown, and the error is as much wider as Student's t is than a
+    normal distribution. Measured by `benchmarks/proofs.py`.
+
+    Args:
+        values: under noise, those that are there.
+        span: of the target (N,), between its clean value and the floor.
+    """
+    count = values.isfinite().sum(0)
+    _, spread, _ = mean_and_error(values)
+    wider = 1 + 1.5 / (count - 1).clamp_min(1)
+    return wider * ((spread.square() + (_UNSEEN * span).square()) / count).sqrt()
+
+
 Look = Callable[[Tensor, Tensor, int, int], Tensor]
 """Shifts (n,) of the logits of samples (n,), a number of noises, and a turn that has noise of its own → values (count, n)."""
 
@@ -212,17 +230,59 @@ def _proved(
     values[:SEARCHED] = seen
     if proof > SEARCHED:
         values[SEARCHED:proof] = look(shift, samples, proof - SEARCHED, 2 * turn + 1)
-    kept, error = share(values[:proof], samples)
+    return values, _enough(look, share, shift, samples, values, proof, turn, _SURE, keep)
+
+
+def proven(look: Look, share: Share, shift: Tensor, proof: int, most: int = MOST) -> Tensor:
+    """Look at masks under so many noises, and under more where these leave open how much is kept.
+
+    Args:
+        look: as in `fewest_that_hold`.
+        share: of the target that is kept.
+        shift: of each sample's logits (N,).
+        proof: under how many noises masks are judged, at least.
+        most: and at most.
+
+    Returns:
+        The values (count, N), NaN where other samples took more noises.
+    """
+    samples = torch.arange(len(shift), device=shift.device)
+    values = shift.new_full((max(most, proof), len(shift)), math.nan)
+    values[:proof] = look(shift, samples, proof, 0)
+    _enough(look, share, shift, samples, values, proof, 0, _KNOWN)
+    return values[: int(values.isfinite().sum(0).max())]
+
+
+def _enough(
+    look: Look,
+    share: Share,
+    shift: Tensor,
+    samples: Tensor,
+    values: Tensor,
+    count: int,
+    turn: int,
+    sure: float,
+    keep: float | None = None,
+) -> Tensor:
+    """Fill the values (most, n), of which so many are there, until errors are at most `sure`, or shares clear of `keep`.
+
+    Returns:
+        The shares (n,).
+    """
+    kept, error = share(values[:count], samples)
     for more in range(_DOUBLINGS):
-        unsure = ((kept >= keep) & (error > _SURE) & (kept - 2 * error < keep)).nonzero().flatten()
-        count = proof << more
-        if not len(unsure) or count >= MOST:
+        unsure = error > sure
+        if keep is not None:
+            unsure &= (kept >= keep) & (kept - 2 * error < keep)
+        open_ = unsure.nonzero().flatten()
+        if not len(open_) or count >= len(values):
             break
-        rows = slice(count, min(2 * count, MOST))
+        rows = slice(count, min(2 * count, len(values)))
         stream = 2 * _LOOKS + 1 + _DOUBLINGS * turn + more
-        values[rows, unsure] = look(shift[unsure], samples[unsure], rows.stop - count, stream)
-        kept[unsure], error[unsure] = share(values[: rows.stop, unsure], samples[unsure])
-    return values, kept
+        values[rows, open_] = look(shift[open_], samples[open_], rows.stop - count, stream)
+        kept[open_], error[open_] = share(values[: rows.stop, open_], samples[open_])
+        count = rows.stop
+    return kept
 
 
 @dataclass(frozen=True, eq=False)

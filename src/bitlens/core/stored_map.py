@@ -9,7 +9,7 @@ from typing import Any, TypeAlias, TypeVar
 import numpy as np
 import numpy.typing as npt
 
-from bitlens.core.floor import share_kept
+from bitlens.core.floor import share_error, share_kept
 from bitlens.core.told import BYPASSED
 from bitlens.system.arrays import read_plain_arrays
 from bitlens.system.checks import array, exactly, mapping, number, text, texts, whole_number, yes_or_no
@@ -59,6 +59,13 @@ class StoredEvidence:
         if self.floor is None or self.floor_error is None:
             return np.full_like(self.before, np.nan)
         return share_kept(self.before, self.under_noise, self.floor, self.floor_error)
+
+    @property
+    def kept_error(self) -> Array:
+        """(N,) standard error of what is kept, NaN where it is not known; see `Evidence.kept_error`."""
+        if self.floor is None or self.floor_error is None or self.under_noise_error is None:
+            return np.full_like(self.before, np.nan)
+        return share_error(self.before, self.kept, self.under_noise_error, self.floor, self.floor_error)
 
 
 @dataclass(frozen=True, eq=False)

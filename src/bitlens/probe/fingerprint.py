@@ -3,13 +3,53 @@
 import hashlib
 
 import torch
-from torch import nn
+from torch import Tensor, nn
 
 from bitlens.core.inputs import tensors_of
 from bitlens.core.statistics import Provenance
 from bitlens.errors import ModelError
 from bitlens.probe.modules import plain_name
 from bitlens.version import __version__
+
+_WIDTHS = (torch.int64, torch.int32, torch.int16, torch.uint8)
+
+
+class Fingerprint:
+    """The fingerprint of a network's weights, which is made anew only when somebody has written to them.
+
+    PyTorch counts what is written to a tensor, but not through its `.data`, so the sums of the bits are compared as well: that
+    takes a tenth of the time.
+
+    Args:
+        model: the network.
+    """
+
+    def __init__(self, model: nn.Module) -> None:
+        self._model = model
+        self._known: tuple[str, tuple[tuple[int, int], ...], dict[torch.device, Tensor]] | None = None
+
+    def __call__(self) -> str:
+        """Return what `weights_hash` does now."""
+        values = [*self._model.parameters(), *self._model.buffers()]
+        if any(value.is_meta or value.is_quantized for value in values):
+            return weights_hash(self._model)
+        versions, known = weights_versions(self._model), self._known
+        places = {value.device for value in values}
+        sums = {place: torch.cat([sums_of_bits(v) for v in values if v.device == place]) for place in places}
+        if (
+            known is None
+            or known[1] != versions
+            or not all(torch.equal(known[2][place], sums[place]) for place in places)
+        ):
+            known = self._known = weights_hash(self._model), versions, sums
+        return known[0]
+
+
+def sums_of_bits(tensor: Tensor) -> Tensor:
+    """Return a sum of the bits of each entry of the first axis, modulo 2^64: it changes with any of its numbers."""
+    rows = tensor.detach().reshape(len(tensor) if tensor.dim() else 1, -1)
+    width = rows.shape[1] * rows.element_size()
+    return rows.view(next(kind for kind in _WIDTHS if width % kind.itemsize == 0)).sum(1, dtype=torch.int64)
 
 
 def weights_hash(model: nn.Module) -> str:

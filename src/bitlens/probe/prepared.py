@@ -7,11 +7,11 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from bitlens.probe.fingerprint import sums_of_bits
 from bitlens.probe.folding import Fold, folded
 from bitlens.probe.modules import Wrapper
 
 _SETTINGS = ("stride", "padding", "dilation", "groups", "padding_mode", "eps")
-_WIDTHS = (torch.int64, torch.int32, torch.int16, torch.uint8)
 
 
 @dataclass(frozen=True, eq=False)
@@ -25,7 +25,7 @@ class _Origin:
     @classmethod
     def of(cls, fold: Fold) -> "_Origin":
         tensors = _tensors(fold)
-        return cls(tensors, _state(fold, tensors), [_sums(tensor) for tensor in tensors])
+        return cls(tensors, _state(fold, tensors), [sums_of_bits(tensor) for tensor in tensors])
 
     def is_that_of(self, fold: Fold) -> bool:
         """Say, without reading a weight, whether nothing was replaced or written to in a way that PyTorch counts."""
@@ -35,7 +35,9 @@ class _Origin:
 
     def is_unchanged(self) -> bool:
         """Say whether the tensors hold what they held."""
-        return all(torch.equal(_sums(tensor), known) for tensor, known in zip(self.tensors, self.sums, strict=True))
+        return all(
+            torch.equal(sums_of_bits(tensor), known) for tensor, known in zip(self.tensors, self.sums, strict=True)
+        )
 
 
 class PreparedWeights:
@@ -97,10 +99,3 @@ def _tensors(fold: Fold) -> list[Tensor]:
 def _state(fold: Fold, tensors: Sequence[Tensor]) -> Sequence[Any]:
     settings = [getattr(module, name, None) for module in (fold.module, fold.norm) for name in _SETTINGS]
     return [*settings, *((t.data_ptr(), -1 if t.is_inference() else t._version) for t in tensors)]
-
-
-def _sums(tensor: Tensor) -> Tensor:
-    """Return a sum of the bits of each entry of the first axis, modulo 2^64: it changes with any of its numbers."""
-    rows = tensor.detach().reshape(len(tensor), -1)
-    width = rows.shape[1] * rows.element_size()
-    return rows.view(next(kind for kind in _WIDTHS if width % kind.itemsize == 0)).sum(1, dtype=torch.int64)

@@ -16,6 +16,7 @@ from bitlens.probe.agreement import agree
 from bitlens.probe.around import MOSTLY, ROUNDING, Around, beside, left_over, pair_of, unread
 from bitlens.probe.capturing import Reached, features_at, record
 from bitlens.probe.endings import output_form
+from bitlens.probe.fingerprint import Fingerprint
 from bitlens.probe.following import prepared
 from bitlens.probe.geometry import Geometry, Responses, answers_of, geometry_of, said_geometry
 from bitlens.probe.modules import (
@@ -63,6 +64,7 @@ class Probe:
         output: OutputChoice = None,
     ) -> None:
         self.model = unwrapped(model)
+        self.fingerprint = Fingerprint(self.model)
         self.name, self.layer = find_layer(self.model, layer)
         self.call = call_of(self.name) if call is None else call
         if call_of(self.name) not in (None, self.call):

@@ -88,10 +88,11 @@ def _proof(row: Mapping[str, Any]) -> Proof | None:
     for measure in ("probability", "score"):
         names = [f"{measure}_{which}" for which in ("before", "under_noise", "under_noise_std")]
         if all(name in row for name in names):
-            floor, kept, asked = (_number(row.get(name)) for name in (f"{measure}_floor", "kept", "keep"))
+            told = (f"{measure}_floor", "kept", "kept_error", "keep")
+            floor, kept, error, asked = (_number(row.get(name)) for name in told)
             caveat = BYPASSED if row.get("bypass_allowed") else ""
             before, under, spread = (float(row[name]) for name in names)
-            return Proof(before, under, spread, measure, floor, kept, caveat, asked=asked)
+            return Proof(before, under, spread, measure, floor, kept, error, caveat, asked=asked)
     return None
 
 

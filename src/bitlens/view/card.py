@@ -21,6 +21,7 @@ _COLUMNS, _ROWS = ("left", "middle", "right"), ("upper", "central", "lower")
 # Smaller changes of a probability are not worth a word.
 _RISE, _FALL = 0.05, 0.9
 _SAME = 1e-4  # shares that differ by rounding
+_TOLD = 0.005  # of a share: half of the last digit that people read
 
 
 @dataclass(frozen=True)
@@ -35,6 +36,7 @@ class Proof:
         floor: with nothing but noise; None where that was not measured.
         kept: share of the decision between floor and clean value that the map holds; None where it was not measured, or where
             the network says the same without seeing anything.
+        error: its standard error, None where that is not known.
         caveat: what must be known of the bits beside these numbers, if anything.
         own: whether the noise is as large as the features of this very input are on average, which may tell a texture.
         asked: share of the decision that the map had to hold, None where it had to hold none.
@@ -46,6 +48,7 @@ class Proof:
     measure: str = "probability"
     floor: float | None = None
     kept: float | None = None
+    error: float | None = None
     caveat: str = ""
     own: bool = False
     asked: float | None = None
@@ -58,10 +61,10 @@ class Proof:
             return None
         before, under, spread = (float(v[sample]) for v in (found.before, found.under_noise, found.under_noise_std))
         floor, kept = (float(found.floor[sample]) if found.floor is not None else None, float(found.kept[sample]))
-        held = kept if math.isfinite(kept) else None
+        held, error = (value if math.isfinite(value) else None for value in (kept, float(found.kept_error[sample])))
         own = attribution.settings.get("statistics_data") == "own"
         asked = share_asked(attribution.settings)
-        return cls(before, under, spread, found.measure, floor, held, found.caveat, own, asked)
+        return cls(before, under, spread, found.measure, floor, held, error, found.caveat, own, asked)
 
     @property
     def collapsed(self) -> bool:
@@ -88,8 +91,14 @@ class Proof:
         if self.kept is None:
             return ""
         if self.fails:
-            return f"only {math.floor(100 * self.kept) / 100:.2f} of the decision is held, not the {self.asked:g} asked for"
-        return f"{self.kept:.2f} of the decision is held"
+            kept = f"{math.floor(100 * self.kept) / 100:.2f}{self.give_or_take}"
+            return f"only {kept} of the decision is held, not the {self.asked:g} asked for"
+        return f"{self.kept:.2f}{self.give_or_take} of the decision is held"
+
+    @property
+    def give_or_take(self) -> str:
+        """Say how far off what is held may be, with 95 %; nothing where that is less than is told of it."""
+        return f" ± {2 * self.error:.2f}" if self.error is not None and 2 * self.error >= _TOLD else ""
 
     @property
     def meaning(self) -> str:

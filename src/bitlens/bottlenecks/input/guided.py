@@ -96,7 +96,7 @@ class GuidedBottleneck(Bottleneck):
         inputs: Any,
         targets: Any = None,
         *,
-        evidence_samples: int = 32,
+        evidence_samples: int | None = None,
         keep_capacity: bool = False,
         progress: Callable[[int], None] | None = None,
     ) -> InputStages:
@@ -104,7 +104,8 @@ class GuidedBottleneck(Bottleneck):
         self.check()
         samples = self.read(inputs, targets).arranged(self.probe.device)
         guides: list[Guide] = []
-        wanted = Wanted(evidence_samples, keep_capacity, guides=guides)
+        proofs = self.proof if evidence_samples is None else evidence_samples
+        wanted = Wanted(proofs, evidence_samples is None, keep_capacity, guides=guides)
         parts = list(self.explained(samples, targets, wanted, progress))
         firsts = [guide.features for guide in guides if guide.features is not None]
         return InputStages(
