@@ -10,6 +10,7 @@ degradation of its probability, in tiles of 16 pixels. A run that was cut short 
 import argparse
 import csv
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -39,7 +40,7 @@ def surest(loaded: Loaded, image: torch.Tensor) -> tuple[int, float]:
 
 def measure(loaded: Loaded, photos: Sequence[Path], methods: Mapping[str, Any], stored: Stored) -> None:
     """Measure what is not stored yet."""
-    network = Network(loaded.model)
+    network = Network(loaded.model, output=loaded.output)
     for number, photo in enumerate(photos):
         image = loaded.preprocess(read_image(photo))[None]
         index, probability = surest(loaded, image)
@@ -60,7 +61,7 @@ def main() -> None:
     parser.add_argument("--label", default="15")
     parser.add_argument("--methods", default=METHODS)
     given = parser.parse_args()
-    loaded, specs = load_model(given.model), read_methods(given.methods)
+    loaded, specs = replace(load_model(given.model), output="multi-label"), read_methods(given.methods)  # log-odds
     with given.photos.open(encoding="utf-8", newline="") as file:
         photos = [Path(row["file"]) for row in csv.DictReader(file) if row["label"] == given.label]
     methods = {label: build_method(spec, loaded) for label, spec in specs.items()}

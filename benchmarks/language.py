@@ -1,8 +1,9 @@
 """What is found of the words that carry an answer, and what it costs.
 
-    python benchmarks/language.py truth --count 500               # questions whose answers are stated in known words
-    python benchmarks/language.py methods --count 60              # the same questions to methods that leave words out, and others
-    python benchmarks/language.py cost --context 1024             # a decoder of GPT-2's shape, random weights
+    python benchmarks/language.py truth --count 500 --store FOLDER      # questions whose answers are stated in known words
+    python benchmarks/language.py methods --count 48 --store FOLDER     # the same questions to other methods as well
+    python benchmarks/language.py cost --store FOLDER                   # a decoder of GPT-2's shape, random weights
+    python tools/paired.py FOLDER                                       # tells what was found
 
 truth: `most`, the share of questions of which a word that carries the answer (what the text says of who is asked about, and
 that name) has the most bits; `auc`, the rank AUC of these words among the words of the text, where two places say the same
@@ -11,13 +12,12 @@ of the better one; `still`, the share whose probability moves by less than 0.01 
 methods: besides, `drop-1` and `drop-3`, what ln P loses when the words of the highest scores are replaced by the unknown word;
 `area`, between the curves of P as words are replaced, least and most relevant first; `lds`, the linear datamodelling score of
 sentences; rows that went through the network forward alone and with a backward pass, and seconds, for each question, without
-evidence. The bundled model has no attention that rollout could read. Seed 0 is reported; settings were chosen with others.
+evidence. cost: `first`, with what a network needs once for texts of a length; `fit`, another; `floor`, its noisy rows there and
+back alone. Seed 0 is reported; settings were chosen with others.
 """
 
 import argparse
-import json
-import resource
-import statistics
+import re
 import time
 import warnings
 from collections.abc import Callable, Iterator, Sequence
@@ -26,12 +26,13 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import torch
 from scipy.stats import rankdata
+from stored import Stored
 from torch import Tensor
 
 from bitlens.bottlenecks.tokens import TokenIBA
+from bitlens.core.inputs import ModelInputs
 from bitlens.core.layout import LAYOUTS
 from bitlens.core.passes import in_precision, suffix_dtype
 from bitlens.core.spans import Span
@@ -47,11 +48,13 @@ from bitlens.models.load_language import load_language_model
 from bitlens.models.loaded import Loaded
 
 AT_ONCE, NOISES, LITTLE = 50, 8, 0.1
-KINDS = ("once", "twice", "two hops")
 UNITS: tuple[Unit, ...] = ("word", "sentence")
 METHODS = (
-    "token-iba", "token-iba:beta=3:steps=8", "random", "gradient-x-input", "integrated-gradients",
-    "integrated-gradients:steps=16", "leave-one-out", "leave-one-out:unit=sentence", "context-cite",
+    "token-iba", "token-iba:beta=3:steps=8", "token-iba:beta=3:steps=3:noise_samples=1:learning_rate=1",
+    "token-iba:beta=3:steps=2:noise_samples=1:learning_rate=1:initial_logit=2",
+    "integrated-gradients", "integrated-gradients:steps=16", "integrated-gradients:steps=8", "integrated-gradients:steps=4",
+    "integrated-gradients:steps=2", "gradient-x-input", "leave-one-out", "leave-one-out:unit=sentence", "context-cite",
+    "attention-rollout", "gradient-attention-rollout", "random",
 )  # fmt: skip
 
 
@@ -137,69 +140,36 @@ def moved(loaded: Loaded, asked: Asked, bits: Tensor) -> Tensor:
     return (torch.stack(under).mean(0) - clean).abs()
 
 
-def truth(options: argparse.Namespace) -> dict[str, Any]:
+def truth(options: argparse.Namespace) -> None:
     """The bits of `count` questions against the words that carry their answers."""
-    loaded = load_language_model("builtin/recall")
-    settings = json.loads(options.settings)
-    explainer = AnswerExplainer(loaded, **settings)
-    rows = Rows(options.rows)
-    for some in rows.missing(questions(options.count, options.seed), options.at_most):
-        asked, begun = read(some, loaded), time.process_time()
+    loaded, stored = load_language_model("builtin/recall"), Stored(options.store)
+    explainer = AnswerExplainer(loaded)
+    for some in missing(stored, "token-iba", options):
+        asked, begun = read([one for _, one in some], loaded), time.process_time()
         found = explainer.method.explain(asked.batch, asked.span)
         seconds = (time.process_time() - begun) / len(some)
         far = moved(loaded, asked, found.map)
-        for row, one in enumerate(some):
+        for row, (number, one) in enumerate(some):
             told = found_truth(one, found.map[row], asked, row)
-            told |= {"still": float(far[row] < 0.01), "bits": float(found.total_bits[row]), "seconds": seconds}
-            told |= {"kept": float(found.evidence.kept[row]), "p": float(found.evidence.before[row])}
-            rows.add({"name": one.name, "kind": one.kind, **told})
-        print(json.dumps({"done": len(rows.known), **mean(rows.known)}), flush=True)
-    kinds = {kind: mean([row for row in rows.known if row["kind"] == kind]) for kind in KINDS}
-    return {"settings": settings, "questions": len(rows.known), "all": mean(rows.known), **kinds}
+            told |= {"still": float(far[row] < 0.01), "bits": float(found.total_bits[row])}
+            stored.add("token-iba", number, {**told, "kept": float(found.evidence.kept[row]), "seconds": seconds})
 
 
-class Rows:
-    """What was measured of each question, kept in a file of lines if one is named, so that a run goes on where it was.
-
-    Args:
-        file: of the lines; None to keep nothing.
-        method: whose rows these are; empty where there is one.
-    """
-
-    def __init__(self, file: Path | None, method: str = "") -> None:
-        self.file, self.method = file, method
-        lines = file.read_text("utf-8").splitlines() if file is not None and file.exists() else []
-        self.known = [row for row in map(json.loads, lines) if row.get("method", "") == method]
-
-    def missing(self, drawn: Sequence[Question], most: int) -> Iterator[Sequence[Question]]:
-        """Give, some at once, at most so many questions of which there is no row yet."""
-        done = {row["name"] for row in self.known}
-        left = [one for one in drawn if one.name not in done][:most]
-        for start in range(0, len(left), AT_ONCE):
-            yield left[start : start + AT_ONCE]
-
-    def add(self, row: dict[str, Any]) -> None:
-        """Keep a row."""
-        self.known.append({**({"method": self.method} if self.method else {}), **row})
-        if self.file is not None:
-            with self.file.open("a", encoding="utf-8") as stream:
-                stream.write(json.dumps(self.known[-1]) + "\n")
+def missing(stored: Stored, method: str, options: argparse.Namespace) -> Iterator[Sequence[tuple[int, Question]]]:
+    """Give questions of which a method was not asked yet, by number, some at once."""
+    drawn = enumerate(questions(options.count, options.seed))
+    left = [(number, one) for number, one in drawn if not stored.has(method, number)]
+    for start in range(0, len(left), AT_ONCE):
+        yield left[start : start + AT_ONCE]
 
 
-def mean(rows: Sequence[dict[str, Any]]) -> dict[str, float]:
-    """Means of what rows have a number of."""
-    names = dict.fromkeys(name for row in rows for name in row if name not in ("kind", "name", "method"))
-    return {name: round(float(np.nanmean([row[name] for row in rows if name in row])), 4) for name in names}
-
-
-def methods(options: argparse.Namespace) -> dict[str, Any]:
+def methods(options: argparse.Namespace) -> None:
     """Methods side by side: the truth, removal, the linear datamodelling score, passes and seconds."""
-    loaded = load_language_model("builtin/recall")
+    loaded, stored = load_language_model("builtin/recall"), Stored(options.store)
     network: Any = loaded.model
-    drawn, result = questions(options.count, options.seed), {}
     for name in options.methods.split(",") if options.methods else METHODS:
         (spec,) = read_methods(name, "text").values()
-        explainer, rows = AnswerExplainer(loaded, method=spec.name, **spec.settings), Rows(options.rows, name)
+        explainer = AnswerExplainer(loaded, method=spec.name, **spec.settings)
         proof = {} if explainer.entry.unit == "score" else {"evidence_samples": 0}
         passes = [0, 0]
 
@@ -207,21 +177,17 @@ def methods(options: argparse.Namespace) -> dict[str, Any]:
             passes[output.requires_grad] += len(output)
 
         hook = network.head.register_forward_hook(count)
-        for some in rows.missing(drawn, options.at_most):
-            asked, begun = read(some, loaded), time.process_time()
+        for some in missing(stored, name, options):
+            asked, begun = read([one for _, one in some], loaded), time.process_time()
             passes[:] = 0, 0
             found = explainer.method.explain(asked.batch, asked.span, **proof)
-            taken = [number / len(some) for number in passes]
-            seconds = (time.process_time() - begun) / len(some)
+            work = {"forward": passes[0], "backward": passes[1], "seconds": time.process_time() - begun}
             judged = judge(network, asked, found.map)
-            for row, one in enumerate(some):
+            for row, (number, one) in enumerate(some):
                 own = {metric: float(values[row]) for metric, values in judged.items()}
-                own |= {"forward": taken[0], "with backward": taken[1], "seconds": seconds}
-                rows.add({"name": one.name, "kind": one.kind, **found_truth(one, found.map[row], asked, row), **own})
+                own |= {what: much / len(some) for what, much in work.items()}
+                stored.add(name, number, found_truth(one, found.map[row], asked, row) | own)
         hook.remove()
-        result[name] = {"questions": len(rows.known), **mean(rows.known)}
-        print(json.dumps({name: result[name]}), flush=True)
-    return result
 
 
 def judge(network: Any, asked: Asked, scores: Tensor) -> dict[str, Tensor]:
@@ -259,39 +225,45 @@ def judge(network: Any, asked: Asked, scores: Tensor) -> dict[str, Tensor]:
     return {name: torch.stack(values) for name, values in found.items()}
 
 
-def cost(options: argparse.Namespace) -> dict[str, Any]:
-    """What a fit costs over its passes, for spans of several lengths, on 12 layers of 768 hidden units."""
+def cost(options: argparse.Namespace) -> None:
+    """What a fit costs over its passes, for spans of several lengths in turns, on 12 layers of 768 hidden units."""
     from transformers import GPT2Config, GPT2LMHeadModel
 
     torch.manual_seed(0)
     model = GPT2LMHeadModel(GPT2Config(n_positions=2048, pad_token_id=0)).eval()
-    result: dict[str, Any] = {"context": options.context, "rows": options.steps * 2, "precision": options.precision}
-    for length in map(int, options.spans.split(",")):
-        ids = torch.randint(5, 50_000, (1, options.context + length))
-        given, span = {"input_ids": ids, "attention_mask": torch.ones_like(ids)}, Span(ids[:, options.context :])
-        iba = TokenIBA(
-            model, "transformer.wte", special_tokens="whole", steps=options.steps, precision=options.precision,
-            internal_batch_size=2,
-        )  # fmt: skip
-        iba.explain(
-            {k: v[:, -200:] for k, v in given.items()}, Span(ids[:, -16:]), evidence_samples=0
-        )  # traces and checks once
-        works = {"floor": floor_of(iba, given), "fit": partial(iba.explain, given, span, evidence_samples=0)}
-        times: dict[str, list[float]] = {name: [] for name in works}
-        for _ in range(options.repeats):
-            for name, work in works.items():
-                begun = time.process_time()
-                work()
-                times[name].append(time.process_time() - begun)
-        told = {name: round(statistics.median(values), 2) for name, values in times.items()}
-        told["over the floor"] = round(told["fit"] / told["floor"], 2)
-        told["most memory so far, GB"] = round(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1e6, 2)
-        result[f"span {length}"] = told
-        print(json.dumps(result), flush=True)
-    return result
+    works: dict[str, dict[str, Callable[[], object]]] = {}
+    stored = Stored(options.store)
+    for turn in range(options.repeats):
+        for length in map(int, options.spans.split(",")):
+            name, found = f"a span of {length}", {}
+            if stored.has(name, turn):
+                continue
+            if name not in works:
+                ids = torch.randint(5, 50_000, (1, options.context + length))
+                given, span = {"input_ids": ids, "attention_mask": torch.ones_like(ids)}, Span(ids[:, -length:])
+                iba = TokenIBA(
+                    model, "transformer.wte", special_tokens="whole", steps=options.steps, precision=options.precision
+                )
+                fit = partial(iba.explain, given, span, evidence_samples=0)
+                works[name] = {"floor": floor_of(iba, iba.read(given, span).inputs), "fit": fit}
+                found |= measured(fit, "first")
+            for what, work in works[name].items():
+                found |= measured(work, what)
+            stored.add(name, turn, {**found, "over the floor": found["fit"] / found["floor"]})
+            print(name, found, flush=True)
 
 
-def floor_of(iba: TokenIBA, given: dict[str, Tensor]) -> Callable[[], None]:
+def measured(work: Callable[[], object], name: str) -> dict[str, float]:
+    """Return seconds of the processor that it takes, and the most memory of this process meanwhile, in GB (Linux)."""
+    Path("/proc/self/clear_refs").write_text("5", "utf-8")  # the most so far is what there is now
+    begun = time.process_time()
+    work()
+    seconds = time.process_time() - begun
+    most = re.search(r"VmHWM:\s*(\d+)", Path("/proc/self/status").read_text("utf-8"))
+    return {name: seconds, f"{name} GB": int(most[1]) / 1e6 if most is not None else float("nan")}
+
+
+def floor_of(iba: TokenIBA, given: ModelInputs) -> Callable[[], None]:
     """The passes of one fit, and nothing else."""
     recording = iba.probe.record(given)
     dtype = suffix_dtype(iba.precision, recording.features, iba.model)
@@ -312,23 +284,17 @@ def main() -> None:
     parser.add_argument("what", choices=("truth", "methods", "cost"))
     parser.add_argument("--count", type=int, default=500)
     parser.add_argument("--seed", type=int, default=0)
-    parser.add_argument("--settings", default="{}", help="of token-iba, as JSON")
     parser.add_argument("--methods", default="", help="by name")
-    parser.add_argument("--rows", type=Path, help="a file of lines, one for each question, that a run goes on from")
-    parser.add_argument("--at-most", type=int, default=1_000_000, help="questions in this run, of each method")
+    parser.add_argument("--store", type=Path, required=True, help="a folder of rows, that a run goes on from")
     parser.add_argument("--context", type=int, default=1024)
-    parser.add_argument("--spans", default="16,64,256")
+    parser.add_argument("--spans", default="16,256")
     parser.add_argument("--steps", type=int, default=2)
-    parser.add_argument("--repeats", type=int, default=1)
+    parser.add_argument("--repeats", type=int, default=2)
     parser.add_argument("--precision", default="float32")
-    parser.add_argument("--out", type=Path)
     options = parser.parse_args()
     torch.set_num_threads(1)
     warnings.simplefilter("ignore", BitlensWarning)
-    found = {"truth": truth, "methods": methods, "cost": cost}[options.what](options)
-    print(json.dumps(found, indent=1))
-    if options.out is not None:
-        options.out.write_text(json.dumps(found, indent=1), "utf-8")
+    {"truth": truth, "methods": methods, "cost": cost}[options.what](options)
 
 
 if __name__ == "__main__":

@@ -47,7 +47,7 @@ def text(tokens: int, count: int = 1) -> dict[str, Tensor]:
 def floor_of(iba: TokenIBA, given: dict[str, Tensor]) -> Callable[[], None]:
     """The suffix passes of one map, and nothing else."""
     recording = iba.probe.record(given)
-    dtype = suffix_dtype(iba.precision, recording.features)
+    dtype = suffix_dtype(iba.precision, recording.features, iba.model)
 
     def passes() -> None:
         with recording.suffix(dtype) as suffix:

@@ -184,6 +184,33 @@ def test_rollout_shares_out_all_that_is_read() -> None:
     assert (cells.sum((1, 2)) < 1 - 0.5**2).all()
 
 
+class Sinks(nn.Module):
+    """Attention of one head that may go to no token, as `add_bias_kv` has it, before a head that reads the first token."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.conv = nn.Conv2d(3, 8, 4, 4)
+        self.attention = nn.MultiheadAttention(8, 1, add_bias_kv=True, batch_first=True)
+        self.head = nn.Linear(8, 4)
+
+    def forward(self, images: Tensor) -> Tensor:
+        tokens = self.conv(images).flatten(2).mT
+        return self.head((tokens + self.attention(tokens, tokens, tokens)[0])[:, 0])
+
+
+def test_what_goes_to_no_token_is_given_to_none() -> None:
+    torch.manual_seed(0)
+    model, images = Sinks().eval(), noise_images(3)
+    tokens = model.conv(images).flatten(2).mT
+    _, weights = model.attention(tokens, tokens, tokens)
+    assert weights.shape == (3, 16, 17)
+    want = weights[:, 0, :16].detach() / 2
+    want[:, 0] += 0.5
+    got = AttentionRollout(model).explain(images, TARGETS).map
+    expected = F.interpolate(want.view(3, 1, 4, 4), (16, 16), mode="bilinear")[:, 0]
+    torch.testing.assert_close(got, expected, rtol=1e-4, atol=1e-5)
+
+
 def test_gradient_rollout_depends_on_the_target() -> None:
     model, images = small_vit(), noise_images(2)
     a, b = (GradientAttentionRollout(model).explain(images, target).map for target in (0, 1))

@@ -30,7 +30,8 @@ class Attention:
     """The attention weights of one layer.
 
     Attributes:
-        weights: (n, heads, T, T), every row a distribution over tokens; no gradients.
+        weights: (n, heads, T, T), every row a distribution over tokens; no gradients. (n, heads, T, T + 1) where a share may go
+            to no token: `add_bias_kv` of PyTorch and the sinks of GPT-OSS stand behind all tokens.
         edge: where they stand in the graph of the score.
     """
 
@@ -94,7 +95,7 @@ class Recorder(TorchFunctionMode):
 
 
 def rollout(readers: Tensor, layers: Sequence[Attention], score: Tensor) -> Tensor:  # noqa: ARG001
-    """Return what of each token reaches the readers, (n, T), sum 1: in each layer, half stays and half is attended to.
+    """Return what of each token reaches the readers, (n, T), sum 1 (less what goes to no token): half stays, half is attended to.
 
     This is the product over layers of (A + 1)/2, A the mean attention of the heads (Abnar & Zuidema 2020).
 
@@ -207,8 +208,8 @@ def _recorded(
     if not shapes:
         kind = "vision transformer" if length is None else "transformer"
         raise SettingError(f"{asks.method} needs a {kind}: {network} computes no attention between tokens")
-    tokens = shapes[0][-1] if length is None else length
-    if any(len(shape) != 4 or (shape[0], *shape[2:]) != (count, tokens, tokens) for shape in shapes):
+    tokens = shapes[0][-2] if length is None else length
+    if any((shape[0], *shape[2:]) not in ((count, tokens, tokens), (count, tokens, tokens + 1)) for shape in shapes):
         wanted = f"({count}, heads, {length or 'T'}, {length or 'T'})"
         raise SettingError(
             f"{asks.method} needs attention from all tokens to all tokens in every layer, weights {wanted}; "
@@ -218,5 +219,5 @@ def _recorded(
 
 
 def _attended(readers: Tensor, attention: Tensor) -> Tensor:
-    """Return where what the readers hold comes from: (n, T) times (n, T, T)."""
-    return (readers[:, None] @ attention)[:, 0]
+    """Return where what the readers hold comes from: (n, T) times (n, T, T), or (n, T, T + 1); the last then is no token."""
+    return (readers[:, None] @ attention)[:, 0, : readers.shape[1]]

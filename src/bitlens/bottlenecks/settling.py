@@ -78,6 +78,7 @@ def settle(recorded: Recorded, fitted: Fitted, fit: FitSettings, keep: float | N
     seed = recorded.evidence_seed + _FLOOR
     few = _FLOOR_OF_TEXTS if recorded.group.kinds.shape[1] else _FLOOR_SAMPLES
     floor, floor_std, error = mean_and_error(_floors(held, before, seed, few))
+    error = error.maximum(_rounding(recorded.dtype) * before.abs())
 
     def share(under: Tensor, samples: Tensor | slice = slice(None)) -> Tensor:
         return share_kept(before[samples], under, floor[samples], error[samples])
@@ -130,6 +131,14 @@ def _floors(held: Holding, before: Tensor, seed: int, few: int) -> Tensor:
         if turn:
             waiting = waiting & (above > 0)
     return values
+
+
+def _rounding(dtype: torch.dtype | None) -> float:
+    """Return by what share of itself a value under noise may differ from the clean one for its lower precision alone.
+
+    It is half of what a single rounding may change; without a lower precision both are rounded alike.
+    """
+    return torch.finfo(dtype).eps / 4 if dtype is not None else 0.0
 
 
 def _finite(values: Tensor) -> Tensor:

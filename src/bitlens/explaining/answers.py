@@ -12,6 +12,8 @@ from torch import nn
 
 from bitlens.baselines.changes import selected
 from bitlens.core.attribution import Attribution
+from bitlens.core.inputs import ModelInputs
+from bitlens.core.outputs import answer_of
 from bitlens.core.targets import Span as AskedSpan
 from bitlens.data.answers import NOTHING, Answered, read_answer, read_beside
 from bitlens.data.passages import Group, Piece, Prompt, piece_of, sentences, words
@@ -25,7 +27,7 @@ from bitlens.models.generating import conversation_text, generated
 from bitlens.models.load_language import language_model, load_language_model
 from bitlens.models.loaded import Loaded
 from bitlens.probe import frozen
-from bitlens.probe.ids import writes_beside_encoder
+from bitlens.probe.ids import answers_from, left_out, writes_beside_encoder
 from bitlens.probe.modules import device_of
 from bitlens.view.answer_page import ShownAnswer, answer_fragment, answer_page
 from bitlens.view.card import Proof
@@ -315,8 +317,12 @@ def _nats(loaded: Loaded, read: Answered) -> list[float]:
     with frozen(loaded.model), torch.no_grad():
         for row, tokens in enumerate(read.batch.tokens):
             one = slice(row, row + 1)
-            inputs = selected(read.batch, one).to(device).inputs
-            found.append(float(span.select(one).at(torch.tensor([len(tokens) - 1])).nats(loaded.model(**inputs))))
+            inputs = ModelInputs.of(selected(read.batch, one).to(device).inputs)
+            asked = span.select(one).at(torch.tensor([len(tokens) - 1]))
+            if asked.first is None:
+                inputs = answers_from(loaded.model, inputs, int(asked.starts) - 1)
+            output = loaded.model(*inputs.args, **inputs.kwargs)
+            found.append(float(asked.behind(left_out(inputs, answer_of(output, None))).nats(output)))
     return found
 
 

@@ -48,7 +48,7 @@ class Lookup(nn.Module):
         scores = _MATCH * match + _CONTENT / _SHARED * (own @ self.shared)[:, None]
         causal = torch.ones(scores.shape[1:], dtype=torch.bool, device=own.device).tril()
         scores = F.pad(scores.masked_fill(~causal, -torch.inf), (0, 1), value=_CONTENT + _NONE * _MATCH)
-        weights = scores.softmax(2)
+        (weights,) = scores[:, None].softmax(3).unbind(1)  # one head
         found: Tensor = weights[..., :-1] @ own + weights[..., -1:] * self.nothing
         return found
 
