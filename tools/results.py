@@ -58,7 +58,8 @@ def _means(folder: str, **chosen: str) -> str:
 
 
 def _differences(folder: str, **chosen: str) -> str:
-    return as_markdown(comparison_grid(_table(folder, **chosen))).rstrip()
+    told = as_markdown(comparison_grid(_table(folder, **chosen))).rstrip()
+    return told.replace("\n* p <", "\n\\* p <")  # a line that begins with a star would be a list
 
 
 MADE: Mapping[str, Callable[..., str]] = {

@@ -57,21 +57,16 @@ def standing_table(folders: Sequence[Path]) -> str:
     Rivals are methods that were measured on all photos that iba was; maps of iba at other settings are none. One that is ahead by
     its standard error or less is level.
     """
-    lines = [f"| network | method | photos | {' | '.join(JUDGES)} |", "| --- " * (3 + len(JUDGES)) + "|"]
-    for folder, own in product(folders, OWN):
-        table = seeded(folder, Selection(metrics=JUDGES, reference=own))
-        photos = min(table.cells[own, metric].mean.count for metric in table.metrics)
-        cells = [
-            folder.name,
-            own,
-            str(photos),
-            *(_standing(table, metric) for _, metric in zip(JUDGES, table.metrics, strict=True)),
-        ]
-        lines.append(f"| {' | '.join(cells)} |")
+    heads = " | ".join(folder.name for folder in folders)
+    lines = [f"| metric | method | {heads} |", "| --- " * (2 + len(folders)) + "|"]
+    for metric, own in product(JUDGES, OWN):
+        tables = [seeded(folder, Selection(metrics=[metric], reference=own)) for folder in folders]
+        lines.append(f"| {metric} | {own} | {' | '.join(_standing(table) for table in tables)} |")
     return "\n".join(lines)
 
 
-def _standing(table: Table, metric: str) -> str:
+def _standing(table: Table) -> str:
+    (metric,) = table.metrics
     own = table.cells[table.reference, metric].mean.count
     rivals = {
         cell.method: cell.versus
