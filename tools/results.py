@@ -37,6 +37,7 @@ _SETS = (
     ("degradation-8", "road"),
     ("degradation-8", "road", "kept-per-bit"),
 )
+_FEWEST = 4  # photos: of a half with one alone there is no error to tell
 FIGURES: Mapping[str, tuple[str, str, str]] = {
     "degradation-edgetpu.png": ("photos/MobileNet-EdgeTPU", "curves-degradation-14-points-17", "iba"),
     "sensitivity-scenes.png": ("scenes", "curves-sensitivity-n-8-sets-20", "iba[beta=1]"),
@@ -47,6 +48,11 @@ FIGURES: Mapping[str, tuple[str, str, str]] = {
 
 def _held(folder: str) -> list[Held]:
     return [Held(path) for path in sorted((_ROWS / "keep" / folder).glob("*.json"))]
+
+
+def _judged() -> list[Scores]:
+    every = [Scores(place) for place in sorted((_ROWS / "judges").iterdir())]
+    return [scores for scores in every if len(scores.photos) >= _FEWEST]
 
 
 def _table(folder: str, reference: str | None = None, metrics: str | None = None) -> Table:
@@ -74,7 +80,7 @@ MADE: Mapping[str, Callable[..., str]] = {
     "planted": lambda folder: planted_table(_ROWS / folder),
     "proof": lambda folder: proof_table(_held(folder)),
     "proofs": lambda folder: proofs_table(_ROWS / folder),
-    "sets": lambda _: sets_table([Scores(place) for place in sorted((_ROWS / "judges").iterdir())], _SETS),
+    "sets": lambda _: sets_table(_judged(), _SETS),
     "standing": lambda _: standing_table(sorted((_ROWS / "photos").iterdir())),
 }
 """What a page may ask for, by its kind: the name behind it, mostly of a folder, and settings → the table."""
