@@ -1,21 +1,20 @@
 r"""Whether metrics tell better maps from worse ones, where it is known which are better.
 
-`measure` takes a right map of each photo (the exact mask of the object, or what a method found), makes it worse step by step
-(`corrupting.py`), and has every metric score every map, and maps that know nothing. Rows go to a folder, as an evaluation's do;
-the same command goes on where it was. `pack` writes the rows of a folder into one file, as they lie in
-`benchmarks/results/judges`; of those `python tools/results.py` makes the tables of docs/results/judges.md.
+A right map of each photo (the exact mask of the object, or what a method found) is made worse step by step (`corrupting.py`), and
+every metric scores every map, and maps that know nothing. Rows go to a folder, as an evaluation's do; the same command goes on
+where it was. `python tools/pack.py` writes them into one file, as they lie in `benchmarks/results/judges`; of those
+`python tools/results.py` makes the tables of docs/results/judges.md.
 
-    python benchmarks/judges.py measure --model builtin/scenes --data builtin:scenes --limit 40 --out judges/scenes
-    python benchmarks/judges.py measure --model DATA/zoo.py:squeezenet --layer features.7 --right iba:keep=0.9 --metrics FEW \
+    python benchmarks/judges.py --model builtin/scenes --data builtin:scenes --limit 40 --out judges/scenes
+    python benchmarks/judges.py --model DATA/zoo.py:squeezenet --layer features.7 --right iba:keep=0.9 --metrics FEW \
         --data csv:DATA/imagenet/val.csv --limit 8 --out judges/squeezenet
-    python benchmarks/judges.py measure --model DATA/zoo.py:cifar_resnet20 --layer layer2 --right iba:keep=0.9 \
+    python benchmarks/judges.py --model DATA/zoo.py:cifar_resnet20 --layer layer2 --right iba:keep=0.9 \
         --data npz:DATA/cifar10/cifar10_test_1000.npz --metrics ... --out judges/cifar20
-    python benchmarks/judges.py pack judges/scenes benchmarks/results/judges/scenes
+    python tools/pack.py judges/scenes benchmarks/results/judges/scenes
 """
 
 import argparse
 import itertools
-import shutil
 import time
 from collections.abc import Iterator, Sequence
 from functools import partial
@@ -23,8 +22,6 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import pyarrow as pa
-import pyarrow.parquet as pq
 import torch
 from corrupting import STEPS, WAYS, worse
 from PIL import Image
@@ -140,39 +137,21 @@ def scored(index: int, case: Case, name: str, label: str, compute: Any) -> Row:
     )  # fmt: skip
 
 
-def pack(folder: Path, into: Path) -> None:
-    """Write the rows of a folder into one file of another, without what tables do not need."""
-    rows = pa.concat_tables([pq.read_table(path) for path in sorted((folder / "rows").glob("*.parquet"))])
-    rows = rows.set_column(rows.schema.get_field_index("seconds"), "seconds", pa.nulls(len(rows), pa.float32()))
-    (into / "rows").mkdir(parents=True, exist_ok=True)
-    pq.write_table(rows.sort_by([("index", "ascending")]), into / "rows" / "rows.parquet", compression="zstd")
-    shutil.copy(folder / "settings.json", into / "settings.json")
-
-
 def main() -> None:
-    """Measure or pack."""
+    """Read the command and measure."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    commands = parser.add_subparsers(dest="command", required=True)
-    one = commands.add_parser("measure")
-    one.add_argument("--model", default="builtin/scenes")
-    one.add_argument("--data", default="builtin:scenes")
-    one.add_argument("--layer")
-    one.add_argument("--right", default="mask", help="mask, or a method")
-    one.add_argument(
+    parser.add_argument("--model", default="builtin/scenes")
+    parser.add_argument("--data", default="builtin:scenes")
+    parser.add_argument("--layer")
+    parser.add_argument("--right", default="mask", help="mask, or a method")
+    parser.add_argument(
         "--metrics",
         default="MANY",
         help="MANY, FEW (large networks), SMALL (32 x 32 pixels), or as in `bitlens evaluate`",
     )
-    one.add_argument("--limit", type=int, default=40)
-    one.add_argument("--out", type=Path, required=True)
-    other = commands.add_parser("pack")
-    other.add_argument("folder", type=Path)
-    other.add_argument("into", type=Path)
-    asked = parser.parse_args()
-    if asked.command == "measure":
-        measure(asked)
-    else:
-        pack(asked.folder, asked.into)
+    parser.add_argument("--limit", type=int, default=40)
+    parser.add_argument("--out", type=Path, required=True)
+    measure(parser.parse_args())
 
 
 if __name__ == "__main__":

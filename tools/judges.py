@@ -63,7 +63,7 @@ class Scores:
         for number, label in enumerate(self.metrics):
             if label.partition("[")[0] == name:
                 return number
-        raise DataError(f"{name} was not measured on {self.name}: `benchmarks/judges.py measure --metrics` adds it")
+        raise DataError(f"{name} was not measured on {self.name}: `benchmarks/judges.py --metrics` adds it")
 
     def means(self, photos: Photos) -> Array:
         """(map, metric) over some photos: the mean, of metrics with a scale the ratio of means; NaN where nothing is known."""
