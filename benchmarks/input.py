@@ -102,7 +102,7 @@ def main() -> None:
     print(f"{loaded.name} at {arguments.layer}, {len(images)} photos, boxes cover {masks.mean():.3f}")
     stored = Stored(arguments.out)
     for run in arguments.runs:
-        if stored.has(run):
+        if stored.has(run, len(images) - 1):
             continue
         method = method_for(run, loaded, arguments.layer, iba, prices)
         begun = clock()

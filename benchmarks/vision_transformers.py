@@ -54,7 +54,7 @@ def main() -> None:
         for beta in asked.betas:
             for how in asked.tokens:
                 name = f"{layer}, β = {beta:g}, class token {how}"
-                if stored.has(name):
+                if stored.has(name, len(images) - 1):
                     continue
                 iba = bitlens.IBA(
                     loaded.model, layer, beta=beta, quality=asked.quality, statistics=statistics, extra_tokens=how
