@@ -142,7 +142,7 @@ def moved(loaded: Loaded, asked: Asked, bits: Tensor) -> Tensor:
 
 def truth(options: argparse.Namespace) -> None:
     """The bits of `count` questions against the words that carry their answers."""
-    loaded, stored = load_language_model("builtin/recall"), Stored(options.store)
+    loaded, stored = load_language_model(options.model), Stored(options.store)
     explainer = AnswerExplainer(loaded)
     for some in missing(stored, "token-iba", options):
         asked, begun = read([one for _, one in some], loaded), time.process_time()
@@ -165,7 +165,7 @@ def missing(stored: Stored, method: str, options: argparse.Namespace) -> Iterato
 
 def methods(options: argparse.Namespace) -> None:
     """Methods side by side: the truth, removal, the linear datamodelling score, passes and seconds."""
-    loaded, stored = load_language_model("builtin/recall"), Stored(options.store)
+    loaded, stored = load_language_model(options.model), Stored(options.store)
     network: Any = loaded.model
     for name in options.methods.split(",") if options.methods else METHODS:
         (spec,) = read_methods(name, "text").values()
@@ -284,6 +284,7 @@ def main() -> None:
     parser.add_argument("what", choices=("truth", "methods", "cost"))
     parser.add_argument("--count", type=int, default=500)
     parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("--model", default="builtin/recall", help="which language model that comes with bitlens")
     parser.add_argument("--methods", default="", help="by name")
     parser.add_argument("--store", type=Path, required=True, help="a folder of rows, that a run goes on from")
     parser.add_argument("--context", type=int, default=1024)

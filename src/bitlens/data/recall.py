@@ -66,6 +66,23 @@ class Question:
         return start, start + len(name)
 
 
+@dataclass(frozen=True)
+class Story:
+    """A text about some people, and all that it answers.
+
+    Attributes:
+        text: what is told.
+        people: names, in an order of their own.
+        answers: what each ends up with.
+        places: of each, for each place that states it, the characters that carry the answer.
+    """
+
+    text: str
+    people: Sequence[str]
+    answers: Sequence[str]
+    places: Sequence[tuple[tuple[Span, ...], ...]]
+
+
 def questions(count: int, seed: int = 0, *, facts: int = 6, idle: int = 4) -> Sequence[Question]:
     """Draw questions, the same for the same arguments; in turn of each kind.
 
@@ -88,6 +105,12 @@ def questions(count: int, seed: int = 0, *, facts: int = 6, idle: int = 4) -> Se
 
 def _drawn(source: random.Random, kind: Kind, facts: int, idle: int, name: str) -> Question:
     """Draw a text about some people, and a question of a kind about the first of them."""
+    told = story(source, kind, facts, idle)
+    return Question(name, kind, told.text, ASKED.format(told.people[0]), told.answers[0], told.places[0])
+
+
+def story(source: random.Random, kind: Kind, facts: int, idle: int) -> Story:
+    """Draw a text about so many people, the first of whom is told of in this way, and so many sentences about nobody."""
     people, things = source.sample(NAMES, facts), source.sample(THINGS, 2 * facts)
     kinds: list[Kind] = [kind, *(source.choice(("once", "twice", "two hops")) for _ in range(facts - 1))]
     lines: list[tuple[int, str, tuple[str, str]]] = [(-1, line, ("", "")) for line in source.sample(IDLE, idle)]
@@ -103,5 +126,5 @@ def _drawn(source: random.Random, kind: Kind, facts: int, idle: int, name: str) 
         starts = [len(text) + said.index(word) for word in words]
         places[number].append(tuple((start, start + len(word)) for start, word in zip(starts, words, strict=True)))
         text += said
-    answer = things[1] if kind == "two hops" else things[0]
-    return Question(name, kind, text, ASKED.format(people[0]), answer, tuple(places[0]))
+    answers = [things[2 * number + (own == "two hops")] for number, own in enumerate(kinds)]
+    return Story(text, people, answers, [tuple(places[number]) for number in range(facts)])

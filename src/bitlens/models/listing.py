@@ -28,6 +28,7 @@ TEXT_FORMS = {
 }
 LANGUAGE_FORMS = {
     "builtin/recall": "a small language model that comes with bitlens, and answers questions about a text of its kind",
+    "builtin/recall-trained": "another, whose weights were trained and not set by hand",
     "hf/NAME": "a language model of the Hugging Face hub",
     "DIR": "a folder with such a model; hf/./DIR too",
     "FILE.py:CALLABLE": "your own: the callable returns (module, tokenizer); the module gives logits (texts, tokens, vocabulary)",

@@ -98,5 +98,8 @@ BUILTIN_TEXT: dict[str, BuiltinText] = {
     )
 }
 
-BUILTIN_LANGUAGE: "dict[str, Callable[[], tuple[nn.Module, WordTokenizer]]]" = {"recall": _in_file("recall", "recall")}
+BUILTIN_LANGUAGE: "dict[str, Callable[[], tuple[nn.Module, WordTokenizer]]]" = {
+    "recall": _in_file("recall", "recall"),
+    "recall-trained": _in_file("recall_trained", "recall_trained"),
+}
 """Language models that come with bitlens, and their tokenizers."""

@@ -89,14 +89,22 @@ class RecallNetwork(nn.Module):
         return self.after(self.embedding(input_ids))
 
 
+CONTENT = tuple(word.lower() for word in (*NAMES, *THINGS))
+"""Words that may carry an answer."""
+
+
+def vocabulary() -> list[str]:
+    """Return all words of texts and questions; those that may carry an answer stand behind padding and the unknown word."""
+    others = {word for text in (HAS, HOLDS, ASKED, *IDLE) for word, _, _ in split_words(text.format("", ""))}
+    return ["<pad>", "<unk>", *CONTENT, *sorted(others)]
+
+
 def recall() -> tuple[nn.Module, WordTokenizer]:
     """Return the network in evaluation mode, and its tokenizer."""
-    content = [word.lower() for word in (*NAMES, *THINGS)]
-    others = {word for text in (HAS, HOLDS, ASKED, *IDLE) for word, _, _ in split_words(text.format("", ""))}
-    words = ["<pad>", "<unk>", *content, *sorted(others)]
+    words = vocabulary()
     drawn = torch.randn(len(words) + 1, WIDTH, generator=torch.Generator().manual_seed(_SEED))
     shared = F.normalize(drawn[-1], dim=0)
     particular = F.normalize(drawn[:-1] - (drawn[:-1] @ shared)[:, None] * shared, dim=1) * (1 - _SHARED**2) ** 0.5
-    share = torch.full((len(words), 1), -_SHARED * len(content) / (len(words) - len(content)))  # none on average
-    share[2 : 2 + len(content)] = _SHARED
+    share = torch.full((len(words), 1), -_SHARED * len(CONTENT) / (len(words) - len(CONTENT)))  # none on average
+    share[2 : 2 + len(CONTENT)] = _SHARED
     return RecallNetwork(particular + share * shared, shared).eval(), WordTokenizer(words, MAX_LENGTH)
