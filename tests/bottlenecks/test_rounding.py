@@ -23,7 +23,7 @@ class Hardly(nn.Module):
 @pytest.mark.parametrize("precision", ["float32", "bfloat16"])
 def test_what_rounding_makes_of_an_answer_is_nothing_that_is_needed(precision: str) -> None:
     others = torch.randn(16, 3, 16, 16, generator=torch.Generator().manual_seed(0))
-    iba = IBA(Hardly().eval(), "features", keep=0.9, precision=precision).fit_statistics(
+    iba = IBA(Hardly().eval(), "features", quality="fast", precision=precision).fit_statistics(
         [others], granularity="channel"
     )
     evidence = iba.explain(others[:4] + 3, 0).evidence

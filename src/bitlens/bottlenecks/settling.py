@@ -78,7 +78,10 @@ def settle(recorded: Recorded, fitted: Fitted, fit: FitSettings, keep: float | N
     seed = recorded.evidence_seed + _FLOOR
     few = _FLOOR_OF_TEXTS if recorded.group.kinds.shape[1] else _FLOOR_SAMPLES
     floor, floor_std, error = mean_and_error(_floors(held, before, seed, few))
-    error = error.maximum(_rounding(recorded.dtype) * before.abs())
+    if (
+        keep is None
+    ):  # a share of what rounding makes says nothing; masks that are to hold one are looked for all the same
+        error = error.maximum(_rounding(recorded.dtype) * before.abs())
 
     def share(under: Tensor, samples: Tensor | slice = slice(None)) -> Tensor:
         return share_kept(before[samples], under, floor[samples], error[samples])

@@ -92,7 +92,8 @@ class Holding:
         noises += [-noise for noise in noises][: count - len(noises)]
         for chunk in chunks(count, copies):
             value = self.target.value(self.output(used, u, torch.cat(noises[chunk])))
-            values.append(one_per_row(value, len(noises[chunk]) * len(features)).reshape(-1, len(features)))
+            rows = one_per_row(value, len(noises[chunk]) * len(features))
+            values.append(rows.float().reshape(-1, len(features)))
         return torch.cat(values)
 
     def output(self, used: Tensor, u: Tensor, standard: Tensor) -> Any:
