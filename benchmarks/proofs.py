@@ -2,33 +2,33 @@
 
 `measure` explains photos and asks the network under many noises, pairs of a noise and its negative; `judge` replays rules on
 these values: how many noises each takes, and how often its interval of two standard errors holds what all noises together say.
-Its rows, one for each photo, lie in `benchmarks/results/proofs`; `python tools/results.py` makes the table of them.
+Its rows, one for each photo, lie in `benchmarks/results/proofs`.
 
     python benchmarks/proofs.py measure --model DATA/zoo.py:squeezenet --layer features.7 --data csv:DATA/imagenet/val.csv \
         --statistics-from csv:DATA/imagenet/more.csv --limit 60 --out proofs/squeezenet.pt
-    python benchmarks/proofs.py judge proofs/*.pt
+    python benchmarks/proofs.py judge proofs/squeezenet.pt SqueezeNet
+    python tools/pack.py SqueezeNet benchmarks/results/proofs/SqueezeNet
 """
 
 import argparse
-import json
 import warnings
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import Any
 
 import torch
+from stored import Stored
 from torch import Tensor
 
 import bitlens
 from bitlens.bottlenecks.groups import Group, Wanted
 from bitlens.bottlenecks.settling import settle
 from bitlens.core.family import MaskFamily
-from bitlens.core.holding import Holding, Look, Share, doubt, mean_and_error, proven
+from bitlens.core.holding import Holding
+from bitlens.core.proofs import Look, Share, doubt, mean_and_error, proven
 from bitlens.data.batches import tensor_batches
 from bitlens.data.datasets import open_dataset
 from bitlens.errors import BitlensWarning
 from bitlens.models.load import load_model
-from bitlens.system.files import write_text
 
 PROCEDURES = {
     "fast, published price": {"quality": "fast"},
@@ -120,8 +120,8 @@ def fixed(count: int) -> Callable[..., tuple[Tensor, Tensor]]:
 RULES = {"sequential": sequential, "32 fixed": fixed(32), "8 fixed": fixed(8)}
 
 
-def judged(path: Path) -> Iterator[dict[str, Any]]:
-    """Give what each rule says of each photo of a file and its maps: noises, root mean square error, how often it is right."""
+def judge(path: Path, stored: Stored) -> None:
+    """Keep what each rule says of each photo of a file and its maps: noises, root mean square error, how often it is right."""
     measured = torch.load(path)
     for name in PROCEDURES:
         found = [one for (whose, _), one in measured.items() if whose == name]
@@ -129,10 +129,9 @@ def judged(path: Path) -> Iterator[dict[str, Any]]:
         for rule, by in RULES.items():
             turns = [replayed(found, by, seed) for seed in range(TURNS)]
             noises, off, error = (torch.stack([turn[what] for turn in turns]) for what in ("noises", "off", "error"))
-            right = (off.abs() <= 2 * error).float().mean(0)
-            for taken, far, often in zip(noises.mean(0), off.square().mean(0).sqrt(), right, strict=True):
-                numbers = {"noises": float(taken), "off": round(float(far), 5), "right": float(often)}
-                yield {"map": name, "rule": rule, **numbers}
+            right = (off.abs() <= 2 * error).double().mean(0)
+            numbers = {"noises": noises.mean(0), "off by": off.square().mean(0).sqrt(), "interval right": right}
+            stored.add_all(f"{name}: {rule}", numbers)
 
 
 def main() -> None:
@@ -144,14 +143,15 @@ def main() -> None:
         measuring.add_argument(name, required=True)
     measuring.add_argument("--limit", type=int, default=40)
     measuring.add_argument("--out", type=Path, required=True)
-    asked.add_parser("judge").add_argument("files", type=Path, nargs="+")
+    judging = asked.add_parser("judge")
+    judging.add_argument("file", type=Path)
+    judging.add_argument("out", type=Path, help="folder of the rows")
     given = parser.parse_args()
     warnings.simplefilter("ignore", BitlensWarning)
     if given.what == "measure":
         measure(given)
     else:
-        for path in given.files:
-            write_text(path.with_suffix(".jsonl"), "".join(f"{json.dumps(row)}\n" for row in judged(path)))
+        judge(given.file, Stored(given.out))
 
 
 if __name__ == "__main__":

@@ -22,7 +22,6 @@ from held import Held, fewest_table, held_table, proof_table
 from judges import Scores, metrics_table, sets_table
 from paired import paired_table
 from planted_found import planted_table
-from proofs import proofs_table
 from seeded import seeded, standing_table
 from text_layers import text_layers_table
 
@@ -79,7 +78,6 @@ MADE: Mapping[str, Callable[..., str]] = {
     "paired": lambda folder, **chosen: paired_table(_ROWS / folder, **chosen),
     "planted": lambda folder: planted_table(_ROWS / folder),
     "proof": lambda folder: proof_table(_held(folder)),
-    "proofs": lambda folder: proofs_table(_ROWS / folder),
     "sets": lambda _: sets_table(_judged(), _SETS),
     "standing": lambda _: standing_table(sorted((_ROWS / "photos").iterdir())),
 }

@@ -27,10 +27,8 @@ KINDS: tuple[Kind, ...] = ("once", "twice", "two hops")
 BATCH, RATE, WARM, CLIPPED = 48, 2e-3, 100, 1.0
 FACTS, IDLE = 6, 4  # of the texts in the end, as in `builtin:recall`
 GROWN = 0.9  # right answers at which texts grow
-NOISY, SHADED = (
-    0.7,
-    0.3,
-)  # of the texts in the second part; how much of a word that carries an answer may be noise there
+NOISY = 0.7  # of the texts, in the second part
+SHADED = 0.3  # how much of a word that carries an answer may be noise there
 
 
 @dataclass(frozen=True)

@@ -211,6 +211,34 @@ def test_what_goes_to_no_token_is_given_to_none() -> None:
     torch.testing.assert_close(got, expected, rtol=1e-4, atol=1e-5)
 
 
+class NullFirst(nn.Module):
+    """Attention by hand whose first column is no token, as some write it; or its last, of tokens that see none behind them."""
+
+    def __init__(self, *, last: bool, causal: bool) -> None:
+        super().__init__()
+        self.conv, self.head, self.last, self.causal = nn.Conv2d(3, 8, 4, 4), nn.Linear(8, 4), last, causal
+
+    def forward(self, images: Tensor) -> Tensor:
+        tokens = self.conv(images).flatten(2).mT
+        scores = tokens @ tokens.mT
+        if self.causal:
+            scores = scores.masked_fill(torch.ones_like(scores, dtype=torch.bool).triu(1), -torch.inf)
+        scores = F.pad(scores, (0, 1) if self.last else (1, 0))
+        weights = scores[:, None].softmax(3)[:, 0]
+        own = weights[..., :-1] if self.last else weights[..., 1:]
+        return self.head((tokens + own @ tokens)[:, -1])
+
+
+@pytest.mark.parametrize(("last", "causal"), [(False, False), (False, True), (True, False)])
+def test_where_what_is_no_token_stands_is_not_guessed(last: bool, causal: bool) -> None:
+    with pytest.raises(SettingError, match="which of the 17 columns"):
+        AttentionRollout(NullFirst(last=last, causal=causal).eval()).explain(noise_images(3), TARGETS)
+
+
+def test_what_stands_behind_tokens_that_see_none_behind_them_is_known() -> None:
+    AttentionRollout(NullFirst(last=True, causal=True).eval()).explain(noise_images(3), TARGETS)
+
+
 def test_gradient_rollout_depends_on_the_target() -> None:
     model, images = small_vit(), noise_images(2)
     a, b = (GradientAttentionRollout(model).explain(images, target).map for target in (0, 1))

@@ -16,9 +16,10 @@ from bitlens.core.effort import ROW_PRICE, Quality
 from bitlens.core.family import MaskFamily, Region
 from bitlens.core.floor import share_kept
 from bitlens.core.gaussian import NoiseModel, NoiseSettings
-from bitlens.core.holding import MOST, Holding, fewest_that_hold, mean_and_error
+from bitlens.core.holding import Holding, fewest_that_hold
 from bitlens.core.layout import LAYOUTS
 from bitlens.core.own import own_noise, places_of
+from bitlens.core.proofs import MOST, mean_and_error
 from bitlens.core.targets import Score
 from bitlens.data.datasets import open_dataset
 from bitlens.data.planted_table import MEAN, STD
@@ -408,3 +409,12 @@ def test_a_map_that_does_not_hold_is_told_and_one_that_does_is_not(scenes: tuple
     )  # or rounding
     assert "No map was found" in told.meaning
     assert iba(loaded, beta=1.0).explain(images[:1]).holds is None  # nobody asked for a share
+
+
+@pytest.mark.parametrize("keep", [None, 0.9])
+def test_more_noises_than_usual_may_be_asked_for(scenes: tuple[Loaded, Tensor], keep: float | None) -> None:
+    loaded, images = scenes
+    evidence = iba(loaded, **({} if keep is None else {"keep": keep})).explain(images[:2], evidence_samples=80).evidence
+    assert evidence is not None
+    assert evidence.noise_samples == 80
+    assert float(evidence.kept_error.max()) < 0.03

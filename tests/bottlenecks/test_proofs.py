@@ -6,7 +6,7 @@ import pytest
 import torch
 from torch import Tensor
 
-from bitlens.core.holding import MOST, doubt, mean_and_error, proven
+from bitlens.core.proofs import MOST, doubt, mean_and_error, proven
 from networks import quadrant_iba, quadrant_images
 
 Draw = Callable[[tuple[int, int]], Tensor]
@@ -58,7 +58,16 @@ def test_no_more_noises_are_drawn_than_it_takes() -> None:
 
 
 def test_noises_that_agree_leave_a_doubt() -> None:
-    assert doubt(torch.ones(8, 1), torch.tensor([0.5])).tolist() == pytest.approx([(1 + 1.5 / 7) * 0.02 / 8**0.5])
+    t = 2.364624  # of 7 degrees of freedom, for 95 %
+    assert doubt(torch.ones(8, 1), torch.tensor([0.5])).tolist() == pytest.approx([t / 2 * 0.02 / 8**0.5])
+
+
+def test_nothing_is_known_of_one_noise_and_little_of_two() -> None:
+    torch.manual_seed(0)
+    assert bool(doubt(torch.ones(1, 3), torch.ones(3)).isnan().all())
+    values = 0.5 + 0.1 * torch.randn(2, 20_000)
+    off = (values.mean(0) - 0.5).abs()
+    assert float((off <= 2 * doubt(values, torch.zeros(20_000))).float().mean()) == pytest.approx(0.95, abs=0.01)
 
 
 def test_who_asks_for_so_many_gets_so_many() -> None:

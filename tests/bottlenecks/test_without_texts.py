@@ -10,7 +10,8 @@ import bitlens
 from bitlens.bottlenecks.groups import ORDINARY, Samples
 from bitlens.bottlenecks.settling import _floors
 from bitlens.bottlenecks.token_statistics import sampled_statistics
-from bitlens.core.holding import MOST, TEXTS, fewest_that_hold, mean_and_error
+from bitlens.core.holding import TEXTS, fewest_that_hold
+from bitlens.core.proofs import MOST, mean_and_error
 from bitlens.probe.ids import texts_of_chance
 from small_transformers import CLS, SEP, encoder_layer, small_classifier, texts
 

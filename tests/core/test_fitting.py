@@ -11,9 +11,10 @@ from bitlens.core.effort import QUALITY, FitSettings
 from bitlens.core.family import MaskFamily, Region
 from bitlens.core.fitting import _loss_gradient, fit_masks
 from bitlens.core.gaussian import NoiseModel, NoiseSettings
-from bitlens.core.holding import Holding, mean_and_error
+from bitlens.core.holding import Holding
 from bitlens.core.layout import LAYOUTS
 from bitlens.core.noise import NoisyCopies
+from bitlens.core.proofs import mean_and_error
 from bitlens.core.targets import ClassTarget, Score
 from bitlens.errors import FitError, SettingError, TargetError
 from host_reads import HostReads

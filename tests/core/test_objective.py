@@ -20,9 +20,10 @@ from bitlens.core.effort import FitSettings
 from bitlens.core.family import Fitted, MaskFamily, Region
 from bitlens.core.fitting import fit_masks
 from bitlens.core.gaussian import NoiseModel
-from bitlens.core.holding import Holding, mean_and_error
+from bitlens.core.holding import Holding
 from bitlens.core.layout import LAYOUTS, Layout, detect_layout
 from bitlens.core.noise import NoisyCopies
+from bitlens.core.proofs import mean_and_error
 from bitlens.core.targets import ClassTarget, Score
 
 SAMPLES = 3

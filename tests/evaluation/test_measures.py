@@ -73,16 +73,8 @@ def scored(name, photo, network, values, method=None, **settings):
     return ready_metric(spec)(case)
 
 
-def decide(loaded):
-    """Make more of what the network sees than rounding makes of what it says."""
-    with torch.no_grad():
-        loaded.model[-1].weight *= 20
-
-
 @EVERY
 def test_a_score_has_all_that_the_list_says(name, photo, network, loaded):
-    if name == "kept":
-        decide(loaded)
     values = torch.rand(48, 48, generator=torch.Generator().manual_seed(0))
     iba = IBA(loaded.model, "0", seed=0).fit_statistics([torch.randn(200, 3, 48, 48)], granularity="channel")
     metric = METRICS["image"][name]
@@ -152,7 +144,6 @@ def test_what_a_map_holds_is_what_its_explanation_says_and_takes_no_other_fit(ph
 
 
 def test_a_published_map_is_proved_beside_and_a_method_without_bits_has_no_proof(photo, network, loaded):
-    decide(loaded)
     photo = replace(photo, target=1)
     iba = IBA(loaded.model, "0", seed=0, quality="fast", statistics="own", beta=1.0)
     told = iba.explain(photo.image, photo.target)

@@ -60,5 +60,4 @@ def _numbers(one: Found, whose: str) -> Iterator[tuple[str, str]]:
         if proof.floor is not None:
             yield f"{proof.floor:.3f}", f"{what} with nothing but noise{whose}"
         if proof.kept is not None:
-            off = f" ± {200 * proof.error:.0f}" if proof.error is not None and 200 * proof.error >= 1 else ""
-            yield f"{100 * proof.kept:.0f}{off} %", f"of the decision is held, between the two{whose}"
+            yield f"{proof.kept:.2f}{proof.give_or_take}", f"of the decision is held, between the two{whose}"

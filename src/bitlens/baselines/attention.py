@@ -31,12 +31,14 @@ class Attention:
 
     Attributes:
         weights: (n, heads, T, T), every row a distribution over tokens; no gradients. (n, heads, T, T + 1) where a share may go
-            to no token: `add_bias_kv` of PyTorch and the sinks of GPT-OSS stand behind all tokens.
+            to no token, which then stands behind all tokens.
         edge: where they stand in the graph of the score.
+        declared: whether PyTorch's own attention computed them, of which it is known where that is (`add_bias_kv`).
     """
 
     weights: Tensor
     edge: GradientEdge
+    declared: bool = False
 
 
 class Recorder(TorchFunctionMode):
@@ -91,7 +93,7 @@ class Recorder(TorchFunctionMode):
             node, number = node.next_functions[0]
         if node is None:
             raise SettingError("the attention has no gradient: the network detaches it, or what it attends to")
-        self.layers.append(Attention(weights.detach(), GradientEdge(node, number)))
+        self.layers.append(Attention(weights.detach(), GradientEdge(node, number), viewed))
 
 
 def rollout(readers: Tensor, layers: Sequence[Attention], score: Tensor) -> Tensor:  # noqa: ARG001
@@ -215,7 +217,18 @@ def _recorded(
             f"{asks.method} needs attention from all tokens to all tokens in every layer, weights {wanted}; "
             f"those of {network} have shapes {', '.join(map(str, shapes[:3]))}"
         )
+    if any(_may_stand_before(layer, tokens) for layer in recorder.layers):
+        raise SettingError(
+            f"{asks.method} cannot tell which of the {tokens + 1} columns of attention in {network} belongs to no token: "
+            "its tokens attend to later ones as well"
+        )
     return recorder.layers, target.score(output)
+
+
+def _may_stand_before(layer: Attention, tokens: int) -> bool:
+    """Say whether what is no token may stand before others; it cannot where each token attends to none behind it."""
+    own = layer.weights[..., :tokens]
+    return layer.weights.shape[-1] > tokens and not layer.declared and bool(own.triu(1).any())
 
 
 def _attended(readers: Tensor, attention: Tensor) -> Tensor:

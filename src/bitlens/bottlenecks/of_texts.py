@@ -9,7 +9,7 @@ from typing_extensions import Self
 from bitlens.bottlenecks.grouped import GroupedMethod
 from bitlens.bottlenecks.groups import Samples
 from bitlens.bottlenecks.token_statistics import TokenStatistics, collect_token_statistics
-from bitlens.core.holding import MOST
+from bitlens.core.proofs import MOST
 from bitlens.probe.modules import call_of
 
 

@@ -12,21 +12,8 @@ from bitlens.core.effort import FitSettings
 from bitlens.core.evidence import Evidence
 from bitlens.core.family import Fitted, MaskFamily
 from bitlens.core.floor import share_kept
-from bitlens.core.holding import (
-    IMAGES,
-    MOST,
-    ROWS,
-    SEARCHED,
-    TEXTS,
-    Cliff,
-    Holding,
-    Look,
-    Share,
-    doubt,
-    fewest_that_hold,
-    mean_and_error,
-    proven,
-)
+from bitlens.core.holding import IMAGES, ROWS, SEARCHED, TEXTS, Cliff, Holding, fewest_that_hold
+from bitlens.core.proofs import MOST, Look, Share, doubt, mean_and_error, proven
 from bitlens.core.told import LEVELS
 from bitlens.errors import NotFiniteError
 
@@ -78,10 +65,8 @@ def settle(recorded: Recorded, fitted: Fitted, fit: FitSettings, keep: float | N
     seed = recorded.evidence_seed + _FLOOR
     few = _FLOOR_OF_TEXTS if recorded.group.kinds.shape[1] else _FLOOR_SAMPLES
     floor, floor_std, error = mean_and_error(_floors(held, before, seed, few))
-    if (
-        keep is None
-    ):  # a share of what rounding makes says nothing; masks that are to hold one are looked for all the same
-        error = error.maximum(_rounding(recorded.dtype) * before.abs())
+    if keep is None:  # masks that are to hold a share are looked for whatever it is
+        error = error.maximum(_rounding(held, recorded.dtype, before, floor))
 
     def share(under: Tensor, samples: Tensor | slice = slice(None)) -> Tensor:
         return share_kept(before[samples], under, floor[samples], error[samples])
@@ -136,12 +121,16 @@ def _floors(held: Holding, before: Tensor, seed: int, few: int) -> Tensor:
     return values
 
 
-def _rounding(dtype: torch.dtype | None) -> float:
-    """Return by what share of itself a value under noise may differ from the clean one for its lower precision alone.
+def _rounding(held: Holding, dtype: torch.dtype | None, before: Tensor, floor: Tensor) -> Tensor:
+    """Return what a lower precision makes of the clean values (N,): so much of a share of them is no decision.
 
-    It is half of what a single rounding may change; without a lower precision both are rounded alike.
+    It is measured where the floor is near; elsewhere it does not matter.
     """
-    return torch.finfo(dtype).eps / 4 if dtype is not None else 0.0
+    near = (before - floor).abs() < before.abs() / 2
+    if dtype is None or not bool(near.any()):
+        return torch.zeros_like(before)
+    clean = held.values(torch.zeros_like(held.masks.features), 1, 0)[0]
+    return torch.where(near, (clean - before).abs(), 0.0)
 
 
 def _finite(values: Tensor) -> Tensor:

@@ -6,7 +6,6 @@ target between the two grows with it, so it is found by bracketing, with passes 
 """
 
 import math
-from collections.abc import Callable
 from contextlib import nullcontext
 from dataclasses import dataclass
 from typing import Any
@@ -17,15 +16,12 @@ from torch import Tensor
 from bitlens.core.family import MaskFamily
 from bitlens.core.fitting import DeeperLayers, Run, chunks, one_per_row
 from bitlens.core.gaussian import laid_out_like, noised_features
+from bitlens.core.proofs import DOUBLINGS, MOST, Look, Share, until_sure
 from bitlens.core.targets import Target
 
 SEARCHED = 4  # noises of one look, two and their negatives
 _LOOKS = 8  # at each sample at most
-MOST = 64  # noises under which masks are judged
-_DOUBLINGS = 5  # of the noises, until they are so many
-_SURE = 0.05  # standard error of a share that needs no more of them, where so much is to be kept
-_KNOWN = 0.07  # and where nobody asked how much it is
-_UNSEEN = 0.04  # standard deviation, in shares of the target, that few noises which agree may not have shown
+_SURE = 0.05  # standard error of a share that needs no more noises
 _PRIOR = 2.0  # noises that this is worth
 _MARGIN = (
     0.9  # log-odds kept more than is asked for, so that other noise keeps it as well; twice that could pass fewer bits
@@ -117,38 +113,6 @@ class Holding:
         return self.values(nothing, count, seed)
 
 
-def mean_and_error(values: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-    """Return mean, standard deviation and standard error of the mean (N,) of values (count, N), those that are there."""
-    count = values.isfinite().sum(0)
-    mean = values.nanmean(0)
-    spread = ((values - mean).square().nansum(0) / (count - 1).clamp_min(1)).sqrt()
-    return mean, spread, spread / count.sqrt()
-
-
-def doubt(values: Tensor, span: Tensor) -> Tensor:
-    """Return the standard error (N,) of the mean of values (count, N): twice it is right 19 times of 20, also of few noises.
-
-    To the spread comes what few noises that agree may not have shown, and the error is as much wider as Student's t is than a
-    normal distribution. Measured by `benchmarks/proofs.py`.
-
-    Args:
-        values: under noise, those that are there.
-        span: of the target (N,), between its clean value and the floor.
-    """
-    count = values.isfinite().sum(0)
-    _, spread, _ = mean_and_error(values)
-    wider = 1 + 1.5 / (count - 1).clamp_min(1)
-    return wider * ((spread.square() + (_UNSEEN * span).square()) / count).sqrt()
-
-
-Look = Callable[[Tensor, Tensor, int, int], Tensor]
-"""Shifts (n,) of the logits of samples (n,), a number of noises, and a turn that has noise of its own → values (count, n)."""
-
-
-Share = Callable[[Tensor, Tensor], tuple[Tensor, Tensor]]
-"""Values (count, n) of samples by their indices (n,) → the share of the target that is kept (n,), and its standard error."""
-
-
 def fewest_that_hold(
     look: Look,
     share: Share,
@@ -180,7 +144,7 @@ def fewest_that_hold(
     aim = math.log(keep / (1 - keep)) + _MARGIN
     enough = 1 / (1 + math.exp(-aim - _MARGIN))
     known, proof = _Known.of(needed, cliff, aim, enough), max(proof, SEARCHED)
-    values = known.shift.new_full((MOST, len(needed)), math.nan)
+    values = known.shift.new_full((max(MOST, proof), len(needed)), math.nan)
     waiting = needed.clone()
     for turn in range(_LOOKS):
         samples = waiting.nonzero().flatten()
@@ -193,11 +157,11 @@ def fewest_that_hold(
             settled &= (kept <= enough) | known.narrow(samples) | (known.held(samples) & (turn >= _CLOSED))
         chosen = settled.nonzero().flatten()
         if len(chosen):
-            proven, kept[chosen] = _proved(
+            seen_more, kept[chosen] = _proved(
                 look, share, here[chosen], samples[chosen], seen[:, chosen], keep, proof, turn
             )
             settled[chosen] = kept[chosen] >= keep
-            values[:, samples[chosen]] = proven
+            values[:, samples[chosen]] = seen_more
         waiting[samples] = ~settled
         known.learn(samples, kept, keep)
         known.shift[samples] = torch.where(settled, here, known.following(samples, kept, keep, turn))
@@ -225,65 +189,14 @@ def _proved(
     A share is sure as soon as its error is small, or it lies clear of what is asked for.
 
     Returns:
-        The values (MOST, n), NaN where there was no need of them, and the shares (n,).
+        The values, `MOST` or more of each (count, n), NaN where there was no need of them, and the shares (n,).
     """
-    values = seen.new_full((MOST, len(samples)), math.nan)
+    values = seen.new_full((max(MOST, proof), len(samples)), math.nan)
     values[:SEARCHED] = seen
     if proof > SEARCHED:
         values[SEARCHED:proof] = look(shift, samples, proof - SEARCHED, 2 * turn + 1)
-    return values, _enough(look, share, shift, samples, values, proof, turn, _SURE, keep)
-
-
-def proven(look: Look, share: Share, shift: Tensor, proof: int, most: int = MOST) -> Tensor:
-    """Look at masks under so many noises, and under more where these leave open how much is kept.
-
-    Args:
-        look: as in `fewest_that_hold`.
-        share: of the target that is kept.
-        shift: of each sample's logits (N,).
-        proof: under how many noises masks are judged, at least.
-        most: and at most.
-
-    Returns:
-        The values (count, N), NaN where other samples took more noises.
-    """
-    samples = torch.arange(len(shift), device=shift.device)
-    values = shift.new_full((max(most, proof), len(shift)), math.nan)
-    values[:proof] = look(shift, samples, proof, 0)
-    _enough(look, share, shift, samples, values, proof, 0, _KNOWN)
-    return values[: int(values.isfinite().sum(0).max())]
-
-
-def _enough(
-    look: Look,
-    share: Share,
-    shift: Tensor,
-    samples: Tensor,
-    values: Tensor,
-    count: int,
-    turn: int,
-    sure: float,
-    keep: float | None = None,
-) -> Tensor:
-    """Fill the values (most, n), of which so many are there, until errors are at most `sure`, or shares clear of `keep`.
-
-    Returns:
-        The shares (n,).
-    """
-    kept, error = share(values[:count], samples)
-    for more in range(_DOUBLINGS):
-        unsure = error > sure
-        if keep is not None:
-            unsure &= (kept >= keep) & (kept - 2 * error < keep)
-        open_ = unsure.nonzero().flatten()
-        if not len(open_) or count >= len(values):
-            break
-        rows = slice(count, min(2 * count, len(values)))
-        stream = 2 * _LOOKS + 1 + _DOUBLINGS * turn + more
-        values[rows, open_] = look(shift[open_], samples[open_], rows.stop - count, stream)
-        kept[open_], error[open_] = share(values[: rows.stop, open_], samples[open_])
-        count = rows.stop
-    return kept
+    stream = 2 * _LOOKS + 1 + DOUBLINGS * turn
+    return values, until_sure(look, share, shift, samples, values, proof, stream, _SURE, keep)
 
 
 @dataclass(frozen=True, eq=False)
