@@ -87,7 +87,8 @@ def settle(recorded: Recorded, fitted: Fitted, fit: FitSettings, keep: float | N
     if proof:
         evidence = Evidence(
             before.cpu(), under.cpu(), spread.cpu(), recorded.target.measure, proof,
-            floor.cpu(), floor_std.cpu(), error.cpu(), doubt(values, before - floor).cpu(),
+            floor.cpu(), floor_std.cpu(), error.cpu(),
+            doubt(values, before - floor).cpu() if proof > 1 else None,  # one noise says nothing of others
         )  # fmt: skip
     if not wanted.curve:
         return Settled(found, evidence)

@@ -26,7 +26,7 @@ class Evidence:
         measure: "probability" or "score", what the numbers are.
         noise_samples: how many samples of noise at least; where so many left open how much is kept, there were more.
         under_noise_error: (N,) standard error of the mean under noise: the mean plus and minus twice it is an interval of 95 %,
-            also where noises were few. None in files that do not tell it.
+            also where noises were few. None of a single noise, and in files that do not tell it.
         bypass_allowed: whether the layer was restricted although the input might also reach the output by another way.
     """
 

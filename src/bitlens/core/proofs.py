@@ -14,6 +14,7 @@ MOST = 64  # noises under which masks are judged
 DOUBLINGS = 5  # of the noises, until they are so many
 _KNOWN = 0.07  # standard error of a share that needs no more of them
 _UNSEEN = 0.04  # standard deviation, in shares of the target, that few noises which agree may not have shown
+_NORMAL = 1.959964  # within so many standard deviations lie 95 % of a normal distribution
 _STREAM = 17  # turn of the noises that follow the first
 
 
@@ -28,19 +29,28 @@ def mean_and_error(values: Tensor) -> tuple[Tensor, Tensor, Tensor]:
 def doubt(values: Tensor, span: Tensor) -> Tensor:
     """Return the standard error (N,) of the mean of values (count, N): twice it is right about 19 times of 20, of few as well.
 
-    To the spread comes what few noises that agree may not have shown, and twice the error is what Student's t asks for. Of one
-    noise alone nothing is known: NaN. How often it is right is measured by `benchmarks/proofs.py`.
+    To the spread comes what few noises that agree may not have shown, and twice the error is what Student's t asks for. How often
+    it is right is measured by `benchmarks/proofs.py`.
 
     Args:
-        values: under noise, those that are there.
+        values: under noise, those that are there, at least two of each.
         span: of the target (N,), between its clean value and the floor.
     """
-    from scipy.special import stdtrit  # who imports bitlens does not wait for it
-
     count = values.isfinite().sum(0)
     _, spread, _ = mean_and_error(values)
-    half = torch.from_numpy(stdtrit((count - 1).cpu().double().numpy(), 0.975) / 2).to(values)
-    return half * ((spread.square() + (_UNSEEN * span).square()) / count).sqrt()
+    return _student(count - 1) / 2 * ((spread.square() + (_UNSEEN * span).square()) / count).sqrt()
+
+
+def _student(freedom: Tensor) -> Tensor:
+    """Return within what Student's t lies with 95 %, by degrees of freedom (N,), to a hundredth.
+
+    That is exact for one and two; for more it is the expansion of Abramowitz & Stegun, 26.7.5.
+    """
+    z, f = _NORMAL, freedom.float()
+    first, second = (z**3 + z) / 4, (5 * z**5 + 16 * z**3 + 3 * z) / 96
+    third = (3 * z**7 + 19 * z**5 + 17 * z**3 - 15 * z) / 384
+    few = torch.where(freedom == 1, math.tan(0.475 * math.pi), 0.95 / math.sqrt(2 * 0.975 * 0.025))
+    return torch.where(freedom < 3, few, z + first / f + second / f**2 + third / f**3)
 
 
 Look = Callable[[Tensor, Tensor, int, int], Tensor]
