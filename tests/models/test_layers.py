@@ -61,7 +61,7 @@ def test_networks_without_such_a_grid_have_the_nearest():
 
 
 def test_networks_without_places_are_refused():
-    with pytest.raises(LayerError, match="no layer of Sequential has places .*: name a layer .* input-iba"):
+    with pytest.raises(LayerError, match=r"no layer of Sequential has places .*: name a layer .* input-iba"):
         default_layer(nn.Sequential(nn.Flatten(), nn.Linear(3072, 2)), torch.zeros(1, 3, 32, 32))
     with pytest.raises(LayerError, match="images"):
         default_layer(nn.Linear(4, 2), torch.zeros(1, 4))

@@ -72,8 +72,8 @@ def default_layer(model: nn.Module, image: torch.Tensor | ModelInputs) -> str:
         calls, found = inner, [module for at in near for module in _outermost(inner, names, places, size, at)]
     if not found:
         raise LayerError(
-            f"no layer of {kind} has places in the input's {sides}: name a layer whose bits you want in all, or ask input-iba with "
-            "prior='none' and any layer for bits at the input itself"
+            f"no layer of {kind} has places in the input's {sides}: name a layer whose bits you want in all, or ask "
+            "input-iba with prior='none' and any layer for bits at the input itself"
         )
     for at in near:
         for module in reversed(_outermost(calls, names, places, size, at)):
