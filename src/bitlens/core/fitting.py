@@ -102,7 +102,7 @@ def fit_masks(
         if watch is not None:
             watch(step, masks.information(u))
         standard = laid_out_like(features, noise.draw(settings.copies_at(step)))
-        slope = _loss_gradient(run, target, used, u, noise_model, standard, copies, deeper, averaged=settings.averaged)
+        slope = loss_gradient(run, target, used, u, noise_model, standard, copies, deeper, averaged=settings.averaged)
         slope.addcmul_(price, masks.information_slope(u))
         torch.autograd.backward([shares], [slope], inputs=[logits])
         optimizer.step()
@@ -114,7 +114,7 @@ def fit_masks(
     return fitted
 
 
-def _loss_gradient(
+def loss_gradient(
     run: Run,
     target: Target,
     features: Tensor,
