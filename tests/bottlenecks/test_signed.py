@@ -201,3 +201,21 @@ def test_where_all_opens_nothing_decides_how_much_passes(reviews: Loaded, settin
         )
     with pytest.raises(SettingError, match="True, False or 'opening'"):
         bitlens.method("token-iba", reviews, signed="closing")
+
+
+def test_opening_of_several_layers_with_one_mask_does_not_depend_on_the_rows_of_a_pass(reviews: Loaded) -> None:
+    batch = reviews.tokenizer([MIXED])
+    made = [
+        bitlens.TokenIBA(
+            reviews.model,
+            "embedding",
+            deeper=["rnn_1"],
+            signed="opening",
+            steps=3,
+            precision="float32",
+            internal_batch_size=rows,
+        )
+        for rows in (2, 16)
+    ]
+    one, all_ = (method.explain(batch, NEGATIVE).map for method in made)
+    torch.testing.assert_close(one, all_, rtol=1e-3, atol=1e-4)

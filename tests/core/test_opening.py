@@ -55,3 +55,12 @@ def test_they_sum_to_what_the_answer_gains_over_noise_and_what_is_not_restricted
     error = float(under.std()) / math.sqrt(len(under))
     assert float(got.sum()) == pytest.approx(float(network(FEATURES) - under.mean()), abs=0.03 + 4 * error)
     assert not got[0, 2].any()
+
+
+def test_it_does_not_matter_how_many_rows_go_through_at_once():
+    def network(z: Tensor) -> Tensor:
+        return torch.tanh(z).sum((1, 2)).square()
+
+    masks = MaskFamily.of(FEATURES, NoiseModel(MEAN, STD, torch.ones(2)), LAYOUTS["TD"], Region(), 0.0)
+    one, all_ = (gains(network, Score(lambda output: output), masks, levels=5, copies=2, rows=rows) for rows in (1, 64))
+    torch.testing.assert_close(one, all_)

@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 from bitlens.core.family import MaskFamily
-from bitlens.core.fitting import DeeperLayers, Run, loss_gradient
+from bitlens.core.fitting import DeeperLayers, Run, chunks, loss_gradient
 from bitlens.core.gaussian import laid_out_like
 from bitlens.core.targets import Target
 
@@ -45,9 +45,12 @@ def gains(
     noise = region.copies(features.shape[1:], seed, features.device, antithetic=True)
     closed, used = region.of(torch.ones_like(features)), features * model.active
     at_once = max(1, rows // len(features))
+    shares = 1 - (torch.arange(levels, device=features.device) + 0.5) / levels
     gained = torch.zeros_like(features)
-    for level in range(levels):
-        u = closed * (1 - (level + 0.5) / levels)
-        standard = laid_out_like(features, noise.draw(copies))
-        gained += loss_gradient(run, target, used, u, model, standard, at_once, deeper)
-    return gained.mul_(closed).div_(levels)
+    for chunk in chunks(levels, max(1, at_once // copies)):
+        own = shares[chunk]
+        u = own.repeat_interleave(copies).reshape(-1, *[1] * features.dim()) * closed
+        standard = laid_out_like(features, torch.cat([noise.draw(copies) for _ in own]))
+        slope = loss_gradient(run, target, used, u, model, standard, at_once, deeper)
+        gained.add_(slope, alpha=len(own) / levels)
+    return gained.mul_(closed)
