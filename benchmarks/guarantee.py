@@ -1,31 +1,31 @@
 r"""Whether guarantees hold, and how much they take: bits that keep a class, and areas of photos that keep it, of several methods.
 
-`bitlens calibrate` writes how many bits each photo needs. `areas` writes, for each photo and method, the smallest share of
-pixels, those of the map's highest values, from which on all larger ones keep the class, with another colour in place of the
-rest; `tools/areas.py` makes the table of them. Both are rows of single photos; of bits, splits into halves are drawn afterwards:
-one half calibrates, the other is held out.
+`bitlens calibrate` writes how many bits each photo needs; `tools/covered.py` makes the table of it. `fresh` has every other of
+these photos calibrate, and writes whether each of the rest keeps its class, under noise of its own, in a map of the bits that
+this guarantees; the table is one of `tools/paired.py`. `areas` writes, for each photo and method, the smallest share of pixels,
+those of the map's highest values, from which on all larger ones keep the class, with another colour in place of the rest; the
+table is made by `tools/areas.py`.
 
     python benchmarks/guarantee.py areas --model DATA/zoo.py:mobilenet_edgetpu --layer layer2 --last layer4 \
         --data csv:DATA/imagenet/val.csv --limit 30 --out MobileNet-EdgeTPU.jsonl
-    python benchmarks/guarantee.py fresh --model ... --layer layer2 --data ... --guarantee edgetpu.safetensors
-    python benchmarks/guarantee.py tables --bits edgetpu.safetensors ...
+    python benchmarks/guarantee.py fresh --model ... --layer layer2 --data ... --guarantee FILE.safetensors --out fresh
 """
 
 import argparse
 import json
+import math
 import warnings
-from collections.abc import Iterator
 from pathlib import Path
 from random import Random
 from typing import Any
 
-import numpy as np
 import torch
+from stored import Stored
 from torch import Tensor
 
 from bitlens.bottlenecks.calibrating import needed_bits
 from bitlens.bottlenecks.per_sample import IBA
-from bitlens.core.conformal import fewest_from_above, quantile, rank
+from bitlens.core.conformal import fewest_from_above, quantile
 from bitlens.core.guarantee import LEVELS, Guarantee
 from bitlens.data.datasets import Sample, open_dataset
 from bitlens.errors import BitlensWarning
@@ -53,8 +53,7 @@ TRIED: dict[str, dict[str, Any]] = {
 }  # other maps of iba, to find one whose areas are smaller
 AREAS = tuple(step / 64 for step in range(1, 65))
 INSTEAD = ("mean", "blur")
-HEAD = "| network | level | coverage of the held-out half ± deviation of one split | expected | bits |\n|---|---|---|---|---|"
-_ROWS, _SPLITS = 16, 2000
+_ROWS = 16
 
 
 def chosen(data: str, limit: int) -> list[Sample]:
@@ -111,73 +110,39 @@ def _method(name: str, loaded: Loaded, layer: str) -> Any:
 
 
 def fresh(asked: argparse.Namespace) -> None:
-    """Calibrate on every other photo of a guarantee; say of how many of the rest the class is kept, under noise of their own."""
+    """Calibrate on every other photo of a guarantee; keep of which of the rest the class is kept, under noise of their own."""
+    stored, name = Stored(asked.out), asked.guarantee.stem
+    if stored.has(name):
+        return
     loaded, known = load_model(asked.model), Guarantee.load(asked.guarantee)
-    method = IBA(loaded.model, asked.layer, quality="fast", seed=int(known.settings["seed"]))
+    seed, precision = int(known.settings["seed"]), str(known.settings["precision"])
+    method = IBA(loaded.model, asked.layer, quality="fast", seed=seed, precision=precision)
     photos = {fingerprint(sample): sample for sample in open_dataset(asked.data)}
-    held_out = known.inputs[1::2]
-    images = torch.stack([loaded.preprocess(photos[mark].image) for mark in held_out])
+    images = torch.stack([loaded.preprocess(photos[mark].image) for mark in known.inputs[1::2]])
+    found = {}
     for level in LEVELS:
         bits = quantile(known.bits[::2], level)
-        if bits == float("inf"):
-            continue
-        kept = needed_bits(method, images, budgets=[bits], noises=known.noises, first=1_000_000).isfinite()
-        share = float(kept.double().mean())
-        error = (share * (1 - share) / len(kept)) ** 0.5
-        print(f"{level:.0%}: {bits:,.0f} bits keep {share:.3f} ± {error:.3f} of {len(kept)}", flush=True)
-
-
-def splits(needed: Tensor, level: float, count: int) -> Iterator[tuple[float, float]]:
-    """Give, for random splits, the bits that `count` inputs guarantee, and the share of the others that need no more."""
-    draw = np.random.default_rng(0)
-    for _ in range(_SPLITS):
-        order = torch.from_numpy(draw.permutation(len(needed)))
-        enough = quantile(needed[order[:count]], level)
-        yield enough, float((needed[order[count:]] <= enough).double().mean())
-
-
-def line(name: str, needed: Tensor) -> list[str]:
-    """Write a row for each level: the coverage of held-out inputs, what was to be expected, and the bits that it took."""
-    lines, count = [], len(needed) // 2
-    for level in LEVELS:
-        place = rank(count, level)
-        if place > count:
-            lines.append(f"| {name} | {level:.0%} | too few inputs | | |")
-            continue
-        found = np.array(list(splits(needed, level, count)))
-        (taken, coverage), (spread, error) = found.mean(0), found.std(0)
-        least = min(place / (count + 1), 1.0)
-        lines.append(
-            f"| {name} | {level:.0%} | {coverage:.3f} ± {error:.3f} | {least:.3f} | {taken:,.0f} ± {spread:,.0f} |"
-        )
-    return lines
-
-
-def tables(asked: argparse.Namespace) -> None:
-    """Print what guarantees of bits say."""
-    print(HEAD)
-    for path in asked.bits:
-        known = Guarantee.load(path)
-        print("\n".join(line(f"{path.stem}, {known.provenance.layer}, {len(known)} photos", known.bits)))
+        if math.isfinite(bits):
+            kept = needed_bits(method, images, budgets=[bits], noises=known.noises, first=1_000_000).isfinite()
+            found[f"{level:.0%}"] = kept.double()
+            print(f"{level:.0%}: {bits:,.0f} bits keep {int(kept.sum())} of {len(kept)}", flush=True)
+    stored.add_all(name, found)
 
 
 def main() -> None:
     """Read what is wanted."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     commands = parser.add_subparsers(required=True)
-    for work in (areas, fresh, tables):
+    for work in (areas, fresh):
         command = commands.add_parser(work.__name__)
         command.set_defaults(work=work)
-        if work is tables:
-            command.add_argument("--bits", type=Path, nargs="+", required=True)
-            continue
+        command.add_argument("--out", type=Path, required=True)
         for name in ("--model", "--layer", "--data"):
             command.add_argument(name, required=True)
         if work is areas:
             command.add_argument("--limit", type=int, default=100)
             command.add_argument("--last", help="layer of 'iba, last'; with it other maps of iba are tried as well")
             command.add_argument("--instead", nargs="+", choices=INSTEAD, default=["mean"], help="of the other pixels")
-            command.add_argument("--out", type=Path, required=True)
         else:
             command.add_argument("--guarantee", type=Path, required=True)
     asked = parser.parse_args()

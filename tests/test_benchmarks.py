@@ -9,8 +9,10 @@ import pyarrow.parquet as pq
 import pytest
 import torch
 
+from bitlens.core.guarantee import Guarantee
 from bitlens.evaluation.rows import Row, RowWriter
 from bitlens.evaluation.store import RowStore
+from covered import coverage_table
 from pack import pack
 from paired import paired_table
 
@@ -142,3 +144,16 @@ def test_curves_are_packed_where_a_figure_shows_them(tmp_path):
     ((pair, found),) = RowStore(tmp_path / "packed" / "rows").curves(["degradation-8", "deletion"])
     assert pair == ("iba", "deletion")
     assert found["upper"].to_pylist()[0] == pytest.approx([0.1235, 1.0])
+
+
+def test_photos_that_need_different_bits_are_covered_as_exchangeability_says(tmp_path):
+    order = torch.randperm(40, generator=torch.Generator().manual_seed(0))
+    budgets = torch.linspace(1000.0, 4900.0, 40, dtype=torch.float64)
+    Guarantee("iba", {}, budgets, order, 4, "predicted").save(tmp_path / "net.safetensors")
+    table = [line.split(" | ") for line in coverage_table([tmp_path / "net.safetensors"]).splitlines()]
+    found = {line[1]: line[2:] for line in table[2:]}
+    for level, place in (("90%", 19), ("95%", 20)):  # of 20, ⌈21 · level⌉
+        coverage, _, spread = found[level][0].partition(" ± ")
+        assert found[level][1] == f"{place / 21:.3f}"
+        assert float(coverage) == pytest.approx(place / 21, abs=3 * float(spread) / 2000**0.5 + 5e-4)
+    assert "half of them, 20, are too few" in found["99%"][0]

@@ -120,6 +120,24 @@ def metrics_table(scores: Scores) -> str:
     return "\n".join([*lines, f"| number of photos | {len(scores.photos)} |" + " |" * 10])
 
 
+def summary_table(every: Sequence[Scores]) -> str:
+    """Write τ of each metric on each network, the highest mean first; of metrics that were measured on several of them."""
+    found: dict[str, dict[str, tuple[float, float]]] = {}
+    for scores in every:
+        of_means = scores.taus(scores.photos).mean(1)
+        errors = np.std([scores.taus(some).mean(1) for some in drawn(scores.photos)], 0)
+        for label, tau, error in zip(scores.metrics, of_means, errors, strict=True):
+            found.setdefault(label.partition("[")[0], {})[scores.name] = (float(tau), float(error))
+    shared = {name: taus for name, taus in found.items() if len(taus) > 1}
+    means = {name: float(np.mean([tau for tau, _ in taus.values()])) for name, taus in shared.items()}
+    lines = [f"| metric | {' | '.join(scores.name for scores in every)} | mean |", "| --- " * (2 + len(every)) + "|"]
+    for name in sorted(means, key=lambda name: -round(means[name], 6)):  # in the order of the networks where equal
+        taus = [shared[name].get(scores.name) for scores in every]
+        cells = ["" if one is None else f"{_signed(one[0])} ± {one[1]:.2f}" for one in taus]
+        lines.append(f"| {name} | {' | '.join(cells)} | {_signed(means[name])} |")
+    return "\n".join(lines)
+
+
 def sets_table(every: Sequence[Scores], named: Sequence[Sequence[str]]) -> str:
     """Write τ of sets of metrics on the photos that did not choose: those that are named, and the one that is chosen."""
     rows = [("chosen: ", chosen(every)), *(("", one) for one in named)]

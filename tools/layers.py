@@ -22,8 +22,9 @@ HEADER = """# The layer of each architecture
 
 Printed by `python tools/layers.py`, with random weights: which layer `bitlens.explain` and `bitlens explain` take where none is
 named, for one square image of the size given. It is the last at about 1/8 of the resolution (at 1/4 or 1/16 if something goes
-round each layer there), or an early block where patches are tokens ([why](layer_and_beta.md#the-layer)). *Grid* is how many
-places of the image the layer tells apart; a map was made at each of these layers.
+round each layer there, at the nearest if none is there), or an early block where patches are tokens
+([why](layer_and_beta.md#the-layer)). *Grid* is how many places of the image the layer tells apart; a map was made at
+each of these layers.
 
 `bitlens.default_layer(model, images)` says it for a network of yours, `bitlens grid` shows others beside it, and `layer="…"`
 takes any module by its dotted name.

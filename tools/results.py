@@ -18,8 +18,9 @@ from bitlens.system.files import write_text
 from bitlens.view.canvas import save_figure
 from bitlens.view.charts import Plot
 from bitlens.view.curves import draw_plot
+from covered import coverage_table
 from held import Held, fewest_table, held_table, proof_table
-from judges import Scores, metrics_table, sets_table
+from judges import Scores, metrics_table, sets_table, summary_table
 from paired import paired_table
 from planted_found import planted_table
 from seeded import seeded, standing_table
@@ -69,6 +70,7 @@ def _differences(folder: str, **chosen: str) -> str:
 
 MADE: Mapping[str, Callable[..., str]] = {
     "areas": lambda _: areas_table([Areas(path) for path in sorted((_ROWS / "areas").glob("*.jsonl"))]),
+    "coverage": lambda folder: coverage_table(sorted((_ROWS / folder).glob("*.safetensors"))),
     "differences": _differences,
     "evaluation": _means,
     "fewest": lambda folder: fewest_table(_held(folder)),
@@ -79,6 +81,7 @@ MADE: Mapping[str, Callable[..., str]] = {
     "planted": lambda folder: planted_table(_ROWS / folder),
     "proof": lambda folder: proof_table(_held(folder)),
     "sets": lambda _: sets_table(_judged(), _SETS),
+    "summary": lambda _: summary_table(_judged()),
     "standing": lambda _: standing_table(sorted((_ROWS / "photos").iterdir())),
 }
 """What a page may ask for, by its kind: the name behind it, mostly of a folder, and settings → the table."""

@@ -55,6 +55,16 @@ def test_a_table_and_a_picture_and_nothing_done_twice(images, tmp_path, bitlens,
     )
 
 
+def test_one_network_tells_of_no_error(images, tmp_path, bitlens):
+    asked = ("roar", "--data", images, "--methods", "random", *SMALL, "--seeds", "1")
+    told = bitlens(*asked).stdout
+    assert "random" in told
+    assert "±" not in told
+    assert "nan" not in told
+    rows = json.loads((tmp_path / "bitlens-roar" / "rows.json").read_text(), parse_constant=pytest.fail)
+    assert [row["error"] for row in rows] == [None, None]
+
+
 def test_networks_on_untouched_images_are_trained_once_for_all_methods(images, bitlens, monkeypatch):
     train, trained = retraining._train, []
 

@@ -44,12 +44,25 @@ def test_small_images_keep_more_of_their_resolution():
     assert names == ["0", "1", "2", "2"]
 
 
-def test_networks_without_such_a_grid_are_refused():
-    with pytest.raises(LayerError, match="name a layer"):
+def test_networks_without_such_a_grid_have_the_nearest():
+    def half() -> nn.Module:
+        return nn.Conv2d(3, 3, 3, 2, 1)
+
+    shallow = nn.Sequential(nn.Sequential(half()), half(), nn.ReLU(), nn.Flatten())
+    assert default_layer(shallow, torch.zeros(1, 3, 96, 96)) == "2"  # 1/4, where 1/8 was looked for
+    whole = nn.Sequential(nn.Conv2d(3, 8, 3, padding=1), nn.ReLU(), nn.AdaptiveAvgPool2d(1), nn.Flatten())
+    assert default_layer(whole, torch.zeros(1, 3, 32, 32)) == "1"
+    coarse = nn.Sequential(nn.Conv2d(3, 8, 16, 16), nn.ReLU(), nn.AdaptiveAvgPool2d(1), nn.Flatten())
+    assert default_layer(coarse, torch.zeros(1, 3, 96, 96)) == "1"
+    between = nn.Sequential(nn.Conv2d(3, 3, 4, 4), nn.Conv2d(3, 8, 4, 4), nn.ReLU(), nn.Flatten())
+    assert default_layer(between, torch.zeros(1, 3, 96, 96)) == "0"  # of 1/4 and 1/16 the finer
+    dense = nn.Sequential(nn.Conv2d(3, 8, 3, padding=1), nn.Conv2d(8, 2, 1))
+    assert default_layer(dense, torch.zeros(1, 3, 32, 32)) == "0"  # not what the network puts out
+
+
+def test_networks_without_places_are_refused():
+    with pytest.raises(LayerError, match=r"no layer of Sequential has places .*: name a layer .* input-iba"):
         default_layer(nn.Sequential(nn.Flatten(), nn.Linear(3072, 2)), torch.zeros(1, 3, 32, 32))
-    shallow = nn.Sequential(nn.Sequential(nn.Conv2d(3, 3, 3, 2, 1)), nn.Conv2d(3, 3, 3, 2, 1), nn.ReLU(), nn.Flatten())
-    with pytest.raises(LayerError, match=r"at 1/8 .*: name a layer \('1', '2' at 1/4 come nearest\)"):
-        default_layer(shallow, torch.zeros(1, 3, 96, 96))
     with pytest.raises(LayerError, match="images"):
         default_layer(nn.Linear(4, 2), torch.zeros(1, 4))
 

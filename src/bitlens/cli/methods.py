@@ -14,7 +14,7 @@ if TYPE_CHECKING:
 
 _NEEDS = {
     "layer": "a layer (one is chosen unless it is named)",
-    "statistics": "statistics of the layer, from photos (--statistics-from, or `bitlens statistics`)",
+    "statistics": "statistics of the layer, its own unless photos give them (--statistics-from, or `bitlens statistics`)",
     "patterns": "patterns of the network, from photos (--statistics-from, or `bitlens patterns`)",
     "weights": "a trained readout (--readout, made by `bitlens readout train`; or --statistics-from trains one)",
 }

@@ -50,6 +50,6 @@ def roar(
     table = Table("test accuracy", *[f"{share:.0%} removed" for share in rated], box=None, header_style="bold")
     for label in specs:
         own = {row.rate: row for row in rows if row.method == label}
-        table.add_row(label, *[f"{own[share].accuracy:.3f} ± {own[share].error:.3f}" for share in rated])
+        table.add_row(label, *[own[share].told for share in rated])
     answers.print(table)
     answers.print(f"lower is better; rows.json and roar.png are in {out}/", soft_wrap=True)

@@ -68,15 +68,20 @@ class RoarRow:
         method: its label.
         rate: share of the pixels removed.
         accuracy: mean test accuracy over seeds.
-        error: its standard error; NaN for one seed.
+        error: its standard error; None for one seed, which tells of none.
         seeds: how many networks were trained.
     """
 
     method: str
     rate: float
     accuracy: float
-    error: float
+    error: float | None
     seeds: int
+
+    @property
+    def told(self) -> str:
+        """Accuracy with its error, if there is one."""
+        return f"{self.accuracy:.3f}" + ("" if self.error is None else f" ± {self.error:.3f}")
 
 
 def run_roar(
@@ -202,7 +207,7 @@ def _rows(done: Mapping[str, Sequence[Retrained]]) -> list[RoarRow]:
     for label, results in done.items():
         for rate in dict.fromkeys(one.rate for one in results):
             values = np.array([one.test_accuracy for one in results if one.rate == rate])
-            error = float(values.std(ddof=1) / len(values) ** 0.5) if len(values) > 1 else float("nan")
+            error = float(values.std(ddof=1) / len(values) ** 0.5) if len(values) > 1 else None
             rows.append(RoarRow(label, rate, float(values.mean()), error, len(values)))
     return rows
 
@@ -211,13 +216,13 @@ def _draw(rows: Sequence[RoarRow], plan: RoarPlan, place: Path) -> None:
     curves = []
     for label in dict.fromkeys(row.method for row in rows):
         own = [row for row in rows if row.method == label]
-        x, y, error = (np.array([getattr(row, name) for row in own]) for name in ("rate", "accuracy", "error"))
-        curves.append(Curve(label, x, y, np.nan_to_num(error)))
+        x, y, error = (np.array([getattr(row, name) or 0.0 for row in own]) for name in ("rate", "accuracy", "error"))
+        curves.append(Curve(label, x, y, error))
     chart = Chart("", curves, "share of the pixels removed, highest first", "test accuracy after retraining")
-    caption = (
-        f"{plan.data} at {plan.size} x {plan.size}, {plan.training.epochs} epochs, {rows[0].seeds} networks each; "
-        "lower is better; bands are standard errors over networks"
-    )
+    seeds = rows[0].seeds
+    networks = "one network" if seeds == 1 else f"{seeds} networks"
+    bands = "" if seeds == 1 else "; bands are standard errors over networks"
+    caption = f"{plan.data} at {plan.size} x {plan.size}, {plan.training.epochs} epochs, {networks} each; lower is better{bands}"
     save_figure(draw_charts([chart], title="Remove and retrain (ROAR)", caption=caption), place)
 
 

@@ -23,7 +23,6 @@ KNOWN_LAYERS = {"torchvision/vgg16": "features.17", "torchvision/resnet50": "lay
 DEPTH = 1 / 6
 """How deep in a vision transformer all of whose blocks have one grid: the share of its blocks up to the layer."""
 
-_TOLD = 3  # layers that are named where none suits
 _MOST_HALVINGS = 5  # what is coarser hardly says where
 
 
@@ -34,7 +33,8 @@ def default_layer(model: nn.Module, image: torch.Tensor | ModelInputs) -> str:
     a stage rather than its last block. Small images get 1/4 (below 96 pixels) or 1/2 (below 64).
 
     Where something goes round that layer, it is the next that nothing goes round: others at that resolution as little nested,
-    then at twice and at half of it.
+    then at twice and at half of it. Where no layer has that resolution, it is the last at the one that comes nearest, the finer
+    of two.
 
     Where patches are tokens, it is the last block of the stage that comes nearest to that resolution; in a vision transformer
     that has but one stage, an early block (`DEPTH`): what matters of a patch soon moves on to other tokens.
@@ -44,8 +44,7 @@ def default_layer(model: nn.Module, image: torch.Tensor | ModelInputs) -> str:
         image: (1, C, H, W), one input; or a series or a volume.
 
     Raises:
-        LayerError: if no layer has a grid of that resolution, something goes round all that come into question, or nothing
-            reads them.
+        LayerError: if no layer has places, something goes round all that come into question, or nothing reads them.
     """
     inputs = placed(model, in_precision_of(model, ModelInputs.of(image)))
     places, size = inputs.places, inputs.image_size
@@ -65,17 +64,23 @@ def default_layer(model: nn.Module, image: torch.Tensor | ModelInputs) -> str:
         if any(group.tokens for group in groups) or (groups and not found):
             return _read_one(model, inputs, [names[call.module] for call in _by_preference(groups, size, halvings)])
     kind, sides = type(model).__name__, f"{'x'.join(map(str, places.size))} {places.one}s"
+    near = [halvings, halvings - 1, halvings + 1]
     if not found:
-        near = _nearest(calls, names, size, halvings) if size is not None else ""
+        inner = [call for call in calls if call.shapes[:1] != root.shapes[:1]]  # what is put out has nothing behind it
+        farther = sorted(range(_MOST_HALVINGS + 1), key=lambda at: (abs(at - halvings), at))
+        near = [at for at in farther if _outermost(inner, names, places, size, at)][:1]
+        calls, found = inner, [module for at in near for module in _outermost(inner, names, places, size, at)]
+    if not found:
         raise LayerError(
-            f"{kind} has no layer with places at 1/{2**halvings} of the input's {sides}: name a layer{near}"
+            f"no layer of {kind} has places in the input's {sides}: name a layer whose bits you want in all, or ask "
+            "input-iba with prior='none' and any layer for bits at the input itself"
         )
-    for at in (halvings, halvings - 1, halvings + 1):
+    for at in near:
         for module in reversed(_outermost(calls, names, places, size, at)):
             if not bypassed(model, module, inputs):
                 return names[module]
     raise LayerError(
-        f"something goes round every layer of {kind} with places at about 1/{2**halvings} of the input's {sides}, such as "
+        f"something goes round every layer of {kind} with places at about 1/{2 ** near[0]} of the input's {sides}, such as "
         f"{names[found[-1]]!r}: name a layer"
     )
 
@@ -97,20 +102,6 @@ def _cells(call: Call, places: Places) -> set[int]:
         return set()
     grid = [size for axis, size in enumerate(shape) if axis not in (0, channel)]
     return {round(math.log2(size / cells)) for size, cells in zip(places.size, grid, strict=True)}
-
-
-def _nearest(calls: list[Call], names: dict[nn.Module, str], size: tuple[int, int], halvings: int) -> str:
-    """Say which layers have a grid of the nearest resolution, if any has one: the outermost first."""
-    grids = {
-        names[call.module]: at for call in calls if call.parent and (at := _halvings(call, size)) and at[0] == at[1]
-    }
-    if not grids:
-        return ""
-    near = min((at[0] for at in grids.values()), key=lambda times: (abs(times - halvings), -times))
-    alike = [name for name, at in grids.items() if at[0] == near]
-    depth = min(name.count(".") for name in alike)
-    told = [name for name in alike if name.count(".") == depth][-_TOLD:]
-    return f" ({', '.join(map(repr, told))} at 1/{2**near} {'comes' if len(told) == 1 else 'come'} nearest)"
 
 
 def _read_one(model: nn.Module, inputs: ModelInputs, layers: list[str]) -> str:
