@@ -1,5 +1,6 @@
 """Bits for an answer and against it: places that are known to raise or lower it, symmetries, what is the same without signs."""
 
+import math
 from pathlib import Path
 from typing import Any
 
@@ -11,7 +12,7 @@ import bitlens
 from bitlens.bottlenecks.layered import LayeredTokenIBA
 from bitlens.core.attribution import Attribution
 from bitlens.core.stored_map import StoredMap
-from bitlens.core.targets import Regression, Score
+from bitlens.core.targets import LogOdds, Regression, Score
 from bitlens.errors import DataError, SettingError, TargetError
 from bitlens.models.loaded import Loaded
 from bitlens.system.arrays import read_arrays, write_arrays
@@ -152,3 +153,69 @@ def test_an_opposite_that_there_is_not_is_refused() -> None:
         iba.explain(planted_image(), Regression(column=0))
     with pytest.raises(SettingError, match="and not what is against it"):
         bitlens.ReadoutIBA(Planted(), "layer", signed=True)
+
+
+@pytest.mark.parametrize("seed", [0, 1])
+def test_opening_says_what_each_place_adds_and_takes_away(seed: int) -> None:
+    noise = torch.randn(64, 1, 6, 6, generator=torch.Generator().manual_seed(1))
+    iba = bitlens.IBA(Planted().eval(), "layer", layout="CHW", signed="opening", precision="float32", seed=seed)
+    statistics = iba.fit_statistics([noise], granularity="channel").statistics
+    image = planted_image()
+    found = iba.explain(image, LogOdds(torch.tensor([0])))
+    mean = float(statistics.mean.flatten()[0])
+    expected = [6 * (float(image[0][place]) - mean) * sign for place, sign in ((RISES, 1), (FALLS, -1))]  # log-odds
+    got = [float(found.map[place]) * math.log(2) for place in (RISES, FALLS)]
+    assert got == pytest.approx(expected, rel=1e-4)
+    assert float(found.total_bits[0]) == pytest.approx(expected[0] / math.log(2), rel=1e-4)
+    assert float(found.total_against[0]) == pytest.approx(-expected[1] / math.log(2), rel=1e-4)
+    assert found.map.count_nonzero() == 2
+    assert (found.unit, found.settings["signed"], found.evidence) == ("bits/pixel", "opening", None)
+    assert "all opened together" in str(found)
+
+
+def test_opening_adds_up_to_the_log_odds_that_a_text_has_over_noise(reviews: Loaded) -> None:
+    batch = reviews.tokenizer([MIXED, "awful"])
+    method = bitlens.method("token-iba", reviews, signed="opening", steps=20, noise_samples=8)
+    found = method.explain(batch, NEGATIVE)
+    words = dict(zip(batch.tokens[0], found.map[0].tolist(), strict=False))
+    assert words["dull"] > 0 > words["wonderful"]
+    torch.testing.assert_close(found.map.sum(1), found.total_bits - found.total_against, rtol=1e-4, atol=1e-4)
+    alone = method.explain(reviews.tokenizer(["awful"]), NEGATIVE)
+    torch.testing.assert_close(alone.map[0, 0], found.map[1, 0], rtol=1e-3, atol=1e-3)
+    held = bitlens.method("token-iba", reviews).explain(batch, NEGATIVE, evidence_samples=64).evidence
+    gained = (torch.logit(held.before) - torch.logit(held.floor)) / math.log(2)
+    assert (found.map.sum(1) - gained).abs().max() < 1.5, "the floor is a mean of probabilities, not of log-odds"
+
+
+@pytest.mark.parametrize("settings", [{"keep": 0.9}, {"bits": 5.0}])
+def test_where_all_opens_nothing_decides_how_much_passes(reviews: Loaded, settings: dict[str, Any]) -> None:
+    with pytest.raises(SettingError, match="leave out keep, bits and guarantee"):
+        bitlens.method("token-iba", reviews, signed="opening", **settings)
+    with pytest.raises(SettingError, match="a prior is one of masks"):
+        bitlens.method("input-iba", reviews, signed="opening")
+    with pytest.raises(SettingError, match="leave out curve and spread"):
+        bitlens.method("token-iba", reviews, signed="opening").explain(reviews.tokenizer(["awful"]), curve=True)
+    with pytest.raises(TargetError, match="the target is a score"):
+        bitlens.method("token-iba", reviews, signed="opening").explain(
+            reviews.tokenizer(["awful"]), Score(lambda output: output.flatten())
+        )
+    with pytest.raises(SettingError, match="True, False or 'opening'"):
+        bitlens.method("token-iba", reviews, signed="closing")
+
+
+def test_opening_of_several_layers_with_one_mask_does_not_depend_on_the_rows_of_a_pass(reviews: Loaded) -> None:
+    batch = reviews.tokenizer([MIXED])
+    made = [
+        bitlens.TokenIBA(
+            reviews.model,
+            "embedding",
+            deeper=["rnn_1"],
+            signed="opening",
+            steps=3,
+            precision="float32",
+            internal_batch_size=rows,
+        )
+        for rows in (2, 16)
+    ]
+    one, all_ = (method.explain(batch, NEGATIVE).map for method in made)
+    torch.testing.assert_close(one, all_, rtol=1e-3, atol=1e-4)

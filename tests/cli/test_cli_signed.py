@@ -61,3 +61,9 @@ def test_photos_have_both_colours_and_both_totals(bitlens, photos, tmp_path):
 def test_what_has_no_sign_refuses_it(bitlens):
     done = bitlens("text", "explain", MIXED, "--method", "lime", "--signed", code=1)
     assert "--signed is not for lime" in done.stderr
+
+
+def test_what_opening_adds_is_read_beside_maps_that_hold(bitlens):
+    done = bitlens("text", "explain", MIXED, "--methods", "token-iba:signed=opening,token-iba", "--keep", 0.9)
+    assert "bits for the answer" in done.stdout
+    assert done.stdout.count("of the decision is held") == 1

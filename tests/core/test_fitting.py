@@ -9,7 +9,7 @@ from torch import Tensor, nn
 
 from bitlens.core.effort import QUALITY, FitSettings
 from bitlens.core.family import MaskFamily, Region
-from bitlens.core.fitting import _loss_gradient, fit_masks
+from bitlens.core.fitting import fit_masks, loss_gradient
 from bitlens.core.gaussian import NoiseModel, NoiseSettings
 from bitlens.core.holding import Holding
 from bitlens.core.layout import LAYOUTS
@@ -176,7 +176,7 @@ def test_gradient_is_that_of_autograd_through_everything(copies: int, clamp: boo
     z = z.clamp(min=0) if clamp else z
     losses = F.cross_entropy(run(z.flatten(0, 1)), torch.tensor([0, 3, 4] * 5), reduction="none").reshape(5, 3)
     (expected,) = torch.autograd.grad(losses.mean(0).sum(), u)
-    got = _loss_gradient(run, target, features, u.detach(), noise_model, standard, copies)
+    got = loss_gradient(run, target, features, u.detach(), noise_model, standard, copies)
     torch.testing.assert_close(got, expected, rtol=1e-11, atol=1e-13)
 
 
@@ -186,7 +186,7 @@ def test_what_draws_say_of_a_slope_is_left_out_where_it_is_averaged(averaged: bo
     features, mean, std, u, noise, weights = torch.rand(6, 12, dtype=torch.float64).add(0.1).unsqueeze(1)
     standard = torch.stack([noise, -noise])
     target = Score(lambda output: -output[:, 0])
-    got = _loss_gradient(
+    got = loss_gradient(
         lambda z: (weights * z.square() / 2).sum(1, keepdim=True),
         target, features, u, NoiseModel(mean[0], std[0], torch.ones(12)), standard, 2, averaged=averaged,
     )  # fmt: skip

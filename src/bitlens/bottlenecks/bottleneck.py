@@ -24,8 +24,9 @@ from bitlens.core.fitting import fit_masks
 from bitlens.core.holding import FAR, SEARCHED, Holding
 from bitlens.core.maps import bits_of, bits_of_extra, bits_per_cell, bits_per_pixel, covers, unit_of
 from bitlens.core.naming import names_still, refuse_others
+from bitlens.core.opening import gains
 from bitlens.core.targets import Target
-from bitlens.errors import NotFiniteError
+from bitlens.errors import NotFiniteError, TargetError
 from bitlens.version import __version__
 
 EVIDENCE_STREAM = 0x5DEECE66D  # evidence must not reuse the noise that a mask was fitted on
@@ -60,6 +61,8 @@ class Bottleneck(GroupedMethod):
         """Explain samples whose noisy copies go through the network together."""
         with self.recorded(group) as recorded, torch.enable_grad():
             NotFiniteError.refuse("the network's answer", recorded.target.value(recorded.output).detach())
+            if self.opens:
+                return self._opening(recorded)
             if self.guarantee is not None and self.guarantee.asked == "predicted":
                 refuse_others(recorded.target, recorded.output)
             opposed = recorded.target.opposed() if self.signed else None
@@ -68,7 +71,7 @@ class Bottleneck(GroupedMethod):
             proof = found.evidence
             if proof is not None and self.allow_bypass and recorded.recording is not None:
                 proof = replace(proof, bypass_allowed=True)
-            made = self.attribution(recorded, found.fitted, proof)
+            made = self.attribution(recorded, self.reading(recorded, found.fitted), proof)
             spread = self._spread(recorded, made.map) if group.wanted.seeds else None
             kept = self._class_kept(recorded, found.fitted) if self.guarantee is not None else None
             moved = found.fitted.logits - first.logits
@@ -76,6 +79,29 @@ class Bottleneck(GroupedMethod):
         curve = None if found.path is None or found.met is None else self._curve(recorded, found.path, found.met)
         made = replace(made, curve=curve, spread=spread, class_kept=kept)
         return made if against is None else made.less(against.map, against.bits.flatten(1).sum(1), against.cells)
+
+    def _opening(self, recorded: Recorded) -> Attribution:
+        """Say what the opening of each place adds to the answer, and what it takes away."""
+        if recorded.target.measure != "probability":
+            raise TargetError(
+                "signed='opening' counts bits of a probability, and the target is a score: ask about a class or a label, or say "
+                "signed=True"
+            )
+        gained = gains(
+            recorded.run,
+            recorded.target,
+            self._family(recorded),
+            levels=self.fit.steps,
+            copies=self.fit.noise_samples,
+            seed=recorded.seed,
+            rows=recorded.group.rows,
+            deeper=recorded.deeper,
+        )
+        NotFiniteError.refuse("the map", gained, "the network's output or its gradient is not finite under noise")
+        layout = recorded.layout
+        places = gained.sum(layout.channel + 1, keepdim=True) if layout.places else gained
+        added, taken = (self.told(recorded, part.clamp_min(0)) for part in (places, -places))
+        return self.attribution(recorded, added).less(taken.map, taken.bits.flatten(1).sum(1), taken.cells)
 
     def _against(self, recorded: Recorded, opposed: Target, moved: Tensor) -> Reading:
         """Find masks for the opposite of an answer, under the same noise; logits move as far as those of the answer did."""
@@ -129,13 +155,17 @@ class Bottleneck(GroupedMethod):
 
     def reading(self, recorded: Recorded, fitted: Fitted) -> Reading:
         """Return what people read of the masks: here, bits of pixels, cells, tokens or features."""
-        nats, layout, unit = fitted.information, recorded.layout, unit_of(recorded.layout, recorded.group.inputs.places)
+        return self.told(recorded, fitted.information)
+
+    def told(self, recorded: Recorded, nats: Tensor) -> Reading:
+        """Return what people read of nats (n, ...) of features, or (n, ..., 1, ...) of places: bits."""
+        layout, unit = recorded.layout, unit_of(recorded.layout, recorded.group.inputs.places)
         extra = bits_of_extra(nats, layout)
         return Reading(_maps(recorded, nats), unit, bits_of(nats), bits_per_cell(nats, layout), extra)
 
-    def attribution(self, recorded: Recorded, fitted: Fitted, evidence: Evidence | None = None) -> Attribution:
+    def attribution(self, recorded: Recorded, found: Reading, evidence: Evidence | None = None) -> Attribution:
         """Return what was found, with everything needed to find it again."""
-        found, texts, count = self.reading(recorded, fitted), recorded.target.describe(), len(recorded.features)
+        texts, count = recorded.target.describe(), len(recorded.features)
         return Attribution(
             map=found.map.cpu(),
             unit=found.unit,

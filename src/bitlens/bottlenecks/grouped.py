@@ -16,7 +16,7 @@ from bitlens.core.effort import ROW_PRICE
 from bitlens.core.evidence import TOP
 from bitlens.core.guarantee import Guarantee
 from bitlens.core.inputs import ModelInputs, as_captum
-from bitlens.core.passes import Passes, Precision, RunOptions
+from bitlens.core.passes import Passes, Precision, RunOptions, Signed
 from bitlens.core.targets import select_targets
 from bitlens.errors import SettingError
 from bitlens.probe import Probe, locating
@@ -51,7 +51,9 @@ class GroupedMethod(ABC):
         guarantee: as many as a share of inputs like these need to keep their class, as `bitlens.calibrate` found; for another
             of its levels `guarantee.at(0.95)`.
         signed: whether masks are found for the opposite too, under the same noise and at the same price: the map is then bits for
-            the answer less bits against it.
+            the answer less bits against it. Or "opening": no mask is fitted; all places open together, from nothing but noise to
+            everything, at as many levels as there are steps, and the map is what the opening of each adds to the answer's
+            log-odds (or the logarithm of its probability), in bits, below zero where it takes away.
     """
 
     guarantee: Guarantee | None = None
@@ -69,7 +71,7 @@ class GroupedMethod(ABC):
         keep: float | None = None,
         bits: float | None = None,
         guarantee: Guarantee | None = None,
-        signed: bool = False,
+        signed: Signed = False,
         **run: Unpack[RunOptions],
     ) -> None:
         self.passes, self.allow_bypass, self.signed = Passes(**run), allow_bypass, signed
@@ -80,6 +82,10 @@ class GroupedMethod(ABC):
         self.keep, self.bits, self.guarantee = keep, bits, guarantee
         if keep is not None and not 0 < keep < 1:
             raise SettingError(f"keep must be a share above 0 and below 1, got {keep!r}")
+        if signed not in (False, True, "opening"):
+            raise SettingError(f"signed must be True, False or 'opening', got {signed!r}")
+        if self.opens and (keep is not None or bits is not None):
+            raise SettingError("signed='opening' fits no mask: leave out keep, bits and guarantee, or say signed=True")
         if bits is not None and not bits > 0:
             raise SettingError(f"bits must be above 0, got {bits!r}")
         if keep is not None and bits is not None:
@@ -109,6 +115,11 @@ class GroupedMethod(ABC):
         return ROW_PRICE if asked and not given else None
 
     @property
+    def opens(self) -> bool:
+        """Return whether all places open together, so that no mask is fitted."""
+        return self.signed == "opening"
+
+    @property
     def aim(self) -> dict[str, Any]:
         """Return what decides how much passes, where it is no price."""
         found = {name: value for name in ("keep", "bits") if (value := getattr(self, name)) is not None}
@@ -117,7 +128,7 @@ class GroupedMethod(ABC):
     @property
     def chosen(self) -> dict[str, Any]:
         """Return what was chosen besides a method's own settings: how much passes, and whether bits have a sign."""
-        return {**self.aim, "signed": True} if self.signed else self.aim
+        return {**self.aim, "signed": self.signed} if self.signed else self.aim
 
     @property
     def proof(self) -> int:
@@ -178,7 +189,7 @@ class GroupedMethod(ABC):
             whole.
 
         Raises:
-            SettingError: if the spread is to be over a single seed.
+            SettingError: if the spread is to be over a single seed, or a curve or spread is asked for where no mask is fitted.
             StatisticsError: if what the method must learn first is missing or does not fit the layer's output.
             InputError: if the inputs are empty or not finite, or not of the kind that the method explains.
             TargetError: if the targets do not fit the network's output.
@@ -189,6 +200,8 @@ class GroupedMethod(ABC):
             raise SettingError(f"spread is over at least two seeds, got {spread!r}")
         if not 0 < spread_top < 1:
             raise SettingError(f"spread_top must be a share above 0 and below 1, got {spread_top!r}")
+        if self.opens and (curve or spread):
+            raise SettingError("signed='opening' fits no mask: leave out curve and spread, or say signed=True")
         self.check()
         self._check_guarantee()
         samples = self.read(inputs, targets).arranged(self.probe.device)

@@ -255,9 +255,9 @@ class TokenIBA(TextMethod, Bottleneck):
         """Optimise the masks."""
         return optimised(recorded, self.fit)
 
-    def reading(self, recorded: Recorded, fitted: Fitted) -> Reading:
+    def told(self, recorded: Recorded, nats: Tensor) -> Reading:
         """Return bits of tokens; the map is the grid of the layer, which is not told twice."""
-        return replace(super().reading(recorded, fitted), cells=None)
+        return replace(super().told(recorded, nats), cells=None)
 
     def noise_of(self, features: Tensor, kinds: Tensor) -> NoiseModel:
         """Return the noise at each position of texts, by the statistics; tokens that pass whole need none of their own.

@@ -102,7 +102,7 @@ def fit_masks(
         if watch is not None:
             watch(step, masks.information(u))
         standard = laid_out_like(features, noise.draw(settings.copies_at(step)))
-        slope = _loss_gradient(run, target, used, u, noise_model, standard, copies, deeper, averaged=settings.averaged)
+        slope = loss_gradient(run, target, used, u, noise_model, standard, copies, deeper, averaged=settings.averaged)
         slope.addcmul_(price, masks.information_slope(u))
         torch.autograd.backward([shares], [slope], inputs=[logits])
         optimizer.step()
@@ -114,7 +114,7 @@ def fit_masks(
     return fitted
 
 
-def _loss_gradient(
+def loss_gradient(
     run: Run,
     target: Target,
     features: Tensor,
@@ -126,12 +126,16 @@ def _loss_gradient(
     *,
     averaged: bool = False,
 ) -> Tensor:
-    """Return ∂/∂u of the sum over samples of the mean loss over copies: (N, ...); `averaged` as in `FitSettings`."""
+    """Return ∂/∂u of the sum over samples of the mean loss over copies: (N, ...); `averaged` as in `FitSettings`.
+
+    u is (N, ...), the same for all copies, or (copies, N, ...), another for each.
+    """
     gradient = torch.zeros_like(features)
-    below = [u.detach().requires_grad_()] if deeper is not None else []
     for chunk in chunks(len(standard), copies):
         towards = noise_model.sample(standard[chunk]) - features
-        z = torch.addcmul(features, u, towards).requires_grad_()
+        own = u[chunk] if u.dim() > features.dim() else u
+        below = [own.detach().requires_grad_()] if deeper is not None else []
+        z = torch.addcmul(features, own, towards).requires_grad_()
         restricted = z.clamp_min(0) if noise_model.clamp else z
         rows = restricted.flatten(0, 1)
         with deeper.restricted(below[0], len(towards)) if deeper is not None else nullcontext():
@@ -143,7 +147,7 @@ def _loss_gradient(
         for copy, direction in zip(slope, directions, strict=True):
             gradient.addcmul_(copy, direction)
         for part in deep:
-            gradient += part
+            gradient += part.sum(0) if part.dim() > features.dim() else part
     return gradient.div_(len(standard))
 
 

@@ -14,6 +14,8 @@ from bitlens.core.outputs import OutputChoice, OutputForm
 from bitlens.errors import SettingError, one_of_literal
 
 Precision = Literal["float32", "bfloat16", "auto"]
+Signed = bool | Literal["opening"]
+"""Whether maps say what speaks against the answer, and how: see `GroupedMethod`."""
 
 _CPU_BYTES = 2**30
 _CPU_ROWS = 16  # more rows do not make a CPU faster, and larger buffers cost page faults
@@ -42,7 +44,7 @@ class BottleneckOptions(RunOptions, total=False):
     keep: float | None
     bits: float | None
     guarantee: Guarantee | None
-    signed: bool
+    signed: Signed
 
 
 def without_aim(run: BottleneckOptions) -> BottleneckOptions:

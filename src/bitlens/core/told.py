@@ -21,12 +21,14 @@ def aim_of(settings: Mapping[str, Any], class_kept: bool | None = None) -> str:
     """Say what decided how much passes a bottleneck; empty for other methods.
 
     Args:
-        settings: of an attribution: with a guarantee, a share to hold, a budget of bits, or a price.
+        settings: of an attribution: with a guarantee, a share to hold, a budget of bits, a price, or everything opened.
         class_kept: whether this input is one that keeps its class, where that was guaranteed of most.
     """
     if (promise := Promise.of(settings)) is not None:
         own = {None: "", True: "; this one does", False: "; this is one of those that do not"}[class_kept]
         return f"{promise}{own}"
+    if settings.get("signed") == "opening":
+        return "all opened together"
     for name, text in (("keep", "keep = {:g}"), ("bits", "at most {:,.0f} bits"), ("beta", "β = {:g}")):
         if isinstance(settings.get(name), int | float):
             return text.format(settings[name])

@@ -25,7 +25,7 @@ def holding(name: str, settings: Mapping[str, Any], kind: Kind = "image") -> dic
     """
     if "guarantee" in settings:
         return guaranteed(name, settings, kind)
-    if name not in HOLDERS or settings.keys() & _AIMS:
+    if name not in HOLDERS or _decided(settings):
         return {}
     fast = name == "iba" and kind == "image" and "quality" not in settings
     return {"keep": KEEP, **({"quality": "fast"} if fast else {})}
@@ -62,7 +62,7 @@ def with_options(
         fits_any = entry.needs_layer or kind == "text"
         taken = set(entry.listed.kinds) - (set() if fits_any else {"layer"})
         useless -= taken
-        if spec.settings.keys() & _AIMS:
+        if _decided(spec.settings):
             taken -= _AIMS  # it says itself how much passes
         settings = {**{name: value for name, value in given.items() if name in taken}, **spec.settings}
         held = holding(spec.name, settings, kind) if holds else {}
@@ -72,6 +72,11 @@ def with_options(
             f"--{min(useless)} is not for {' or '.join(specs)}: leave it out; `bitlens methods NAME` shows how a method is set"
         )
     return found
+
+
+def _decided(settings: Mapping[str, Any]) -> bool:
+    """Say whether settings themselves decide how much passes, or that all does."""
+    return bool(settings.keys() & _AIMS) or settings.get("signed") == "opening"
 
 
 def read_methods(text: str, kind: Kind = "image") -> dict[str, Spec]:

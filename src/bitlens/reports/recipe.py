@@ -11,6 +11,8 @@ from bitlens.methods import METHODS
 from bitlens.methods.naming import HOLDERS, KEEP
 from bitlens.view.report_html import Recipe
 
+_AIMS = ("keep", "bits", "beta", "beta_input")
+
 
 def explained_recipe(title: str, settings: Mapping[str, Any]) -> Recipe:
     """Say how to make again what explain wrote."""
@@ -59,7 +61,9 @@ def _aim_words(methods: Mapping[str, Mapping[str, Any]]) -> list[str]:
     silent = [
         one
         for label, one in methods.items()
-        if one.get("name") in HOLDERS and not any(f"{aim}=" in label for aim in ("keep", "bits", "beta", "beta_input"))
+        if one.get("name") in HOLDERS
+        and one.get("signed") != "opening"
+        and not any(f"{aim}=" in label for aim in _AIMS)
     ]
     for aim in ("keep", "bits"):
         values = {one.get(aim) for one in silent}

@@ -78,6 +78,10 @@ class GuidedBottleneck(Bottleneck):
         **run: Unpack[BottleneckOptions],
     ) -> None:
         super().__init__(**run)
+        if self.opens:
+            raise SettingError(
+                "signed='opening' fits no mask, and a prior is one of masks: take IBA or TokenIBA at a layer"
+            )
         if beta_input is not None and self.keep is not None:
             raise SettingError("keep decides how much passes, and so does beta_input: give one of them")
         chosen = {

@@ -114,7 +114,7 @@ def _first_stage(bottleneck: Bottleneck, group: Group) -> tuple[Recorded, Fitted
     with bottleneck.recorded(replace(group, wanted=Wanted())) as recorded, torch.enable_grad():
         recorded = replace(recorded, features=recorded.features.contiguous())  # noqa: PLW2901  (as critics play with them)
         fitted = bottleneck.masks(recorded)
-    return recorded, fitted, bottleneck.attribution(recorded, fitted)
+    return recorded, fitted, bottleneck.attribution(recorded, bottleneck.reading(recorded, fitted))
 
 
 def _known(recorded: Recorded, fitted: Fitted, own: Callable[[Tensor], Tensor], **others: Any) -> FirstStage:
