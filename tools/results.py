@@ -41,6 +41,11 @@ _FEWEST = 4  # photos: of a half with one alone there is no error to tell
 FIGURES: Mapping[str, tuple[str, str, str]] = {
     "degradation-edgetpu.png": ("photos/MobileNet-EdgeTPU", "curves-degradation-14-points-17", "iba"),
     "sensitivity-scenes.png": ("scenes", "curves-sensitivity-n-8-sets-20", "iba[beta=1]"),
+    "sanity-edgetpu.png": (
+        "sanity-edgetpu",
+        "curves-sanity-layers-fc-head-layer4-layer3-layer2-layer1-stem",
+        "iba[beta=10,quality=fast]",
+    ),
     "sanity-scenes.png": ("sanity", "curves-sanity", "iba[beta=1]"),
 }
 """Name of a picture → folder of its rows, which of their plots it is, and the method that stands out."""

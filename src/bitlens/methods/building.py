@@ -57,7 +57,7 @@ def build_method(spec: Spec, loaded: Loaded, *, seed: int = 0, layer: str | None
 
 
 def map_alone(method: Any) -> dict[str, Any]:
-    """Return what to give `explain` so that it leaves out evidence that decides nothing: 32 passes a map that nobody looks at.
+    """Return what to give `explain` so that it leaves out evidence that decides nothing: passes that nobody looks at.
 
     With `keep` masks are opened until a proof is passed, so it stays: else other maps would be judged than are shown.
     """
