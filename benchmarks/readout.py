@@ -156,7 +156,8 @@ def classes(bench: Bench) -> None:
         for found_of in (asked_for, {"top-1 on single scenes": alone}):
             bench.stored.add_all(name, found_of)
 
-    show("readout, as in the paper", partial(bench.readout, 1.0))
+    if bench.seeds:
+        show("readout, as in the paper", partial(bench.readout, 1.0))
     show("iba", partial(bench.iba, 1.0))
     show("the bundled readout", partial(ReadoutIBA, bench.model, weights=READOUT))
     for paired in (False, True):
@@ -197,7 +198,7 @@ def main() -> None:
     parser.add_argument("--train", type=int, default=1000)
     parser.add_argument("--test", type=int, default=100)
     parser.add_argument("--epochs", type=int, default=8)
-    parser.add_argument("--seeds", type=int, default=3, help="readouts of each kind with --classes")
+    parser.add_argument("--seeds", type=int, default=3, help="readouts of each kind with --classes; 0 trains none")
     parser.add_argument("--scenes", type=Path, help="folder that keeps the drawn scenes")
     arguments = parser.parse_args()
     torch.set_num_threads(1)

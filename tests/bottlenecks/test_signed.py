@@ -169,7 +169,7 @@ def test_opening_says_what_each_place_adds_and_takes_away(seed: int) -> None:
     assert float(found.total_bits[0]) == pytest.approx(expected[0] / math.log(2), rel=1e-4)
     assert float(found.total_against[0]) == pytest.approx(-expected[1] / math.log(2), rel=1e-4)
     assert found.map.count_nonzero() == 2
-    assert (found.unit, found.settings["signed"], found.evidence) == ("bits/pixel", "opening", None)
+    assert (found.unit, found.settings["signed"], found.evidence) == ("bits gained/pixel", "opening", None)
     assert "all opened together" in str(found)
 
 

@@ -101,6 +101,7 @@ class Bottleneck(GroupedMethod):
         layout = recorded.layout
         places = gained.sum(layout.channel + 1, keepdim=True) if layout.places else gained
         added, taken = (self.told(recorded, part.clamp_min(0)) for part in (places, -places))
+        added = replace(added, unit=added.unit.replace("bits", "bits gained"))  # no bits that pass: they share no scale
         return self.attribution(recorded, added).less(taken.map, taken.bits.flatten(1).sum(1), taken.cells)
 
     def _against(self, recorded: Recorded, opposed: Target, moved: Tensor) -> Reading:

@@ -38,8 +38,8 @@ class Attribution:
     Attributes:
         map: (N, H, W) for images, (N, T) for tokens, (N, D) for vectors; float32, on the CPU. Of a signed one, what speaks for
             the answer less what speaks against it.
-        unit: "bits/pixel", "bits/cell", "bits/token", "bits/feature", "mask" (a share in [0, 1]), or "score" for
-            methods without a unit.
+        unit: "bits/pixel", "bits/cell", "bits/token", "bits/feature", "bits gained/…" of what is told of an answer's odds, "mask"
+            (a share in [0, 1]), or "score" for methods without a unit.
         method: its name in `bitlens.methods`.
         targets: one text per sample, what was asked.
         settings: every setting of the method, seed included.

@@ -301,7 +301,7 @@ def draw_figure(
         ends_of(scale),
         scale.unit,
         scale.note,
-        f"Map of {method} in {what}s: {'; '.join(facts) or '0 everywhere'}".replace("bitss", "bits"),
+        f"Map of {method} in {what if what.startswith('bits') else f'{what}s'}: {'; '.join(facts) or '0 everywhere'}",
         facts,
         proof,
         signed=scale.signed,
