@@ -8,7 +8,7 @@ from bitlens.errors import DataError
 from judges import Scores
 from results import FIGURES, PAGES, RESULTS, ROOT, plot_of, written
 
-PARTLY = {"guarantee", "input"}
+PARTLY = {"guarantee"}
 """Pages on which numbers are typed as well."""
 
 
