@@ -189,7 +189,7 @@ class GroupedMethod(ABC):
             whole.
 
         Raises:
-            SettingError: if the spread is to be over a single seed, or a curve or spread is asked for where no mask is fitted.
+            SettingError: if the spread is to be over a single seed, or something of masks is asked for where none is fitted.
             StatisticsError: if what the method must learn first is missing or does not fit the layer's output.
             InputError: if the inputs are empty or not finite, or not of the kind that the method explains.
             TargetError: if the targets do not fit the network's output.
@@ -200,8 +200,10 @@ class GroupedMethod(ABC):
             raise SettingError(f"spread is over at least two seeds, got {spread!r}")
         if not 0 < spread_top < 1:
             raise SettingError(f"spread_top must be a share above 0 and below 1, got {spread_top!r}")
-        if self.opens and (curve or spread):
-            raise SettingError("signed='opening' fits no mask: leave out curve and spread, or say signed=True")
+        if self.opens and (curve or spread or keep_capacity or watch is not None):
+            raise SettingError(
+                "signed='opening' fits no mask: leave out curve, spread, keep_capacity and watch, or say signed=True"
+            )
         self.check()
         self._check_guarantee()
         samples = self.read(inputs, targets).arranged(self.probe.device)
