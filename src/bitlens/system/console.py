@@ -96,13 +96,19 @@ _COLUMNS: dict[str, tuple[str, Callable[[dict[str, Any]], str]]] = {
         "value under noise",
         lambda row: f"{row['score_under_noise']:.4g} ± {row['score_under_noise_std']:.2g}",
     ),
-    "total_bits": ("bits", lambda row: f"{row['total_bits']:,.0f}"),
-    "total_against": ("bits against", lambda row: f"{row['total_against']:,.0f}"),
+    "total_bits": ("bits", lambda row: _bits(row, "total_bits")),
+    "total_against": ("bits against", lambda row: _bits(row, "total_against")),
     "extra_bits": ("not in the picture", lambda row: f"{row['extra_bits']:,.0f}"),
     "top_agreed": ("seeds agree", lambda row: f"{row['top_agreed']:.0%}"),
     "top_pixels_on_object": ("top pixels on object", lambda row: f"{row['top_pixels_on_object']:.0%}"),
 }
 """By the name of a value in a row: the column's title, and how the value is written."""
+
+
+def _bits(row: dict[str, Any], name: str) -> str:
+    """Write bits, and of those that are no bits that pass which they are."""
+    gained = " gained" if row.get("unit", "").startswith("bits gained") else ""
+    return f"{row[name]:,.0f}{gained}"
 
 
 _TITLES_OF_NUMBERS = {"scene": "input", "photo": "input", "top_pixels_on_object": "top places planted"}
