@@ -193,8 +193,8 @@ def test_where_all_opens_nothing_decides_how_much_passes(reviews: Loaded, settin
         bitlens.method("token-iba", reviews, signed="opening", **settings)
     with pytest.raises(SettingError, match="a prior is one of masks"):
         bitlens.method("input-iba", reviews, signed="opening")
-    for asked in ({"curve": True}, {"spread": 2}, {"keep_capacity": True}):
-        with pytest.raises(SettingError, match="leave out curve, spread, keep_capacity and watch"):
+    for asked in ({"evidence_samples": 8}, {"curve": True}, {"spread": 2}, {"keep_capacity": True}):
+        with pytest.raises(SettingError, match="leave out evidence_samples, curve, spread, keep_capacity and watch"):
             bitlens.method("token-iba", reviews, signed="opening").explain(reviews.tokenizer(["awful"]), **asked)
     with pytest.raises(TargetError, match="the target is a score"):
         bitlens.method("token-iba", reviews, signed="opening").explain(

@@ -200,9 +200,10 @@ class GroupedMethod(ABC):
             raise SettingError(f"spread is over at least two seeds, got {spread!r}")
         if not 0 < spread_top < 1:
             raise SettingError(f"spread_top must be a share above 0 and below 1, got {spread_top!r}")
-        if self.opens and (curve or spread or keep_capacity or watch is not None):
+        if self.opens and (evidence_samples or curve or spread or keep_capacity or watch is not None):
             raise SettingError(
-                "signed='opening' fits no mask: leave out curve, spread, keep_capacity and watch, or say signed=True"
+                "signed='opening' fits no mask: leave out evidence_samples, curve, spread, keep_capacity and watch, or say "
+                "signed=True"
             )
         self.check()
         self._check_guarantee()

@@ -86,8 +86,8 @@ def draw_bar(
     axes.set_axisbelow("line")
     bar.outline.set(edgecolor=_FRAME, linewidth=0.6)  # type: ignore[operator]
     if label:
-        whole = axes.get_window_extent()  # in dots
-        room = (whole.width if horizontal else whole.height) / axes.get_figure(root=True).dpi  # type: ignore[union-attr]
+        whole = axes.get_window_extent().transformed(axes.figure.dpi_scale_trans.inverted())  # in inches
+        room = whole.width if horizontal else whole.height
         letters = size * min(1.0, room / width_of(scale.label, size))  # a label is no longer than its bar
         bar.set_label(scale.label, fontfamily=FONT, fontsize=letters, color="#222222", labelpad=4, parse_math=False)
 
