@@ -11,11 +11,16 @@ from torch import Tensor, nn
 import bitlens
 from bitlens.bottlenecks.layered import LayeredTokenIBA
 from bitlens.core.attribution import Attribution
+from bitlens.core.effect import effects
+from bitlens.core.family import MaskFamily, Region
+from bitlens.core.gaussian import NoiseModel
+from bitlens.core.layout import LAYOUTS
 from bitlens.core.stored_map import StoredMap
 from bitlens.core.targets import LogOdds, Regression, Score
 from bitlens.errors import DataError, SettingError, TargetError
 from bitlens.models.loaded import Loaded
 from bitlens.system.arrays import read_arrays, write_arrays
+from bitlens.training.settings import TrainingSettings
 
 MIXED = "a dull plot but the acting is wonderful and moving"
 NEGATIVE, POSITIVE = 0, 1
@@ -151,8 +156,60 @@ def test_an_opposite_that_there_is_not_is_refused() -> None:
     iba = bottlenecks()[0].values[0]
     with pytest.raises(TargetError, match="nothing speaks for or against the value"):
         iba.explain(planted_image(), Regression(column=0))
-    with pytest.raises(SettingError, match="and not what is against it"):
-        bitlens.ReadoutIBA(Planted(), "layer", signed=True)
+    with pytest.raises(SettingError, match="a readout fits none"):
+        bitlens.ReadoutIBA(Planted(), "layer", signed="opening")
+
+
+@pytest.fixture(scope="module")
+def untold() -> bitlens.ReadoutIBA:
+    """A readout that hardly learnt anything: it lets nearly all pass, whatever it does to the answer."""
+    readout = bitlens.ReadoutIBA(
+        Planted().eval(), "layer", layout="CHW", smoothing=0.0, conditional=True, precision="float32"
+    )
+    noise = torch.randn(64, 1, 6, 6, generator=torch.Generator().manual_seed(1))
+    readout.fit_weights([noise], TrainingSettings(epochs=1, learning_rate=1e-6))
+    return readout
+
+
+@pytest.mark.parametrize("settings", [{}, {"keep": 0.5}, {"bits": 20.0}], ids=str)
+def test_of_what_a_readout_lets_pass_each_place_is_for_or_against_as_it_moves_the_answer(
+    untold: bitlens.ReadoutIBA, settings: dict[str, Any]
+) -> None:
+    needed = ((0, 1),) if "keep" in settings else ((0, 1), (1, -1))  # nothing holds a class that noise names more often
+    for target, sign in needed:
+        signed, plain = (
+            bitlens.ReadoutIBA(
+                untold.model, weights=untold.weights, precision="float32", signed=signed, **settings
+            ).explain(planted_image(), target, evidence_samples=8)
+            for signed in (True, False)
+        )
+        all_ = plain.map
+        assert float(signed.map[RISES]) == pytest.approx(sign * float(all_[RISES]))
+        assert float(signed.map[FALLS]) == pytest.approx(-sign * float(all_[FALLS]))
+        assert signed.map.count_nonzero() == 2, "no other place moves the answer"
+        assert float(signed.total_bits[0]) == pytest.approx(float(all_[RISES if sign > 0 else FALLS]))
+        assert float(signed.total_against[0]) == pytest.approx(float(all_[FALLS if sign > 0 else RISES]))
+        assert torch.equal(signed.evidence.under_noise, plain.evidence.under_noise), "evidence is of all that passes"
+
+    with pytest.raises(SettingError, match="leave out curve, or signed"):
+        bitlens.ReadoutIBA(untold.model, weights=untold.weights, signed=True).explain(planted_image(), curve=True)
+
+
+def test_an_effect_is_what_closing_a_place_costs_where_the_answer_is_linear() -> None:
+    generator = torch.Generator().manual_seed(0)
+    features, weight = torch.randn(2, 3, 4, 4, generator=generator), torch.randn(3, 4, 4, generator=generator)
+    mean = torch.randn(3, 1, 1, generator=generator)
+    model = NoiseModel(mean[None], torch.ones(1, 3, 1, 1), torch.ones(1, 3, 1, 1), clamp=False)
+    u = torch.rand(2, 3, 4, 4, generator=generator)
+    masks = MaskFamily.of(features, model, LAYOUTS["CHW"], Region(), 0.0)
+    target = Score(lambda output: output[:, 0])
+
+    def answer(z: Tensor) -> Tensor:
+        return (z * weight).flatten(1).sum(1, keepdim=True)
+
+    found = effects(answer, target, masks, u, copies=2)
+    lost = ((1 - u) * (features - mean) * weight).sum(1, keepdim=True)  # pairs of noise and its negative cancel
+    torch.testing.assert_close(found, lost, rtol=1e-4, atol=1e-5)
 
 
 @pytest.mark.parametrize("seed", [0, 1])

@@ -123,7 +123,9 @@ class LayerBottleneck(Bottleneck):
     def recorded(self, group: Group) -> Iterator[Recorded]:
         """Run a group through the network; within the block what comes behind the layer can run again."""
         aimed = self.keep is not None or self.guarantee is not None
-        behind = self.runs_behind or aimed or group.wanted.evidence_samples > 0 or group.wanted.curve
+        behind = (
+            self.runs_behind or aimed or bool(self.signed) or group.wanted.evidence_samples > 0 or group.wanted.curve
+        )
         recording = self.probe.record(group.inputs, check=behind)
         check_paths(self.probe, group.inputs, allowed=self.allow_bypass)
         geometry = self.geometry(group.inputs)

@@ -25,7 +25,6 @@ from bitlens.core.holding import FAR, SEARCHED, Holding
 from bitlens.core.maps import bits_of, bits_of_extra, bits_per_cell, bits_per_pixel, covers, unit_of
 from bitlens.core.naming import names_still, refuse_others
 from bitlens.core.opening import gains
-from bitlens.core.targets import Target
 from bitlens.errors import NotFiniteError, TargetError
 from bitlens.version import __version__
 
@@ -65,20 +64,20 @@ class Bottleneck(GroupedMethod):
                 return self._opening(recorded)
             if self.guarantee is not None and self.guarantee.asked == "predicted":
                 refuse_others(recorded.target, recorded.output)
-            opposed = recorded.target.opposed() if self.signed else None
+            if self.signed:
+                self.check_sides(recorded)
             first = self.masks(recorded)
             found = settle(recorded, first, self.fit, self.keep, self.bits)
             proof = found.evidence
             if proof is not None and self.allow_bypass and recorded.recording is not None:
                 proof = replace(proof, bypass_allowed=True)
-            made = self.attribution(recorded, self.reading(recorded, found.fitted), proof)
-            spread = self._spread(recorded, made.map) if group.wanted.seeds else None
+            read = self.reading(recorded, found.fitted)
+            spread = self._spread(recorded, read.map) if group.wanted.seeds else None
             kept = self._class_kept(recorded, found.fitted) if self.guarantee is not None else None
-            moved = found.fitted.logits - first.logits
-            against = self._against(recorded, opposed, moved) if opposed is not None else None
+            sides = self.sides(recorded, read, found.fitted, first) if self.signed else (read,)
         curve = None if found.path is None or found.met is None else self._curve(recorded, found.path, found.met)
-        made = replace(made, curve=curve, spread=spread, class_kept=kept)
-        return made if against is None else made.less(against.map, against.bits.flatten(1).sum(1), against.cells)
+        made = self.attribution(recorded, sides[0], proof)
+        return _signed(replace(made, curve=curve, spread=spread, class_kept=kept), *sides[1:])
 
     def _opening(self, recorded: Recorded) -> Attribution:
         """Say what the opening of each place adds to the answer, and what it takes away."""
@@ -90,7 +89,7 @@ class Bottleneck(GroupedMethod):
         gained = gains(
             recorded.run,
             recorded.target,
-            self._family(recorded),
+            self.family(recorded),
             levels=self.fit.steps,
             copies=self.fit.noise_samples,
             seed=recorded.seed,
@@ -102,10 +101,28 @@ class Bottleneck(GroupedMethod):
         places = gained.sum(layout.channel + 1, keepdim=True) if layout.places else gained
         added, taken = (self.told(recorded, part.clamp_min(0)) for part in (places, -places))
         added = replace(added, unit=added.unit.replace("bits", "bits gained"))  # no bits that pass: they share no scale
-        return self.attribution(recorded, added).less(taken.map, taken.bits.flatten(1).sum(1), taken.cells)
+        return _signed(self.attribution(recorded, added), taken)
 
-    def _against(self, recorded: Recorded, opposed: Target, moved: Tensor) -> Reading:
-        """Find masks for the opposite of an answer, under the same noise; logits move as far as those of the answer did."""
+    def check_sides(self, recorded: Recorded) -> None:
+        """Refuse, before any work, a question to which nothing is for or against.
+
+        Raises:
+            TargetError: if it has no opposite.
+        """
+        recorded.target.opposed()
+
+    def sides(self, recorded: Recorded, read: Reading, found: Fitted, first: Fitted) -> tuple[Reading, Reading]:
+        """Return what is for an answer, and what is against it: what masks let pass that are found for its opposite.
+
+        They are found under the same noise, and their logits move as far as those of the answer did.
+
+        Args:
+            recorded: the samples.
+            read: what people read of the masks.
+            found: the masks.
+            first: as they were before they were opened or closed to hold something.
+        """
+        opposed, moved = recorded.target.opposed(), found.logits - first.logits
         group = replace(recorded.group, targets=opposed, wanted=Wanted(compiler=recorded.group.wanted.compiler))
         other = replace(recorded, group=group, target=opposed)
         if other.deeper is not None:
@@ -113,9 +130,10 @@ class Bottleneck(GroupedMethod):
         logits = self.masks(other).logits
         # Where nothing is needed for the answer its masks are shut, which says nothing of what is against it
         open_ = torch.where(moved > -FAR / 2, logits + moved, logits)
-        return self.reading(other, self._family(other).at(open_))
+        return read, self.reading(other, self.family(other).at(open_))
 
-    def _family(self, recorded: Recorded) -> MaskFamily:
+    def family(self, recorded: Recorded) -> MaskFamily:
+        """Return all masks that recorded samples may have."""
         return MaskFamily.of(recorded.features, recorded.noise, recorded.layout, recorded.region, self.fit.smoothing)
 
     def _spread(self, recorded: Recorded, first: Tensor) -> Spread:
@@ -141,7 +159,7 @@ class Bottleneck(GroupedMethod):
 
     def _class_kept(self, recorded: Recorded, fitted: Fitted) -> Tensor:
         """Say of which samples the class is kept, as it was asked when the guarantee was made, under other noise."""
-        held = Holding(recorded.run, recorded.target, self._family(recorded), recorded.group.rows, recorded.deeper)
+        held = Holding(recorded.run, recorded.target, self.family(recorded), recorded.group.rows, recorded.deeper)
         seeds = [recorded.evidence_seed + _GUARANTEED] * len(recorded.features)
         noises = self.guarantee.noises if self.guarantee is not None else 1
         return names_still(held, fitted.u, noises, seeds).float().cpu()
@@ -182,6 +200,10 @@ class Bottleneck(GroupedMethod):
             capacity=found.bits.cpu() if recorded.group.wanted.keep_capacity else None,
             version=__version__,
         )
+
+
+def _signed(made: Attribution, against: Reading | None = None) -> Attribution:
+    return made if against is None else made.less(against.map, against.bits.flatten(1).sum(1), against.cells)
 
 
 def spread_over(maps: Tensor, group: Group) -> Spread:

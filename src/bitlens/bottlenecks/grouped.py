@@ -51,7 +51,8 @@ class GroupedMethod(ABC):
         guarantee: as many as a share of inputs like these need to keep their class, as `bitlens.calibrate` found; for another
             of its levels `guarantee.at(0.95)`.
         signed: whether masks are found for the opposite too, under the same noise and at the same price: the map is then bits for
-            the answer less bits against it. Or "opening": no mask is fitted; all places open together, from nothing but noise to
+            the answer less bits against it (of a readout, whose one mask is divided, those of places that raise the answer less
+            those of places that lower it). Or "opening": no mask is fitted; all places open together, from nothing but noise to
             everything, at as many levels as there are steps, and the map is what the opening of each adds to the answer's
             log-odds (or the logarithm of its probability), in bits, below zero where it takes away.
     """

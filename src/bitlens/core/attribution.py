@@ -111,7 +111,7 @@ class Attribution:
 
     @property
     def for_(self) -> Tensor:
-        """(N, ...) the map of what speaks for the answer alone: what the same method finds without signs."""
+        """(N, ...) the map of what speaks for the answer alone."""
         return self.map if self.against is None else self.map + self.against
 
     def less(self, against: Tensor, total: Tensor, cells: Tensor | None) -> "Attribution":

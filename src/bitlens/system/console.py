@@ -5,7 +5,8 @@ from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from functools import partial
 from pathlib import Path
-from typing import Any, Literal
+from textwrap import fill
+from typing import Any
 
 from rich.console import Console
 from rich.progress import (
@@ -143,24 +144,28 @@ def aligned(
     once: Collection[str],
     whole: Collection[str] = (),
 ) -> Table:
-    """Lay rows out under titles.
+    """Lay rows out under titles. Numbers are never broken, and titles of numbers between words alone.
 
     Args:
         rows: one for each line.
         columns: by title, how the cell of a row is written.
         left: titles of what stands on the left of its column.
         once: titles of what is said once where several rows are about the same photo.
-        whole: titles of what is not broken into lines.
+        whole: titles of what else is not broken into lines.
     """
     table = Table(box=None, header_style="bold", pad_edge=False)
+    written = [{title: text(row) for title, text in columns.items()} for row in rows]
     for title in columns:
-        justify: Literal["left", "right"] = "left" if title in left else "right"
-        table.add_column(title, justify=justify, overflow="fold", no_wrap=title in whole)
+        if title in left:
+            table.add_column(title, overflow="fold", no_wrap=title in whole)
+        else:
+            room = max(len(text) for text in (*title.split(), *(cells[title] for cells in written)))
+            table.add_column(fill(title, room), justify="right", overflow="fold", no_wrap=True)
     previous = None
-    for row in rows:
+    for row, cells in zip(rows, written, strict=True):
         photo = row.get("photo") or row.get("scene")
         again = once if photo is not None and photo == previous else ()
-        table.add_row(*("" if title in again else Text(text(row)) for title, text in columns.items()))
+        table.add_row(*("" if title in again else Text(text) for title, text in cells.items()))
         previous = photo
     return table
 

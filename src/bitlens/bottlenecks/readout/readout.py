@@ -22,7 +22,8 @@ from bitlens.bottlenecks.readout.reads import Reads, reading_probe
 from bitlens.bottlenecks.readout.task import Teaching
 from bitlens.bottlenecks.readout.training import begun_at, inputs_of, learn_weights
 from bitlens.bottlenecks.readout.weights import ReadoutWeights, settled
-from bitlens.bottlenecks.recorded import Recorded
+from bitlens.bottlenecks.recorded import Reading, Recorded
+from bitlens.core.effect import effects
 from bitlens.core.effort import FitSettings
 from bitlens.core.family import Fitted
 from bitlens.core.gaussian import NoiseMode, NoiseSettings, information
@@ -36,6 +37,8 @@ from bitlens.probe.following import arguments_of
 from bitlens.training.examples import Examples, InMemory
 from bitlens.training.loop import Progress, Trained
 from bitlens.training.settings import TrainingSettings
+
+_NOISES = 32  # under which it is seen what a place's bits do to the answer
 
 
 @final
@@ -117,10 +120,9 @@ class ReadoutIBA(LayerBottleneck):
             layer = trained.provenance.layer
         if layer is None:
             raise SettingError("a readout needs a layer to restrict, or the weights of a trained one: give layer='…'")
-        if run.get("signed"):
+        if run.get("signed") == "opening":
             raise SettingError(
-                "a readout was trained to read what speaks for an answer, and not what is against it: leave out signed, or "
-                "use method 'iba'"
+                "signed='opening' reads no mask, and a readout fits none: say signed=True, or use method 'iba'"
             )
         super().__init__(
             model,
@@ -338,6 +340,35 @@ class ReadoutIBA(LayerBottleneck):
         logits = self.learnt.logits(self.network.to(features.device), reads, features.shape)
         u = self.learnt.noise_shares(logits, recorded.layout)
         return Fitted(logits, u, information(u, recorded.noise.squared_score(features), recorded.noise.active))
+
+    def check_sides(self, recorded: Recorded) -> None:
+        """Refuse a curve, which is of all that passes, for and against; every class has what is against it.
+
+        Raises:
+            SettingError: if one is asked for.
+        """
+        if recorded.group.wanted.curve:
+            raise SettingError(
+                "a curve is of all that a readout lets pass, for and against: leave out curve, or signed"
+            )
+
+    def sides(self, recorded: Recorded, read: Reading, found: Fitted, first: Fitted) -> tuple[Reading, Reading]:  # noqa: ARG002
+        """Return the bits of places that raise the answer, and of those that lower it; places that do neither count on no side.
+
+        A readout was not trained to read masks for the opposite, but what it lets pass was never fitted to this input, so
+        some of it may well be against the answer.
+        """
+        told = effects(
+            recorded.run,
+            recorded.target,
+            self.family(recorded),
+            found.u,
+            copies=_NOISES,
+            seed=recorded.seed,
+            rows=recorded.group.rows,
+        )
+        for_, against = (self.told(recorded, found.information * side) for side in (told > 0, told < 0))
+        return for_, against
 
     def settings(self) -> dict[str, Any]:
         """Return everything that decides what a map looks like, as plain values."""
