@@ -58,41 +58,51 @@ def default_layer(model: nn.Module, image: torch.Tensor | ModelInputs) -> str:
     with frozen(model):
         root = trace_calls(model, inputs)
     calls = list(all_calls(root))
-    found = _outermost(calls, names, places, size, halvings)
+    found = _outermost(calls, names, places, size)
     if size is not None:
         groups = block_groups(root, inputs.count, size)
-        if any(group.tokens for group in groups) or (groups and not found):
+        if any(group.tokens for group in groups) or (groups and halvings not in found):
             return _read_one(model, inputs, [names[call.module] for call in _by_preference(groups, size, halvings)])
     kind, sides = type(model).__name__, f"{'x'.join(map(str, places.size))} {places.one}s"
     near = [halvings, halvings - 1, halvings + 1]
-    if not found:
+    if halvings not in found:
         inner = [call for call in calls if call.shapes[:1] != root.shapes[:1]]  # what is put out has nothing behind it
-        farther = sorted(range(_MOST_HALVINGS + 1), key=lambda at: (abs(at - halvings), at))
-        near = [at for at in farther if _outermost(inner, names, places, size, at)][:1]
-        calls, found = inner, [module for at in near for module in _outermost(inner, names, places, size, at)]
-    if not found:
+        found = _outermost(inner, names, places, size)
+        near = sorted(found, key=lambda at: (abs(at - halvings), at))[:1]
+    if not near:
         raise LayerError(
             f"no layer of {kind} has places in the input's {sides}: name a layer whose bits you want in all, or ask "
             "input-iba with prior='none' and any layer for bits at the input itself"
         )
     for at in near:
-        for module in reversed(_outermost(calls, names, places, size, at)):
+        for module in reversed(found.get(at, [])):
             if not bypassed(model, module, inputs):
                 return names[module]
     raise LayerError(
         f"something goes round every layer of {kind} with places at about 1/{2 ** near[0]} of the input's {sides}, such as "
-        f"{names[found[-1]]!r}: name a layer"
+        f"{names[found[near[0]][-1]]!r}: name a layer"
     )
 
 
 def _outermost(
-    calls: list[Call], names: dict[nn.Module, str], places: Places, size: tuple[int, int] | None, halvings: int
-) -> list[nn.Module]:
-    """Return the least nested modules with places at a resolution, in the order of their calls; `size` is that of an image."""
-    halved = [(call, _cells(call, places) if size is None else set(_halvings(call, size) or ())) for call in calls]
-    found = [call.module for call, times in halved if call.parent and times == {halvings}]
-    depth = min((names[module].count(".") for module in found), default=0)
-    return [module for module in found if names[module].count(".") == depth]
+    calls: list[Call], names: dict[nn.Module, str], places: Places, size: tuple[int, int] | None
+) -> dict[int, list[nn.Module]]:
+    """Return the least nested modules with places, in the order of their calls, by how often the resolution was halved.
+
+    `size` is that of an image.
+    """
+    found: dict[int, list[nn.Module]] = {}
+    for call in calls:
+        halved = _cells(call, places) if size is None else set(_halvings(call, size) or ())
+        if call.parent and len(halved) == 1 and 0 <= (at := min(halved)) <= _MOST_HALVINGS:
+            found.setdefault(at, []).append(call.module)
+
+    def depth(module: nn.Module) -> int:
+        return names[module].count(".")
+
+    return {
+        at: [module for module in modules if depth(module) == min(map(depth, modules))] for at, modules in found.items()
+    }
 
 
 def _cells(call: Call, places: Places) -> set[int]:

@@ -81,6 +81,7 @@ def progress_bar(text: str, total: int, unit: str = "") -> Iterator[Any]:
         yield watch(text, total)
 
 
+_TITLE = 8  # letters of a title that stay in one line, however narrow what stands below is
 _COLUMNS: dict[str, tuple[str, Callable[[dict[str, Any]], str]]] = {
     "scene": ("scene", lambda row: row["scene"]),
     "photo": ("photo", lambda row: Path(row["photo"]).name),
@@ -159,7 +160,7 @@ def aligned(
         if title in left:
             table.add_column(title, overflow="fold", no_wrap=title in whole)
         else:
-            room = max(len(text) for text in (*title.split(), *(cells[title] for cells in written)))
+            room = max(_TITLE, *(len(text) for text in (*title.split(), *(cells[title] for cells in written))))
             table.add_column(fill(title, room), justify="right", overflow="fold", no_wrap=True)
     previous = None
     for row, cells in zip(rows, written, strict=True):
