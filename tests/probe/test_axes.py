@@ -7,6 +7,7 @@ import pytest
 import torch
 from torch import Tensor, nn
 
+import bitlens
 from bitlens.baselines.gradient import Gradient
 from bitlens.core.inputs import ModelInputs
 from bitlens.core.places import AXES, Places
@@ -58,6 +59,14 @@ TOLD: dict[str, tuple[tuple[int, ...], Doing, str | None]] = {
     "grey pictures": ((20, 30), Doing(lambda x, conv: conv(x[:, None]).mean((2, 3)), nn.Conv2d(1, 4, 3)), "HW"),
     "a table": ((20,), Doing(lambda x, mix: mix(x), nn.Linear(20, 3)), "D"),
     "flattened": ((20, 3), Doing(lambda x, mix: mix(x.flatten(1)), nn.Linear(60, 3)), None),
+    "colours last": ((20, 30, 3), Doing(lambda x, conv: conv(x.movedim(3, 1)).mean((2, 3)), nn.Conv2d(3, 4, 3)), "HWC"),
+    "features in a column": ((20, 30, 1), Doing(lambda x, conv: conv(x).mean((2, 3)), nn.Conv2d(20, 4, 1)), "CHW"),
+    "grey, last": ((20, 30, 1), Doing(lambda x, conv: conv(x.movedim(3, 1)).mean((2, 3)), nn.Conv2d(1, 4, 3)), "HWC"),
+    "a narrow strip": ((5, 40, 4), Doing(lambda x, conv: conv(x).mean((2, 3)), nn.Conv2d(5, 4, 3)), "CHW"),
+    "volumes, channels last": (
+        (8, 9, 10, 2), Doing(lambda x, conv: conv(x.movedim(4, 1)).mean((2, 3, 4)), nn.Conv3d(2, 4, 3)), "DHWC",
+    ),
+    "rows as words": ((8, 9, 3), Doing(lambda x, mix: mix(x.flatten(1, 2)).mean(1), nn.Linear(3, 4)), None),
     "attention knows no times": (
         (40, 8),
         Doing(lambda x, attend: attend(x, x, x)[0].mean(1), nn.MultiheadAttention(8, 2, batch_first=True)),
@@ -98,6 +107,38 @@ def test_what_is_said_counts_and_nothing_is_measured() -> None:
         InputError, match=r"axes='CHW' do not fit samples of shape \(4, 3\): expected 'CT' or 'TC' or 'HW'"
     ):
         ModelInputs.of(torch.ones(1, 4, 3), axes="CHW")
+
+
+class Pictures(nn.Module):
+    """Two stages of convolutions and a head, for images with their colours first or last."""
+
+    def __init__(self, *, last: bool) -> None:
+        super().__init__()
+        self.last = last
+        self.stages = nn.Sequential(
+            nn.Sequential(nn.Conv2d(3, 6, 3, 2, 1), nn.ReLU()), nn.Sequential(nn.Conv2d(6, 8, 3, padding=1), nn.ReLU())
+        )
+        self.head = nn.Linear(8, 5)
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.head(self.stages(x.movedim(3, 1) if self.last else x).mean((2, 3)))
+
+
+@pytest.mark.parametrize("name", ["iba", "input-iba", "grad-cam", "saliency", "smoothgrad", "occlusion-8", "lime"])
+def test_maps_of_images_with_colours_last_are_those_of_the_same_with_colours_first(name: str) -> None:
+    torch.manual_seed(0)
+    first, last = Pictures(last=False).eval(), Pictures(last=True).eval()
+    last.load_state_dict(first.state_dict())
+    images = torch.randn(2, 3, 32, 40)
+    settings: dict[str, Any] = {"layer": "stages.1"} if "iba" in name else {}
+    settings |= {"prior": "none"} if name == "input-iba" else {}
+    maps = [
+        bitlens.method(name, network, **settings).explain(given, 1).map
+        for network, given in ((first, images), (last, images.movedim(1, 3)))
+    ]
+    assert maps[1].shape == (2, 32, 40)
+    if name not in ("smoothgrad", "input-iba"):  # whose noise lies as the input does
+        torch.testing.assert_close(maps[1], maps[0], rtol=1e-3, atol=1e-4 * float(maps[0].abs().max()))
 
 
 @pytest.mark.parametrize("axes", AXES)

@@ -41,7 +41,7 @@ def default_layer(model: nn.Module, image: torch.Tensor | ModelInputs) -> str:
 
     Args:
         model: the network.
-        image: (1, C, H, W), one input; or a series or a volume.
+        image: (1, C, H, W), or (1, H, W, C) of a network that takes such, one input; or a series or a volume.
 
     Raises:
         LayerError: if no layer has places, something goes round all that come into question, or nothing reads them.
@@ -166,10 +166,10 @@ def grid_layers(model: nn.Module, image: torch.Tensor, fewest: int = 6) -> tuple
 
     Args:
         model: the network.
-        image: (1, C, H, W), one input.
+        image: (1, C, H, W), or (1, H, W, C) of a network that takes such; one input.
         fewest: go deeper into the nesting until there are so many, if the network has them.
     """
-    inputs = in_precision_of(model, ModelInputs.of(image))
+    inputs = placed(model, in_precision_of(model, ModelInputs.of(image)))
     size = inputs.image_size
     if size is None:
         return ()

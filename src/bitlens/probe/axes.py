@@ -1,8 +1,9 @@
 """What the axes of an input mean to a network: which of them its first convolution or recurrent layer walks along.
 
 An input of two or three axes may be a series with channels before or after its times, one without channels, a grey picture, or
-a table. Halves of each axis are changed a little, and it is looked at where that arrives: along places, or along channels. Only
-convolutions and recurrent layers say which of their own axes is which; attention does not know times from variables.
+a table; one of more axes has its colours first, unless the last axis is as short as that of colours. Halves of each axis are
+changed a little, and it is looked at where that arrives: along places, or along channels. Only convolutions and recurrent
+layers say which of their own axes is which; attention does not know times from variables.
 """
 
 from collections.abc import Callable
@@ -97,12 +98,22 @@ def _measured(model: nn.Module, one: ModelInputs) -> str | None:
     told = {axis: arrived.apart(row, row + 1) for axis, row in where.items()}
     along = [axis for axis, (places, _) in told.items() if places]
     across = [axis for axis, (places, channels) in told.items() if channels and not places]
+    if first.dim() > 3:
+        return _with_colours(first.dim(), along, across)
     if first.dim() == 2:
         return "T" if along else "D" if across else None
     if len(along) == 2:
         return "HW"
     time = along[0] if along else 3 - across[0] if len(across) == 1 else None
     return {1: "TC", 2: "CT", None: None}[time]
+
+
+def _with_colours(dim: int, along: list[int], across: list[int]) -> str | None:
+    """Return what the axes of images or volumes mean, from those that arrive along places, and across channels alone."""
+    first, last = {4: ("CHW", "HWC"), 5: ("CDHW", "DHWC")}[dim]
+    if across == [1] or (not across and along == list(range(2, dim))):
+        return first
+    return last if across == [dim - 1] or (not across and along == list(range(1, dim - 1))) else None
 
 
 def _arriving(model: nn.Module, inputs: ModelInputs) -> tuple[_Arrived | None, bool]:

@@ -91,14 +91,15 @@ def answers_of(features_of: Callable[[ModelInputs], Tensor], inputs: ModelInputs
         seed: of the changes.
     """
     one = inputs.select(slice(1))
-    ramps = _ramps(one.first)
+    axes = _axes(one)
+    ramps = _ramps(one.first, axes)
     if not ramps:
         return None
     generator = torch.Generator().manual_seed(seed)
     halves = []
     for base in (
         one.first,
-        _turned(one.first),
+        _turned(one.first, axes),
     ):  # what is due to the content, and not to places, differs between the two
         other = _other(base, generator)  # the same for all ramps, so that answers differ by these alone
         halves += [base, *(_mixed(base, other, ramp) for pair in ramps for ramp in pair)]
@@ -110,17 +111,24 @@ def answers_of(features_of: Callable[[ModelInputs], Tensor], inputs: ModelInputs
     return Responses(squares[:, :, 0], squares[:, :, 1])
 
 
-def _turned(first: Tensor) -> Tensor:
-    """Return the same numbers the other way round along every axis of places; tokens as they are, for the last may be special."""
-    places = range(1 if first.dim() == 3 else 2, first.dim())
-    return first.flip(tuple(places)) if first.is_floating_point() else first
-
-
-def _ramps(first: Tensor) -> list[tuple[Tensor, Tensor]]:
-    """Return for each axis of places a weight that rises along it and one that falls, broadcastable to one sample."""
+def _axes(one: ModelInputs) -> list[int]:
+    """Return the axes of places of the tensor that is changed; all axes where nobody knows which of them is one of channels."""
+    first, places = one.first, one.places
     if first.dim() < 2 or first.dim() > 5 or (first.dim() > 2 and not first.is_floating_point()):
         return []
-    axes = range(1, first.dim()) if first.dim() < 4 else range(2, first.dim())
+    channel = None
+    if first.dim() > 3:
+        channel = 0 if one.shown is not None else places.channel if places is not None else None
+    return [axis for axis in range(1, first.dim()) if channel is None or axis != 1 + channel]
+
+
+def _turned(first: Tensor, axes: Sequence[int]) -> Tensor:
+    """Return the same numbers the other way round along every axis of places; tokens as they are, for the last may be special."""
+    return first.flip(tuple(axes)) if first.is_floating_point() and first.dim() > 2 else first
+
+
+def _ramps(first: Tensor, axes: Sequence[int]) -> list[tuple[Tensor, Tensor]]:
+    """Return for each axis of places a weight that rises along it and one that falls, broadcastable to one sample."""
     ramps = []
     for axis in axes:
         size = first.shape[axis]
