@@ -32,7 +32,7 @@ def test_layers_and_betas(bitlens, tmp_path):
         "g",
     )
     assert "left out: " in done.stderr
-    assert "p under" in done.stdout
+    assert "under noise" in done.stdout
     assert Image.open(tmp_path / "g" / "0.png").width > 1000
     assert (tmp_path / "g" / "1.png").is_file()
     written = json.loads((tmp_path / "g" / "grid.json").read_text())

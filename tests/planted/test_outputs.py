@@ -253,6 +253,21 @@ def test_a_part_of_the_output_is_read_as_what_it_is() -> None:
     torch.testing.assert_close(found.evidence.before, torch.maximum(p, 1 - p))
 
 
+def test_one_place_of_an_image_is_none() -> None:
+    plain, at_a_place = net(3), Behind(3, lambda scores: scores[:, :, None, None])
+    maps = [explained("iba", model, 1).map for model in (plain, at_a_place)]
+    torch.testing.assert_close(maps[1], maps[0])
+
+
+@pytest.mark.parametrize(
+    ("count", "function"), [(1, torch.squeeze), (4, lambda scores: scores.T)], ids=["one", "turned"]
+)
+def test_an_answer_that_lost_its_samples_is_refused(count: int, function: Any) -> None:
+    model, images = Behind(3, function), IMAGES[:count]
+    with pytest.raises(TargetError, match=rf"answers {count} samples? with \(.*\), whose first axis counts no samples"):
+        form_of(model, images).scores(model(images))
+
+
 @pytest.mark.parametrize("output", ["", "1+nonsense", (1,), (1, 2), 1.5, True, ("a", None), (None, "logits")])
 def test_a_choice_that_makes_no_sense_is_refused(output: Any) -> None:
     with pytest.raises(SettingError, match="output must be one of 'logits'"):

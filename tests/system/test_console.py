@@ -6,7 +6,7 @@ from typing import Any
 import pytest
 from rich.console import Console
 
-from bitlens.system.console import results_table
+from bitlens.system import console
 
 
 def row(photo: str, method: str, **more: Any) -> dict[str, Any]:
@@ -25,12 +25,14 @@ def row(photo: str, method: str, **more: Any) -> dict[str, Any]:
 
 
 @pytest.mark.parametrize("width", [80, 120])
-def test_numbers_and_their_titles_are_broken_between_words_alone(width: int) -> None:
+def test_numbers_and_their_titles_are_broken_between_words_alone(width: int, monkeypatch: pytest.MonkeyPatch) -> None:
     rows = [row("ILSVRC2012_val_00000293.jpg", method) for method in ("readout", "iba", "iba[keep=0.5]")]
     out = io.StringIO()
-    Console(file=out, width=width).print(results_table(rows))
+    monkeypatch.setattr(console, "answers", Console(file=out, width=width))
+    console.answers.print(console.results_table(rows))
     words = out.getvalue().split()
     for whole in ("before", "against", "13,087", "1,894", "0.984", "iba[keep=0.5]", "readout"):
         assert whole in words
     assert "0.945 ± 0.031" in out.getvalue()
+    assert ("bits against" in out.getvalue()) == (width > 80), "no title is broken where there is room"
     assert max(map(len, out.getvalue().splitlines())) <= width

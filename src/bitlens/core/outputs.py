@@ -79,12 +79,14 @@ class OutputForm:
         return replace(self, numbers=numbers, refusal="")
 
     def answer(self, output: Any) -> Tensor:
-        """Return the tensor that is the answer, as the network gives it, float32 or wider.
+        """Return the tensor that is the answer, as the network gives it, float32 or wider; one place of an image is none.
 
         Raises:
             TargetError: if the output holds no such tensor, or several.
         """
         tensor = answer_of(output, self.part)
+        if tensor.dim() > 3 and tensor.shape[2:].numel() == 1:
+            tensor = tensor.flatten(1)
         return tensor.float() if tensor.dtype in (torch.float16, torch.bfloat16) else tensor
 
     def columns(self, output: Any) -> Tensor:

@@ -14,7 +14,7 @@ from bitlens.probe.around import bypassed
 from bitlens.probe.axes import placed
 from bitlens.probe.blocks import Blocks, block_groups, grid_layout
 from bitlens.probe.declared import declared_channel
-from bitlens.probe.modules import frozen, in_precision_of, names_of
+from bitlens.probe.modules import frozen, graph_held, in_precision_of, names_of
 from bitlens.probe.trace import Call, all_calls, trace_calls
 
 KNOWN_LAYERS = {"torchvision/vgg16": "features.17", "torchvision/resnet50": "layer2"}
@@ -70,10 +70,11 @@ def default_layer(model: nn.Module, image: torch.Tensor | ModelInputs) -> str:
         found = _outermost(inner, names, places, size)
         near = sorted(found, key=lambda at: (abs(at - halvings), at))[:1]
     if not near:
-        raise LayerError(
-            f"no layer of {kind} has places in the input's {sides}: name a layer whose bits you want in all, or ask "
-            "input-iba with prior='none' and any layer for bits at the input itself"
+        remedy = graph_held(*model.modules()) or (
+            "name a layer whose bits you want in all, or ask input-iba with prior='none' and any layer for bits at the "
+            "input itself"
         )
+        raise LayerError(f"no layer of {kind} has places in the input's {sides}: {remedy}")
     for at in near:
         for module in reversed(found.get(at, [])):
             if not bypassed(model, module, inputs):

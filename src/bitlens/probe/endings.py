@@ -58,8 +58,9 @@ def output_form(model: nn.Module, inputs: Any, output: Any, choice: OutputChoice
         return form
     try:
         answer = form.answer(output)
-        if _seen_at_once(model, answer):
-            return form
+        lost = _lost_samples(answer, ModelInputs.of(inputs).count)
+        if lost or _seen_at_once(model, answer):
+            return replace(form, refusal=lost) if lost else form
         columns = form.everywhere(output)
     except TargetError:
         return form  # whoever reads the output is told the same, with the remedy
@@ -72,6 +73,16 @@ def output_form(model: nn.Module, inputs: Any, output: Any, choice: OutputChoice
         return form.read_as("probabilities")
     made_by = _ending(model, inputs, form) if inside else ""
     return _of_one(form, declared, made_by, inside=inside) if one else _of_several(form, declared, made_by)
+
+
+def _lost_samples(answer: Tensor, count: int) -> str:
+    """Say what is wrong where the first axis of an answer counts no samples; nothing where it does."""
+    if answer.dim() and len(answer) == count:
+        return ""
+    return (
+        f"the network answers {count} sample{'s' if count > 1 else ''} with {tuple(answer.shape)}, whose first axis counts no "
+        "samples: keep that axis (a squeeze() in the network, perhaps)"
+    )
 
 
 def _seen_at_once(model: nn.Module, answer: Tensor) -> bool:

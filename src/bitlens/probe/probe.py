@@ -31,6 +31,7 @@ from bitlens.probe.modules import (
     unwrapped,
     wrapped,
 )
+from bitlens.probe.overlay import check_overlay
 from bitlens.probe.proving import LayerPlace, warn_of_slowness
 from bitlens.probe.recording import Recording
 from bitlens.probe.replaying import ARGUMENTS, LAYER, REPLACED, Replay, feature_slot
@@ -137,13 +138,23 @@ class Probe:
             layout: what the user says of it, if anything.
 
         Raises:
-            LayerError: if nothing tells, or what the user says does not fit.
+            LayerError: if nothing tells, what the user says does not fit, or the cells do not lie over the input.
         """
         inputs = prepared(self.model, inputs)
         key = (inputs.signature, inputs.places, layout and layout.name)
         if key not in self._geometries:
             with frozen(self.model), torch.no_grad():
-                self._geometries[key] = self._geometry(inputs, layout)
+                found = self._geometry(inputs, layout)
+            one = inputs.select(slice(1))
+            with self.reaching(one) as reached:
+                check_overlay(
+                    lambda first, row: found.arranged(reached(first, row)),
+                    one,
+                    found.layout,
+                    self.name,
+                    said=layout is not None,
+                )
+            self._geometries[key] = found
         return self._geometries[key]
 
     def _geometry(self, inputs: ModelInputs, layout: Layout | None) -> Geometry:

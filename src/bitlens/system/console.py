@@ -81,7 +81,7 @@ def progress_bar(text: str, total: int, unit: str = "") -> Iterator[Any]:
         yield watch(text, total)
 
 
-_TITLE = 8  # letters of a title that stay in one line, however narrow what stands below is
+_GAP = 2  # between columns of a table
 _COLUMNS: dict[str, tuple[str, Callable[[dict[str, Any]], str]]] = {
     "scene": ("scene", lambda row: row["scene"]),
     "photo": ("photo", lambda row: Path(row["photo"]).name),
@@ -145,7 +145,7 @@ def aligned(
     once: Collection[str],
     whole: Collection[str] = (),
 ) -> Table:
-    """Lay rows out under titles. Numbers are never broken, and titles of numbers between words alone.
+    """Lay rows out under titles. Numbers are never broken, and their titles only between words, where the terminal is too narrow.
 
     Args:
         rows: one for each line.
@@ -156,11 +156,13 @@ def aligned(
     """
     table = Table(box=None, header_style="bold", pad_edge=False)
     written = [{title: text(row) for title, text in columns.items()} for row in rows]
+    longest = {title: max((len(cells[title]) for cells in written), default=0) for title in columns}
+    narrow = sum(max(len(title), longest[title]) + _GAP for title in columns) - _GAP > answers.width
     for title in columns:
         if title in left:
             table.add_column(title, overflow="fold", no_wrap=title in whole)
         else:
-            room = max(_TITLE, *(len(text) for text in (*title.split(), *(cells[title] for cells in written))))
+            room = max(longest[title], *map(len, title.split())) if narrow else len(title)
             table.add_column(fill(title, room), justify="right", overflow="fold", no_wrap=True)
     previous = None
     for row, cells in zip(rows, written, strict=True):
