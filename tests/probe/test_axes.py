@@ -66,6 +66,15 @@ TOLD: dict[str, tuple[tuple[int, ...], Doing, str | None]] = {
     "volumes, channels last": (
         (8, 9, 10, 2), Doing(lambda x, conv: conv(x.movedim(4, 1)).mean((2, 3, 4)), nn.Conv3d(2, 4, 3)), "DHWC",
     ),
+    "a film": (
+        (6, 3, 8, 9),
+        Doing(lambda x, conv: conv(x.flatten(0, 1)).mean((2, 3)).reshape(-1, 6, 4).mean(1), nn.Conv2d(3, 4, 3)),
+        "DCHW",
+    ),
+    "a film, its colours first": ((6, 3, 8, 9), Doing(lambda x, conv: conv(x).mean((2, 3, 4)), nn.Conv3d(6, 4, 3)), "CDHW"),
+    "a film as a volume": (
+        (6, 3, 8, 9), Doing(lambda x, conv: conv(x.transpose(1, 2)).mean((2, 3, 4)), nn.Conv3d(3, 4, 3)), "DCHW",
+    ),
     "rows as words": ((8, 9, 3), Doing(lambda x, mix: mix(x.flatten(1, 2)).mean(1), nn.Linear(3, 4)), None),
     "attention knows no times": (
         (40, 8),
@@ -139,6 +148,25 @@ def test_maps_of_images_with_colours_last_are_those_of_the_same_with_colours_fir
     assert maps[1].shape == (2, 32, 40)
     if name not in ("smoothgrad", "input-iba"):  # whose noise lies as the input does
         torch.testing.assert_close(maps[1], maps[0], rtol=1e-3, atol=1e-4 * float(maps[0].abs().max()))
+
+
+@pytest.mark.parametrize("name", ["iba", "grad-cam", "saliency", "occlusion-8"])
+def test_films_are_explained_as_volumes_are(name: str) -> None:
+    torch.manual_seed(0)
+    film = Doing(
+        lambda x, conv, head: head(conv(x.transpose(1, 2)).relu().mean((2, 3, 4))),
+        nn.Conv3d(3, 8, 3, 1, 1),
+        nn.Linear(8, 4),
+    )
+    volume = Doing(lambda x, conv, head: head(conv(x).relu().mean((2, 3, 4))), *film.parts)
+    values = torch.randn(1, 8, 3, 16, 12)
+    settings: dict[str, Any] = {"layer": "parts.0"} if name in ("iba", "grad-cam") else {}
+    maps = [
+        bitlens.method(name, network.eval(), **settings).explain(given, 1).map
+        for network, given in ((film, values), (volume, values.transpose(1, 2)))
+    ]
+    assert maps[0].shape == (1, 8, 16, 12)
+    torch.testing.assert_close(maps[0], maps[1], rtol=1e-3, atol=1e-4 * float(maps[1].abs().max()))
 
 
 @pytest.mark.parametrize("axes", AXES)

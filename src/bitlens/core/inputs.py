@@ -18,7 +18,7 @@ _IMAGES = ("pixel_values",)
 _TOKENS = ("input_ids", "inputs_embeds", "input_values", "input_features")
 _TEXTS = ("input_ids", "inputs_embeds")
 _WITH_TOKENS = ("token_type_ids", "position_ids")
-_MOST_COLOURS = 4  # a last axis so short, behind longer ones, may count them
+_MOST_COLOURS = 4  # an axis so short, the last or the second of four beside longer ones, may count them
 
 
 @dataclass(frozen=True)
@@ -147,7 +147,7 @@ class ModelInputs:
     def places(self) -> Places | None:
         """Places of the tensor that maps are drawn over; None for texts, and where nothing tells what its axes mean."""
         drawn: Tensor = self[self.lead if self.shown is None else self.shown]
-        usual = None if _colours_may_be_last(drawn) else USUAL.get(drawn.dim() - 1)
+        usual = None if _colours_may_be_elsewhere(drawn) else USUAL.get(drawn.dim() - 1)
         axes = self.axes if self.shown is None and self.axes is not None else usual
         known = axes is not None and drawn.is_floating_point() and self.lead not in _TEXTS
         return Places.of(axes, tuple(drawn.shape[1:])) if known and axes is not None else None
@@ -173,10 +173,10 @@ class ModelInputs:
 
     @property
     def asks_for_axes(self) -> bool:
-        """Return whether the shape does not say what the axes mean: series, tables, and what may have its colours last."""
+        """Return whether the shape does not say what the axes mean: series, tables, and what may not have its colours first."""
         if self.lead in _TEXTS or not self.first.is_floating_point():
             return False
-        return self.first.dim() in (2, 3) or _colours_may_be_last(self.first)
+        return self.first.dim() in (2, 3) or _colours_may_be_elsewhere(self.first)
 
     @property
     def image_size(self) -> tuple[int, int] | None:
@@ -294,9 +294,10 @@ def _lead(named: Mapping[Key, Any]) -> Key:
     return min(tensors, key=rank)
 
 
-def _colours_may_be_last(samples: Tensor) -> bool:
+def _colours_may_be_elsewhere(samples: Tensor) -> bool:
     shape = samples.shape[1:]
-    return len(shape) in (3, 4) and shape[-1] <= _MOST_COLOURS < min(shape[:-1])
+    last = len(shape) in (3, 4) and shape[-1] <= _MOST_COLOURS < min(shape[:-1])
+    return last or (len(shape) == 4 and shape[1] <= _MOST_COLOURS < min(shape[2:]) and shape[0] > 1)
 
 
 def _split(inputs: Any) -> tuple[tuple[Any, ...], dict[str, Any]]:

@@ -12,8 +12,11 @@ from torch import Tensor
 from bitlens.core.layout import LAYOUTS, Layout
 from bitlens.errors import InputError
 
-AXES: Final = ("D", "T", "CT", "TC", "HW", "CHW", "HWC", "DHW", "CDHW", "DHWC")
-"""What the axes of one sample may be said to mean: D features of a table, C channels, T times, (D,) H and W a grid in space."""
+AXES: Final = ("D", "T", "CT", "TC", "HW", "CHW", "HWC", "DHW", "CDHW", "DCHW", "DHWC")
+"""What the axes of one sample may be said to mean: D features of a table, C channels, T times, (D,) H and W a grid in space.
+
+The pictures of a film lie along D, as the slices of a volume do.
+"""
 
 USUAL: Final = {3: "CHW", 4: "CDHW"}
 """What they mean where nobody says otherwise, by their number; two axes or one are asked of the network."""

@@ -44,10 +44,13 @@ def default_layer(model: nn.Module, image: torch.Tensor | ModelInputs) -> str:
         image: (1, C, H, W), or (1, H, W, C) of a network that takes such, one input; or a series or a volume.
 
     Raises:
+        InputError: if nothing tells what the axes of the input mean.
         LayerError: if no layer has places, something goes round all that come into question, or nothing reads them.
     """
     inputs = placed(model, in_precision_of(model, ModelInputs.of(image)))
     places, size = inputs.places, inputs.image_size
+    if places is None and inputs.asks_for_axes:
+        places = inputs.placed("a default layer")
     if places is None or places.unordered:
         raise LayerError(
             f"a default layer is known for images, series and volumes, not for {tuple(inputs.first.shape)}: layer='…'"

@@ -1,12 +1,12 @@
 """What the axes of an input mean to a network: which of them its first convolution or recurrent layer walks along.
 
 An input of two or three axes may be a series with channels before or after its times, one without channels, a grey picture, or
-a table; one of more axes has its colours first, unless the last axis is as short as that of colours. Halves of each axis are
+a table; one of more axes has its colours first, unless another axis is as short as that of colours. Halves of each axis are
 changed a little, and it is looked at where that arrives: along places, or along channels. Only convolutions and recurrent
 layers say which of their own axes is which; attention does not know times from variables.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from contextlib import suppress
 from dataclasses import dataclass, replace
 from typing import Any
@@ -61,13 +61,13 @@ class _Arrived:
     values: Tensor
     channel: int
 
-    def apart(self, one: int, other: int) -> tuple[bool, bool]:
-        """Return whether two rows differ from the first at other places than each other, and in other channels."""
+    def apart(self, one: int, other: int) -> tuple[bool, bool, bool]:
+        """Return whether two rows differ from the first at other places than each other, in other rows, and in other channels."""
         rounding = _ROUNDING * self.values.abs().max()
         first, second = ((self.values[row] - self.values[0]).abs() > rounding for row in (one, other))
         found = [_are_apart(first, second, axis) for axis in range(first.dim())]
-        channels = (0, self.channel - 1)
-        return any(found[axis] for axis in range(len(found)) if axis not in channels), any(found[a] for a in channels)
+        channel = self.channel - 1
+        return any(found[axis] for axis in range(1, len(found)) if axis != channel), found[0], found[channel]
 
 
 def _are_apart(first: Tensor, second: Tensor, axis: int) -> bool:
@@ -96,10 +96,10 @@ def _measured(model: nn.Module, one: ModelInputs) -> str | None:
     if arrived is None:
         return "D" if first.dim() == 2 and not met else None
     told = {axis: arrived.apart(row, row + 1) for axis, row in where.items()}
-    along = [axis for axis, (places, _) in told.items() if places]
-    across = [axis for axis, (places, channels) in told.items() if channels and not places]
     if first.dim() > 3:
-        return _with_colours(first.dim(), along, across)
+        return _with_colours(first.dim(), told)
+    along = [axis for axis, (places, *_) in told.items() if places]
+    across = [axis for axis, (places, *others) in told.items() if any(others) and not places]
     if first.dim() == 2:
         return "T" if along else "D" if across else None
     if len(along) == 2:
@@ -108,12 +108,16 @@ def _measured(model: nn.Module, one: ModelInputs) -> str | None:
     return {1: "TC", 2: "CT", None: None}[time]
 
 
-def _with_colours(dim: int, along: list[int], across: list[int]) -> str | None:
-    """Return what the axes of images or volumes mean, from those that arrive along places, and across channels alone."""
-    first, last = {4: ("CHW", "HWC"), 5: ("CDHW", "DHWC")}[dim]
-    if across == [1] or (not across and along == list(range(2, dim))):
-        return first
-    return last if across == [dim - 1] or (not across and along == list(range(1, dim - 1))) else None
+def _with_colours(dim: int, told: Mapping[int, tuple[bool, bool, bool]]) -> str | None:
+    """Return what the axes of images, volumes or films mean: that of colours arrives as channels, the others along places.
+
+    Or, of a film of which each picture is a row of its own, along rows.
+    """
+    names = {4: {1: "CHW", 3: "HWC"}, 5: {1: "CDHW", 2: "DCHW", 4: "DHWC"}}[dim]
+    colours = [axis for axis, (places, _, channel) in told.items() if channel and not places]
+    others = [axis for axis, (places, row, channel) in told.items() if (places or row) and not channel]
+    left = colours if colours or len(others) != dim - 2 else [axis for axis in range(1, dim) if axis not in others]
+    return names.get(left[0]) if len(left) == 1 else None
 
 
 def _arriving(model: nn.Module, inputs: ModelInputs) -> tuple[_Arrived | None, bool]:
