@@ -39,6 +39,11 @@ CUT = {
     "the middle, enlarged": (lambda x: F.interpolate(x[:, :, 8:40, 8:40], (48, 48)), "first 8 and the last 8"),
     "all but the end": (lambda x: x[:, :, :, :40], "first 0 and the last 8 .* along axis 2 of 2"),
 }
+WIDENED = {
+    "on all sides": lambda x: F.pad(x, (16, 16, 16, 16)),
+    "at the end": lambda x: F.pad(x, (0, 16)),
+    "at the beginning, mirrored": lambda x: F.pad(x, (0, 0, 16, 0), mode="reflect"),
+}
 AS_IT_IS = {
     "nothing": lambda x: x,
     "smaller": lambda x: F.interpolate(x, (32, 32), mode="bilinear", antialias=True),
@@ -49,6 +54,7 @@ AS_IT_IS = {
     "every second pixel": lambda x: x[:, :, ::2, ::2],
     "no slope": lambda x: torch.from_numpy(x.numpy() * 2),
     "written over": lambda x: x.relu().add_(1).sigmoid().mul_(2),
+    "a little wider": lambda x: F.pad(x, (1, 1, 1, 1)),
     "whole numbers": lambda x: (x * 255).round() / 255,
 }
 
@@ -79,6 +85,15 @@ def test_a_grid_over_a_part_is_refused(name: str) -> None:
         with pytest.raises(LayerError, match=told):
             explain()
     assert bitlens.method("saliency", network).explain(images(), 0).map.shape == (2, 48, 48)
+
+
+@pytest.mark.parametrize("name", WIDENED)
+@pytest.mark.parametrize("seed", [0, 1])
+def test_a_grid_that_reaches_beyond_the_input_is_refused(name: str, seed: int) -> None:
+    torch.manual_seed(seed)
+    for layer in ("stages.0", "stages.1"):
+        with pytest.raises(LayerError, match=f"cells of layer '{layer}' reach beyond the input"):
+            Probe(Before(WIDENED[name]).eval(), layer).geometry(images())
 
 
 @pytest.mark.parametrize("name", AS_IT_IS)
