@@ -3,6 +3,7 @@
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from typing import Any
+from weakref import WeakKeyDictionary
 
 import torch
 from torch import Tensor, nn
@@ -36,6 +37,7 @@ from bitlens.probe.proving import LayerPlace, warn_of_slowness
 from bitlens.probe.recording import Recording
 from bitlens.probe.replaying import ARGUMENTS, LAYER, REPLACED, Replay, feature_slot
 
+_OVERLAID: "WeakKeyDictionary[nn.Module, set[Any]]" = WeakKeyDictionary()  # layers known to lie over inputs like these
 _CHECKED = 2  # samples of each batch: enough to see another way through the network, and little beside its passes
 
 
@@ -145,17 +147,18 @@ class Probe:
         if key not in self._geometries:
             with frozen(self.model), torch.no_grad():
                 found = self._geometry(inputs, layout)
-            one = inputs.select(slice(1))
-            with self.reaching(one) as reached:
-                check_overlay(
-                    lambda first, row: found.arranged(reached(first, row)),
-                    one,
-                    found.layout,
-                    self.name,
-                    said=layout is not None,
-                )
+            known = _OVERLAID.setdefault(self.model, set())
+            if (place := (self.name, self.call, key)) not in known:
+                self._check_overlay(found, inputs.select(slice(1)), said=layout is not None)
+                known.add(place)
             self._geometries[key] = found
         return self._geometries[key]
+
+    def _check_overlay(self, found: Geometry, one: ModelInputs, *, said: bool) -> None:
+        with self.reaching(one) as reached:
+            check_overlay(
+                lambda first, row: found.arranged(reached(first, row)), one, found.layout, self.name, said=said
+            )
 
     def _geometry(self, inputs: ModelInputs, layout: Layout | None) -> Geometry:
         replay = self._replay(inputs)
