@@ -13,9 +13,9 @@ from pathlib import Path
 
 from bitlens.evaluation.paired import Comparison, compare, t_test_p
 from bitlens.evaluation.store import RowStore
-from bitlens.evaluation.tables import Cell, Selection, Table, build_table, metric_of
+from bitlens.evaluation.tables import Cell, Selection, Table, build_table, metric_of, with_best
 
-JUDGES = ("degradation-14", "bbox", "sds", "f-fidelity")
+JUDGES = ("degradation-14", "bbox", "sds", "f-fidelity", "degradation-8", "road", "kept-per-bit")
 """Metrics by which iba is asked to come first."""
 
 OWN = ("iba", "iba[quality=best]")
@@ -29,8 +29,7 @@ def seeded(folder: Path, selection: Selection | None = None) -> Table:
     table, found = build_table(folder, selection), seed_variances(folder)
     first = set(table.methods)
     cells = {pair: cell for pair, cell in table.cells.items() if without_seed(pair[0]) not in first - {pair[0]}}
-    best = {metric: max(_worth(cell) for cell in cells.values() if cell.metric == metric) for metric in table.metrics}
-    cells = {pair: replace(cell, best=_worth(cell) == best[pair[1]]) for pair, cell in cells.items()}
+    cells = with_best(cells)
     return replace(table, cells={pair: _widened(cell, table.reference, found) for pair, cell in cells.items()})
 
 
@@ -80,10 +79,6 @@ def _standing(table: Table) -> str:
         return "**first**"
     apart = f"{found.difference:+.3f} ± {found.standard_error:.3f}".replace("-", "−")
     return f"{'**level**' if ahead <= found.standard_error else 'behind'}: {rival} {apart}"
-
-
-def _worth(cell: Cell) -> float:
-    return _sign(cell.metric) * cell.mean.mean if cell.mean.count else -math.inf
 
 
 def _sign(metric: str) -> int:

@@ -12,14 +12,14 @@ from PIL import Image
 from bitlens.errors import DataError, SettingError
 from bitlens.evaluation import formats
 from bitlens.evaluation.measures import METRICS
-from bitlens.evaluation.paired import mean_of
+from bitlens.evaluation.paired import Mean, mean_of
 from bitlens.evaluation.papers import load_paper, paper_names, side_by_side
 from bitlens.evaluation.pinned import pin_settings
 from bitlens.evaluation.plots import draw_plots
 from bitlens.evaluation.plotted import _without_layers
 from bitlens.evaluation.rows import Row, RowWriter
 from bitlens.evaluation.store import Series
-from bitlens.evaluation.tables import Selection, build_table
+from bitlens.evaluation.tables import Cell, Selection, build_table, with_best
 
 METHODS = {"gradient": 0.2, "iba[beta=10]": 0.6, "random": 0.0}
 
@@ -264,3 +264,15 @@ def test_titles_leave_out_the_layers_that_stand_along_the_axis():
     assert _without_layers("sanity[layers=fc+conv]") == "sanity"
     assert _without_layers("sanity[layers=fc+conv,window=7]") == "sanity[window=7]"
     assert _without_layers("sanity") == "sanity"
+
+
+def test_a_mean_over_fewer_samples_is_not_called_the_best():
+    nan = float("nan")
+    means = {
+        "all": Mean(0.5, 0.1, 40),
+        "nearly all": Mean(0.6, 0.1, 37),
+        "few": Mean(0.9, 0.1, 10),
+        "none": Mean(nan, nan, 0),
+    }
+    cells = with_best({(name, "bbox"): Cell(name, "bbox", mean, 0) for name, mean in means.items()})
+    assert [name for (name, _), cell in cells.items() if cell.best] == ["nearly all"]

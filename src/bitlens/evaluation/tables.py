@@ -16,6 +16,8 @@ from bitlens.evaluation.paired import Comparison, Mean, compare, mean_of
 from bitlens.evaluation.pinned import read_settings
 from bitlens.evaluation.store import RowStore, Series
 
+_AS_MANY = 0.9  # of the most samples of a metric: over fewer a mean is not called the best, for it may be one of easier samples
+
 
 @dataclass(frozen=True)
 class Selection:
@@ -45,7 +47,7 @@ class Cell:
         metric: label.
         mean: with its standard error, over the samples that have a value.
         failures: how many samples failed.
-        best: whether no method has a better mean in this metric.
+        best: whether no method has a better mean in this metric, of those with as good as all samples.
         versus: compared with the reference; None for the reference itself, and where they have no sample in common.
     """
 
@@ -140,7 +142,7 @@ def build_table(folder: Path, selection: Selection | None = None) -> Table:
     known, correct = _samples(part.values())
     return Table(
         settings,
-        _with_best({pair: _cell(pair, part, reference) for pair in part}),
+        with_best({pair: _cell(pair, part, reference) for pair in part}),
         reference,
         known,
         correct,
@@ -205,13 +207,17 @@ def _cell(pair: tuple[str, str], part: Mapping[tuple[str, str], Series], referen
     return Cell(method, metric, mean_of(series), len(series.failures), versus=compared)
 
 
-def _with_best(cells: Mapping[tuple[str, str], Cell]) -> dict[tuple[str, str], Cell]:
-    best: dict[str, float] = {}
-    for (_, metric), cell in cells.items():
-        if cell.mean.count:
-            choose = max if metric_of(metric).better == "higher" else min
-            best[metric] = choose(best.get(metric, cell.mean.mean), cell.mean.mean)
-    return {pair: replace(cell, best=cell.mean.mean == best.get(pair[1])) for pair, cell in cells.items()}
+def with_best(cells: Mapping[tuple[str, str], Cell]) -> dict[tuple[str, str], Cell]:
+    """Say of every cell, by method and metric, whether it is the best of its metric, among means over as good as all samples."""
+    found = {pair: replace(cell, best=False) for pair, cell in cells.items()}
+    for metric in dict.fromkeys(metric for _, metric in cells):
+        column = {pair: cell.mean for pair, cell in cells.items() if pair[1] == metric and cell.mean.count}
+        most = max((mean.count for mean in column.values()), default=0)
+        whole = {pair: mean.mean for pair, mean in column.items() if mean.count >= _AS_MANY * most}
+        if whole:
+            best = (max if metric_of(metric).better == "higher" else min)(whole.values())
+            found |= {pair: replace(found[pair], best=True) for pair, mean in whole.items() if mean == best}
+    return found
 
 
 def _reasons(part: Mapping[tuple[str, str], Series]) -> dict[tuple[str, str, str], int]:
