@@ -26,7 +26,8 @@ _PLACES = re.compile(r'(?<=[":])/[^"]*/')  # folder:/home/me/photos is folder:ph
 
 def pack(folder: Path, into: Path, curves: Sequence[str] = ()) -> None:
     """Write the rows of a folder into one file of another, sample by sample, with the settings that they were made with."""
-    rows = pa.concat_tables([pq.read_table(path) for path in sorted((folder / "rows").glob("*.parquet"))])
+    parts = [pq.read_table(path) for path in sorted((folder / "rows").glob("*.parquet"))]
+    rows = pa.concat_tables(parts, promote_options="default")  # a folder may go on from rows that were packed
     rows = rows.sort_by("index")  # keeps the order of the methods of a sample
     drawn = [metric.partition("[")[0] in curves for metric in rows["metric"].to_pylist()]
     columns = {name: rows[name] for name in KEPT}
