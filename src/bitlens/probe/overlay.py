@@ -18,6 +18,7 @@ _TURNED = (
     0.15  # of a side: how far cells a quarter along an axis, from both ends, must look apart in the wrong direction
 )
 _FEWEST = 8  # cells along an axis, of which it is told whether they reach beyond the input
+_ALIVE = 0.9  # of the places between the ends that are looked at: where fewer are, features are shut at noise
 _ROUNDING = 0.01  # of a side, beside one cell
 
 
@@ -51,9 +52,11 @@ def check_overlay(
         return
     try:
         every, quarters, grid = _looked_at(features_of, inputs, layout, seed)
-        wrong = _lying(quarters, grid)
-        if wrong:  # by chance, perhaps: other noise must say so, too
-            wrong &= _lying(*_looked_at(features_of, inputs, layout, seed + 1)[1:])
+        wrong, cut = _lying(quarters, grid), _cut(every, grid)
+        if wrong or cut:  # by chance, perhaps: other noise must say the very same
+            again, others, _ = _looked_at(features_of, inputs, layout, seed + 1)
+            wrong &= _lying(others, grid)
+            cut = cut if cut == _cut(again, grid) else None
     except (ModelError, RuntimeError, TypeError):  # what has no slope in front of the layer may be explained behind it
         return
     if "turned" in wrong:
@@ -67,8 +70,13 @@ def check_overlay(
             f"the cells of layer {name!r} reach beyond the input, as where a network pads it: a map would lie beside what it "
             "explains; pad the inputs before they are given, and take it out of the network"
         )
-    if every is not None:
-        _check_cut(every, grid, name)
+    if cut is not None:
+        axis, begin, end = cut
+        raise LayerError(
+            f"layer {name!r} sees nothing of the first {begin} and the last {end} of the input's {places.size[axis]} places "
+            f"along axis {axis + 1} of {len(grid)}, as where a network cuts its input: a map would lie beside what it explains; "
+            "cut the inputs before they are given, and take it out of the network"
+        )
 
 
 def _looked_at(
@@ -76,7 +84,7 @@ def _looked_at(
 ) -> tuple[Tensor | None, list[tuple[Tensor, Tensor]], tuple[int, ...]]:
     """Return how much cells look at each place, all of them and those a quarter along each axis, from both ends; and the grid.
 
-    Nothing is known where the slope is not finite, or the grid has other axes than the input.
+    Nothing is known where the slope is not finite, most features are shut at noise, or the grid has other axes than the input.
     """
     places, first = inputs.placed("a map"), inputs.first
     generator = torch.Generator().manual_seed(seed)
@@ -96,7 +104,7 @@ def _looked_at(
         return places.first(slope).double().square().sum(1)[0].cpu()
 
     every, quarters = energy(torch.ones(grid)), []
-    if not bool(every.isfinite().all()) or not bool(every.any()):
+    if not bool(every.isfinite().all()) or _covered(every) < _ALIVE:
         return None, [], grid
     for axis, cells in enumerate(grid):
         along = torch.arange(cells).reshape([-1 if at == axis else 1 for at in range(len(grid))])
@@ -168,14 +176,25 @@ def _reaches_beyond(low: Tensor, high: Tensor, axis: int, cells: int) -> bool:
     return cells >= _FEWEST and farther > 1 / cells + _ROUNDING + width / 2
 
 
-def _check_cut(every: Tensor, grid: tuple[int, ...], name: str) -> None:
-    for axis, cells in enumerate(grid):
-        size = every.shape[axis]
-        seen = _along(every, axis).nonzero().flatten()
-        begin, end = int(seen[0]), size - 1 - int(seen[-1])
-        if max(begin, end) > math.ceil(size / cells):
-            raise LayerError(
-                f"layer {name!r} sees nothing of the first {begin} and the last {end} of the input's {size} places along axis "
-                f"{axis + 1} of {len(grid)}, as where a network cuts its input: a map would lie beside what it explains; cut the "
-                "inputs before they are given, and take it out of the network"
-            )
+def _ends(every: Tensor, axis: int) -> tuple[int, int]:
+    """Return how many places at both ends of an axis are not looked at."""
+    seen = _along(every, axis).nonzero().flatten()
+    return int(seen[0]), every.shape[axis] - 1 - int(seen[-1])
+
+
+def _covered(every: Tensor) -> float:
+    """Return the share of the places looked at, of those that do not lie beyond all of them; 0 if there are none."""
+    if not bool(every.any()):
+        return 0.0
+    for axis in range(every.dim()):
+        begin, end = _ends(every, axis)
+        every = every.narrow(axis, begin, every.shape[axis] - begin - end)
+    return float((every > 0).double().mean())
+
+
+def _cut(every: Tensor | None, grid: tuple[int, ...]) -> tuple[int, int, int] | None:
+    """Return the first axis of which more than a cell at an end is not looked at, and how much at both ends; None without."""
+    if every is None:
+        return None
+    found = ((axis, *_ends(every, axis)) for axis in range(len(grid)))
+    return next((one for one in found if max(one[1:]) > math.ceil(every.shape[one[0]] / grid[one[0]])), None)
