@@ -74,10 +74,10 @@ class Bottleneck(GroupedMethod):
             read = self.reading(recorded, found.fitted)
             spread = self._spread(recorded, read.map) if group.wanted.seeds else None
             kept = self._class_kept(recorded, found.fitted) if self.guarantee is not None else None
-            sides = self.sides(recorded, read, found.fitted, first) if self.signed else (read,)
+            for_, against = self.sides(recorded, read, found.fitted, first) if self.signed else (read, None)
         curve = None if found.path is None or found.met is None else self._curve(recorded, found.path, found.met)
-        made = self.attribution(recorded, sides[0], proof)
-        return _signed(replace(made, curve=curve, spread=spread, class_kept=kept), *sides[1:])
+        made = replace(self.attribution(recorded, for_, proof), curve=curve, spread=spread, class_kept=kept)
+        return made if against is None else _less(made, against)
 
     def _opening(self, recorded: Recorded) -> Attribution:
         """Say what the opening of each place adds to the answer, and what it takes away."""
@@ -101,7 +101,7 @@ class Bottleneck(GroupedMethod):
         places = gained.sum(layout.channel + 1, keepdim=True) if layout.places else gained
         added, taken = (self.told(recorded, part.clamp_min(0)) for part in (places, -places))
         added = replace(added, unit=added.unit.replace("bits", "bits gained"))  # no bits that pass: they share no scale
-        return _signed(self.attribution(recorded, added), taken)
+        return _less(self.attribution(recorded, added), taken)
 
     def check_sides(self, recorded: Recorded) -> None:
         """Refuse, before any work, a question to which nothing is for or against.
@@ -202,8 +202,8 @@ class Bottleneck(GroupedMethod):
         )
 
 
-def _signed(made: Attribution, against: Reading | None = None) -> Attribution:
-    return made if against is None else made.less(against.map, against.bits.flatten(1).sum(1), against.cells)
+def _less(made: Attribution, against: Reading) -> Attribution:
+    return made.less(against.map, against.bits.flatten(1).sum(1), against.cells)
 
 
 def spread_over(maps: Tensor, group: Group) -> Spread:

@@ -7,21 +7,13 @@ summed over the place's features. The slope is taken under the mask as it stands
 from torch import Tensor
 
 from bitlens.core.family import MaskFamily
-from bitlens.core.fitting import DeeperLayers, Run, loss_gradient
+from bitlens.core.fitting import Run, loss_gradient
 from bitlens.core.gaussian import laid_out_like
 from bitlens.core.targets import Target
 
 
 def effects(
-    run: Run,
-    target: Target,
-    masks: MaskFamily,
-    u: Tensor,
-    *,
-    copies: int,
-    seed: int = 0,
-    rows: int = 16,
-    deeper: DeeperLayers | None = None,
+    run: Run, target: Target, masks: MaskFamily, u: Tensor, *, copies: int, seed: int = 0, rows: int = 16
 ) -> Tensor:
     """Return what the answer, minus the target's loss, would lose without the bits of each place, to first order, in nats.
 
@@ -33,7 +25,6 @@ def effects(
         copies: noisy copies, every second with the negative noise of another.
         seed: of the noise.
         rows: how many rows go through the network at once; bounds the memory.
-        deeper: further layers that the same masks restrict.
 
     Returns:
         (N, ...), one number for all channels of a place, or for each feature where the features have no places; above zero
@@ -47,6 +38,6 @@ def effects(
     noise = masks.region.copies(features.shape[1:], seed, features.device, antithetic=True)
     standard = laid_out_like(features, noise.draw(copies))
     at_once = max(1, rows // len(features))
-    slope = loss_gradient(run, target, features * model.active, u, model, standard, at_once, deeper)
+    slope = loss_gradient(run, target, features * model.active, u, model, standard, at_once)
     lost = slope.mul_(1 - u).mul_(masks.active)
     return lost.sum(layout.channel + 1, keepdim=True) if layout.places else lost
