@@ -60,6 +60,7 @@ TOLD: dict[str, tuple[tuple[int, ...], Doing, str | None]] = {
     "a table": ((20,), Doing(lambda x, mix: mix(x), nn.Linear(20, 3)), "D"),
     "flattened": ((20, 3), Doing(lambda x, mix: mix(x.flatten(1)), nn.Linear(60, 3)), None),
     "colours last": ((20, 30, 3), Doing(lambda x, conv: conv(x.movedim(3, 1)).mean((2, 3)), nn.Conv2d(3, 4, 3)), "HWC"),
+    "many colours, last": ((20, 30, 13), Doing(lambda x, conv: conv(x.movedim(3, 1)).mean((2, 3)), nn.Conv2d(13, 4, 3)), "HWC"),
     "features in a column": ((20, 30, 1), Doing(lambda x, conv: conv(x).mean((2, 3)), nn.Conv2d(20, 4, 1)), "CHW"),
     "grey, last": ((20, 30, 1), Doing(lambda x, conv: conv(x.movedim(3, 1)).mean((2, 3)), nn.Conv2d(1, 4, 3)), "HWC"),
     "a narrow strip": ((5, 40, 4), Doing(lambda x, conv: conv(x).mean((2, 3)), nn.Conv2d(5, 4, 3)), "CHW"),

@@ -18,7 +18,7 @@ _IMAGES = ("pixel_values",)
 _TOKENS = ("input_ids", "inputs_embeds", "input_values", "input_features")
 _TEXTS = ("input_ids", "inputs_embeds")
 _WITH_TOKENS = ("token_type_ids", "position_ids")
-_MOST_COLOURS = 4  # an axis so short, the last or the second of four beside longer ones, may count them
+_MOST_COLOURS = 4  # of the pictures of a film
 
 
 @dataclass(frozen=True)
@@ -295,9 +295,10 @@ def _lead(named: Mapping[Key, Any]) -> Key:
 
 
 def _colours_may_be_elsewhere(samples: Tensor) -> bool:
+    """Return whether the last axis is the shortest, or the second as short as colours of a film are: images have theirs first."""
     shape = samples.shape[1:]
-    last = len(shape) in (3, 4) and shape[-1] <= _MOST_COLOURS < min(shape[:-1])
-    return last or (len(shape) == 4 and shape[1] <= _MOST_COLOURS < min(shape[2:]) and shape[0] > 1)
+    last = len(shape) in (3, 4) and shape[-1] < min(shape[:-1])
+    return last or (len(shape) == 4 and shape[0] > 1 and shape[1] <= _MOST_COLOURS < min(shape[2:]))
 
 
 def _split(inputs: Any) -> tuple[tuple[Any, ...], dict[str, Any]]:

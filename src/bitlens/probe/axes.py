@@ -1,7 +1,7 @@
 """What the axes of an input mean to a network: which of them its first convolution or recurrent layer walks along.
 
 An input of two or three axes may be a series with channels before or after its times, one without channels, a grey picture, or
-a table; one of more axes has its colours first, unless another axis is as short as that of colours. Halves of each axis are
+a table; one of more axes has its colours first, unless another axis may as well count them. Halves of each axis are
 changed a little, and it is looked at where that arrives: along places, or along channels. Only convolutions and recurrent
 layers say which of their own axes is which; attention does not know times from variables.
 """
