@@ -26,12 +26,11 @@ from bitlens.methods.building import build_method
 from bitlens.methods.lessons import STATISTICS
 from bitlens.methods.naming import KEEP, holding
 from bitlens.methods.specs import Spec, settings_of_callable
-from bitlens.methods.teaching import Source, Teacher
+from bitlens.methods.teaching import Source, Teacher, enough
 from bitlens.models.classes import class_name, likeliest
 from bitlens.models.loaded import Loaded
 from bitlens.probe import Network
 
-_LEARNT_FROM = 256  # photos
 _REMEMBERED = 128  # maps
 Watch = Callable[[int, Tensor, Tensor], None]
 """Steps done, the photo as the network sees it (3, H, W), and the map so far (H, W)."""
@@ -194,13 +193,14 @@ class Answers:
             raise SettingError(
                 f"{spec.name} needs {lesson.name}, which are learnt from other photos: start the page with --statistics-from DIR"
             )
-        source = Source.open(self.desk.offer.learns_from, self.desk.loaded.kind, _LEARNT_FROM)
+        loaded = self.desk.loaded
+        source = Source.open(self.desk.offer.learns_from, loaded.kind, enough(loaded.form))
 
         def seen(number: int) -> None:
             progress(f"learning {lesson.name} for {spec.name}: {number} of {source.total} photos")
 
         seen(0)
-        Teacher(self.desk.loaded, source, progress=seen).teach(lesson, method)
+        Teacher(loaded, source, progress=seen).teach(lesson, method)
 
 
 def _show(watch: Watch, photo: Tensor, step: int, maps: Tensor) -> None:

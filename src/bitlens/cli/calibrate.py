@@ -40,7 +40,7 @@ def calibrate(
     statistics_from: Annotated[
         str | None, typer.Option("--statistics-from", help="Make statistics from these (other) photos, and keep them.")
     ] = None,
-    statistics_count: options.PhotoCount = 200,
+    statistics_count: options.PhotoCount = None,
     weights: options.Weights = None,
     device: options.Device = "auto",
     seed: options.Seed = 0,

@@ -69,7 +69,7 @@ def explain(
             help="Make statistics (per channel) or patterns from these photos, or train a readout on them, and keep them.",
         ),
     ] = None,
-    statistics_count: options.PhotoCount = 200,
+    statistics_count: options.PhotoCount = None,
     signed: options.Signed = False,
     curve: options.Curve = False,
     spread: options.Spread = None,
@@ -269,7 +269,7 @@ def ready_methods(
     specs: "Mapping[str, Spec]",
     loaded: "Loaded",
     source: str | None,
-    count: int,
+    count: int | None,
     seed: int,
     workers: "Workers | None",
 ) -> "tuple[list[Ready], dict[str, str]]":
@@ -327,13 +327,13 @@ def _missing(spec: "Spec") -> "Lesson | None":
 
 
 def _learn(
-    method: Any, spec: "Spec", loaded: "Loaded", source: str | None, count: int, workers: "Workers | None"
+    method: Any, spec: "Spec", loaded: "Loaded", source: str | None, count: int | None, workers: "Workers | None"
 ) -> Iterator[str]:
     """Let a method learn what it must and was not given; yields what a person should be told."""
     from bitlens.methods import entry_of
     from bitlens.methods.lessons import How
     from bitlens.methods.on_workers import summarises_on
-    from bitlens.methods.teaching import Source
+    from bitlens.methods.teaching import Source, enough
 
     if entry_of(spec.name).needs_layer and "layer" not in spec.settings and loaded.layer is None:
         yield f"layer {method.probe.name} (--layer chooses another)"
@@ -341,5 +341,7 @@ def _learn(
     if lesson is None or source is None or lesson.knows(method):
         return
     how = How(collect=summarises_on(workers) if workers is not None else None)
-    (place,) = options.teach(loaded, Source.open(source, loaded.kind, count), lesson, method, how=how)
+    (place,) = options.teach(
+        loaded, Source.open(source, loaded.kind, count or enough(loaded.form)), lesson, method, how=how
+    )
     yield f"{lesson.name} are kept in {place}"

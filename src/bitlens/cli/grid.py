@@ -61,7 +61,7 @@ def grid(
             help="Photos that statistics (per channel) are made from, and kept (default: each photo's own places).",
         ),
     ] = None,
-    statistics_count: options.PhotoCount = 200,
+    statistics_count: options.PhotoCount = None,
     weights: options.Weights = None,
     classes: options.Classes = None,
     out: options.Out = Path("bitlens-grid"),
@@ -146,14 +146,14 @@ def _bottlenecks(loaded: "Loaded", layers: str | None, *, single: bool) -> "list
     return [IBA(loaded.model, name) for name in dict.fromkeys(names)]
 
 
-def _learn(loaded: "Loaded", bottlenecks: "Sequence[IBA]", source: str | None, count: int) -> None:
+def _learn(loaded: "Loaded", bottlenecks: "Sequence[IBA]", source: str | None, count: int | None) -> None:
     from bitlens.methods.lessons import STATISTICS
-    from bitlens.methods.teaching import Source
+    from bitlens.methods.teaching import Source, enough
 
     source = source or loaded.learns_from
     if source is None:
         return  # each photo's own places serve
-    samples = Source.open(source, "image", count)
+    samples = Source.open(source, "image", count or enough(loaded.form))
     options.teach(loaded, samples, STATISTICS, *bottlenecks, title="statistics of all layers")
 
 

@@ -67,7 +67,10 @@ Target = Annotated[
         "multi-label:NAME; or of one that answers at places: region:NAME, keypoint:NAME, box:0.",
     ),
 ]
-PhotoCount = Annotated[int, typer.Option("--statistics-count", min=1, help="From how many photos.")]
+PhotoCount = Annotated[
+    int | None,
+    typer.Option("--statistics-count", min=1, help="From how many photos (default: 200, or 1000 rows of a table)."),
+]
 TextCount = Annotated[int, typer.Option("--statistics-count", min=1, help="From how many texts.")]
 Count = Annotated[int, typer.Option("--count", min=1, help="How many photos at most.")]
 Pictures = Annotated[Literal["png", "svg", "pdf"], typer.Option("--format", help="Of the pictures.")]

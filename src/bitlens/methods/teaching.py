@@ -14,8 +14,9 @@ from pathlib import Path
 from typing import Any
 from warnings import warn
 
+from bitlens.core.statistics import FEW_OBSERVATIONS
 from bitlens.data.datasets import open_dataset
-from bitlens.data.kinds import Kind
+from bitlens.data.kinds import Form, Kind
 from bitlens.data.labels import Labels
 from bitlens.data.texts import open_texts
 from bitlens.errors import BitlensWarning, DataError
@@ -23,6 +24,13 @@ from bitlens.methods.lessons import Class, How, Lesson, OnSeen
 from bitlens.models.loaded import Loaded
 from bitlens.probe.fingerprint import weights_hash
 from bitlens.system.files import cache_folder, kept
+
+_ENOUGH = 200
+
+
+def enough(form: Form | None) -> int:
+    """Return from how many inputs methods learn unless told: a row of a table gives each feature one value, a photo many."""
+    return FEW_OBSERVATIONS if form == "table" else _ENOUGH
 
 
 @dataclass(frozen=True)

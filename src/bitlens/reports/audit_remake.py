@@ -22,14 +22,13 @@ from bitlens.methods.building import build_method
 from bitlens.methods.lessons import WEIGHTS, Lesson
 from bitlens.methods.naming import HOLDERS
 from bitlens.methods.specs import Spec, settings_of_callable
-from bitlens.methods.teaching import Source, Teacher
+from bitlens.methods.teaching import Source, Teacher, enough
 from bitlens.models.classes import OUTPUT_WORDS, read_classes
 from bitlens.models.load import load_model
 from bitlens.models.loaded import Loaded
 from bitlens.reports.recipe import given_option
 
 _KINDS = ("builtin:", "csv:", "folder:", "imagenet:")
-_COUNT = 200  # what explain learns from unless told
 Learned = Mapping[str, Mapping[str, Path]]
 """Files of what methods learnt, by label and part."""
 
@@ -55,7 +54,8 @@ class Remade:
         """Return where methods learn, and from how many photos."""
         command = _command(self.settings)
         count = given_option(command, "--statistics-count")
-        return given_option(command, "--statistics-from") or self.loaded.learns_from, int(count or _COUNT)
+        source = given_option(command, "--statistics-from") or self.loaded.learns_from
+        return source, int(count or enough(self.loaded.form))
 
     def another(self, label: str, *, seed: int | None = None, loaded: Loaded | None = None) -> Any:
         """Build a method with another seed, or on another network, where it learns anew.
