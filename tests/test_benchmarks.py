@@ -10,6 +10,8 @@ import pytest
 import torch
 
 from bitlens.core.guarantee import Guarantee
+from bitlens.errors import DataError
+from bitlens.evaluation.pinned import pin_settings
 from bitlens.evaluation.rows import Row, RowWriter
 from bitlens.evaluation.store import RowStore
 from covered import coverage_table
@@ -144,6 +146,31 @@ def test_curves_are_packed_where_a_figure_shows_them(tmp_path):
     ((pair, found),) = RowStore(tmp_path / "packed" / "rows").curves(["degradation-8", "deletion"])
     assert pair == ("iba", "deletion")
     assert found["upper"].to_pylist()[0] == pytest.approx([0.1235, 1.0])
+
+
+def test_rows_of_another_machine_join_those_that_are_packed(tmp_path):
+    """Their statistics differ by rounding; anything else that differs, and a row that is there, is refused."""
+    rounded = {"statistics_fingerprint": "a", "steps": 7}
+    _run(tmp_path / "one", "bbox", {"iba": rounded})
+    _run(tmp_path / "two", "ehr", {"iba": {**rounded, "statistics_fingerprint": "b"}, "random": {}})
+    _run(tmp_path / "three", "ehr", {"iba": {**rounded, "steps": 8}})
+    pack(tmp_path / "one", tmp_path / "packed")
+    for name, word in (("one", "2 rows are there already"), ("three", "made with other settings .methods.")):
+        with pytest.raises(DataError, match=word):
+            pack(tmp_path / name, tmp_path / "packed", add=True)
+    pack(tmp_path / "two", tmp_path / "packed", add=True)
+    settings = json.loads((tmp_path / "packed" / "settings.json").read_text("utf-8"))
+    assert (list(settings["methods"]), list(settings["metrics"])) == (["iba", "random"], ["bbox", "ehr"])
+    assert {label: len(one.index) for label, one in RowStore(tmp_path / "packed" / "rows").series().items()} == {
+        ("iba", "bbox"): 2,
+        ("iba", "ehr"): 2,
+    }
+
+
+def _run(folder, metric, methods):
+    with RowWriter(folder / "rows") as writer:
+        writer.add([Row(number, "a.png", "0" * 16, "iba", metric, value=0.5) for number in range(2)])
+    pin_settings(folder, {"model": "net", "data": "photos", "seed": 0, "methods": methods, "metrics": {metric: {}}})
 
 
 def test_photos_that_need_different_bits_are_covered_as_exchangeability_says(tmp_path):

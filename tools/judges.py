@@ -121,7 +121,11 @@ def metrics_table(scores: Scores) -> str:
 
 
 def summary_table(every: Sequence[Scores]) -> str:
-    """Write τ of each metric on each network, the highest mean first; of metrics that were measured on several of them."""
+    """Write τ of each metric on each network, the highest mean first; of metrics that were measured on several of them.
+
+    Folders of the same name are of one network.
+    """
+    networks = list(dict.fromkeys(scores.name for scores in every))
     found: dict[str, dict[str, tuple[float, float]]] = {}
     for scores in every:
         of_means = scores.taus(scores.photos).mean(1)
@@ -130,9 +134,9 @@ def summary_table(every: Sequence[Scores]) -> str:
             found.setdefault(label.partition("[")[0], {})[scores.name] = (float(tau), float(error))
     shared = {name: taus for name, taus in found.items() if len(taus) > 1}
     means = {name: float(np.mean([tau for tau, _ in taus.values()])) for name, taus in shared.items()}
-    lines = [f"| metric | {' | '.join(scores.name for scores in every)} | mean |", "| --- " * (2 + len(every)) + "|"]
+    lines = [f"| metric | {' | '.join(networks)} | mean |", "| --- " * (2 + len(networks)) + "|"]
     for name in sorted(means, key=lambda name: -round(means[name], 6)):  # in the order of the networks where equal
-        taus = [shared[name].get(scores.name) for scores in every]
+        taus = [shared[name].get(network) for network in networks]
         cells = ["" if one is None else f"{_signed(one[0])} ± {one[1]:.2f}" for one in taus]
         lines.append(f"| {name} | {' | '.join(cells)} | {_signed(means[name])} |")
     return "\n".join(lines)

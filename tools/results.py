@@ -55,8 +55,8 @@ def _held(folder: str) -> list[Held]:
     return [Held(path) for path in sorted((_ROWS / "keep" / folder).glob("*.json"))]
 
 
-def _judged() -> list[Scores]:
-    every = [Scores(place) for place in sorted((_ROWS / "judges").iterdir())]
+def _judged(folder: str = "judges") -> list[Scores]:
+    every = [Scores(place) for place in sorted((_ROWS / folder).iterdir())]
     return [scores for scores in every if len(scores.photos) >= _FEWEST]
 
 
@@ -80,13 +80,13 @@ MADE: Mapping[str, Callable[..., str]] = {
     "evaluation": _means,
     "fewest": lambda folder: fewest_table(_held(folder)),
     "held": lambda folder: held_table(_held(folder)),
-    "judges": lambda folder: metrics_table(Scores(_ROWS / "judges" / folder)),
+    "judges": lambda folder: metrics_table(Scores(_ROWS / folder)),
     "layers": lambda file: text_layers_table(_ROWS / file),
     "paired": lambda folder, **chosen: paired_table(_ROWS / folder, **chosen),
     "planted": lambda folder: planted_table(_ROWS / folder),
     "proof": lambda folder: proof_table(_held(folder)),
     "sets": lambda _: sets_table(_judged(), _SETS),
-    "summary": lambda _: summary_table(_judged()),
+    "summary": lambda _: summary_table([*_judged(), *_judged("judges-more")]),
     "standing": lambda _: standing_table(sorted((_ROWS / "photos").iterdir())),
 }
 """What a page may ask for, by its kind: the name behind it, mostly of a folder, and settings → the table."""
