@@ -6,7 +6,7 @@ INSTALL ?= $(BIN)/python -m pip install --quiet --disable-pip-version-check
 CORE := .venv/.core
 READY := .venv/.ready
 # one process for each of up to four cores, one thread in each: twice as quick as one process with all threads
-TESTS := OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n auto --maxprocesses 4 --dist loadfile
+TESTS := OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n auto --maxprocesses 4
 
 .PHONY: demo test test-slow test-gpu check format docs results bench bench-check fuzz crash requirements licences test-oldest test-newest clean
 
@@ -14,10 +14,10 @@ demo: $(CORE)  ## explain bundled scenes with the bundled network
 	$(BIN)/bitlens demo
 
 test: check  ## style, types, and all tests but the slow ones
-	$(TESTS) -m "not slow"
+	$(TESTS) --dist loadfile -m "not slow"
 
 test-slow: $(READY)  ## the slow tests
-	$(TESTS) -m slow
+	$(TESTS) --dist worksteal -m slow
 
 test-gpu: $(READY)  ## what only a GPU can show: skipped, visibly, without one; minutes
 	$(BIN)/python -m pytest -m gpu

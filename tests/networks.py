@@ -2,6 +2,8 @@
 
 import copy
 import functools
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import Any
 
 import torch
@@ -14,6 +16,17 @@ from bitlens.core.statistics import FeatureStatistics
 
 LAYER = "2"
 """The second convolution of `quadrant_net` and `small_net`, before its ReLU."""
+
+
+@contextmanager
+def default_type(dtype: torch.dtype) -> Iterator[None]:
+    """Let tensors be of a type unless they are told."""
+    before = torch.get_default_dtype()
+    torch.set_default_dtype(dtype)
+    try:
+        yield
+    finally:
+        torch.set_default_dtype(before)
 
 
 def small_net(channels: int = 3, classes: int = 4, seed: int = 0) -> nn.Sequential:
@@ -43,7 +56,8 @@ def small_vit(channels: int = 3, classes: int = 4, seed: int = 0) -> nn.Module:
 
 def noise_images(count: int, channels: int = 3, size: tuple[int, int] = (16, 16), seed: int = 0) -> Tensor:
     """Images without any content, (count, channels, H, W)."""
-    return torch.randn(count, channels, *size, generator=torch.Generator().manual_seed(seed))
+    random = torch.Generator().manual_seed(seed)
+    return torch.randn(count, channels, *size, generator=random, dtype=torch.float32)
 
 
 def quadrant_images(count: int, seed: int = 0) -> tuple[Tensor, Tensor]:

@@ -63,7 +63,7 @@ def test_the_settings_of_a_taught_method_are_plain_values(home, name):
 def answers(tmp_path_factory):
     patch = pytest.MonkeyPatch()
     patch.setenv("BITLENS_CACHE", str(tmp_path_factory.mktemp("cache")))
-    patch.setattr("bitlens.app.answers._LEARNT_FROM", 64)  # a thousand, to be shown to somebody
+    patch.setattr("bitlens.app.answers.enough", lambda _form: 64)  # more, to be shown to somebody
     shelf = Shelf([Offer("builtin/scenes", "builtin:scenes-train")], "cpu", input_desk)
     yield Answers(shelf["builtin/scenes"])
     patch.undo()

@@ -11,7 +11,7 @@ import bitlens
 from bitlens.core.targets import ClassTarget
 from bitlens.errors import SettingError
 from bitlens.methods import METHODS, Method, method
-from networks import LAYER, model_state, noise_images, small_net, small_vit
+from networks import LAYER, default_type, model_state, noise_images, small_net, small_vit
 
 EVERY = pytest.mark.parametrize("name", list(METHODS["image"]))
 NETWORKS = dict.fromkeys(["attention-rollout", "gradient-attention-rollout"], small_vit)
@@ -68,6 +68,17 @@ def test_targets_are_those_that_were_asked(name: str, targets: Any) -> None:
 def test_the_same_again(name: str) -> None:
     first, again = (_make(name, _network(name)).explain(noise_images(3)) for _ in range(2))
     assert torch.equal(first.map, again.map)
+
+
+@EVERY
+def test_what_type_tensors_have_by_default_changes_nothing(name: str) -> None:
+    """A scientist's script may have `torch.set_default_dtype(torch.float64)`."""
+    model, images = _network(name), noise_images(2)
+    usual = _make(name, model).explain(images)
+    with default_type(torch.float64):
+        found = _make(name, model).explain(images)
+    assert found.map.dtype == torch.float32
+    torch.testing.assert_close(found.map, usual.map, rtol=1e-4, atol=1e-5 * float(usual.map.abs().max()))
 
 
 @EVERY

@@ -9,7 +9,7 @@ from torch import Tensor
 from bitlens.errors import InputError, LayerError, SettingError, TargetError
 from bitlens.methods import METHODS, method
 from bitlens.models.loaded import Loaded
-from networks import model_state
+from networks import default_type, model_state
 from small_texts import TEXTS, small_lstm, small_transformer
 
 pytest.importorskip("transformers")
@@ -42,6 +42,17 @@ def _make(name: str, loaded: Loaded | None = None, **settings: Any) -> tuple[Any
     if METHODS["text"][name].lesson is not None:
         ready.fit_statistics([loaded.tokenizer(TEXTS * 60)])
     return ready, loaded
+
+
+@EVERY
+def test_what_type_tensors_have_by_default_changes_nothing(name: str) -> None:
+    loaded = _network(name)
+    batch = loaded.tokenizer(TEXTS)
+    usual = _make(name, loaded)[0].explain(batch, [1, 0, 1, 1])
+    with default_type(torch.float64):
+        found = _make(name, loaded)[0].explain(batch, [1, 0, 1, 1])
+    assert found.map.dtype == torch.float32
+    torch.testing.assert_close(found.map, usual.map, rtol=1e-4, atol=1e-5 * float(usual.map.abs().max()))
 
 
 @EVERY

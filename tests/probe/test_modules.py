@@ -10,7 +10,7 @@ import torch
 from torch import Tensor, nn
 
 from bitlens.errors import BitlensWarning, LayerError, ModelError
-from bitlens.probe import Probe, find_layer, frozen
+from bitlens.probe import Network, Probe, find_layer, frozen
 
 X = torch.linspace(-1, 1, 2 * 3 * 16 * 16).reshape(2, 3, 16, 16).sin()
 
@@ -215,3 +215,12 @@ def test_recurrent_layers_of_your_own_stay_in_evaluation_mode() -> None:
     with frozen(model):
         assert not model[0].training
     assert model[0].training
+
+
+def test_a_network_that_has_no_weights_yet_is_told_so() -> None:
+    net = nn.Sequential(nn.Conv2d(3, 4, 3), nn.ReLU(), nn.Flatten(), nn.LazyLinear(2)).eval()
+    for made in (lambda: Probe(net, "1"), lambda: Network(net)):
+        with pytest.raises(ModelError, match=r"3.weight of Sequential has no shape yet: pass one batch through"):
+            made()
+    net(torch.zeros(1, 3, 8, 8))
+    assert Probe(net, "1").name == "1"

@@ -201,7 +201,7 @@ class TextQuestion:
         """
         lengths = present.sum(1).cpu()
         order = lengths.argsort(descending=True, stable=True)
-        answers = torch.zeros(len(rows), device=places.device)
+        answers = torch.zeros(len(rows), device=places.device, dtype=torch.float32)
         done = 0
         while done < len(order):
             longest = max(1, int(lengths[order[done]]))

@@ -139,7 +139,7 @@ class MaskGrid:
         self.reach = tuple(min(int(far / side), cells - 1) for side, cells in zip(cell, self.shape, strict=True))
         self.fine = _FINE if max(cell) > 1 else 1
         points = (torch.arange(self.fine) + 0.5) / self.fine - 0.5  # from the middle of their cell, in cells
-        squares, axes = torch.zeros([1] * 2 * len(cell)), len(cell)
+        squares, axes = torch.zeros([1] * 2 * len(cell), dtype=torch.float32), len(cell)
         for axis, (reach, side) in enumerate(zip(self.reach, cell, strict=True)):
             along = ((torch.arange(-reach, reach + 1) - points[:, None]) * side).square()
             shape = [len(along) if i == axis else along.shape[1] if i == axis + axes else 1 for i in range(2 * axes)]

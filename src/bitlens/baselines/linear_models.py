@@ -121,7 +121,7 @@ class Shapley(LinearModel):
             return shown, (of_size / how_many)[shown.sum(1) - 1]
         generator = torch.Generator().manual_seed(seed)
         drawn = 1 + torch.multinomial(of_size, self.samples // 2, replacement=True, generator=generator)
-        ranks = torch.rand(len(drawn), count, generator=generator).argsort(1).argsort(1)
+        ranks = torch.rand(len(drawn), count, dtype=torch.float32, generator=generator).argsort(1).argsort(1)
         shown = ranks < drawn[:, None]
         return torch.cat([shown, ~shown]), torch.ones(2 * len(shown)).double()
 
@@ -147,7 +147,9 @@ class Sparse(LinearModel):
 
     def coalitions(self, count: int, seed: int) -> tuple[Tensor, Tensor]:
         """Return parts that are there with probability 1/2, and weights of 1."""
-        shown = torch.rand(self.samples, count, generator=torch.Generator().manual_seed(seed)) < 0.5
+        shown = (
+            torch.rand(self.samples, count, dtype=torch.float32, generator=torch.Generator().manual_seed(seed)) < 0.5
+        )
         return shown, torch.ones(self.samples).double()
 
     def fit(self, shown: Tensor, weights: Tensor, answers: Tensor) -> Tensor:

@@ -81,7 +81,9 @@ class _WithoutOne(Removing):
         removed = units[rows] == each[:, None]
         left = question.without(removed, rows, self.removal)
         fall = (question.target.score(question.output).float()[rows] - left) / removed.sum(1)
-        return torch.zeros(units.shape, device=units.device).index_add(0, rows, removed * fall[:, None])
+        return torch.zeros(units.shape, device=units.device, dtype=torch.float32).index_add(
+            0, rows, removed * fall[:, None]
+        )
 
 
 @final

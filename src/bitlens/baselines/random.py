@@ -44,7 +44,7 @@ class TextRandom(TextBaseline):
         """Return maps (n, T) in [-1, 1]."""
         question.target.score(question.output)  # a target that the network cannot answer is refused here, too
         real, ids = question.batch.real.cpu(), question.batch.inputs["input_ids"].cpu()
-        maps = torch.zeros(real.shape)
+        maps = torch.zeros(real.shape, dtype=torch.float32)
         for row, (own, text) in enumerate(zip(real, ids, strict=True)):
             maps[row, own] = _shuffled(int(own.sum()), f"{self.seed} {text[own].tolist()}".encode())
         return maps.to(question.batch.real.device)
@@ -54,4 +54,4 @@ def _shuffled(count: int, content: bytes) -> Tensor:
     """Return the numbers from -1 to 1 (count,) in an order that follows from the content."""
     digest = hashlib.sha256(content, usedforsecurity=False).digest()
     generator = torch.Generator().manual_seed(int.from_bytes(digest[:7], "little"))
-    return torch.linspace(-1, 1, count)[torch.randperm(count, generator=generator)]
+    return torch.linspace(-1, 1, count, dtype=torch.float32)[torch.randperm(count, generator=generator)]

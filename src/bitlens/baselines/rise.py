@@ -85,7 +85,7 @@ def random_masks(samples: int, grid: int, share: float, images: Tensor, seed: in
     """
     generator = torch.Generator().manual_seed(seed)
     size = tuple(images.shape[2:])
-    cells = (torch.rand(samples, *[grid] * len(size), generator=generator) < share).to(images)
+    cells = (torch.rand(samples, *[grid] * len(size), dtype=torch.float32, generator=generator) < share).to(images)
     shifted = []
     for length in size:
         windows = _shifted_enlargements(length, grid)
@@ -107,7 +107,7 @@ def random_masks(samples: int, grid: int, share: float, images: Tensor, seed: in
 def random_cells(samples: int, share: float, images: Tensor, seed: int) -> Callable[[slice], Tensor]:
     """Draw masks that show each place by itself or not; for arguments see `random_masks`."""
     generator = torch.Generator().manual_seed(seed)
-    masks = (torch.rand(samples, *images.shape[2:], generator=generator) < share).to(images)
+    masks = (torch.rand(samples, *images.shape[2:], dtype=torch.float32, generator=generator) < share).to(images)
     return masks.__getitem__
 
 

@@ -115,7 +115,7 @@ class _Tokens(Removing):
     def maps(self, question: TextQuestion) -> Tensor:
         """Return maps (n, T)."""
         real = question.batch.real
-        maps = torch.zeros(real.shape)
+        maps = torch.zeros(real.shape, dtype=torch.float32)
         for row, (own, units) in enumerate(zip(real.cpu(), units_of(question.batch, self.unit).cpu(), strict=True)):
             tokens = units[own].bincount()
             shown, weights = self.linear.coalitions(len(tokens), self.seed)
@@ -290,12 +290,12 @@ class ContextCite(_Tokens):
 
 def _one_in_two(samples: int, count: int, generator: torch.Generator) -> Tensor:
     """Show every part with probability 1/2."""
-    return torch.rand(samples, count, generator=generator) < 0.5
+    return torch.rand(samples, count, dtype=torch.float32, generator=generator) < 0.5
 
 
 def _any_number(samples: int, count: int, generator: torch.Generator) -> Tensor:
     """Take 1 to all parts away, each number as often as any other."""
-    ranks = torch.rand(samples, count, generator=generator).argsort(1).argsort(1)
+    ranks = torch.rand(samples, count, dtype=torch.float32, generator=generator).argsort(1).argsort(1)
     return ranks >= torch.randint(1, count + 1, (samples, 1), generator=generator)
 
 

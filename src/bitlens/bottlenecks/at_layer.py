@@ -147,7 +147,7 @@ class LayerBottleneck(Bottleneck):
                 held = mean.expand(len(features), layout.extra, -1)
                 features = torch.cat([held, features[:, layout.extra :]], 1)
             if self.extra_tokens != "restricted" and layout.extra:
-                restricted = torch.ones(1, features.shape[1], 1, device=features.device)
+                restricted = torch.ones(1, features.shape[1], 1, device=features.device, dtype=torch.float32)
                 restricted[:, : layout.extra] = 0
                 region = Region(restricted)
             yield Recorded(
@@ -210,7 +210,7 @@ class LayerBottleneck(Bottleneck):
                 "fit_statistics(batches) with other rows, or give statistics (on the command line --statistics-from table:FILE)"
             )
         generator = torch.Generator().manual_seed(self.seed)
-        noise = torch.randn(count, *first.shape[1:], generator=generator).to(first)
+        noise = torch.randn(count, *first.shape[1:], dtype=torch.float32, generator=generator).to(first)
         found = []
         for sample in range(inputs.count):
             one = inputs.select(torch.tensor([sample], device=first.device))

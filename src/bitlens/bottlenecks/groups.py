@@ -137,10 +137,10 @@ class Samples:
         tokens = given.first
         size, device = tokens.shape[:2], tokens.device
         mask = arguments.get("decoder_attention_mask" if lead in _DECODER else "attention_mask")
-        present = torch.ones(size, device=device) if mask is None else mask
+        present = torch.ones(size, device=device, dtype=torch.float32) if mask is None else mask
         if present.shape != size or (special is not None and special.shape != size):
             raise InputError(f"attention_mask and special_tokens_mask must be {tuple(size)}, one entry for each token")
-        special = torch.zeros(size, device=device) if special is None else special
+        special = torch.zeros(size, device=device, dtype=torch.float32) if special is None else special
         kinds = _kinds(
             {"input_ids": tokens} if lead in _DECODER else arguments, present.bool(), special.to(device).bool()
         )

@@ -111,7 +111,7 @@ def _floors(held: Holding, before: Tensor, seed: int, few: int) -> Tensor:
         part = held.part(samples)
         found = part.floor(more, seed + 1 + turn)
         NotFiniteError.refuse("the network's answer to nothing but noise", found.T)
-        rows = torch.full((more, len(before)), torch.nan, device=before.device)
+        rows = values.new_full((more, len(before)), torch.nan)
         rows[:, samples] = found if part is not held else found[:, samples]
         values = torch.cat([values, rows])
         floor, _, error = mean_and_error(values)

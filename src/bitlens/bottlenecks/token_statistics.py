@@ -110,7 +110,7 @@ class TokenStatistics:
     def noise(self, settings: NoiseSettings, kinds: Tensor) -> NoiseModel:
         """Return the noise for each position of each text, (N, T, D); at padding standard normal noise, which no one uses."""
         units = len(next(iter(self.groups.values())).mean)
-        mean, std, active = torch.zeros(units), torch.ones(units), torch.ones(units)
+        mean, (std, active) = torch.zeros(units, dtype=torch.float32), torch.ones(2, units, dtype=torch.float32)
         rows = torch.zeros_like(kinds)
         models = [self.groups[kind].noise(settings) for kind in sorted(self.groups)]
         for number, kind in enumerate(sorted(self.groups), 1):

@@ -102,5 +102,5 @@ class Learner:
 def _same_features(one: Any, other: Any, loaded: Loaded) -> bool:
     """Return whether two networks for photos agree up to the layer: on noise, where every weight counts."""
     grey = grey_photo(loaded)
-    noise = torch.randn(grey.shape, generator=torch.Generator().manual_seed(0)).to(grey)
+    noise = torch.randn(grey.shape, dtype=torch.float32, generator=torch.Generator().manual_seed(0)).to(grey)
     return torch.equal(one.probe.features(noise), other.probe.features(noise))

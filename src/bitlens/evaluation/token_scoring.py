@@ -64,7 +64,7 @@ def sensitivity(case: TextCase, *, unit: Unit = "token", sets: int = 100, precis
     """Return correlation of summed relevance with the drop of the score, mean over the shares of the text."""
     text = case.text
     answer, units = case.asked("score", unit, precision)
-    nothing = torch.zeros(text.batch.real.shape, device=text.batch.real.device)
+    nothing = torch.zeros(text.batch.real.shape, device=text.batch.real.device, dtype=torch.float32)
     # What the network loses without a set does not depend on the map: one measurement for all methods
     measured = text.once(
         f"sensitivity-n {unit} {sets} {precision}",

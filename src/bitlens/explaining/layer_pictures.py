@@ -98,7 +98,7 @@ def _panel(
     title: str, analysis: LayerAnalysis, beta: int, text: int, words: Sequence[str], owner: Tensor
 ) -> LayerPanel:
     tokens = analysis.maps[beta, :, text, : len(owner)]
-    bits: Floats = torch.zeros(len(tokens), len(words)).index_add_(1, owner, tokens).numpy()
+    bits: Floats = torch.zeros(len(tokens), len(words), dtype=torch.float32).index_add_(1, owner, tokens).numpy()
     kept = analysis.kept[beta, :, text]
     notes = [f"{float(row.sum()):,.0f} bits · {float(value):.2f}" for row, value in zip(bits, kept, strict=True)]
     return LayerPanel(title, bits, notes)

@@ -117,7 +117,10 @@ def f_fidelity(
             count = min(max(1, round(size * tiles.count)), tiles.count - 1)
             allowed = (order < count) == explained
             number = max(1, min(most, int(part * min(count, tiles.count - count))))
-            keys = torch.stack([torch.rand(draws, tiles.count, generator=generator) for generator in generators], 1)
+            keys = torch.stack(
+                [torch.rand(draws, tiles.count, dtype=torch.float32, generator=generator) for generator in generators],
+                1,
+            )
             drawn = keys.to(order.device).masked_fill(~allowed, 2.0).argsort(2).argsort(2) < number
             gone = tiles.spread(drawn)[..., None]
             return (group.clean[:, None] - group.answers(group.images, other, gone.__getitem__, draws)).mean(1).cpu()

@@ -204,7 +204,7 @@ def _train(network: nn.Module, images: Tensor, labels: Tensor, training: Retrain
     schedule = torch.optim.lr_scheduler.CosineAnnealingLR(optimizer, training.epochs * steps)
     network.train()
     for epoch in range(training.epochs):
-        total = torch.zeros((), device=images.device)
+        total = torch.zeros((), device=images.device, dtype=torch.float32)
         order = torch.randperm(len(images)).to(images.device)
         for rows in torch.split(order[: steps * size], size):
             optimizer.zero_grad()

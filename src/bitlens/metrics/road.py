@@ -72,7 +72,7 @@ def road(
         scores, counts = tiles.means(group.maps), [max(1, round(rate * tiles.count)) for rate in chosen]
         lowest, highest = group.images.amin((1, 2, 3), keepdim=True), group.images.amax((1, 2, 3), keepdim=True)
         generator = torch.Generator().manual_seed(passes.seed)
-        added = torch.randn(group.images.shape[1:], generator=generator).to(group.images)
+        added = torch.randn(group.images.shape[1:], dtype=torch.float32, generator=generator).to(group.images)
         added = noise * (highest - lowest) * added
 
         def curve(descending: bool) -> Tensor:

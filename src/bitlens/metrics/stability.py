@@ -47,7 +47,7 @@ def max_sensitivity(
     size, moved = maps.flatten(1).double().norm(dim=1), maps.new_zeros(len(maps), dtype=torch.float64)
     generator = torch.Generator().manual_seed(seed)
     for _ in range(samples):
-        noise = (2 * torch.rand(inputs.shape, generator=generator) - 1).to(inputs)
+        noise = (2 * torch.rand(inputs.shape, dtype=torch.float32, generator=generator) - 1).to(inputs)
         again = make_maps(inputs + reach * noise).to(maps)
         moved = torch.maximum(moved, (again - maps).flatten(1).double().norm(dim=1))
     return torch.where(size > 0, moved / size, torch.nan)

@@ -71,7 +71,7 @@ def two_of(inputs: ModelInputs) -> ModelInputs:
 def _unlike(value: Tensor) -> Tensor:
     """Return a second sample of noise, as large and spread as the first."""
     first = value[:1].float()
-    noise = torch.randn(first.shape, generator=torch.Generator().manual_seed(0)).to(first)
+    noise = torch.randn(first.shape, dtype=torch.float32, generator=torch.Generator().manual_seed(0)).to(first)
     spread = first.std() if first.numel() > 1 else torch.zeros_like(first.mean())
     spread = torch.where(spread > 0, spread, first.abs().mean().clamp_min(1.0))
     return torch.cat([value[:1], (first.mean() + spread * noise).to(value.dtype)])
@@ -145,7 +145,10 @@ def _noises(features: Tensor) -> list[Tensor]:
     """Return two kinds of noise, each the same for all samples, as large and spread as the features."""
     generator = torch.Generator().manual_seed(0)
     mean, spread = features.float().mean(), features.float().std().nan_to_num(1.0)
-    noise = torch.randn(2, *features.shape[1:], generator=generator).to(features.device) * spread + mean
+    noise = (
+        torch.randn(2, *features.shape[1:], dtype=torch.float32, generator=generator).to(features.device) * spread
+        + mean
+    )
     return [one.to(features.dtype).expand(features.shape).clone() for one in noise]
 
 

@@ -82,7 +82,7 @@ def _measured(model: nn.Module, one: ModelInputs) -> str | None:
     first = one.first
     generator = torch.Generator().manual_seed(0)
     size = float(first.abs().max()) or 1.0
-    more = (0.5 + torch.rand(first.shape, generator=generator) / 2).to(first) * (size * _STRENGTH)
+    more = (0.5 + torch.rand(first.shape, dtype=torch.float32, generator=generator) / 2).to(first) * (size * _STRENGTH)
     rows, where = [first, first], {}
     for axis in range(1, first.dim()):
         half = first.shape[axis] // 2

@@ -143,7 +143,9 @@ def _other(first: Tensor, generator: torch.Generator) -> Tensor:
     """Return what is mixed in: noise, or tokens of the same text in a random order."""
     if first.is_floating_point():
         size = float(first.float().std().nan_to_num(0)) or 1.0
-        return first + (torch.randn(first.shape, generator=generator) * (_STRENGTH * size)).to(first)
+        return first + (torch.randn(first.shape, dtype=torch.float32, generator=generator) * (_STRENGTH * size)).to(
+            first
+        )
     return first.flatten()[torch.randint(first.numel(), first.shape, generator=generator).to(first.device)]
 
 

@@ -88,7 +88,10 @@ def texts_of_chance(
     ids = given["input_ids"]
     limit = getattr(getattr(model, "config", None), "max_position_embeddings", None)
     length = min(length, limit // 2) if isinstance(limit, int) and limit > 1 else length
-    share, many = torch.rand(texts, length, generator=torch.Generator().manual_seed(seed)), embedding.num_embeddings
+    share, many = (
+        torch.rand(texts, length, dtype=torch.float32, generator=torch.Generator().manual_seed(seed)),
+        embedding.num_embeddings,
+    )
     drawn = (_COMMON * ((1 + many / _COMMON) ** share - 1)).long().clamp_max(many - 1)
     reserved = [getattr(getattr(model, "config", None), name, None) for name in ("pad_token_id", "eos_token_id")]
     for number in (*reserved, embedding.padding_idx):

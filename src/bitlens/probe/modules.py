@@ -12,9 +12,10 @@ from weakref import WeakKeyDictionary
 import torch
 import torch.fx
 from torch import Tensor, nn
+from torch.nn.parameter import is_lazy
 
 from bitlens.core.inputs import Key, ModelInputs
-from bitlens.errors import LayerError
+from bitlens.errors import LayerError, ModelError
 from bitlens.probe.failures import said
 from bitlens.probe.plainly import one_by_one, plain_forwards, what_was_compiled
 
@@ -38,6 +39,15 @@ def unwrapped(model: nn.Module) -> nn.Module:
     """Return the module that torch.compile was given, for what it gave back; any other as it is."""
     inner = what_was_compiled(model)
     return model if inner is None else unwrapped(inner)
+
+
+def refuse_unshaped(model: nn.Module) -> None:
+    """Refuse a network with lazy modules that no pass has given a shape (ModelError)."""
+    for name, parameter in model.named_parameters():
+        if is_lazy(parameter):
+            raise ModelError(
+                f"{name} of {type(model).__name__} has no shape yet: pass one batch through the network first"
+            )
 
 
 def plain_name(name: str) -> str:

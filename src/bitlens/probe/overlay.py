@@ -89,7 +89,9 @@ def _looked_at(
     places, first = inputs.placed("a map"), inputs.first
     generator = torch.Generator().manual_seed(seed)
     spread, mean = float(first.float().std().nan_to_num(0)) or 1.0, float(first.float().mean())
-    noise = (mean + spread * torch.randn(first.shape, generator=generator)).to(first).requires_grad_()
+    noise = (
+        (mean + spread * torch.randn(first.shape, dtype=torch.float32, generator=generator)).to(first).requires_grad_()
+    )
     with torch.enable_grad():
         features = features_of(noise.clone(), torch.zeros(1, dtype=torch.long, device=first.device)).float()
     size = tuple(features.shape[1:])

@@ -29,6 +29,7 @@ from bitlens.probe.modules import (
     frozen,
     names_of,
     putting_out,
+    refuse_unshaped,
     unwrapped,
     wrapped,
 )
@@ -67,6 +68,7 @@ class Probe:
         output: OutputChoice = None,
     ) -> None:
         self.model = unwrapped(model)
+        refuse_unshaped(self.model)
         self.fingerprint = Fingerprint(self.model)
         self.name, self.layer = find_layer(self.model, layer)
         self.call = call_of(self.name) if call is None else call

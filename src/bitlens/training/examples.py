@@ -127,8 +127,8 @@ class Pairs:
         circle = torch.randperm(len(examples), generator=generator)
         self._beside = torch.empty_like(circle)
         self._beside[circle] = circle.roll(1)
-        self._left = torch.rand(len(examples), generator=generator) < 0.5
-        self._alone = torch.rand(len(examples), generator=generator) < _ALONE
+        self._left = torch.rand(len(examples), dtype=torch.float32, generator=generator) < 0.5
+        self._alone = torch.rand(len(examples), dtype=torch.float32, generator=generator) < _ALONE
 
     def __len__(self) -> int:
         return len(self._examples)

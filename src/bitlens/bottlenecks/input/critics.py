@@ -86,7 +86,7 @@ def _clipped_step(critic: nn.Module, optimizer: torch.optim.Optimizer, real: Ten
 def _penalised_step(critic: nn.Module, optimizer: torch.optim.Optimizer, real: Tensor, fake: Tensor) -> None:
     """Hold the critic's gradient near length one, halfway between real and generated features (WGAN-GP)."""
     optimizer.zero_grad()
-    share = torch.linspace(0, 1, len(real), device=real.device)
+    share = torch.linspace(0, 1, len(real), device=real.device, dtype=torch.float32)
     between = torch.lerp(real, fake, share.reshape(-1, *[1] * (real.dim() - 1)))
     between.requires_grad_()
     (slope,) = torch.autograd.grad(critic(between).sum(), between, create_graph=True)
@@ -189,7 +189,7 @@ def _released_maps(stage: FirstStage) -> Callable[[int], Tensor]:
     """
     device, size = stage.features.device, stage.features.shape[1:]
     generator = torch.Generator(device).manual_seed(stage.seed + _REAL_STREAM)
-    centre, spread = torch.rand(2, 10, generator=generator, device=device).repeat_interleave(20, 1)
+    centre, spread = torch.rand(2, 10, dtype=torch.float32, generator=generator, device=device).repeat_interleave(20, 1)
     centre, spread = 4 * centre - 2, 5 * spread
     waiting: list[int] = []
 
@@ -199,9 +199,11 @@ def _released_maps(stage: FirstStage) -> Callable[[int], Tensor]:
         chosen, waiting[:] = waiting[:count], waiting[count:]
         if len(stage.layout.places) == 1:
             own = [torch.Generator(device).manual_seed(stage.seed + _REAL_STREAM + 1 + number) for number in chosen]
-            standard = torch.stack([torch.randn(size, generator=one, device=device) for one in own])
+            standard = torch.stack(
+                [torch.randn(size, dtype=torch.float32, generator=one, device=device) for one in own]
+            )
         else:
-            standard = torch.randn(count, *size, generator=generator, device=device)
+            standard = torch.randn(count, *size, dtype=torch.float32, generator=generator, device=device)
         shape = (-1, *[1] * (stage.features.dim() - 1))
         noise = centre[chosen].reshape(shape) + spread[chosen].reshape(shape) * standard
         return torch.lerp(noise, stage.features, stage.information)

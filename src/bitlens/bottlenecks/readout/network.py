@@ -8,6 +8,7 @@ convolution takes 3.6 in place of 36.7 billion multiplications.
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 import torch
@@ -77,7 +78,8 @@ class ReadoutNetwork(nn.Module):
         total = sum(channels.values())
         self.names, self.channels = tuple(channels), tuple(channels.values())
         hidden, middle = hidden or max(1, total // 2), middle or 2 * out
-        self.first, self.second, self.last = nn.Linear(total, hidden), nn.Linear(hidden, middle), nn.Linear(middle, out)
+        made = partial(nn.Linear, dtype=torch.float32)  # whatever PyTorch makes unless told
+        self.first, self.second, self.last = made(total, hidden), made(hidden, middle), made(middle, out)
         with torch.no_grad():
             self.last.weight.mul_(_SMALL)
             self.last.bias.fill_(_MOST)

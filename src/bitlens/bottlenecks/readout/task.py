@@ -255,7 +255,9 @@ class ReadoutTask:
 def _standard(shape: torch.Size, seeds: Sequence[int], device: torch.device) -> Tensor:
     """Return standard normal noise (N, ...), each sample's from its own seed."""
     generator = torch.Generator(device)
-    draws = [torch.randn(shape, generator=generator.manual_seed(seed), device=device) for seed in seeds]
+    draws = [
+        torch.randn(shape, dtype=torch.float32, generator=generator.manual_seed(seed), device=device) for seed in seeds
+    ]
     return torch.stack(draws)
 
 

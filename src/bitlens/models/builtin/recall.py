@@ -102,7 +102,7 @@ def vocabulary() -> list[str]:
 def recall() -> tuple[nn.Module, WordTokenizer]:
     """Return the network in evaluation mode, and its tokenizer."""
     words = vocabulary()
-    drawn = torch.randn(len(words) + 1, WIDTH, generator=torch.Generator().manual_seed(_SEED))
+    drawn = torch.randn(len(words) + 1, WIDTH, dtype=torch.float32, generator=torch.Generator().manual_seed(_SEED))
     shared = F.normalize(drawn[-1], dim=0)
     particular = F.normalize(drawn[:-1] - (drawn[:-1] @ shared)[:, None] * shared, dim=1) * (1 - _SHARED**2) ** 0.5
     share = torch.full((len(words), 1), -_SHARED * len(CONTENT) / (len(words) - len(CONTENT)))  # none on average
