@@ -133,12 +133,21 @@ def test_statistics_per_channel_fit_any_size() -> None:
     assert iba.explain(noise_images(2, size=(20, 12))).map.shape == (2, 20, 12)
 
 
+def test_inputs_that_are_prepared_otherwise_than_those_of_the_statistics_are_told() -> None:
+    """As of 0 to 255 where they were of 0 to 1: all of the bits would count how far the features lie."""
+    images = 0.5 + noise_images(500) / 4
+    iba = IBA(small_net(), LAYER, beta=1).fit_statistics([images], granularity="channel")
+    iba.explain(images[:2])
+    with pytest.warns(BitlensWarning, match=r"lie \d+ standard deviations .*: prepare inputs as those"):
+        assert float(iba.explain(255 * images[:2]).map.flatten(1).sum(1).min()) > 1e4
+
+
 def test_dead_channels_and_constant_images() -> None:
     model = quadrant_net()
     with torch.no_grad():
         model[2].weight[:2] = 0  # two channels that are constant, one of them zero
         model[2].bias[0], model[2].bias[1] = 0.7, 0.0
-    images = torch.cat([torch.zeros(1, 3, 16, 16), torch.full((1, 3, 16, 16), 3.0), IMAGES[:1]])
+    images = torch.cat([torch.zeros(1, 3, 16, 16), torch.full((1, 3, 16, 16), 1.5), IMAGES[:1]])
     iba = IBA(model, LAYER).fit_statistics([quadrant_images(1000)[0]])
     result = iba.explain(images, keep_capacity=True)
     assert bool(torch.isfinite(result.map).all())

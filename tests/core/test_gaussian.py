@@ -245,3 +245,10 @@ def test_values_are_laid_out_like_features_and_stay_what_they_are(shape: tuple[i
     if shape[-3:] == (4, 5, 6):
         assert laid_out.stride()[-3:] == features.stride()[-3:]
     assert laid_out_like(features.contiguous(), values) is values
+
+
+def test_distance_is_in_standard_deviations_of_what_is_active() -> None:
+    noise = NoiseModel(torch.tensor([1.0, 0.0]), torch.tensor([2.0, 1.0]), torch.tensor([1.0, 0.0]))
+    assert noise.distance(torch.tensor([[5.0, 9.0], [1.0, -9.0]])).tolist() == [2.0, 0.0]
+    shared = NoiseModel(torch.zeros(3, 1), torch.ones(3, 1), torch.tensor([[1.0], [1.0], [0.0]]))
+    assert shared.distance(torch.full((1, 3, 4), -3.0)).tolist() == [3.0]

@@ -22,12 +22,13 @@ from bitlens.core.own import FEWEST, own_noise, places_of
 from bitlens.core.passes import BottleneckOptions, in_precision, memory_format, suffix_dtype
 from bitlens.core.statistics import FeatureStatistics
 from bitlens.core.targets import as_target, last_token
-from bitlens.errors import BitlensWarning, LayerError, StatisticsError, one_of, one_of_literal
+from bitlens.errors import BitlensWarning, LayerError, StatisticsError, one_of, one_of_literal, warn_caller
 from bitlens.probe import Probe
 from bitlens.probe.fingerprint import weights_hash, weights_versions
 from bitlens.probe.geometry import Geometry
 from bitlens.probe.pictured import pictured
 
+_FAR = 10  # standard deviations: photos as the statistics know them lie within 1, all of them noise or black within 7
 ExtraTokens = Literal["restricted", "mean", "whole"]
 
 
@@ -186,7 +187,14 @@ class LayerBottleneck(Bottleneck):
 
     def _noise_for(self, inputs: ModelInputs, features: Tensor, layout: Layout) -> NoiseModel:
         if not self.own:
-            return self.statistics.noise(self.noise, tuple(features.shape[1:])).to(features.device)
+            noise = self.statistics.noise(self.noise, tuple(features.shape[1:])).to(features.device)
+            far = float(noise.distance(features).max())
+            if far > _FAR:
+                warn_caller(
+                    f"features of layer {self.probe.name!r} lie {far:.0f} standard deviations on average from what its "
+                    "statistics were made of, so bits count that above all: prepare inputs as those of the statistics were"
+                )
+            return noise
         places = places_of(features, layout)
         if places.shape[2] < FEWEST:
             places = self._places_of_others(inputs, layout, -(-FEWEST // places.shape[2]))

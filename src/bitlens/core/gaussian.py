@@ -77,6 +77,11 @@ class NoiseModel:
         """Return ((R - μ) / σ)², zero where the feature is not active: (N, ...)."""
         return ((features.float() - self.mean) / self.std).square() * self.active
 
+    def distance(self, features: Tensor) -> Tensor:
+        """Return how many standard deviations samples (N, ...) lie from the mean (N,), on average over what is active."""
+        apart = self.squared_score(features).sqrt().flatten(1).sum(1)
+        return apart / self.active.expand(features.shape[1:]).sum().clamp_min(1)
+
     def sample(self, standard: Tensor) -> Tensor:
         """Return ε = μ + σ·n for standard normal n, zero where the feature is not active."""
         return torch.addcmul(self.mean * self.active, self.std * self.active, standard)
