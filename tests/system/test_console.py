@@ -36,3 +36,16 @@ def test_numbers_and_their_titles_are_broken_between_words_alone(width: int, mon
     assert "0.945 ± 0.031" in out.getvalue()
     assert ("bits against" in out.getvalue()) == (width > 80), "no title is broken where there is room"
     assert max(map(len, out.getvalue().splitlines())) <= width
+
+
+@pytest.mark.parametrize("width", [30, 44, 60])
+def test_on_a_narrow_terminal_values_stand_below_each_other(width: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    rows = [row("ILSVRC2012_val_00000293.jpg", method) for method in ("iba", "iba[keep=0.5]")]
+    out = io.StringIO()
+    monkeypatch.setattr(console, "answers", Console(file=out, width=width))
+    console.answers.print(console.results_table(rows))
+    lines = [line.rstrip() for line in out.getvalue().splitlines()]
+    assert "method         iba[keep=0.5]" in lines
+    assert "p under noise  0.945 ± 0.031" in lines
+    assert sum(line.startswith("photo") for line in lines) == 1, "a photo is named once"
+    assert max(map(len, lines)) <= width

@@ -82,6 +82,7 @@ def progress_bar(text: str, total: int, unit: str = "") -> Iterator[Any]:
 
 
 _GAP = 2  # between columns of a table
+_NAME = 8  # letters that a name is broken into lines of, at least
 _COLUMNS: dict[str, tuple[str, Callable[[dict[str, Any]], str]]] = {
     "scene": ("scene", lambda row: row["scene"]),
     "photo": ("photo", lambda row: Path(row["photo"]).name),
@@ -145,7 +146,9 @@ def aligned(
     once: Collection[str],
     whole: Collection[str] = (),
 ) -> Table:
-    """Lay rows out under titles. Numbers are never broken, and their titles only between words, where the terminal is too narrow.
+    """Lay rows out under titles, or where a terminal is too narrow for that, value below value.
+
+    Numbers are never broken, and their titles only between words, where room is wanting.
 
     Args:
         rows: one for each line.
@@ -154,22 +157,45 @@ def aligned(
         once: titles of what is said once where several rows are about the same photo.
         whole: titles of what else is not broken into lines.
     """
-    table = Table(box=None, header_style="bold", pad_edge=False)
     written = [{title: text(row) for title, text in columns.items()} for row in rows]
     longest = {title: max((len(cells[title]) for cells in written), default=0) for title in columns}
-    narrow = sum(max(len(title), longest[title]) + _GAP for title in columns) - _GAP > answers.width
+    for row, following, cells in zip(rows, rows[1:], written[1:], strict=False):
+        photo = following.get("photo") or following.get("scene")
+        if photo is not None and photo == (row.get("photo") or row.get("scene")):
+            cells.update({title: "" for title in once if title in cells})
+    folded = set(left) - set(whole)
+    broken = {title: max(longest[title], *map(len, title.split())) for title in columns}  # titles between words alone
+    least = {title: min(room, _NAME) if title in folded else room for title, room in broken.items()}
+    if _wide(least) > answers.width:
+        return _below(written)
+    narrow = _wide({title: max(len(title), longest[title]) for title in columns}) > answers.width
+    table = Table(box=None, header_style="bold", pad_edge=False)
     for title in columns:
         if title in left:
             table.add_column(title, overflow="fold", no_wrap=title in whole)
         else:
-            room = max(longest[title], *map(len, title.split())) if narrow else len(title)
+            room = broken[title] if narrow else len(title)
             table.add_column(fill(title, room), justify="right", overflow="fold", no_wrap=True)
-    previous = None
-    for row, cells in zip(rows, written, strict=True):
-        photo = row.get("photo") or row.get("scene")
-        again = once if photo is not None and photo == previous else ()
-        table.add_row(*("" if title in again else Text(text) for title, text in cells.items()))
-        previous = photo
+    for cells in written:
+        table.add_row(*map(Text, cells.values()))
+    return table
+
+
+def _wide(rooms: Mapping[str, int]) -> int:
+    return sum(room + _GAP for room in rooms.values()) - _GAP
+
+
+def _below(written: Sequence[Mapping[str, str]]) -> Table:
+    """Show each row as lines of a title and a value."""
+    table = Table(box=None, show_header=False, pad_edge=False)
+    table.add_column(style="bold")
+    table.add_column(overflow="fold")
+    for number, cells in enumerate(written):
+        if number:
+            table.add_row()
+        for title, text in cells.items():
+            if text:
+                table.add_row(title, Text(text))
     return table
 
 
