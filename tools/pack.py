@@ -89,7 +89,7 @@ def _stripped(value: Any) -> Any:
 
 
 def _curves(values: Sequence[Any], drawn: Sequence[bool]) -> list[Any]:
-    return [np.round(one, 4).tolist() if wanted else [] for one, wanted in zip(values, drawn, strict=True)]
+    return [np.round(one or [], 4).tolist() if wanted else [] for one, wanted in zip(values, drawn, strict=True)]
 
 
 def main() -> None:
