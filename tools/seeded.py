@@ -15,7 +15,7 @@ from bitlens.evaluation.paired import Comparison, compare, t_test_p
 from bitlens.evaluation.store import RowStore
 from bitlens.evaluation.tables import Cell, Selection, Table, build_table, metric_of, with_best
 
-JUDGES = ("degradation-14", "bbox", "sds", "f-fidelity", "degradation-8", "road", "kept-per-bit")
+JUDGES = ("degradation-14", "bbox", "sds", "f-fidelity", "aim", "degradation-8", "road", "kept-per-bit")
 """Metrics by which iba is asked to come first."""
 
 OWN = ("iba", "iba[quality=best]")

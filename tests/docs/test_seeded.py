@@ -18,7 +18,7 @@ SECOND = "iba[quality=best,seed=1]"
 def folder(tmp_path):
     labels = ("iba", "iba[seed=1]", "iba[quality=best]", SECOND, "grad-cam", "saliency")
     metrics = {"degradation-14[points=17]": 1.0, "bbox": -0.1, "sds": 0.01, "f-fidelity[draws=5]": 0.02}  # of grad-cam
-    metrics |= dict.fromkeys(("degradation-8[points=10]", "road", "kept-per-bit"), 0.5)
+    metrics |= dict.fromkeys(("aim", "degradation-8[points=10]", "road", "kept-per-bit"), 0.5)
     pin_settings(
         tmp_path,
         {"model": "net.py:build", "data": "csv:val.csv", "samples": 40, "seed": 0}
@@ -77,6 +77,6 @@ def test_the_standing_names_whoever_is_furthest_ahead_but_no_other_map_of_iba(fo
         ["bbox", "iba", "**first**"],
         ["sds", "iba", "**level**: grad-cam +0.010 ± 0.016"],
         ["f-fidelity", "iba", "behind: grad-cam +0.020 ± 0.016"],
-        *([metric, "iba", "behind: grad-cam +0.500 ± 0.016"] for metric in ("degradation-8", "road", "kept-per-bit")),
+        *([one, "iba", "behind: grad-cam +0.500 ± 0.016"] for one in ("aim", "degradation-8", "road", "kept-per-bit")),
     ]
     assert all(best[1] == "iba[quality=best]" and best[2].startswith("behind: grad-cam +") for best in cells[3::2])
