@@ -2,6 +2,7 @@
 
 import json
 
+from bitlens.system.console import answers
 from small_evaluation import make_home
 
 WORDS = (
@@ -32,3 +33,10 @@ def test_a_table_and_a_sentence_and_it_resumes(bitlens, tmp_path, monkeypatch):
     assert told["sentence"] in answered.stdout
     assert told["samples"] == 3
     assert all(row["seconds"] > 0 for row in told["methods"])
+
+
+def test_on_a_narrow_terminal_heads_are_broken_and_names_are_not(bitlens, tmp_path, monkeypatch):
+    make_home(tmp_path)
+    monkeypatch.setattr(answers, "width", 80)
+    words = ["integrated-gradients:steps=2,saliency" if word == "saliency,grad-cam" else word for word in WORDS]
+    assert "integrated-gradients[steps=2] " in bitlens("recommend", "--model", "net.py:build", *words).stdout

@@ -55,6 +55,7 @@ def recommend(
 def _print(found: "Recommendation") -> None:
     heads = ("method", "beats of the others", "less than the first", "p", "seconds a map")
     table = Table(*heads, box=None, header_style="bold", pad_edge=False)
+    table.columns[0].no_wrap = True  # where room is wanting the heads are broken, not the names
     for row in found.rows:
         behind = row.behind
         cells = (
