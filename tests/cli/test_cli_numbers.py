@@ -72,6 +72,7 @@ def test_rows_of_a_table_are_explained_one_by_one(pump: Path, tmp_path: Path) ->
     assert [row["photo"].rpartition("#")[2] for row in rows] == ["0", "0", "1", "1", "2", "2"]
     found = Attribution.load(out / "pump-row-1.iba-beta=1.safetensors")
     assert found.unit == "bits/feature"
+    assert found.settings["statistics"] == "per channel, 1000 inputs", "two hundred rows are rough"
     assert sorted(found.map[0].topk(2).indices.tolist()) == list(DECISIVE)
     assert np.array_equal(np.load(out / "pump-row-1.iba-beta=1.npy"), found.map[0].numpy())
     seen = read_shown(out / "pump-row-1.seen.safetensors")
