@@ -137,6 +137,37 @@ def test_sensitivity_is_measured_once_for_all_methods(home, monkeypatch):
     assert series.value[series.index.tolist().index(index)] == pytest.approx(float(expected), abs=1e-9)
 
 
+def test_the_metrics_of_photos_that_texts_can_have(home):
+    """Closed forms: occlusion is the loss itself, a map's own number, and what is random by a seed and what is not."""
+    train = f"jsonl:{home / 'train.jsonl'}"
+    listed = "sds,sparseness,complexity:points=4,seed-stability,insertion:points=4"
+    context = context_for(
+        home, "occlusion,leave-one-out,random,token-iba:steps=2", listed, layer="embedding", statistics_from=train
+    )
+    run(context, home / "out", 4)
+    found = RowStore(home / "out" / "rows").series()
+    assert found["occlusion", "sds-tokens"].value == pytest.approx(1.0)
+    assert abs(found["random", "sds-tokens"].value).max() <= 1
+    assert found["occlusion", "seed-stability-tokens"].value == pytest.approx(1.0)
+    assert found["random", "seed-stability-tokens"].value.mean() < 0.9
+    for index, share in zip(*numbers(home / "out")["occlusion", "complexity-tokens[points=4]"][:2], strict=True):
+        case = context.case(context.read(context.samples[index]), "occlusion")
+        assert 0 <= share <= 1
+        real = case.map[0, case.text.batch.real[0]].abs().double().sort().values
+        gini = ((2 * torch.arange(1, len(real) + 1) - len(real) - 1) * real).sum() / (len(real) * real.sum())
+        series = found["occlusion", "sparseness-tokens"]
+        assert series.value[series.index.tolist().index(index)] == pytest.approx(float(gini), abs=1e-6)
+
+
+def test_special_tokens_do_not_make_a_map_sparse(home):
+    context = context_for(home, "random", "sparseness")
+    case = context.case(context.read(context.samples[0]), "random")
+    real = case.text.batch.real
+    even = real.float()  # special tokens hold nothing
+    assert case.scored(even).shape == (1, int(real.sum()))
+    assert bool((case.scored(even) == 1).all())
+
+
 def test_what_is_there_is_not_done_again_and_gives_the_same(home):
     assert run(context_for(home, "random", FAST), home / "out", 2) == 2
     assert run(context_for(home, "random", FAST), home / "out", 2) == 0

@@ -6,7 +6,14 @@ import torch
 from torch import nn
 
 from bitlens.errors import InputError, SettingError
-from bitlens.metrics import Degradation, Texts, token_degradation, token_insertion_deletion, token_sensitivity_n
+from bitlens.metrics import (
+    Degradation,
+    Texts,
+    token_degradation,
+    token_insertion_deletion,
+    token_sensitivity_n,
+    token_single_deletion,
+)
 
 PAD, CLS, SEP, UNKNOWN = 0, 1, 2, 3
 WORDS = [[7, 5, 9, 4, 8, 6], [6, 4, 10], [11, 5, 12, 13]]
@@ -190,3 +197,63 @@ def test_what_makes_no_sense_is_refused():
         token_insertion_deletion(answer, batch, scores, step=0)
     with pytest.raises(SettingError, match="shares"):
         token_sensitivity_n(answer, batch, scores, shares=[0.5, 1.0])
+
+
+@pytest.mark.parametrize("mode", ["delete", "replace"])
+@pytest.mark.parametrize("rows", [1, 7, 64])
+def test_each_unit_alone_goes_once(mode, rows):
+    batch, seen = texts(padding=2), Recorder()
+    token_single_deletion(seen, batch, scores_for(batch), mode=mode, rows=rows)
+    expected = [[CLS, *words, SEP] for words in WORDS]
+    for gone in range(max(map(len, WORDS))):
+        for words in WORDS:
+            other = [UNKNOWN if i == gone else w for i, w in enumerate(words) if mode == "replace" or i != gone]
+            expected.append([CLS, *other, SEP])
+    assert seen.texts == expected
+
+
+def test_a_map_of_what_each_token_is_worth_orders_single_deletion_wholly():
+    batch = texts()
+    worth = WORTH[batch.tokens]
+    found = token_single_deletion(bag(WORTH), batch, worth, mode="delete")
+    for text, words in enumerate(WORDS):
+        own = found.dropped[text, : len(words)]
+        torch.testing.assert_close(own, WORTH[torch.tensor(words)].double())
+        assert bool(found.dropped[text, len(words) :].isnan().all())
+    assert found.correlations().tolist() == [1, 1, 1]
+    assert token_single_deletion(bag(WORTH), batch, -worth, mode="delete").correlations().tolist() == [-1, -1, -1]
+    assert token_single_deletion(bag(WORTH), batch, 0 * worth).correlations().tolist() == [0, 0, 0]
+    nothing = token_single_deletion(bag(0 * WORTH), batch, worth)
+    assert bool(nothing.correlations().isnan().all())
+
+
+def test_single_deletion_is_the_rank_correlation_of_another_library():
+    from scipy.stats import spearmanr
+
+    def twisted(tokens, present):
+        values = WORTH[tokens].double() * present
+        return (values * torch.arange(1, tokens.shape[1] + 1)).sin().sum(1)
+
+    batch = texts()
+    scores = scores_for(batch)
+    found = token_single_deletion(twisted, batch, scores).correlations()
+    for text, words in enumerate(WORDS):
+        line = torch.tensor([[CLS, *words, SEP]])
+        everyone = torch.ones_like(line, dtype=torch.bool)
+        whole = float(twisted(line, everyone))
+        drops = []
+        for place in range(1, 1 + len(words)):
+            other = line.clone()
+            other[0, place] = UNKNOWN
+            drops.append(whole - float(twisted(other, everyone)))
+        expected = spearmanr(scores[text, 1 : 1 + len(words)].numpy(), drops).statistic
+        assert float(found[text]) == pytest.approx(expected, abs=1e-9)
+
+
+def test_single_deletion_takes_words_as_a_whole():
+    tokens = torch.tensor([[CLS, 7, 5, 9, 4, SEP]])
+    batch = Texts(tokens, torch.tensor([[-1, 0, 0, 1, 2, -1]]), tokens != PAD, UNKNOWN)
+    found = token_single_deletion(bag(WORTH), batch, torch.tensor([[9.0, 1, 1, 1.5, 0, 9]]), mode="delete")
+    assert found.attributed.tolist() == [[2, 1.5, 0]]
+    assert found.dropped.tolist() == [[10, 32, 1]]
+    assert found.correlations().tolist() == [0.5]

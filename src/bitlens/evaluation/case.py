@@ -33,15 +33,23 @@ class CaseOf:
         method: ready to explain.
         seed: of whatever a metric draws at random.
         known: the map without its first axis, if it is there already.
+        reseeded: a number → so many copies of the method, with the seeds that follow its own.
     """
 
     misfit: ClassVar[str]
     """What is said of a map of another shape."""
 
     def __init__(
-        self, subject: Photo | Text, inputs: Any, shape: Sequence[int], method: Any, seed: int, known: Tensor | None
+        self,
+        subject: Photo | Text,
+        inputs: Any,
+        shape: Sequence[int],
+        method: Any,
+        seed: int,
+        known: Tensor | None,
+        reseeded: Callable[[int], Sequence[Any]],
     ) -> None:
-        self.subject, self.method, self.seed = subject, method, seed
+        self.subject, self.method, self.seed, self.reseeded = subject, method, seed, reseeded
         self.map_seconds: float | None = None
         self._inputs, self._shape = inputs, tuple(shape)
         self.once = Once()  # keeps what several metrics read different numbers from
@@ -53,6 +61,10 @@ class CaseOf:
         """Return (1, ...), what another method of the same kind makes of this sample."""
         made: Tensor = self._explained(method, **map_alone(method)).map
         return made
+
+    def scored(self, maps: Tensor) -> Tensor:
+        """Return what maps (n, ...) say of all places that can have a score, (n, ...)."""
+        return maps
 
     def _explained(self, method: Any, **settings: Any) -> Attribution:
         found: Attribution = method.explain(self._inputs, self.subject.target, **settings)
@@ -109,7 +121,7 @@ class Case(CaseOf):
         known: (H, W), or a number for each place of other inputs, see `CaseOf`.
         randomised: (names of layers joined by "+", or nothing for all blocks; name of an initialiser) → the method on networks
             that have lost what they learnt, from their last layer back to ever earlier ones.
-        reseeded: a number → so many copies of the method, with the seeds that follow its own.
+        reseeded: see `CaseOf`.
         judge: (what is deleted, epochs) → a copy of the network that knows such deletions.
         layer: says at which layer bits are counted where the method has none.
     """
@@ -128,9 +140,9 @@ class Case(CaseOf):
         judge: Callable[[Deletion, int], Network] | None = None,
         layer: Callable[[], str] = lambda: "",
     ) -> None:
-        super().__init__(photo, photo.image, photo.places, method, seed, known)
+        super().__init__(photo, photo.image, photo.places, method, seed, known, reseeded)
         self.photo, self.network = photo, network
-        self.randomised, self.reseeded, self.layer = randomised, reseeded, layer
+        self.randomised, self.layer = randomised, layer
         self._judge = judge
 
     def judge(self, deletion: Deletion, epochs: int) -> Network:
@@ -162,16 +174,29 @@ class TextCase(CaseOf):
         method: see `CaseOf`.
         seed: see `CaseOf`.
         known: (T,), see `CaseOf`.
+        reseeded: see `CaseOf`.
         rows: how many texts may go through the network at once.
     """
 
     misfit = "a text of {0} tokens: choose a layer that gives a vector for each token"
 
     def __init__(
-        self, text: Text, loaded: Loaded, method: Any, seed: int, known: Tensor | None = None, *, rows: int
+        self,
+        text: Text,
+        loaded: Loaded,
+        method: Any,
+        seed: int,
+        known: Tensor | None = None,
+        reseeded: Callable[[int], Sequence[Any]] = lambda count: (),  # noqa: ARG005
+        *,
+        rows: int,
     ) -> None:
-        super().__init__(text, text.batch, text.batch.real.shape[1:], method, seed, known)
+        super().__init__(text, text.batch, text.batch.real.shape[1:], method, seed, known, reseeded)
         self.text, self.loaded, self.rows = text, loaded, rows
+
+    def scored(self, maps: Tensor) -> Tensor:
+        """Return what maps (n, T) say of all tokens but special ones."""
+        return maps[:, self.text.batch.real[0].to(maps.device)]
 
     def answer(self, quantity: Quantity, precision: Precision) -> TokenAnswer:
         """Return what the target says of changed texts, told as positions (R, T): see `Text.units`."""

@@ -213,7 +213,8 @@ class TextContext(Context):
         """Bring one text and one method together."""
         inputs = self.network.prepared(subject.batch.inputs)
         rows = rows_at_once(self.network.bytes_per_row(inputs), self.network.device)
-        return TextCase(subject, self.loaded, self.methods[method], self.plan.seed, known, rows=rows)
+        reseeded = partial(self._with_other_seeds, method)
+        return TextCase(subject, self.loaded, self.methods[method], self.plan.seed, known, reseeded, rows=rows)
 
     def own_settings(self) -> dict[str, Any]:
         """Return how texts are read, and what is asked about them."""

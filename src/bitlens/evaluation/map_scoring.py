@@ -9,9 +9,9 @@ from bitlens.methods.building import map_alone
 from bitlens.metrics import conciseness, stability
 
 
-def sparseness(case: Case) -> Scored:
+def sparseness(case: CaseOf) -> Scored:
     """Return Gini index of the sizes of the map's values."""
-    return Scored(float(conciseness.sparseness(case.map)))
+    return Scored(float(conciseness.sparseness(case.scored(case.map))))
 
 
 def kept(case: CaseOf) -> Scored | None:
@@ -36,7 +36,7 @@ def max_sensitivity(case: Case, *, radius: float = 0.02, samples: int = 10) -> S
     return Scored(float(found))
 
 
-def seed_stability(case: Case, *, seeds: int = 3) -> Scored:
+def seed_stability(case: CaseOf, *, seeds: int = 3) -> Scored:
     """Return mean rank correlation of the maps of several seeds, the method's own and those that follow."""
     others = [case.map_of(method) for method in case.reseeded(seeds - 1)]
-    return Scored(float(stability.seed_stability(torch.stack([case.map, *others]))))
+    return Scored(float(stability.seed_stability(torch.stack([case.scored(one) for one in (case.map, *others)]))))

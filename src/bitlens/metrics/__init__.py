@@ -19,7 +19,13 @@ from bitlens.metrics.sensitivity_n import SensitivityN, sensitivity_n
 from bitlens.metrics.single_deletion import SingleDeletion, single_deletion
 from bitlens.metrics.ssim import ssim
 from bitlens.metrics.stability import max_sensitivity, seed_stability
-from bitlens.metrics.token_removal import Texts, token_degradation, token_insertion_deletion, token_sensitivity_n
+from bitlens.metrics.token_removal import (
+    Texts,
+    token_degradation,
+    token_insertion_deletion,
+    token_sensitivity_n,
+    token_single_deletion,
+)
 
 __all__ = [
     "Degradation",
@@ -65,5 +71,6 @@ __all__ = [
     "token_degradation",
     "token_insertion_deletion",
     "token_sensitivity_n",
+    "token_single_deletion",
     "top_drop",
 ]

@@ -29,9 +29,10 @@ class SingleDeletion:
 
     Attributes:
         attributed: (N, cells) the map's sum over each cell.
-        dropped: (N, cells) score of the whole sample minus its score without the cell.
+        dropped: (N, cells) score of the whole sample minus its score without the cell; NaN past the last cell of a sample
+            that has fewer than others (texts).
         scores: (N,) score of the whole sample.
-        cells: which cell each place of a sample belongs to.
+        cells: which cell each place of a sample belongs to; of texts that of every sample.
     """
 
     attributed: Tensor
@@ -62,8 +63,10 @@ class SingleDeletion:
         A map whose sums are all equal says nothing and scores 0, where the authors' code has no number; NaN where no cell
         changes the score beyond rounding.
         """
-        spread = self.dropped.amax(1) - self.dropped.amin(1)
-        found = spearman(self.attributed, self.dropped).nan_to_num(0.0)
+        there = ~self.dropped.isnan()
+        spread = self.dropped.nan_to_num(-torch.inf).amax(1) - self.dropped.nan_to_num(torch.inf).amin(1)
+        each = zip(self.attributed, self.dropped, there, strict=True)
+        found = torch.stack([spearman(says[own], drops[own]) for says, drops, own in each]).nan_to_num(0.0)
         return torch.where(spread > _SAME * self.scores.abs(), found, torch.nan)
 
     def score(self) -> Estimate:

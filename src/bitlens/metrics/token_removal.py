@@ -1,4 +1,4 @@
-"""Degradation, insertion/deletion and Sensitivity-n for texts: tokens are removed or replaced instead of tiles.
+"""Degradation, insertion/deletion, Sensitivity-n and single deletion for texts: tokens are removed or replaced, not tiles.
 
 The functions know nothing of tokenizers and networks: they take tokens (ids or embeddings), which of them may go, and a
 callable that answers for changed texts (algorithms E6, G4, G5).
@@ -18,6 +18,7 @@ from bitlens.metrics.degradation import Degradation
 from bitlens.metrics.insertion_deletion import InsertionDeletion
 from bitlens.metrics.ranking import by_rank, ranks
 from bitlens.metrics.sensitivity_n import SensitivityN, random_sets
+from bitlens.metrics.single_deletion import SingleDeletion
 
 TokenAnswer: TypeAlias = Callable[[Tensor, Tensor], Tensor]
 """Changed texts, copy-major (row b*N + i is a variant of text i), as tokens (b*N, T) or (b*N, T, D) and where there are
@@ -260,3 +261,36 @@ def token_sensitivity_n(
     return SensitivityN(
         torch.tensor(list(shares), dtype=torch.float64), torch.stack(attributed, 1).cpu(), dropped.cpu(), clean.cpu()
     )
+
+
+def token_single_deletion(
+    answer: TokenAnswer, texts: Texts, scores: Tensor, *, mode: Removal = "replace", rows: int = 16
+) -> SingleDeletion:
+    """Take each unit of a text away alone, and compare what the score loses with the map's sum over the unit.
+
+    SDS of Hesse et al. (NeurIPS 2024), whose cells of a photo are a text's units here.
+
+    Args:
+        answer: what the target says of changed texts: the logit of the class that is asked about.
+        texts: the texts.
+        scores: (N, T), signed: what lowers the score should be negative.
+        mode: "replace": something else takes the unit's place; "delete": the others move together.
+        rows: how many texts may go through the network at once; the N of a batch always do.
+
+    Returns:
+        Sums and drops of every unit, on the CPU: a pass for each unit of the longest text, and one.
+
+    Raises:
+        InputError: if scores do not fit the texts.
+    """
+    sums, counts = texts.sums(scores), texts.counts
+    longest = sums.shape[1]
+
+    def one_gone(steps: slice) -> Tensor:
+        gone = torch.arange(steps.start, steps.stop, device=texts.units.device) - 1  # nothing is gone first
+        return (texts.units == gone[:, None, None]) & (texts.units >= 0)
+
+    said = answers_without(answer, texts, one_gone, longest + 1, rows, mode).double()
+    none = torch.arange(longest, device=counts.device) >= counts[:, None]
+    dropped = (said[:, :1] - said[:, 1:]).masked_fill(none.to(said.device), torch.nan)
+    return SingleDeletion(sums.cpu(), dropped.cpu(), said[:, 0].cpu(), texts.units.cpu())
