@@ -4,6 +4,7 @@ from dataclasses import replace
 
 import pytest
 import torch
+import torch.nn.functional as F
 from torch import nn
 
 from bitlens.errors import ModelError, SettingError, TargetError
@@ -99,6 +100,40 @@ def test_a_network_without_classes_is_refused_before_anything_is_learnt(tiny_cnn
     network = Network(tiny_cnn, output="regression")
     with pytest.raises(TargetError, match="tells classes apart; this one gives regression"):
         in_domain(network, InMemory([photos]), OneCell(), FEW)
+
+
+class Dense(nn.Module):
+    """Three numbers at every place, that the place's surroundings decide."""
+
+    def __init__(self):
+        super().__init__()
+        torch.manual_seed(0)
+        self.body = nn.Sequential(nn.Conv2d(3, 8, 5, padding=2), nn.ReLU(), nn.Conv2d(8, 3, 5, padding=2))
+
+    def forward(self, images):
+        return {"out": self.body(images)}
+
+
+@pytest.mark.parametrize("output", [None, "multi-label"])  # what the numbers are is not asked
+def test_a_network_that_answers_at_many_places_is_taught_its_answers(output):
+    def smooth(seed):  # what surrounds a tile tells what was in it
+        rough = torch.randn(64, 3, 3, 3, generator=torch.Generator().manual_seed(seed))
+        return F.interpolate(rough, (16, 16), mode="bilinear")
+
+    network = Network(Dense().eval(), output=output)
+    deletion = RandomTiles(tile=2, share=0.5)
+    copy = in_domain(network, InMemory([smooth(0)]), deletion, FEW)
+    task = InDomainTask(network, deletion)
+    whole = task.prepare(InMemory([smooth(1)]).take(range(64)))
+    seeds = list(range(64))
+    with torch.no_grad():
+        before, after = (task.losses(module, whole, seeds, None, None) for module in (network.model, copy))
+        damaged = network.model(task.damaged(whole.inputs, seeds).first)["out"]
+    missed = (damaged - whole.said).square().mean((1, 2, 3)) / whole.said.flatten(1).var(1)
+    torch.testing.assert_close(before.total, missed)
+    agreed = (damaged.argmax(1) == whole.said.argmax(1)).float().mean((1, 2))
+    torch.testing.assert_close(before.parts["agreement"], agreed)
+    assert float(after.total.mean()) < 0.7 * float(before.total.mean())
 
 
 class Counting(nn.Module):

@@ -4,7 +4,8 @@ What a network says of a photo with a grey square also tells what it makes of gr
 and Zheng et al. (ICLR 2025, F-Fidelity) fine-tune it on deletions that no map has chosen before they delete what a map calls
 important. They learn from labels; here the copy learns to say of the damaged input what the network says of the whole one, so
 that no label is needed and it stays the network that was asked about. Its layers keep their running statistics, and nothing is
-dropped out.
+dropped out. Where the network answers at many places (segments, heat maps), what its numbers are does not matter: the copy learns
+the answers themselves.
 """
 
 import copy
@@ -100,7 +101,7 @@ class Whole:
 
     Attributes:
         inputs: whole.
-        said: (N, classes) log-probabilities.
+        said: (N, classes) log-probabilities; of a network that answers at many places its answers (N, columns, places ...).
         names: of the samples.
     """
 
@@ -146,25 +147,32 @@ class InDomainTask:
         """Ask the network about whole inputs.
 
         Raises:
-            TargetError: if its answer is not one number for each of several classes.
+            TargetError: if its answer is neither one number for each of several classes nor of many places.
         """
         inputs = self.network.prepared(batch.inputs).to(self.network.device)
         output = inputs.passed_to(self.network.model)
-        said = _log_probabilities(self.network.form(inputs, output), output)
+        said = _said(self.network.form(inputs, output), output)
         return Whole(inputs, said, batch.names)
 
     def losses(
         self, module: nn.Module, prepared: Whole, seeds: Sequence[int], epoch: int | None, dtype: torch.dtype | None
     ) -> Losses:
-        """Return the divergence of what is said of the damaged inputs from what is said of the whole ones, in nats."""
+        """Return the divergence of what is said of the damaged inputs from what is said of the whole ones.
+
+        In nats; of answers at many places the share of their variance that is missed.
+        """
         del epoch
         damaged = self.damaged(prepared.inputs, seeds)
         with torch.autocast(self.network.device.type, dtype, enabled=dtype is not None):
             output = damaged.passed_to(module)
-        said = _log_probabilities(self.network.form(prepared.inputs, output), output).float()
-        lost = F.kl_div(said, prepared.said.float(), reduction="none", log_target=True).sum(1)
-        agreed = (said.argmax(1) == prepared.said.argmax(1)).detach().float()
-        return Losses(lost, {"agreement": agreed})
+        said, whole = _said(self.network.form(prepared.inputs, output), output).float(), prepared.said.float()
+        if said.dim() > 2:
+            spread = whole.flatten(1).var(1).clamp_min(torch.finfo(whole.dtype).tiny)
+            lost = (said - whole).square().flatten(1).mean(1) / spread
+        else:
+            lost = F.kl_div(said, whole, reduction="none", log_target=True).sum(1)
+        agreed = (said.argmax(1) == whole.argmax(1)).detach().float()
+        return Losses(lost, {"agreement": agreed.reshape(len(agreed), -1).mean(1)})
 
     def damaged(self, inputs: ModelInputs, seeds: Sequence[int]) -> ModelInputs:
         """Return inputs without what is deleted of each, by a seed for each."""
@@ -202,7 +210,7 @@ def in_domain(
         progress: called after every step.
 
     Raises:
-        TargetError: if the network does not tell classes apart.
+        TargetError: if the network gives one answer and does not tell classes apart.
         FitError: at the first number that is not finite.
         SettingError: if there are too few examples, or the checkpoint is of another training.
     """
@@ -211,7 +219,10 @@ def in_domain(
     return task.module.requires_grad_(requires_grad=False)
 
 
-def _log_probabilities(form: OutputForm, output: Any) -> Tensor:
+def _said(form: OutputForm, output: Any) -> Tensor:
+    answer = form.answer(output)
+    if answer.dim() > 2:
+        return answer
     if form.labels or form.numbers == "regression":
         raise TargetError(
             f"fine-tuning on deletions needs a network that tells classes apart; this one gives {form.numbers}: choose a metric "
