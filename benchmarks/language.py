@@ -10,9 +10,12 @@ that name) has the most bits; `auc`, the rank AUC of these words among the words
 of the better one; `still`, the share whose probability moves by less than 0.01 when noise replaces each word of less than 0.1 bit
 (the mean over 8 noises); `both`, of two hops, the share of which both places are among as many words as carry the answer.
 methods: besides, `drop-1` and `drop-3`, what ln P loses when the words of the highest scores are replaced by the unknown word;
-`area`, between the curves of P as words are replaced, least and most relevant first; `lds`, the linear datamodelling score of
-sentences; rows that went through the network forward alone and with a backward pass, and seconds, for each question, without
-evidence. cost: `first`, with what a network needs once for texts of a length; `fit`, another; `floor`, its noisy rows there and
+`area`, between the curves of P as words are replaced, least and most relevant first; `insertion` and `deletion`, the areas
+under those of P as the highest words appear among unknown ones, and are replaced; `complexity`, the smallest share of them
+with which P is nine tenths; `sds` and `sensitivity-n`, how scores go with what ln P loses without each word alone, and without
+random words; `sparseness`, the Gini index of the scores; `lds`, the linear datamodelling score of sentences; rows that went
+through the network forward alone and with a backward pass, and seconds, for each question, without evidence.
+cost: `first`, with what a network needs once for texts of a length; `fit`, another; `floor`, its noisy rows there and
 back alone. Seed 0 is reported; settings were chosen with others.
 """
 
@@ -20,6 +23,7 @@ import argparse
 import re
 import time
 import warnings
+from collections import defaultdict
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
@@ -43,7 +47,17 @@ from bitlens.data.words import UNKNOWN
 from bitlens.errors import BitlensWarning
 from bitlens.explaining.answers import AnswerExplainer
 from bitlens.methods.naming import read_methods
-from bitlens.metrics import Texts, linear_datamodelling_score, token_degradation, top_drop
+from bitlens.metrics import (
+    Texts,
+    effective_complexity,
+    linear_datamodelling_score,
+    sparseness,
+    token_degradation,
+    token_insertion_deletion,
+    token_sensitivity_n,
+    token_single_deletion,
+    top_drop,
+)
 from bitlens.models.load_language import load_language_model
 from bitlens.models.loaded import Loaded
 
@@ -54,7 +68,7 @@ METHODS = (
     "token-iba:beta=3:steps=2:noise_samples=1:learning_rate=1:initial_logit=2",
     "integrated-gradients", "integrated-gradients:steps=16", "integrated-gradients:steps=8", "integrated-gradients:steps=4",
     "integrated-gradients:steps=2", "gradient-x-input", "leave-one-out", "leave-one-out:unit=sentence", "context-cite",
-    "attention-rollout", "gradient-attention-rollout", "random",
+    "attention-rollout", "gradient-attention-rollout", "random", "token-iba:seed=1", "context-cite:seed=1", "random:seed=1",
 )  # fmt: skip
 
 
@@ -192,7 +206,7 @@ def methods(options: argparse.Namespace) -> None:
 
 def judge(network: Any, asked: Asked, scores: Tensor) -> dict[str, Tensor]:
     """What the answers lose without the words of the highest scores and of the lowest, and how well scores foretell ablations."""
-    found: dict[str, list[Tensor]] = {"drop-1": [], "drop-3": [], "area": [], "lds": []}
+    found: dict[str, list[Tensor]] = defaultdict(list)
     for row in range(len(scores)):
         length = len(asked.batch.tokens[row])
         ids = asked.batch.inputs["input_ids"][row, :length]
@@ -221,6 +235,13 @@ def judge(network: Any, asked: Asked, scores: Tensor) -> dict[str, Tensor]:
         found["drop-1"].append(drop[0])
         found["drop-3"].append(drop[1])
         found["area"].append(token_degradation(p, words, own, mode="replace", rows=64).areas()[0])
+        curves = token_insertion_deletion(p, words, own, points=10, rows=64)
+        found["insertion"].append(curves.insertion_areas()[0])
+        found["deletion"].append(curves.deletion_areas()[0])
+        found["complexity"].append(effective_complexity(curves)[0])
+        found["sds"].append(token_single_deletion(nats, words, own, rows=64).correlations()[0])
+        found["sensitivity-n"].append(token_sensitivity_n(nats, words, own, sets=10, rows=64).means()[0])
+        found["sparseness"].append(sparseness(words.sums(own))[0])
         found["lds"].append(linear_datamodelling_score(nats, whole, own, sets=32, rows=64)[0])
     return {name: torch.stack(values) for name, values in found.items()}
 

@@ -3,7 +3,8 @@
     python tools/paired.py benchmarks/results/regions half=odd "order=best" "reference=iba[layer=layer4,smoothing=0]"
 
 Rows are those of `bitlens evaluate` or of a benchmark (`benchmarks/stored.py`). Differences are paired by sample; on all samples
-or on every other one, so that what is chosen on one half is reported on the other.
+or on every other one, so that what is chosen on one half is reported on the other. A second seed of a method is no line of its
+own but in its errors (`tools/seeded.py`).
 """
 
 import math
@@ -15,6 +16,7 @@ import pyarrow.parquet as pq
 
 from bitlens.evaluation.paired import Mean, compare, mean_of
 from bitlens.evaluation.store import RowStore, Series
+from seeded import seed_variances, without_seed
 
 HALVES = {"all": (0, 1), "even": (0,), "odd": (1,)}
 
@@ -30,7 +32,9 @@ def paired_table(folder: Path, half: str = "all", reference: str = "", order: st
         metrics: labels, separated by comma and space; all that were measured without.
     """
     found = {pair: _half_of(series, half) for pair, series in RowStore(folder / "rows").series().items()}
+    apart = seed_variances(found)
     methods, known = _in_order(folder)
+    methods = [name for name in methods if without_seed(name) not in {*methods} - {name}]
     shown = metrics.split(", ") if metrics else known
     if order == "best":
         methods.sort(key=lambda name: -mean_of(found[name, shown[0]]).mean)
@@ -38,8 +42,11 @@ def paired_table(folder: Path, half: str = "all", reference: str = "", order: st
     lines = [f"| method | samples | {' | '.join(heads)} |", "|---" * (2 + len(shown) * (1 + bool(reference))) + "|"]
     for method in methods:
         own = [found.get((method, metric)) for metric in shown]
-        others = [found.get((reference, metric)) if method != reference else None for metric in shown]
-        cells = [cell for pair in zip(own, others, strict=True) for cell in _cells(*pair)[: 1 + bool(reference)]]
+        cells: list[str] = []
+        for metric, one in zip(shown, own, strict=True):
+            other = found.get((reference, metric)) if method != reference else None
+            widened = [apart.get((name, metric), 0.0) for name in (method, reference)]
+            cells += _cells(one, other, *widened)[: 1 + bool(reference)]
         samples = max(len(one.index) for one in own if one is not None)
         lines.append(f"| `{method}` | {samples} | {' | '.join(cells)} |")
     return "\n".join(lines)
@@ -68,14 +75,17 @@ def _in_order(folder: Path) -> tuple[list[str], list[str]]:
     return list(methods), list(metrics)
 
 
-def _cells(one: Series | None, reference: Series | None) -> tuple[str, str]:
-    """Return the mean of a method, and how much above it the reference is."""
+def _cells(one: Series | None, reference: Series | None, own: float, other: float) -> tuple[str, str]:
+    """Return the mean of a method, and how much above it the reference is; `own` and `other` are what seeds add to variances."""
     if one is None:
         return "", ""
+    mean = mean_of(one)
+    told = number(replace(mean, standard_error=math.sqrt(mean.standard_error**2 + own)))
     if reference is None:
-        return number(mean_of(one)), ""
+        return told, ""
     apart = compare(reference, one)
-    return number(mean_of(one)), number(Mean(apart.difference, apart.standard_error, apart.count), "+")
+    error = math.sqrt(apart.standard_error**2 + own + other)
+    return told, number(Mean(apart.difference, error, apart.count), "+")
 
 
 if __name__ == "__main__":

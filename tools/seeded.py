@@ -6,13 +6,14 @@ the square of the error. That counts what the seed does to single photos twice, 
 """
 
 import math
+import re
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from itertools import product
 from pathlib import Path
 
 from bitlens.evaluation.paired import Comparison, compare, t_test_p
-from bitlens.evaluation.store import RowStore
+from bitlens.evaluation.store import RowStore, Series
 from bitlens.evaluation.tables import Cell, Selection, Table, build_table, metric_of, with_best
 
 JUDGES = ("degradation-14", "bbox", "sds", "f-fidelity", "aim", "degradation-8", "road", "kept-per-bit")
@@ -26,7 +27,7 @@ Variances = Mapping[tuple[str, str], float]
 
 def seeded(folder: Path, selection: Selection | None = None) -> Table:
     """Read the rows of a folder into a table without second seeds, which are in the errors instead."""
-    table, found = build_table(folder, selection), seed_variances(folder)
+    table, found = build_table(folder, selection), seed_variances(RowStore(folder / "rows").series())
     first = set(table.methods)
     cells = {pair: cell for pair, cell in table.cells.items() if without_seed(pair[0]) not in first - {pair[0]}}
     cells = with_best(cells)
@@ -34,15 +35,13 @@ def seeded(folder: Path, selection: Selection | None = None) -> Table:
 
 
 def without_seed(label: str) -> str:
-    """Return the label of a method without its seed."""
-    name, _, settings = label.rstrip("]").partition("[")
-    kept = [one for one in settings.split(",") if one and not one.startswith("seed=")]
-    return f"{name}[{','.join(kept)}]" if kept else name
+    """Return the label of a method without its seed, be it written in brackets or as a person types it."""
+    bare = re.sub(r"[,:]seed=\d+(?=[,:\]]|$)", "", label)
+    return re.sub(r"\[seed=\d+,", "[", re.sub(r"\[seed=\d+\]", "", bare))
 
 
-def seed_variances(folder: Path) -> dict[tuple[str, str], float]:
+def seed_variances(found: Mapping[tuple[str, str], Series]) -> Variances:
     """Return by (method, metric) the variance of the mean under another seed, where a second one was measured."""
-    found = RowStore(folder / "rows").series()
     twice = {
         (without_seed(method), metric): (method, metric) for method, metric in found if without_seed(method) != method
     }

@@ -8,6 +8,7 @@ from bitlens.evaluation.pinned import pin_settings
 from bitlens.evaluation.rows import Row, RowWriter
 from bitlens.evaluation.store import RowStore
 from bitlens.evaluation.tables import build_table
+from paired import paired_table
 from seeded import seeded, standing_table, without_seed
 
 SHIFT = 0.2  # of the second seed, on all photos alike
@@ -41,8 +42,36 @@ def folder(tmp_path):
     return tmp_path
 
 
-def test_a_label_loses_its_seed_and_nothing_else():
-    assert [without_seed(label) for label in ("iba", "iba[seed=1]", SECOND)] == ["iba", "iba", "iba[quality=best]"]
+@pytest.mark.parametrize(
+    ("label", "bare"),
+    [
+        ("iba", "iba"),
+        ("iba[seed=1]", "iba"),
+        (SECOND, "iba[quality=best]"),
+        ("rise[seed=12,stride=4]", "rise[stride=4]"),
+        ("rise[samples=2,seed=1,stride=4]", "rise[samples=2,stride=4]"),
+        ("random:seed=1", "random"),
+        ("lime:samples=9:seed=1", "lime:samples=9"),
+        ("lime:seed=1:samples=9", "lime:samples=9"),
+        ("iba[reseed=1]", "iba[reseed=1]"),
+    ],
+)
+def test_a_label_loses_its_seed_and_nothing_else(label, bare):
+    assert without_seed(label) == bare
+
+
+def test_a_paired_table_has_the_seed_in_its_errors_and_in_no_line_of_its_own(folder):
+    lines = [
+        line.strip("| ").split(" | ") for line in paired_table(folder, reference="iba", metrics="bbox").splitlines()
+    ]
+    assert [line[0] for line in lines[2:]] == ["`iba`", "`iba[quality=best]`", "`grad-cam`", "`saliency`"]
+    found = RowStore(folder / "rows").series()
+    own = mean_of(found["iba[quality=best]", "bbox"])
+    error = (own.standard_error**2 + SHIFT**2 / 2) ** 0.5
+    apart = compare(found["iba", "bbox"], found["iba[quality=best]", "bbox"])
+    between = (apart.standard_error**2 + SHIFT**2 / 2) ** 0.5
+    told = f"{own.mean:.3f} ± {error:.3f}", f"{apart.difference:+.3f} ± {between:.3f}"
+    assert lines[3][2:] == [one.replace("-", "−") for one in told]
 
 
 def test_what_a_seed_changes_on_all_photos_is_in_the_error(folder):
