@@ -7,7 +7,7 @@ from torch import nn
 import bitlens
 from bitlens.core.outputs import OutputForm
 from bitlens.core.regions import Keypoint, Region
-from bitlens.core.targets import as_target
+from bitlens.core.targets import as_target, finds_places, settled
 from bitlens.errors import TargetError
 from bitlens.probe.endings import output_form
 
@@ -41,6 +41,30 @@ def test_a_region_stays_where_the_clean_answer_put_it_and_rows_are_copies_of_the
     assert torch.allclose(asked.value(noisy), torch.stack(expected))
     chosen = asked.select(torch.tensor([1]))
     assert torch.allclose(chosen.value(noisy[[1, 3]]), torch.stack(expected)[[1, 3]])
+
+
+@pytest.mark.parametrize("target", [1, torch.tensor([1, 2]), Region(1), Region([1, 2])])
+def test_another_network_is_asked_at_the_places_that_the_first_one_chose(target):
+    said, other, form = answer(2), answer(2, seed=4), OutputForm()
+    index = torch.as_tensor(getattr(target, "classes", target)).expand(2)
+    other[:, 0] = 99.0  # it predicts these classes nowhere
+    with pytest.raises(TargetError, match="at no place"):
+        as_target(target, other, 2)
+    asked = as_target(settled(target, said, 2, form), other, 2)
+    for row, own in enumerate(index.tolist()):
+        inside = said[row].argmax(0) == own
+        assert float(asked.value(other)[row]) == pytest.approx(float(other[row].softmax(0)[own][inside].mean()))
+    second = as_target(settled(target, said, 2, form).select(slice(1, 2)), other[1:], 1)
+    assert torch.allclose(second.value(other[1:]), asked.value(other)[1:])
+    with pytest.raises(TargetError, match="some of \\(5, 6\\) places, but the network answers at \\(4, 6\\)"):
+        as_target(settled(target, said, 2, form), other[:, :, :4], 2)
+
+
+def test_what_is_not_about_places_stays_as_it_was():
+    one = torch.randn(2, CLASSES)
+    for target in (1, [1, 2], torch.tensor([1, 2])):
+        assert settled(target, one, 2, OutputForm()) is target
+    assert not any(finds_places(target) for target in (as_target(1, one, 2), lambda output: output[:, 0]))
 
 
 def test_a_mask_says_which_places_are_meant_and_how_much():

@@ -9,6 +9,8 @@ import torch
 from PIL import Image
 
 from bitlens.bottlenecks.per_sample import IBA
+from bitlens.core.regions import Region
+from bitlens.core.targets import as_target
 from bitlens.data.datasets import Sample
 from bitlens.errors import DataError, InputError, TargetError
 from bitlens.evaluation.case import Case
@@ -257,3 +259,74 @@ def test_every_metric_can_be_typed():
     (spec,) = parse_specs("insertion:step=10", computes, "metric", lambda build: build).values()
     assert metric_settings(spec)["step"] == 10
     assert metric_settings(Spec("degradation-8", {}))["tile"] == 8
+
+
+class Dense(torch.nn.Module):
+    """Three numbers at every place; `sure` says class 0 everywhere, and otherwise what the trained network says."""
+
+    def __init__(self, sure=0.0):
+        super().__init__()
+        torch.manual_seed(0)
+        self.body = torch.nn.Conv2d(3, 3, 5, padding=2)
+        self.sure = sure
+
+    def forward(self, images):
+        return self.body(images) + self.sure * torch.tensor([1.0, 0.0, 0.0])[:, None, None]
+
+
+class Told:
+    """A method that remembers what it is asked about, and gives a map."""
+
+    def __init__(self, values):
+        self.values, self.targets = values, []
+
+    def explain(self, _, target):
+        self.targets.append(target)
+        return type("Attribution", (), {"map": self.values[None], "evidence": None})()
+
+
+@pytest.fixture
+def dense():
+    return Network(Dense().eval())
+
+
+@pytest.fixture
+def dense_photo(loaded, dense):
+    picture = Image.fromarray(np.random.default_rng(0).integers(0, 255, (48, 48, 3), dtype=np.uint8))
+    return read_photo(Sample("one", lambda: picture, 2), dense, loaded.preprocess)
+
+
+@pytest.mark.parametrize("name", ["idsds", "f-fidelity"])
+def test_a_copy_is_asked_at_the_places_where_the_network_itself_predicts_the_class(name, dense, dense_photo):
+    """The copy predicts the class nowhere; asked about the same places as the network, it gives a number all the same."""
+    values = torch.rand(48, 48, generator=torch.Generator().manual_seed(0))
+    copy = Network(Dense(sure=50.0).eval())
+    case = Case(dense_photo, dense, Given(values), 0, judge=lambda *_: copy)
+    spec = Spec(name, {"draws": 2} if name == "f-fidelity" else {})
+    found = ready_metric(spec)(case)
+    with torch.no_grad():
+        said = dense.model(dense_photo.image)
+    masked = replace(dense_photo, target=Region([2], said.argmax(1) == 2))
+    assert found.value == pytest.approx(
+        ready_metric(spec)(Case(masked, copy, Given(values), 0, judge=lambda *_: copy)).value
+    )
+    with pytest.raises(TargetError, match="at no place"):
+        ready_metric(spec)(Case(replace(dense_photo), copy, Given(values), 0, judge=lambda *_: copy))
+
+
+def test_random_networks_are_asked_at_the_places_that_the_trained_one_chose(dense, dense_photo):
+    values = torch.rand(48, 48, generator=torch.Generator().manual_seed(0))
+    random = Told(values.flip(0))
+    case = Case(dense_photo, dense, Given(values), 0, randomised=lambda *_: [random])
+    assert np.isfinite(ready_metric(Spec("sanity", {}))(case).value)
+    with torch.no_grad():
+        said, other = dense.model(dense_photo.image), Dense(sure=50.0)(dense_photo.image)
+    asked = as_target(random.targets[0], other, 1)
+    assert float(asked.value(other)) == pytest.approx(float(other.softmax(1)[0, 2][said[0].argmax(0) == 2].mean()))
+
+
+def test_a_class_of_the_whole_photo_is_asked_of_others_as_it_is(photo, network):
+    random = Told(torch.rand(48, 48))
+    case = Case(photo, network, Given(torch.rand(48, 48)), 0, randomised=lambda *_: [random])
+    ready_metric(Spec("sanity", {}))(case)
+    assert random.targets == [photo.target]

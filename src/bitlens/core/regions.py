@@ -57,6 +57,12 @@ class AtPlaces(Target):
         self._question: Target = LogOdds(self.classes)
         self._places = torch.empty(0, dtype=torch.long)
         self._weights = torch.empty(0)
+        self._size: tuple[int, ...] = ()
+        self._stays = False
+
+    def settled(self: Q) -> Q:
+        """Return the question for other networks: about the places that were chosen when it was asked, whatever these say."""
+        return changed(self, _stays=True)
 
     def asked_of(self: Q, form: OutputForm, output: Any, count: int) -> Q:
         """Return the same question of a network that answers at places, by its clean output: about which of them.
@@ -75,12 +81,17 @@ class AtPlaces(Target):
         at_one = replace(form, part=None)
         scores = at_one.scores(form.everywhere(output))
         check_indices(classes, scores.shape[1])
-        question = self._about(classes, at_one)
-        weights = self._chosen(question, classes, scores.reshape(-1, count, scores.shape[1]), tuple(answer.shape[2:]))
+        question, size = self._about(classes, at_one), tuple(answer.shape[2:])
+        known = {"form": form, "classes": classes, "count": count, "_question": question, "_size": size}
+        if self._stays:
+            if size != self._size:
+                raise TargetError(
+                    f"the question is about some of {self._size} places, but the network answers at {size}"
+                )
+            return changed(self, **known)
+        weights = self._chosen(question, classes, scores.reshape(-1, count, scores.shape[1]), size)
         places = weights.any(0).nonzero().flatten()
-        weights = weights[:, places] / weights.sum(1, keepdim=True)
-        known = {"form": form, "classes": classes, "count": count}
-        return changed(self, **known, _question=question, _places=places, _weights=weights)
+        return changed(self, **known, _places=places, _weights=weights[:, places] / weights.sum(1, keepdim=True))
 
     def select(self: Q, rows: slice | Tensor) -> Q:
         """Return the question for some samples."""

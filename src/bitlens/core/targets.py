@@ -18,9 +18,9 @@ from bitlens.core.questions import ClassTarget as ClassTarget
 from bitlens.core.questions import LogOdds as LogOdds
 from bitlens.core.questions import NotClass as NotClass
 from bitlens.core.questions import Target as Target
+from bitlens.core.regions import AtPlaces, commonest
 from bitlens.core.regions import Keypoint as Keypoint
 from bitlens.core.regions import Region as Region
-from bitlens.core.regions import commonest
 from bitlens.core.scores import MultiLabel as MultiLabel
 from bitlens.core.scores import Regression as Regression
 from bitlens.core.scores import Score as Score
@@ -82,6 +82,29 @@ def as_target(
     chosen = _suited(chosen, form, output).asked_of(form, output, count)
     chosen.check(output)
     return chosen
+
+
+def finds_places(target: Any) -> bool:
+    """Say whether a target may be about places that a network's own answer chooses: a `Region`, or an index that means one."""
+    return isinstance(target, AtPlaces) or not (isinstance(target, Target) or callable(target))
+
+
+def settled(target: Any, output: Any, count: int, form: OutputForm) -> Any:
+    """Return a target as other networks are to be asked in the place of one: at the places that this one's answer chooses.
+
+    Where a class is predicted, or a keypoint seen, another network would look elsewhere, or find none. Other targets stay.
+
+    Args:
+        target: that `finds_places`, see `as_target`.
+        output: the network's clean output for the N samples.
+        count: N.
+        form: how the output is read.
+
+    Raises:
+        TargetError: see `as_target`.
+    """
+    question = as_target(target, output, count, form)
+    return question.settled() if isinstance(question, AtPlaces) else target
 
 
 def _read(target: Any, output: Any, count: int, form: OutputForm) -> Target:

@@ -11,7 +11,7 @@ from bitlens.baselines.asking import Quantity, asking
 from bitlens.core.attribution import Attribution
 from bitlens.core.evidence import Evidence
 from bitlens.core.passes import Precision, RunOptions
-from bitlens.core.targets import Target
+from bitlens.core.targets import Target, finds_places, settled
 from bitlens.errors import InputError, SettingError
 from bitlens.explaining.asked import Once
 from bitlens.explaining.photo import Photo
@@ -57,9 +57,14 @@ class CaseOf:
         self._failure: Exception | None = None
         self._evidence: Evidence | None = None
 
+    @property
+    def elsewhere(self) -> Any:
+        """What other networks are asked about in the place of the one that is explained."""
+        return self.subject.target
+
     def map_of(self, method: Any) -> Tensor:
-        """Return (1, ...), what another method of the same kind makes of this sample."""
-        made: Tensor = self._explained(method, **map_alone(method)).map
+        """Return (1, ...), what another method of the same kind, or one on another network, makes of this sample."""
+        made: Tensor = method.explain(self._inputs, self.elsewhere, **map_alone(method)).map
         return made
 
     def scored(self, maps: Tensor) -> Tensor:
@@ -154,6 +159,21 @@ class Case(CaseOf):
         if self._judge is None:
             raise SettingError("there are no photos to fine-tune a copy of the network on: use `bitlens evaluate`")
         return self._judge(deletion, epochs)
+
+    @property
+    def elsewhere(self) -> Any:
+        """What other networks are asked about: where the network itself answers at places, at those that it chose."""
+        return self.photo.once("elsewhere", self._settled)
+
+    def _settled(self) -> Any:
+        if len(self.photo.said) or not finds_places(
+            self.photo.target
+        ):  # one answer for the whole sample, or for what is said
+            return self.photo.target
+        inputs = self.network.prepared(self.photo.image)
+        with torch.no_grad(), self.network.running(inputs) as run:
+            output = run(inputs.first.clone())
+        return settled(self.photo.target, output, 1, self.network.form(inputs, output))
 
     @property
     def asked(self) -> tuple[Network, Tensor, int | Target]:

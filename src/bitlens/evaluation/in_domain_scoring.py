@@ -33,7 +33,7 @@ def in_domain_single_deletion(
     nothing = torch.zeros_like(case.map)
     measured = photo.once(  # what is lost without a cell does not depend on the map
         f"in-domain single deletion {cells} {epochs} {precision}",
-        lambda: single_deletion(judge, photo.image, photo.target, nothing, cells, precision=precision),
+        lambda: single_deletion(judge, photo.image, case.elsewhere, nothing, cells, precision=precision),
     )
     return Scored(float(measured.of(case.map).correlations()))
 
@@ -52,6 +52,6 @@ def f_fidelity_score(
     judge, photo = case.judge(RandomTiles(tile, share), epochs), case.photo
     settings: dict[str, Any] = {"share": share, "part": part, "draws": draws, "precision": precision}
     seed = case.seed + int(photo.fingerprint[:8], 16)  # draws that all photos share would err on all of them alike
-    found = f_fidelity(judge, photo.image, photo.target, case.map, tile, seed=seed, **settings)
+    found = f_fidelity(judge, photo.image, case.elsewhere, case.map, tile, seed=seed, **settings)
     curves = (kept_curve(values) for values in (found.sizes, found.plus[0], found.minus[0]))
     return Scored(float(found.scores()), None, *curves)

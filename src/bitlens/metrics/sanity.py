@@ -7,6 +7,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from bitlens.core.targets import finds_places, settled
 from bitlens.metrics.randomisation import cascade
 from bitlens.metrics.ssim import is_flat, ssim
 from bitlens.probe import Network
@@ -54,7 +55,8 @@ def sanity_check(
         make_maps: (network, inputs, targets) → maps (N, H, W). It must make anew, from the network it is given, everything
             that depends on weights: for a bottleneck that includes the statistics of its layer.
         inputs: of N samples.
-        targets: what is asked about every network, trained or random; None for the classes that the trained one predicts.
+        targets: what is asked about every network, trained or random; None for the classes that the trained one predicts. A
+            class of a network that answers at places is asked about where the trained one predicts it.
         layers: where the steps end, see `cascade_steps`; by default each block of the network.
         initialiser: of random layers, one of `randomisation.INITIALISERS`.
         seed: of random layers; the same seed gives the same networks.
@@ -68,7 +70,7 @@ def sanity_check(
         LayerError: if a layer does not exist or has no parameters.
         InputError: if maps are not finite, or smaller than the window.
     """
-    chosen = _predicted(model, inputs) if targets is None else targets
+    chosen = _asked(model, inputs, targets)
     original = make_maps(model, inputs, chosen)
     reached, columns = [], []
     networks = cascade(model, inputs, layers, initialiser=initialiser, seed=seed, calibration=calibration)
@@ -83,9 +85,12 @@ def sanity_check(
 
 
 @torch.no_grad()
-def _predicted(model: nn.Module, inputs: Any) -> Tensor:
+def _asked(model: nn.Module, inputs: Any, targets: Any) -> Any:
+    if targets is not None and not finds_places(targets):
+        return targets
     network = Network(model)
     batch = network.prepared(inputs)
     with network.running(batch) as run:
         output = run(batch.first.clone())
-        return network.form(batch, output).scores(output).argmax(1)
+    form = network.form(batch, output)
+    return form.scores(output).argmax(1) if targets is None else settled(targets, output, batch.count, form)
