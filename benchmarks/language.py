@@ -1,7 +1,7 @@
 """What is found of the words that carry an answer, and what it costs.
 
     python benchmarks/language.py truth --count 500 --store FOLDER      # questions whose answers are stated in known words
-    python benchmarks/language.py methods --count 100 --store FOLDER     # the same questions to other methods as well
+    python benchmarks/language.py methods --count 100 --store FOLDER    # the same questions to other methods as well
     python benchmarks/language.py cost --store FOLDER                   # a decoder of GPT-2's shape, random weights
     python tools/paired.py FOLDER                                       # tells what was found
 
