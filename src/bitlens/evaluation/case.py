@@ -166,14 +166,10 @@ class Case(CaseOf):
         return self.photo.once("elsewhere", self._settled)
 
     def _settled(self) -> Any:
-        if len(self.photo.said) or not finds_places(
-            self.photo.target
-        ):  # one answer for the whole sample, or for what is said
-            return self.photo.target
-        inputs = self.network.prepared(self.photo.image)
-        with torch.no_grad(), self.network.running(inputs) as run:
-            output = run(inputs.first.clone())
-        return settled(self.photo.target, output, 1, self.network.form(inputs, output))
+        if len(self.photo.said) or not finds_places(self.photo.target):
+            return self.photo.target  # there is one answer for the whole sample, or for what is said
+        output, form = self.network.answered(self.network.prepared(self.photo.image))
+        return settled(self.photo.target, output, 1, form)
 
     @property
     def asked(self) -> tuple[Network, Tensor, int | Target]:

@@ -128,10 +128,9 @@ def read_photo(
     except InputError as error:
         raise InputError(f"{sample.name}: {error}") from error
     inputs = network.prepared(image)
-    with torch.no_grad(), network.running(inputs) as run:
-        output = run(inputs.first.clone())  # a network may overwrite what it is given
+    output, form = network.answered(inputs)
     wanted = asked if asked is not None or predicted else sample.label
-    said = answered(output, wanted, network.form(inputs, output))
+    said = answered(output, wanted, form)
     mark = fingerprint(sample, content)
     numbers = content if isinstance(content, Numbers) else None
     size = content.size if isinstance(content, Image.Image) else tuple(image.shape[1:])

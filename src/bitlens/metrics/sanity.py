@@ -84,13 +84,10 @@ def sanity_check(
     return SanityCheck(tuple(reached), torch.stack(columns, 1))
 
 
-@torch.no_grad()
 def _asked(model: nn.Module, inputs: Any, targets: Any) -> Any:
     if targets is not None and not finds_places(targets):
         return targets
     network = Network(model)
     batch = network.prepared(inputs)
-    with network.running(batch) as run:
-        output = run(batch.first.clone())
-    form = network.form(batch, output)
+    output, form = network.answered(batch)
     return form.scores(output).argmax(1) if targets is None else settled(targets, output, batch.count, form)

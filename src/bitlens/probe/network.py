@@ -59,6 +59,13 @@ class Network:
         """Say how the network's output for (prepared) inputs is read."""
         return output_form(self.model, inputs, output, self.output)
 
+    @torch.no_grad()
+    def answered(self, inputs: ModelInputs) -> tuple[Any, OutputForm]:
+        """Return the network's output for (prepared) inputs, which stay as they are, and how it is read."""
+        with self.running(inputs) as run:
+            output = run(inputs.first.clone())  # a network may overwrite what it is given
+        return output, self.form(inputs, output)
+
     def bytes_per_row(self, inputs: ModelInputs) -> int:
         """Return memory for the intermediate results of one row, for (prepared) inputs like these."""
         return self._learn(inputs).bytes_per_row

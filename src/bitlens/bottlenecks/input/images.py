@@ -167,9 +167,8 @@ class InputIBA(GuidedBottleneck):
         """Run stages 1 and 2 for a group; within the block the network can run again from the input."""
         inputs = self.network.prepared(group.inputs)
         places = inputs.placed(self.method)
-        with torch.no_grad(), self.network.running(inputs) as passes:
-            output = passes(inputs.first.clone())
-        target = as_target(group.targets, output, inputs.count, self.network.form(inputs, output))
+        output, form = self.network.answered(inputs)
+        target = as_target(group.targets, output, inputs.count, form)
         images = places.first(inputs.first).float()
         hidden = self.hidden(group, images, inputs=inputs, targets=target)
         mean, std = (self._as_input(name, inputs.first, places) for name in ("noise_mean", "noise_std"))
