@@ -310,3 +310,10 @@ def test_what_nobody_expected_is_one_line_too(
     assert console.Debugging.wanted
     bitlens("version")
     assert not console.Debugging.wanted
+
+
+def test_what_cannot_be_done_in_a_lower_precision_says_which_to_choose() -> None:
+    net = Around(lambda own, image: torch.from_numpy(own.net(image).detach().numpy()))
+    iba = library.IBA(net, "net.2", statistics=statistics(), steps=1, noise_samples=1, precision="bfloat16")
+    with pytest.raises(ModelError, match=r"BFloat16; choose precision='float32'"):
+        iba.explain(IMAGES)

@@ -1,5 +1,6 @@
 """Layers are found by name or module, and the network is left exactly as it was."""
 
+import copy
 import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -9,6 +10,7 @@ import pytest
 import torch
 from torch import Tensor, nn
 
+from bitlens import IBA
 from bitlens.errors import BitlensWarning, LayerError, ModelError
 from bitlens.probe import Network, Probe, find_layer, frozen
 
@@ -26,6 +28,11 @@ def test_unknown_names_suggest_the_closest(tiny_cnn: nn.Sequential) -> None:
         find_layer(model, "encodr.3")
     with pytest.raises(LayerError, match="'encoder', 'classifier'"):
         find_layer(model, "")
+
+
+def test_a_layer_is_no_number(tiny_cnn: nn.Sequential) -> None:
+    with pytest.raises(LayerError, match=r"must be a module of the network or its dotted name, got 3"):
+        find_layer(tiny_cnn, 3)  # type: ignore[arg-type]
 
 
 def test_a_module_of_another_network_is_refused(tiny_cnn: nn.Sequential) -> None:
@@ -224,3 +231,14 @@ def test_a_network_that_has_no_weights_yet_is_told_so() -> None:
             made()
     net(torch.zeros(1, 3, 8, 8))
     assert Probe(net, "1").name == "1"
+
+
+def test_weights_of_inference_mode_are_refused_before_any_work() -> None:
+    with torch.inference_mode():
+        net = nn.Sequential(nn.Conv2d(3, 4, 3), nn.ReLU(), nn.Flatten(), nn.Linear(144, 2)).eval()
+    for made in (lambda: Probe(net, "1"), lambda: Network(net)):
+        with pytest.raises(ModelError, match=r"0.weight of Sequential was made in torch.inference_mode\(\)"):
+            made()
+    outside = copy.deepcopy(net)
+    explained = IBA(outside, "1", steps=1, noise_samples=1).explain(torch.ones(1, 3, 8, 8))
+    assert bool(explained.map.isfinite().all())

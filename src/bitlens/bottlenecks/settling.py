@@ -65,8 +65,7 @@ def settle(recorded: Recorded, fitted: Fitted, fit: FitSettings, keep: float | N
     seed = recorded.evidence_seed + _FLOOR
     few = _FLOOR_OF_TEXTS if recorded.group.kinds.shape[1] else _FLOOR_SAMPLES
     floor, floor_std, error = mean_and_error(_floors(held, before, seed, few))
-    if keep is None:  # masks that are to hold a share are looked for whatever it is
-        error = error.maximum(_rounding(held, recorded.dtype, before, floor))
+    before, error = held.like_with_like(recorded.dtype, before, floor, error)
 
     def share(under: Tensor, samples: Tensor | slice = slice(None)) -> Tensor:
         return share_kept(before[samples], under, floor[samples], error[samples])
@@ -120,18 +119,6 @@ def _floors(held: Holding, before: Tensor, seed: int, few: int) -> Tensor:
         if turn:
             waiting = waiting & (above > 0)
     return values
-
-
-def _rounding(held: Holding, dtype: torch.dtype | None, before: Tensor, floor: Tensor) -> Tensor:
-    """Return what a lower precision makes of the clean values (N,): so much of a share of them is no decision.
-
-    It is measured where the floor is near; elsewhere it does not matter.
-    """
-    near = (before - floor).abs() < before.abs() / 2
-    if dtype is None or not bool(near.any()):
-        return torch.zeros_like(before)
-    clean = held.values(torch.zeros_like(held.masks.features), 1, 0)[0]
-    return torch.where(near, (clean - before).abs(), 0.0)
 
 
 def _finite(values: Tensor) -> Tensor:

@@ -17,7 +17,7 @@ class Evidence:
     """Answers of the network about the target, clean and with the noise in place of what the map calls unused.
 
     Attributes:
-        before: (N,) on the clean input.
+        before: (N,) on the clean input; where the floor is near, in the precision of the passes under noise.
         under_noise: (N,) mean over fresh noise samples, none of which the mask was fitted on.
         under_noise_std: (N,) standard deviation over them.
         floor: (N,) mean with nothing but noise where features are restricted: what the network says without seeing anything.

@@ -112,6 +112,26 @@ class Holding:
         nothing = masks.region.of(torch.ones_like(masks.features))
         return self.values(nothing, count, seed)
 
+    def like_with_like(
+        self, dtype: torch.dtype | None, before: Tensor, floor: Tensor, error: Tensor
+    ) -> tuple[Tensor, Tensor]:
+        """Return clean values (N,) in the precision of the passes under noise, and errors of the floor that know of its rounding.
+
+        Where the floor is near, what rounding makes of the clean value is no decision, and no mask could hold it. Elsewhere it
+        does not matter, and is not measured.
+
+        Args:
+            dtype: the lower precision of `run`, None for the network's own.
+            before: (N,) the clean values, in the network's own.
+            floor: (N,) the mean with nothing but noise where features are restricted.
+            error: (N,) its standard error.
+        """
+        near = (before - floor).abs() < before.abs() / 2
+        if dtype is None or not bool(near.any()):
+            return before, error
+        clean = self.values(torch.zeros_like(self.masks.features), 1, 0)[0]
+        return torch.where(near, clean, before), torch.where(near, error.maximum((clean - before).abs()), error)
+
 
 def fewest_that_hold(
     look: Look,

@@ -77,7 +77,9 @@ def _sentence(error: Exception, names: dict[nn.Module, str], model: nn.Module) -
         if names[last.module]
         else "it raised"
     )
-    return ModelError(f"{kind} cannot be run on {given}: {within} {raised}; see whether model(inputs) alone works")
+    lower = "bfloat16" in text.lower() and "bfloat16" not in given
+    remedy = "choose precision='float32'" if lower else "see whether model(inputs) alone works"
+    return ModelError(f"{kind} cannot be run on {given}: {within} {raised}; {remedy}")
 
 
 def _calls(error: BaseException) -> Iterator[_Called]:

@@ -41,12 +41,16 @@ def unwrapped(model: nn.Module) -> nn.Module:
     return model if inner is None else unwrapped(inner)
 
 
-def refuse_unshaped(model: nn.Module) -> None:
-    """Refuse a network with lazy modules that no pass has given a shape (ModelError)."""
+def refuse_unready(model: nn.Module) -> None:
+    """Refuse a network whose weights have no shape as yet (of lazy modules), or can never have a gradient (ModelError)."""
+    kind = type(model).__name__
     for name, parameter in model.named_parameters():
         if is_lazy(parameter):
+            raise ModelError(f"{name} of {kind} has no shape yet: pass one batch through the network first")
+        if parameter.is_inference():
             raise ModelError(
-                f"{name} of {type(model).__name__} has no shape yet: pass one batch through the network first"
+                f"{name} of {kind} was made in torch.inference_mode(), so that no gradient can pass it: explain "
+                "copy.deepcopy(model), made outside of it"
             )
 
 
@@ -82,8 +86,10 @@ def find_layer(model: nn.Module, layer: str | nn.Module) -> tuple[str, nn.Module
         if not name:
             kind = type(layer).__name__
             raise LayerError(f"layer {kind} is not part of {type(model).__name__}: pass one of its modules")
-    else:
+    elif isinstance(layer, str):
         name = plain_name(layer)
+    else:
+        raise LayerError(f"layer must be a module of the network or its dotted name, got {layer!r}")
     _refuse_graphs(model, name, known=name in modules)
     if name in modules:
         return name, modules[name]

@@ -19,7 +19,7 @@ from bitlens.probe.behaviour import check_behaviour
 from bitlens.probe.endings import output_form
 from bitlens.probe.folding import Fold, foldable, folded
 from bitlens.probe.following import prepared
-from bitlens.probe.modules import device_of, frozen, refuse_unshaped, unwrapped, wrapped
+from bitlens.probe.modules import device_of, frozen, refuse_unready, unwrapped, wrapped
 from bitlens.probe.recording import Touched
 from bitlens.probe.trace import trace_calls
 
@@ -43,7 +43,7 @@ class Network:
     def __init__(self, model: nn.Module, *, output: OutputChoice = None) -> None:
         self.output = output
         self.model = unwrapped(model)
-        refuse_unshaped(self.model)
+        refuse_unready(self.model)
         self._known: dict[Any, _Known] = {}
 
     @property

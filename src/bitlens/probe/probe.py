@@ -29,7 +29,7 @@ from bitlens.probe.modules import (
     frozen,
     names_of,
     putting_out,
-    refuse_unshaped,
+    refuse_unready,
     unwrapped,
     wrapped,
 )
@@ -68,7 +68,7 @@ class Probe:
         output: OutputChoice = None,
     ) -> None:
         self.model = unwrapped(model)
-        refuse_unshaped(self.model)
+        refuse_unready(self.model)
         self.fingerprint = Fingerprint(self.model)
         self.name, self.layer = find_layer(self.model, layer)
         self.call = call_of(self.name) if call is None else call
