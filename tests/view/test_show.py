@@ -17,6 +17,7 @@ from bitlens.core.evidence import Evidence
 from bitlens.core.seen import MOST_SEEN, Seen, seen_of
 from bitlens.data.datasets import open_dataset
 from bitlens.errors import InputError
+from bitlens.view.card import Proof
 
 
 def texts_of(figure: Figure) -> str:
@@ -134,6 +135,20 @@ def test_where_nothing_is_needed_it_is_said() -> None:
     found = replace(small_results.in_bits(0), evidence=proof)
     assert "nothing of the input was needed" in texts_of(found.show()).replace("\n", " ")
     assert "nothing of the input was needed" in found._repr_html_()
+
+
+def test_where_noise_says_more_it_is_not_said_that_it_says_the_same() -> None:
+    number = torch.tensor([0.1])
+    proof = Evidence(number, number, number * 0, floor=number + 0.3, floor_std=number * 0, floor_error=number * 0)
+    found = replace(small_results.in_bits(0), evidence=proof)
+    assert "nothing of the input speaks for it" in texts_of(found.show()).replace("\n", " ")
+    shown = Proof.of(found)
+    assert shown is not None
+    assert "says more of it" in shown.meaning
+    assert "says the same" in replace(shown, floor=0.12).meaning
+    less = replace(shown, measure="score", before=-2.0, floor=-0.5)
+    assert "says more of it" in less.meaning
+    assert "says the same" in replace(less, floor=-1.9).meaning
 
 
 def test_what_is_kept_of_inputs_is_small() -> None:

@@ -1,8 +1,8 @@
 """How much of what was found passes in the end: as it is, so many bits, or as few as hold a share of the target; the proof."""
 
 import math
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
 
 import torch
 from torch import Tensor
@@ -11,7 +11,7 @@ from bitlens.bottlenecks.recorded import Recorded
 from bitlens.core.effort import FitSettings
 from bitlens.core.evidence import Evidence
 from bitlens.core.family import Fitted, MaskFamily
-from bitlens.core.floor import share_kept
+from bitlens.core.floor import share_kept, span
 from bitlens.core.holding import IMAGES, ROWS, SEARCHED, TEXTS, Cliff, Holding, fewest_that_hold
 from bitlens.core.proofs import MOST, Look, Share, doubt, mean_and_error, proven
 from bitlens.core.told import LEVELS
@@ -42,6 +42,56 @@ class Settled:
     met: Tensor | None = None
 
 
+@dataclass(frozen=True, eq=False)
+class _Scale:
+    """The way from the floor to the clean value, on which values under noise lie.
+
+    Attributes:
+        before: (N,) the clean values.
+        floor: (N,) means with nothing but noise.
+        floor_std: (N,) standard deviations of these.
+        error: (N,) and their standard errors.
+        two_sided: whether values are to stay as they are, so that more is as far off as less.
+    """
+
+    before: Tensor
+    floor: Tensor
+    floor_std: Tensor
+    error: Tensor
+    two_sided: bool
+
+    @property
+    def wide(self) -> Tensor:
+        """Return how far it is (N,)."""
+        return span(self.before, self.floor, self.floor_std if self.two_sided else None)
+
+    @property
+    def needed(self) -> Tensor:
+        """Return of which samples something of the input is needed (N,)."""
+        return self.share(self.before, torch.zeros_like(self.before)).isfinite()
+
+    def share(self, mean: Tensor, spread: Tensor, samples: Tensor | slice = slice(None)) -> Tensor:
+        """Return how much of the target is kept, from means and standard deviations under noise, all (n,)."""
+        spreads = (spread, self.floor_std[samples]) if self.two_sided else None
+        return share_kept(self.before[samples], mean, self.floor[samples], self.error[samples], spreads)
+
+    def judge(self, *, capped: bool = False) -> Share:
+        """Return what says how much is kept, and its standard error.
+
+        Args:
+            capped: whether no value counts for more than the clean one: where a share must hold, a rise under one noise makes no
+                fall good.
+        """
+
+        def judged(values: Tensor, samples: Tensor) -> tuple[Tensor, Tensor]:
+            one_sided = capped and not self.two_sided
+            mean, spread, error = mean_and_error(values.minimum(self.before[samples]) if one_sided else values)
+            kept = self.share(mean, spread, samples)
+            return kept, torch.where(kept.isnan(), kept, error / self.wide[samples])
+
+        return judged
+
+
 @torch.no_grad()
 def settle(recorded: Recorded, fitted: Fitted, fit: FitSettings, keep: float | None, bits: float | None) -> Settled:
     """Bring masks to a number of bits, or to the fewest that hold a share of the target, and measure what they keep.
@@ -61,37 +111,36 @@ def settle(recorded: Recorded, fitted: Fitted, fit: FitSettings, keep: float | N
         fitted = masks.shifted(fitted.logits, masks.shift_to(fitted.logits, nats))
     if keep is None and not wanted.evidence_samples and not wanted.curve:
         return Settled(fitted)
-    before = recorded.target.value(recorded.output).detach().float()
+    before, two_sided = recorded.target.value(recorded.output).detach().float(), recorded.target.two_sided
     seed = recorded.evidence_seed + _FLOOR
-    few = _FLOOR_OF_TEXTS if recorded.group.kinds.shape[1] else _FLOOR_SAMPLES
+    few = _FLOOR_OF_TEXTS if recorded.group.kinds.shape[1] or two_sided else _FLOOR_SAMPLES
     floor, floor_std, error = mean_and_error(_floors(held, before, seed, few))
-    before, error = held.like_with_like(recorded.dtype, before, floor, error)
-
-    def share(under: Tensor, samples: Tensor | slice = slice(None)) -> Tensor:
-        return share_kept(before[samples], under, floor[samples], error[samples])
-
+    rounded = held.rounding(recorded.dtype, before, floor)
+    held = replace(held, rounded=rounded)
+    scale = _Scale(before, floor + rounded, floor_std, error.maximum(rounded.abs()), two_sided)
     look, found, values = _looking(held, fitted.logits, recorded.evidence_seed), fitted, before[None]
     proof = wanted.evidence_samples
     if keep is not None:
         shift, values = fewest_that_hold(
-            look, _judge(share, before), keep, share(before).isfinite(),
-            proof=proof or SEARCHED, closes=fit.closes, cliff=_cliff(recorded),
+            look, scale.judge(capped=True), keep, scale.needed, proof=proof or SEARCHED, closes=fit.closes,
+            cliff=_cliff(recorded),
         )  # fmt: skip
         found = masks.shifted(fitted.logits, shift)
     elif proof:
         most = MOST if wanted.more_evidence else proof
-        values = proven(look, _judge(share), torch.zeros_like(before), proof, most)
+        values = proven(look, scale.judge(), torch.zeros_like(before), proof, most)
     under, spread, _ = mean_and_error(values)
     evidence = None
     if proof:
         evidence = Evidence(
             before.cpu(), under.cpu(), spread.cpu(), recorded.target.measure, proof,
-            floor.cpu(), floor_std.cpu(), error.cpu(),
-            doubt(values, before - floor).cpu() if proof > 1 else None,  # one noise says nothing of others
+            scale.floor.cpu(), floor_std.cpu(), scale.error.cpu(),
+            doubt(values, scale.wide).cpu() if proof > 1 else None,  # one noise says nothing of others
+            two_sided=two_sided,
         )  # fmt: skip
     if not wanted.curve:
         return Settled(found, evidence)
-    return Settled(found, evidence, *_path(held, masks, found.logits, share, recorded.evidence_seed + _CURVE))
+    return Settled(found, evidence, *_path(held, masks, found.logits, scale, recorded.evidence_seed + _CURVE))
 
 
 def _floors(held: Holding, before: Tensor, seed: int, few: int) -> Tensor:
@@ -102,7 +151,7 @@ def _floors(held: Holding, before: Tensor, seed: int, few: int) -> Tensor:
     """
     values = held.floor(few, seed)
     NotFiniteError.refuse("the network's answer to nothing but noise", values.T)
-    waiting = values.mean(0) > _LOW * before
+    waiting = (values.mean(0) > _LOW * before) | (before <= 0)
     for turn, more in enumerate(_MORE):
         samples = waiting.nonzero().flatten()
         if not len(samples):
@@ -141,30 +190,13 @@ def _looking(held: Holding, logits: Tensor, seed: int) -> Look:
     return look
 
 
-def _judge(share: Callable[..., Tensor], before: Tensor | None = None) -> Share:
-    """Return what says how much is kept, and its standard error.
-
-    With the clean values `before` none counts for more than that: where a share must hold, a rise under one noise makes no fall
-    good.
-    """
-
-    def judged(values: Tensor, samples: Tensor) -> tuple[Tensor, Tensor]:
-        mean, _, error = mean_and_error(values if before is None else values.minimum(before[samples]))
-        kept = share(mean, samples)
-        return kept, share(mean + error, samples) - kept
-
-    return judged
-
-
 def _cliff(recorded: Recorded) -> Cliff:
     if recorded.rows_of_tables:
         return ROWS
     return TEXTS if recorded.group.kinds.shape[1] else IMAGES
 
 
-def _path(
-    held: Holding, masks: MaskFamily, logits: Tensor, share: Callable[[Tensor], Tensor], seed: int
-) -> tuple[list[Fitted], Tensor]:
+def _path(held: Holding, masks: MaskFamily, logits: Tensor, scale: "_Scale", seed: int) -> tuple[list[Fitted], Tensor]:
     """Return masks at each of `LEVELS`, from shares measured along the way, and what they keep (N, L).
 
     A level that was not met has the nearest that was, with its own share; where nothing is needed everything is kept.
@@ -173,7 +205,8 @@ def _path(
     measured = []
     for offset in offsets:
         u = masks.shifted(logits, offset.expand(len(logits))).u
-        measured.append(share(held.values(u, SEARCHED, seed, antithetic=True).mean(0)))
+        mean, spread, _ = mean_and_error(held.values(u, SEARCHED, seed, antithetic=True))
+        measured.append(scale.share(mean, spread))
     kept = torch.stack(measured).nan_to_num(1.0).cummax(0).values  # more bits keep no less
     path, met = [], []
     for level in LEVELS:

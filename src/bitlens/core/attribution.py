@@ -194,7 +194,8 @@ class Attribution:
         if proof is None:
             return plain | {"evidence": None}
         said = {"measure": proof.measure, "noise_samples": proof.noise_samples}
-        return plain | {"evidence": said | ({"bypass_allowed": True} if proof.bypass_allowed else {})}
+        flags = {name: True for name in ("bypass_allowed", "two_sided") if getattr(proof, name)}
+        return plain | {"evidence": said | flags}
 
     def _differences(self, other: "Attribution") -> set[str]:
         """Return names of what differs, samples aside."""

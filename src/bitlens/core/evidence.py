@@ -5,7 +5,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from bitlens.core.floor import share_error, share_kept
+from bitlens.core.floor import share_error, share_kept, span
 from bitlens.core.told import BYPASSED
 from bitlens.errors import SettingError
 
@@ -17,7 +17,7 @@ class Evidence:
     """Answers of the network about the target, clean and with the noise in place of what the map calls unused.
 
     Attributes:
-        before: (N,) on the clean input; where the floor is near, in the precision of the passes under noise.
+        before: (N,) on the clean input.
         under_noise: (N,) mean over fresh noise samples, none of which the mask was fitted on.
         under_noise_std: (N,) standard deviation over them.
         floor: (N,) mean with nothing but noise where features are restricted: what the network says without seeing anything.
@@ -28,6 +28,7 @@ class Evidence:
         under_noise_error: (N,) standard error of the mean under noise: the mean plus and minus twice it is an interval of 95 %,
             also where noises were few. None of a single noise, and in files that do not tell it.
         bypass_allowed: whether the layer was restricted although the input might also reach the output by another way.
+        two_sided: whether the target is a value that is to stay as it is, so that more of it is as far off as less.
     """
 
     before: Tensor
@@ -40,24 +41,31 @@ class Evidence:
     floor_error: Tensor | None = None
     under_noise_error: Tensor | None = None
     bypass_allowed: bool = False
+    two_sided: bool = False
 
     @property
     def kept(self) -> Tensor:
         """(N,) how much of the target the map holds: (under_noise - floor) / (before - floor).
 
-        NaN where `before` is not above the floor by more than chance makes of it: there the network says the same without
-        seeing anything, so nothing was needed; and where the floor was not measured.
+        NaN where `before` is not above the floor by more than chance makes of it: there the network says as much without
+        seeing anything, so nothing was needed; and where the floor was not measured. Of a value that is to stay as it is:
+        1 - (root mean square distance from `before` under noise) / (the same with nothing but noise).
         """
         if self.floor is None or self.floor_error is None:
             return torch.full_like(self.before, torch.nan)
-        return share_kept(self.before, self.under_noise, self.floor, self.floor_error)
+        return share_kept(self.before, self.under_noise, self.floor, self.floor_error, self._spreads)
 
     @property
     def kept_error(self) -> Tensor:
         """(N,) standard error of what is kept: of the mean under noise and of the floor; NaN where either is not known."""
         if self.floor is None or self.floor_error is None or self.under_noise_error is None:
             return torch.full_like(self.before, torch.nan)
-        return share_error(self.before, self.kept, self.under_noise_error, self.floor, self.floor_error)
+        wide = span(self.before, self.floor, self._spreads and self._spreads[1])
+        return share_error(wide, self.kept, self.under_noise_error, self.floor_error)
+
+    @property
+    def _spreads(self) -> tuple[Tensor, Tensor] | None:
+        return (self.under_noise_std, self.floor_std) if self.two_sided and self.floor_std is not None else None
 
     @property
     def caveat(self) -> str:

@@ -62,6 +62,7 @@ class Holding:
         masks: of the samples' features.
         rows: how many rows go through the network at once.
         deeper: further layers that the same masks restrict.
+        rounded: (N,) what a lower precision takes from values, which is given back to them, see `rounding`.
     """
 
     run: Run
@@ -69,13 +70,20 @@ class Holding:
     masks: MaskFamily
     rows: int
     deeper: DeeperLayers | None = None
+    rounded: Tensor | float = 0.0
 
     def part(self, samples: Tensor) -> "Holding":
         """Return the same for some of the samples, by their indices; all of them where deeper layers are restricted, too."""
         if self.deeper is not None or len(samples) == len(self.masks.features):
             return self
-        run = self.run
-        return Holding(lambda z: run(z, samples), self.target.select(samples), self.masks.part(samples), self.rows)
+        run, rounded = self.run, self.rounded
+        return Holding(
+            lambda z: run(z, samples),
+            self.target.select(samples),
+            self.masks.part(samples),
+            self.rows,
+            rounded=rounded[samples] if isinstance(rounded, Tensor) else rounded,
+        )
 
     @torch.no_grad()
     def values(self, u: Tensor, count: int, seed: int, *, antithetic: bool = False) -> Tensor:
@@ -90,7 +98,7 @@ class Holding:
             value = self.target.value(self.output(used, u, torch.cat(noises[chunk])))
             rows = one_per_row(value, len(noises[chunk]) * len(features))
             values.append(rows.float().reshape(-1, len(features)))
-        return torch.cat(values)
+        return torch.cat(values) + self.rounded
 
     def output(self, used: Tensor, u: Tensor, standard: Tensor) -> Any:
         """Return what the network says, of c copies of the samples.
@@ -112,25 +120,22 @@ class Holding:
         nothing = masks.region.of(torch.ones_like(masks.features))
         return self.values(nothing, count, seed)
 
-    def like_with_like(
-        self, dtype: torch.dtype | None, before: Tensor, floor: Tensor, error: Tensor
-    ) -> tuple[Tensor, Tensor]:
-        """Return clean values (N,) in the precision of the passes under noise, and errors of the floor that know of its rounding.
+    def rounding(self, dtype: torch.dtype | None, before: Tensor, floor: Tensor) -> Tensor:
+        """Return what a lower precision takes from each clean value (N,), where the floor is near; 0 elsewhere.
 
-        Where the floor is near, what rounding makes of the clean value is no decision, and no mask could hold it. Elsewhere it
+        There it is much of what lies between the two, and no mask could hold it: it is no decision. Where the floor is far it
         does not matter, and is not measured.
 
         Args:
             dtype: the lower precision of `run`, None for the network's own.
             before: (N,) the clean values, in the network's own.
             floor: (N,) the mean with nothing but noise where features are restricted.
-            error: (N,) its standard error.
         """
         near = (before - floor).abs() < before.abs() / 2
         if dtype is None or not bool(near.any()):
-            return before, error
+            return torch.zeros_like(before)
         clean = self.values(torch.zeros_like(self.masks.features), 1, 0)[0]
-        return torch.where(near, clean, before), torch.where(near, error.maximum((clean - before).abs()), error)
+        return torch.where(near, before - clean, 0.0)
 
 
 def fewest_that_hold(

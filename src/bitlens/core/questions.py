@@ -33,6 +33,9 @@ class Target(ABC):
     each: str = ""
     """The attribute that holds an entry for each of these samples, if there is one."""
 
+    two_sided: bool = False
+    """Whether the answer is a value that is to stay as it is, so that it is lost by more of it as well as by less."""
+
     against: bool = False
     """Whether masks are to find what speaks against the answer, and not for it."""
 
@@ -76,6 +79,17 @@ class Target(ABC):
     def score(self, output: Any) -> Tensor:
         """Return what methods differentiate that explain a score: (rows,), the pre-softmax logit where there is one."""
         return self.value(output)
+
+    def counted(self, values: Tensor, output: Any) -> Tensor:
+        """Return values (rows,) of changed inputs as metrics count them, more being better.
+
+        That is as they are; where a value is to stay as it is, minus how far each is from the clean one.
+
+        Args:
+            values: what `value` gives, copy-major.
+            output: the clean one of the samples.
+        """
+        return -(values - tiled(self.value(output), len(values))).abs() if self.two_sided else values
 
     def at(self, last: Tensor | None) -> "Target":  # noqa: ARG002
         """Return the question about texts whose last tokens (N,) are known, or that have none; the same unless it reads them."""

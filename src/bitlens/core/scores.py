@@ -71,7 +71,7 @@ class Regression(Target):
         column: which output of several; None for the only one (the first, where values are given).
     """
 
-    measure, each = "score", "values"
+    measure, each, two_sided = "score", "values", True
 
     def __init__(self, values: Tensor | None = None, *, scale: float = 1.0, column: int | None = None) -> None:
         self.values, self.scale, self.column = values, scale, column

@@ -9,7 +9,7 @@ from typing import Any, TypeAlias, TypeVar
 import numpy as np
 import numpy.typing as npt
 
-from bitlens.core.floor import share_error, share_kept
+from bitlens.core.floor import share_error, share_kept, span
 from bitlens.core.told import BYPASSED
 from bitlens.system.arrays import read_plain_arrays
 from bitlens.system.checks import array, exactly, mapping, number, text, texts, whole_number, yes_or_no
@@ -47,6 +47,7 @@ class StoredEvidence:
     floor_error: Array | None = None
     under_noise_error: Array | None = None
     bypass_allowed: bool = False
+    two_sided: bool = False
 
     @property
     def caveat(self) -> str:
@@ -58,14 +59,19 @@ class StoredEvidence:
         """(N,) how much of the target the map holds, NaN where nothing was needed; see `Evidence.kept`."""
         if self.floor is None or self.floor_error is None:
             return np.full_like(self.before, np.nan)
-        return share_kept(self.before, self.under_noise, self.floor, self.floor_error)
+        return share_kept(self.before, self.under_noise, self.floor, self.floor_error, self._spreads)
 
     @property
     def kept_error(self) -> Array:
         """(N,) standard error of what is kept, NaN where it is not known; see `Evidence.kept_error`."""
         if self.floor is None or self.floor_error is None or self.under_noise_error is None:
             return np.full_like(self.before, np.nan)
-        return share_error(self.before, self.kept, self.under_noise_error, self.floor, self.floor_error)
+        wide = span(self.before, self.floor, self._spreads and self._spreads[1])
+        return share_error(wide, self.kept, self.under_noise_error, self.floor_error)
+
+    @property
+    def _spreads(self) -> tuple[Array, Array] | None:
+        return (self.under_noise_std, self.floor_std) if self.two_sided and self.floor_std is not None else None
 
 
 @dataclass(frozen=True, eq=False)
@@ -241,8 +247,8 @@ def _evidence(arrays: Mapping[str, Array], details: Any, count: int) -> dict[str
     counted = "floor_samples" in known  # one number for all samples, in files that do not say the error of each
     floor = ("floor", "floor_std", *(() if counted else ("floor_error",))) if counted or "floor" in held else ()
     exactly(held, (*names, *floor), "the numbers of the evidence")  # version 0.1 did not measure the floor
-    allowed = "bypass_allowed" in known and yes_or_no(known["bypass_allowed"], "bypass_allowed")
-    further = [name for name in ("floor_samples", "bypass_allowed") if name in known]  # either only where there is one
+    said = {name: name in known and yes_or_no(known[name], name) for name in ("bypass_allowed", "two_sided")}
+    further = [name for name in ("floor_samples", *said) if name in known]  # each only where there is one
     exactly(known, ("measure", "noise_samples", *further), "the details of the evidence")
     measure = text(known["measure"], "measure", ("probability", "score"))
     low, high = (-_ROUNDING, 1 + _ROUNDING) if measure == "probability" else (-math.inf, math.inf)
@@ -259,5 +265,5 @@ def _evidence(arrays: Mapping[str, Array], details: Any, count: int) -> dict[str
         **proof,
         "measure": measure,
         "noise_samples": whole_number(known["noise_samples"], "noise_samples", least=1),
-        "bypass_allowed": allowed,
+        **said,
     }

@@ -224,7 +224,8 @@ class TextCase(CaseOf):
             with asking(
                 self.loaded, text.batch, text.target, self.rows, precision, text.output, choice=said
             ) as question:
-                return question.answers(places, present, rows, quantity)
+                found = question.answers(places, present, rows, quantity)
+                return question.target.counted(found, question.output) if quantity == "value" else found
 
         return answered
 

@@ -125,8 +125,14 @@ def _measured(recorded: Recorded, maps: Tensor, points: int, passed: float, nois
         bits.append(masks.information(u).flatten(1).sum(1) / math.log(2))
         values.append(held.values(u, noise_samples, seed))
     floor, error = values[0].mean(0), values[0].std(0) / noise_samples**0.5
-    before, error = held.like_with_like(recorded.dtype, before, floor, error)
-    kept = [share_kept(before, value.mean(0), floor, error) for value in values]
+    rounded = held.rounding(recorded.dtype, before, floor)
+    values, floor, error = [value + rounded for value in values], floor + rounded, error.maximum(rounded.abs())
+    floor_std = values[0].std(0)
+    two_sided = recorded.target.two_sided
+    kept = [
+        share_kept(before, value.mean(0), floor, error, (value.std(0), floor_std) if two_sided else None)
+        for value in values
+    ]
     return KeptPerBit(torch.stack(bits, 1).cpu(), torch.stack(kept, 1).cpu())
 
 

@@ -135,7 +135,11 @@ def _question(
     """Return what the target says of variants with channels last, and of the inputs themselves."""
     output = ask(places.first(inputs.first).clone())  # a network may overwrite what it is given
     asked = as_target(target, output, inputs.count, network.form(inputs, output))
-    read: Answer = getattr(asked, quantity)
+
+    def read(changed: Any) -> Tensor:
+        found: Tensor = getattr(asked, quantity)(changed)
+        return asked.counted(found, output) if quantity == "value" else found
+
     clean = one_each("sample", read(output), inputs.count)
     return lambda variants: read(ask(variants.movedim(-1, 1))), clean
 

@@ -84,8 +84,16 @@ class Proof:
         return self.floor is not None and self.kept is None
 
     @property
+    def more(self) -> bool:
+        """Say whether the network says clearly more of it without seeing anything."""
+        least = _RISE if self.measure == "probability" else (1 - _FALL) * abs(self.before)
+        return self.idle and self.floor is not None and self.floor > self.before + least
+
+    @property
     def held(self) -> str:
         """Say what share of the decision the map holds, or that nothing was needed; nothing where that was not measured."""
+        if self.more:
+            return "nothing of the input speaks for it"
         if self.idle:
             return "no place of the input was needed" if self.own else "nothing of the input was needed"
         if self.kept is None:
@@ -104,12 +112,7 @@ class Proof:
     def meaning(self) -> str:
         """Say in one sentence what the numbers mean for the map."""
         if self.idle:
-            return (
-                "With noise that has this input's own averages the network says the same: what decides is in it everywhere, as a "
-                "texture is, or was not needed; statistics of other inputs tell which."
-                if self.own
-                else "With nothing but noise the network says the same: nothing here was needed for this answer."
-            )
+            return self._without_seeing
         if self.fails:
             return "No map was found that holds as much of this answer as was asked for: more than this one shows is needed."
         if self.measure != "probability":
@@ -120,6 +123,18 @@ class Proof:
             return "What the map shows is most of what this answer needs."
         against = "; the noise also hid what spoke against it" if self.under > self.before + _RISE else ""
         return f"What the map shows is enough for this answer{against}."
+
+    @property
+    def _without_seeing(self) -> str:
+        """Say what it means that the network gives this answer without seeing anything."""
+        if self.more:
+            return "With nothing but noise the network says more of it: what is here speaks against this answer."
+        if not self.own:
+            return "With nothing but noise the network says the same: nothing here was needed for this answer."
+        return (
+            "With noise that has this input's own averages the network says the same: what decides is in it everywhere, as a "
+            "texture is, or was not needed; statistics of other inputs tell which."
+        )
 
 
 def caption(attribution: "Attribution | StoredMap") -> str:
