@@ -19,6 +19,7 @@ type and text, and a traceback with `--debug` alone.
 """
 
 import inspect
+import math
 import warnings
 from collections.abc import Mapping
 from typing import Any, TypeVar, get_args
@@ -124,8 +125,21 @@ def at_least(least: int, **settings: Any) -> None:
         SettingError: if one of them is none.
     """
     for name, value in settings.items():
+        if not isinstance(value, int | float):
+            raise SettingError(f"{name} must be an int, got {value!r}")
         if not isinstance(value, int) or value < least:
             raise SettingError(f"{name} must be at least {least}, got {value!r}")
+
+
+def numbers(**settings: Any) -> None:
+    """Refuse settings, by name, that are no finite numbers.
+
+    Raises:
+        SettingError: if one of them is none.
+    """
+    for name, value in settings.items():
+        if not isinstance(value, int | float) or not math.isfinite(value):
+            raise SettingError(f"{name} must be a finite int or float, got {value!r}")
 
 
 def one_of_literal(name: str, value: T, kind: Any) -> T:

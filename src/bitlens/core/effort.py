@@ -3,7 +3,7 @@
 from dataclasses import asdict, dataclass, replace
 from typing import Any, Literal
 
-from bitlens.errors import SettingError, one_of_literal
+from bitlens.errors import SettingError, at_least, numbers, one_of_literal
 
 Readout = Literal["last_forward", "final"]
 Quality = Literal["fast", "paper", "best"]
@@ -48,13 +48,14 @@ class FitSettings:
     averaged: bool = False
 
     def __post_init__(self) -> None:
-        for name in ("steps", "noise_samples"):
-            if getattr(self, name) < 1:
-                raise SettingError(f"{name} must be at least 1, got {getattr(self, name)}")
+        at_least(1, steps=self.steps, noise_samples=self.noise_samples)
+        numbers(
+            beta=self.beta, smoothing=self.smoothing, learning_rate=self.learning_rate, initial_logit=self.initial_logit
+        )
         for name in ("beta", "smoothing"):
-            if not getattr(self, name) >= 0:
+            if getattr(self, name) < 0:
                 raise SettingError(f"{name} must not be negative, got {getattr(self, name)}")
-        if not self.learning_rate > 0:
+        if self.learning_rate <= 0:
             raise SettingError(f"learning_rate must be positive, got {self.learning_rate}")
         one_of_literal("readout", self.readout, Readout)
 

@@ -17,6 +17,7 @@ Precision = Literal["float32", "bfloat16", "auto"]
 Signed = bool | Literal["opening"]
 """Whether maps say what speaks against the answer, and how: see `GroupedMethod`."""
 
+_SEEDS = 2**62  # streams of noise lie at distances from a seed, and a generator's own goes to 2**64
 _CPU_BYTES = 2**30
 _CPU_ROWS = 16  # more rows do not make a CPU faster, and larger buffers cost page faults
 _CUDA_ROWS = 512
@@ -75,6 +76,8 @@ class Passes:
     output: OutputChoice = None
 
     def __post_init__(self) -> None:
+        if not isinstance(self.seed, int) or abs(self.seed) >= _SEEDS:
+            raise SettingError(f"seed must be an int between -2**62 and 2**62, got {self.seed!r}")
         OutputForm.chosen(self.output)
         one_of_literal("precision", self.precision, Precision)
         size = self.internal_batch_size
