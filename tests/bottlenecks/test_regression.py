@@ -7,7 +7,7 @@ from torch import Tensor, nn
 from bitlens import IBA, Attribution
 from bitlens.core.floor import share_error, share_kept, span
 from bitlens.core.stored_map import StoredMap
-from bitlens.core.targets import Regression
+from bitlens.core.targets import Regression, Score, Target
 from bitlens.metrics import degradation, insertion_deletion, kept_per_bit
 
 
@@ -86,3 +86,22 @@ def test_what_is_kept_of_a_value_is_stored(tmp_path) -> None:
         kept, error = again.evidence.kept, again.evidence.kept_error
         torch.testing.assert_close(torch.as_tensor(kept), found.evidence.kept)
         torch.testing.assert_close(torch.as_tensor(error), found.evidence.kept_error)
+
+
+@pytest.mark.parametrize("factor", [1e-4, 0.01, 100.0, 1e4])
+@pytest.mark.parametrize("target", [Regression(), Score(lambda output: output[:, 0])])
+def test_in_which_unit_an_output_is_does_not_matter_where_a_share_is_kept(target: Target, factor: float) -> None:
+    bright = images()[::2]
+    expected, found = iba(1.0).explain(bright, target), iba(factor).explain(bright, target)
+    torch.testing.assert_close(found.map, expected.map, rtol=1e-2, atol=1e-3)
+    torch.testing.assert_close(found.evidence.kept, expected.evidence.kept, rtol=1e-2, atol=1e-3)
+    inside = found.map[..., :8].sum((1, 2)) / found.map.sum((1, 2))
+    assert bool((inside > 0.9).all())
+
+
+def test_the_error_that_matters_may_be_said() -> None:
+    found, by_rule = (iba(1.0).explain(images(), Regression(scale=scale)) for scale in (100.0, None))
+    inside, best = (one.map[..., :8].sum((1, 2)) / one.map.sum((1, 2)) for one in (found, by_rule))
+    assert bool(
+        (inside < best - 0.2).all()
+    )  # an error of a hundred hardly matters here, and nothing tells the halves apart

@@ -359,7 +359,7 @@ def test_a_target_that_mixes_rows_is_refused(function: Callable[[Tensor], Tensor
     ("setting", "message"),
     [
         ({"beta": -1.0}, "beta must not be negative, got -1.0"),
-        ({"beta": math.nan}, "beta must not be negative, got nan"),
+        ({"beta": math.nan}, "beta must be a finite int or float, got nan"),
         ({"smoothing": -0.5}, "smoothing must not be negative, got -0.5"),
         ({"steps": 0}, "steps must be at least 1, got 0"),
         ({"noise_samples": -3}, "noise_samples must be at least 1, got -3"),

@@ -29,6 +29,11 @@ from bitlens.errors import NotFiniteError, TargetError
 from bitlens.version import __version__
 
 EVIDENCE_STREAM = 0x5DEECE66D  # evidence must not reuse the noise that a mask was fitted on
+_LOST, _LOSSES = 0x4CF5AD43, 4  # noises of what a loss is without anything, from a stream of their own
+_NATS = {
+    False: 1.0,
+    True: 2.0,
+}  # that it counts then, of a score and of a value to keep: the fewest bits hold at about that
 _GUARANTEED = 0x165667B1  # beyond it: what a guarantee says of a sample is seen under other noise
 
 
@@ -217,19 +222,33 @@ def spread_over(maps: Tensor, group: Group) -> Spread:
 def optimised(recorded: Recorded, fit: FitSettings) -> Fitted:
     """Optimise masks for recorded samples, watched if somebody wants to."""
     watch = recorded.group.wanted.watch
+    fit = fit.of_rows() if recorded.rows_of_tables else fit
     return fit_masks(
         recorded.run,
         recorded.target,
         recorded.features,
         recorded.noise,
         recorded.layout,
-        fit.of_rows() if recorded.rows_of_tables else fit,
+        fit,
         seed=recorded.seed,
         rows=recorded.group.rows,
         region=recorded.region,
         deeper=recorded.deeper,
+        weight=None if fit.price is None or recorded.target.in_nats else _in_nats(recorded, fit),
         watch=None if watch is None else lambda step, nats: watch(step, _maps(recorded, nats)),
     )
+
+
+def _in_nats(recorded: Recorded, fit: FitSettings) -> Tensor:
+    """Return how many nats a unit of each loss counts for (N,), so that with nothing but noise as much is lost of all outputs.
+
+    A price of bits that is the same for all networks needs a loss that is, too, and in which unit an output is nobody knows.
+    """
+    masks = MaskFamily.of(recorded.features, recorded.noise, recorded.layout, recorded.region, fit.smoothing)
+    held = Holding(recorded.run, recorded.target, masks, recorded.group.rows, recorded.deeper)
+    clean = recorded.target.minimised(recorded.output).detach().float()
+    lost = (held.lost(_LOSSES, recorded.seed + _LOST).mean(0) - clean).abs()
+    return torch.where(lost > 0, _NATS[recorded.target.two_sided] / lost, 1.0)
 
 
 def _maps(recorded: Recorded, nats: Tensor) -> Tensor:

@@ -62,6 +62,7 @@ def fit_masks(
     rows: int = 16,
     region: Region | None = None,
     deeper: DeeperLayers | None = None,
+    weight: Tensor | None = None,
     watch: Watch | None = None,
 ) -> Fitted:
     """Find, for each sample, the mask that lets the least information pass while the target holds.
@@ -77,6 +78,7 @@ def fit_masks(
         rows: how many noisy copies (of all samples) go through the network at once; bounds the memory.
         region: what is restricted; everything, each feature by a mask of its own, if not given.
         deeper: further layers that the same mask restricts; their information is not counted again.
+        weight: how many nats a unit of each sample's loss counts for (N,); one, if not given.
         watch: called before each step with the number of steps done and the information so far, nats (N, ...).
 
     Raises:
@@ -103,6 +105,8 @@ def fit_masks(
             watch(step, masks.information(u))
         standard = laid_out_like(features, noise.draw(settings.copies_at(step)))
         slope = loss_gradient(run, target, used, u, noise_model, standard, copies, deeper, averaged=settings.averaged)
+        if weight is not None:
+            slope *= weight.reshape(each)
         slope.addcmul_(price, masks.information_slope(u))
         torch.autograd.backward([shares], [slope], inputs=[logits])
         optimizer.step()

@@ -6,6 +6,7 @@ target between the two grows with it, so it is found by bracketing, with passes 
 """
 
 import math
+from collections.abc import Callable
 from contextlib import nullcontext
 from dataclasses import dataclass
 from typing import Any
@@ -88,6 +89,17 @@ class Holding:
     @torch.no_grad()
     def values(self, u: Tensor, count: int, seed: int, *, antithetic: bool = False) -> Tensor:
         """Return the target's value (count, N) at masks u (N, ...), under noise from a seed."""
+        return self._told(self.target.value, u, count, seed, antithetic=antithetic) + self.rounded
+
+    @torch.no_grad()
+    def lost(self, count: int, seed: int) -> Tensor:
+        """Return the target's loss (count, N) with nothing but noise where features are restricted."""
+        nothing = self.masks.region.of(torch.ones_like(self.masks.features))
+        return self._told(self.target.minimised, nothing, count, seed)
+
+    def _told(
+        self, read: Callable[[Any], Tensor], u: Tensor, count: int, seed: int, *, antithetic: bool = False
+    ) -> Tensor:
         features, model = self.masks.features, self.masks.noise_model
         copies = max(1, self.rows // len(features))
         standard = self.masks.region.copies(features.shape[1:], seed, features.device)
@@ -95,10 +107,10 @@ class Holding:
         noises = [standard.draw(1) for _ in range((count + 1) // 2 if antithetic else count)]
         noises += [-noise for noise in noises][: count - len(noises)]
         for chunk in chunks(count, copies):
-            value = self.target.value(self.output(used, u, torch.cat(noises[chunk])))
-            rows = one_per_row(value, len(noises[chunk]) * len(features))
+            told = read(self.output(used, u, torch.cat(noises[chunk])))
+            rows = one_per_row(told, len(noises[chunk]) * len(features))
             values.append(rows.float().reshape(-1, len(features)))
-        return torch.cat(values) + self.rounded
+        return torch.cat(values)
 
     def output(self, used: Tensor, u: Tensor, standard: Tensor) -> Any:
         """Return what the network says, of c copies of the samples.

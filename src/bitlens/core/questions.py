@@ -33,6 +33,9 @@ class Target(ABC):
     each: str = ""
     """The attribute that holds an entry for each of these samples, if there is one."""
 
+    in_nats: bool = True
+    """Whether the loss counts nats; if not, nobody knows its unit, and how much of it is much must be measured."""
+
     two_sided: bool = False
     """Whether the answer is a value that is to stay as it is, so that it is lost by more of it as well as by less."""
 

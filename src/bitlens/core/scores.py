@@ -66,15 +66,17 @@ class Regression(Target):
     """Keep an output at its value: loss is the squared error in units of `scale`, value the output itself.
 
     Args:
-        values: (N,) what the network should go on to say; None for its own clean output.
-        scale: the error that matters (> 0); the loss is ((output - value) / scale)² / 2.
+        values: (N,) what the network should go on to say; None for its own clean output, of which a share is kept in any case.
+        scale: the error that matters (> 0); the loss is ((output - value) / scale)² / 2. None for 1 where each bit has a price,
+            and where a share is to be kept, or so many bits may pass, for what is measured against noise.
         column: which output of several; None for the only one (the first, where values are given).
     """
 
     measure, each, two_sided = "score", "values", True
 
-    def __init__(self, values: Tensor | None = None, *, scale: float = 1.0, column: int | None = None) -> None:
+    def __init__(self, values: Tensor | None = None, *, scale: float | None = None, column: int | None = None) -> None:
         self.values, self.scale, self.column = values, scale, column
+        self.in_nats = scale is not None
         self.count = None if values is None else len(values)
 
     def asked_of(self, form: OutputForm, output: Any, count: int) -> Target:  # noqa: ARG002
@@ -99,7 +101,7 @@ class Regression(Target):
         got = self.value(output)
         if self.values is None:
             raise TargetError("Regression() knows no values until it is asked of a network: give Regression(values)")
-        return 0.5 * ((got - tiled(self.values.to(got.device), len(got))) / self.scale).square()
+        return 0.5 * ((got - tiled(self.values.to(got.device), len(got))) / (self.scale or 1.0)).square()
 
     def opposed(self) -> "Regression":
         """Refuse: what raises a value is not for it, nor what lowers it against it."""
@@ -127,7 +129,7 @@ class Score(Target):
         name: how the question is called in results.
     """
 
-    measure = "score"
+    measure, in_nats = "score", False
 
     def __init__(self, function: Callable[[Any], Tensor], name: str | None = None) -> None:
         self.function = function
@@ -204,7 +206,7 @@ class Similarity(Target):
         embeddings: (N, D), one for each sample, or (1, D) for all.
     """
 
-    measure, each = "score", "embeddings"
+    measure, each, in_nats = "score", "embeddings", False
 
     def __init__(self, embeddings: Tensor) -> None:
         self.embeddings = embeddings
