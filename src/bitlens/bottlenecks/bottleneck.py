@@ -30,10 +30,7 @@ from bitlens.version import __version__
 
 EVIDENCE_STREAM = 0x5DEECE66D  # evidence must not reuse the noise that a mask was fitted on
 _LOST, _LOSSES = 0x4CF5AD43, 4  # noises of what a loss is without anything, from a stream of their own
-_NATS = {
-    False: 1.0,
-    True: 2.0,
-}  # that it counts then, of a score and of a value to keep: the fewest bits hold at about that
+_NATS = 1.0  # that it counts then, at a price for each nat: about there the fewest bits hold
 _GUARANTEED = 0x165667B1  # beyond it: what a guarantee says of a sample is seen under other noise
 
 
@@ -219,8 +216,14 @@ def spread_over(maps: Tensor, group: Group) -> Spread:
     )
 
 
-def optimised(recorded: Recorded, fit: FitSettings) -> Fitted:
-    """Optimise masks for recorded samples, watched if somebody wants to."""
+def optimised(recorded: Recorded, fit: FitSettings, *, aimed: bool) -> Fitted:
+    """Optimise masks for recorded samples, watched if somebody wants to.
+
+    Args:
+        recorded: the samples.
+        fit: how.
+        aimed: whether something else than the price decides how much passes in the end, so that losses need no unit of their own.
+    """
     watch = recorded.group.wanted.watch
     fit = fit.of_rows() if recorded.rows_of_tables else fit
     return fit_masks(
@@ -234,7 +237,7 @@ def optimised(recorded: Recorded, fit: FitSettings) -> Fitted:
         rows=recorded.group.rows,
         region=recorded.region,
         deeper=recorded.deeper,
-        weight=None if fit.price is None or recorded.target.in_nats else _in_nats(recorded, fit),
+        weight=_in_nats(recorded, fit) if aimed and not recorded.target.in_nats else None,
         watch=None if watch is None else lambda step, nats: watch(step, _maps(recorded, nats)),
     )
 
@@ -248,7 +251,8 @@ def _in_nats(recorded: Recorded, fit: FitSettings) -> Tensor:
     held = Holding(recorded.run, recorded.target, masks, recorded.group.rows, recorded.deeper)
     clean = recorded.target.minimised(recorded.output).detach().float()
     lost = (held.lost(_LOSSES, recorded.seed + _LOST).mean(0) - clean).abs()
-    return torch.where(lost > 0, _NATS[recorded.target.two_sided] / lost, 1.0)
+    nats = _NATS if fit.price is not None else max(_NATS, fit.beta)  # what a nat of every feature costs
+    return torch.where(lost > 0, (2 if recorded.target.two_sided else 1) * nats / lost, 1.0)
 
 
 def _maps(recorded: Recorded, nats: Tensor) -> Tensor:

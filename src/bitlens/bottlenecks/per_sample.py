@@ -144,7 +144,7 @@ class IBA(LayerBottleneck):
         if self.compile and recorded.recording is not None:
             compiled = recorded.group.wanted.compiler.compiled(recorded.run, recorded.recording)
             recorded = replace(recorded, run=compiled)
-        return optimised(recorded, self.fit)
+        return optimised(recorded, self.fit, aimed=bool(self.aim))
 
     def settings(self) -> dict[str, Any]:
         """Return everything that decides what a map looks like, as plain values."""

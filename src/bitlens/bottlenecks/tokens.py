@@ -253,7 +253,7 @@ class TokenIBA(TextMethod, Bottleneck):
 
     def masks(self, recorded: Recorded) -> Fitted:
         """Optimise the masks."""
-        return optimised(recorded, self.fit)
+        return optimised(recorded, self.fit, aimed=bool(self.aim))
 
     def told(self, recorded: Recorded, nats: Tensor) -> Reading:
         """Return bits of tokens; the map is the grid of the layer, which is not told twice."""

@@ -133,7 +133,7 @@ class GuidedBottleneck(Bottleneck):
 
     def masks(self, recorded: Recorded) -> Fitted:
         """Optimise the masks."""
-        return optimised(recorded, self.fit)
+        return optimised(recorded, self.fit, aimed=bool(self.aim))
 
     def reading(self, recorded: Recorded, fitted: Fitted) -> Reading:
         """Return what people read of the masks, as `readout` says."""
