@@ -84,3 +84,8 @@ def test_paired_differences_of_ratios_are_tested_at_their_level():
         one, other = (series(scale * (shared + rng.normal(0, 0.1, 40)), scale) for _ in range(2))
         p.append(compare(one, other).p)
     assert 0.03 < np.mean(np.array(p) < 0.05) < 0.07
+
+
+def test_where_nothing_is_worth_anything_no_share_of_it_is_known() -> None:
+    nothing = np.zeros(3)
+    assert np.isnan(contributions(nothing, nothing)).all()

@@ -51,6 +51,8 @@ def contributions(value: npt.NDArray[np.float64], scale: npt.NDArray[np.float64]
     """
     if not len(value) or np.isnan(scale).all():
         return value
+    if scale.mean() == 0:  # nothing of any photo is worth anything to the network: no share of that is known
+        return np.full_like(value, np.nan)
     ratio = value.mean() / scale.mean()
     added: npt.NDArray[np.float64] = ratio + (value - ratio * scale) / scale.mean()
     return added
