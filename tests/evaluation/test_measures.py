@@ -325,6 +325,19 @@ def test_random_networks_are_asked_at_the_places_that_the_trained_one_chose(dens
     assert float(asked.value(other)) == pytest.approx(float(other.softmax(1)[0, 2][said[0].argmax(0) == 2].mean()))
 
 
+def test_a_changed_photo_is_asked_at_the_places_that_the_network_chose_in_the_photo_itself(dense, dense_photo):
+    told = Told(torch.rand(48, 48, generator=torch.Generator().manual_seed(0)))
+    case = Case(dense_photo, dense, told, 0)
+    assert np.isfinite(ready_metric(Spec("max-sensitivity", {"samples": 2}))(case).value)
+    with torch.no_grad():
+        said, moved = dense.model(dense_photo.image), dense.model(dense_photo.image.flip(-1))
+    there = said[0].argmax(0) == 2
+    assert told.targets[0] == 2
+    for target in told.targets[1:]:
+        asked = as_target(target, moved, 1)
+        assert float(asked.value(moved)) == pytest.approx(float(moved.softmax(1)[0, 2][there].mean()))
+
+
 def test_a_class_of_the_whole_photo_is_asked_of_others_as_it_is(photo, network):
     random = Told(torch.rand(48, 48))
     case = Case(photo, network, Given(torch.rand(48, 48)), 0, randomised=lambda *_: [random])

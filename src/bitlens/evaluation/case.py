@@ -59,7 +59,7 @@ class CaseOf:
 
     @property
     def elsewhere(self) -> Any:
-        """Return what other networks are asked about in the place of the one that is explained."""
+        """Return what other networks, and changed copies of the sample, are asked about: the very same."""
         return self.subject.target
 
     def map_of(self, method: Any) -> Tensor:
@@ -162,7 +162,7 @@ class Case(CaseOf):
 
     @property
     def elsewhere(self) -> Any:
-        """Return what other networks are asked about: where the network itself answers at places, about those that it chose."""
+        """Return what is asked about elsewhere: where the network answers at places, those that it chose in the sample as it is."""
         return self.photo.once("elsewhere", self._settled)
 
     def _settled(self) -> Any:

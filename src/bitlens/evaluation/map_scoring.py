@@ -28,7 +28,7 @@ def max_sensitivity(case: Case, *, radius: float = 0.02, samples: int = 10) -> S
     method, photo = case.method, case.photo
 
     def make_maps(images: Tensor) -> Tensor:
-        made: Tensor = method.explain(images, photo.target, **map_alone(method)).map
+        made: Tensor = method.explain(images, case.elsewhere, **map_alone(method)).map
         return made
 
     image, own = photo.image, case.map.to(photo.image.device)
