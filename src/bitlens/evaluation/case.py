@@ -162,7 +162,7 @@ class Case(CaseOf):
 
     @property
     def elsewhere(self) -> Any:
-        """Return what is asked about elsewhere: where the network answers at places, those that it chose in the sample as it is."""
+        """Return what is asked about elsewhere: of a network that answers at places, those that it chose in the sample itself."""
         return self.photo.once("elsewhere", self._settled)
 
     def _settled(self) -> Any:
