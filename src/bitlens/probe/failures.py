@@ -78,8 +78,11 @@ def _sentence(error: Exception, names: dict[nn.Module, str], model: nn.Module) -
         else "it raised"
     )
     lower = "bfloat16" in text.lower() and "bfloat16" not in given
-    remedy = "choose precision='float32'" if lower else "see whether model(inputs) alone works"
-    return ModelError(f"{kind} cannot be run on {given}: {within} {raised}; {remedy}")
+    return ModelError(
+        f"{kind} cannot be run on {given}: {within} {raised}; choose precision='float32'"
+        if lower
+        else f"{kind} cannot be run on {given}: {within} {raised}; see whether model(inputs) alone works"
+    )
 
 
 def _calls(error: BaseException) -> Iterator[_Called]:
