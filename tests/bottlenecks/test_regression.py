@@ -1,13 +1,20 @@
 """A value that is to stay as it is, is lost by more of it as well as by less: what its sign is, is no matter."""
 
+from typing import Any
+
 import pytest
 import torch
 from torch import Tensor, nn
 
-from bitlens import IBA, Attribution
+from bitlens import IBA, Attribution, InputIBA
+from bitlens.bottlenecks import bottleneck
+from bitlens.core.fitting import fit_masks
 from bitlens.core.floor import share_error, share_kept, span
+from bitlens.core.holding import Holding
+from bitlens.core.outputs import OutputForm
 from bitlens.core.stored_map import StoredMap
-from bitlens.core.targets import Regression, Score, Target
+from bitlens.core.targets import Binary, Regression, Score, Target
+from bitlens.errors import TargetError
 from bitlens.metrics import degradation, insertion_deletion, kept_per_bit
 
 
@@ -88,20 +95,59 @@ def test_what_is_kept_of_a_value_is_stored(tmp_path) -> None:
         torch.testing.assert_close(torch.as_tensor(error), found.evidence.kept_error)
 
 
-@pytest.mark.parametrize("factor", [1e-4, 0.01, 100.0, 1e4])
+@pytest.mark.parametrize("factor", [1e-12, 1e-4, 100.0, 1e8])
 @pytest.mark.parametrize("target", [Regression(), Score(lambda output: output[:, 0])])
 def test_in_which_unit_an_output_is_does_not_matter_where_a_share_is_kept(target: Target, factor: float) -> None:
     bright = images()[::2]
     expected, found = iba(1.0).explain(bright, target), iba(factor).explain(bright, target)
     torch.testing.assert_close(found.map, expected.map, rtol=1e-2, atol=1e-3)
+    assert bool(found.evidence.kept.isfinite().all())
     torch.testing.assert_close(found.evidence.kept, expected.evidence.kept, rtol=1e-2, atol=1e-3)
     inside = found.map[..., :8].sum((1, 2)) / found.map.sum((1, 2))
     assert bool((inside > 0.9).all())
 
 
+def test_a_price_at_the_input_sees_no_unit_either() -> None:
+    bright, maps = images()[::2], []
+    for factor in (1e-4, 1.0, 1e4):
+        made = InputIBA(Brightness(factor).eval(), "features", keep=0.9, precision="float32", prior="none")
+        maps.append(made.explain(bright, Regression()).map)
+    for one in maps[1:]:
+        torch.testing.assert_close(one, maps[0], rtol=1e-2, atol=1e-3)
+    assert bool((maps[0][..., :8].sum((1, 2)) > 2 * maps[0][..., 8:].sum((1, 2))).all())
+
+
+def test_two_losses_that_are_alike_by_chance_do_not_count_for_everything(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Those of the clean value and of the floor are, if what is asked for lies in the middle between them."""
+    bright, own, weights = images()[:1], iba(1.0), []
+    proof = own.explain(bright, Regression()).evidence
+    asked = (proof.before + proof.floor) / 2
+    loss = float((proof.before - asked) ** 2 / 2)
+    monkeypatch.setattr(Holding, "lost", lambda _, count, seed: torch.full((count, 1), loss * (1 + 1e-6)))  # noqa: ARG005
+
+    def watched(*args: Any, weight: Tensor, **settings: Any) -> Any:
+        weights.append(weight)
+        return fit_masks(*args, weight=weight, **settings)
+
+    monkeypatch.setattr(bottleneck, "fit_masks", watched)
+    own.explain(bright, Regression(asked))
+    assert weights[0].tolist() == pytest.approx([2 / loss])
+
+
 def test_the_error_that_matters_may_be_said() -> None:
     found, by_rule = (iba(1.0).explain(images(), Regression(scale=scale)) for scale in (100.0, None))
     inside, best = (one.map[..., :8].sum((1, 2)) / one.map.sum((1, 2)) for one in (found, by_rule))
-    assert bool(
-        (inside < best - 0.2).all()
-    )  # an error of a hundred hardly matters here, and nothing tells the halves apart
+    assert bool((inside < best - 0.2).all())  # a hundred hardly matters here, so nothing tells the halves apart
+
+
+@pytest.mark.parametrize("scale", [0.0, -1.0, float("nan"), float("inf")])
+def test_a_scale_that_makes_no_sense_is_refused(scale: float) -> None:
+    with pytest.raises(TargetError, match="must be a number above 0"):
+        Regression(scale=scale)
+
+
+@pytest.mark.parametrize(("target", "expected"), [(Regression(), [-1.0, -2.0, -3.0, 0.0]), (Binary(), None)])
+def test_how_metrics_count_a_value(target: Target, expected: list[float] | None) -> None:
+    values, clean = torch.tensor([2.0, 3.0, 0.0, 5.0]), torch.tensor([[3.0], [5.0]])
+    found = target.asked_of(OutputForm(), clean, 2).counted(values, clean)
+    assert found.tolist() == (values.tolist() if expected is None else expected)

@@ -250,9 +250,11 @@ def _in_nats(recorded: Recorded, fit: FitSettings) -> Tensor:
     masks = MaskFamily.of(recorded.features, recorded.noise, recorded.layout, recorded.region, fit.smoothing)
     held = Holding(recorded.run, recorded.target, masks, recorded.group.rows, recorded.deeper)
     clean = recorded.target.minimised(recorded.output).detach().float()
-    lost = (held.lost(_LOSSES, recorded.seed + _LOST).mean(0) - clean).abs()
+    lost, two_sided = held.lost(_LOSSES, recorded.seed + _LOST).mean(0), recorded.target.two_sided
+    # Two losses of a value may be alike by chance, of one asked for that lies between the clean one and the floor
+    much = lost.maximum(clean) if two_sided else (lost - clean).abs()
     nats = _NATS if fit.price is not None else max(_NATS, fit.beta)  # what a nat of every feature costs
-    return torch.where(lost > 0, (2 if recorded.target.two_sided else 1) * nats / lost, 1.0)
+    return torch.where(much > 0, (2 if two_sided else 1) * nats / much, 1.0)
 
 
 def _maps(recorded: Recorded, nats: Tensor) -> Tensor:

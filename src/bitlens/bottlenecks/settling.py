@@ -80,12 +80,13 @@ class _Scale:
 
         Args:
             capped: whether no value counts for more than the clean one: where a share must hold, a rise under one noise makes no
-                fall good.
+                fall good. Of two sides neither does.
         """
 
         def judged(values: Tensor, samples: Tensor) -> tuple[Tensor, Tensor]:
-            one_sided = capped and not self.two_sided
-            mean, spread, error = mean_and_error(values.minimum(self.before[samples]) if one_sided else values)
+            if capped and not self.two_sided:
+                values = values.minimum(self.before[samples])
+            mean, spread, error = mean_and_error(values)
             kept = self.share(mean, spread, samples)
             return kept, torch.where(kept.isnan(), kept, error / self.wide[samples])
 

@@ -9,7 +9,7 @@ if TYPE_CHECKING:
 
     Values = TypeVar("Values", Tensor, npt.NDArray[Any])
 
-_ROUNDING = 2.0**-23  # of float32, in which values were measured
+_ROUNDING = 2.0**-23  # of float32, in which values were measured: a share of them, whatever their unit
 
 
 def share_kept(
@@ -32,7 +32,7 @@ def share_kept(
             as far off as less. Then what is kept is one minus the distance (`span`) under noise over that of the floor.
     """
     wide = span(before, floor, spreads and spreads[1])
-    wide[~(wide > 2 * error.clip(_ROUNDING * abs(before).clip(1)))] = math.nan
+    wide[~(wide > 2 * error.clip(_ROUNDING * abs(before).clip(abs(floor))))] = math.nan
     kept: Values = (under - floor) / wide if spreads is None else 1 - span(before, under, spreads[0]) / wide
     return kept
 

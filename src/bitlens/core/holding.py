@@ -91,12 +91,6 @@ class Holding:
         """Return the target's value (count, N) at masks u (N, ...), under noise from a seed."""
         return self._told(self.target.value, u, count, seed, antithetic=antithetic) + self.rounded
 
-    @torch.no_grad()
-    def lost(self, count: int, seed: int) -> Tensor:
-        """Return the target's loss (count, N) with nothing but noise where features are restricted."""
-        nothing = self.masks.region.of(torch.ones_like(self.masks.features))
-        return self._told(self.target.minimised, nothing, count, seed)
-
     def _told(
         self, read: Callable[[Any], Tensor], u: Tensor, count: int, seed: int, *, antithetic: bool = False
     ) -> Tensor:
@@ -128,9 +122,16 @@ class Holding:
 
     def floor(self, count: int, seed: int) -> Tensor:
         """Return the target's value (count, N) with nothing but noise where features are restricted."""
-        masks = self.masks
-        nothing = masks.region.of(torch.ones_like(masks.features))
-        return self.values(nothing, count, seed)
+        return self.values(self._nothing, count, seed)
+
+    @torch.no_grad()
+    def lost(self, count: int, seed: int) -> Tensor:
+        """Return the target's loss (count, N) there."""
+        return self._told(self.target.minimised, self._nothing, count, seed)
+
+    @property
+    def _nothing(self) -> Tensor:
+        return self.masks.region.of(torch.ones_like(self.masks.features))
 
     def rounding(self, dtype: torch.dtype | None, before: Tensor, floor: Tensor) -> Tensor:
         """Return what a lower precision takes from each clean value (N,), where the floor is near; 0 elsewhere.

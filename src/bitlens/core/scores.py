@@ -1,6 +1,7 @@
 """What is asked of a network beside classes: a label by itself, a value, any function of the output, a similarity."""
 
 import inspect
+import math
 from collections.abc import Callable
 from typing import Any
 
@@ -70,11 +71,16 @@ class Regression(Target):
         scale: the error that matters (> 0); the loss is ((output - value) / scale)² / 2. None for 1 where each bit has a price,
             and where a share is to be kept, or so many bits may pass, for what is measured against noise.
         column: which output of several; None for the only one (the first, where values are given).
+
+    Raises:
+        TargetError: if the scale is no number above 0.
     """
 
     measure, each, two_sided = "score", "values", True
 
     def __init__(self, values: Tensor | None = None, *, scale: float | None = None, column: int | None = None) -> None:
+        if scale is not None and not 0 < scale < math.inf:
+            raise TargetError(f"the scale of a Regression must be a number above 0, got {scale!r}")
         self.values, self.scale, self.column = values, scale, column
         self.in_nats = scale is not None
         self.count = None if values is None else len(values)
@@ -101,7 +107,8 @@ class Regression(Target):
         got = self.value(output)
         if self.values is None:
             raise TargetError("Regression() knows no values until it is asked of a network: give Regression(values)")
-        return 0.5 * ((got - tiled(self.values.to(got.device), len(got))) / (self.scale or 1.0)).square()
+        scale = 1.0 if self.scale is None else self.scale
+        return 0.5 * ((got - tiled(self.values.to(got.device), len(got))) / scale).square()
 
     def opposed(self) -> "Regression":
         """Refuse: what raises a value is not for it, nor what lowers it against it."""

@@ -77,7 +77,8 @@ def _sentence(error: Exception, names: dict[nn.Module, str], model: nn.Module) -
         if names[last.module]
         else "it raised"
     )
-    lower = "bfloat16" in text.lower() and "bfloat16" not in given
+    own = any(parameter.dtype == torch.bfloat16 for parameter in model.parameters())
+    lower = "bfloat16" in text.lower() and not own
     return ModelError(
         f"{kind} cannot be run on {given}: {within} {raised}; choose precision='float32'"
         if lower

@@ -87,7 +87,7 @@ class Proof:
     def more(self) -> bool:
         """Say whether the network says clearly more of it without seeing anything."""
         least = _RISE if self.measure == "probability" else (1 - _FALL) * abs(self.before)
-        return self.idle and self.floor is not None and self.floor > self.before + least
+        return self.idle and self.floor is not None and self.floor > self.before + max(least, self.spread)
 
     @property
     def held(self) -> str:
